@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * libmarcher: what the agent drives the data plane with. The only header that the agent's FFI binds.
+ *
+ * Contract
+ *  - Every function returns MARCHER_OK (0) or a negative enum marcher_error; marcher_error_name() names it and
+ *    marcher_last_error() has the sentence with the details (what, where, expected, what to do).
+ *  - No callbacks: the caller polls. Functions marked [blocks] may wait for the engine up to the handle's
+ *    request_timeout_ms, so call them off the JavaScript thread; they may be called from any one thread at a time per
+ *    handle (calls are serialised inside). All others return at once.
+ *  - Buffers that the library hands out are released with marcher_buffer_free().
+ *  - Only symbols in libmarcher.map are exported; a symbol never changes its meaning, a new meaning gets a new name.
+ *  - The library links neither a TLS nor an HTTP library.
+ */
+#ifndef MARCHER_H
+#define MARCHER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MARCHER_ABI_VERSION 1u
+
+enum marcher_error {
+	MARCHER_OK = 0,
+	MARCHER_E_INVALID = -1,     /* an argument or option is impossible */
+	MARCHER_E_SYSTEM = -2,      /* a system call failed; the message has errno's text */
+	MARCHER_E_NO_ENGINE = -3,   /* no engine is running and none could be started */
+	MARCHER_E_TIMEOUT = -4,     /* the engine did not answer in time */
+	MARCHER_E_PROTOCOL = -5,    /* engine and library do not understand each other */
+	MARCHER_E_REFUSED = -6,     /* the engine refused the snapshot: the reply has the reasons */
+	MARCHER_E_BUSY = -7,        /* another agent holds the control lease of this run directory */
+	MARCHER_E_NO_MEMORY = -8,
+	MARCHER_E_CLOSED = -9,      /* the handle is closing */
+};
+
+struct marcher; /* opaque handle */
+
+/* All strings are UTF-8, copied, and may be NULL where a default is named. size = sizeof(struct marcher_options). */
+struct marcher_options {
+	uint32_t size;
+	uint32_t workers;            /* engine worker threads; 0: one per allowed core */
+	uint32_t request_timeout_ms; /* 0: 10,000 */
+	uint32_t heartbeat_ms;       /* ping interval; 0: 1,000. Three unanswered in a row: the engine is killed and restarted */
+	const char *engine_path;     /* marcher-engine executable */
+	const char *run_dir;         /* socket, lock and last good snapshot live here; created 0700 */
+	const char *cpus;            /* cores for the workers, such as "0-3,8"; NULL: all allowed */
+	const char *log_level;       /* error, warn, info, debug; NULL: info */
+};
+
+/* State of the engine as the supervisor last saw it. */
+struct marcher_engine_status {
+	int32_t running;             /* 1: connected and answering */
+	int32_t pid;
+	uint32_t workers;
+	uint32_t restarts;           /* by this handle, after crashes or hangs */
+	int32_t adopted;             /* 1: was running before this handle */
+	uint32_t retiring;           /* older engines still draining */
+	uint64_t generation;
+	uint64_t started_unix_ms;
+	uint64_t memory_bytes;       /* resident set */
+	uint64_t events_dropped;
+	char version[32];
+	char build_id[72];
+	char last_error[256];
+};
+
+/* Counters of one slot, summed over workers. See enum marcher_counter for the indices. */
+#define MARCHER_COUNTERS 32
+#define MARCHER_HISTOGRAM_BUCKETS 32
+#define MARCHER_NAME_MAX 128
+struct marcher_slot_stats {
+	uint32_t slot;
+	uint32_t kind;               /* enum marcher_slot_kind */
+	char service[64];
+	char name[MARCHER_NAME_MAX]; /* backend or listener name, empty for a service */
+	uint64_t counters[MARCHER_COUNTERS];
+	uint64_t connect_us[MARCHER_HISTOGRAM_BUCKETS]; /* bucket i: [2^i, 2^(i+1)) µs; the first from 0, the last open */
+};
+
+enum marcher_slot_kind {
+	MARCHER_SLOT_FREE = 0,
+	MARCHER_SLOT_SERVICE = 1,
+	MARCHER_SLOT_BACKEND = 2,
+	MARCHER_SLOT_LISTENER = 3,
+};
+
+enum marcher_counter {
+	MARCHER_CONNECTIONS_OPENED = 0, /* UDP: sessions */
+	MARCHER_CONNECTIONS_CLOSED = 1,
+	MARCHER_BYTES_RECEIVED = 2, /* from clients */
+	MARCHER_BYTES_SENT = 3,     /* to clients */
+	MARCHER_CONNECT_FAILURES = 4,
+	MARCHER_CONNECT_RETRIES = 5,
+	MARCHER_REJECTED = 6, /* by a limit */
+	MARCHER_NO_BACKEND = 7,
+	MARCHER_RESETS_CLIENT = 8,
+	MARCHER_RESETS_BACKEND = 9,
+	MARCHER_IDLE_TIMEOUTS = 10,
+	MARCHER_UDP_PACKETS_RECEIVED = 11,
+	MARCHER_UDP_PACKETS_SENT = 12,
+	MARCHER_UDP_DROPPED = 13,
+	MARCHER_HEALTH_PASSED = 14,
+	MARCHER_HEALTH_FAILED = 15,
+	MARCHER_EJECTIONS = 16,
+	MARCHER_SPLICED_BYTES = 17,
+	MARCHER_CONNECT_US_SUM = 18,
+	MARCHER_PROXY_HEADER_ERRORS = 19,
+	MARCHER_HALF_CLOSED_TIMEOUTS = 20,
+	MARCHER_DRAIN_CLOSED = 21, /* closed because the drain time was over */
+};
+
+/* One event, fixed size, as it stands in the engine's rings. Text fields are NUL-terminated. */
+enum marcher_event_kind {
+	MARCHER_EVENT_CONNECTION_OPENED = 1,
+	MARCHER_EVENT_CONNECTION_CLOSED = 2,
+	MARCHER_EVENT_HEALTH_CHANGED = 3,
+	MARCHER_EVENT_LISTENER_CHANGED = 4,
+	MARCHER_EVENT_BACKEND_EJECTED = 5,
+	MARCHER_EVENT_DNS_CHANGED = 6,
+	MARCHER_EVENT_ENGINE = 7,
+};
+
+enum marcher_close_reason {
+	MARCHER_CLOSE_NORMAL = 0,
+	MARCHER_CLOSE_CLIENT_RESET = 1,
+	MARCHER_CLOSE_BACKEND_RESET = 2,
+	MARCHER_CLOSE_IDLE_TIMEOUT = 3,
+	MARCHER_CLOSE_HALF_CLOSED_TIMEOUT = 4,
+	MARCHER_CLOSE_CONNECT_TIMEOUT = 5,
+	MARCHER_CLOSE_CONNECT_FAILED = 6,
+	MARCHER_CLOSE_NO_BACKEND = 7,
+	MARCHER_CLOSE_LIMIT = 8,
+	MARCHER_CLOSE_PROXY_HEADER = 9,
+	MARCHER_CLOSE_DRAINED = 10,
+	MARCHER_CLOSE_NO_MEMORY = 11,
+	MARCHER_CLOSE_ENGINE_STOP = 12,
+};
+
+/* An address in an event: family AF_INET (2), AF_INET6 (10), AF_UNIX (1: no address shown) or 0. */
+struct marcher_event_address {
+	uint8_t address[16];
+	uint16_t port; /* host order */
+	uint16_t family;
+	uint32_t reserved;
+};
+
+struct marcher_event {
+	uint64_t time_unix_us;
+	uint64_t connection_id;
+	uint32_t service_slot;
+	uint32_t backend_slot;      /* 0: none */
+	uint16_t kind;              /* enum marcher_event_kind */
+	uint16_t reason;            /* enum marcher_close_reason; for health: 0 unhealthy, 1 healthy; for listeners: 1 bound */
+	uint8_t transport;          /* 6 tcp, 17 udp */
+	uint8_t worker;             /* 255: the main thread */
+	uint16_t retries;
+	struct marcher_event_address client, local, upstream;
+	uint64_t bytes_received;
+	uint64_t bytes_sent;
+	uint64_t duration_us;
+	uint32_t connect_us;
+	uint32_t reserved;
+	char message[120];          /* health: why; listener: address and errno's text; dns: the name; ejection: how long */
+}; /* 256 bytes */
+
+uint32_t marcher_abi_version(void);
+const char *marcher_library_version(void);
+const char *marcher_error_name(int error);
+
+/* Opens a handle on run_dir: takes its lock (MARCHER_E_BUSY when another agent has it), starts the supervisor thread,
+ * adopts the engine that runs there or starts one (on the last good snapshot in run_dir, when there is one). [blocks] */
+int marcher_open(const struct marcher_options *options, struct marcher **handle);
+
+/* Lets go of the engine, which carries on; releases the lock. */
+void marcher_close(struct marcher *handle);
+
+/* Text of the last error of this handle; for a failed marcher_open pass NULL. Valid until the next call. */
+const char *marcher_last_error(struct marcher *handle);
+
+/* flags for marcher_apply */
+#define MARCHER_APPLY_TOLERATE_BIND_ERRORS 1u
+
+/* Hands a snapshot (marcher.engine.v1.Snapshot, serialised) to the engine. *reply is a serialised ApplyReply also
+ * when the result is MARCHER_E_REFUSED. Accepted snapshots are what the engine restarts on after a crash. [blocks] */
+int marcher_apply(struct marcher *handle, const uint8_t *snapshot, size_t length, uint32_t flags, uint8_t **reply,
+                  size_t *reply_length);
+
+/* Any other request (marcher.engine.v1.Request without id, serialised) and its Reply, with memfd payloads already
+ * put in place. Hello, Apply, Listeners and Retire are the library's own and refused. [blocks] */
+int marcher_request(struct marcher *handle, const uint8_t *request, size_t length, uint8_t **reply,
+                    size_t *reply_length);
+
+void marcher_buffer_free(uint8_t *buffer);
+
+int marcher_engine_status(struct marcher *handle, struct marcher_engine_status *status);
+
+/* Copies up to max used slots into out, beginning at *cursor (0 at first); only slots that ever counted anything when
+ * active_only is set. Returns the number copied and moves *cursor; 0 at the end. */
+int marcher_stats_read(struct marcher *handle, uint32_t *cursor, uint32_t active_only, struct marcher_slot_stats *out,
+                       uint32_t max);
+
+/* Name of a slot, for events. MARCHER_E_INVALID when the slot is free. */
+int marcher_slot_name(struct marcher *handle, uint32_t slot, struct marcher_slot_stats *out);
+
+/* Moves up to max events out of the rings; returns how many. *dropped: events lost since the handle was opened. */
+int marcher_events_read(struct marcher *handle, struct marcher_event *out, uint32_t max, uint64_t *dropped);
+
+/* Replaces the engine by the executable at engine_path (NULL: the handle's own): the new one gets the listening
+ * sockets and the snapshot, then the old one drains for drain_ms. On failure the old one stays. [blocks] */
+int marcher_upgrade(struct marcher *handle, const char *engine_path, uint32_t drain_ms);
+
+/* Stops the engine after connections ended or drain_ms passed. [blocks until it has been told] */
+int marcher_stop(struct marcher *handle, uint32_t drain_ms);
+
+/* Proves which libraries this library's symbols resolve to: writes a JSON object {"ok":bool,"libraries":[{"symbol",
+ * "expected","resolved","ok"}],"forbidden":[...]} into out. Returns MARCHER_OK when everything resolves as built. */
+int marcher_self_check(char *out, size_t length);
+
+/* Path of the executable on the other end of a connected Unix socket is not told by the kernel; its credentials are:
+ * pid, uid, gid of the peer and whether it is a member of the named group (0/1), for the API's local socket. */
+int marcher_peer_credentials(int fd, const char *group, int32_t *pid, uint32_t *uid, uint32_t *gid, int32_t *member);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

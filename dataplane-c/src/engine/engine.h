@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The process: the main thread's loop and everything that is there once. */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include "model.h"
+#include "poll.h"
+#include "stats.h"
+#include "timer.h"
+#include "topology.h"
+#include "worker.h"
+
+struct runtime; /* runtime.h */
+struct prober;  /* upstream/health.h */
+struct dns;     /* upstream/dns.h */
+struct geoip;   /* lb/geo.h */
+
+/* The main thread's loop: control socket, DNS, health probes, ejections, view rebuilding. No traffic. */
+struct engine {
+	struct poller *poller;
+	struct timer_wheel *timers;
+	uint64_t now_ms;
+	struct stats *stats;
+	struct stats_row row;     /* the main thread's */
+	struct worker **workers;
+	unsigned nworkers;
+	struct topology topology;
+	struct runtime *runtime;
+	struct prober *prober;
+	struct dns *dns;
+	struct geoip *_Atomic geoip; /* RCU; NULL: none */
+	uint64_t random;
+	char region[32];          /* the node's own */
+	uint16_t country;
+};
+
+/* Logging to stderr, one line each: level, what, key=value. Never called per connection. */
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+extern enum log_level log_threshold;
+void log_line(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The poller: edge-triggered readiness for descriptors, one per thread, behind an interface that a second backend
+ * (io_uring) can stand in for. A source is registered once for both directions and never modified: its handler reads
+ * and writes until the kernel says EAGAIN (or, for a stream, until a short read).
+ */
+#ifndef ENGINE_POLL_H
+#define ENGINE_POLL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define POLL_READ 1u  /* readable, or the peer closed its side */
+#define POLL_WRITE 2u
+#define POLL_ERROR 4u /* error or hang-up: the next read or write tells which */
+#define POLL_PEER_CLOSED 8u /* EPOLLRDHUP: a FIN has come; set together with POLL_READ */
+
+struct poller;
+struct poll_source;
+
+/* Called on the poller's own thread. */
+typedef void (*poll_handler)(struct poll_source *source, uint32_t events);
+
+/* Embedded in whatever owns the descriptor. It must stay valid until the loop turn in which it was removed has ended:
+ * free it through worker_defer(). */
+struct poll_source {
+	poll_handler handler;
+	int fd;
+	uint32_t kind; /* free for the owner */
+};
+
+struct poller *poller_new(void); /* NULL and errno on failure */
+void poller_free(struct poller *poller);
+
+/* Edge-triggered, both directions. Thread-safe. Returns 0 or -errno. */
+int poller_add(struct poller *poller, struct poll_source *source);
+
+/* Level-triggered, read only: for listening sockets, eventfds and other sources that are drained in part.
+ * exclusive: of all pollers that share the socket the kernel wakes one. Thread-safe. Returns 0 or -errno. */
+int poller_add_level(struct poller *poller, struct poll_source *source, bool exclusive);
+
+/* Closing the only descriptor of a file removes it too; call this where the descriptor lives on. Thread-safe. */
+int poller_remove(struct poller *poller, struct poll_source *source);
+
+/* Waits at most timeout_ms (-1: for ever) and runs handlers. Returns the number of events. */
+int poller_wait(struct poller *poller, int timeout_ms);
+
+#endif

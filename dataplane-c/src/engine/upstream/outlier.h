@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Passive ejection. Workers report what connecting to an endpoint gave; the main thread ejects and brings back. */
+#ifndef ENGINE_OUTLIER_H
+#define ENGINE_OUTLIER_H
+
+#include "../engine.h"
+
+/* Any worker, after each connect (or ICMP error or reply for UDP). A plain load when all is well. */
+void outlier_report(struct worker *worker, struct service *service, struct endpoint *endpoint, bool ok);
+
+/* Main thread: takes what workers flagged, ejects within the service's maximum share, with back-off, and brings back.
+ * Called on the engine's wake-up and by its own timers. */
+void outlier_process(struct engine *engine);
+
+#endif
