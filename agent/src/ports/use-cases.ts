@@ -1,0 +1,124 @@
+/**
+ * What the inbound adapters (gRPC, HTTP, file watch) may ask of the application. Messages are those of the API
+ * (shared/proto), so that nothing is mapped twice; expected failures are thrown as ApplicationError.
+ */
+import type {
+  ApplyTiming,
+  Change,
+  Condition,
+  ObjectDiff,
+  Revision,
+  ServiceResource,
+  Violation,
+} from '@marcher/proto/marcher/v1/config_service_pb';
+import type {
+  BackendStatus,
+  ServiceTier,
+  StatusResponse,
+  TierAvailability,
+} from '@marcher/proto/marcher/v1/node_service_pb';
+import type { Connection, LogEntry, ServiceStats } from '@marcher/proto/marcher/v1/traffic_service_pb';
+
+/** Who asks, as the transport has established it. Goes into the history. */
+export interface Caller {
+  /** "root (uid 0)", "file:/etc/marcher/config.yaml", "tcp:127.0.0.1:40112" */
+  readonly author: string;
+  readonly origin: 'api' | 'file' | 'revert' | 'import';
+}
+
+export interface PlanResult {
+  readonly version: bigint;
+  readonly diffs: ObjectDiff[];
+  readonly violations: Violation[];
+}
+
+export interface ApplyOptions {
+  /** 0n: whatever the version is now. */
+  readonly expectedVersion: bigint;
+  readonly message: string;
+  readonly omitDiff: boolean;
+}
+
+export interface ApplyResult {
+  readonly version: bigint;
+  readonly changed: boolean;
+  readonly diffs: ObjectDiff[];
+  readonly timing: ApplyTiming;
+}
+
+export type WatchEvent =
+  | { readonly kind: 'upsert'; readonly resource: ServiceResource; readonly version: bigint }
+  | { readonly kind: 'remove'; readonly name: string; readonly version: bigint }
+  | { readonly kind: 'synced'; readonly version: bigint }
+  | { readonly kind: 'heartbeat'; readonly version: bigint }
+  | { readonly kind: 'resync'; readonly version: bigint };
+
+export interface ConfigUseCases {
+  plan(change: Change): Promise<PlanResult>;
+  apply(change: Change, options: ApplyOptions, caller: Caller): Promise<ApplyResult>;
+  get(name: string): ServiceResource | undefined;
+  list(query: { pageSize: number; pageToken: string; labels: Readonly<Record<string, string>> }): {
+    resources: ServiceResource[];
+    nextPageToken: string;
+    total: number;
+    version: bigint;
+  };
+  /** Ends when the signal aborts. Bounded: a reader that is too slow gets 'resync' and a new snapshot. */
+  watch(resumeVersion: bigint, signal: AbortSignal): AsyncIterable<WatchEvent>;
+  history(query: { limit: number; beforeVersion: bigint; withDiff: boolean }): Revision[];
+  revert(
+    version: bigint,
+    options: { expectedVersion: bigint; message: string },
+    caller: Caller,
+  ): Promise<{ version: bigint; diffs: ObjectDiff[] }>;
+  readonly version: bigint;
+}
+
+export interface NodeUseCases {
+  status(): StatusResponse;
+  tiers(service: string): { services: ServiceTier[]; tiers: TierAvailability[] };
+  /** Both empty: the node. Kept over restarts. Returns the connections that are open now. */
+  drain(target: { service: string; backend: string }, caller: Caller): Promise<number>;
+  undrain(target: { service: string; backend: string }, caller: Caller): Promise<void>;
+  backends(service: string): Promise<BackendStatus[]>;
+  /** Empty when the node is ready for traffic; otherwise why not. */
+  unreadiness(): Condition[];
+}
+
+export interface TrafficUseCases {
+  /** Counters of one service, or all, summed over workers. */
+  stats(service: string, withBackends: boolean): ServiceStats[];
+  readonly eventsDropped: bigint;
+  connections(service: string, limit: number): Promise<{ connections: Connection[]; total: number }>;
+  /** The last entries, then (follow) new ones until the signal aborts. */
+  logs(
+    query: { service: string; tail: number; follow: boolean },
+    signal: AbortSignal,
+  ): AsyncIterable<{ entry: LogEntry; dropped: bigint }>;
+}
+
+export interface UseCases {
+  readonly config: ConfigUseCases;
+  readonly node: NodeUseCases;
+  readonly traffic: TrafficUseCases;
+}
+
+export type ApplicationErrorCode =
+  | 'not_found'
+  | 'conflict' // the version has moved
+  | 'invalid' // violations say why
+  | 'refused' // by the data plane; violations say why
+  | 'unavailable'; // store or engine can't serve now
+
+/** An expected failure: what was wrong, and what to do. */
+export class ApplicationError extends Error {
+  readonly code: ApplicationErrorCode;
+  readonly violations: readonly Violation[];
+
+  constructor(code: ApplicationErrorCode, message: string, violations: readonly Violation[] = []) {
+    super(message);
+    this.name = 'ApplicationError';
+    this.code = code;
+    this.violations = violations;
+  }
+}
