@@ -17,6 +17,8 @@ enum http_response_result { HTTP_RESPONSE_MORE, HTTP_RESPONSE_DONE, HTTP_RESPONS
 struct http_response;
 struct http_response *http_response_new(size_t body_max);
 void http_response_free(struct http_response *response);
+/* The request was HEAD: the response has no body whatever its header says. Call before the first feed. */
+void http_response_to_head(struct http_response *response);
 /* Feeds bytes. DONE: complete (or the body has reached body_max). BAD: http_response_error() says why. */
 enum http_response_result http_response_feed(struct http_response *response, const uint8_t *data, size_t length);
 /* The peer closed. DONE when that ends the body lawfully. */

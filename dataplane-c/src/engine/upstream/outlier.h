@@ -12,4 +12,10 @@ void outlier_report(struct worker *worker, struct service *service, struct endpo
  * Called on the engine's wake-up and by its own timers. */
 void outlier_process(struct engine *engine);
 
+/* Once, in the main thread, before workers start: makes the wake-up (an eventfd in the engine's poller whose handler is
+ * outlier_process). Returns 0 or -errno. */
+int outlier_start(struct engine *engine);
+/* After the workers have ended and before the engine's timers and runtime go. */
+void outlier_stop(void);
+
 #endif

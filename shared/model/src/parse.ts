@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The file form of a configuration, YAML or JSON, to messages; or everything that is wrong with it, at once. */
+import { create } from '@bufbuild/protobuf';
+import { type Configuration, ConfigurationSchema } from '@marcher/proto/marcher/v1/model_pb';
+import type { z } from 'zod';
+import { API_VERSION, documentShape } from './file-shape.js';
+import { serviceFromFile } from './from-file.js';
+import { nearest } from './nearest.js';
+import { formatPath, type ModelViolation, type PathSegment, parsePath } from './violation.js';
+import { parseYamlText, type YamlText } from './yaml-text.js';
+
+export const TEXT_BYTES_MAX = 64 * 1024 * 1024;
+/** As many as a person reads; a file of 10,000 wrong services would otherwise answer with megabytes. */
+export const VIOLATIONS_MAX = 1_000;
+/** Finding lines means parsing again with positions kept, which takes seconds and gigabytes for the largest texts. */
+const LOCATE_BYTES_MAX = 4 * 1024 * 1024;
+
+export interface ParseOptions {
+  /** Absent: JSON when the source ends in .json or the text begins with "{", else YAML. */
+  readonly format?: 'yaml' | 'json';
+  /** Name of the file, for messages. */
+  readonly source?: string;
+}
+
+export type ParseResult =
+  | { readonly configuration: Configuration; readonly violations?: undefined }
+  | { readonly configuration?: undefined; readonly violations: readonly ModelViolation[] };
+
+/** Names that are allowed beside the one that was not, so that a suggestion can be made. */
+function knownKeys(path: readonly PathSegment[]): string[] {
+  let schema: unknown = documentShape;
+  for (const segment of path) {
+    schema = unwrap(schema);
+    const def = definition(schema);
+    if (typeof segment === 'number') schema = def?.element;
+    else schema = def?.shape?.[segment];
+  }
+  return Object.keys(definition(unwrap(schema))?.shape ?? {});
+}
+
+interface Definition {
+  readonly shape?: Record<string, unknown>;
+  readonly element?: unknown;
+  readonly innerType?: unknown;
+}
+
+function definition(schema: unknown): Definition | undefined {
+  return (schema as { def?: Definition } | undefined)?.def;
+}
+
+function unwrap(schema: unknown): unknown {
+  const inner = definition(schema)?.innerType;
+  return inner === undefined ? schema : unwrap(inner);
+}
+
+const TYPE_NAMES: Readonly<Record<string, string>> = {
+  object: 'a mapping',
+  record: 'a mapping',
+  array: 'a list',
+  string: 'a text',
+  number: 'a number',
+  boolean: 'true or false',
+};
+
+function shown(input: unknown): string {
+  if (input === null) return 'empty';
+  if (Array.isArray(input)) return 'a list';
+  if (typeof input === 'object') return 'a mapping';
+  const text = JSON.stringify(input) ?? String(input);
+  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+}
+
+type Found = { path: PathSegment[]; reason: string; fix: string };
+
+function fromIssue(issue: z.core.$ZodIssue): Found[] {
+  const path = issue.path.map((segment) => (typeof segment === 'number' ? segment : String(segment)));
+  switch (issue.code) {
+    case 'unrecognized_keys': {
+      const known = knownKeys(path);
+      return issue.keys.map((key) => {
+        const meant = nearest(key, known);
+        return {
+          path: [...path, key],
+          reason: 'is not a known field',
+          fix: meant === undefined ? `remove it; known here: ${known.join(', ')}` : `did you mean ${meant}?`,
+        };
+      });
+    }
+    case 'invalid_value': {
+      const values = issue.values.map(String);
+      const written = typeof issue.input === 'string' ? nearest(issue.input, values) : undefined;
+      const oneOf = values.length === 1 ? `write ${values[0]}` : `write one of ${values.join(', ')}`;
+      const reason = issue.input === undefined ? 'is missing' : `${shown(issue.input)} is not possible here`;
+      return [{ path, reason, fix: written === undefined ? oneOf : `did you mean ${written}? Otherwise ${oneOf}` }];
+    }
+    case 'invalid_type': {
+      const expected = TYPE_NAMES[issue.expected] ?? issue.expected;
+      if (issue.input === undefined) return [{ path, reason: 'is missing', fix: `add it: ${expected}` }];
+      const quote = issue.expected === 'string' && typeof issue.input !== 'object' ? `: "${String(issue.input)}"` : '';
+      return [{ path, reason: `is ${shown(issue.input)}, not ${expected}`, fix: `write ${expected}${quote}` }];
+    }
+    case 'invalid_union':
+      return [{ path, reason: `${shown(issue.input)} is not possible here`, fix: 'write a text or a number' }];
+    case 'custom':
+      return [{ path, reason: issue.message, fix: String(issue.params?.['fix'] ?? '') }];
+    default:
+      return [{ path, reason: issue.message, fix: '' }];
+  }
+}
+
+function inspect(value: unknown): { services: z.output<typeof documentShape>['services'] } | { found: Found[] } {
+  if (value === undefined || value === null) {
+    // Not "no services": an empty file is most often one that is just being written.
+    return { found: [{ path: [], reason: 'is empty', fix: `write apiVersion: ${API_VERSION} and services: []` }] };
+  }
+  const result = documentShape.safeParse(value, { reportInput: true });
+  if (result.success) {
+    const found: Found[] = [];
+    result.data.services.forEach((service, i) => {
+      service.listeners?.forEach((listener, j) => {
+        if (listener.port !== undefined && listener.ports !== undefined) {
+          const reason = 'stands beside ports, which means the same';
+          found.push({ path: ['services', i, 'listeners', j, 'port'], reason, fix: 'keep one of the two' });
+        }
+      });
+    });
+    return found.length > 0 ? { found } : { services: result.data.services };
+  }
+  return { found: result.error.issues.flatMap(fromIssue) };
+}
+
+function isJson(text: string, options: ParseOptions): boolean {
+  if (options.format !== undefined) return options.format === 'json';
+  return options.source?.endsWith('.json') === true || /^\s*\{/.test(text);
+}
+
+export function parseConfiguration(text: string, options: ParseOptions = {}): ParseResult {
+  const place = options.source === undefined ? {} : { source: options.source };
+  if (text.length > TEXT_BYTES_MAX || Buffer.byteLength(text) > TEXT_BYTES_MAX) {
+    const fix = 'split it into several files, or apply it in parts';
+    return { violations: [{ path: '', reason: `is larger than ${TEXT_BYTES_MAX} bytes`, fix, ...place }] };
+  }
+  const body = text.charCodeAt(0) === 0xfeff ? text.slice(1) : text;
+  let documents: readonly unknown[] | undefined;
+  let yaml: YamlText | undefined;
+  if (isJson(body, options)) {
+    try {
+      documents = [JSON.parse(body)];
+    } catch (error) {
+      // YAML's flow style begins with "{" too, so only a text that is neither is refused, with YAML's position.
+      if (options.format === 'json' || body.length > LOCATE_BYTES_MAX || options.source?.endsWith('.json') === true) {
+        return { violations: [{ ...jsonFailure(body, error), ...place }] };
+      }
+    }
+  }
+  if (documents === undefined) {
+    yaml = parseYamlText(body);
+    if (yaml.violations.length > 0) {
+      return { violations: yaml.violations.slice(0, VIOLATIONS_MAX).map((violation) => ({ ...violation, ...place })) };
+    }
+    // A trailing "---" is a habit, not a document.
+    documents = yaml.documents.filter((document, index) => index === 0 || document !== undefined);
+    if (documents.length === 0) documents = [undefined];
+  }
+
+  const configuration = create(ConfigurationSchema);
+  const violations: ModelViolation[] = [];
+  documents.forEach((document, index) => {
+    const inspected = inspect(document);
+    if ('services' in inspected) {
+      for (const service of inspected.services) configuration.services.push(serviceFromFile(service));
+      return;
+    }
+    yaml ??= body.length <= LOCATE_BYTES_MAX ? parseYamlText(body) : undefined;
+    for (const { path, reason, fix } of inspected.found.slice(0, VIOLATIONS_MAX - violations.length)) {
+      const at = yaml?.locate(index, path);
+      const prefix: PathSegment[] = documents.length > 1 ? ['documents', index] : [];
+      violations.push({ path: formatPath([...prefix, ...path]), reason, fix, ...place, ...at });
+    }
+  });
+  return violations.length > 0 ? { violations } : { configuration };
+}
+
+function jsonFailure(text: string, error: unknown): ModelViolation {
+  const reason = `is not valid JSON: ${error instanceof Error ? error.message : String(error)}`;
+  const at = /at position (\d+)/.exec(reason);
+  const violation = { path: '', reason, fix: 'correct the text at this place' };
+  if (at === null) return violation;
+  const before = text.slice(0, Number(at[1]));
+  const line = before.split('\n').length;
+  return { ...violation, line, column: before.length - before.lastIndexOf('\n') };
+}
+
+/**
+ * Adds line and column to violations that were found later (by the agent) in a configuration parsed from this text.
+ * Paths count services over all documents of the text, as the parsed configuration does.
+ */
+export function locateViolations<V extends { path: string; reason: string; fix: string }>(
+  text: string,
+  violations: readonly V[],
+  options: ParseOptions = {},
+): ModelViolation[] {
+  const place = options.source === undefined ? {} : { source: options.source };
+  const yaml = text.length <= LOCATE_BYTES_MAX ? parseYamlText(text) : undefined;
+  const counts = (yaml?.documents ?? []).map((document) => {
+    const services = (document as { services?: unknown } | undefined)?.services;
+    return Array.isArray(services) ? services.length : 0;
+  });
+  return violations.map(({ path, reason, fix }) => {
+    const segments = parsePath(path);
+    let document = 0;
+    let index = typeof segments[1] === 'number' ? segments[1] : 0;
+    while (document < counts.length - 1 && index >= (counts[document] ?? 0)) index -= counts[document++] ?? 0;
+    if (typeof segments[1] === 'number') segments[1] = index;
+    const at = yaml?.locate(document, segments);
+    return { path, reason, fix, ...place, ...at };
+  });
+}

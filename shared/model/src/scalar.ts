@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The scalar values of the file form that are more than a number or a text: durations ("2s", "1m30s"), ports (80,
+ * "5000-5010", or a list of those), percentages (50 or "50%"), and bytes (a text, {hex: ...} or {base64: ...}).
+ * Each parser answers with a value or with what is wrong; each printer writes what its parser reads back unchanged.
+ */
+
+export type Parsed<T> = { readonly value: T } | { readonly reason: string; readonly fix: string };
+
+export const UINT32_MAX = 0xffff_ffff;
+
+const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
+
+function shown(value: unknown): string {
+  const text = typeof value === 'string' ? JSON.stringify(value) : (JSON.stringify(value) ?? String(value));
+  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+}
+
+export function parseDuration(value: unknown): Parsed<number> {
+  const fix = 'write a number with a unit, such as "250ms", "2s", "1m30s" or "1h"';
+  if (typeof value === 'number') return { reason: `${value} has no unit`, fix };
+  if (typeof value !== 'string' || value.length > 64) return { reason: `${shown(value)} is not a duration`, fix };
+  const match = /^(?:\d+(?:\.\d+)?(?:ms|s|m|h))+$/.exec(value);
+  if (match === null) return { reason: `${shown(value)} is not a duration`, fix };
+  let total = 0;
+  for (const part of value.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g)) {
+    total += Number(part[1]) * (UNIT_MS[part[2] ?? ''] ?? 0);
+  }
+  const rounded = Math.round(total);
+  // 0.1s is 100.00000000000001 in binary floating point: that is not the operator's mistake.
+  if (Math.abs(total - rounded) > 1e-6) return { reason: `${shown(value)} is not a whole number of milliseconds`, fix };
+  if (rounded > UINT32_MAX) return { reason: `${shown(value)} is too long`, fix: 'write at most "1193h" (49 days)' };
+  return { value: rounded };
+}
+
+export function printDuration(ms: number): string {
+  if (ms === 0) return '0s';
+  for (const unit of ['h', 'm', 's'] as const) {
+    const size = UNIT_MS[unit] ?? 1;
+    if (ms % size === 0) return `${ms / size}${unit}`;
+  }
+  return `${ms}ms`;
+}
+
+export function parseWhole(value: unknown): Parsed<number> {
+  if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= UINT32_MAX) return { value };
+  return { reason: `${shown(value)} is not a whole number`, fix: `write a number from 0 to ${UINT32_MAX}` };
+}
+
+export function parsePercent(value: unknown): Parsed<number> {
+  const fix = 'write a whole number from 0 to 100, such as 50 or "50%"';
+  const match = typeof value === 'string' ? /^(\d{1,3})%$/.exec(value) : null;
+  const number = match === null ? value : Number(match[1]);
+  if (typeof number === 'number' && Number.isInteger(number) && number >= 0 && number <= UINT32_MAX) {
+    return { value: number };
+  }
+  return { reason: `${shown(value)} is not a percentage`, fix };
+}
+
+export function printPercent(percent: number): string | number {
+  return percent <= 999 ? `${percent}%` : percent;
+}
+
+export interface Ports {
+  readonly first: number;
+  readonly last: number;
+}
+
+function parsePortItem(value: unknown): Parsed<Ports> {
+  const fix = 'write a port such as 80, a range such as "5000-5010", or a list of those';
+  if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= UINT32_MAX) {
+    return { value: { first: value, last: value } };
+  }
+  const match = typeof value === 'string' ? /^(\d{1,9})(?:\s*-\s*(\d{1,9}))?$/.exec(value) : null;
+  if (match === null) return { reason: `${shown(value)} is not a port`, fix };
+  const first = Number(match[1]);
+  return { value: { first, last: match[2] === undefined ? first : Number(match[2]) } };
+}
+
+export function parsePorts(value: unknown): Parsed<Ports[]> {
+  const ports: Ports[] = [];
+  for (const item of Array.isArray(value) ? value : [value]) {
+    const parsed = parsePortItem(item);
+    if ('reason' in parsed) return parsed;
+    ports.push(parsed.value);
+  }
+  return { value: ports };
+}
+
+function printPortItem({ first, last }: Ports): number | string {
+  return first === last ? first : `${first}-${last}`;
+}
+
+export function printPorts(ports: readonly Ports[]): number | string | (number | string)[] {
+  const [only] = ports;
+  return ports.length === 1 && only !== undefined ? printPortItem(only) : ports.map(printPortItem);
+}
+
+export type BytesForm = string | { hex: string } | { base64: string };
+
+export function parseBytes(value: unknown): Parsed<Uint8Array<ArrayBuffer>> {
+  const fix = 'write a text, {hex: "0a1b"} or {base64: "Chs="}';
+  if (typeof value === 'string') return { value: new Uint8Array(Buffer.from(value, 'utf8')) };
+  if (typeof value === 'object' && value !== null) {
+    const keys = Object.keys(value);
+    const text = (value as Record<string, unknown>)[keys[0] ?? ''];
+    if (keys.length === 1 && typeof text === 'string') {
+      if (keys[0] === 'hex' && /^(?:[0-9a-fA-F]{2})*$/.test(text)) return { value: new Uint8Array(Buffer.from(text, 'hex')) };
+      const base64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
+      if (keys[0] === 'base64' && base64.test(text)) return { value: new Uint8Array(Buffer.from(text, 'base64')) };
+    }
+  }
+  return { reason: `${shown(value)} does not describe bytes`, fix };
+}
+
+/** A text where it is printable and survives the way back, otherwise hex. */
+export function printBytes(bytes: Uint8Array): BytesForm {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const text = buffer.toString('utf8');
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
+  const printable = !/[\u0000-\u001f\u007f-\u009f\ufeff\ufffd\u2028\u2029]/.test(text);
+  return printable && Buffer.from(text, 'utf8').equals(buffer) ? text : { hex: buffer.toString('hex') };
+}
