@@ -62,13 +62,18 @@ struct marcher_engine_status {
 	uint64_t generation;
 	uint64_t started_unix_ms;
 	uint64_t memory_bytes;       /* resident set */
-	uint64_t events_dropped;
+	uint64_t events_dropped;     /* since the handle was opened */
+	uint64_t saved_generation;   /* last good snapshot, what the engine is restarted on; 0: none */
+	uint32_t listening_sockets;  /* the engine's; 0 until they were asked for */
+	uint32_t banked_sockets;     /* of these kept open here, so that a crash refuses nobody: all or none */
 	char version[32];
 	char build_id[72];
-	char last_error[256];
+	char last_error[256];        /* of the supervision: crash, hang, disk full, snapshot set aside; empty: none */
 };
 
-/* Counters of one slot, summed over workers. See enum marcher_counter for the indices. */
+/* Counters of one slot, summed over workers. See enum marcher_counter for the indices. They restart at 0 with every
+ * new engine. A slot number is unique over the engines that one handle has seen: it stays what it was for events that
+ * are read after a restart, until 10 s after the last event of its engine was read. */
 #define MARCHER_COUNTERS 32
 #define MARCHER_HISTOGRAM_BUCKETS 32
 #define MARCHER_NAME_MAX 128

@@ -10,9 +10,9 @@
 void addr_map_init(struct addr_map *map, uint32_t limit, uint32_t value_size)
 {
 	*map = (struct addr_map){
-		.limit = limit < ADDR_MAP_NONE ? limit : ADDR_MAP_NONE - 1,
-		.free_head = ADDR_MAP_NONE,
-		.value_size = value_size,
+	        .limit = limit < ADDR_MAP_NONE ? limit : ADDR_MAP_NONE - 1,
+	        .free_head = ADDR_MAP_NONE,
+	        .value_size = value_size,
 	};
 }
 

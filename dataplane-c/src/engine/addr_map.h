@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A bounded hash map from addresses (port and all) to small values: what one shard of a table by source is made of. Memory
- * follows use and never goes above the bound; an entry is known by its index, which stays while the entry does.
+ * A bounded hash map from addresses (port and all) to small values: what one shard of a table by source is made of.
+ * Memory follows use and never goes above the bound; an entry is known by its index, which stays while the entry does.
  * Not thread-safe: the owner locks.
  */
 #ifndef ENGINE_ADDR_MAP_H
@@ -28,7 +28,7 @@ struct addr_map {
 	uint32_t capacity; /* nodes allocated */
 	uint32_t limit;    /* entries at most */
 	uint32_t used;
-	uint32_t fresh;    /* nodes from here on were never used */
+	uint32_t fresh; /* nodes from here on were never used */
 	uint32_t free_head;
 	uint32_t value_size;
 };

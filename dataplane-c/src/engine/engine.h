@@ -30,9 +30,27 @@ struct engine {
 	struct dns *dns;
 	struct geoip *_Atomic geoip; /* RCU; NULL: none */
 	uint64_t random;
-	char region[32];          /* the node's own */
+	char region[32];          /* the node's own; main thread */
+	atomic_uint region_index; /* region_intern(region), for workers (lb_request.node_region) */
 	uint16_t country;
+
+	/* main.c's own. */
+	_Atomic(struct engine_message *) mailbox;
+	struct poll_source wake;  /* eventfd */
+	atomic_bool stopping;
+	uint64_t now_us;
 };
+
+/* Something that another thread asks the main thread to run. Owned by the receiver once posted. */
+struct engine_message {
+	struct engine_message *next;
+	void (*run)(struct engine *engine, struct engine_message *message);
+};
+
+/* From any thread: queues and wakes. */
+void engine_post(struct engine *engine, struct engine_message *message);
+/* From any thread: one more turn of the main thread's loop. */
+void engine_wake(struct engine *engine);
 
 /* Logging to stderr, one line each: level, what, key=value. Never called per connection. */
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };

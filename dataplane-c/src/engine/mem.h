@@ -16,6 +16,7 @@ struct slab;
 struct slab *slab_new(size_t object_size);
 void slab_delete(struct slab *slab); /* with everything in it */
 void *slab_alloc(struct slab *slab); /* NULL when out of memory */
+void *slab_alloc_raw(struct slab *slab); /* the same, contents undefined: for buffers */
 void slab_free(struct slab *slab, void *object);
 
 struct slab_stats {

@@ -117,11 +117,12 @@ struct service_id {
 	char *name;
 	uint32_t refs;  /* main thread */
 	uint32_t index; /* small, dense: workers keep per-service balancing state under it */
+	atomic_uint udp_sessions; /* over all workers and generations of the service; for udp_max_sessions */
 };
 
 struct service {
 	atomic_uint refs;
-	atomic_uint active;         /* for max_connections */
+	atomic_uint *active;        /* for max_connections; one count for all generations of the service */
 	struct service_id *id;
 	uint32_t slot;
 	struct view *view;          /* RCU: read by service_view() */
@@ -171,11 +172,18 @@ struct listener {
 	struct listen_source *sources; /* listen.c */
 	int bind_error;        /* errno of the last failed bind; 0: bound */
 	atomic_bool closing;
+	atomic_ullong drain_until_ms; /* 0: not draining; its connections end by then although the service stays */
 };
 
-#include <urcu-qsbr.h>
-static inline struct view *service_view(struct service *service) { return rcu_dereference(service->view); }
-static inline struct binding *listener_binding(struct listener *listener) { return rcu_dereference(listener->binding); }
+/* rcu_dereference(), spelt as an acquire load so that ThreadSanitizer sees what orders it after the publication. */
+static inline struct view *service_view(struct service *service)
+{
+	return __atomic_load_n(&service->view, __ATOMIC_ACQUIRE);
+}
+static inline struct binding *listener_binding(struct listener *listener)
+{
+	return __atomic_load_n(&listener->binding, __ATOMIC_ACQUIRE);
+}
 
 /* Takes one of at most limit (0: no limit). Exact under concurrency. */
 static inline bool limit_take(atomic_uint *active, uint32_t limit)

@@ -28,6 +28,9 @@ static inline void spin_lock(struct spin *spin)
 	}
 }
 
-static inline void spin_unlock(struct spin *spin) { atomic_store_explicit(&spin->taken, 0, memory_order_release); }
+static inline void spin_unlock(struct spin *spin)
+{
+	atomic_store_explicit(&spin->taken, 0, memory_order_release);
+}
 
 #endif

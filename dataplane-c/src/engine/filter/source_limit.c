@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Connections per source: an entry exists while its count is above zero, so the bound is on sources that are connected. */
+/* Connections per source: an entry exists while its count is above zero, so the bound is on sources that are connected.
+ */
 #include "source_limit.h"
 
 #include <stdlib.h>
@@ -17,7 +18,7 @@ struct shard {
 };
 
 struct source_limit_table {
-	uint64_t seed; /* random: nobody outside can aim addresses at one shard or chain */
+	uint64_t seed;    /* random: nobody outside can aim addresses at one shard or chain */
 	uint32_t nshards; /* a power of two */
 	struct shard shards[];
 };

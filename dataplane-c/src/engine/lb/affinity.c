@@ -38,7 +38,10 @@ struct affinity_table {
 	struct shard shards[];
 };
 
-static struct binding_entry *entry_at(const struct shard *shard, uint32_t i) { return addr_map_value(&shard->map, i); }
+static struct binding_entry *entry_at(const struct shard *shard, uint32_t i)
+{
+	return addr_map_value(&shard->map, i);
+}
 
 static void list_remove(struct shard *shard, uint32_t i)
 {
@@ -161,8 +164,8 @@ void affinity_store(struct affinity_table *table, const struct addr *masked, str
 	spin_unlock(&shard->lock);
 }
 
-/* Call it when no worker can see a view with the endpoint any more (after the grace period), or a late store would bring
- * the binding back. */
+/* Call it when no worker can see a view with the endpoint any more (after the grace period), or a late store would
+ * bring the binding back. */
 void affinity_forget(struct affinity_table *table, const struct endpoint *endpoint)
 {
 	for (uint32_t s = 0; s < table->nshards; s++) {

@@ -15,7 +15,7 @@
 #include "maglev_walk.h"
 #include "turn_heap.h"
 
-#define SMOOTH_MAX 64u       /* nginx's algorithm up to here: measured, the heap overtakes it between 48 and 96 */
+#define SMOOTH_MAX 64u /* nginx's algorithm up to here: measured, the heap overtakes it between 48 and 96 */
 #define HEAP_PERIOD (1ull << 40)
 #define RANDOM_DRAWS 8u      /* before a random pick scans */
 #define MAGLEV_WALK 16u      /* slots to walk per entry before it scans */
@@ -32,14 +32,14 @@ struct service_state {
 	uint64_t version; /* of the view that the arrays below stand for */
 	uint32_t count;   /* of its entries; 0: nothing was built yet */
 	enum algorithm algorithm;
-	bool uniform;     /* all weights are equal */
-	bool started;     /* the cursor has its random start */
-	uint32_t cursor;  /* round robin */
+	bool uniform;    /* all weights are equal */
+	bool started;    /* the cursor has its random start */
+	uint32_t cursor; /* round robin */
 	union {
-		void *built;          /* the arrays' memory; NULL: none needed, or none to be had */
-		int64_t *current;     /* weighted round robin, small views: nginx's current_weight */
-		struct turn *heap;    /* weighted round robin, large views */
-		struct alias *alias;  /* random with unequal weights */
+		void *built;         /* the arrays' memory; NULL: none needed, or none to be had */
+		int64_t *current;    /* weighted round robin, small views: nginx's current_weight */
+		struct turn *heap;   /* weighted round robin, large views */
+		struct alias *alias; /* random with unequal weights */
 	};
 };
 
@@ -48,7 +48,10 @@ struct lb_state {
 	uint32_t capacity;
 };
 
-struct lb_state *lb_state_new(void) { return calloc(1, sizeof(struct lb_state)); }
+struct lb_state *lb_state_new(void)
+{
+	return calloc(1, sizeof(struct lb_state));
+}
 
 void lb_state_forget(struct lb_state *state, uint32_t service_index)
 {
@@ -97,11 +100,20 @@ static inline uint64_t mix(uint64_t x) /* splitmix64's finaliser: a new random n
 }
 
 /* The number's high half scaled to [0, n). */
-static inline uint32_t scaled(uint64_t random, uint32_t n) { return (uint32_t)(((random >> 32) * n) >> 32); }
+static inline uint32_t scaled(uint64_t random, uint32_t n)
+{
+	return (uint32_t)(((random >> 32) * n) >> 32);
+}
 
-static inline uint32_t wrap(uint32_t i, uint32_t n) { return i < n ? i : i - n; }
+static inline uint32_t wrap(uint32_t i, uint32_t n)
+{
+	return i < n ? i : i - n;
+}
 
-static inline uint32_t weight_of(const struct view_entry *entry) { return entry->weight ? entry->weight : 1; }
+static inline uint32_t weight_of(const struct view_entry *entry)
+{
+	return entry->weight ? entry->weight : 1;
+}
 
 static bool was_tried(const struct lb_request *request, const struct endpoint *endpoint)
 {
@@ -116,8 +128,8 @@ static bool was_tried(const struct lb_request *request, const struct endpoint *e
 /* Not tried and, as far as one can see without taking, below its hard limit. */
 static inline bool usable(const struct lb_request *request, const struct view_entry *entry)
 {
-	if (entry->hard_limit && atomic_load_explicit(&entry->endpoint->backend->active, memory_order_relaxed) >=
-					 entry->hard_limit)
+	if (entry->hard_limit &&
+	    atomic_load_explicit(&entry->endpoint->backend->active, memory_order_relaxed) >= entry->hard_limit)
 		return false;
 	return !request->ntried || !was_tried(request, entry->endpoint);
 }
@@ -146,8 +158,8 @@ static struct endpoint *scan(const struct view *view, const struct lb_request *r
 	return NULL;
 }
 
-/* Round robin: equal turns whatever the weights. One that is passed over loses its turn. The cursor's start is random so
- * that workers do not march in step. */
+/* Round robin: equal turns whatever the weights. One that is passed over loses its turn. The cursor's start is random
+ * so that workers do not march in step. */
 static struct endpoint *pick_round_robin(struct service_state *state, const struct view *view,
                                          const struct lb_request *request)
 {
@@ -200,15 +212,19 @@ static struct endpoint *pick_smooth(struct service_state *state, const struct vi
 	return scan(view, request, scaled(request->random, view->count));
 }
 
-/* Weighted round robin for large views: earliest deadline first, each entry due every HEAP_PERIOD / weight. As smooth as
- * nginx's (an entry's turns are evenly spaced), in O(log n). One that is passed over loses its turn. */
+/* Weighted round robin for large views: earliest deadline first, each entry due every HEAP_PERIOD / weight. As smooth
+ * as nginx's (an entry's turns are evenly spaced), in O(log n). One that is passed over loses its turn. */
 static struct endpoint *pick_by_deadline(struct service_state *state, const struct view *view,
                                          const struct lb_request *request)
 {
+	if (state->heap[0].at >> 62) { /* far from overflow, once in millions of turns: begin to count anew */
+		uint64_t base = state->heap[0].at;
+		for (uint32_t i = 0; i < view->count; i++)
+			state->heap[i].at -= base;
+	}
 	for (uint32_t turns = 0; turns < SMOOTH_MAX; turns++) {
 		uint32_t i = state->heap[0].index;
-		turn_postpone(state->heap, view->count,
-		              state->heap[0].at + HEAP_PERIOD / weight_of(&view->entries[i]));
+		turn_postpone(state->heap, view->count, state->heap[0].at + HEAP_PERIOD / weight_of(&view->entries[i]));
 		struct endpoint *endpoint = take_usable(request, &view->entries[i]);
 		if (endpoint)
 			return endpoint;
@@ -224,8 +240,8 @@ static inline bool lighter(const struct view_entry *a, const struct view_entry *
 	return load_a * weight_of(b) < load_b * weight_of(a);
 }
 
-/* Least connections by the power of two choices (Mitzenmacher, 2001): the lighter of two random entries, the first drawn
- * when equal. When neither can be used: the lightest of all. */
+/* Least connections by the power of two choices (Mitzenmacher, 2001): the lighter of two random entries, the first
+ * drawn when equal. When neither can be used: the lightest of all. */
 static struct endpoint *pick_least_connections(const struct view *view, const struct lb_request *request)
 {
 	uint32_t n = view->count;
@@ -273,8 +289,8 @@ static struct endpoint *pick_random(const struct service_state *state, const str
 	return scan(view, request, scaled(random, view->count));
 }
 
-/* Maglev by the client's address. One that is passed over gives way to the next distinct entry along the table, the same
- * one each time, so that its clients spread over all others and come back when it does. */
+/* Maglev by the client's address. One that is passed over gives way to the next distinct entry along the table, the
+ * same one each time, so that its clients spread over all others and come back when it does. */
 static struct endpoint *pick_maglev(const struct view *view, const struct lb_request *request)
 {
 	uint64_t hash = request->client ? addr_hash(request->client, CLIENT_SEED) : request->random;
@@ -310,9 +326,10 @@ static inline uint32_t geo_distance(const struct view_entry *entry, const struct
 	return 3;
 }
 
-/* geo_distance * 100 + (active / soft_limit) / weight in fixed point with 32 binary digits after the point: active fits into
- * 31 bits, so that the sum stays below 2^64, and loads differ as long as soft_limit * weight < 2^32. Without a soft
- * limit load is held against GEO_SOFT_LIMIT. A backend whose load / weight reaches 100 loses a class: so the formula. */
+/* geo_distance * 100 + (active / soft_limit) / weight in fixed point with 32 binary digits after the point: active fits
+ * into 31 bits, so that the sum stays below 2^64, and loads differ as long as soft_limit * weight < 2^32. Without a
+ * soft limit load is held against GEO_SOFT_LIMIT. A backend whose load / weight reaches 100 loses a class: so the
+ * formula. */
 static inline uint64_t geo_score(const struct view_entry *entry, const struct lb_request *request)
 {
 	uint64_t active = atomic_load_explicit(&entry->endpoint->backend->active, memory_order_relaxed) & INT32_MAX;
@@ -387,8 +404,8 @@ static void build_alias(struct service_state *state, const struct view *view)
 	}
 	while (nlight && nheavy) {
 		uint32_t light = order[--nlight], heavy = order[n - nheavy];
-		/* The quotient is below 1; its error is below 2^-32. Shares are below 2^64 / 2^32 for sane weights; others lose
-		 * low digits, not correctness. */
+		/* The quotient is below 1; its error is below 2^-32. Shares are below 2^64 / 2^32 for sane weights;
+		 * others lose low digits, not correctness. */
 		alias[light].threshold = (uint32_t)(((unsigned __int128)share[light] << 32) / total);
 		alias[light].other = heavy;
 		share[heavy] -= total - share[light];
@@ -398,10 +415,10 @@ static void build_alias(struct service_state *state, const struct view *view)
 		}
 	}
 	/* What is left is exactly one column each. */
-	while (nlight)
-		alias[order[nlight - 1]] = (struct alias){UINT32_MAX, order[nlight - 1]}, nlight--;
-	while (nheavy)
-		alias[order[n - nheavy]] = (struct alias){UINT32_MAX, order[n - nheavy]}, nheavy--;
+	for (; nlight; nlight--)
+		alias[order[nlight - 1]] = (struct alias){UINT32_MAX, order[nlight - 1]};
+	for (; nheavy; nheavy--)
+		alias[order[n - nheavy]] = (struct alias){UINT32_MAX, order[n - nheavy]};
 out:
 	state->alias = alias;
 	free(share);
@@ -409,8 +426,7 @@ out:
 }
 
 /* Brings the state up to the view. */
-static void state_build(struct service_state *state, const struct view *view, enum algorithm algorithm,
-                        uint64_t random)
+static void state_build(struct service_state *state, const struct view *view, enum algorithm algorithm, uint64_t random)
 {
 	free(state->built);
 	state->built = NULL;
@@ -457,7 +473,8 @@ struct endpoint *lb_pick(struct lb_state *state, struct service *service, const 
 	if (service->algorithm == ALGORITHM_RANDOM)
 		return pick_random(own, view, request);
 	if (service->algorithm == ALGORITHM_WEIGHTED_ROUND_ROBIN && own->built)
-		return view->count <= SMOOTH_MAX ? pick_smooth(own, view, request) : pick_by_deadline(own, view, request);
+		return view->count <= SMOOTH_MAX ? pick_smooth(own, view, request)
+		                                 : pick_by_deadline(own, view, request);
 	return pick_round_robin(own, view, request);
 }
 

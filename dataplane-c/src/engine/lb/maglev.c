@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Maglev's lookup table (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section
- * 3.4). Each backend has a permutation of the slots, (offset + j * skip) mod size; backends take turns to claim their
- * next free slot. With weights a backend gets weight / max_weight turns per round.
+ * Maglev's lookup table (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016,
+ * section 3.4). Each backend has a permutation of the slots, (offset + j * skip) mod size; backends take turns to claim
+ * their next free slot. With weights a backend gets weight / max_weight turns per round.
  *
- * Order of turns and permutations come from the endpoint's identity (backend name and address), so that every worker and
- * every node with the same backends builds the same table, in whatever order it lists them.
+ * Order of turns and permutations come from the endpoint's identity (backend name and address), so that every worker
+ * and every node with the same backends builds the same table, in whatever order it lists them.
  */
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -49,7 +49,8 @@ static uint64_t identity_hash(const struct endpoint *endpoint, uint64_t seed)
 			XXH3_64bits_update(&state, addr->path, strlen(addr->path));
 	} else {
 		/* Bytes in a fixed order, so that nodes of either endianness agree. */
-		uint8_t bytes[20] = {addr->family == AF_INET ? 4 : 6, 0, (uint8_t)(addr->port >> 8), (uint8_t)addr->port};
+		uint8_t bytes[20] = {addr->family == AF_INET ? 4 : 6, 0, (uint8_t)(addr->port >> 8),
+		                     (uint8_t)addr->port};
 		memcpy(bytes + 4, addr->ip, 16);
 		XXH3_64bits_update(&state, bytes, sizeof(bytes));
 	}
@@ -70,7 +71,7 @@ static int by_identity(const void *a, const void *b)
 static inline uint32_t slot_get(const struct maglev_table *table, uint32_t slot)
 {
 	return table->wide ? ((const uint32_t *)(const void *)table->slots)[slot]
-			   : ((const uint16_t *)(const void *)table->slots)[slot];
+	                   : ((const uint16_t *)(const void *)table->slots)[slot];
 }
 
 static inline void slot_set(struct maglev_table *table, uint32_t slot, uint32_t entry)
@@ -132,7 +133,7 @@ struct maglev_table *maglev_build(const struct view_entry *entries, uint32_t cou
 	}
 	bool wide = count > UINT16_MAX;
 	struct maglev_table *table =
-		malloc(sizeof(*table) + (size_t)size * (wide ? sizeof(uint32_t) : sizeof(uint16_t)));
+	        malloc(sizeof(*table) + (size_t)size * (wide ? sizeof(uint32_t) : sizeof(uint16_t)));
 	uint8_t *claimed = calloc(size, 1);
 	struct permutation *permutations = calloc(count, sizeof(*permutations));
 	struct turn *heap = calloc(count, sizeof(*heap));
@@ -149,11 +150,11 @@ struct maglev_table *maglev_build(const struct view_entry *entries, uint32_t cou
 		uint64_t skip = identity_hash(entries[i].endpoint, SKIP_SEED);
 		uint32_t weight = entries[i].weight ? entries[i].weight : 1;
 		permutations[i] = (struct permutation){
-			.identity = offset,
-			.entry = i,
-			.next = (uint32_t)(offset % size),
-			.skip = size > 2 ? (uint32_t)(skip % (size - 1)) + 1 : 1,
-			.weight = weight,
+		        .identity = offset,
+		        .entry = i,
+		        .next = (uint32_t)(offset % size),
+		        .skip = size > 2 ? (uint32_t)(skip % (size - 1)) + 1 : 1,
+		        .weight = weight,
 		};
 		if (weight > max_weight)
 			max_weight = weight;
@@ -172,7 +173,10 @@ out:
 	return table;
 }
 
-void maglev_free(struct maglev_table *table) { free(table); }
+void maglev_free(struct maglev_table *table)
+{
+	free(table);
+}
 
 uint32_t maglev_lookup(const struct maglev_table *table, uint64_t hash)
 {
@@ -185,9 +189,15 @@ uint32_t maglev_slot(const struct maglev_table *table, uint64_t hash)
 	return (uint32_t)(((hash >> 32) * table->size) >> 32);
 }
 
-uint32_t maglev_at(const struct maglev_table *table, uint32_t slot) { return slot_get(table, slot); }
+uint32_t maglev_at(const struct maglev_table *table, uint32_t slot)
+{
+	return slot_get(table, slot);
+}
 
-uint32_t maglev_size(const struct maglev_table *table) { return table->size; }
+uint32_t maglev_size(const struct maglev_table *table)
+{
+	return table->size;
+}
 
 bool maglev_is_prime(uint32_t n)
 {
@@ -204,7 +214,7 @@ bool maglev_is_prime(uint32_t n)
 
 /* Each is the first prime above a power of two (the first: above 1,000), so a growing set seldom changes its size. */
 static const uint32_t sizes[] = {1009,   2053,   4099,   8209,    16411,   32771,   65537,
-				 131101, 262147, 524309, 1048583, 2097169, 4194319, 8388617};
+                                 131101, 262147, 524309, 1048583, 2097169, 4194319, 8388617};
 
 /* Above the list's end: the list's last. */
 uint32_t maglev_size_for(uint32_t count)

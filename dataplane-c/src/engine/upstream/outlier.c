@@ -27,7 +27,7 @@ struct flag {
 	struct endpoint *endpoint; /* referenced */
 };
 
-/* An endpoint that is ejected, or was not long ago. */
+/* An endpoint that is ejected, or was not long ago: there is one exactly while endpoint->ejections is not 0. */
 struct ejection {
 	struct ejection *next, **pprev;
 	struct timer timer;
@@ -174,10 +174,20 @@ static bool may_eject(const struct service *service, const struct endpoint *cand
 	return out < (allowed ? allowed : 1);
 }
 
+/* Milliseconds that the n-th ejection in a row lasts (n from 1): base * 2^(n-1), at most the maximum. */
+static uint64_t span_of(const struct service *service, uint32_t n)
+{
+	uint64_t span = service->outlier_base_ms ? service->outlier_base_ms : 1;
+	uint64_t max = service->outlier_max_ms > span ? service->outlier_max_ms : span;
+	for (uint32_t i = 1; i < n && span < max; i++)
+		span *= 2;
+	return span < max ? span : max;
+}
+
 static void eject(struct engine *engine, struct service *service, struct endpoint *endpoint)
 {
 	char text[ADDR_TEXT_MAX], message[120];
-	struct ejection *ejection = ejection_of(endpoint);
+	struct ejection *ejection = endpoint->ejections ? ejection_of(endpoint) : NULL;
 
 	if (!ejection) {
 		ejection = calloc(1, sizeof(*ejection));
@@ -192,15 +202,11 @@ static void eject(struct engine *engine, struct service *service, struct endpoin
 			ejections->pprev = &ejection->next;
 		ejections = ejection;
 	}
-	uint64_t span = service->outlier_base_ms ? service->outlier_base_ms : 1;
-	uint64_t max = service->outlier_max_ms > span ? service->outlier_max_ms : span;
-	for (uint32_t i = 0; i < endpoint->ejections && span < max; i++)
-		span *= 2;
-	if (span > max)
-		span = max;
-	/* No higher than needed for the longest span, or decay would take as long as the failures did. */
-	if (span < max || endpoint->ejections == 0 || (span >> 1) < max)
-		endpoint->ejections += endpoint->ejections < 32;
+	uint64_t max = span_of(service, UINT32_MAX);
+	uint64_t span = span_of(service, endpoint->ejections + 1);
+	/* No higher than the longest span needs, or decay would take far longer than the trouble did. */
+	if (endpoint->ejections == 0 || span_of(service, endpoint->ejections) < max)
+		endpoint->ejections++;
 	ejection->span_ms = (uint32_t)span;
 	unsigned failures = atomic_load_explicit(&endpoint->failures, memory_order_relaxed);
 	endpoint->ejected_until_ms = engine->now_ms + span;

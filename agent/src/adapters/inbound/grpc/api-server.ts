@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The agent's API: gRPC, gRPC-Web and Connect on one HTTP/2 (h2c) server per listener.
+ *
+ * connection -> peer identified -> HTTP/2 session (bounded in number, streams and idle time) -> call gate (may this
+ * peer do that, is there room) -> message (bounded in size, and in the time it may take to arrive) -> use case.
+ */
+import { createServer, type Http2Server, type Http2ServerRequest, type Http2ServerResponse, type ServerHttp2Session } from 'node:http2';
+import type { Socket } from 'node:net';
+import {
+  Code,
+  ConnectError,
+  type ConnectRouter,
+  createConnectRouter,
+  createContextValues,
+} from '@connectrpc/connect';
+import {
+  compressionGzip,
+  universalRequestFromNodeRequest,
+  universalResponseToNodeResponse,
+} from '@connectrpc/connect-node';
+import { Health } from '@marcher/proto/grpc/health/v1/health_pb';
+import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
+import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
+import { TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
+import type { UseCases } from '../../../ports/use-cases.js';
+import type { ApiLogger } from './api-log.js';
+import { createCallGate, peerKey } from './call-gate.js';
+import { createCallLog } from './call-log.js';
+import { routeConfigService } from './config-api.js';
+import { routeHealthService } from './health-api.js';
+import { listenOnLoopback, type TcpAddress } from './loopback-listener.js';
+import { routeNodeService } from './node-api.js';
+import { type Access, createUserNames, identifyTcpPeer, identifyUnixPeer, type Peer, type PeerCredentialsPort } from './peer.js';
+import { routeReflectionServices } from './reflection-api.js';
+import { routeTrafficService } from './traffic-api.js';
+import { type BoundSocket, listenOnUnixSocket } from './unix-socket.js';
+
+export interface ApiServerOptions {
+  readonly useCases: UseCases;
+  readonly peerCredentials: PeerCredentialsPort;
+  readonly logger: ApiLogger;
+  /** Unix socket for local administrators; absent: none. */
+  readonly socketPath?: string | undefined;
+  /** Group that may use the socket beside root and the agent's user. Default "marcher". */
+  readonly socketGroup?: string | undefined;
+  /** Loopback listener without authentication; absent: none. */
+  readonly tcp?: (TcpAddress & { readonly access?: Access | undefined }) | undefined;
+  readonly limits?: Partial<ApiLimits> | undefined;
+}
+
+export interface ApiLimits {
+  /** Largest Plan or Apply message. */
+  readonly changeMaxBytes: number;
+  /** Largest message of every other call. */
+  readonly messageMaxBytes: number;
+  readonly changesInFlight: number;
+  readonly openStreams: number;
+  readonly connections: number;
+  readonly streamsPerConnection: number;
+  /** Time in which a request must have arrived whole. */
+  readonly requestMs: number;
+  /** A connection without a stream or a frame for so long is closed. */
+  readonly idleMs: number;
+  /** Time that calls in progress have to finish when the server stops. */
+  readonly stopMs: number;
+}
+
+const defaultLimits: ApiLimits = {
+  changeMaxBytes: 64 << 20,
+  messageMaxBytes: 1 << 20,
+  changesInFlight: 8,
+  openStreams: 256,
+  connections: 256,
+  streamsPerConnection: 128,
+  requestMs: 60_000,
+  idleMs: 600_000,
+  stopMs: 5_000,
+};
+
+/** A refused peer gets its answer and no more time than that takes. */
+const refusedPeerMs = 5_000;
+/** One refused peer per second is logged, the others are counted. */
+const refusalLogMs = 1_000;
+
+export interface ApiServer {
+  /** Binds the listeners; throws with the reason when one can't be. */
+  start(): Promise<void>;
+  /** Ends streams with UNAVAILABLE, lets other calls finish for a while, and removes the socket. */
+  stop(): Promise<void>;
+  /** Where the loopback listener is bound, once started. */
+  readonly tcpAddress: TcpAddress | undefined;
+}
+
+export function createApiServer(options: ApiServerOptions): ApiServer {
+  const { logger } = options;
+  const limits: ApiLimits = { ...defaultLimits, ...options.limits };
+  const group = options.socketGroup ?? 'marcher';
+  const shutdown = new AbortController();
+  const handle = createHandler(options.useCases, limits, logger, shutdown.signal);
+  const userName = createUserNames();
+  const sessions = new Set<ServerHttp2Session>();
+  const peers = new WeakMap<ServerHttp2Session, Peer>();
+  let bound: BoundSocket | undefined;
+  let tcpAddress: TcpAddress | undefined;
+  const servers: Http2Server[] = [];
+  const logRefusal = createRefusalLog(logger);
+
+  const createListener = (identify: (socket: Socket) => Peer): Http2Server => {
+    const server = createServer({
+      // Enough memory for streamsPerConnection small messages and one large one; beyond it streams are refused.
+      maxSessionMemory: 64 + Math.ceil(limits.changeMaxBytes / (1 << 20)),
+      settings: { maxConcurrentStreams: limits.streamsPerConnection, initialWindowSize: 1 << 20 },
+    });
+    server.maxConnections = limits.connections;
+    // Node announces the session of a connection while it handles that connection's event, before it reads from it.
+    // Peers are identified first, in a listener that runs before Node's own.
+    let arriving: Peer | undefined;
+    server.prependListener('connection', (socket: Socket) => {
+      arriving = identify(socket);
+      if (!arriving.allowed) logRefusal(arriving);
+    });
+    server.on('session', (session) => {
+      const peer = arriving;
+      arriving = undefined;
+      if (peer === undefined) {
+        session.destroy();
+        return;
+      }
+      peers.set(session, peer);
+      sessions.add(session);
+      session.once('close', () => sessions.delete(session));
+      session.on('error', (error) => logger.debug({ caller: peer.author, error: error.message }, 'connection failed'));
+      if (peer.allowed) {
+        session.setLocalWindowSize(4 << 20);
+        session.setTimeout(limits.idleMs, () => session.close());
+      } else {
+        setTimeout(() => session.destroy(), refusedPeerMs).unref();
+      }
+    });
+    server.on('sessionError', () => undefined);
+    server.on('request', (request, response) => handle(request, response, peers.get(request.stream.session as ServerHttp2Session)));
+    servers.push(server);
+    return server;
+  };
+
+  return {
+    get tcpAddress() {
+      return tcpAddress;
+    },
+    async start() {
+      try {
+        if (options.socketPath !== undefined) {
+          const ownUid = process.getuid?.() ?? -1;
+          const credentials = options.peerCredentials;
+          const server = createListener((socket) =>
+            identifyUnixPeer(socket, { credentials, ownUid, group, userName }),
+          );
+          bound = await listenOnUnixSocket(server, options.socketPath, group);
+          logger.info({ socket: bound.path }, 'API listens on a Unix socket');
+        }
+        if (options.tcp !== undefined) {
+          const access = options.tcp.access ?? 'read-write';
+          const server = createListener((socket) => identifyTcpPeer(socket, access));
+          tcpAddress = await listenOnLoopback(server, options.tcp, 'the API');
+          logger.info({ ...tcpAddress, access }, 'API listens on loopback, open to every local user');
+        }
+      } catch (error) {
+        await this.stop();
+        throw error;
+      }
+      for (const server of servers) {
+        server.on('error', (error) => logger.error({ error: error.message }, 'API listener failed'));
+      }
+    },
+    async stop() {
+      bound?.release();
+      bound = undefined;
+      shutdown.abort(new ConnectError('the agent is stopping: try again when it is back', Code.Unavailable));
+      const closed = servers.filter((server) => server.listening).map((server) => new Promise((resolve) => server.close(resolve)));
+      for (const session of sessions) session.close();
+      const deadline = setTimeout(() => {
+        for (const session of sessions) session.destroy();
+      }, limits.stopMs);
+      await Promise.all(closed);
+      clearTimeout(deadline);
+      servers.length = 0;
+    },
+  };
+}
+
+type Handler = (request: Http2ServerRequest, response: Http2ServerResponse, peer: Peer | undefined) => void;
+
+function createHandler(useCases: UseCases, limits: ApiLimits, logger: ApiLogger, shutdownSignal: AbortSignal): Handler {
+  const router: ConnectRouter = createConnectRouter({
+    acceptCompression: [compressionGzip],
+    readMaxBytes: limits.messageMaxBytes,
+    shutdownSignal,
+    requestGate: createCallGate(limits),
+    interceptors: [createCallLog(logger)],
+  });
+  const services = [ConfigService, NodeService, TrafficService];
+  routeConfigService(router, useCases.config, limits);
+  routeNodeService(router, useCases.node);
+  routeTrafficService(router, useCases.traffic);
+  routeHealthService(router, useCases.node, services.map((service) => service.typeName));
+  routeReflectionServices(router, [...services, Health]);
+  const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+
+  return (request, response, peer) => {
+    const path = request.url.split('?', 1)[0] ?? '';
+    const handler = handlers.get(path);
+    if (handler === undefined || peer === undefined) {
+      // gRPC clients read this as UNIMPLEMENTED.
+      response.writeHead(404);
+      response.end();
+      return;
+    }
+    if (handler.method.methodKind !== 'bidi_streaming') limitArrival(request, limits.requestMs);
+    // Nothing here depends on it, and what clients of Unix sockets send as authority (a path) is not always a URL's.
+    request.headers[':authority'] = 'localhost';
+    Promise.resolve()
+      .then(() =>
+        handler(universalRequestFromNodeRequest(request, response, undefined, createContextValues().set(peerKey, peer))),
+      )
+      .then((answer) => universalResponseToNodeResponse(answer, response))
+      .catch((reason: unknown) => {
+        // The client has gone, or sent what is not HTTP in our sense. RPC failures were answered and logged before.
+        const error = ConnectError.from(reason);
+        logger.debug({ path, caller: peer.author, error: error.message }, 'call was cut off');
+        if (!response.headersSent && !response.destroyed) {
+          response.writeHead(400);
+          response.end();
+        }
+      });
+  };
+}
+
+function limitArrival(request: Http2ServerRequest, ms: number): void {
+  const timer = setTimeout(() => request.stream.close(0x8 /* CANCEL */), ms);
+  timer.unref();
+  const arrived = (): void => clearTimeout(timer);
+  request.once('end', arrived);
+  request.once('close', arrived);
+}
+
+function createRefusalLog(logger: ApiLogger): (peer: Peer & { allowed: false }) => void {
+  let last = Number.NEGATIVE_INFINITY;
+  let unlogged = 0;
+  return (peer) => {
+    const now = performance.now();
+    if (now - last < refusalLogMs) {
+      unlogged++;
+      return;
+    }
+    logger.warn({ audit: 'api-refused', caller: peer.author, reason: peer.reason, unlogged }, 'refused a local peer');
+    last = now;
+    unlogged = 0;
+  };
+}

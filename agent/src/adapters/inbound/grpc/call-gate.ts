@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * What every call passes before a byte of its message is read: may this peer do that, and is there room for it.
+ */
+import { Code, ConnectError, createContextKey, type HandlerContext } from '@connectrpc/connect';
+import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
+import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
+import type { Peer } from './peer.js';
+
+export const peerKey = createContextKey<Peer>(
+  { allowed: false, author: 'unknown', reason: 'the connection was not identified' },
+  { description: 'who calls' },
+);
+
+/** Calls that change something; refused to read-only peers, logged even when all is well. */
+export const changingMethods: ReadonlySet<string> = new Set(
+  [ConfigService.method.apply, ConfigService.method.revert, NodeService.method.drain, NodeService.method.undrain].map(
+    (method) => `${method.parent.typeName}/${method.name}`,
+  ),
+);
+
+/** Calls whose message may be as large as a whole configuration. */
+const largeMethods: ReadonlySet<string> = new Set(
+  [ConfigService.method.plan, ConfigService.method.apply].map((method) => `${method.parent.typeName}/${method.name}`),
+);
+
+export interface GateLimits {
+  /** Plan and Apply calls at a time: each may hold one message of the largest size. */
+  readonly changesInFlight: number;
+  /** Calls at a time that stay open (watches, logs, reflection). */
+  readonly openStreams: number;
+}
+
+export function createCallGate(limits: GateLimits): (context: HandlerContext) => void {
+  let changes = 0;
+  let streams = 0;
+  return (context) => {
+    const peer = context.values.get(peerKey);
+    const method = `${context.service.typeName}/${context.method.name}`;
+    if (!peer.allowed) throw new ConnectError(peer.reason, Code.PermissionDenied);
+    if (peer.access === 'read-only' && changingMethods.has(method)) {
+      throw new ConnectError(
+        `${method} changes the node and this listener is read-only: use the Unix socket (--target unix:PATH)`,
+        Code.PermissionDenied,
+      );
+    }
+    if (largeMethods.has(method)) {
+      if (changes >= limits.changesInFlight) throw full(`${limits.changesInFlight} Plan and Apply calls`);
+      changes++;
+      context.signal.addEventListener('abort', () => changes--, { once: true });
+    } else if (context.method.methodKind !== 'unary') {
+      if (streams >= limits.openStreams) throw full(`${limits.openStreams} open streams`);
+      streams++;
+      context.signal.addEventListener('abort', () => streams--, { once: true });
+    }
+  };
+}
+
+function full(what: string): ConnectError {
+  return new ConnectError(
+    `the agent serves at most ${what} at a time and has as many: close some or try again later`,
+    Code.ResourceExhausted,
+  );
+}

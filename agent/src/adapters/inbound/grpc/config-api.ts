@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+/** ConfigService over the configuration use cases: bounds on what comes in, messages passed through as they are. */
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import type { ConnectRouter, HandlerContext } from '@connectrpc/connect';
+import {
+  type Change,
+  ChangeSchema,
+  ConfigService,
+  type WatchResponseSchema,
+} from '@marcher/proto/marcher/v1/config_service_pb';
+import { create } from '@bufbuild/protobuf';
+import { ApplicationError, type Caller, type ConfigUseCases, type WatchEvent } from '../../../ports/use-cases.js';
+import { untilAborted } from './abortable-stream.js';
+import { peerKey } from './call-gate.js';
+import { invalidArgument } from './errors.js';
+
+const listPageDefault = 500;
+const listPageMax = 1000;
+const historyDefault = 50;
+const historyMax = 1000;
+const noteMaxCharacters = 4096;
+
+export function routeConfigService(
+  router: ConnectRouter,
+  config: ConfigUseCases,
+  limits: { readonly changeMaxBytes: number },
+): void {
+  const { method } = ConfigService;
+  const large = { readMaxBytes: limits.changeMaxBytes };
+
+  router.rpc(method.plan, async (request) => await config.plan(required(request.change)), large);
+  router.rpc(
+    method.apply,
+    async (request, context) =>
+      await config.apply(
+        required(request.change),
+        {
+          expectedVersion: request.expectedVersion,
+          message: note(request.message),
+          omitDiff: request.omitDiff,
+        },
+        callerOf(context),
+      ),
+    large,
+  );
+  router.rpc(method.get, (request) => {
+    if (request.name === '') throw invalidArgument('name is empty: expected the name of a service');
+    const resource = config.get(request.name);
+    if (resource === undefined) {
+      throw new ApplicationError('not_found', `there is no service "${request.name}": List shows those there are`);
+    }
+    return { resource, version: config.version };
+  });
+  router.rpc(method.list, (request) => {
+    const page = config.list({
+      pageSize: Math.min(request.pageSize || listPageDefault, listPageMax),
+      pageToken: request.pageToken,
+      labels: request.labels,
+    });
+    return { ...page, total: BigInt(page.total) };
+  });
+  router.rpc(method.watch, async function* (request, context) {
+    for await (const event of untilAborted(config.watch(request.resumeVersion, context.signal), context.signal)) {
+      yield watchResponse(event);
+    }
+  });
+  router.rpc(method.history, (request) => ({
+    revisions: config.history({
+      limit: Math.min(request.limit || historyDefault, historyMax),
+      beforeVersion: request.beforeVersion,
+      withDiff: request.withDiff,
+    }),
+  }));
+  router.rpc(method.revert, async (request, context) => {
+    if (request.version === 0n) throw invalidArgument('version is 0: expected a version that History lists');
+    return await config.revert(
+      request.version,
+      { expectedVersion: request.expectedVersion, message: note(request.message) },
+      callerOf(context),
+    );
+  });
+}
+
+export function callerOf(context: HandlerContext): Caller {
+  return { author: context.values.get(peerKey).author, origin: 'api' };
+}
+
+/** A change left out is an empty one: it applies and changes nothing, as an empty file does. */
+function required(change: Change | undefined): Change {
+  return change ?? create(ChangeSchema);
+}
+
+function note(message: string): string {
+  if (message.length > noteMaxCharacters) {
+    throw invalidArgument(`message has ${message.length} characters: expected at most ${noteMaxCharacters}`);
+  }
+  return message;
+}
+
+function watchResponse(event: WatchEvent): MessageInitShape<typeof WatchResponseSchema> {
+  switch (event.kind) {
+    case 'upsert':
+      return { event: { case: 'upsert', value: event.resource }, version: event.version };
+    case 'remove':
+      return { event: { case: 'remove', value: event.name }, version: event.version };
+    default:
+      return { event: { case: event.kind, value: {} }, version: event.version };
+  }
+}

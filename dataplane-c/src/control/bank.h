@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The socket bank: duplicates of the engine's listening sockets. When the engine is killed they stay open, so new
+ * connections wait in the accept queues (and datagrams in the socket buffers) instead of being refused, until the next
+ * engine gets them. All sockets or none: with half of a reuseport group kept, the other half's share would be refused.
+ */
+#ifndef CONTROL_BANK_H
+#define CONTROL_BANK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "link.h"
+
+struct bank {
+	int *fds;
+	char **keys;
+	size_t count, capacity;
+	uint32_t wanted;  /* sockets that the engine has; 0: not asked yet */
+	uint64_t version; /* of the engine's list; 0: unknown */
+};
+
+void bank_clear(struct bank *bank);
+
+/* Fetches the engine's sockets and replaces the bank by them; nothing when the engine says that the version is
+ * unchanged. yield: asked between packets; true gives up with -EAGAIN. limit: how many may be kept; above it the bank is
+ * emptied and only wanted is set. Returns 0, -EAGAIN or -errno of link_call. */
+int bank_fetch(struct bank *bank, struct link *link, unsigned timeout_ms, size_t limit, bool (*yield)(void *arg),
+	       void *arg);
+
+/* Passes the bank on to a new engine over the SEQPACKET socket that it inherited. gone_fd: readable when that engine
+ * has ended. Returns 0 or -errno. */
+int bank_send(const struct bank *bank, int sock, int gone_fd, unsigned timeout_ms);
+
+/* How many sockets may be kept without bringing the process near its descriptor limit. Raises the soft limit first. */
+size_t bank_limit(void);
+
+#endif

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The handle, and which lock guards what.
+ *
+ *   link_lock     the connection to the running engine and everything that starts, replaces or ends it. Held for a whole
+ *                 request, so a second caller waits. Taken by callers of [blocks] functions and by the supervisor.
+ *   journal.lock  the last good snapshot (journal.h)
+ *   memory_lock   the engines' statistics and event rings (memory.h)
+ *   state_lock    what status and last_error show; innermost, held for a few copies only
+ *
+ * Order: link_lock, then one of journal.lock and memory_lock, then state_lock.
+ */
+#ifndef CONTROL_CONTROL_H
+#define CONTROL_CONTROL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "bank.h"
+#include "journal.h"
+#include "link.h"
+#include "marcher.h"
+#include "memory.h"
+
+#define RETIRING_MAX 8
+#define ERROR_TEXT_MAX 512
+
+/* What is needed to start an engine; strings are owned. */
+struct engine_options {
+	char *engine_path;
+	char *run_dir; /* absolute */
+	char *cpus;
+	char *log_level;
+	uint32_t workers;
+};
+
+/* An engine that was replaced or stopped and still drains. */
+struct retiring {
+	int pidfd; /* -1: free */
+	pid_t pid;
+	bool child;
+	uint64_t deadline_ms; /* after it the engine is killed */
+	struct engine_memory *memory;
+};
+
+struct marcher {
+	struct engine_options options;
+	uint32_t request_timeout_ms;
+	uint32_t heartbeat_ms;
+	char *socket_path; /* run_dir/engine.sock */
+	int lock_fd;
+
+	pthread_mutex_t link_lock;
+	pthread_cond_t changed; /* with link_lock: an engine runs, or never will again */
+	struct link link;       /* link.sock is -1 while no engine runs */
+	_Atomic unsigned waiting; /* callers that want link_lock; the supervisor yields to them */
+	bool stopped;           /* by marcher_stop: not restarted */
+	uint64_t generation;    /* of the running engine */
+	struct bank bank;
+	bool bank_stale;
+	uint64_t bank_stale_since_ms;
+	struct retiring retiring[RETIRING_MAX];
+	/* An apply whose answer did not come in time; it may still. */
+	struct {
+		uint64_t request_id; /* 0: none */
+		int fd;
+		struct snapshot_head head;
+	} late;
+
+	/* Supervisor; under link_lock. */
+	struct {
+		uint64_t started_ms;     /* of the engine that runs or ran last */
+		uint64_t next_start_ms;
+		uint64_t next_ping_ms;
+		unsigned failures;       /* in a row, reset by a minute of health */
+		unsigned missed_pings;
+		unsigned still_pings;
+		uint64_t still_since_ms;
+		uint64_t turns[256];
+		size_t nturns;
+		bool killed_by_us;       /* because it hung */
+		uint64_t suspect_generation;
+		uint64_t suspect_times[3]; /* of the last crashes on it, newest last */
+		unsigned suspect_crashes;
+	} watch;
+	pthread_t supervisor;
+	bool supervisor_runs;
+	int wake_fd; /* eventfd: closing, or work for the supervisor */
+	_Atomic bool closing;
+
+	struct journal journal;
+
+	pthread_mutex_t memory_lock;
+	struct memory_set memories;
+
+	pthread_mutex_t state_lock;
+	struct marcher_engine_status status;
+	char error[ERROR_TEXT_MAX];     /* of the last call that failed */
+};
+
+uint64_t control_now_ms(void);
+
+/* The sentence for marcher_last_error; returns code, so that a failing path is one line. handle NULL: marcher_open. */
+int control_fail(struct marcher *handle, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* What status.last_error shows until something else happens. */
+void control_notice(struct marcher *handle, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* supervisor.c */
+int supervisor_start(struct marcher *handle);
+void supervisor_stop(struct marcher *handle);
+void supervisor_wake(struct marcher *handle);
+/* Starts the engine on the last good snapshot, stepping back when that snapshot kills it. Under link_lock. */
+int supervisor_start_engine(struct marcher *handle, char *why, size_t why_size);
+/* Makes a connected engine the current one: memory, status, counters of the watch. Under link_lock; takes over *link. */
+int supervisor_adopt(struct marcher *handle, struct link *link, bool adopted, char *why, size_t why_size);
+/* Puts the current engine on the list of those that drain and forgets it. Under link_lock. */
+void supervisor_retire_current(struct marcher *handle, uint32_t drain_ms);
+
+/* apply.c: bookkeeping of an accepted snapshot. Under link_lock. */
+void apply_accepted(struct marcher *handle, const struct snapshot_head *head, const uint8_t *snapshot, size_t length);
+void apply_late_reply(struct marcher *handle, const struct _Marcher__Engine__V1__Reply *reply);
+
+#endif

@@ -1,0 +1,26 @@
+/** npm run e2e -- SUITE [--only TEXT] [--engine PATH] [--label NAME] */
+import { parseArgs } from 'node:util';
+import { type Case, runSuite } from './harness/suite.js';
+
+const suites: Readonly<Record<string, () => Promise<readonly Case[]>>> = {
+  basic: async () => (await import('./suites/basic/index.js')).basic,
+  faults: async () => (await import('./suites/faults/index.js')).faults,
+};
+
+const usage = `usage: npm run e2e -- ${Object.keys(suites).join('|')} [--only TEXT] [--engine PATH] [--label NAME]`;
+
+try {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { only: { type: 'string' }, engine: { type: 'string' }, label: { type: 'string', default: '' } },
+  });
+  const name = positionals[0] ?? '';
+  const suite = suites[name];
+  if (suite === undefined || positionals.length !== 1) throw new Error(`unknown suite '${positionals.join(' ')}'`);
+  if (process.getuid?.() !== 0) throw new Error('network namespaces need root');
+  const failed = await runSuite(await suite(), { name, label: values.label, engine: values.engine, only: values.only });
+  process.exit(failed === 0 ? 0 : 1);
+} catch (error) {
+  console.error(`${(error as Error).message}\n${usage}`);
+  process.exit(2);
+}
