@@ -89,7 +89,8 @@ struct marcher {
 	} watch;
 	pthread_t supervisor;
 	bool supervisor_runs;
-	int wake_fd; /* eventfd: closing, or work for the supervisor */
+	int wake_fd;  /* eventfd: work for the supervisor */
+	int close_fd; /* eventfd: readable once the handle is closing */
 	_Atomic bool closing;
 
 	struct journal journal;
@@ -99,6 +100,8 @@ struct marcher {
 
 	pthread_mutex_t state_lock;
 	struct marcher_engine_status status;
+	char notice[256];               /* of the supervision */
+	char journal_problem[160];
 	char error[ERROR_TEXT_MAX];     /* of the last call that failed */
 };
 
@@ -110,19 +113,35 @@ int control_fail(struct marcher *handle, int code, const char *format, ...) __at
 /* What status.last_error shows until something else happens. */
 void control_notice(struct marcher *handle, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* link_lock for callers; the supervisor gives way to those that wait. */
+void control_lock(struct marcher *handle);
+void control_unlock(struct marcher *handle);
+/* Waits, under link_lock, until an engine runs. Returns MARCHER_OK or the failure, reported. */
+int control_await_engine(struct marcher *handle);
+/* The failure of a call to the engine as marcher_error, reported. */
+int control_call_failed(struct marcher *handle, int error, const char *what);
+/* Copies the journal's state to what status shows. */
+void control_publish_journal(struct marcher *handle);
+
+/* lifecycle.c; all under link_lock. */
+/* Starts the engine on the last good snapshot. Returns 0 or -errno and a reason. *again: another attempt now may help,
+ * since a snapshot was set aside or is under suspicion. */
+int lifecycle_start(struct marcher *handle, bool *again, char *why, size_t why_size);
+/* Makes a connected engine the current one: memory, status, the watch. Takes over *link. */
+int lifecycle_adopt(struct marcher *handle, struct link *link, bool adopted, char *why, size_t why_size);
+/* The current engine has ended: reaps it, says so, plans the restart. */
+void lifecycle_ended(struct marcher *handle);
+/* Tells an engine to drain and puts it on the list of those that do. Takes over *link. Returns 0 or -errno. */
+int lifecycle_retire(struct marcher *handle, struct link *link, struct engine_memory *memory, uint32_t drain_ms);
+/* Reaps those that have ended and kills those whose time is over. */
+void lifecycle_reap_retired(struct marcher *handle);
+
 /* supervisor.c */
 int supervisor_start(struct marcher *handle);
 void supervisor_stop(struct marcher *handle);
 void supervisor_wake(struct marcher *handle);
-/* Starts the engine on the last good snapshot, stepping back when that snapshot kills it. Under link_lock. */
-int supervisor_start_engine(struct marcher *handle, char *why, size_t why_size);
-/* Makes a connected engine the current one: memory, status, counters of the watch. Under link_lock; takes over *link. */
-int supervisor_adopt(struct marcher *handle, struct link *link, bool adopted, char *why, size_t why_size);
-/* Puts the current engine on the list of those that drain and forgets it. Under link_lock. */
-void supervisor_retire_current(struct marcher *handle, uint32_t drain_ms);
 
-/* apply.c: bookkeeping of an accepted snapshot. Under link_lock. */
-void apply_accepted(struct marcher *handle, const struct snapshot_head *head, const uint8_t *snapshot, size_t length);
-void apply_late_reply(struct marcher *handle, const struct _Marcher__Engine__V1__Reply *reply);
+/* apply.c: struct link's stray: an answer to an apply that was given up on. */
+void apply_late_reply(void *handle, const EngineReply *reply);
 
 #endif

@@ -18,6 +18,8 @@ export interface AgentOptions {
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
   readonly name?: string;
+  /** Takes the place of /etc/resolv.conf for the agent and its engine. */
+  readonly resolvConf?: string;
 }
 
 /** One service in the file form (docs/configuration.md). */
@@ -57,8 +59,12 @@ export class Agent {
 
   /** Starts the process without waiting for anything. */
   launch(): void {
-    const { netns, engine, args = [], env = {} } = this.options;
+    const { netns, engine, args = [], env = {}, resolvConf } = this.options;
     const argv = [
+      // A mount namespace of its own, in which the file is another one.
+      ...(resolvConf === undefined
+        ? []
+        : ['unshare', '--mount', '--', 'sh', '-c', `mount --bind ${resolvConf} /etc/resolv.conf && exec "$@"`, 'sh']),
       MARCHERD,
       '--state',
       this.stateDir,
@@ -166,7 +172,9 @@ export class Agent {
       async () => {
         const { backends: all } = await this.node.backends({ service }, { timeoutMs: 2_000 });
         return backends.every((name) =>
-          all.some((b) => b.backend === name && b.endpoints.length > 0 && b.endpoints.every((e) => e.health === health)),
+          all.some(
+            (b) => b.backend === name && b.endpoints.length > 0 && b.endpoints.every((e) => e.health === health),
+          ),
         );
       },
       timeoutMs,

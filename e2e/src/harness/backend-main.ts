@@ -17,6 +17,8 @@ export interface BackendSettings {
   readonly unix?: string;
   /** A PROXY protocol header comes first, and its source is the client seen. */
   readonly proxyProtocol?: boolean;
+  /** Lives on when its parent has gone. */
+  readonly standing?: boolean;
 }
 
 export type Behaviour =
@@ -71,7 +73,8 @@ const main = (settings: BackendSettings): void => {
     socket.on('error', () => socket.destroy());
     const reply = (id: string, bytes: number): void => {
       socket.write(`${id} ${settings.name} ${seen} ${bytes}\n`);
-      for (let left = bytes; left > 0; left -= chunk.length) socket.write(chunk.subarray(0, Math.min(left, chunk.length)));
+      for (let left = bytes; left > 0; left -= chunk.length)
+        socket.write(chunk.subarray(0, Math.min(left, chunk.length)));
     };
     if (behaviour.mode === 'reset') {
       socket.resetAndDestroy();
@@ -109,7 +112,9 @@ const main = (settings: BackendSettings): void => {
   const web = http.createServer((request, response) => {
     const healthy = behaviour.mode === 'normal' || behaviour.mode === 'slow';
     response.writeHead(healthy ? 200 : 503, { 'content-type': 'text/plain' });
-    response.end(request.url === '/health' ? `${settings.name} is ${healthy ? 'healthy' : 'ill'}\n` : `${settings.name}\n`);
+    response.end(
+      request.url === '/health' ? `${settings.name} is ${healthy ? 'healthy' : 'ill'}\n` : `${settings.name}\n`,
+    );
   });
   let udp: dgram.Socket | undefined;
   let ports: BackendReady = { tcp: settings.tcp ?? 0, udp: settings.udp ?? 0, http: settings.http ?? 0 };
@@ -167,7 +172,9 @@ const main = (settings: BackendSettings): void => {
     void behave(next);
   });
   // Nobody needs a backend whose test is gone.
-  process.on('disconnect', () => process.exit(0));
+  process.on('disconnect', () => {
+    if (settings.standing !== true) process.exit(0);
+  });
   start().catch((error: unknown) => {
     console.error(error);
     process.exit(1);

@@ -43,7 +43,9 @@ export class BackendProcess {
     });
     const ports = await new Promise<BackendReady>((resolve, reject) => {
       child.once('message', (message: { ready: BackendReady }) => resolve(message.ready));
-      child.once('exit', (code) => reject(new Error(`backend ${settings.name} ended with ${code} before it was ready`)));
+      child.once('exit', (code) =>
+        reject(new Error(`backend ${settings.name} ended with ${code} before it was ready`)),
+      );
       child.once('error', reject);
     });
     return new BackendProcess(settings, ports, child);
@@ -58,11 +60,15 @@ export class BackendProcess {
   }
 
   get tcpAddress(): string {
-    return net.isIPv6(this.settings.host) ? `[${this.settings.host}]:${this.ports.tcp}` : `${this.settings.host}:${this.ports.tcp}`;
+    return net.isIPv6(this.settings.host)
+      ? `[${this.settings.host}]:${this.ports.tcp}`
+      : `${this.settings.host}:${this.ports.tcp}`;
   }
 
   get udpAddress(): string {
-    return net.isIPv6(this.settings.host) ? `[${this.settings.host}]:${this.ports.udp}` : `${this.settings.host}:${this.ports.udp}`;
+    return net.isIPv6(this.settings.host)
+      ? `[${this.settings.host}]:${this.ports.udp}`
+      : `${this.settings.host}:${this.ports.udp}`;
   }
 
   async behave(behaviour: Behaviour): Promise<void> {

@@ -95,7 +95,9 @@ export class Load {
   async stop(): Promise<readonly Exchange[]> {
     const report = await this.#ask('stop');
     if (report.open !== 0 || report.sent !== report.exchanges.length) {
-      throw new Error(`load client ${this.settings.name}: ${report.sent} sent, but ${report.exchanges.length} in the books`);
+      throw new Error(
+        `load client ${this.settings.name}: ${report.sent} sent, but ${report.exchanges.length} in the books`,
+      );
     }
     return report.exchanges;
   }

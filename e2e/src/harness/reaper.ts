@@ -11,7 +11,9 @@ export type Leftover =
   | { readonly kind: 'mark'; readonly value: string }
   | { readonly kind: 'netns'; readonly name: string }
   | { readonly kind: 'mount'; readonly path: string }
-  | { readonly kind: 'dir'; readonly path: string };
+  | { readonly kind: 'dir'; readonly path: string }
+  // Nothing is to be undone after all.
+  | { readonly kind: 'keep' };
 
 /** Environment variable that every process of a run inherits, so that also an engine in its own session is found. */
 export const MARK = 'MARCHER_E2E_RUN';
@@ -40,7 +42,7 @@ const quietly = (action: () => void): void => {
   }
 };
 
-const undo = async (leftovers: readonly Leftover[]): Promise<void> => {
+export const undo = async (leftovers: readonly Leftover[]): Promise<void> => {
   const marks = leftovers.filter((l) => l.kind === 'mark').map((l) => l.value);
   // A supervisor may start a new process between two looks: look until there is nothing left.
   for (let round = 0; round < 50; round++) {
@@ -65,6 +67,7 @@ if (process.argv[1] === import.meta.filename) {
   const lines = createInterface({ input: process.stdin });
   lines.on('line', (line) => leftovers.push(JSON.parse(line) as Leftover));
   lines.on('close', () => {
+    if (leftovers.some((l) => l.kind === 'keep')) process.exit(0);
     void undo(leftovers.reverse()).then(() => process.exit(0));
   });
 }

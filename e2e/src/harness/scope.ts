@@ -1,6 +1,6 @@
 /** A run's processes, namespaces and directories: made here, undone by the reaper whatever happens. */
 import { type ChildProcess, execFileSync, type StdioOptions, spawn } from 'node:child_process';
-import { createWriteStream, mkdirSync, mkdtempSync } from 'node:fs';
+import { closeSync, mkdirSync, mkdtempSync, openSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { type Leftover, MARK } from './reaper.js';
@@ -82,18 +82,12 @@ export class Scope {
 
   spawn(argv: readonly string[], options: SpawnOptions = {}): ChildProcess {
     const [file, args] = this.#command(options.netns, argv);
-    const output: StdioOptions = options.ipc
-      ? ['ignore', 'pipe', 'pipe', 'ipc']
-      : ['ignore', 'pipe', 'pipe'];
-    const child = spawn(file, args, {
-      stdio: output,
-      env: { ...process.env, ...options.env, [MARK]: this.#mark },
-    });
-    if (options.log !== undefined) {
-      const log = createWriteStream(path.join(this.logs, options.log), { flags: 'a' });
-      child.stdout?.pipe(log, { end: false });
-      child.stderr?.pipe(log, { end: false });
-    }
+    // A log is a file of the child's own rather than a pipe through us, so that a child may outlive us.
+    const log = options.log === undefined ? undefined : openSync(path.join(this.logs, options.log), 'a');
+    const output = log ?? 'pipe';
+    const stdio: StdioOptions = ['ignore', output, output, ...(options.ipc ? (['ipc'] as const) : [])];
+    const child = spawn(file, args, { stdio, env: { ...process.env, ...options.env, [MARK]: this.#mark } });
+    if (log !== undefined) closeSync(log);
     this.#children.add(child);
     child.on('exit', () => this.#children.delete(child));
     return child;
@@ -124,6 +118,20 @@ export class Scope {
     const { code, stdout, stderr } = await this.run(argv, options);
     if (code !== 0) throw new Error(`'${argv.join(' ')}' ended with ${code}: ${stderr.trim() || stdout.trim()}`);
     return stdout;
+  }
+
+  /** Lets everything live on after this process; hands back what a later one needs to undo it. */
+  async keep(): Promise<Leftover[]> {
+    for (const child of this.#children) {
+      if (child.connected) child.disconnect();
+      child.unref();
+    }
+    this.#leave({ kind: 'keep' });
+    await this.close();
+    return [
+      { kind: 'mark', value: this.#mark },
+      { kind: 'dir', path: this.dir },
+    ];
   }
 
   /** Undoes everything; returns when it is undone. */

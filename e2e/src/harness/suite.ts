@@ -79,7 +79,11 @@ export class World {
   }
 
   /** Stops the load and puts its counts into the report. */
-  async settle(load: Load, from = 0, to = Number.POSITIVE_INFINITY): Promise<Tally & { exchanges: readonly Exchange[] }> {
+  async settle(
+    load: Load,
+    from = 0,
+    to = Number.POSITIVE_INFINITY,
+  ): Promise<Tally & { exchanges: readonly Exchange[] }> {
     this.#stopped.add(load);
     const exchanges = await load.stop();
     const counts = tally(exchanges, from, to);
@@ -152,7 +156,8 @@ export const runSuite = async (cases: readonly Case[], options: SuiteOptions): P
     if (failure !== '') failed += 1;
     console.log(`${failure === '' ? 'ok    ' : 'FAILED'} ${one.name} (${seconds.toFixed(1)} s)`);
     for (const [name, value] of Object.entries(world.figures)) console.log(`         ${name}: ${describe(value)}`);
-    if (failure !== '') console.log(`${failure.replace(/^/gm, '       ! ')}\n       ! logs: ${path.relative(process.cwd(), logs)}`);
+    if (failure !== '')
+      console.log(`${failure.replace(/^/gm, '       ! ')}\n       ! logs: ${path.relative(process.cwd(), logs)}`);
     results.push({ name: one.name, ok: failure === '', failure, seconds, figures: world.figures });
     if (failure === '') rmSync(logs, { recursive: true, force: true });
   }

@@ -13,14 +13,26 @@ export const tcpService = (
   port: number,
   backends: readonly object[],
   extra: Readonly<Record<string, unknown>> = {},
-): ServiceFile => ({ name, listeners: [{ protocol: 'tcp', port }], backends, balance: { algorithm: 'round-robin' }, ...extra });
+): ServiceFile => ({
+  name,
+  listeners: [{ protocol: 'tcp', port }],
+  backends,
+  balance: { algorithm: 'round-robin' },
+  ...extra,
+});
 
 export const udpService = (
   name: string,
   port: number,
   backends: readonly object[],
   extra: Readonly<Record<string, unknown>> = {},
-): ServiceFile => ({ name, listeners: [{ protocol: 'udp', port }], backends, balance: { algorithm: 'round-robin' }, ...extra });
+): ServiceFile => ({
+  name,
+  listeners: [{ protocol: 'udp', port }],
+  backends,
+  balance: { algorithm: 'round-robin' },
+  ...extra,
+});
 
 /** Probes quick enough for a test. */
 export const quickHealth = { type: 'tcp', interval: '200ms', timeout: '150ms', fall: 2, rise: 2 } as const;

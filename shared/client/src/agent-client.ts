@@ -12,8 +12,6 @@ import type { Target } from './target.js';
 export interface AgentClientOptions {
   /** Time to connect. Default 5,000. */
   readonly connectTimeoutMs?: number;
-  /** Time for a call that is not a stream; absent: none. */
-  readonly callTimeoutMs?: number;
 }
 
 export interface AgentClient {
@@ -28,7 +26,7 @@ export interface AgentClient {
 const readMaxBytes = 256 << 20;
 
 export function createAgentClient(target: Target, options: AgentClientOptions = {}): AgentClient {
-  const { connectTimeoutMs = 5_000, callTimeoutMs } = options;
+  const { connectTimeoutMs = 5_000 } = options;
   const baseUrl = 'http://localhost';
   const sessions = new Http2SessionManager(
     baseUrl,
@@ -64,7 +62,6 @@ export function createAgentClient(target: Target, options: AgentClientOptions = 
     sessionManager: sessions,
     readMaxBytes,
     interceptors: [errors],
-    ...(callTimeoutMs === undefined ? {} : { defaultTimeoutMs: callTimeoutMs }),
   });
   return {
     target,

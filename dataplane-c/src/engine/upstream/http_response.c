@@ -308,7 +308,7 @@ static size_t take_line(struct http_response *response, const uint8_t *data, siz
 			return i + 1;
 		}
 		if (c == '\n') {
-			*result = broken(response, response->state == STATUS && response->status == 0 ?
+			*result = broken(response, response->state == STATUS && response->line_length < 12 ?
 							   "the answer is not HTTP/1: it does not begin with a status line" :
 							   "a line ends in LF without CR");
 			return length;

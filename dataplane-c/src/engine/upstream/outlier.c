@@ -237,7 +237,14 @@ static void consider(struct engine *engine, struct endpoint *endpoint)
 
 void outlier_process(struct engine *engine)
 {
-	struct flag *flag = atomic_exchange_explicit(&flagged, NULL, memory_order_acquire);
+	struct flag *newest = atomic_exchange_explicit(&flagged, NULL, memory_order_acquire);
+	struct flag *flag = NULL;
+	while (newest) { /* first flagged, first ejected: when the share is too small for all that is fair */
+		struct flag *next = newest->next;
+		newest->next = flag;
+		flag = newest;
+		newest = next;
+	}
 	while (flag) {
 		struct flag *next = flag->next;
 		consider(engine, flag->endpoint);

@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+import { sql as configuration } from './0001-configuration.js';
+
+/** In order; PRAGMA user_version is the number of those that ran. Never edit one that has been released: add one. */
+export const MIGRATIONS: readonly string[] = [configuration];

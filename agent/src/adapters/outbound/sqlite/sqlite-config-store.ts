@@ -1,0 +1,471 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * ConfigStore in one SQLite file.
+ *
+ * Two connections. The writer holds the file exclusively against other agents through a lock of its own (lock-file.ts).
+ * The reader pins a read transaction from commit() until confirm() or undo(): WAL then shows it, and all who read
+ * through it, the version before, however long the data plane takes to answer.
+ */
+import { createHash, hash as digest } from 'node:crypto';
+import Database from 'better-sqlite3';
+import {
+  type CommitChange,
+  type ConfigStore,
+  type NewRevision,
+  type ProgrammedState,
+  type StoredChange,
+  type StoredRevision,
+  type StoredService,
+  StoreError,
+  type StoreErrorCode,
+} from '../../../ports/config-store.js';
+import { MIGRATIONS } from './migrations/index.js';
+
+export interface HistoryLimits {
+  readonly versions: number;
+  readonly bytes: number;
+}
+
+const DEFAULT_HISTORY: HistoryLimits = { versions: 10_000, bytes: 256 * 1024 * 1024 };
+const SCAN_BATCH = 256;
+
+interface ServiceRow {
+  name: string;
+  body: Uint8Array;
+  generation: bigint;
+}
+
+function errorCode(code: string): StoreErrorCode {
+  if (code.startsWith('SQLITE_FULL')) return 'full';
+  if (code.startsWith('SQLITE_CORRUPT') || code.startsWith('SQLITE_NOTADB')) return 'corrupt';
+  if (code.startsWith('SQLITE_BUSY') || code.startsWith('SQLITE_LOCKED')) return 'busy';
+  if (code.startsWith('SQLITE_IOERR') || code.startsWith('SQLITE_READONLY') || code.startsWith('SQLITE_CANTOPEN')) {
+    return 'io';
+  }
+  return 'failed';
+}
+
+const ADVICE: Readonly<Record<StoreErrorCode, string>> = {
+  full: 'the disk of the state directory is full: free some space and try again',
+  io: 'the state directory cannot be written: check the disk, its mount and the permissions',
+  busy: 'the database is locked by another process: stop it and try again',
+  corrupt: 'the database file is damaged: restart the agent, which sets it aside and recovers',
+  failed: 'see the log of the agent',
+};
+
+export function storeError(error: unknown): StoreError {
+  if (error instanceof StoreError) return error;
+  const code = errorCode(String((error as { code?: unknown }).code ?? ''));
+  const text = error instanceof Error ? error.message : String(error);
+  return new StoreError(code, `${text}; ${ADVICE[code]}`);
+}
+
+function guarded<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw storeError(error);
+  }
+}
+
+function configure(database: Database.Database): void {
+  database.defaultSafeIntegers(true);
+  database.pragma('busy_timeout = 2000');
+  database.pragma('foreign_keys = OFF');
+  // KiB. Small: what is read again and again is in the kernel's page cache, which is nobody's resident set.
+  database.pragma('cache_size = -2000');
+  database.pragma('temp_store = MEMORY');
+}
+
+function migrate(database: Database.Database): void {
+  const done = Number(database.pragma('user_version', { simple: true }));
+  if (done > MIGRATIONS.length) {
+    const reason = `the database has schema ${done}, and this agent knows up to ${MIGRATIONS.length}`;
+    throw new StoreError('failed', `${reason}; run the agent version that wrote it, or a newer one`);
+  }
+  for (let i = done; i < MIGRATIONS.length; i++) {
+    database.transaction(() => {
+      database.exec(MIGRATIONS[i] as string);
+      database.pragma(`user_version = ${i + 1}`);
+    })();
+  }
+}
+
+export class SqliteConfigStore implements ConfigStore {
+  readonly #writer: Database.Database;
+  readonly #reader: Database.Database;
+  readonly #history: HistoryLimits;
+  #version: bigint;
+  #pending: bigint;
+  #pinned = false;
+  #hash: { version: bigint; text: string } | undefined;
+
+  readonly #getService;
+  readonly #scanServices;
+  readonly #putService;
+  readonly #deleteService;
+  readonly #putChange;
+  readonly #setMeta;
+  readonly #getMeta;
+
+  /** Throws StoreError; 'corrupt' when the file fails its check. */
+  constructor(path: string, options: { history?: HistoryLimits } = {}) {
+    this.#history = options.history ?? DEFAULT_HISTORY;
+    this.#writer = guarded(() => new Database(path));
+    try {
+      configure(this.#writer);
+      guarded(() => {
+        this.#writer.pragma('journal_mode = WAL');
+        this.#writer.pragma('synchronous = FULL');
+        this.#writer.pragma('wal_autocheckpoint = 1000');
+        this.#writer.pragma('journal_size_limit = 16777216');
+        const check = String(this.#writer.pragma('quick_check(1)', { simple: true }));
+        if (check !== 'ok') throw new StoreError('corrupt', `the database fails its check: ${check}`);
+        migrate(this.#writer);
+      });
+      this.#reader = guarded(() => new Database(path, { readonly: true }));
+      configure(this.#reader);
+      const w = this.#writer;
+      const r = this.#reader;
+      this.#getService = r.prepare<[string], ServiceRow>('SELECT name, body, generation FROM services WHERE name = ?');
+      this.#scanServices = r.prepare<[string], ServiceRow>(
+        `SELECT name, body, generation FROM services WHERE name > ? ORDER BY name LIMIT ${SCAN_BATCH}`,
+      );
+      this.#putService = w.prepare(
+        'INSERT OR REPLACE INTO services (name, body, generation, hash) VALUES (?, ?, ?, ?)',
+      );
+      this.#deleteService = w.prepare('DELETE FROM services WHERE name = ?');
+      this.#putChange = w.prepare(
+        'INSERT INTO changes (version, name, before_body, before_generation, exists_after) VALUES (?, ?, ?, ' +
+          '(SELECT generation FROM services WHERE name = ?), ?)',
+      );
+      this.#setMeta = w.prepare('INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)');
+      this.#getMeta = w.prepare<[string], { value: bigint }>('SELECT value FROM meta WHERE key = ?');
+      this.#version = guarded(
+        () => w.prepare<[], { v: bigint }>('SELECT coalesce(max(version), 0) AS v FROM versions').get()?.v ?? 0n,
+      );
+      this.#pending = this.#meta('pending_version');
+      // History may have been pruned down to nothing, or a recovered file may start with none.
+      const floor = this.#meta('version_floor');
+      if (floor > this.#version) this.#version = floor;
+    } catch (error) {
+      this.#writer.close();
+      throw storeError(error);
+    }
+  }
+
+  get version(): bigint {
+    return this.#pinned ? this.#version - 1n : this.#version;
+  }
+
+  get pendingVersion(): bigint {
+    return this.#pending;
+  }
+
+  #meta(key: string): bigint {
+    return guarded(() => this.#getMeta.get(key)?.value ?? 0n);
+  }
+
+  get(name: string): StoredService | undefined {
+    return guarded(() => this.#getService.get(name));
+  }
+
+  *names(): Iterable<string> {
+    const page = this.#reader.prepare<[string], string>(
+      'SELECT name FROM services WHERE name > ? ORDER BY name LIMIT 4096',
+    );
+    page.pluck();
+    for (let after = ''; ; ) {
+      const rows = guarded(() => page.all(after));
+      yield* rows;
+      const last = rows.at(-1);
+      if (last === undefined) return;
+      after = last;
+    }
+  }
+
+  *scan(afterName = ''): Iterable<StoredService> {
+    for (let after = afterName; ; ) {
+      const rows = guarded(() => this.#scanServices.all(after));
+      yield* rows;
+      const last = rows.at(-1);
+      if (last === undefined || rows.length < SCAN_BATCH) return;
+      after = last.name;
+    }
+  }
+
+  count(): number {
+    return guarded(() => Number(this.#reader.prepare('SELECT count(*) FROM services').pluck().get()));
+  }
+
+  hash(): string {
+    const version = this.version;
+    if (this.#hash?.version !== version) {
+      const sum = createHash('sha256');
+      const rows = this.#reader.prepare<[], { name: string; hash: Uint8Array }>(
+        'SELECT name, hash FROM services ORDER BY name',
+      );
+      guarded(() => {
+        for (const row of rows.iterate()) sum.update(`${row.name}\n`).update(row.hash);
+      });
+      this.#hash = { version, text: sum.digest('hex') };
+    }
+    return this.#hash.text;
+  }
+
+  commit(revision: NewRevision, changes: readonly CommitChange[]): bigint {
+    if (this.#pending !== 0n) {
+      throw new StoreError('failed', `version ${this.#pending} has not been confirmed or taken back yet`);
+    }
+    const version = this.#version + 1n;
+    this.#pin();
+    try {
+      guarded(() => this.#writer.transaction(() => this.#write(version, revision, changes))());
+    } catch (error) {
+      this.#unpin();
+      throw error;
+    }
+    this.#version = version;
+    this.#pending = version;
+    return version;
+  }
+
+  #write(version: bigint, revision: NewRevision, changes: readonly CommitChange[]): void {
+    let created = 0;
+    let updated = 0;
+    let deleted = 0;
+    let bytes = 0;
+    for (const { name, before, after } of changes) {
+      this.#putChange.run(version, name, before ?? null, name, after === undefined ? 0 : 1);
+      bytes += name.length * 2 + 64 + (before?.length ?? 0);
+      if (after === undefined) {
+        this.#deleteService.run(name);
+        deleted++;
+      } else {
+        this.#putService.run(name, after, version, digest('sha256', after, 'buffer'));
+        if (before === undefined) created++;
+        else updated++;
+      }
+    }
+    this.#writer
+      .prepare(
+        'INSERT INTO versions (version, time_ms, author, origin, message, created, updated, deleted, bytes) ' +
+          'VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
+      )
+      .run(
+        version,
+        revision.timeMs,
+        revision.author,
+        revision.origin,
+        revision.message,
+        created,
+        updated,
+        deleted,
+        bytes,
+      );
+    this.#setMeta.run('pending_version', version);
+  }
+
+  confirm(): void {
+    if (this.#pending === 0n) return;
+    this.#unpin();
+    this.#pending = 0n;
+    // Not durable on its own, on purpose: when it is lost, the next start programs a version that already runs.
+    this.#relaxed(() => {
+      this.#setMeta.run('pending_version', 0n);
+      this.#prune();
+    });
+  }
+
+  undo(): void {
+    const version = this.#pending;
+    if (version === 0n) return;
+    guarded(() =>
+      this.#writer.transaction(() => {
+        const rows = this.#writer
+          .prepare<[bigint], { name: string; before_body: Uint8Array | null; before_generation: bigint | null }>(
+            'SELECT name, before_body, before_generation FROM changes WHERE version = ?',
+          )
+          .all(version);
+        for (const row of rows) {
+          if (row.before_body === null) this.#deleteService.run(row.name);
+          else {
+            const sum = digest('sha256', row.before_body, 'buffer');
+            this.#putService.run(row.name, row.before_body, row.before_generation ?? 0n, sum);
+          }
+        }
+        this.#writer.prepare('DELETE FROM changes WHERE version = ?').run(version);
+        this.#writer.prepare('DELETE FROM versions WHERE version = ?').run(version);
+        this.#setMeta.run('pending_version', 0n);
+        this.#setMeta.run('version_floor', version - 1n);
+      })(),
+    );
+    this.#unpin();
+    this.#pending = 0n;
+    this.#version = version - 1n;
+    this.#hash = undefined;
+  }
+
+  /** Keeps history within its limits; the newest version always stays. */
+  #prune(): void {
+    const { versions, bytes } = this.#history;
+    const oldest = this.#writer
+      .prepare<[bigint, bigint], { version: bigint }>(
+        'SELECT version FROM (SELECT version, row_number() OVER w AS n, sum(bytes) OVER w AS total FROM versions ' +
+          'WINDOW w AS (ORDER BY version DESC ROWS UNBOUNDED PRECEDING)) WHERE n > 1 AND (n > ? OR total > ?) ' +
+          'ORDER BY version DESC LIMIT 1',
+      );
+    // The window scans all versions, so it is asked only now and then.
+    if (this.#version % 64n !== 0n && !this.#mayExceedBytes()) return;
+    const cut = oldest.get(BigInt(versions), BigInt(bytes))?.version;
+    if (cut === undefined) return;
+    this.#writer.transaction(() => {
+      this.#writer.prepare('DELETE FROM changes WHERE version <= ?').run(cut);
+      this.#writer.prepare('DELETE FROM versions WHERE version <= ?').run(cut);
+      this.#setMeta.run('version_floor', cut);
+    })();
+  }
+
+  #mayExceedBytes(): boolean {
+    const newest = this.#writer.prepare('SELECT bytes FROM versions WHERE version = ?').pluck().get(this.#version);
+    return Number(newest ?? 0) > this.#history.bytes / 256;
+  }
+
+  #pin(): void {
+    this.#reader.exec('BEGIN');
+    this.#reader.prepare('SELECT 1 FROM meta LIMIT 1').get();
+    this.#pinned = true;
+  }
+
+  #unpin(): void {
+    if (!this.#pinned) return;
+    this.#pinned = false;
+    this.#reader.exec('COMMIT');
+  }
+
+  /** For what may be lost in a power failure without harm; failures are left to the next durable commit to report. */
+  #relaxed(work: () => void): void {
+    try {
+      this.#writer.pragma('synchronous = NORMAL');
+      work();
+    } catch {
+      // A full disk: nothing that matters was lost, and the next commit says so to whoever asks for it.
+    } finally {
+      this.#writer.pragma('synchronous = FULL');
+    }
+  }
+
+  revisions({ limit, beforeVersion }: { limit: number; beforeVersion: bigint }): StoredRevision[] {
+    const rows = this.#reader.prepare<
+      [bigint, number],
+      {
+        version: bigint;
+        time_ms: bigint;
+        author: string;
+        origin: string;
+        message: string;
+        created: bigint;
+        updated: bigint;
+        deleted: bigint;
+      }
+    >('SELECT * FROM versions WHERE version < ? ORDER BY version DESC LIMIT ?');
+    const below = beforeVersion === 0n ? 0x7fff_ffff_ffff_ffffn : beforeVersion;
+    return guarded(() => rows.all(below, limit)).map((row) => ({
+      version: row.version,
+      timeMs: Number(row.time_ms),
+      author: row.author,
+      origin: row.origin,
+      message: row.message,
+      created: Number(row.created),
+      updated: Number(row.updated),
+      deleted: Number(row.deleted),
+    }));
+  }
+
+  changesOf(version: bigint): StoredChange[] {
+    const rows = this.#reader.prepare<
+      [bigint],
+      { name: string; before_body: Uint8Array | null; after_body: Uint8Array | null; exists_after: bigint }
+    >(
+      'SELECT c.name, c.before_body, c.exists_after, CASE WHEN c.exists_after = 0 THEN NULL ELSE ' +
+        'coalesce((SELECT n.before_body FROM changes n WHERE n.name = c.name AND n.version > c.version ' +
+        'ORDER BY n.version LIMIT 1), (SELECT s.body FROM services s WHERE s.name = c.name)) END AS after_body ' +
+        'FROM changes c WHERE c.version = ? ORDER BY c.name',
+    );
+    return guarded(() => rows.all(version)).map((row) => ({
+      name: row.name,
+      before: row.before_body ?? undefined,
+      after: row.after_body ?? undefined,
+    }));
+  }
+
+  #reachesBackTo(version: bigint): boolean {
+    if (version === this.version) return true;
+    if (version > this.version || version < 0n) return false;
+    const oldest = this.#reader.prepare('SELECT min(version) FROM versions').pluck().get() as bigint | null;
+    return oldest !== null && oldest <= version + 1n;
+  }
+
+  changedSince(version: bigint): string[] | undefined {
+    return guarded(() => {
+      if (!this.#reachesBackTo(version)) return undefined;
+      const rows = this.#reader.prepare<[bigint], string>('SELECT DISTINCT name FROM changes WHERE version > ?');
+      return rows.pluck().all(version) as unknown as string[];
+    });
+  }
+
+  stateAt(version: bigint): CommitChange[] | undefined {
+    return guarded(() => {
+      if (!this.#reachesBackTo(version)) return undefined;
+      const rows = this.#reader.prepare<[bigint], { name: string; then_body: Uint8Array | null; now_body: Uint8Array | null }>(
+        'SELECT c.name, c.before_body AS then_body, s.body AS now_body FROM changes c ' +
+          'LEFT JOIN services s ON s.name = c.name WHERE c.version = ' +
+          '(SELECT min(version) FROM changes m WHERE m.name = c.name AND m.version > ?) ORDER BY c.name',
+      );
+      return rows.all(version).map((row) => ({
+        name: row.name,
+        before: row.now_body ?? undefined,
+        after: row.then_body ?? undefined,
+      }));
+    });
+  }
+
+  programmed(): ProgrammedState {
+    return { generation: this.#meta('programmed_generation'), version: this.#meta('programmed_version') };
+  }
+
+  setProgrammed(state: ProgrammedState): void {
+    this.#relaxed(() => {
+      this.#writer.transaction(() => {
+        this.#setMeta.run('programmed_generation', state.generation);
+        this.#setMeta.run('programmed_version', state.version);
+      })();
+    });
+  }
+
+  nodeDraining(): boolean {
+    return guarded(
+      () => this.#writer.prepare("SELECT 1 FROM drains WHERE service = '' AND backend = ''").get() !== undefined,
+    );
+  }
+
+  drainedBackends(): { service: string; backend: string }[] {
+    const rows = this.#writer.prepare<[], { service: string; backend: string }>(
+      "SELECT service, backend FROM drains WHERE service <> ''",
+    );
+    return guarded(() => rows.all());
+  }
+
+  setDrained({ service, backend }: { service: string; backend: string }, drained: boolean): void {
+    const sql = drained
+      ? 'INSERT OR IGNORE INTO drains (service, backend) VALUES (?, ?)'
+      : 'DELETE FROM drains WHERE service = ? AND backend = ?';
+    guarded(() => this.#writer.prepare(sql).run(service, backend));
+  }
+
+  close(): void {
+    this.#unpin();
+    this.#reader.close();
+    this.#writer.close();
+  }
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * From a requested change to what has to be stored and compiled, or everything that is wrong with it. Only services that
+ * differ from what is stored are looked at further; the rest of the configuration is known by the ports it owns.
+ */
+import type { Service } from '@marcher/model';
+import { create } from '@bufbuild/protobuf';
+import { type Change, type Violation, ViolationSchema } from '@marcher/proto/marcher/v1/config_service_pb';
+import { LIMITS } from '../domain/defaults.js';
+import { type Claim, type Conflict, PortOwnership } from '../domain/port-ownership.js';
+import { claimsOf, Faults, validateService } from '../domain/validate.js';
+import type { CommitChange, ConfigStore } from '../ports/config-store.js';
+import { packService, sameBytes, unpackService } from './service-codec.js';
+
+/** What is remembered of a service while its body rests in the store. */
+interface Footprint {
+  readonly claims: readonly Claim[];
+  readonly backends: number;
+}
+
+export interface PreparedChange {
+  readonly changes: readonly CommitChange[];
+  readonly validateMs: number;
+  readonly compileMs: number;
+  /** The change is in force: what it claims stays claimed. */
+  accept(): void;
+  /** The change is not made: everything is as before. */
+  reject(): void;
+}
+
+export interface Inventory {
+  readonly services: number;
+  readonly backends: number;
+  readonly listeners: number;
+}
+
+interface Touched {
+  readonly name: string;
+  readonly path: string;
+  readonly footprint: Footprint | undefined;
+  readonly service: Service | undefined;
+}
+
+export class ConfigurationIndex {
+  readonly #store: ConfigStore;
+  readonly #footprints = new Map<string, Footprint>();
+  #ports = new PortOwnership();
+  #backends = 0;
+  #listeners = 0;
+
+  constructor(store: ConfigStore) {
+    this.#store = store;
+  }
+
+  /** Reads everything once. `each` sees every service on the way, so that nothing is decoded twice. */
+  load(each: (service: Service) => void): void {
+    this.#footprints.clear();
+    this.#ports = new PortOwnership();
+    this.#backends = 0;
+    this.#listeners = 0;
+    for (const { name, body } of this.#store.scan()) {
+      const service = unpackService(body);
+      const footprint = { claims: claimsOf(service), backends: service.backends.length };
+      for (const claim of footprint.claims) this.#ports.claim(name, claim);
+      this.#set(name, footprint);
+      each(service);
+    }
+  }
+
+  has(name: string): boolean {
+    return this.#footprints.has(name);
+  }
+
+  get inventory(): Inventory {
+    return { services: this.#footprints.size, backends: this.#backends, listeners: this.#listeners };
+  }
+
+  #set(name: string, footprint: Footprint | undefined): void {
+    const old = this.#footprints.get(name);
+    this.#backends += (footprint?.backends ?? 0) - (old?.backends ?? 0);
+    this.#listeners += (footprint?.claims.length ?? 0) - (old?.claims.length ?? 0);
+    if (footprint === undefined) this.#footprints.delete(name);
+    else this.#footprints.set(name, footprint);
+  }
+
+  /**
+   * Takes over the change: services are released as they are packed, so that a large one is not held twice.
+   * compile() is called for each service that is new or differs. accept() or reject() must follow before the next call.
+   */
+  prepare(change: Change, compile?: (service: Service) => void): PreparedChange | { violations: Violation[] } {
+    const started = performance.now();
+    let compileMs = 0;
+    const faults = new Faults();
+    const touched: Touched[] = [];
+    const changes: CommitChange[] = [];
+    const seen = new Map<string, string>();
+    const touch = (name: string, path: string, service: Service | undefined): void => {
+      const footprint = service && { claims: claimsOf(service), backends: service.backends.length };
+      touched.push({ name, path, footprint, service: faults.list.length === 0 ? undefined : service });
+    };
+
+    const upserts = change.upsert;
+    for (let i = 0; i < upserts.length && !faults.full; i++) {
+      const service = upserts[i] as Service;
+      (upserts as (Service | undefined)[])[i] = undefined;
+      const path = `services[${i}]`;
+      const known = faults.list.length;
+      const earlier = seen.get(service.name);
+      if (earlier !== undefined) {
+        faults.add(`${path}.name`, `${JSON.stringify(service.name)} is also ${earlier}`, 'give each service its own name');
+        continue;
+      }
+      seen.set(service.name, path);
+      const stored = this.#footprints.has(service.name) ? this.#store.get(service.name) : undefined;
+      const body = packService(service);
+      if (stored !== undefined && sameBytes(stored.body, body)) continue;
+      validateService(service, path, faults);
+      if (faults.list.length > known) continue;
+      touch(service.name, path, service);
+      changes.push({ name: service.name, before: stored?.body, after: body });
+      if (compile !== undefined && faults.list.length === 0) {
+        const before = performance.now();
+        compile(service);
+        compileMs += performance.now() - before;
+      }
+    }
+    upserts.length = 0;
+    this.#prepareRemovals(change, seen, faults, (name) => {
+      const stored = this.#store.get(name);
+      if (stored === undefined) return;
+      touch(name, '', undefined);
+      changes.push({ name, before: stored.body, after: undefined });
+    });
+    const size = this.#footprints.size + changes.reduce((sum, { before, after }) => {
+      return sum + (after === undefined ? -1 : before === undefined ? 1 : 0);
+    }, 0);
+    if (size > LIMITS.services) {
+      faults.add('services', `would be ${size} services`, `keep at most ${LIMITS.services} on a node`);
+    }
+
+    const undo = this.#move(touched, faults);
+    if (faults.list.length > 0) {
+      undo();
+      return { violations: faults.list.map((fault) => create(ViolationSchema, fault)) };
+    }
+    return {
+      changes,
+      compileMs,
+      validateMs: performance.now() - started - compileMs,
+      accept: () => {
+        for (const { name, footprint } of touched) this.#set(name, footprint);
+      },
+      reject: undo,
+    };
+  }
+
+  #prepareRemovals(change: Change, seen: Map<string, string>, faults: Faults, remove: (name: string) => void): void {
+    const removed = new Set<string>();
+    change.remove.forEach((name, i) => {
+      const path = `remove[${i}]`;
+      if (seen.has(name)) {
+        faults.add(path, `${JSON.stringify(name)} is to be created or replaced too`, 'ask for one of the two');
+      } else if (!this.#footprints.has(name)) {
+        faults.add(path, `there is no service ${JSON.stringify(name)}`, 'look at the names with: marcher get services');
+      } else if (!removed.has(name)) {
+        removed.add(name);
+        remove(name);
+      }
+    });
+    if (!change.replaceAll || faults.list.length > 0) return;
+    for (const name of this.#footprints.keys()) if (!seen.has(name) && !removed.has(name)) remove(name);
+  }
+
+  /** Moves ports from their old owners to the new ones. Returns what takes that back. */
+  #move(touched: readonly Touched[], faults: Faults): () => void {
+    const released: [string, Claim][] = [];
+    const claimed: [string, Claim][] = [];
+    for (const { name } of touched) {
+      for (const claim of this.#footprints.get(name)?.claims ?? []) {
+        this.#ports.release(name, claim);
+        released.push([name, claim]);
+      }
+    }
+    for (const { name, path, footprint } of touched) {
+      for (const [index, claim] of (footprint?.claims ?? []).entries()) {
+        const conflict = this.#ports.claim(name, claim);
+        if (conflict === undefined) claimed.push([name, claim]);
+        else this.#report(path, name, index, claim, conflict, faults);
+      }
+    }
+    return () => {
+      for (const [name, claim] of claimed) this.#ports.release(name, claim);
+      for (const [name, claim] of released) this.#ports.claim(name, claim);
+    };
+  }
+
+  #report(path: string, name: string, index: number, claim: Claim, conflict: Conflict, faults: Faults): void {
+    const transport = claim.udp ? 'udp' : 'tcp';
+    const on = conflict.address === claim.address ? '' : `, on ${conflict.address === '' ? 'every address' : 'an address that this one covers or is covered by'}`;
+    const whose = conflict.owner === name ? 'listed twice in this service' : `the port of service ${JSON.stringify(conflict.owner)}${on}`;
+    const at = claim.first === claim.last ? `port ${claim.first}` : `port ${conflict.port} of ${claim.first}-${claim.last}`;
+    const fix = conflict.owner === name ? 'list it once' : 'choose another port, or take it from the other service in the same change';
+    faults.add(`${path}.listeners[${index}]`, `${transport} ${at} is ${whose}`, fix);
+  }
+}
+

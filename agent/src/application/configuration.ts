@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The configuration use cases. Order of an apply (docs/decisions/0002-apply-order.md):
+ *
+ *   validate and compile ──▶ commit, pending (durable) ──▶ data plane ──▶ confirm ──▶ tell the watchers
+ *                                                            │ refuses or can't be reached
+ *                                                            └──▶ undo: as if nothing had been
+ *
+ * So the engine never runs what the store could not give it again, and a crash at any point leaves a store that the
+ * next start brings the engine to.
+ */
+import { create } from '@bufbuild/protobuf';
+import { timestampFromMs } from '@bufbuild/protobuf/wkt';
+import {
+  ApplyTimingSchema,
+  type Change,
+  ChangeSchema,
+  type Condition,
+  ConditionSchema,
+  type ObjectDiff,
+  ObjectDiffSchema,
+  Operation,
+  type Revision,
+  RevisionSchema,
+  type ServiceResource,
+  ServiceResourceSchema,
+  ViolationSchema,
+} from '@marcher/proto/marcher/v1/config_service_pb';
+import { diffServices } from '../domain/diff.js';
+import { type CommitChange, type ConfigStore, StoreError } from '../ports/config-store.js';
+import { DataplaneError } from '../ports/dataplane.js';
+import {
+  ApplicationError,
+  type ApplyOptions,
+  type ApplyResult,
+  type Caller,
+  type ConfigUseCases,
+  type PlanResult,
+  type WatchEvent,
+} from '../ports/use-cases.js';
+import { ConfigurationIndex, type Inventory, type PreparedChange } from './change-preparation.js';
+import type { Outcome, Programming } from './programming.js';
+import { SerialQueue } from './serial-queue.js';
+import { unpackService } from './service-codec.js';
+import { WatchHub, type WatchOptions } from './watch-hub.js';
+
+export interface ConfigurationLog {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+export interface ConfigurationOptions {
+  readonly store: ConfigStore;
+  readonly programming: Programming;
+  readonly log: ConfigurationLog;
+  readonly nowMs: () => number;
+  /** File or directory that owns the configuration: changes from elsewhere are refused. */
+  readonly owner?: string | undefined;
+  readonly watch?: WatchOptions;
+  /** After every version that came into force. */
+  readonly onVersion?: (changed: number) => void;
+}
+
+/** More are not diffed in one answer: nobody reads them, and each holds both sides decoded. */
+const DIFFS_MAX = 1_000;
+
+export class Configuration implements ConfigUseCases {
+  readonly #store: ConfigStore;
+  readonly #programming: Programming;
+  readonly #log: ConfigurationLog;
+  readonly #options: ConfigurationOptions;
+  readonly #index: ConfigurationIndex;
+  readonly #hub: WatchHub;
+  readonly #queue = new SerialQueue();
+  /** A version that was refused and could not be taken back, because the store failed. */
+  #undoPending = false;
+
+  constructor(options: ConfigurationOptions) {
+    this.#options = options;
+    this.#store = options.store;
+    this.#programming = options.programming;
+    this.#log = options.log;
+    this.#index = new ConfigurationIndex(options.store);
+    const store = this.#store;
+    this.#hub = new WatchHub(
+      {
+        get version() {
+          return store.version;
+        },
+        get: (name) => this.get(name),
+        names: () => store.names(),
+        changedSince: (version) => store.changedSince(version),
+      },
+      options.watch,
+    );
+  }
+
+  get version(): bigint {
+    return this.#store.version;
+  }
+
+  get inventory(): Inventory {
+    return this.#index.inventory;
+  }
+
+  /** Reads the stored configuration and gives it to the data plane. Called once, before anything else. */
+  async start(): Promise<void> {
+    this.#index.load(() => undefined);
+    await this.#queue.run(() => this.#reconcile());
+  }
+
+  /** Called now and then: the engine may have restarted, or a store that failed may work again. */
+  reconcile(): Promise<void> {
+    return this.#queue.run(() => this.#reconcile());
+  }
+
+  async #reconcile(): Promise<void> {
+    if (this.#undoPending) {
+      this.#store.undo();
+      this.#undoPending = false;
+    }
+    let result: Awaited<ReturnType<Programming['reconcile']>>;
+    try {
+      result = await this.#programming.reconcile();
+    } catch (error) {
+      this.#programming.forget(error instanceof Error ? error.message : String(error));
+      throw error;
+    }
+    if (result === 'unchanged') return;
+    if (result === 'refused' && this.#store.pendingVersion !== 0n) {
+      const version = this.#store.pendingVersion;
+      this.#log.warn({ version, reason: this.#programming.failure }, 'taking back a version that was not in force yet');
+      this.#store.undo();
+      this.#index.load(() => undefined);
+      result = await this.#programming.reconcile();
+    }
+    if (result === 'refused') {
+      this.#log.error({ reason: this.#programming.failure }, 'the data plane refuses the stored configuration');
+      return;
+    }
+    this.#store.confirm();
+    this.#programming.record(this.#store.version);
+    this.#log.info({ version: this.#store.version, result, ...this.#index.inventory }, 'data plane is in step');
+    this.#hub.changed(this.#programming.unboundServices.keys());
+  }
+
+  plan(change: Change): Promise<PlanResult> {
+    return this.#queue.run(() => {
+      const prepared = this.#guard(() => this.#index.prepare(change));
+      const version = this.#store.version;
+      if ('violations' in prepared) return { version, diffs: [], violations: prepared.violations };
+      prepared.reject();
+      return { version, diffs: diffs(prepared.changes), violations: [] };
+    });
+  }
+
+  apply(change: Change, options: ApplyOptions, caller: Caller): Promise<ApplyResult> {
+    const { owner } = this.#options;
+    if (owner !== undefined && caller.origin !== 'file') {
+      const message = `the configuration of this node comes from ${owner}: change it there, or start the agent without --config`;
+      return Promise.reject(new ApplicationError('refused', message));
+    }
+    return this.#queue.run(() => this.#apply(change, options, caller));
+  }
+
+  async #apply(change: Change, options: ApplyOptions, caller: Caller): Promise<ApplyResult> {
+    this.#checkVersion(options.expectedVersion);
+    if (this.#undoPending) throw new ApplicationError('unavailable', 'the store cannot be written: see the status of the node');
+    const delta = this.#programming.inStep ? this.#programming.delta() : undefined;
+    const prepared = this.#guard(() => this.#index.prepare(change, delta && ((service) => delta.service(service))));
+    if ('violations' in prepared) {
+      const count = prepared.violations.length;
+      throw new ApplicationError('invalid', `the change has ${count} ${count === 1 ? 'mistake' : 'mistakes'}`, prepared.violations);
+    }
+    const { changes } = prepared;
+    const timing = create(ApplyTimingSchema, { validateMs: prepared.validateMs, compileMs: prepared.compileMs });
+    if (changes.length === 0) {
+      prepared.reject();
+      return { version: this.#store.version, changed: false, diffs: [], timing };
+    }
+    const before = performance.now();
+    try {
+      this.#store.commit({ timeMs: this.#options.nowMs(), author: caller.author, origin: caller.origin, message: options.message }, changes);
+    } catch (error) {
+      prepared.reject();
+      throw unavailable(error);
+    }
+    const stored = performance.now();
+    timing.storeMs = stored - before;
+    await this.#program(prepared, delta);
+    timing.programMs = performance.now() - stored;
+
+    prepared.accept();
+    this.#store.confirm();
+    this.#programming.record(this.#store.version);
+    for (const { name, after } of changes) this.#programming.dropStaleDrains(name, after);
+    this.#hub.changed(changes.map(({ name }) => name));
+    this.#options.onVersion?.(changes.length);
+    const version = this.#store.version;
+    this.#log.info({ version, changed: changes.length, author: caller.author, origin: caller.origin }, 'configuration changed');
+    return { version, changed: true, diffs: options.omitDiff ? [] : diffs(changes), timing };
+  }
+
+  /** Hands a committed change to the data plane, or takes it back and throws. */
+  async #program(prepared: PreparedChange, delta: ReturnType<Programming['delta']> | undefined): Promise<void> {
+    const { changes } = prepared;
+    let outcome: Outcome | undefined;
+    try {
+      if (delta !== undefined) {
+        for (const { name, after } of changes) if (after === undefined) delta.removed(name);
+        outcome = await delta.send(false);
+      }
+      if (outcome === undefined) {
+        const replaced = new Map(changes.map(({ name, after }) => [name, after]));
+        outcome = await this.#programming.complete(replaced);
+        if (!outcome.accepted) this.#programming.forget('a refused configuration is being taken back');
+      }
+    } catch (error) {
+      // It may or may not have taken effect: the next reconciliation makes sure of the old configuration.
+      this.#programming.forget(error instanceof Error ? error.message : String(error));
+      this.#takeBack(prepared);
+      throw unavailable(error);
+    }
+    if (outcome.accepted) {
+      this.#programming.forgetUnbound(changes.map(({ name }) => name));
+      return;
+    }
+    this.#takeBack(prepared);
+    if (this.#programming.failure !== '') await this.#reconcile().catch(() => undefined);
+    const violations = outcome.reasons.map(({ path, reason, service }) =>
+      create(ViolationSchema, { path: service === '' ? path : `${service}: ${path}`, reason, fix: refusalFix(reason) }),
+    );
+    throw new ApplicationError('refused', 'the data plane refused the change; nothing has changed', violations);
+  }
+
+  #takeBack(prepared: PreparedChange): void {
+    prepared.reject();
+    try {
+      this.#store.undo();
+    } catch (error) {
+      this.#undoPending = true;
+      this.#log.error({ reason: String(error) }, 'a refused version could not be taken back yet; trying again');
+    }
+  }
+
+  get(name: string): ServiceResource | undefined {
+    const stored = this.#guard(() => this.#store.get(name));
+    return stored && this.#resource(name, stored.body, stored.generation);
+  }
+
+  #resource(name: string, body: Uint8Array, generation: bigint): ServiceResource {
+    return create(ServiceResourceSchema, {
+      service: unpackService(body),
+      generation,
+      conditions: this.#conditions(name, generation),
+    });
+  }
+
+  #conditions(name: string, observedGeneration: bigint): Condition[] {
+    const { failure } = this.#programming;
+    const unbound = this.#programming.unboundOf(name);
+    const programmed =
+      failure !== ''
+        ? { status: false, reason: 'DataPlaneUnavailable', message: failure }
+        : unbound.length > 0
+          ? { status: false, reason: 'ListenerNotBound', message: `${unbound.join('; ')}; the engine tries again every second` }
+          : { status: true, reason: 'Programmed', message: '' };
+    return [
+      { type: 'Accepted', status: true, reason: 'Accepted', message: '' },
+      { type: 'ResolvedRefs', status: true, reason: 'ResolvedRefs', message: '' },
+      { type: 'Programmed', ...programmed },
+    ].map((condition) => create(ConditionSchema, { ...condition, observedGeneration }));
+  }
+
+  list(query: { pageSize: number; pageToken: string; labels: Readonly<Record<string, string>> }) {
+    const limit = Math.min(Math.max(query.pageSize || 500, 1), 1_000);
+    const wanted = Object.entries(query.labels);
+    const after = Buffer.from(query.pageToken, 'base64url').toString('utf8');
+    const resources: ServiceResource[] = [];
+    let nextPageToken = '';
+    let last = '';
+    for (const { name, body, generation } of this.#store.scan(after)) {
+      const resource = this.#resource(name, body, generation);
+      if (!wanted.every(([key, value]) => resource.service?.labels[key] === value)) continue;
+      if (resources.length === limit) {
+        nextPageToken = Buffer.from(last, 'utf8').toString('base64url');
+        break;
+      }
+      resources.push(resource);
+      last = name;
+    }
+    return { resources, nextPageToken, total: this.#store.count(), version: this.#store.version };
+  }
+
+  watch(resumeVersion: bigint, signal: AbortSignal): AsyncIterable<WatchEvent> {
+    return this.#hub.watch(resumeVersion, signal);
+  }
+
+  /** Conditions of these services have changed. */
+  touched(services: Iterable<string>): void {
+    this.#hub.changed(services);
+  }
+
+  history(query: { limit: number; beforeVersion: bigint; withDiff: boolean }): Revision[] {
+    const limit = Math.min(query.limit || 50, 1_000);
+    return this.#guard(() => {
+      let budget = DIFFS_MAX;
+      return this.#store.revisions({ limit, beforeVersion: query.beforeVersion }).map((revision) => {
+        const found = query.withDiff && budget > 0 ? diffs(this.#store.changesOf(revision.version), budget) : [];
+        budget -= found.length;
+        const { timeMs, ...rest } = revision;
+        return create(RevisionSchema, { ...rest, time: timestampFromMs(timeMs), diffs: found });
+      });
+    });
+  }
+
+  async revert(version: bigint, options: { expectedVersion: bigint; message: string }, caller: Caller) {
+    const changes = this.#guard(() => this.#store.stateAt(version));
+    if (changes === undefined) {
+      throw new ApplicationError('not_found', `history has no version ${version}: see marcher history`);
+    }
+    const now = this.#store.version;
+    const change = create(ChangeSchema, {
+      upsert: changes.flatMap(({ after }) => (after === undefined ? [] : [unpackService(after)])),
+      remove: changes.flatMap(({ name, before, after }) => (after === undefined && before !== undefined ? [name] : [])),
+    });
+    const message = options.message === '' ? `revert to version ${version}` : options.message;
+    // What the change was made from is the version read above, also when the caller does not insist on one.
+    const expectedVersion = options.expectedVersion === 0n ? now : options.expectedVersion;
+    const result = await this.apply(change, { expectedVersion, message, omitDiff: false }, { ...caller, origin: 'revert' });
+    return { version: result.version, diffs: result.diffs };
+  }
+
+  /** Runs work that touches the data plane in turn with changes. */
+  exclusively<T>(work: () => Promise<T>): Promise<T> {
+    return this.#queue.run(work);
+  }
+
+  #checkVersion(expected: bigint): void {
+    const now = this.#store.version;
+    if (expected === 0n || expected === now) return;
+    const message = `the configuration is at version ${now}, and the change was made for version ${expected}: plan again`;
+    throw new ApplicationError('conflict', message);
+  }
+
+  #guard<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      throw unavailable(error);
+    }
+  }
+}
+
+function unavailable(error: unknown): unknown {
+  if (error instanceof StoreError || error instanceof DataplaneError) {
+    return new ApplicationError('unavailable', error.message);
+  }
+  return error;
+}
+
+function refusalFix(reason: string): string {
+  return /address already in use|EADDRINUSE/i.test(reason)
+    ? 'another process has the port (ss -ltnup shows which): stop it, or choose another port'
+    : 'change what the reason names and try again';
+}
+
+function diffs(changes: readonly CommitChange[], max = DIFFS_MAX): ObjectDiff[] {
+  return changes.slice(0, max).map(({ name, before, after }) => {
+    const operation =
+      before === undefined ? Operation.CREATE : after === undefined ? Operation.DELETE : Operation.UPDATE;
+    const fields = diffServices(before && unpackService(before), after && unpackService(after));
+    return create(ObjectDiffSchema, { kind: 'Service', name, operation, fields });
+  });
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The last events of the data plane, and new ones to whoever follows. Events stay as the engine wrote them, 256 bytes
+ * each in batches, and become messages only when somebody reads them: a node that opens 50,000 connections per second
+ * writes 100,000 events, which nobody may be looking at.
+ *
+ * A slot's name is looked up when the event is decoded. Slots change owner when services come and go, so what is
+ * still packed is decoded before that (settle()).
+ */
+import { create } from '@bufbuild/protobuf';
+import { timestampFromMs } from '@bufbuild/protobuf/wkt';
+import { type LogEntry, LogEntrySchema, LogKind } from '@marcher/proto/marcher/v1/traffic_service_pb';
+import { CloseReason, type EngineEvent, type EventBatch, EventKind, type SlotName } from '../ports/dataplane.js';
+
+const KEPT_MAX = 10_000;
+/** Entries that a follower may be behind before it loses some. */
+const FOLLOWER_QUEUE_MAX = 4_096;
+
+const CLOSE_REASONS: Readonly<Record<number, string>> = {
+  [CloseReason.normal]: 'closed',
+  [CloseReason.clientReset]: 'client-reset',
+  [CloseReason.backendReset]: 'backend-reset',
+  [CloseReason.idleTimeout]: 'idle-timeout',
+  [CloseReason.halfClosedTimeout]: 'half-closed-timeout',
+  [CloseReason.connectTimeout]: 'connect-timeout',
+  [CloseReason.connectFailed]: 'connect-failed',
+  [CloseReason.noBackend]: 'no-backend',
+  [CloseReason.limit]: 'limit',
+  [CloseReason.proxyHeader]: 'proxy-header',
+  [CloseReason.drained]: 'drained',
+  [CloseReason.noMemory]: 'no-memory',
+  [CloseReason.engineStop]: 'engine-stop',
+};
+
+const KINDS: Readonly<Record<number, LogKind>> = {
+  [EventKind.connectionOpened]: LogKind.CONNECTION_OPENED,
+  [EventKind.connectionClosed]: LogKind.CONNECTION_CLOSED,
+  [EventKind.healthChanged]: LogKind.HEALTH_CHANGED,
+  [EventKind.listenerChanged]: LogKind.LISTENER_CHANGED,
+  [EventKind.backendEjected]: LogKind.BACKEND_EJECTED,
+  [EventKind.dnsChanged]: LogKind.DNS_CHANGED,
+  [EventKind.engine]: LogKind.ENGINE,
+};
+
+function reasonText(event: EngineEvent): string {
+  switch (event.kind) {
+    case EventKind.connectionClosed:
+      return CLOSE_REASONS[event.reason] ?? `reason ${event.reason}`;
+    case EventKind.healthChanged:
+      return event.reason === 1 ? 'healthy' : 'unhealthy';
+    case EventKind.listenerChanged:
+      return event.reason === 1 ? 'bound' : 'not-bound';
+    default:
+      return '';
+  }
+}
+
+interface Kept {
+  readonly length: number;
+  at(index: number): LogEntry;
+}
+
+interface Follower {
+  readonly service: string;
+  readonly queue: LogEntry[];
+  dropped: bigint;
+  wake: () => void;
+}
+
+export interface EventSource {
+  events(max?: number): EventBatch;
+  slotName(slot: number): SlotName | undefined;
+}
+
+export interface ListenerChange {
+  readonly service: string;
+  readonly bound: boolean;
+  readonly message: string;
+}
+
+export class EventLog {
+  readonly #source: EventSource;
+  readonly #onListener: (change: ListenerChange) => void;
+  #batches: Kept[] = [];
+  #kept = 0;
+  #dropped = 0n;
+  readonly #followers = new Set<Follower>();
+
+  constructor(source: EventSource, onListener: (change: ListenerChange) => void) {
+    this.#source = source;
+    this.#onListener = onListener;
+  }
+
+  /** Moves what the rings have into the log; to be called often enough for them not to fill up. Returns how many. */
+  collect(max?: number): number {
+    const batch = this.#source.events(max);
+    const lost = batch.dropped - this.#dropped;
+    if (lost > 0n) {
+      this.#dropped = batch.dropped;
+      for (const follower of this.#followers) follower.dropped += lost;
+    }
+    if (batch.length === 0) return 0;
+    const kept: Kept = { length: batch.length, at: (index) => this.#decode(batch.at(index)) };
+    // Decoded at once when that is cheap or somebody reads along; listener changes concern the status of the node.
+    if (this.#followers.size > 0 || batch.length <= 256) {
+      const entries = Array.from({ length: batch.length }, (_, index) => kept.at(index));
+      this.#batches.push({ length: entries.length, at: (index) => entries[index] as LogEntry });
+      for (const entry of entries) this.#distribute(entry);
+    } else this.#batches.push(kept);
+    this.#noticeListeners(batch);
+    this.#kept += batch.length;
+    while (this.#kept - (this.#batches[0]?.length ?? 0) >= KEPT_MAX) this.#kept -= this.#batches.shift()?.length ?? 0;
+    return batch.length;
+  }
+
+  #noticeListeners(batch: EventBatch): void {
+    for (let i = 0; i < batch.length; i++) {
+      const event = batch.at(i);
+      if (event.kind !== EventKind.listenerChanged) continue;
+      const service = this.#source.slotName(event.serviceSlot)?.service ?? '';
+      if (service !== '') this.#onListener({ service, bound: event.reason === 1, message: event.message });
+    }
+  }
+
+  #distribute(entry: LogEntry): void {
+    for (const follower of this.#followers) {
+      if (follower.service !== '' && follower.service !== entry.service) continue;
+      if (follower.queue.length >= FOLLOWER_QUEUE_MAX) follower.dropped++;
+      else follower.queue.push(entry);
+      follower.wake();
+    }
+  }
+
+  #decode(event: EngineEvent): LogEntry {
+    const service = event.serviceSlot === 0 ? undefined : this.#source.slotName(event.serviceSlot);
+    const backend = event.backendSlot === 0 ? undefined : this.#source.slotName(event.backendSlot);
+    return create(LogEntrySchema, {
+      time: timestampFromMs(Number(event.timeUnixUs / 1_000n)),
+      kind: KINDS[event.kind] ?? LogKind.UNSPECIFIED,
+      service: service?.service ?? '',
+      backend: backend?.name ?? '',
+      client: event.client,
+      local: event.local,
+      upstream: event.upstream,
+      transport: event.transport,
+      bytesReceived: event.bytesReceived,
+      bytesSent: event.bytesSent,
+      durationUs: event.durationUs,
+      connectUs: BigInt(event.connectUs),
+      retries: event.retries,
+      reason: reasonText(event),
+      message: event.message,
+      connectionId: event.connectionId,
+    });
+  }
+
+  /** Decodes what is still packed: names of slots are about to change. */
+  settle(): void {
+    this.#batches = this.#batches.map((batch) => {
+      const entries = Array.from({ length: batch.length }, (_, index) => batch.at(index));
+      return { length: entries.length, at: (index: number) => entries[index] as LogEntry };
+    });
+  }
+
+  #tail(service: string, count: number): LogEntry[] {
+    const out: LogEntry[] = [];
+    for (let b = this.#batches.length - 1; b >= 0 && out.length < count; b--) {
+      const batch = this.#batches[b] as Kept;
+      for (let i = batch.length - 1; i >= 0 && out.length < count; i--) {
+        const entry = batch.at(i);
+        if (service === '' || entry.service === service) out.push(entry);
+      }
+    }
+    return out.reverse();
+  }
+
+  /** The last entries, then (follow) new ones until the signal aborts. */
+  async *read(
+    query: { service: string; tail: number; follow: boolean },
+    signal: AbortSignal,
+  ): AsyncGenerator<{ entry: LogEntry; dropped: bigint }> {
+    const follower: Follower = { service: query.service, queue: [], dropped: 0n, wake: () => undefined };
+    const past = this.#tail(query.service, Math.min(query.tail, KEPT_MAX));
+    const wake = (): void => follower.wake();
+    if (query.follow) {
+      this.#followers.add(follower);
+      signal.addEventListener('abort', wake);
+    }
+    try {
+      for (const entry of past) {
+        if (signal.aborted) return;
+        yield { entry, dropped: 0n };
+      }
+      while (query.follow && !signal.aborted) {
+        const entries = follower.queue.splice(0);
+        for (const entry of entries) {
+          const { dropped } = follower;
+          follower.dropped = 0n;
+          yield { entry, dropped };
+          if (signal.aborted) return;
+        }
+        if (follower.queue.length === 0 && !signal.aborted) {
+          await new Promise<void>((resolve) => {
+            follower.wake = resolve;
+          });
+          follower.wake = () => undefined;
+        }
+      }
+    } finally {
+      signal.removeEventListener('abort', wake);
+      this.#followers.delete(follower);
+    }
+  }
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What the node is and how it is; taking it or one backend out of service. */
+import { create } from '@bufbuild/protobuf';
+import { timestampFromMs } from '@bufbuild/protobuf/wkt';
+import { type Condition, ConditionSchema } from '@marcher/proto/marcher/v1/config_service_pb';
+import {
+  type BackendStatus,
+  BackendStatusSchema,
+  EngineStatusSchema,
+  Health,
+  type ServiceTier,
+  ServiceTierSchema,
+  type StatusResponse,
+  StatusResponseSchema,
+  type TierAvailability,
+  TierAvailabilitySchema,
+} from '@marcher/proto/marcher/v1/node_service_pb';
+import { classify, TIERS } from '../domain/classify.js';
+import { backendName } from '../domain/validate.js';
+import type { ConfigStore } from '../ports/config-store.js';
+import { type Dataplane, DataplaneError } from '../ports/dataplane.js';
+import { ApplicationError, type Caller, type NodeUseCases } from '../ports/use-cases.js';
+import type { Configuration, ConfigurationLog } from './configuration.js';
+import type { Identity, Programming } from './programming.js';
+import { unpackService } from './service-codec.js';
+
+/** What other parts have to say about the node: the file source, the store. */
+export interface NodeCondition {
+  readonly type: string;
+  readonly status: boolean;
+  readonly reason: string;
+  readonly message: string;
+}
+
+export interface NodeOptions {
+  readonly configuration: Configuration;
+  readonly programming: Programming;
+  readonly store: ConfigStore;
+  readonly dataplane: Dataplane;
+  readonly identity: Identity;
+  readonly version: string;
+  readonly startedMs: number;
+  readonly log: ConfigurationLog;
+  readonly memoryBytes: () => number;
+  readonly pid: number;
+  readonly conditions: () => readonly NodeCondition[];
+}
+
+const HEALTH: Readonly<Record<string, Health>> = {
+  unknown: Health.UNKNOWN,
+  healthy: Health.HEALTHY,
+  unhealthy: Health.UNHEALTHY,
+};
+
+/** Services named in one condition; the rest is counted. */
+const NAMED_MAX = 10;
+
+export class Node implements NodeUseCases {
+  readonly #options: NodeOptions;
+
+  constructor(options: NodeOptions) {
+    this.#options = options;
+  }
+
+  status(): StatusResponse {
+    const { configuration, identity, store, programming } = this.#options;
+    const engine = this.#options.dataplane.status();
+    const inventory = configuration.inventory;
+    const unready = this.unreadiness();
+    return create(StatusResponseSchema, {
+      nodeName: identity.name,
+      region: identity.region,
+      country: identity.country,
+      version: this.#options.version,
+      started: timestampFromMs(this.#options.startedMs),
+      pid: this.#options.pid,
+      configVersion: store.version,
+      configHash: store.hash(),
+      services: inventory.services,
+      backends: inventory.backends,
+      listeners: inventory.listeners,
+      draining: programming.nodeDraining,
+      ready: unready.length === 0,
+      conditions: [...unready, ...this.#shortcomings()],
+      engine: create(EngineStatusSchema, {
+        running: engine.running,
+        pid: engine.pid,
+        version: engine.version,
+        buildId: engine.buildId,
+        workers: engine.workers,
+        generation: engine.generation,
+        started: timestampFromMs(engine.startedUnixMs),
+        restarts: engine.restarts,
+        adopted: engine.adopted,
+        memoryBytes: BigInt(engine.memoryBytes),
+        lastError: engine.lastError,
+      }),
+      memoryBytes: BigInt(this.#options.memoryBytes()),
+    });
+  }
+
+  unreadiness(): Condition[] {
+    const { programming, dataplane } = this.#options;
+    const out: Condition[] = [];
+    const engine = dataplane.status();
+    if (!engine.running) {
+      const why = engine.lastError === '' ? '' : `: ${engine.lastError}`;
+      out.push(this.#condition('EngineRunning', false, 'NotRunning', `the engine does not answer${why}; it is being restarted`));
+    }
+    if (programming.failure !== '') {
+      out.push(this.#condition('Programmed', false, 'NotProgrammed', `${programming.failure}; trying again every second`));
+    }
+    if (programming.nodeDraining) {
+      const message = 'the node takes no new connections; put it back with: marcher undrain';
+      out.push(this.#condition('InService', false, 'Draining', message));
+    }
+    return out;
+  }
+
+  /** What the node runs without; it is ready all the same. */
+  #shortcomings(): Condition[] {
+    const out = this.#options.conditions().map(({ type, status, reason, message }) => this.#condition(type, status, reason, message));
+    const unbound = [...this.#options.programming.unboundServices];
+    if (unbound.length > 0) {
+      const named = unbound.slice(0, NAMED_MAX).map(([name, reasons]) => `${name}: ${reasons.join(', ')}`);
+      const rest = unbound.length > NAMED_MAX ? `; and ${unbound.length - NAMED_MAX} services more` : '';
+      const message = `${named.join('; ')}${rest}; the engine tries again every second`;
+      out.push(this.#condition('ListenersBound', false, 'ListenerNotBound', message));
+    }
+    return out;
+  }
+
+  #condition(type: string, status: boolean, reason: string, message: string): Condition {
+    return create(ConditionSchema, { type, status, reason, message, observedGeneration: this.#options.store.version });
+  }
+
+  tiers(service: string): { services: ServiceTier[]; tiers: TierAvailability[] } {
+    const { store } = this.#options;
+    const services: ServiceTier[] = [];
+    const add = (name: string, body: Uint8Array): void => {
+      const { tier, reasons, fasterIf } = classify(unpackService(body));
+      services.push(create(ServiceTierSchema, { service: name, tier, reasons, fasterIf }));
+    };
+    if (service === '') for (const stored of store.scan()) add(stored.name, stored.body);
+    else {
+      const stored = store.get(service);
+      if (stored === undefined) throw notFound(service);
+      add(service, stored.body);
+    }
+    return { services, tiers: TIERS.map((tier) => create(TierAvailabilitySchema, tier)) };
+  }
+
+  async drain(target: { service: string; backend: string }, caller: Caller): Promise<number> {
+    await this.#setDrained(target, true, caller);
+    return this.#openConnections(target);
+  }
+
+  async undrain(target: { service: string; backend: string }, caller: Caller): Promise<void> {
+    await this.#setDrained(target, false, caller);
+  }
+
+  #setDrained({ service, backend }: { service: string; backend: string }, drained: boolean, caller: Caller): Promise<void> {
+    const { configuration, programming, store, log } = this.#options;
+    return configuration.exclusively(async () => {
+      if ((service === '') !== (backend === '')) {
+        throw new ApplicationError('invalid', 'name a service and a backend, or neither to mean the node');
+      }
+      if (service === '') programming.setNodeDraining(drained);
+      else {
+        const stored = store.get(service);
+        if (stored === undefined) throw notFound(service);
+        const known = unpackService(stored.body).backends.map(backendName);
+        if (!known.includes(backend)) {
+          const some = known.slice(0, NAMED_MAX).join(', ');
+          throw new ApplicationError('not_found', `service ${service} has no backend ${JSON.stringify(backend)}; it has ${some}`);
+        }
+        programming.setBackendDrained(service, backend, drained);
+      }
+      log.info({ service, backend, drained, author: caller.author }, drained ? 'taken out of service' : 'put back into service');
+      await this.#program(service);
+    });
+  }
+
+  /** The decision is kept already: when the engine can't be reached now, the next reconciliation brings it there. */
+  async #program(service: string): Promise<void> {
+    const { programming, store } = this.#options;
+    try {
+      if (programming.inStep) {
+        const delta = programming.delta(service === '');
+        const stored = service === '' ? undefined : store.get(service);
+        if (stored !== undefined) delta.service(unpackService(stored.body));
+        const outcome = await delta.send(true);
+        if (outcome?.accepted !== true) await programming.complete();
+      } else await programming.complete();
+      programming.record(store.version);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      programming.forget(reason);
+      if (!(error instanceof DataplaneError)) throw error;
+      const message = `${reason}; it is kept, and takes effect as soon as the engine answers`;
+      throw new ApplicationError('unavailable', message);
+    }
+  }
+
+  async #openConnections({ service, backend }: { service: string; backend: string }): Promise<number> {
+    const { dataplane } = this.#options;
+    try {
+      if (service === '') return Number((await dataplane.connections('', 1)).total);
+      const states = await dataplane.backends(service);
+      return Number(states.find((state) => state.backend === backend)?.connections ?? 0n);
+    } catch {
+      return 0;
+    }
+  }
+
+  async backends(service: string): Promise<BackendStatus[]> {
+    if (service !== '' && this.#options.store.get(service) === undefined) throw notFound(service);
+    const states = await this.#options.dataplane.backends(service).catch((error: unknown) => {
+      throw error instanceof DataplaneError ? new ApplicationError('unavailable', error.message) : error;
+    });
+    return states.map((state) =>
+      create(BackendStatusSchema, {
+        service: state.service,
+        backend: state.backend,
+        weight: state.weight,
+        draining: state.draining,
+        connections: state.connections,
+        endpoints: state.endpoints.map(({ address, health, reason, ejected, connections }) => ({
+          address,
+          health: HEALTH[health] ?? Health.UNSPECIFIED,
+          reason,
+          ejected,
+          connections,
+        })),
+      }),
+    );
+  }
+}
+
+function notFound(service: string): ApplicationError {
+  return new ApplicationError('not_found', `there is no service ${JSON.stringify(service)}: see marcher get services`);
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Keeps the data plane on what the store says. Every snapshot has a generation that rises over restarts of agent and
+ * engine alike; the store remembers the last accepted one, so that a fresh agent sees whether the engine it adopts
+ * already runs the stored configuration.
+ */
+import type { Service } from '@marcher/model';
+import type { ApplyReply, Reason } from '@marcher/proto/marcher/engine/v1/control_pb';
+import { type NodeFacts, SnapshotWriter } from '../domain/compile.js';
+import { backendName } from '../domain/validate.js';
+import type { ConfigStore } from '../ports/config-store.js';
+import type { Dataplane } from '../ports/dataplane.js';
+import { unpackService } from './service-codec.js';
+
+export type Identity = Omit<NodeFacts, 'draining'>;
+
+/** What a writer may keep between two snapshots; a larger buffer is given back. */
+const WRITER_KEPT_BYTES = 1 << 20;
+
+export interface Outcome {
+  readonly accepted: boolean;
+  readonly reasons: readonly Reason[];
+}
+
+export class Programming {
+  readonly #dataplane: Dataplane;
+  readonly #store: ConfigStore;
+  readonly #identity: Identity;
+  #writer = new SnapshotWriter();
+  /** Generation that the engine runs by our knowledge; 0n: unknown, a complete snapshot is due. */
+  #generation = 0n;
+  #nodeDraining: boolean;
+  readonly #drained = new Map<string, Set<string>>();
+  /** Listeners that could not be bound yet: service -> what the engine says. */
+  readonly #unbound = new Map<string, string[]>();
+  #failure = 'the configuration has not been handed to the data plane yet';
+
+  constructor(dataplane: Dataplane, store: ConfigStore, identity: Identity) {
+    this.#dataplane = dataplane;
+    this.#store = store;
+    this.#identity = identity;
+    this.#nodeDraining = store.nodeDraining();
+    for (const { service, backend } of store.drainedBackends()) this.#drainedOf(service).add(backend);
+  }
+
+  get nodeDraining(): boolean {
+    return this.#nodeDraining;
+  }
+
+  /** Why the engine does not run what the store says; empty when it does. */
+  get failure(): string {
+    return this.#failure;
+  }
+
+  unboundOf(service: string): readonly string[] {
+    return this.#unbound.get(service) ?? [];
+  }
+
+  get unboundServices(): ReadonlyMap<string, readonly string[]> {
+    return this.#unbound;
+  }
+
+  isDrained(service: string, backend: string): boolean {
+    return this.#drained.get(service)?.has(backend) ?? false;
+  }
+
+  /** The engine runs what we gave it last, so that a delta fits. */
+  get inStep(): boolean {
+    const status = this.#dataplane.status();
+    return this.#generation !== 0n && status.running && status.generation === this.#generation;
+  }
+
+  #drainedOf(service: string): Set<string> {
+    let backends = this.#drained.get(service);
+    if (backends === undefined) this.#drained.set(service, (backends = new Set()));
+    return backends;
+  }
+
+  #facts(): NodeFacts {
+    return { ...this.#identity, draining: this.#nodeDraining };
+  }
+
+  #nextGeneration(): bigint {
+    const { generation, savedGeneration } = this.#dataplane.status();
+    const known = [generation, savedGeneration, this.#generation, this.#store.programmed().generation];
+    return known.reduce((a, b) => (a > b ? a : b)) + 1n;
+  }
+
+  /** A delta on what the engine runs. Services are compiled as they come; nothing is sent before send(). */
+  delta(withNode = false): Delta {
+    const writer = this.#writer;
+    const base = this.#generation;
+    const generation = this.#nextGeneration();
+    writer.begin(generation, base, withNode ? this.#facts() : undefined);
+    return {
+      service: (service) => writer.service(service, this.#drained.get(service.name)),
+      removed: (name) => writer.removed(name),
+      send: async (tolerateBindErrors) => {
+        const reply = await this.#dataplane.apply(writer.bytes(), { tolerateBindErrors });
+        if (reply.accepted) this.#accepted(generation, reply, false);
+        // The engine has restarted, or somebody else programmed it: the delta does not fit, and says nothing of the change.
+        const fits = reply.accepted || reply.generation === base;
+        this.#trim();
+        return fits ? outcome(reply) : undefined;
+      },
+    };
+  }
+
+  /**
+   * A complete snapshot of what the store's readers see, with some services replaced (or removed: undefined). Listeners
+   * that can't be bound are tolerated, except those of the replaced services, which make the outcome a refusal.
+   */
+  async complete(replaced: ReadonlyMap<string, Uint8Array | undefined> = new Map()): Promise<Outcome> {
+    const generation = this.#nextGeneration();
+    const writer = this.#writer;
+    writer.begin(generation, 0n, this.#facts());
+    const seen = new Set<string>();
+    for (const { name, body } of this.#store.scan()) {
+      seen.add(name);
+      const bytes = replaced.has(name) ? replaced.get(name) : body;
+      if (bytes !== undefined) writer.service(unpackService(bytes), this.#drained.get(name));
+    }
+    for (const [name, bytes] of replaced) {
+      if (bytes !== undefined && !seen.has(name)) writer.service(unpackService(bytes), this.#drained.get(name));
+    }
+    const reply = await this.#dataplane.apply(writer.bytes(), { tolerateBindErrors: true });
+    this.#trim();
+    if (!reply.accepted) {
+      this.#failure = `the data plane refused the configuration: ${reply.reasons.map((r) => `${r.path}: ${r.reason}`).join('; ')}`;
+      return outcome(reply);
+    }
+    this.#accepted(generation, reply, true);
+    const mine = reply.unbound.filter(({ service }) => replaced.has(service));
+    return mine.length > 0 ? { accepted: false, reasons: mine } : { accepted: true, reasons: [] };
+  }
+
+  /** Brings an adopted engine, or one that has restarted, to the store's state. Throws when it can't be reached. */
+  async reconcile(): Promise<'unchanged' | 'adopted' | 'programmed' | 'refused'> {
+    if (this.inStep) return 'unchanged';
+    const status = this.#dataplane.status();
+    const stored = this.#store.programmed();
+    const current = stored.version === this.#store.version && this.#store.pendingVersion === 0n;
+    if (current && stored.generation !== 0n && status.running && status.generation === stored.generation) {
+      // It runs the stored configuration. Facts about the node come from flags, which may differ from last time's.
+      this.#generation = stored.generation;
+      if ((await this.delta(true).send(true))?.accepted === true) return 'adopted';
+      this.#generation = 0n;
+    }
+    return (await this.complete()).accepted ? 'programmed' : 'refused';
+  }
+
+  #accepted(generation: bigint, reply: ApplyReply, complete: boolean): void {
+    this.#generation = generation;
+    this.#failure = '';
+    if (complete) this.#unbound.clear();
+    for (const { service, path, reason } of reply.unbound) {
+      const known = this.#unbound.get(service);
+      const text = reason === '' ? path : reason;
+      if (known === undefined) this.#unbound.set(service, [text]);
+      else if (!known.includes(text)) known.push(text);
+    }
+  }
+
+  /** Writes down that the engine runs this version. */
+  record(version: bigint): void {
+    this.#store.setProgrammed({ generation: this.#generation, version });
+  }
+
+  /** The last snapshot says nothing of what the engine runs now. */
+  forget(reason: string): void {
+    this.#generation = 0n;
+    this.#failure = reason;
+  }
+
+  /** A changed service is bound anew or not at all: what was known of its listeners is out of date. */
+  forgetUnbound(services: Iterable<string>): void {
+    for (const name of services) this.#unbound.delete(name);
+  }
+
+  listenerBound(service: string, text: string): void {
+    const known = this.#unbound.get(service);
+    if (known === undefined) return;
+    const left = known.filter((reason) => !(text !== '' && reason.includes(text)));
+    // One that can't be told from the others: the engine retries all of them every second, so the rest comes too.
+    if (left.length === known.length) left.pop();
+    if (left.length === 0) this.#unbound.delete(service);
+    else this.#unbound.set(service, left);
+  }
+
+  setNodeDraining(draining: boolean): void {
+    this.#store.setDrained({ service: '', backend: '' }, draining);
+    this.#nodeDraining = draining;
+  }
+
+  setBackendDrained(service: string, backend: string, drained: boolean): void {
+    this.#store.setDrained({ service, backend }, drained);
+    if (drained) this.#drainedOf(service).add(backend);
+    else {
+      this.#drained.get(service)?.delete(backend);
+      if (this.#drained.get(service)?.size === 0) this.#drained.delete(service);
+    }
+  }
+
+  /** A backend that has gone is no longer drained: one that later has its name is another. */
+  dropStaleDrains(name: string, body: Uint8Array | undefined): void {
+    const drained = this.#drained.get(name);
+    if (drained === undefined) return;
+    const left = new Set(body === undefined ? [] : unpackService(body).backends.map(backendName));
+    for (const backend of [...drained]) if (!left.has(backend)) this.setBackendDrained(name, backend, false);
+  }
+
+  #trim(): void {
+    if (this.#writer.length > WRITER_KEPT_BYTES) this.#writer = new SnapshotWriter();
+  }
+}
+
+export interface Delta {
+  service(service: Service): void;
+  removed(name: string): void;
+  /** undefined: the engine does not run the base any more. */
+  send(tolerateBindErrors: boolean): Promise<Outcome | undefined>;
+}
+
+function outcome(reply: ApplyReply): Outcome {
+  return { accepted: reply.accepted, reasons: reply.reasons };
+}

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Services to the bytes that are stored and compared, and back. Equal services have equal bytes. */
+import { fromBinary, toBinary } from '@bufbuild/protobuf';
+import { type Service, ServiceSchema } from '@marcher/model';
+
+/** Fields that this version doesn't know are dropped: stored, they would come back to life unvalidated one day. */
+const WRITE = { writeUnknownFields: false };
+
+export function packService(service: Service): Uint8Array {
+  const names = Object.keys(service.labels);
+  if (names.length > 1) {
+    service.labels = Object.fromEntries(names.sort().map((name) => [name, service.labels[name] ?? '']));
+  }
+  return toBinary(ServiceSchema, service, WRITE);
+}
+
+export function unpackService(body: Uint8Array): Service {
+  return fromBinary(ServiceSchema, body);
+}
+
+export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && Buffer.compare(a, b) === 0;
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What the data plane carries: counters, connections and the connection log. */
+import { create } from '@bufbuild/protobuf';
+import { timestampFromMs } from '@bufbuild/protobuf/wkt';
+import {
+  BackendStatsSchema,
+  type Connection,
+  ConnectionSchema,
+  type Counters,
+  CountersSchema,
+  type LogEntry,
+  type ServiceStats,
+  ServiceStatsSchema,
+} from '@marcher/proto/marcher/v1/traffic_service_pb';
+import { CONNECT_US_BUCKETS, Counter, type Dataplane, DataplaneError, SlotKind, type SlotStats } from '../ports/dataplane.js';
+import { ApplicationError, type TrafficUseCases } from '../ports/use-cases.js';
+import type { EventLog } from './event-log.js';
+
+const CONNECTIONS_MAX = 10_000;
+
+function counters(slot: SlotStats): Counters {
+  const connectTimeUs = Array.from({ length: CONNECT_US_BUCKETS }, (_, bucket) => slot.connectUs(bucket));
+  return create(CountersSchema, {
+    connectionsOpened: slot.counter(Counter.connectionsOpened),
+    connectionsClosed: slot.counter(Counter.connectionsClosed),
+    bytesReceived: slot.counter(Counter.bytesReceived),
+    bytesSent: slot.counter(Counter.bytesSent),
+    connectFailures: slot.counter(Counter.connectFailures),
+    connectRetries: slot.counter(Counter.connectRetries),
+    rejected: slot.counter(Counter.rejected),
+    noBackend: slot.counter(Counter.noBackend),
+    resetsClient: slot.counter(Counter.resetsClient),
+    resetsBackend: slot.counter(Counter.resetsBackend),
+    idleTimeouts: slot.counter(Counter.idleTimeouts),
+    udpPacketsReceived: slot.counter(Counter.udpPacketsReceived),
+    udpPacketsSent: slot.counter(Counter.udpPacketsSent),
+    udpDropped: slot.counter(Counter.udpDropped),
+    healthPassed: slot.counter(Counter.healthPassed),
+    healthFailed: slot.counter(Counter.healthFailed),
+    ejections: slot.counter(Counter.ejections),
+    connectTimeUs,
+  });
+}
+
+export class Traffic implements TrafficUseCases {
+  readonly #dataplane: Dataplane;
+  readonly #events: EventLog;
+  readonly #exists: (service: string) => boolean;
+
+  constructor(dataplane: Dataplane, events: EventLog, exists: (service: string) => boolean) {
+    this.#dataplane = dataplane;
+    this.#events = events;
+    this.#exists = exists;
+  }
+
+  #check(service: string): void {
+    if (service === '' || this.#exists(service)) return;
+    throw new ApplicationError('not_found', `there is no service ${JSON.stringify(service)}: see marcher get services`);
+  }
+
+  stats(service: string, withBackends: boolean): ServiceStats[] {
+    this.#check(service);
+    const found = new Map<string, ServiceStats>();
+    const of = (name: string): ServiceStats => {
+      let stats = found.get(name);
+      if (stats === undefined) found.set(name, (stats = create(ServiceStatsSchema, { service: name })));
+      return stats;
+    };
+    for (const slot of this.#dataplane.stats({ activeOnly: service === '' })) {
+      if (service !== '' && slot.service !== service) continue;
+      if (slot.kind === SlotKind.service) of(slot.service).counters = counters(slot);
+      else if (slot.kind === SlotKind.backend && withBackends) {
+        of(slot.service).backends.push(create(BackendStatsSchema, { backend: slot.name, counters: counters(slot) }));
+      }
+    }
+    return [...found.values()].sort((a, b) => (a.service < b.service ? -1 : 1));
+  }
+
+  get eventsDropped(): bigint {
+    return this.#dataplane.status().eventsDropped;
+  }
+
+  async connections(service: string, limit: number): Promise<{ connections: Connection[]; total: number }> {
+    this.#check(service);
+    const most = Math.min(limit === 0 ? 100 : limit, CONNECTIONS_MAX);
+    const list = await this.#dataplane.connections(service, most).catch((error: unknown) => {
+      throw error instanceof DataplaneError ? new ApplicationError('unavailable', error.message) : error;
+    });
+    const connections = list.connections.map(({ $typeName: _, $unknown: __, openedUnixMs, ...connection }) =>
+      create(ConnectionSchema, { ...connection, opened: timestampFromMs(Number(openedUnixMs)) }),
+    );
+    return { connections, total: Number(list.total) };
+  }
+
+  logs(
+    query: { service: string; tail: number; follow: boolean },
+    signal: AbortSignal,
+  ): AsyncIterable<{ entry: LogEntry; dropped: bigint }> {
+    this.#check(query.service);
+    return this.#events.read(query, signal);
+  }
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Changes of the configuration, to any number of readers.
+ *
+ *   start ──▶ snapshot ──▶ synced ──▶ changes ◀──┐
+ *                ▲                       │ queue full
+ *                └────── resync ◀────────┘
+ *
+ * A reader's queue holds names, not messages: a service that changes ten times while a reader is away is sent once, as
+ * it is then. So memory is bounded by the number of names, and a slow reader costs nobody else anything.
+ */
+import type { ServiceResource } from '@marcher/proto/marcher/v1/config_service_pb';
+import type { WatchEvent } from '../ports/use-cases.js';
+
+export interface WatchSource {
+  readonly version: bigint;
+  get(name: string): ServiceResource | undefined;
+  names(): Iterable<string>;
+  /** undefined: history does not reach back that far. */
+  changedSince(version: bigint): readonly string[] | undefined;
+}
+
+interface Reader {
+  readonly names: Set<string>;
+  overflowed: boolean;
+  wake: () => void;
+}
+
+export interface WatchOptions {
+  /** Names that one reader may be behind. */
+  readonly queueMax?: number;
+  readonly heartbeatMs?: number;
+}
+
+export class WatchHub {
+  readonly #source: WatchSource;
+  readonly #readers = new Set<Reader>();
+  readonly #queueMax: number;
+  readonly #heartbeatMs: number;
+
+  constructor(source: WatchSource, options: WatchOptions = {}) {
+    this.#source = source;
+    this.#queueMax = options.queueMax ?? 4_096;
+    this.#heartbeatMs = options.heartbeatMs ?? 15_000;
+  }
+
+  get readers(): number {
+    return this.#readers.size;
+  }
+
+  changed(names: Iterable<string>): void {
+    if (this.#readers.size === 0) return;
+    for (const name of names) {
+      for (const reader of this.#readers) {
+        if (reader.overflowed) continue;
+        reader.names.add(name);
+        if (reader.names.size > this.#queueMax) {
+          reader.overflowed = true;
+          reader.names.clear();
+        }
+      }
+    }
+    for (const reader of this.#readers) reader.wake();
+  }
+
+  async *watch(resumeVersion: bigint, signal: AbortSignal): AsyncGenerator<WatchEvent> {
+    const reader: Reader = { names: new Set(), overflowed: false, wake: () => undefined };
+    this.#readers.add(reader);
+    const wake = (): void => reader.wake();
+    signal.addEventListener('abort', wake);
+    try {
+      const missed = resumeVersion > 0n ? this.#source.changedSince(resumeVersion) : undefined;
+      if (missed !== undefined && missed.length <= this.#queueMax) {
+        for (const name of missed) reader.names.add(name);
+        yield* this.#drain(reader, signal);
+        yield { kind: 'synced', version: this.#source.version };
+      } else {
+        // The reader has a state that can't be brought forward: it must not keep what has gone meanwhile.
+        if (resumeVersion > 0n) yield { kind: 'resync', version: this.#source.version };
+        yield* this.#snapshot(signal);
+      }
+      while (!signal.aborted) {
+        if (reader.overflowed) {
+          reader.overflowed = false;
+          yield { kind: 'resync', version: this.#source.version };
+          yield* this.#snapshot(signal);
+        } else if (reader.names.size > 0) yield* this.#drain(reader, signal);
+        else if (!(await this.#wait(reader, signal))) yield { kind: 'heartbeat', version: this.#source.version };
+      }
+    } finally {
+      signal.removeEventListener('abort', wake);
+      this.#readers.delete(reader);
+    }
+  }
+
+  *#snapshot(signal: AbortSignal): Iterable<WatchEvent> {
+    for (const name of this.#source.names()) {
+      if (signal.aborted) return;
+      const resource = this.#source.get(name);
+      if (resource !== undefined) yield { kind: 'upsert', resource, version: this.#source.version };
+    }
+    if (!signal.aborted) yield { kind: 'synced', version: this.#source.version };
+  }
+
+  *#drain(reader: Reader, signal: AbortSignal): Iterable<WatchEvent> {
+    for (const name of reader.names) {
+      if (signal.aborted) return;
+      reader.names.delete(name);
+      const resource = this.#source.get(name);
+      const version = this.#source.version;
+      yield resource === undefined ? { kind: 'remove', name, version } : { kind: 'upsert', resource, version };
+    }
+  }
+
+  /** True when there is something to do, false when the time for a heartbeat has come. */
+  #wait(reader: Reader, signal: AbortSignal): Promise<boolean> {
+    return new Promise((resolve) => {
+      const done = (woken: boolean): void => {
+        clearTimeout(timer);
+        reader.wake = () => undefined;
+        resolve(woken);
+      };
+      const timer = setTimeout(() => done(false), this.#heartbeatMs);
+      reader.wake = () => done(true);
+      if (signal.aborted || reader.names.size > 0 || reader.overflowed) done(true);
+    });
+  }
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Where configuration, its history and the node's own state are kept. Services are packed messages (marcher.v1.Service)
+ * here, so that the store knows nothing of their fields and nobody holds 10,000 of them decoded.
+ *
+ * Calls are synchronous: they are short, and a commit that has returned is on disk.
+ */
+
+export interface StoredService {
+  readonly name: string;
+  readonly body: Uint8Array;
+  /** Version in which it was last changed. */
+  readonly generation: bigint;
+}
+
+export interface NewRevision {
+  readonly timeMs: number;
+  readonly author: string;
+  readonly origin: string;
+  readonly message: string;
+}
+
+export interface StoredRevision extends NewRevision {
+  readonly version: bigint;
+  readonly created: number;
+  readonly updated: number;
+  readonly deleted: number;
+}
+
+export interface StoredChange {
+  readonly name: string;
+  /** undefined: did not exist. */
+  readonly before: Uint8Array | undefined;
+  readonly after: Uint8Array | undefined;
+}
+
+/** What a commit changes. `before` is what the store has now; the caller has just read it. */
+export interface CommitChange {
+  readonly name: string;
+  readonly before: Uint8Array | undefined;
+  readonly after: Uint8Array | undefined;
+}
+
+export interface ProgrammedState {
+  /** Generation of the last snapshot that the engine accepted, and the version that it was made from. */
+  readonly generation: bigint;
+  readonly version: bigint;
+}
+
+export type StoreErrorCode = 'full' | 'io' | 'busy' | 'corrupt' | 'failed';
+
+export class StoreError extends Error {
+  readonly code: StoreErrorCode;
+
+  constructor(code: StoreErrorCode, message: string) {
+    super(message);
+    this.name = 'StoreError';
+    this.code = code;
+  }
+}
+
+export interface ConfigStore {
+  /** The newest version, 0n before the first. */
+  readonly version: bigint;
+  /** Version that was committed but that the data plane has not answered to yet; 0n: none. */
+  readonly pendingVersion: bigint;
+
+  get(name: string): StoredService | undefined;
+  names(): Iterable<string>;
+  /** By name, those after the given one; memory stays bounded however many there are. */
+  scan(afterName?: string): Iterable<StoredService>;
+  count(): number;
+  /** SHA-256 over all names and bodies, hex. */
+  hash(): string;
+
+  /**
+   * Everything of one version in one durable transaction, marked as pending until confirm(). Until confirm() or undo()
+   * all readers of this store still see the version before.
+   */
+  commit(revision: NewRevision, changes: readonly CommitChange[]): bigint;
+  /** The data plane runs the pending version. */
+  confirm(): void;
+  /** Takes the pending version back, as if it had never been. */
+  undo(): void;
+
+  revisions(query: { limit: number; beforeVersion: bigint }): StoredRevision[];
+  changesOf(version: bigint): StoredChange[];
+  /** Names that changed after a version; undefined when history no longer reaches back that far. */
+  changedSince(version: bigint): string[] | undefined;
+  /** What commit() must be given to return to a version; undefined when history no longer reaches back that far. */
+  stateAt(version: bigint): CommitChange[] | undefined;
+
+  programmed(): ProgrammedState;
+  setProgrammed(state: ProgrammedState): void;
+
+  nodeDraining(): boolean;
+  drainedBackends(): { service: string; backend: string }[];
+  /** Both empty: the node. */
+  setDrained(target: { service: string; backend: string }, drained: boolean): void;
+
+  close(): void;
+}

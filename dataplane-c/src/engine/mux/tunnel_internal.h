@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The TCP relay's own structures.
+ *
+ *   accepted ──▶ HEADER ──▶ CONNECTING ──▶ ESTABLISHED ──▶ CLOSED
+ *                (a PROXY     (attempts,      (both directions,
+ *                 header is    one budget)     then half-closed)
+ *                 awaited)
+ *
+ * tunnel.c accepts, times and closes; tunnel_connect.c finds a backend; tunnel_relay.c moves bytes; tunnel_report.c counts
+ * and tells. Everything runs on the worker's thread.
+ */
+#ifndef ENGINE_TUNNEL_INTERNAL_H
+#define ENGINE_TUNNEL_INTERNAL_H
+
+#include "../lb/lb.h"
+#include "../worker.h"
+#include "../xprt/raw.h"
+#include "relay_buffer.h"
+#include "tunnel.h"
+
+enum tunnel_state { TUNNEL_HEADER, TUNNEL_CONNECTING, TUNNEL_ESTABLISHED, TUNNEL_CLOSED };
+
+/* Index of a side; a direction has the index of the side that it reads from. */
+enum { CLIENT = 0, BACKEND = 1 };
+
+struct tunnel_side {
+	struct poll_source source;
+	bool readable;
+	bool writable;
+	bool peer_closed;  /* a FIN is behind what can be read */
+	bool read_to_end;  /* a short read does not prove that all was read: read until EAGAIN or the end */
+	bool reset;        /* known to be dead: what it sent may still be read, nothing can be sent */
+};
+
+struct tunnel_direction {
+	struct relay_piece *pending; /* read, not sent yet */
+	struct raw_pipe *pipe;       /* while spliced */
+	uint64_t bytes;
+	uint32_t streak;             /* bytes read without ever finding the source empty */
+	bool ended;                  /* the source's FIN was read */
+	bool closed;                 /* ... and passed on */
+	bool no_splice;              /* the kernel cannot splice this socket */
+};
+
+struct tunnel_setup;
+
+/* About 300 bytes: what an idle connection costs in user space. */
+struct tunnel {
+	struct tunnel_side side[2];
+	struct tunnel_direction direction[2];
+	struct tunnel *prev, *next;         /* all of the worker's */
+	struct tunnel *run_next;            /* has used up its turn's share: goes on in the next turn */
+	struct timer timer;
+	struct worker_deferred deferred;
+	struct service *service;
+	struct listener *listener;
+	struct endpoint *endpoint;          /* taken in lb and referenced */
+	struct tunnel_setup *setup;         /* only while something out of the ordinary happens before it is established */
+	struct addr *local;                 /* what a PROXY header said that the client came to; NULL: the socket's own */
+	struct addr client;
+	uint64_t id;
+	uint64_t opened_us;
+	uint64_t active_ms;                 /* when a byte last moved; CONNECTING: when this attempt began */
+	uint64_t deadline_ms;               /* HEADER, CONNECTING: of the header, of this attempt */
+	uint64_t connect_deadline_ms;       /* of all attempts */
+	uint64_t drain_deadline_ms;         /* 0: none */
+	uint32_t connect_us;                /* CONNECTING: low bits of the attempt's beginning */
+	uint16_t retries;
+	uint8_t state;
+	bool client_polled : 1, counted : 1, source_counted : 1, queued : 1, second_tried : 1, kept_alive : 1;
+	bool no_delay : 1;
+};
+
+/* Before a connection is established: failed attempts, and the second of two parallel ones (RFC 8305). */
+struct tunnel_setup {
+	struct poll_source second; /* fd -1: none */
+	struct tunnel *tunnel;
+	struct endpoint *second_endpoint;
+	uint32_t second_began_us;
+	uint32_t ntried;
+	bool timed_out;            /* how the last attempt failed */
+	struct worker_deferred deferred;
+	const struct endpoint *tried[LB_TRIED_MAX]; /* compared, never followed */
+};
+
+struct tunnel_worker {
+	struct worker *worker;
+	struct slab *tunnels, *setups, *pieces, *addrs;
+	struct raw_pipe_pool pipes;
+	struct tunnel *all;
+	uint64_t count;
+	struct tunnel *run_first, **run_last;
+	struct timer run_timer;
+	uint8_t early_score;   /* how often the client's first bytes were there at accept */
+	uint8_t early_skipped;
+};
+
+/* tunnel.c */
+void tunnel_close(struct tunnel *tunnel, enum marcher_close_reason reason);
+/* Arms the timer for the earliest of the deadlines that hold now. */
+void tunnel_arm(struct tunnel *tunnel);
+/* Registers with the poller; closes the tunnel and returns false when that fails. */
+bool tunnel_poll(struct tunnel *tunnel, struct poll_source *source);
+/* The client is known: limits by source, then connecting. */
+void tunnel_begin(struct tunnel *tunnel);
+uint32_t tunnel_clock_us(void);
+
+/* tunnel_header.c */
+void tunnel_read_header(struct tunnel *tunnel);
+
+/* tunnel_connect.c */
+/* Goes to a backend. early: bytes from the client in the worker's scratch. */
+void tunnel_connect(struct tunnel *tunnel, const uint8_t *early, size_t length);
+void tunnel_connect_event(struct tunnel *tunnel, uint32_t events);
+void tunnel_connect_timer(struct tunnel *tunnel, uint64_t now_ms);
+/* When connecting has to be looked at next. */
+uint64_t tunnel_connect_deadline(const struct tunnel *tunnel);
+/* Gives up whatever is under way. */
+void tunnel_connect_abandon(struct tunnel *tunnel);
+
+/* tunnel_relay.c */
+void tunnel_client_event(struct poll_source *source, uint32_t events);
+void tunnel_backend_event(struct poll_source *source, uint32_t events);
+/* Moves what can be moved, both ways. */
+void tunnel_relay(struct tunnel *tunnel);
+void tunnel_run_queued(struct timer *timer, uint64_t now_ms);
+
+/* tunnel_report.c */
+void tunnel_count_bytes(struct tunnel *tunnel, unsigned direction, uint64_t bytes, bool spliced);
+void tunnel_count_one(struct tunnel *tunnel, enum marcher_counter counter);
+void tunnel_report_rejected(struct worker *worker, struct listener *listener, struct service *service,
+			    const struct addr *client);
+void tunnel_report_opened(struct tunnel *tunnel);
+void tunnel_report_closed(struct tunnel *tunnel, enum marcher_close_reason reason);
+/* The address that the client came to; asks the kernel where the listener does not tell. */
+void tunnel_local(const struct tunnel *tunnel, struct addr *local);
+
+#endif

@@ -1,0 +1,263 @@
+/**
+ * npm run demo [-- --keep | --stop]
+ *
+ * One node at work on this machine's loopback: TCP and UDP requests at a steady rate through the proxy while a backend
+ * is killed, the configuration changes and the agent itself is killed. Every request is sent once and never retried.
+ * The end is 0 only if nothing was lost but what stood on the killed backend in that instant:
+ *  - TCP: exchanges in flight at the kill, at most as many as the kernel had connections open on the backend;
+ *  - UDP: datagrams that the proxy sent to the dead backend before a probe or an ICMP error could tell it.
+ */
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { Agent, type ServiceFile } from '../harness/agent.js';
+import { BackendProcess } from '../harness/backend.js';
+import { Load, tally } from '../harness/load.js';
+import type { Exchange } from '../harness/load-main.js';
+import { type Leftover, undo } from '../harness/reaper.js';
+import { now, REPOSITORY, Scope, sleep } from '../harness/scope.js';
+import { printTable } from './table.js';
+
+const HEALTHY = 2;
+/** Kill to certain detection: two probes 200 ms apart, the later one with its timeout, and jitter. */
+const DETECTION_MS = 1_000;
+const KEPT = path.join(REPOSITORY, '.cache/demo-kept.json');
+
+interface Phase {
+  readonly title: string;
+  readonly from: number;
+  to: number;
+}
+
+/** A port that is free for TCP and UDP now. */
+const freePort = (): Promise<number> =>
+  new Promise((resolve, reject) => {
+    const server = net.createServer();
+    server.once('error', reject);
+    server.listen({ port: 0, host: '::' }, () => {
+      const address = server.address();
+      server.close(() =>
+        address !== null && typeof address === 'object' ? resolve(address.port) : reject(new Error('no port')),
+      );
+    });
+  });
+
+const stop = async (): Promise<void> => {
+  if (!existsSync(KEPT)) {
+    console.log('No demo is running.');
+    return;
+  }
+  await undo(JSON.parse(readFileSync(KEPT, 'utf8')) as Leftover[]);
+  rmSync(KEPT);
+  console.log('Stopped, and its files removed.');
+};
+
+interface Verdict {
+  readonly rows: string[][];
+  readonly lost: string[];
+}
+
+/** One row per phase; what was lost and why that is not excused. */
+const judge = (
+  name: string,
+  exchanges: readonly Exchange[],
+  phases: readonly Phase[],
+  excused: (exchange: Exchange) => boolean,
+  mostExcused: number,
+): Verdict => {
+  const failures = exchanges.filter((e) => e.failure !== '');
+  const withBackend = failures.filter(excused);
+  const lost = failures
+    .filter((e) => !excused(e))
+    .map((e) => `${name}: ${e.failure}, sent at ${new Date(e.sent).toISOString()}`);
+  if (withBackend.length > mostExcused) {
+    lost.push(
+      `${name}: ${withBackend.length} exchanges were cut by the kill, but only ${mostExcused} were open on the backend`,
+    );
+  }
+  const rows = phases.map((phase) => {
+    const counts = tally(exchanges, phase.from, phase.to);
+    const cut = withBackend.filter((e) => e.sent >= phase.from && e.sent < phase.to).length;
+    const backends = Object.entries(counts.backends).sort(([a], [b]) => a.localeCompare(b));
+    return [
+      phase.title,
+      name,
+      String(counts.sent),
+      String(counts.answered),
+      String(counts.failed - cut),
+      String(cut),
+      counts.p50Ms.toFixed(2),
+      counts.p99Ms.toFixed(2),
+      backends.map(([backend, n]) => `${backend} ${n}`).join(', '),
+    ];
+  });
+  return { rows, lost };
+};
+
+const demo = async (keep: boolean): Promise<number> => {
+  const logs = path.join(REPOSITORY, '.cache/demo-logs');
+  rmSync(logs, { recursive: true, force: true });
+  const scope = new Scope(logs);
+  const interrupted = (): void => {
+    void scope.close().then(() => process.exit(130));
+  };
+  process.once('SIGINT', interrupted);
+  process.once('SIGTERM', interrupted);
+  let kept = false;
+  try {
+    const backend = (name: string, tcp = 0, udp = 0): Promise<BackendProcess> =>
+      BackendProcess.start(scope, { name, host: '127.0.0.1', tcp, udp, standing: keep });
+    const b1 = await backend('b1');
+    let b2 = await backend('b2');
+    const ports = { tcp: await freePort(), udp: await freePort() };
+    const health = { interval: '200ms', timeout: '150ms', fall: 2, rise: 2 };
+    const services = (...backends: BackendProcess[]): ServiceFile[] => [
+      {
+        name: 'web',
+        listeners: [{ protocol: 'tcp', port: ports.tcp }],
+        backends: backends.map((b) => ({ name: b.name, address: b.tcpAddress })),
+        balance: { algorithm: 'round-robin' },
+        health: { type: 'tcp', ...health },
+      },
+      {
+        name: 'dns',
+        listeners: [{ protocol: 'udp', port: ports.udp }],
+        backends: backends.map((b) => ({ name: b.name, address: b.udpAddress })),
+        balance: { algorithm: 'round-robin' },
+        health: { type: 'udp', ...health, udp: { payload: '0 ', expect: '0 ' } },
+      },
+    ];
+    const agent = new Agent(scope);
+    console.log(`Starting an agent with its state in ${agent.stateDir}`);
+    console.log(`  ready after ${(await agent.start()).toFixed(0)} ms`);
+    await agent.apply(services(b1, b2));
+    const healthy = async (...names: string[]): Promise<void> => {
+      await agent.backendsAre('web', HEALTHY, names);
+      await agent.backendsAre('dns', HEALTHY, names);
+    };
+    await healthy('b1', 'b2');
+    console.log(`  web on TCP ${ports.tcp}, dns on UDP ${ports.udp}, two backends each\n`);
+
+    const web = await Load.start(scope, {
+      name: 'web',
+      kind: 'tcp-short',
+      host: '127.0.0.1',
+      port: ports.tcp,
+      rate: 200,
+      bytes: 1_000,
+    });
+    const dns = await Load.start(scope, {
+      name: 'dns',
+      kind: 'udp',
+      host: '127.0.0.1',
+      port: ports.udp,
+      rate: 200,
+      connections: 10,
+      bytes: 200,
+      timeoutMs: 1_000,
+    });
+    const phases: Phase[] = [];
+    const phase = (title: string): void => {
+      const at = now();
+      const last = phases.at(-1);
+      if (last !== undefined) last.to = at;
+      phases.push({ title, from: at, to: Number.POSITIVE_INFINITY });
+      console.log(`  ${title}`);
+    };
+
+    phase('two backends');
+    await sleep(2_000);
+    phase('b2 killed (SIGKILL)');
+    const killed = now();
+    const { openConnections } = b2.kill();
+    await sleep(2_000);
+    phase('b2 started again');
+    b2 = await backend('b2', b2.ports.tcp, b2.ports.udp);
+    await healthy('b1', 'b2');
+    await sleep(1_000);
+    phase('b3 added (marcher apply)');
+    const b3 = await backend('b3');
+    await agent.apply(services(b1, b2, b3));
+    await healthy('b3');
+    await sleep(1_500);
+    phase('agent killed (SIGKILL)');
+    const engine = await agent.enginePid();
+    agent.kill('SIGKILL');
+    await agent.exited();
+    await sleep(1_500);
+    phase('agent started again');
+    const again = await agent.start();
+    const adopted = (await agent.enginePid()) === engine;
+    await sleep(700);
+    phase('b1 removed (marcher apply)');
+    await agent.apply(services(b2, b3));
+    await sleep(1_500);
+
+    const tcp = await web.stop();
+    const udp = await dns.stop();
+    const verdicts = [
+      judge('TCP', tcp, phases, (e) => e.sent <= killed + 5 && e.done >= killed, openConnections),
+      judge(
+        'UDP',
+        udp,
+        phases,
+        (e) => e.sent >= killed - 5 && e.sent < killed + DETECTION_MS,
+        Number.POSITIVE_INFINITY,
+      ),
+    ];
+    const [t, u] = verdicts;
+    console.log();
+    printTable(
+      ['phase', '', 'sent', 'answered', 'lost', 'cut by the kill', 'p50 ms', 'p99 ms', 'answered by'],
+      phases.flatMap((_, i) => [t?.rows[i] ?? [], u?.rows[i] ?? []]),
+    );
+    console.log(
+      `\nCut by the kill: in flight on the killed backend at that instant (TCP: the kernel had ${openConnections} connections open ` +
+        `on it),\nor datagrams sent to it before its death could be known (UDP). No proxy can save these; all others count as lost.`,
+    );
+    console.log(
+      `The agent was back after ${again.toFixed(0)} ms and ${adopted ? 'adopted the running engine' : 'did NOT adopt the engine'}.`,
+    );
+    const lost = verdicts.flatMap((v) => v.lost);
+    if (!adopted) lost.push('the engine was not adopted');
+    for (const line of lost.slice(0, 20)) console.log(`LOST  ${line}`);
+    console.log(lost.length === 0 ? `\n${tcp.length + udp.length} requests, nothing lost.` : `\n${lost.length} lost.`);
+
+    if (keep) {
+      const leftovers = await scope.keep();
+      kept = true;
+      mkdirSync(path.dirname(KEPT), { recursive: true });
+      writeFileSync(KEPT, JSON.stringify(leftovers));
+      const cli = `${path.relative(process.cwd(), path.join(REPOSITORY, 'tui/bin/marcher'))} --target unix:${agent.socket}`;
+      console.log(`
+It keeps running. Try:
+  printf '1 20\\n' | nc -N 127.0.0.1 ${ports.tcp}
+  ${cli} status
+  ${cli} get services -o yaml
+  ${cli} stats
+  ${cli} connections
+  ${cli} history
+  ${cli} explain service web
+  ${cli} test balance 127.0.0.1:${ports.tcp}
+Stop it:
+  npm run demo -- --stop`);
+    }
+    return lost.length === 0 ? 0 : 1;
+  } finally {
+    process.off('SIGINT', interrupted);
+    process.off('SIGTERM', interrupted);
+    if (!kept) await scope.close();
+  }
+};
+
+const { values } = parseArgs({
+  options: { keep: { type: 'boolean', default: false }, stop: { type: 'boolean', default: false } },
+});
+try {
+  if (values.stop) await stop();
+  else process.exitCode = await demo(values.keep);
+} catch (error) {
+  console.error(`The demo could not be run: ${(error as Error).message}\nLogs: .cache/demo-logs`);
+  process.exitCode = 1;
+}

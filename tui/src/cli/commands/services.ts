@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Services on a line: how their listeners, algorithm and state are written, and reading them page by page. */
+import type { AgentClient } from '@marcher/client';
+import type { ServiceResource } from '@marcher/proto/marcher/v1/config_service_pb';
+import { Algorithm, HealthCheckType, type Listener, Protocol, type Service } from '@marcher/proto/marcher/v1/model_pb';
+
+const pageSize = 1000;
+
+export async function* listServices(
+  agent: AgentClient,
+  labels: Record<string, string>,
+  call: { timeoutMs: number },
+): AsyncIterable<ServiceResource> {
+  let pageToken = '';
+  do {
+    const page = await agent.config.list({ pageSize, pageToken, labels }, call);
+    yield* page.resources;
+    pageToken = page.nextPageToken;
+  } while (pageToken !== '');
+}
+
+export function protocolName(protocol: Protocol): string {
+  return protocol === Protocol.UDP ? 'udp' : 'tcp';
+}
+
+export function portsText(listener: Listener): string {
+  return listener.ports.map(({ first, last }) => (first === last || last === 0 ? `${first}` : `${first}-${last}`)).join(',');
+}
+
+/** "tcp:5001", "udp:[::1]:53", "tcp:8000-8010,9000" */
+export function listenerText(listener: Listener): string {
+  const address = listener.address === '' ? '' : listener.address.includes(':') ? `[${listener.address}]:` : `${listener.address}:`;
+  return `${protocolName(listener.protocol)}:${address}${portsText(listener)}`;
+}
+
+export function listenersText(service: Service | undefined): string {
+  return service === undefined || service.listeners.length === 0 ? '-' : service.listeners.map(listenerText).join(' ');
+}
+
+/** ALGORITHM_LEAST_CONNECTIONS -> "least-connections" */
+export function algorithmText(service: Service | undefined): string {
+  const name = Algorithm[service?.balance?.algorithm ?? Algorithm.UNSPECIFIED] ?? 'UNSPECIFIED';
+  return name === 'UNSPECIFIED' ? 'default' : name.toLowerCase().replaceAll('_', '-');
+}
+
+export function healthCheckText(service: Service | undefined): string {
+  const type = service?.health?.type ?? HealthCheckType.UNSPECIFIED;
+  return type === HealthCheckType.UNSPECIFIED ? '-' : (HealthCheckType[type] ?? '-').toLowerCase();
+}
+
+/** "Programmed", or the first condition that is not met: "Conflicted (port 5001 belongs to "api")". */
+export function stateText(resource: ServiceResource, detailed = false): string {
+  const wrong = resource.conditions.find((condition) => !condition.status);
+  if (wrong !== undefined) {
+    return detailed && wrong.message !== '' ? `${wrong.reason || wrong.type} (${wrong.message})` : wrong.reason || `Not${wrong.type}`;
+  }
+  return resource.conditions.length === 0 ? 'Unknown' : 'Programmed';
+}
+
+export function isWrong(resource: ServiceResource): boolean {
+  return resource.conditions.some((condition) => !condition.status);
+}
+
+export function labelsText(labels: Readonly<Record<string, string>>): string {
+  const entries = Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1));
+  return entries.length === 0 ? '-' : entries.map(([key, value]) => `${key}=${value}`).join(',');
+}

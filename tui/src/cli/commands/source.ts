@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Configuration files for plan and apply.
+ *
+ * Only the parsed services are kept: the text of a large file is let go before they are sent, and read again in the
+ * rare case that the agent objects and lines are to be shown. What came through a pipe is kept when it is small.
+ */
+import { readFile, stat } from 'node:fs/promises';
+import { formatPath, locateViolations, type ModelViolation, parseConfiguration, parsePath, type Service, TEXT_BYTES_MAX } from '@marcher/model';
+import { bytes } from '../output/quantity.js';
+import { ExitCode } from '../exit-code.js';
+import { Failure, type Problem } from '../failure.js';
+
+const keptMaxBytes = 4 << 20;
+
+interface Part {
+  readonly name: string;
+  /** Index of its first service among all. */
+  readonly first: number;
+  readonly kept?: string;
+}
+
+export interface Source {
+  readonly services: Service[];
+  /** What the agent found wrong, with file, line and column. */
+  locate(problems: readonly Problem[]): Promise<Problem[]>;
+}
+
+export async function readSource(files: readonly string[]): Promise<Source> {
+  const services: Service[] = [];
+  const parts: Part[] = [];
+  const problems: Problem[] = [];
+  for (const file of files) {
+    const text = await readText(file);
+    const name = file === '-' ? 'standard input' : file;
+    const result = parseConfiguration(text, { source: name });
+    if (result.violations !== undefined) {
+      problems.push(...result.violations.map(toProblem));
+      continue;
+    }
+    parts.push({ name: file, first: services.length, ...(file === '-' && text.length <= keptMaxBytes ? { kept: text } : {}) });
+    for (const service of result.configuration.services) services.push(service);
+  }
+  if (problems.length > 0) {
+    throw new Failure(ExitCode.invalidConfiguration, 'the configuration is not valid; nothing was changed', problems);
+  }
+  return {
+    services,
+    async locate(found) {
+      const located: Problem[] = [];
+      const texts = new Map<Part, string | undefined>();
+      for (const problem of found) {
+        const segments = parsePath(problem.where);
+        const index = segments[1];
+        const part = typeof index === 'number' ? parts.findLast((each) => each.first <= index) : undefined;
+        if (part === undefined || typeof index !== 'number') {
+          located.push(problem);
+          continue;
+        }
+        if (!texts.has(part)) texts.set(part, part.kept ?? (part.name === '-' ? undefined : await readText(part.name)));
+        const text = texts.get(part);
+        segments[1] = index - part.first;
+        const violation = { path: formatPath(segments), reason: problem.reason, fix: problem.fix };
+        const at = text === undefined ? [violation] : locateViolations(text, [violation], { source: part.name });
+        located.push(...at.map(toProblem));
+      }
+      return located;
+    },
+  };
+}
+
+export async function readText(file: string): Promise<string> {
+  if (file !== '-') {
+    const { size } = await stat(file);
+    if (size > TEXT_BYTES_MAX) throw tooLarge(file);
+    return await readFile(file, 'utf8');
+  }
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > TEXT_BYTES_MAX) throw tooLarge('standard input');
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function tooLarge(what: string): Failure {
+  return new Failure(
+    ExitCode.invalidConfiguration,
+    `${what} is larger than ${bytes(TEXT_BYTES_MAX)}, the most that is read: split it into several files (-f A -f B)`,
+  );
+}
+
+export function toProblem({ source, line, column, path, reason, fix }: ModelViolation): Problem {
+  const at = line === undefined ? '' : column === undefined ? `:${line}` : `:${line}:${column}`;
+  const where = [source === undefined ? '' : source + at, path].filter((part) => part !== '').join(': ');
+  return { where, reason, fix };
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What the process exits with. Documented in `marcher help exit-codes`; scripts depend on the numbers. */
+export const ExitCode = {
+  ok: 0,
+  error: 1,
+  usage: 2,
+  invalidConfiguration: 3,
+  conflict: 4,
+  unreachable: 5,
+  refused: 6,
+  denied: 7,
+  notFound: 8,
+  /** A test ran and its verdict is negative. */
+  testFailed: 9,
+  /** plan --detailed-exitcode: there are changes. */
+  changes: 2,
+  interrupted: 130,
+} as const;
+
+export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];
+
+export const exitCodeText = `Exit codes:
+  0  done
+  1  another error
+  2  the command line is wrong (with plan --detailed-exitcode: there are changes)
+  3  the configuration is not valid; nothing was changed
+  4  conflict: the configuration has moved since the expected version; nothing was changed
+  5  the agent can't be reached, or can't serve the call now
+  6  the data plane refused the configuration; nothing was changed
+  7  permission denied
+  8  there is no such service, backend or version
+  9  a test (test ping, balance, simulate) ran and failed
+130  interrupted`;

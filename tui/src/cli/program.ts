@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The commands, their flags and their examples: what `--help` prints and completion completes. What a command does is
+ * in commands/ and probe/, loaded when it runs.
+ */
+import { Command, Option } from 'commander';
+import type { ExitCode } from './exit-code.js';
+import { exitCodeText } from './exit-code.js';
+import type { Session, TargetOptions } from './session.js';
+
+/** What a value on the command line is, for completion. */
+export type ValueKind = 'kind' | 'service' | 'backend' | 'version' | 'file' | 'shell' | 'target';
+
+/** Live values that arguments and options take; where absent, choices or nothing. */
+export const valueKinds = new WeakMap<Command, readonly ValueKind[]>();
+export const optionKinds: Readonly<Record<string, ValueKind>> = { '--file': 'file', '--target': 'target' };
+
+export const kinds = ['services', 'backends', 'listeners', 'nodes'] as const;
+export type Kind = (typeof kinds)[number];
+
+export interface Outcome {
+  code: ExitCode;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: commander hands options over untyped; each command types its own
+type Action = (session: Session, options: any, ...args: any[]) => Promise<ExitCode | undefined>;
+
+export function createProgram(session: Session, outcome: Outcome): Command {
+  const program = new Command('marcher')
+    .description('Operates a Marcher node: configuration, status, traffic and tests.')
+    .showHelpAfterError('(--help shows what is expected)')
+    .showSuggestionAfterError()
+    .helpCommand('help [COMMAND]', 'help on a command')
+    .addHelpText('after', `\n${exitCodeText}\n\nEnvironment: MARCHER_TARGET (default for --target), NO_COLOR, FORCE_COLOR.`);
+
+  const action =
+    (load: () => Promise<Action>) =>
+    async (...parameters: unknown[]): Promise<void> => {
+      // commander: (argument..., options, command)
+      const options = parameters.at(-2) as TargetOptions;
+      const code = await (await load())(session, options, ...parameters.slice(0, -2));
+      if (code !== undefined) outcome.code = code;
+    };
+  const add = (
+    parent: Command,
+    usage: string,
+    description: string,
+    examples: readonly string[],
+    takes: readonly ValueKind[],
+    define: (command: Command) => Command,
+    load: () => Promise<Action>,
+  ): Command => {
+    const command = define(parent.command(usage).description(description));
+    command.addHelpText('after', `\nExamples:\n${examples.map((example) => `  ${example}`).join('\n')}`);
+    command.action(action(load));
+    valueKinds.set(command, takes);
+    return command;
+  };
+  const onAgent = (command: Command): Command =>
+    command
+      .option('-t, --target <TARGET>', 'unix:PATH or HOST:PORT (default: $MARCHER_TARGET, else unix:/run/marcher/marcher.sock)')
+      .option('--timeout <TIME>', 'give up a call after this time', '60s');
+  const output = (...choices: string[]): Option =>
+    new Option('-o, --output <FORMAT>', 'form of the output').choices(choices).default(choices[0]);
+  const file = new Option('-f, --file <FILE...>', 'YAML or JSON configuration; - reads standard input').makeOptionMandatory();
+  const watching = new Option('-w, --watch [INTERVAL]', 'again every interval (default 1s), as rates');
+
+  program.commandsGroup('Configuration:');
+  add(
+    program,
+    'apply',
+    'make the services of a file part of the configuration',
+    [
+      'marcher apply -f web.yaml',
+      'marcher apply -f all.yaml --prune -m "nightly sync"    # services not in the file are removed',
+      'marcher apply -f web.yaml --expected-version 41        # only if nobody changed anything since',
+      'generate | marcher apply -f - --dry-run',
+    ],
+    [],
+    (command) =>
+      onAgent(command)
+        .addOption(file)
+        .option('--prune', 'remove the services that the files do not name')
+        .option('-m, --message <TEXT>', 'why; kept in the history', '')
+        .option('--expected-version <VERSION>', 'fail with a conflict when the configuration has moved from this version')
+        .option('--dry-run', 'only show what would change')
+        .addOption(output('text', 'json')),
+    async () => (await import('./commands/apply.js')).apply,
+  );
+  add(
+    program,
+    'plan',
+    'show what apply would change',
+    ['marcher plan -f web.yaml', 'marcher plan -f all.yaml --prune --detailed-exitcode || echo "differs"'],
+    [],
+    (command) =>
+      onAgent(command)
+        .addOption(file)
+        .option('--prune', 'remove the services that the files do not name')
+        .option('--detailed-exitcode', 'exit with 0: no changes, 1: error (any), 2: there are changes')
+        .addOption(output('text', 'json')),
+    async () => (await import('./commands/apply.js')).plan,
+  );
+  add(
+    program,
+    'get <KIND> [NAME]',
+    'list services, backends, listeners or nodes, or show one',
+    [
+      'marcher get services',
+      'marcher get service web -o yaml                        # as a file that apply takes',
+      'marcher get backends web -o wide',
+      'marcher get services -l team=edge -o json',
+    ],
+    ['kind', 'service'],
+    (command) =>
+      onAgent(command)
+        .addOption(output('table', 'wide', 'json', 'yaml'))
+        .option('-l, --label <KEY=VALUE...>', 'only services with these labels'),
+    async () => (await import('./commands/get.js')).get,
+  );
+  add(
+    program,
+    'watch <KIND>',
+    'follow changes of services, backends or connections',
+    ['marcher watch services', 'marcher watch connections -o json', 'marcher watch backends'],
+    ['kind'],
+    (command) => onAgent(command).addOption(output('table', 'json')),
+    async () => (await import('./commands/watch.js')).watch,
+  );
+  add(
+    program,
+    'history',
+    'list the versions of the configuration',
+    ['marcher history', 'marcher history --limit 5 --diff', 'marcher history --before 40 -o json'],
+    [],
+    (command) =>
+      onAgent(command)
+        .option('-n, --limit <COUNT>', 'how many, at most 1000', '20')
+        .option('--before <VERSION>', 'only versions below this one')
+        .option('--diff', 'with what each changed')
+        .addOption(output('table', 'json')),
+    async () => (await import('./commands/history.js')).history,
+  );
+  add(
+    program,
+    'revert <VERSION>',
+    'make an earlier version the current one, as a new version',
+    ['marcher revert 41', 'marcher revert 41 -m "rollout went wrong"'],
+    ['version'],
+    (command) =>
+      onAgent(command)
+        .option('-m, --message <TEXT>', 'why; kept in the history', '')
+        .option('--expected-version <VERSION>', 'fail with a conflict when the configuration has moved from this version')
+        .addOption(output('text', 'json')),
+    async () => (await import('./commands/history.js')).revert,
+  );
+  add(
+    program,
+    'import <FILE>',
+    "convert fproxy's JSON (Apps, Ports, Targets); print YAML or apply it",
+    ['marcher import fproxy.json > services.yaml', 'marcher import fproxy.json --apply'],
+    ['file'],
+    (command) =>
+      onAgent(command)
+        .option('--apply', 'apply it instead of printing it')
+        .option('-m, --message <TEXT>', 'why; kept in the history', ''),
+    async () => (await import('./commands/import.js')).importFile,
+  );
+
+  program.commandsGroup('Node:');
+  add(
+    program,
+    'status',
+    'how the node is',
+    ['marcher status', 'marcher status -o json --target 127.0.0.1:7000'],
+    [],
+    (command) => onAgent(command).addOption(output('text', 'json')),
+    async () => (await import('./commands/status.js')).status,
+  );
+  add(
+    program,
+    'explain <KIND> <NAME>',
+    'say which tier carries a service and why, and how the service is',
+    ['marcher explain service web', 'marcher explain service web -o json'],
+    ['kind', 'service'],
+    (command) => onAgent(command).addOption(output('text', 'json')),
+    async () => (await import('./commands/explain.js')).explain,
+  );
+  add(
+    program,
+    'drain [SERVICE] [BACKEND]',
+    'take a backend, or the node when none is named, out of service; connections finish',
+    ['marcher drain web app-1', 'marcher drain                # the node'],
+    ['service', 'backend'],
+    onAgent,
+    async () => (await import('./commands/drain.js')).drain,
+  );
+  add(
+    program,
+    'undrain [SERVICE] [BACKEND]',
+    'put a drained backend, or the node, back into service',
+    ['marcher undrain web app-1', 'marcher undrain              # the node'],
+    ['service', 'backend'],
+    onAgent,
+    async () => (await import('./commands/drain.js')).undrain,
+  );
+
+  program.commandsGroup('Traffic:');
+  add(
+    program,
+    'stats [SERVICE]',
+    'counters of the services',
+    ['marcher stats', 'marcher stats web --backends --watch 2s', 'marcher stats --watch -o json | jq .'],
+    ['service'],
+    (command) =>
+      onAgent(command)
+        .addOption(watching)
+        .option('-b, --backends', 'one line per backend')
+        .addOption(output('table', 'json')),
+    async () => (await import('./commands/stats.js')).stats,
+  );
+  add(
+    program,
+    'connections [SERVICE]',
+    'open connections and UDP sessions',
+    ['marcher connections', 'marcher connections web --limit 50', 'marcher connections -o json'],
+    ['service'],
+    (command) =>
+      onAgent(command).option('-n, --limit <COUNT>', 'how many, at most 10000', '1000').addOption(output('table', 'wide', 'json')),
+    async () => (await import('./commands/connections.js')).connections,
+  );
+  add(
+    program,
+    'logs [SERVICE]',
+    'connection log, health transitions and engine events',
+    ['marcher logs web --follow', 'marcher logs --tail 1000 -o json', 'marcher logs -f | grep backend-reset'],
+    ['service'],
+    (command) =>
+      onAgent(command)
+        .option('-f, --follow', 'go on with new entries')
+        .option('-n, --tail <COUNT>', 'how many past entries, 1 to 10000', '100')
+        .addOption(output('text', 'json')),
+    async () => (await import('./commands/logs.js')).logs,
+  );
+
+  program.commandsGroup('Tests (send traffic to a port):');
+  const test = program.command('test').description('ping a port, judge the balance over backends, or put load on it');
+  test.addHelpText(
+    'after',
+    '\nExamples:\n  marcher test ping 127.0.0.1:5001\n  marcher test balance 127.0.0.1:5001 --weights a=2,b=1\n  marcher test simulate 127.0.0.1:5001 -c 100 -d 10s',
+  );
+  const protocol = (command: Command): Command =>
+    command
+      .option('-u, --udp', 'datagrams instead of TCP connections')
+      .option('-4, --ipv4', 'only IPv4')
+      .option('-6, --ipv6', 'only IPv6');
+  add(
+    test,
+    'ping <HOST:PORT>',
+    'connect (TCP) or exchange datagrams (UDP), and show the times',
+    [
+      'marcher test ping 127.0.0.1:5001',
+      'marcher test ping [::1]:5001 -n 10 -i 200ms',
+      'marcher test ping 127.0.0.1:5353 --udp --payload hello',
+      'marcher test ping 127.0.0.1:5001 --payload "PING\\r\\n"     # wait for the first bytes of the answer, too',
+    ],
+    [],
+    (command) =>
+      protocol(command)
+        .option('-n, --count <COUNT>', 'how many', '4')
+        .option('-i, --interval <TIME>', 'from one to the next', '1s')
+        .option('--wait <TIME>', 'for an answer', '2s')
+        .option('-p, --payload <TEXT>', 'to send (\\n, \\r, \\t, \\0, \\xHH are understood); UDP default: ping')
+        .addOption(output('text', 'json')),
+    async () => (await import('./probe/ping.js')).ping,
+  );
+  add(
+    test,
+    'balance <HOST:PORT>',
+    'ask who answers, many times, and judge the shares against the weights',
+    [
+      'marcher test balance 127.0.0.1:5001 -n 1000',
+      'marcher test balance 127.0.0.1:5001 --weights a=3,b=1 --payload "whoami\\n"',
+      'marcher test balance 127.0.0.1:5001 --match "server: (\\\\S+)" --payload "GET / HTTP/1.0\\r\\n\\r\\n"',
+    ],
+    [],
+    (command) =>
+      protocol(command)
+        .option('-n, --count <COUNT>', 'connections, or datagrams from as many sockets', '300')
+        .option('-c, --concurrency <COUNT>', 'at a time', '16')
+        .option('-p, --payload <TEXT>', 'to send first; a backend identifies itself by the first line that it answers')
+        .option('--match <REGEX>', 'what identifies the backend in its answer: the first group, or the match')
+        .option('--weights <LIST>', 'expected, such as a=2,b=1; without it all that answered are expected equally often')
+        .option('--significance <P>', 'verdict fails when chance alone would be so far off with less than this probability', '0.001')
+        .option('--wait <TIME>', 'for an answer', '5s')
+        .addOption(output('text', 'json')),
+    async () => (await import('./probe/balance.js')).balance,
+  );
+  add(
+    test,
+    'simulate <HOST:PORT>',
+    'put load on a port: rates, errors, latency percentiles',
+    [
+      'marcher test simulate 127.0.0.1:5001 -c 100 -d 30s',
+      'marcher test simulate 127.0.0.1:5001 --rate 2000 --size 1024     # requests per second, echoed',
+      'marcher test simulate 127.0.0.1:5001 --mode connect -c 50        # connect, close, again',
+      'marcher test simulate 127.0.0.1:5353 --udp --rate 5000 -o json',
+    ],
+    [],
+    (command) =>
+      protocol(command)
+        .option('-c, --connections <COUNT>', 'at a time', '10')
+        .option('-d, --duration <TIME>', 'how long', '10s')
+        .option('-r, --rate <COUNT>', 'requests per second over all connections (default: as fast as answers come)')
+        .option('-s, --size <BYTES>', 'of a request; the answer is expected to have as many', '64')
+        .addOption(
+          new Option('--mode <MODE>', 'request: many per connection; connect: one request per connection')
+            .choices(['request', 'connect'])
+            .default('request'),
+        )
+        .option('--wait <TIME>', 'for an answer, then it counts as an error', '5s')
+        .option('--max-errors <PERCENT>', 'exit with 9 when more than this share failed', '0')
+        .addOption(output('text', 'json')),
+    async () => (await import('./probe/simulate.js')).simulate,
+  );
+
+  program.commandsGroup('Other:');
+  add(
+    program,
+    'completion <SHELL>',
+    'print a completion script for bash, zsh or fish',
+    [
+      'source <(marcher completion bash)',
+      'marcher completion zsh > "${fpath[1]}/_marcher"',
+      'marcher completion fish > ~/.config/fish/completions/marcher.fish',
+    ],
+    ['shell'],
+    (command) => command,
+    async () => (await import('./completion/scripts.js')).completion,
+  );
+  add(
+    program,
+    'version',
+    'print the version of this program (and of the agent, with --agent)',
+    ['marcher version', 'marcher version --agent -o json'],
+    [],
+    (command) => onAgent(command).option('--agent', 'ask the agent for its version, too').addOption(output('text', 'json')),
+    async () => (await import('./commands/version.js')).version,
+  );
+  const complete = program
+    .command('__complete [WORDS...]', { hidden: true })
+    .allowUnknownOption()
+    .helpOption(false)
+    .passThroughOptions(false);
+  complete.action(
+    action(async () => async (current: Session, _options: unknown, words: string[]) => {
+      const { complete: answer } = await import('./completion/complete.js');
+      await answer(current, program, words);
+      return undefined;
+    }),
+  );
+  return program;
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What a running command has: its streams, its style, the agent that it talks to, and Ctrl-C. */
+import type { AgentClient } from '@marcher/client';
+import { Failure, usage } from './failure.js';
+import { ExitCode } from './exit-code.js';
+import { createStyle, type Style } from './output/style.js';
+
+export interface TargetOptions {
+  readonly target?: string;
+  readonly timeout?: string;
+}
+
+export class Session {
+  readonly style: Style = createStyle(process.stdout, process.env);
+  private opened: AgentClient | undefined;
+  private readonly interruption = new AbortController();
+
+  /** Aborts on the first SIGINT or SIGTERM once asked for; a second one ends the process. */
+  get interrupted(): AbortSignal {
+    const { signal } = this.interruption;
+    if (process.listenerCount('SIGINT') === 0) {
+      for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => this.interruption.abort());
+    }
+    return signal;
+  }
+
+  async agent(options: TargetOptions, connectTimeoutMs = 5_000): Promise<AgentClient> {
+    if (this.opened === undefined) {
+      const { createAgentClient, DEFAULT_TARGET, parseTarget } = await import('@marcher/client');
+      const text = options.target ?? (process.env['MARCHER_TARGET'] || DEFAULT_TARGET);
+      try {
+        this.opened = createAgentClient(parseTarget(text), { connectTimeoutMs });
+      } catch (error) {
+        throw usage(`--target: ${(error as Error).message}`);
+      }
+    }
+    return this.opened;
+  }
+
+  /** Options of a call that is not a stream. */
+  call(options: TargetOptions): { timeoutMs: number } {
+    return { timeoutMs: positiveSeconds(options.timeout ?? '60', '--timeout') * 1000 };
+  }
+
+  /** Waits while the reader of standard output is behind, so that output is never piled up in memory. */
+  async write(text: string): Promise<void> {
+    if (text === '' || process.stdout.write(text)) return;
+    await new Promise<void>((resolve) => process.stdout.once('drain', resolve));
+  }
+
+  close(): void {
+    this.opened?.close();
+  }
+}
+
+export function positiveSeconds(text: string, what: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text);
+  const factor = { ms: 0.001, s: 1, m: 60, h: 3600 }[match?.[2] ?? 's'] ?? 1;
+  const value = Number(match?.[1]) * factor;
+  if (!(value > 0 && value <= 604_800)) {
+    throw usage(`${what} is "${text}": expected a time such as 500ms, 10s or 5m, above 0 and at most 7 days`);
+  }
+  return value;
+}
+
+export function wholeNumber(text: string, what: string, min: number, max: number): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < min || value > max) {
+    throw usage(`${what} is "${text}": expected a whole number from ${min} to ${max}`);
+  }
+  return value;
+}
+
+export function oneOf<T extends string>(text: string, what: string, values: readonly T[]): T {
+  if (!values.includes(text as T)) throw usage(`${what} is "${text}": expected ${values.join(', ')}`);
+  return text as T;
+}
+
+export function versionNumber(text: string, what: string): bigint {
+  if (!/^\d{1,19}$/.test(text)) throw usage(`${what} is "${text}": expected the number of a version, as history shows`);
+  return BigInt(text);
+}
+
+/** Ends a stream that Ctrl-C has stopped without calling that an error. */
+export function unlessInterrupted(error: unknown, signal: AbortSignal): void {
+  if (!signal.aborted) throw error;
+  throw new Failure(ExitCode.interrupted, '');
+}
