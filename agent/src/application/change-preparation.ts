@@ -18,6 +18,13 @@ interface Footprint {
   readonly backends: number;
 }
 
+/** A change whose services are made one by one as they are needed: a large file needs not be in memory decoded. */
+export interface RequestedChange {
+  readonly upsert: Iterable<Service>;
+  readonly remove: readonly string[];
+  readonly replaceAll: boolean;
+}
+
 export interface PreparedChange {
   readonly changes: readonly CommitChange[];
   readonly validateMs: number;
@@ -52,8 +59,8 @@ export class ConfigurationIndex {
     this.#store = store;
   }
 
-  /** Reads everything once. `each` sees every service on the way, so that nothing is decoded twice. */
-  load(each: (service: Service) => void): void {
+  /** Reads everything once. */
+  load(): void {
     this.#footprints.clear();
     this.#ports = new PortOwnership();
     this.#backends = 0;
@@ -63,7 +70,6 @@ export class ConfigurationIndex {
       const footprint = { claims: claimsOf(service), backends: service.backends.length };
       for (const claim of footprint.claims) this.#ports.claim(name, claim);
       this.#set(name, footprint);
-      each(service);
     }
   }
 
@@ -84,10 +90,10 @@ export class ConfigurationIndex {
   }
 
   /**
-   * Takes over the change: services are released as they are packed, so that a large one is not held twice.
+   * Takes over the change: an array of services is emptied as they are packed, so that a large one is not held twice.
    * compile() is called for each service that is new or differs. accept() or reject() must follow before the next call.
    */
-  prepare(change: Change, compile?: (service: Service) => void): PreparedChange | { violations: Violation[] } {
+  prepare(change: Change | RequestedChange, compile?: (service: Service) => void): PreparedChange | { violations: Violation[] } {
     const started = performance.now();
     let compileMs = 0;
     const faults = new Faults();
@@ -99,10 +105,10 @@ export class ConfigurationIndex {
       touched.push({ name, path, footprint, service: faults.list.length === 0 ? undefined : service });
     };
 
-    const upserts = change.upsert;
-    for (let i = 0; i < upserts.length && !faults.full; i++) {
-      const service = upserts[i] as Service;
-      (upserts as (Service | undefined)[])[i] = undefined;
+    let i = -1;
+    for (const service of consumed(change.upsert)) {
+      if (faults.full) break;
+      i++;
       const path = `services[${i}]`;
       const known = faults.list.length;
       const earlier = seen.get(service.name);
@@ -124,7 +130,6 @@ export class ConfigurationIndex {
         compileMs += performance.now() - before;
       }
     }
-    upserts.length = 0;
     this.#prepareRemovals(change, seen, faults, (name) => {
       const stored = this.#store.get(name);
       if (stored === undefined) return;
@@ -154,7 +159,7 @@ export class ConfigurationIndex {
     };
   }
 
-  #prepareRemovals(change: Change, seen: Map<string, string>, faults: Faults, remove: (name: string) => void): void {
+  #prepareRemovals(change: Change | RequestedChange, seen: Map<string, string>, faults: Faults, remove: (name: string) => void): void {
     const removed = new Set<string>();
     change.remove.forEach((name, i) => {
       const path = `remove[${i}]`;
@@ -204,3 +209,17 @@ export class ConfigurationIndex {
   }
 }
 
+
+function* consumed(services: Iterable<Service>): Iterable<Service> {
+  if (!Array.isArray(services)) {
+    yield* services;
+    return;
+  }
+  const held: (Service | undefined)[] = services;
+  for (let i = 0; i < held.length; i++) {
+    const service = held[i] as Service;
+    held[i] = undefined;
+    yield service;
+  }
+  held.length = 0;
+}

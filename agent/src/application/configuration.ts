@@ -38,7 +38,7 @@ import {
   type PlanResult,
   type WatchEvent,
 } from '../ports/use-cases.js';
-import { ConfigurationIndex, type Inventory, type PreparedChange } from './change-preparation.js';
+import { ConfigurationIndex, type Inventory, type PreparedChange, type RequestedChange } from './change-preparation.js';
 import type { Outcome, Programming } from './programming.js';
 import { SerialQueue } from './serial-queue.js';
 import { unpackService } from './service-codec.js';
@@ -104,10 +104,13 @@ export class Configuration implements ConfigUseCases {
     return this.#index.inventory;
   }
 
-  /** Reads the stored configuration and gives it to the data plane. Called once, before anything else. */
-  async start(): Promise<void> {
-    this.#index.load(() => undefined);
-    await this.#queue.run(() => this.#reconcile());
+  /** Reads what is stored. Called once, before anything else. */
+  load(): void {
+    this.#index.load();
+  }
+
+  has(name: string): boolean {
+    return this.#index.has(name);
   }
 
   /** Called now and then: the engine may have restarted, or a store that failed may work again. */
@@ -132,7 +135,7 @@ export class Configuration implements ConfigUseCases {
       const version = this.#store.pendingVersion;
       this.#log.warn({ version, reason: this.#programming.failure }, 'taking back a version that was not in force yet');
       this.#store.undo();
-      this.#index.load(() => undefined);
+      this.#index.load();
       result = await this.#programming.reconcile();
     }
     if (result === 'refused') {
@@ -155,7 +158,7 @@ export class Configuration implements ConfigUseCases {
     });
   }
 
-  apply(change: Change, options: ApplyOptions, caller: Caller): Promise<ApplyResult> {
+  apply(change: Change | RequestedChange, options: ApplyOptions, caller: Caller): Promise<ApplyResult> {
     const { owner } = this.#options;
     if (owner !== undefined && caller.origin !== 'file') {
       const message = `the configuration of this node comes from ${owner}: change it there, or start the agent without --config`;
@@ -164,7 +167,7 @@ export class Configuration implements ConfigUseCases {
     return this.#queue.run(() => this.#apply(change, options, caller));
   }
 
-  async #apply(change: Change, options: ApplyOptions, caller: Caller): Promise<ApplyResult> {
+  async #apply(change: Change | RequestedChange, options: ApplyOptions, caller: Caller): Promise<ApplyResult> {
     this.#checkVersion(options.expectedVersion);
     if (this.#undoPending) throw new ApplicationError('unavailable', 'the store cannot be written: see the status of the node');
     const delta = this.#programming.inStep ? this.#programming.delta() : undefined;

@@ -157,29 +157,62 @@ static int send_when_ready(int sock, int gone_fd, uint64_t deadline, const void 
 	}
 }
 
+/* Keys and descriptors [at, at + n) of the bank, as offset of total. */
+static int send_part(const struct bank *bank, size_t at, size_t n, uint32_t total, uint32_t offset, int sock, int gone_fd,
+		     uint64_t deadline)
+{
+	Marcher__Engine__V1__ListenersReply list = MARCHER__ENGINE__V1__LISTENERS_REPLY__INIT;
+
+	list.total = total;
+	list.offset = offset;
+	list.keys = bank->keys + at;
+	list.n_keys = n;
+	size_t size = marcher__engine__v1__listeners_reply__get_packed_size(&list);
+	if (size > IPC_PACKET_MAX)
+		return -EMSGSIZE;
+	uint8_t *packet = malloc(size);
+	if (!packet)
+		return -ENOMEM;
+	marcher__engine__v1__listeners_reply__pack(&list, packet);
+	int error = send_when_ready(sock, gone_fd, deadline, packet, size, bank->fds + at, n);
+	free(packet);
+	return error;
+}
+
 int bank_send(const struct bank *bank, int sock, int gone_fd, unsigned timeout_ms)
 {
 	uint64_t deadline = control_now_ms() + timeout_ms;
-	uint8_t *packet = malloc(IPC_PACKET_MAX);
-	size_t at = 0;
-	int error = packet ? 0 : -ENOMEM;
+	int error = 0;
 
-	while (!error && at < bank->count) {
-		Marcher__Engine__V1__ListenersReply list = MARCHER__ENGINE__V1__LISTENERS_REPLY__INIT;
+	for (size_t at = 0; !error && at < bank->count; at += IPC_FDS_MAX) {
 		size_t n = bank->count - at < IPC_FDS_MAX ? bank->count - at : IPC_FDS_MAX;
-		list.total = (uint32_t)bank->count;
-		list.offset = (uint32_t)at;
-		list.keys = bank->keys + at;
-		list.n_keys = n;
-		if (marcher__engine__v1__listeners_reply__get_packed_size(&list) > IPC_PACKET_MAX) {
-			error = -EMSGSIZE;
-			break;
-		}
-		size_t length = marcher__engine__v1__listeners_reply__pack(&list, packet);
-		error = send_when_ready(sock, gone_fd, deadline, packet, length, bank->fds + at, n);
-		at += n;
+		error = send_part(bank, at, n, (uint32_t)bank->count, (uint32_t)at, sock, gone_fd, deadline);
 	}
-	free(packet);
+	return error;
+}
+
+int bank_send_packet(const struct bank *packet, uint32_t total, uint32_t offset, int sock, int gone_fd,
+		     unsigned timeout_ms)
+{
+	return send_part(packet, 0, packet->count, total, offset, sock, gone_fd, control_now_ms() + timeout_ms);
+}
+
+int bank_fetch_packet(struct bank *packet, struct link *link, uint32_t offset, unsigned timeout_ms)
+{
+	int fds[IPC_FDS_MAX];
+	size_t nfds = IPC_FDS_MAX;
+	EngineReply *reply = NULL;
+
+	*packet = (struct bank){0};
+	int error = fetch_packet(link, offset, 0, timeout_ms, &reply, fds, &nfds);
+	if (error)
+		return error;
+	packet->wanted = reply->listeners->total;
+	packet->version = reply->listeners->version;
+	error = bank_take(packet, reply->listeners, fds, nfds);
+	link_reply_free(reply);
+	if (error)
+		bank_clear(packet);
 	return error;
 }
 

@@ -33,6 +33,12 @@ int bank_fetch(struct bank *bank, struct link *link, unsigned timeout_ms, size_t
  * has ended. Returns 0 or -errno. */
 int bank_send(const struct bank *bank, int sock, int gone_fd, unsigned timeout_ms);
 
+/* One packet: what the engine has from offset on, into an empty bank (wanted: all that it has); and passing it on. For
+ * an upgrade, where more sockets than this process may hold go from one engine to the other. */
+int bank_fetch_packet(struct bank *packet, struct link *link, uint32_t offset, unsigned timeout_ms);
+int bank_send_packet(const struct bank *packet, uint32_t total, uint32_t offset, int sock, int gone_fd,
+		     unsigned timeout_ms);
+
 /* How many sockets may be kept without bringing the process near its descriptor limit. Raises the soft limit first. */
 size_t bank_limit(void);
 

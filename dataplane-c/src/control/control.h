@@ -94,6 +94,7 @@ struct marcher {
 	_Atomic bool closing;
 
 	struct journal journal;
+	bool journal_open;
 
 	pthread_mutex_t memory_lock;
 	struct memory_set memories;

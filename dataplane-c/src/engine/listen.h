@@ -18,11 +18,22 @@ void listen_key(const struct listener *listener, unsigned index, char key[LISTEN
 void listen_inherit(struct engine *engine, const char *key, int fd);
 void listen_inherit_finish(struct engine *engine);
 
+/* Whether sockets for so many more listeners, one per worker each, would take more than half of the descriptor limit. */
+bool listen_wants_shared(const struct engine *engine, size_t more);
+
 /* Makes (or inherits) the sockets, bound and listening but not polled yet. Returns 0 or -errno. */
 int listen_open(struct engine *engine, struct listener *listener, uint32_t backlog, bool shared);
 /* Workers begin to accept. */
 int listen_start(struct engine *engine, struct listener *listener);
+/* Closes sockets that were not started. The caller keeps the listener. */
+void listen_discard(struct engine *engine, struct listener *listener);
+/* Changes the length of the accept queue. */
+void listen_set_backlog(struct listener *listener, uint32_t backlog);
+/* Rises whenever a listening socket is made or closed; never 0. */
+uint64_t listen_version(void);
 /* Workers accept what is queued, stop and close. The listener is freed after that. */
 void listen_close(struct engine *engine, struct listener *listener, uint64_t drain_deadline_ms);
+/* The same when a successor holds the sockets too: what is queued is left to it. */
+void listen_leave(struct engine *engine, struct listener *listener, uint64_t drain_deadline_ms);
 
 #endif

@@ -104,12 +104,13 @@ enum reclaim_kind {
 	RECLAIM_BINDING,
 	RECLAIM_SERVICE,
 	RECLAIM_ENDPOINT,
+	RECLAIM_LISTENER,
 	RECLAIM_SLOT,
 	RECLAIM_GEOIP,
 };
 
 struct reclaim_item {
-	uint64_t ticket;
+	uint64_t ticket; /* 0: not asked for yet, runtime_collect does */
 	void *object;
 	enum reclaim_kind kind;
 };
@@ -160,7 +161,7 @@ bool grace_done(uint64_t ticket);
 bool grace_wait(uint64_t ticket, unsigned timeout_ms);
 
 /* objects.c */
-void *runtime_reserve_reclaim(struct runtime *runtime, uint32_t more); /* NULL: out of memory */
+void objects_init(struct runtime *runtime); /* one in a process; NULL: none any more */
 /* object is given up after a grace period. Never fails: without memory it waits for the grace period here. */
 void runtime_reclaim(struct runtime *runtime, enum reclaim_kind kind, void *object);
 void runtime_reclaim_slot(struct runtime *runtime, uint32_t slot);
@@ -228,9 +229,9 @@ void claim_event(struct runtime *runtime, const struct claim *claim, int error);
 void runtime_listener_closed(struct runtime *runtime, struct listener *listener);
 
 /* view.c */
-/* Builds and publishes the view that all generations of the service share. Returns false when out of memory (the old one
- * stays, and a rebuild is tried again in a second). */
-bool view_rebuild(struct runtime *runtime, struct service_entry *entry);
+/* Builds and publishes the view that all generations of the service share. Without memory an empty one is published (the old
+ * one may name endpoints that go) and a rebuild tried again in a second. */
+void view_rebuild(struct runtime *runtime, struct service_entry *entry);
 /* The view of the service as its endpoints are now. *ramp_ms: when slow start wants the next rebuild; 0: never. NULL when
  * out of memory. */
 struct view *view_build(const struct service *service, uint64_t now_ms, bool with_maglev, uint64_t *ramp_ms);

@@ -20,6 +20,8 @@ export interface AgentOptions {
   readonly name?: string;
   /** Takes the place of /etc/resolv.conf for the agent and its engine. */
   readonly resolvConf?: string;
+  /** Command that the agent is run by, such as taskset. */
+  readonly wrapper?: readonly string[];
 }
 
 /** One service in the file form (docs/configuration.md). */
@@ -59,12 +61,13 @@ export class Agent {
 
   /** Starts the process without waiting for anything. */
   launch(): void {
-    const { netns, engine, args = [], env = {}, resolvConf } = this.options;
+    const { netns, engine, args = [], env = {}, resolvConf, wrapper = [] } = this.options;
     const argv = [
       // A mount namespace of its own, in which the file is another one.
       ...(resolvConf === undefined
         ? []
         : ['unshare', '--mount', '--', 'sh', '-c', `mount --bind ${resolvConf} /etc/resolv.conf && exec "$@"`, 'sh']),
+      ...wrapper,
       MARCHERD,
       '--state',
       this.stateDir,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** One agent's API over one HTTP/2 connection. Every failure is an AgentError. */
 import { connect as connectSocket } from 'node:net';
-import { type Client, createClient, type Interceptor } from '@connectrpc/connect';
+import type { DescService } from '@bufbuild/protobuf';
+import { type Client, createClient } from '@connectrpc/connect';
 import { createGrpcTransport, Http2SessionManager } from '@connectrpc/connect-node';
 import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
@@ -49,27 +50,39 @@ export function createAgentClient(target: Target, options: AgentClientOptions = 
       settings: { initialWindowSize: 1 << 20 },
     },
   );
-  const errors: Interceptor = (next) => async (request) => {
-    try {
-      const response = await next(request);
-      return response.stream ? { ...response, message: translated(response.message, target) } : response;
-    } catch (reason) {
-      throw toAgentError(reason, target);
-    }
-  };
   const transport = createGrpcTransport({
     baseUrl,
     sessionManager: sessions,
     readMaxBytes,
-    interceptors: [errors],
   });
   return {
     target,
-    config: createClient(ConfigService, transport),
-    node: createClient(NodeService, transport),
-    traffic: createClient(TrafficService, transport),
+    config: translating(ConfigService, createClient(ConfigService, transport), target),
+    node: translating(NodeService, createClient(NodeService, transport), target),
+    traffic: translating(TrafficService, createClient(TrafficService, transport), target),
     close: () => sessions.abort(),
   };
+}
+
+/**
+ * The same client with failures as AgentError. Not an interceptor: transports turn whatever interceptors throw back into
+ * a ConnectError.
+ */
+function translating<S extends DescService>(service: S, client: Client<S>, target: Target): Client<S> {
+  const calls = client as Record<string, (...parameters: unknown[]) => unknown>;
+  const translatedCalls: typeof calls = {};
+  for (const { localName, methodKind } of service.methods) {
+    const call = calls[localName];
+    if (call === undefined) continue;
+    translatedCalls[localName] = (...parameters) => {
+      const result = call(...parameters);
+      if (methodKind !== 'unary') return translated(result as AsyncIterable<unknown>, target);
+      return (result as Promise<unknown>).catch((reason: unknown) => {
+        throw toAgentError(reason, target);
+      });
+    };
+  }
+  return translatedCalls as Client<S>;
 }
 
 async function* translated<T>(messages: AsyncIterable<T>, target: Target): AsyncIterable<T> {

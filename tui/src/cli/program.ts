@@ -31,13 +31,15 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     .showHelpAfterError('(--help shows what is expected)')
     .showSuggestionAfterError()
     .helpCommand('help [COMMAND]', 'help on a command')
+    .option('-t, --target <TARGET>', 'the agent: unix:PATH or HOST:PORT (for the commands that ask one)')
     .addHelpText('after', `\n${exitCodeText}\n\nEnvironment: MARCHER_TARGET (default for --target), NO_COLOR, FORCE_COLOR.`);
 
   const action =
     (load: () => Promise<Action>) =>
     async (...parameters: unknown[]): Promise<void> => {
       // commander: (argument..., options, command)
-      const options = parameters.at(-2) as TargetOptions;
+      // -t may stand before the subcommand, too.
+      const options: TargetOptions = { ...program.opts(), ...(parameters.at(-2) as TargetOptions) };
       const code = await (await load())(session, options, ...parameters.slice(0, -2));
       if (code !== undefined) outcome.code = code;
     };

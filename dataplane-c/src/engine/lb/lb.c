@@ -39,7 +39,7 @@ struct service_state {
 		void *built;         /* the arrays' memory; NULL: none needed, or none to be had */
 		int64_t *current;    /* weighted round robin, small views: nginx's current_weight */
 		struct turn *heap;   /* weighted round robin, large views */
-		struct alias *alias; /* random with unequal weights */
+		struct alias *alias; /* random and least connections with unequal weights: Vose's construction */
 	};
 };
 
@@ -240,16 +240,33 @@ static inline bool lighter(const struct view_entry *a, const struct view_entry *
 	return load_a * weight_of(b) < load_b * weight_of(a);
 }
 
+/* An entry by chance, in proportion to weights: Walker's alias method. Without a table (equal weights) all alike. */
+static inline uint32_t draw(const struct service_state *state, const struct view *view, uint64_t random)
+{
+	uint32_t i = scaled(random, view->count);
+	if (state && state->alias && (uint32_t)mix(random ^ CLIENT_SEED) >= state->alias[i].threshold)
+		i = state->alias[i].other;
+	return i;
+}
+
 /* Least connections by the power of two choices (Mitzenmacher, 2001): the lighter of two random entries, the first
- * drawn when equal. When neither can be used: the lightest of all. */
-static struct endpoint *pick_least_connections(const struct view *view, const struct lb_request *request)
+ * drawn when equal. Weights count in the draw as well as in the load: with an even draw a backend could never have more
+ * than the half of all connections that its being among the two gives it. When neither can be used: the lightest of
+ * all. */
+static struct endpoint *pick_least_connections(const struct service_state *state, const struct view *view,
+                                               const struct lb_request *request)
 {
 	uint32_t n = view->count;
-	uint32_t start = scaled(request->random, n);
+	uint32_t start = draw(state, view, request->random);
 	if (n > 1) {
-		uint32_t other = scaled(mix(request->random), n - 1);
+		uint64_t again = mix(request->random);
+		uint32_t other = draw(state, view, again);
+		if (other == start) {
+			other = scaled(mix(again), n - 1);
+			other += other >= start;
+		}
 		const struct view_entry *a = &view->entries[start];
-		const struct view_entry *b = &view->entries[other + (other >= start)];
+		const struct view_entry *b = &view->entries[other];
 		if (lighter(b, a)) {
 			const struct view_entry *swap = a;
 			a = b;
@@ -272,17 +289,14 @@ static struct endpoint *pick_least_connections(const struct view *view, const st
 	return take(best) ? best->endpoint : scan(view, request, start);
 }
 
-/* Random in proportion to weights: Walker's alias method, Vose's construction. A draw that cannot be used is drawn
- * again, which keeps the proportions among those that can; after RANDOM_DRAWS of them it scans. */
+/* Random in proportion to weights. A draw that cannot be used is drawn again, which keeps the proportions among those
+ * that can; after RANDOM_DRAWS of them it scans. */
 static struct endpoint *pick_random(const struct service_state *state, const struct view *view,
                                     const struct lb_request *request)
 {
 	uint64_t random = request->random;
 	for (uint32_t draws = 0; draws < RANDOM_DRAWS; draws++, random = mix(random)) {
-		uint32_t i = scaled(random, view->count);
-		if (state->alias && (uint32_t)mix(random ^ CLIENT_SEED) >= state->alias[i].threshold)
-			i = state->alias[i].other;
-		struct endpoint *endpoint = take_usable(request, &view->entries[i]);
+		struct endpoint *endpoint = take_usable(request, &view->entries[draw(state, view, random)]);
 		if (endpoint)
 			return endpoint;
 	}
@@ -443,7 +457,7 @@ static void state_build(struct service_state *state, const struct view *view, en
 		build_smooth(state, view, random);
 	else if (algorithm == ALGORITHM_WEIGHTED_ROUND_ROBIN)
 		build_deadlines(state, view, random);
-	else if (algorithm == ALGORITHM_RANDOM)
+	else if (algorithm == ALGORITHM_RANDOM || algorithm == ALGORITHM_LEAST_CONNECTIONS)
 		build_alias(state, view);
 }
 
@@ -453,8 +467,6 @@ struct endpoint *lb_pick(struct lb_state *state, struct service *service, const 
 	if (!view->count)
 		return NULL;
 	switch (service->algorithm) {
-	case ALGORITHM_LEAST_CONNECTIONS:
-		return pick_least_connections(view, request);
 	case ALGORITHM_MAGLEV:
 		return pick_maglev(view, request);
 	case ALGORITHM_GEO:
@@ -462,14 +474,17 @@ struct endpoint *lb_pick(struct lb_state *state, struct service *service, const 
 	case ALGORITHM_ROUND_ROBIN:
 	case ALGORITHM_WEIGHTED_ROUND_ROBIN:
 	case ALGORITHM_RANDOM:
+	case ALGORITHM_LEAST_CONNECTIONS:
 		break;
 	}
 
 	struct service_state *own = state_of(state, service->id->index);
-	if (!own)
+	if (!own) /* out of memory */
 		return scan(view, request, scaled(request->random, view->count));
 	if (own->version != view->version || own->count != view->count || own->algorithm != service->algorithm)
 		state_build(own, view, service->algorithm, request->random);
+	if (service->algorithm == ALGORITHM_LEAST_CONNECTIONS)
+		return pick_least_connections(own, view, request);
 	if (service->algorithm == ALGORITHM_RANDOM)
 		return pick_random(own, view, request);
 	if (service->algorithm == ALGORITHM_WEIGHTED_ROUND_ROBIN && own->built)

@@ -17,6 +17,9 @@ void tunnel_accepted(struct worker *worker, struct listener *listener, int fd, c
 void tunnel_drain(struct worker *worker, const struct service *service, const struct endpoint *endpoint,
                   uint64_t deadline_ms);
 
+/* The same for the connections that came through a listener which is being closed while its service stays. */
+void tunnel_drain_listener(struct worker *worker, const struct listener *listener, uint64_t deadline_ms);
+
 uint64_t tunnel_count(const struct worker *worker);
 
 /* Appends up to limit connections (of the named service, or all when NULL) to the list; strings and messages are malloc'd and

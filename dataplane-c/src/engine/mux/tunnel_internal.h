@@ -124,6 +124,8 @@ void tunnel_client_event(struct poll_source *source, uint32_t events);
 void tunnel_backend_event(struct poll_source *source, uint32_t events);
 /* Moves what can be moved, both ways. */
 void tunnel_relay(struct tunnel *tunnel);
+/* Turns Nagle's algorithm off towards the backend. */
+void tunnel_no_delay(struct tunnel *tunnel);
 void tunnel_run_queued(struct timer *timer, uint64_t now_ms);
 
 /* tunnel_report.c */

@@ -30,12 +30,12 @@
 #include "spread.h"
 
 #define ADDRESSES_MAX 64u    /* of one name, both families together */
-#define ROUNDS_MAX 256u      /* in flight */
+#define ROUNDS_MAX 100u      /* in flight: 200 queries, which fit into a name server's receive buffer */
 #define TTL_FLOOR_MS 50u     /* whatever the configuration says */
 #define RETRY_MIN_MS 1000u
 #define RETRY_MAX_MS 30000u
 #define SECOND_FAMILY_MS 50u /* how long the first answer waits for the other family (RFC 8305 section 3) */
-#define QUERY_TIMEOUT_MS 2000
+#define QUERY_TIMEOUT_MS 1000 /* doubled with each try: 7 s in all */
 #define QUERY_TRIES 3
 #define READS_PER_TURN 64
 #define RESOLV_CONF "/etc/resolv.conf"
@@ -104,7 +104,8 @@ struct dns_socket {
 struct dns {
 	struct engine *engine;
 	char *servers;
-	ares_channel channel;
+	ares_channel files;   /* looks into /etc/hosts only; never has a socket */
+	ares_channel channel; /* asks the name servers only */
 	bool channel_open;
 	struct dns_name **buckets;
 	size_t nbuckets, nnames; /* buckets: a power of two */
@@ -214,7 +215,7 @@ static int channel_open(struct dns *dns)
 		.tries = QUERY_TRIES,
 		.sock_state_cb = socket_state,
 		.sock_state_cb_data = dns,
-		.lookups = (char *)"fb", /* /etc/hosts first, as everyone expects */
+		.lookups = (char *)"b",
 	};
 	int status = ares_init_options(&dns->channel, &options,
 				       ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB | ARES_OPT_LOOKUPS);
@@ -233,6 +234,12 @@ static int channel_open(struct dns *dns)
 	if (stat(RESOLV_CONF, &dns->resolv_conf) != 0)
 		memset(&dns->resolv_conf, 0, sizeof(dns->resolv_conf));
 	return 0;
+}
+
+static bool files_open(struct dns *dns)
+{
+	struct ares_options options = { .lookups = (char *)"f" };
+	return ares_init_options(&dns->files, &options, ARES_OPT_LOOKUPS) == ARES_SUCCESS;
 }
 
 static void channel_close(struct dns *dns)
@@ -557,6 +564,29 @@ static void round_end(struct dns_name *name)
 		settle(name); /* last: may lead to dns_unwatch */
 }
 
+/* Called within ares_getaddrinfo: a file does not keep one waiting. */
+static void files_done(void *arg, int status, int timeouts, struct ares_addrinfo *info)
+{
+	struct dns_name *name = arg;
+	(void)timeouts;
+	if (status == ARES_SUCCESS && info) {
+		for (int family = V4; family < FAMILIES; family++)
+			take_answer(name, family, info);
+	}
+	if (info)
+		ares_freeaddrinfo(info);
+}
+
+/* /etc/hosts first, as everyone expects, and when it has the name for one family it answers for both, as in glibc. */
+static bool look_into_files(struct dns_name *name)
+{
+	struct ares_addrinfo_hints hints = { .ai_family = AF_UNSPEC,
+					     .ai_flags = ARES_AI_NOSORT,
+					     .ai_socktype = SOCK_STREAM };
+	ares_getaddrinfo(name->dns->files, name->host, NULL, &hints, files_done, name);
+	return name->outcome[V4] == OUTCOME_ANSWERED || name->outcome[V6] == OUTCOME_ANSWERED;
+}
+
 static void start_round(struct dns_name *name)
 {
 	struct dns *dns = name->dns;
@@ -568,18 +598,22 @@ static void start_round(struct dns_name *name)
 		list_set(&name->fresh[family], NULL, 0);
 		name->outcome[family] = OUTCOME_NONE;
 		name->status[family] = ARES_SUCCESS;
-		name->lookups[family] = calloc(1, sizeof(struct lookup));
+		name->lookups[family] = NULL;
 	}
-	/* Callbacks may run within the calls (/etc/hosts, localhost, a bad name): they only note and arm the timer. */
+	if (look_into_files(name)) {
+		name->pending = 0;
+		timer_arm(dns->engine->timers, &name->timer, dns->engine->now_ms, name_due);
+		return;
+	}
+	/* Callbacks may run within the calls (a bad name): they only note and arm the timer. */
 	for (int family = V4; family < FAMILIES; family++) {
-		struct lookup *lookup = name->lookups[family];
+		struct lookup *lookup = calloc(1, sizeof(*lookup));
 		struct ares_addrinfo_hints hints = { .ai_family = family == V4 ? AF_INET : AF_INET6,
 						     .ai_flags = ARES_AI_NOSORT,
 						     .ai_socktype = SOCK_STREAM };
 		if (!lookup || !dns->channel_open) {
-			free(lookup);
-			name->lookups[family] = NULL;
 			name->status[family] = lookup ? ARES_ENOTINITIALIZED : ARES_ENOMEM;
+			free(lookup);
 			name->outcome[family] = OUTCOME_FAILED;
 			if (--name->pending == 0)
 				timer_arm(dns->engine->timers, &name->timer, dns->engine->now_ms, name_due);
@@ -587,6 +621,7 @@ static void start_round(struct dns_name *name)
 		}
 		lookup->name = name;
 		lookup->family = family;
+		name->lookups[family] = lookup;
 		ares_getaddrinfo(dns->channel, name->host, NULL, &hints, lookup_done, lookup);
 	}
 	arm_timeout(dns);
@@ -812,7 +847,10 @@ struct dns *dns_new(struct engine *engine, const char *servers)
 		return NULL;
 	}
 	/* A resolv.conf that cannot be read today may be readable tomorrow; a bad list of servers stays bad. */
-	if (channel_open(dns) != 0 && dns->servers) {
+	bool has_files = files_open(dns);
+	if (!has_files || (channel_open(dns) != 0 && dns->servers)) {
+		if (has_files)
+			ares_destroy(dns->files);
 		free(dns->servers);
 		free(dns->buckets);
 		free(dns);
@@ -834,6 +872,7 @@ void dns_free(struct dns *dns)
 		}
 	}
 	channel_close(dns);
+	ares_destroy(dns->files);
 	timer_disarm(dns->engine->timers, &dns->timeout);
 	timer_disarm(dns->engine->timers, &dns->turn);
 	while (dns->closed) {

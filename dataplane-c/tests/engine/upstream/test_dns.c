@@ -511,7 +511,10 @@ static void localhost_needs_no_server(void **state)
 	backend_init(&backend, "localhost");
 	dns_watch(dns, &backend, 1000, 60000);
 	loop_until(resolutions >= 1);
-	assert_int_equal(resolved[0].ip[0], 127);
+	assert_true(nresolved >= 1);
+	for (size_t i = 0; i < nresolved; i++)
+		assert_true(resolved[i].family == AF_INET ? resolved[i].ip[0] == 127 : resolved[i].ip[15] == 1);
+	assert_int_equal(queries(), 0);
 	tear_down();
 }
 

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Opens the state directory: locked, checked, and recovered when the database is damaged. */
+import { chmodSync, existsSync, mkdirSync, renameSync } from 'node:fs';
+import { join } from 'node:path';
+import { fromBinary } from '@bufbuild/protobuf';
+import { ConfigurationSchema } from '@marcher/model';
+import { packService } from '../../../application/service-codec.js';
+import { StoreError } from '../../../ports/config-store.js';
+import { readLastGoodCopy } from './last-good-copy.js';
+import { SqliteConfigStore, storeError } from './sqlite-config-store.js';
+import { lockState } from './state-lock.js';
+
+const FILE = 'marcher.db';
+
+export interface OpenedStore {
+  readonly store: SqliteConfigStore;
+  /** Set when the database was damaged: what was done, for operators. */
+  readonly recovery: string | undefined;
+  close(): void;
+}
+
+export function openStore(stateDir: string, nowMs: number): OpenedStore {
+  try {
+    mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+    chmodSync(stateDir, 0o700);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new StoreError('io', `the state directory ${stateDir} can't be used: ${reason}; choose another with --state DIR`);
+  }
+  let lock: ReturnType<typeof lockState>;
+  try {
+    lock = lockState(stateDir);
+  } catch (error) {
+    throw storeError(error);
+  }
+  try {
+    const { store, recovery } = openOrRecover(stateDir, nowMs);
+    return {
+      store,
+      recovery,
+      close() {
+        store.close();
+        lock.release();
+      },
+    };
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+function openOrRecover(stateDir: string, nowMs: number): { store: SqliteConfigStore; recovery: string | undefined } {
+  const path = join(stateDir, FILE);
+  try {
+    return { store: new SqliteConfigStore(path), recovery: undefined };
+  } catch (error) {
+    if (!(error instanceof StoreError) || error.code !== 'corrupt') throw error;
+    const stamp = new Date(nowMs).toISOString().replaceAll(':', '').replace(/\.\d+/, '');
+    const aside = `${path}.damaged-${stamp}`;
+    for (const suffix of ['', '-wal', '-shm']) {
+      if (existsSync(path + suffix)) renameSync(path + suffix, aside + suffix);
+    }
+    const store = new SqliteConfigStore(path);
+    const kept = `the database was damaged (${error.message.split(';')[0]}) and is kept as ${aside}`;
+    const copy = readLastGoodCopy(stateDir);
+    if (copy === undefined) {
+      return { store, recovery: `${kept}; there was no copy of the configuration to recover: apply it again` };
+    }
+    const { services } = fromBinary(ConfigurationSchema, copy);
+    const changes = services.map((service) => ({ name: service.name, before: undefined, after: packService(service) }));
+    const message = 'recovered from the last good copy after the database was damaged';
+    // Left pending: it is confirmed when the data plane runs it, as any version is.
+    if (changes.length > 0) store.commit({ timeMs: nowMs, author: 'marcherd', origin: 'recovery', message }, changes);
+    store.close();
+    return { store: new SqliteConfigStore(path), recovery: `${kept}; ${services.length} services were recovered, without their history` };
+  }
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The agent without its adapters: use cases over a store and a data plane, and the loops that keep them together. What
+ * runs where is main.ts's to say.
+ */
+import { Configuration, type ConfigurationLog } from './application/configuration.js';
+import { EventLog } from './application/event-log.js';
+import { Node, type NodeCondition } from './application/node.js';
+import { type Identity, Programming } from './application/programming.js';
+import { Traffic } from './application/traffic.js';
+import type { WatchOptions } from './application/watch-hub.js';
+import type { ConfigStore } from './ports/config-store.js';
+import type { Dataplane } from './ports/dataplane.js';
+import type { UseCases } from './ports/use-cases.js';
+
+export interface AgentOptions {
+  readonly store: ConfigStore;
+  readonly dataplane: Dataplane;
+  readonly identity: Identity;
+  readonly version: string;
+  readonly log: ConfigurationLog;
+  readonly owner?: string | undefined;
+  readonly conditions?: () => readonly NodeCondition[];
+  readonly onVersion?: (changed: number) => void;
+  readonly watch?: WatchOptions;
+  readonly reconcileMs?: number;
+  readonly collectMs?: number;
+}
+
+export interface Agent extends UseCases {
+  readonly config: Configuration;
+  /** Gives the stored configuration to the data plane; then keeps it there. Fails only when the store does. */
+  start(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Collecting goes on at once while it finds a full batch. */
+const BATCH = 4_096;
+
+export function createAgent(options: AgentOptions): Agent {
+  const { store, dataplane, identity, log } = options;
+  const programming = new Programming(dataplane, store, identity);
+  const config = new Configuration({
+    store,
+    programming,
+    log,
+    nowMs: () => Date.now(),
+    owner: options.owner,
+    ...(options.watch === undefined ? {} : { watch: options.watch }),
+    ...(options.onVersion === undefined ? {} : { onVersion: options.onVersion }),
+  });
+  const events = new EventLog(dataplane, ({ service, bound, message }) => {
+    if (bound) programming.listenerBound(service, message);
+    config.touched([service]);
+  });
+  const node = new Node({
+    configuration: config,
+    programming,
+    store,
+    dataplane,
+    identity,
+    log,
+    version: options.version,
+    startedMs: Date.now(),
+    memoryBytes: () => process.memoryUsage.rss(),
+    pid: process.pid,
+    conditions: options.conditions ?? (() => []),
+  });
+  const traffic = new Traffic(dataplane, events, (service) => config.has(service));
+
+  let stopped = false;
+  let timers: NodeJS.Timeout[] = [];
+  let reconciling: Promise<void> = Promise.resolve();
+  let lastFailure = '';
+  const reconcile = (): Promise<void> =>
+    config.reconcile().then(
+      () => {
+        if (lastFailure !== '') log.info({}, 'the data plane answers again');
+        lastFailure = '';
+      },
+      (error: unknown) => {
+        const reason = error instanceof Error ? error.message : String(error);
+        if (reason !== lastFailure) log.error({ reason }, 'the data plane could not be brought in step; trying again');
+        lastFailure = reason;
+      },
+    );
+
+  const every = (ms: number, work: () => Promise<void> | void): void => {
+    const again = (): void => {
+      if (stopped) return;
+      const timer = setTimeout(() => {
+        timers = timers.filter((other) => other !== timer);
+        void Promise.resolve(work()).finally(again);
+      }, ms);
+      timers.push(timer);
+    };
+    again();
+  };
+
+  return {
+    config,
+    node,
+    traffic,
+    async start() {
+      config.load();
+      await reconcile();
+      every(options.reconcileMs ?? 1_000, () => {
+        reconciling = reconcile();
+        return reconciling;
+      });
+      every(options.collectMs ?? 100, () => {
+        try {
+          for (let rounds = 0; rounds < 16 && events.collect(BATCH) === BATCH; rounds++);
+        } catch (error) {
+          log.warn({ reason: String(error) }, 'events of the data plane could not be read');
+        }
+      });
+    },
+    async stop() {
+      stopped = true;
+      for (const timer of timers) clearTimeout(timer);
+      await reconciling;
+    },
+  };
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Flags and environment, read once. Every mistake is reported at once, with what to write instead. */
+import { existsSync } from 'node:fs';
+import { BlockList, isIP } from 'node:net';
+import { hostname } from 'node:os';
+import { join, resolve } from 'node:path';
+import { nearest } from '@marcher/model';
+import { isCountry } from './domain/country.js';
+
+export interface AgentConfig {
+  readonly stateDir: string;
+  readonly runDir: string;
+  readonly source: string | undefined;
+  readonly api: { readonly host: string; readonly port: number } | undefined;
+  readonly socketPath: string | undefined;
+  readonly socketGroup: string;
+  readonly metrics: { readonly host: string; readonly port: number } | undefined;
+  /** 0: one per allowed core. */
+  readonly workers: number;
+  readonly cpus: string | undefined;
+  readonly enginePath: string | undefined;
+  readonly libraryPath: string | undefined;
+  readonly nodeName: string;
+  readonly region: string;
+  readonly country: string;
+  readonly logLevel: LogLevel;
+  /** undefined: the embedded database; '' : none. */
+  readonly geoipPath: string | undefined;
+  readonly stopEngineOnExit: boolean;
+}
+
+export const LOG_LEVELS = ['error', 'warn', 'info', 'debug'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+interface Flag {
+  readonly name: string;
+  /** What stands for the value in the help; absent: a switch. */
+  readonly value?: string;
+  readonly help: string;
+}
+
+const FLAGS: readonly Flag[] = [
+  { name: 'state', value: 'DIR', help: 'database and last good configuration (default /var/lib/marcher)' },
+  { name: 'run', value: 'DIR', help: "the engine's socket, lock and snapshot (default STATE/run)" },
+  { name: 'config', value: 'FILE|DIR', help: 'configuration file or directory that is watched and owns the configuration' },
+  { name: 'api', value: 'HOST:PORT', help: 'also serve the API on loopback TCP, open to every local user (default: off)' },
+  { name: 'socket', value: 'PATH', help: 'Unix socket of the API, or "none" (default /run/marcher/marcher.sock)' },
+  { name: 'socket-group', value: 'GROUP', help: 'group that may use the socket beside root (default marcher)' },
+  { name: 'metrics', value: 'HOST:PORT', help: 'serve /healthz, /readyz and /metrics by HTTP (default: off)' },
+  { name: 'workers', value: 'N', help: 'threads of the engine (default: one per allowed core)' },
+  { name: 'cpus', value: 'LIST', help: 'cores for the threads, such as 0-3,8 (default: all allowed)' },
+  { name: 'engine', value: 'PATH', help: 'the marcher-engine executable (default: the one that came with the agent)' },
+  { name: 'library', value: 'PATH', help: 'libmarcher.so (default: the one that came with the agent)' },
+  { name: 'node-name', value: 'NAME', help: 'name of this node (default: the host name)' },
+  { name: 'region', value: 'REGION', help: 'region of this node, such as eu, for the geo algorithm' },
+  { name: 'country', value: 'CC', help: 'country of this node, ISO 3166-1 alpha-2, for the geo algorithm' },
+  { name: 'geoip', value: 'PATH', help: 'country database in MaxMind format, or "none" (default: the embedded one)' },
+  { name: 'log-level', value: 'LEVEL', help: `${LOG_LEVELS.join(', ')} (default info)` },
+  { name: 'stop-engine-on-exit', help: 'stop the engine, and so all traffic, when the agent is told to stop' },
+];
+
+export type Command =
+  | { readonly kind: 'run'; readonly config: AgentConfig }
+  | { readonly kind: 'help'; readonly text: string }
+  | { readonly kind: 'version' }
+  | { readonly kind: 'mistakes'; readonly mistakes: readonly string[] };
+
+export function environmentName(flag: string): string {
+  return `MARCHER_${flag.toUpperCase().replaceAll('-', '_')}`;
+}
+
+export function helpText(): string {
+  const rows = FLAGS.map(({ name, value, help }) => [`--${name}${value === undefined ? '' : ` ${value}`}`, help] as const);
+  const width = Math.max(...rows.map(([left]) => left.length));
+  const lines = [...rows, ['--help', 'this text'], ['--version', 'the version']].map(
+    ([left = '', right = '']) => `  ${left.padEnd(width)}  ${right}`,
+  );
+  return [
+    'usage: marcherd [--state DIR] [options]',
+    '',
+    'The Marcher agent. Each option may also be set in the environment: --node-name is MARCHER_NODE_NAME; the option wins.',
+    'On SIGTERM and SIGINT the agent ends and the engine carries on serving, unless --stop-engine-on-exit is given.',
+    '',
+    ...lines,
+    '',
+  ].join('\n');
+}
+
+interface Given {
+  readonly value: string;
+  /** "--workers" or "MARCHER_WORKERS", for messages. */
+  readonly from: string;
+}
+
+export function readCommand(args: readonly string[], environment: Readonly<Record<string, string | undefined>>): Command {
+  const mistakes: string[] = [];
+  const given = new Map<string, Given>();
+  const names = FLAGS.map(({ name }) => name);
+  for (const { name } of FLAGS) {
+    const variable = environmentName(name);
+    const value = environment[variable];
+    if (value !== undefined && value !== '') given.set(name, { value, from: variable });
+  }
+  for (const variable of Object.keys(environment)) {
+    // A mistyped variable would otherwise be ignored in silence. Others' MARCHER_* (the command line's) are let be.
+    if (!variable.startsWith('MARCHER_') || FOREIGN_VARIABLES.has(variable)) continue;
+    const known = names.map(environmentName);
+    if (!known.includes(variable)) mistakes.push(unknown(variable, nearest(variable, known), 'variable'));
+  }
+  const seen = new Set<string>();
+  for (let i = 0; i < args.length; i++) {
+    const argument = args[i] as string;
+    if (argument === '--help' || argument === '-h') return { kind: 'help', text: helpText() };
+    if (argument === '--version' || argument === '-V') return { kind: 'version' };
+    if (!argument.startsWith('--')) {
+      mistakes.push(`${JSON.stringify(argument)} is not an option: marcherd takes options only, see --help`);
+      continue;
+    }
+    const equals = argument.indexOf('=');
+    const name = argument.slice(2, equals === -1 ? undefined : equals);
+    const flag = FLAGS.find((candidate) => candidate.name === name);
+    if (flag === undefined) {
+      mistakes.push(unknown(`--${name}`, nearest(name, names), 'option'));
+      if (equals === -1 && args[i + 1]?.startsWith('-') === false) i++;
+      continue;
+    }
+    if (seen.has(name)) mistakes.push(`--${name} is given twice: keep one`);
+    seen.add(name);
+    let value = equals === -1 ? undefined : argument.slice(equals + 1);
+    if (flag.value === undefined) value ??= 'true';
+    else if (value === undefined) {
+      value = args[i + 1];
+      if (value === undefined || value.startsWith('--')) {
+        mistakes.push(`--${name} has no value: write --${name} ${flag.value}`);
+        continue;
+      }
+      i++;
+    }
+    if (value === '') mistakes.push(`--${name} is empty: write --${name} ${flag.value ?? 'true'}, or leave it out`);
+    else given.set(name, { value, from: `--${name}` });
+  }
+  const config = interpret(given, mistakes);
+  return mistakes.length > 0 ? { kind: 'mistakes', mistakes } : { kind: 'run', config };
+}
+
+/** Variables that belong to the command line, to systemd units and to tests. */
+const FOREIGN_VARIABLES = new Set(['MARCHER_TARGET', 'MARCHER_NODE', 'MARCHER_NODE_OPTIONS', 'MARCHER_HOME']);
+
+function unknown(what: string, meant: string | undefined, kind: 'option' | 'variable'): string {
+  const prefix = kind === 'option' ? '--' : '';
+  const advice = meant === undefined ? 'see --help' : `did you mean ${prefix}${meant}?`;
+  return `${what} is not a known ${kind}: ${advice}`;
+}
+
+function interpret(given: ReadonlyMap<string, Given>, mistakes: string[]): AgentConfig {
+  const text = (name: string): string | undefined => given.get(name)?.value;
+  const wrong = (name: string, reason: string): void => {
+    const { from, value } = given.get(name) as Given;
+    mistakes.push(`${from} ${JSON.stringify(value)} ${reason}`);
+  };
+
+  const stateDir = resolve(text('state') ?? '/var/lib/marcher');
+  const workers = Number(text('workers') ?? '0');
+  if (text('workers') !== undefined && !(Number.isInteger(workers) && workers >= 1 && workers <= 255)) {
+    wrong('workers', 'is not a number of threads: write 1 to 255');
+  }
+  const cpus = text('cpus');
+  if (cpus !== undefined && !isCpuList(cpus)) wrong('cpus', 'is not a list of cores: write something like 0-3,8');
+  const source = text('config');
+  const engine = text('engine');
+  if (engine !== undefined && !existsSync(engine)) wrong('engine', 'does not exist: build it, or correct the path');
+  const library = text('library');
+  if (library !== undefined && !existsSync(library)) wrong('library', 'does not exist: build it, or correct the path');
+  const geoip = text('geoip');
+  if (geoip !== undefined && geoip !== 'none' && !existsSync(geoip)) {
+    wrong('geoip', 'does not exist: correct the path, or write none');
+  }
+  const country = text('country') ?? '';
+  if (country !== '' && !isCountry(country)) {
+    const upper = country.toUpperCase();
+    wrong('country', `is not a country code: write ${isCountry(upper) ? upper : 'two letters such as DE'}`);
+  }
+  const region = text('region') ?? '';
+  if (region !== '' && !/^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,29}[A-Za-z0-9])?$/.test(region)) {
+    wrong('region', 'is not a region name: write at most 31 letters, digits, ".", "_" and "-"');
+  }
+  const nodeName = text('node-name') ?? hostname();
+  if (!/^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$/.test(nodeName)) {
+    if (given.has('node-name')) wrong('node-name', 'is not a name: write letters, digits, ".", "_" and "-"');
+    else mistakes.push(`the host name ${JSON.stringify(nodeName)} can't be the node's name: set --node-name NAME`);
+  }
+  const logLevel = text('log-level') ?? 'info';
+  if (!(LOG_LEVELS as readonly string[]).includes(logLevel)) {
+    const meant = nearest(logLevel, LOG_LEVELS);
+    wrong('log-level', `is not a level: ${meant === undefined ? `write ${LOG_LEVELS.join(', ')}` : `did you mean ${meant}?`}`);
+  }
+  const stop = text('stop-engine-on-exit') ?? 'false';
+  if (!['true', 'false', '1', '0'].includes(stop)) wrong('stop-engine-on-exit', 'is neither true nor false');
+  const socket = text('socket') ?? '/run/marcher/marcher.sock';
+  if (socket !== 'none' && Buffer.byteLength(resolve(socket)) > 107) {
+    const reason = 'is longer than 107 bytes, which is what the kernel takes: choose a shorter path';
+    if (given.has('socket')) wrong('socket', reason);
+    else mistakes.push(`the socket's path ${reason}`);
+  }
+
+  return {
+    stateDir,
+    runDir: resolve(text('run') ?? join(stateDir, 'run')),
+    source: source === undefined ? undefined : resolve(source),
+    api: endpoint('api', text('api'), true, wrong),
+    socketPath: socket === 'none' ? undefined : resolve(socket),
+    socketGroup: text('socket-group') ?? 'marcher',
+    metrics: endpoint('metrics', text('metrics'), false, wrong),
+    workers,
+    cpus,
+    enginePath: engine === undefined ? undefined : resolve(engine),
+    libraryPath: library === undefined ? undefined : resolve(library),
+    nodeName,
+    region,
+    country,
+    logLevel: logLevel as LogLevel,
+    geoipPath: geoip === 'none' ? '' : geoip === undefined ? undefined : resolve(geoip),
+    stopEngineOnExit: stop === 'true' || stop === '1',
+  };
+}
+
+function isCpuList(text: string): boolean {
+  if (!/^\d{1,4}(?:-\d{1,4})?(?:,\d{1,4}(?:-\d{1,4})?)*$/.test(text)) return false;
+  return text.split(',').every((part) => {
+    const [first = 0, last = first] = part.split('-').map(Number);
+    return first <= last;
+  });
+}
+
+const loopback = new BlockList();
+loopback.addSubnet('127.0.0.0', 8, 'ipv4');
+loopback.addAddress('::1', 'ipv6');
+
+function endpoint(
+  name: string,
+  text: string | undefined,
+  onlyLoopback: boolean,
+  wrong: (name: string, reason: string) => void,
+): { host: string; port: number } | undefined {
+  if (text === undefined || text === 'none') return undefined;
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
+  const host = match?.[1] ?? match?.[2] ?? '';
+  const port = Number(match?.[3] ?? Number.NaN);
+  const literal = host === 'localhost' ? '127.0.0.1' : host;
+  const family = isIP(literal);
+  if (match === null || family === 0 || port > 65_535) {
+    wrong(name, 'is not an address: write something like 127.0.0.1:7070 or [::1]:7070 (port 0: any free one)');
+    return undefined;
+  }
+  if (onlyLoopback && !loopback.check(literal, family === 6 ? 'ipv6' : 'ipv4')) {
+    const why = 'callers on TCP are not authenticated yet';
+    wrong(name, `is not a loopback address, and ${why}: write 127.0.0.1 or [::1], and reach it from elsewhere by SSH`);
+    return undefined;
+  }
+  return { host, port };
+}

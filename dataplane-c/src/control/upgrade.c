@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Replacing the engine by another build, and stopping it.
+ *
+ * Upgrade: the successor is started on a socket of its own, gets every listening socket and the last good snapshot, and
+ * has to answer with the generation that runs. From then on both accept, on the same sockets. Only then its control
+ * socket is renamed over engine.sock, and the old engine told to retire. Until that rename nothing of the old one was
+ * touched, so any failure ends with the new one killed.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "control.h"
+#include "ipc/frame.h"
+#include "spawn.h"
+
+/* All sockets at once would need as many descriptors here as the engine has; they go through in packets. */
+static int relay_listeners(struct marcher *handle, const struct spawned *spawned, struct bank *first)
+{
+	int error = 0;
+	uint32_t sent = 0, total = first->wanted;
+
+	while (!error && sent < total) {
+		struct bank packet = {0};
+		if (!sent) {
+			packet = *first;
+			*first = (struct bank){0};
+		} else {
+			error = bank_fetch_packet(&packet, &handle->link, sent, handle->request_timeout_ms);
+		}
+		if (!error && (!packet.count || packet.wanted != total))
+			error = -EPROTO;
+		if (!error)
+			error = bank_send_packet(&packet, total, sent, spawned->inherit_fd, spawned->pidfd,
+						 handle->request_timeout_ms);
+		sent += (uint32_t)packet.count;
+		bank_clear(&packet);
+	}
+	return error;
+}
+
+static void kill_child(struct link *link)
+{
+	siginfo_t info;
+
+	pidfd_send_signal(link->pidfd, SIGKILL, NULL, 0);
+	while (waitid(P_PIDFD, (id_t)link->pidfd, &info, WEXITED) < 0 && errno == EINTR)
+		;
+	link_close(link);
+}
+
+/* Starts the successor and hands everything over. On failure nothing is left of it. */
+static int start_successor(struct marcher *handle, const char *executable, const char *path, struct link *next)
+{
+	char why[ERROR_TEXT_MAX];
+	struct spawned spawned;
+	struct bank first = {0};
+	bool at_path = false;
+
+	int error = bank_fetch_packet(&first, &handle->link, 0, handle->request_timeout_ms);
+	if (error)
+		return control_call_failed(handle, error, "fetching the listening sockets");
+	int frames = journal_frames(&handle->journal, &at_path);
+	unlink(path);
+	error = spawn_engine(&handle->options, executable, path, frames, at_path, first.wanted > 0, &spawned, why,
+			     sizeof(why));
+	if (frames >= 0)
+		close(frames);
+	if (error) {
+		bank_clear(&first);
+		return control_fail(handle, MARCHER_E_NO_ENGINE, "%s; the running engine was not touched", why);
+	}
+	int relayed = 0;
+	if (spawned.inherit_fd >= 0) {
+		relayed = relay_listeners(handle, &spawned, &first);
+		close(spawned.inherit_fd);
+	}
+	bank_clear(&first);
+	error = spawn_wait(&handle->options, &spawned, path, handle->close_fd, handle->request_timeout_ms, next, why,
+			   sizeof(why));
+	if (!error && relayed) {
+		snprintf(why, sizeof(why), "handing over the listening sockets: %s", link_error(relayed));
+		kill_child(next);
+		error = relayed;
+	}
+	if (!error && next->generation != handle->generation) {
+		snprintf(why, sizeof(why), "the new engine came up with generation %llu instead of %llu",
+			 (unsigned long long)next->generation, (unsigned long long)handle->generation);
+		kill_child(next);
+		error = -EPROTO;
+	}
+	if (error) {
+		unlink(path);
+		return control_fail(handle, error == -ETIMEDOUT ? MARCHER_E_TIMEOUT : MARCHER_E_NO_ENGINE,
+				    "%s; the running engine was not touched", why);
+	}
+	return MARCHER_OK;
+}
+
+static int upgrade(struct marcher *handle, const char *executable, uint32_t drain_ms)
+{
+	char path[128], why[ERROR_TEXT_MAX];
+	struct link next = LINK_NONE;
+	int code = control_await_engine(handle);
+
+	if (code)
+		return code;
+	uint64_t saved = journal_generation(&handle->journal);
+	if (saved != handle->generation)
+		return control_fail(handle, MARCHER_E_INVALID,
+				    "the engine runs generation %llu but the last good snapshot is %llu: apply a complete "
+				    "snapshot, then upgrade",
+				    (unsigned long long)handle->generation, (unsigned long long)saved);
+	snprintf(path, sizeof(path), "%s/engine.%d.sock", handle->options.run_dir, (int)getpid());
+	code = start_successor(handle, executable, path, &next);
+	if (code)
+		return code;
+	if (rename(path, handle->socket_path) < 0) {
+		int error = errno;
+		kill_child(&next);
+		unlink(path);
+		return control_fail(handle, MARCHER_E_SYSTEM, "renaming %s to %s: %s; the running engine was not touched", path,
+				    handle->socket_path, strerror(error));
+	}
+	struct link old = handle->link;
+	pthread_mutex_lock(&handle->memory_lock);
+	struct engine_memory *memory = handle->memories.current;
+	pthread_mutex_unlock(&handle->memory_lock);
+	handle->link = LINK_NONE;
+	int error = lifecycle_adopt(handle, &next, false, why, sizeof(why));
+	if (error) {
+		/* Its shared memory is unreadable. The old one still listens, and on the same sockets. */
+		handle->link = old;
+		unlink(handle->socket_path);
+		return control_fail(handle, MARCHER_E_PROTOCOL,
+				    "the new engine: %s; the running engine serves on, but an agent that starts later cannot "
+				    "find it: upgrade to a build that belongs to this library",
+				    why);
+	}
+	error = lifecycle_retire(handle, &old, memory, drain_ms);
+	if (error)
+		control_notice(handle, "the engine that was replaced could not be told to drain: %s", link_error(error));
+	if (executable && strcmp(executable, handle->options.engine_path)) {
+		/* What is restarted after a crash is what runs now. */
+		char *copy = strdup(executable);
+		if (copy) {
+			free(handle->options.engine_path);
+			handle->options.engine_path = copy;
+		}
+	}
+	return MARCHER_OK;
+}
+
+int marcher_upgrade(struct marcher *handle, const char *engine_path, uint32_t drain_ms)
+{
+	if (!handle)
+		return control_fail(NULL, MARCHER_E_INVALID, "marcher_upgrade: the handle is NULL");
+	char *absolute = engine_path ? realpath(engine_path, NULL) : NULL;
+	if (engine_path && !absolute)
+		return control_fail(handle, MARCHER_E_INVALID, "%s: %s; the running engine was not touched", engine_path,
+				    strerror(errno));
+	control_lock(handle);
+	int code = upgrade(handle, absolute, drain_ms);
+	control_unlock(handle);
+	supervisor_wake(handle);
+	free(absolute);
+	return code;
+}
+
+int marcher_stop(struct marcher *handle, uint32_t drain_ms)
+{
+	if (!handle)
+		return control_fail(NULL, MARCHER_E_INVALID, "marcher_stop: the handle is NULL");
+	int code = MARCHER_OK, error = 0;
+
+	control_lock(handle);
+	handle->stopped = true;
+	if (handle->link.sock >= 0) {
+		pthread_mutex_lock(&handle->memory_lock);
+		struct engine_memory *memory = handle->memories.current;
+		handle->memories.current = NULL;
+		pthread_mutex_unlock(&handle->memory_lock);
+		struct link old = handle->link;
+		handle->link = LINK_NONE;
+		error = lifecycle_retire(handle, &old, memory, drain_ms);
+		pthread_mutex_lock(&handle->state_lock);
+		handle->status.running = 0;
+		handle->status.banked_sockets = handle->status.listening_sockets = 0;
+		pthread_mutex_unlock(&handle->state_lock);
+	}
+	/* The ports are to be free. */
+	bank_clear(&handle->bank);
+	handle->bank_stale = false;
+	if (error && error != -EPIPE)
+		code = control_call_failed(handle, error, "telling the engine to retire (it was killed instead)");
+	pthread_cond_broadcast(&handle->changed);
+	control_unlock(handle);
+	supervisor_wake(handle);
+	return code;
+}
