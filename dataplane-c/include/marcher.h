@@ -22,6 +22,9 @@
 extern "C" {
 #endif
 
+/* The library is built with hidden visibility; what this header declares is not. */
+#pragma GCC visibility push(default)
+
 #define MARCHER_ABI_VERSION 1u
 
 enum marcher_error {
@@ -228,6 +231,8 @@ int marcher_self_check(char *out, size_t length);
 /* Path of the executable on the other end of a connected Unix socket is not told by the kernel; its credentials are:
  * pid, uid, gid of the peer and whether it is a member of the named group (0/1), for the API's local socket. */
 int marcher_peer_credentials(int fd, const char *group, int32_t *pid, uint32_t *uid, uint32_t *gid, int32_t *member);
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }

@@ -23,6 +23,7 @@ static void accepted(struct marcher *handle, const struct snapshot_head *head, c
 		control_notice(handle, "generation %llu runs but could be saved neither to disk nor in memory",
 			       (unsigned long long)head->generation);
 	handle->generation = head->generation;
+	handle->watch.snapshot_since_ms = control_now_ms();
 	pthread_mutex_lock(&handle->state_lock);
 	handle->status.generation = head->generation;
 	pthread_mutex_unlock(&handle->state_lock);
@@ -97,8 +98,12 @@ static int apply(struct marcher *handle, const uint8_t *snapshot, size_t length,
 		handle->watch.next_ping_ms = 0;
 		supervisor_wake(handle);
 	}
-	if (error)
-		return control_call_failed(handle, error, "applying a snapshot");
+	if (error) {
+		code = control_call_failed(handle, error, "applying a snapshot");
+		if (error == -EPIPE)
+			lifecycle_disconnected(handle);
+		return code;
+	}
 	if (reply->kind_case != MARCHER__ENGINE__V1__REPLY__KIND_APPLY) {
 		code = control_fail(handle, MARCHER_E_PROTOCOL, "the engine did not apply generation %llu: %s",
 				    (unsigned long long)head->generation,
@@ -198,8 +203,12 @@ static int request_answer(struct marcher *handle, EngineRequest *message, uint8_
 	if (code)
 		return code;
 	int error = link_call(&handle->link, message, NULL, 0, handle->request_timeout_ms, &reply, fds, &nfds);
-	if (error)
-		return control_call_failed(handle, error, "a request");
+	if (error) {
+		code = control_call_failed(handle, error, "a request");
+		if (error == -EPIPE)
+			lifecycle_disconnected(handle);
+		return code;
+	}
 	if (wants_memfd(reply) && (!nfds || unfold(reply, fds[0])))
 		code = control_fail(handle, MARCHER_E_PROTOCOL, "the engine's reply names a memfd that is missing or unreadable");
 	else

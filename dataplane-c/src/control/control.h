@@ -83,9 +83,9 @@ struct marcher {
 		uint64_t turns[256];
 		size_t nturns;
 		bool killed_by_us;       /* because it hung */
+		uint64_t snapshot_since_ms; /* since when this engine runs this snapshot */
 		uint64_t suspect_generation;
-		uint64_t suspect_times[3]; /* of the last crashes on it, newest last */
-		unsigned suspect_crashes;
+		unsigned suspect_crashes;   /* on it, in a row */
 	} watch;
 	pthread_t supervisor;
 	bool supervisor_runs;
@@ -132,6 +132,11 @@ int lifecycle_start(struct marcher *handle, bool *again, char *why, size_t why_s
 int lifecycle_adopt(struct marcher *handle, struct link *link, bool adopted, char *why, size_t why_size);
 /* The current engine has ended: reaps it, says so, plans the restart. */
 void lifecycle_ended(struct marcher *handle);
+/* Has the current engine's process ended? Waits up to wait_ms for it. */
+bool lifecycle_has_ended(const struct marcher *handle, unsigned wait_ms);
+/* The engine has closed the connection: books its end, or, when it lives, connects again. Returns 0 when it is connected
+ * again, -ESRCH when it has ended, or another -errno. */
+int lifecycle_disconnected(struct marcher *handle);
 /* Tells an engine to drain and puts it on the list of those that do. Takes over *link. Returns 0 or -errno. */
 int lifecycle_retire(struct marcher *handle, struct link *link, struct engine_memory *memory, uint32_t drain_ms);
 /* Reaps those that have ended and kills those whose time is over. */

@@ -3,8 +3,8 @@
  * An engine's life as the library sees it: start, adopt, end, retire.
  *
  * After an end that nobody asked for the engine is started again at once; when it keeps ending, after 100 ms, doubling to
- * 5 s, until it has been healthy for a minute. A snapshot on which it crashed (or hung, or could not start) three times
- * within ten seconds is set aside and the one before is taken. A SIGKILL from outside is no crash: neither the
+ * 5 s, until it has been healthy for a minute. A snapshot on which it crashed (or hung) three times in a row, each time
+ * within ten seconds, or could not start, is set aside and the one before is taken. A SIGKILL from outside is no crash: neither the
  * out-of-memory killer nor an operator says anything about the snapshot. Nor does an engine that cannot start without any
  * snapshot either: that is tried before a snapshot is blamed for it.
  */
@@ -40,21 +40,18 @@ static void plan_restart(struct marcher *handle)
 	handle->watch.next_start_ms = now + (delay < BACKOFF_MAX_MS ? delay : BACKOFF_MAX_MS);
 }
 
-/* Books a crash on the last good snapshot. True when it is the third within the window. */
-static bool suspect_snapshot(struct marcher *handle)
+/* Books a crash on the last good snapshot, after ran_ms on it. True when it is the third in a row. */
+static bool suspect_snapshot(struct marcher *handle, uint64_t ran_ms)
 {
-	uint64_t generation = journal_generation(&handle->journal), now = control_now_ms();
-	uint64_t *times = handle->watch.suspect_times;
+	uint64_t generation = journal_generation(&handle->journal);
 
 	if (!generation)
 		return false;
-	if (generation != handle->watch.suspect_generation) {
+	if (generation != handle->watch.suspect_generation || ran_ms > SUSPECT_WINDOW_MS) {
 		handle->watch.suspect_generation = generation;
 		handle->watch.suspect_crashes = 0;
 	}
-	memmove(times, times + 1, (SUSPECT_CRASHES - 1) * sizeof(*times));
-	times[SUSPECT_CRASHES - 1] = now;
-	return ++handle->watch.suspect_crashes >= SUSPECT_CRASHES && now - times[0] <= SUSPECT_WINDOW_MS;
+	return ran_ms <= SUSPECT_WINDOW_MS && ++handle->watch.suspect_crashes >= SUSPECT_CRASHES;
 }
 
 static void set_aside(struct marcher *handle, const char *why)
@@ -67,9 +64,9 @@ static void set_aside(struct marcher *handle, const char *why)
 	handle->watch.next_start_ms = control_now_ms();
 	control_publish_journal(handle);
 	control_notice(handle,
-		       "snapshot %llu crashed the engine %u times within %u s (%.90s) and was set aside in snapshot.aside; "
-		       "the engine runs generation %llu",
-		       (unsigned long long)bad, SUSPECT_CRASHES, SUSPECT_WINDOW_MS / 1000, why, (unsigned long long)good);
+		       "snapshot %llu ended the engine %u times in a row (%.90s) and was set aside in snapshot.aside; the "
+		       "engine runs generation %llu",
+		       (unsigned long long)bad, SUSPECT_CRASHES, why, (unsigned long long)good);
 }
 
 /* Can an engine start at all, without a snapshot? */
@@ -126,9 +123,9 @@ int lifecycle_start(struct marcher *handle, bool *again, char *why, size_t why_s
 	link_close(&link);
 	control_notice(handle, "%s", why);
 	plan_restart(handle);
-	if (ran && error != -ETIMEDOUT && frames >= 0) {
+	if (ran && frames >= 0) {
 		*again = true;
-		if (suspect_snapshot(handle)) {
+		if (suspect_snapshot(handle, 0)) {
 			if (starts_empty(handle))
 				set_aside(handle, why);
 			else
@@ -166,7 +163,7 @@ int lifecycle_adopt(struct marcher *handle, struct link *link, bool adopted, cha
 	handle->bank_stale_since_ms = control_now_ms();
 	handle->bank.version = 0; /* another engine's count */
 	uint64_t now = control_now_ms();
-	handle->watch.started_ms = now;
+	handle->watch.started_ms = handle->watch.snapshot_since_ms = now;
 	handle->watch.next_ping_ms = now + handle->heartbeat_ms;
 	handle->watch.missed_pings = handle->watch.still_pings = 0;
 	handle->watch.nturns = 0;
@@ -223,8 +220,44 @@ void lifecycle_ended(struct marcher *handle)
 		handle->watch.failures = 0;
 	plan_restart(handle);
 	bool crash = hung || (by_signal > 0 && by_signal != SIGKILL && by_signal != SIGTERM && by_signal != SIGINT);
-	if (crash && suspect_snapshot(handle))
+	if (crash && suspect_snapshot(handle, now - handle->watch.snapshot_since_ms))
 		set_aside(handle, hung ? "a worker hung" : how);
+}
+
+bool lifecycle_has_ended(const struct marcher *handle, unsigned wait_ms)
+{
+	struct pollfd gone = {.fd = handle->link.pidfd, .events = POLLIN};
+
+	return handle->link.pidfd >= 0 && poll(&gone, 1, (int)wait_ms) > 0;
+}
+
+int lifecycle_disconnected(struct marcher *handle)
+{
+	char why[ERROR_TEXT_MAX];
+	struct link again;
+
+	/* A process that ends closes its sockets a moment before its end can be seen. */
+	if (lifecycle_has_ended(handle, 200)) {
+		lifecycle_ended(handle);
+		supervisor_wake(handle);
+		return -ESRCH;
+	}
+	int error = link_connect(&again, handle->socket_path);
+	if (!error)
+		error = link_hello(&again, true, handle->request_timeout_ms, why, sizeof(why));
+	if (!error && again.pid != handle->link.pid)
+		error = -EBUSY;
+	if (error) {
+		link_close(&again);
+		return error;
+	}
+	/* The same process and the same shared memory: only the socket is new. */
+	close(handle->link.sock);
+	handle->link.sock = again.sock;
+	handle->link.next_id = again.next_id;
+	again.sock = -1;
+	link_close(&again);
+	return 0;
 }
 
 static void count_retiring(struct marcher *handle)

@@ -65,8 +65,12 @@ static void ping(struct marcher *handle)
 	request.ping = &message;
 	int error = link_call(&handle->link, &request, NULL, 0, handle->heartbeat_ms, &reply, NULL, NULL);
 	handle->watch.next_ping_ms = control_now_ms() + handle->heartbeat_ms;
-	if (error == -EPIPE)
-		return; /* its pidfd tells */
+	if (error == -EPIPE) {
+		error = lifecycle_disconnected(handle);
+		if (error && error != -ESRCH)
+			kill_hung(handle, "it closed the control connection and takes no new one");
+		return;
+	}
 	if (error || reply->kind_case != MARCHER__ENGINE__V1__REPLY__KIND_PING) {
 		if (++handle->watch.missed_pings >= MISSED_PINGS_MAX)
 			kill_hung(handle, "three pings in a row were not answered");
@@ -94,12 +98,13 @@ static unsigned fill_bank(struct marcher *handle)
 
 	if (someone_waits(handle))
 		return 1;
-	int error = bank_fetch(&handle->bank, &handle->link, handle->request_timeout_ms, limit, someone_waits, handle);
+	int error = bank_fetch(&handle->bank, &handle->link, handle->heartbeat_ms, limit, someone_waits, handle);
 	if (error == -EAGAIN)
 		return 1;
-	if (error == -EPIPE) {
-		handle->bank_stale = false; /* it has ended: what there is goes to the next */
-		return 0;
+	if (error == -EPIPE || error == -ETIMEDOUT) {
+		/* It has ended, or hangs: the ping finds out, and what there is goes to the next. */
+		handle->watch.next_ping_ms = 0;
+		return BANK_RETRY_MS;
 	}
 	if (error) {
 		control_notice(handle, "fetching the listening sockets: %s", link_error(error));
@@ -137,13 +142,6 @@ static void wait_for_work(struct marcher *handle, unsigned timeout_ms)
 		eventfd_read(handle->wake_fd, &value);
 }
 
-static bool has_ended(const struct marcher *handle)
-{
-	struct pollfd gone = {.fd = handle->link.pidfd, .events = POLLIN};
-
-	return handle->link.pidfd >= 0 && poll(&gone, 1, 0) > 0;
-}
-
 static unsigned sooner(unsigned a, uint64_t when, uint64_t now)
 {
 	uint64_t b = when > now ? when - now : 0;
@@ -158,7 +156,7 @@ static unsigned watch_engine(struct marcher *handle)
 	unsigned next = 1000;
 	bool again;
 
-	if (has_ended(handle))
+	if (lifecycle_has_ended(handle, 0))
 		lifecycle_ended(handle);
 	lifecycle_reap_retired(handle);
 	if (handle->link.sock < 0 && !handle->stopped && !atomic_load(&handle->closing)) {
@@ -180,7 +178,7 @@ static unsigned watch_engine(struct marcher *handle)
 	}
 	if (now >= handle->watch.next_ping_ms)
 		ping(handle);
-	if (has_ended(handle))
+	if (lifecycle_has_ended(handle, 0))
 		return 0;
 	return sooner(next, handle->watch.next_ping_ms, control_now_ms());
 }

@@ -173,7 +173,6 @@ int claim_bind(struct runtime *runtime, struct claim *claim)
 void claim_close(struct runtime *runtime, struct claim *claim, uint64_t deadline_ms)
 {
 	struct listener *listener = claim->listener;
-	unmark_unbound(claim);
 	if (!listener)
 		return;
 	claim->listener = NULL;
@@ -220,37 +219,60 @@ void claim_event(struct runtime *runtime, const struct claim *claim, int error)
 	event->local.family = claim->addr.family;
 	event->local.port = claim->addr.port;
 	memcpy(event->local.address, claim->addr.ip, sizeof(event->local.address));
-	snprintf(event->message, sizeof(event->message), "%s%s%s", text, error ? ": " : "", error ? strerror(error) : "");
+	if (error)
+		snprintf(event->message, sizeof(event->message), "%.60s: %.50s", text, strerror(error));
+	else
+		snprintf(event->message, sizeof(event->message), "%.119s", text);
 	stats_event_push(&runtime->engine->row);
+}
+
+/* Whether it has sockets now. Tells when the outcome differs from the last time. */
+static bool try_again(struct runtime *runtime, struct claim *claim)
+{
+	int before = claim->error;
+	if (claim_open(runtime, claim, listen_wants_shared(runtime->engine, 0)) == 0 && claim_bind(runtime, claim) == 0) {
+		claim_event(runtime, claim, 0);
+		return true;
+	}
+	if (claim->error != before)
+		claim_event(runtime, claim, claim->error);
+	return false;
 }
 
 void claims_retry(struct runtime *runtime)
 {
 	if (runtime->draining || runtime->retired)
 		return;
-	/* Those that fail go to the end of the queue, so that no number of them keeps the others from their turn. */
-	struct claim *claim = runtime->unbound, *next;
-	for (unsigned tried = 0; claim && tried < RETRIES_PER_TICK; claim = next, tried++) {
-		next = claim->next_unbound;
-		int before = claim->error;
-		if (claim_open(runtime, claim, listen_wants_shared(runtime->engine, 0)) == 0 &&
-		    claim_bind(runtime, claim) == 0) {
-			log_line(LOG_INFO, "listener: bound at last service=%s port=%u", claim->owner->id.name,
-				 claim->addr.port);
-			claim_event(runtime, claim, 0);
-		} else if (claim->error != before) {
-			claim_event(runtime, claim, claim->error);
-		}
+	struct claim *failed = NULL, **last = &failed;
+	/* Those that fail go behind the others, so that no number of them keeps one from its turn. */
+	for (unsigned tried = 0; runtime->unbound && tried < RETRIES_PER_TICK; tried++) {
+		struct claim *claim = runtime->unbound;
+		unmark_unbound(claim);
+		if (try_again(runtime, claim))
+			continue;
+		unmark_unbound(claim); /* claim_bind may have entered it again */
+		*last = claim;
+		claim->next_unbound = NULL;
+		last = &claim->next_unbound;
 	}
-	/* A long queue is turned by as many as were tried. */
-	if (claim && claim != runtime->unbound && claim->pprev_unbound) {
-		struct claim *first = runtime->unbound, *tail = claim;
-		while (tail->next_unbound)
-			tail = tail->next_unbound;
-		*claim->pprev_unbound = NULL;
-		runtime->unbound = claim;
-		claim->pprev_unbound = &runtime->unbound;
-		tail->next_unbound = first;
-		first->pprev_unbound = &tail->next_unbound;
+	struct claim **end = &runtime->unbound;
+	while (*end)
+		end = &(*end)->next_unbound;
+	while (failed) {
+		struct claim *claim = failed;
+		failed = claim->next_unbound;
+		claim->next_unbound = NULL;
+		claim->pprev_unbound = end;
+		*end = claim;
+		end = &claim->next_unbound;
+	}
+}
+
+void claims_open_all(struct runtime *runtime)
+{
+	struct claim *next;
+	for (struct claim *claim = runtime->unbound; claim; claim = next) {
+		next = claim->next_unbound;
+		try_again(runtime, claim);
 	}
 }

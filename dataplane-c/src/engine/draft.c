@@ -267,6 +267,11 @@ static bool copy_listeners(struct draft *draft, const Marcher__Engine__V1__Servi
 	for (size_t i = 0; i < message->n_listeners; i++) {
 		const Marcher__Engine__V1__Listener *from = message->listeners[i];
 		struct draft_listener *listener = &draft->listeners[i];
+		listener->transport = from->transport == MARCHER__ENGINE__V1__TRANSPORT__TRANSPORT_UDP ? TRANSPORT_UDP
+												      : TRANSPORT_TCP;
+		addr_from_bytes(&listener->addr, from->address.data, from->address.len, 0);
+		listener->port_first = from->port_first;
+		listener->port_last = from->port_last;
 		listener->max_connections = from->max_connections;
 		listener->backlog = from->backlog ? from->backlog : SNAPSHOT_BACKLOG_DEFAULT;
 		if (!from->n_accept_proxy_from)
@@ -336,7 +341,7 @@ struct draft *draft_new(struct runtime *runtime, struct service_entry *entry, si
 	return draft;
 }
 
-static void free_draft(struct draft *draft)
+void draft_done(struct draft *draft)
 {
 	for (size_t i = 0; i < draft->nlisteners; i++)
 		free(draft->listeners[i].prefixes);
@@ -356,7 +361,7 @@ void draft_free(struct runtime *runtime, struct draft *draft)
 	}
 	entry->draft = NULL;
 	service_destroy(runtime, draft->service); /* nobody else has seen it; may free the entry */
-	free_draft(draft);
+	draft_done(draft);
 }
 
 static void apply_settings(struct backend *backend, const struct backend_settings *settings)
@@ -456,7 +461,6 @@ void draft_commit(struct runtime *runtime, struct draft *draft)
 		backend->watched_dns = true;
 		dns_watch(engine->dns, &backend->pub, service->dns_min_ttl_ms, service->dns_max_ttl_ms);
 	}
-	free_draft(draft);
 }
 
 void runtime_remove_service(struct runtime *runtime, struct service_entry *entry)

@@ -491,6 +491,8 @@ static void close_on_worker(struct worker *worker, struct worker_message *messag
 			udp_readable(worker, listener, fd);
 		timer_disarm(worker->timers, &end->resume);
 	}
+	if (listener->transport == TRANSPORT_TCP)
+		tunnel_drain_listener(worker, listener, listen->deadline_ms);
 	end->source.fd = -1;
 	if (listener->transport == TRANSPORT_UDP) {
 		if (!listen->leave)

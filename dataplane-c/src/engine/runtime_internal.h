@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Between the files of the running configuration:
- *   runtime.c   applying snapshots; retries, node state, what others ask
+ *   runtime.c   what runs: turns, node state, draining, DNS answers, what others ask
+ *   apply.c     from a snapshot to what runs, or to the reasons why not
  *   draft.c     one changed service of a snapshot, built beside the running one
  *   objects.c   making and freeing of services, backends and endpoints; references; what waits for a grace period
  *   claims.c    listeners as configured: who has which port, whether its sockets could be made
@@ -24,6 +25,7 @@ struct service_entry {
 	struct service_object *generations; /* all that live, newest first */
 	struct draft *draft;             /* during an apply */
 	uint64_t seen;                   /* the apply that last named it */
+	bool removing;                   /* during an apply: it takes the service out */
 	bool dirty;                      /* its view is to be rebuilt at the end of the turn */
 	struct service_entry *next_dirty;
 	struct timer ramp;               /* slow start: next rebuild */
@@ -192,6 +194,9 @@ struct draft {
 	struct draft *next;
 	/* Its listeners, expanded. */
 	struct draft_listener {
+		enum transport transport;
+		struct addr addr; /* without port */
+		uint32_t port_first, port_last;
 		uint32_t max_connections, backlog;
 		uint16_t nprefixes;
 		struct prefix *prefixes;
@@ -202,8 +207,9 @@ struct draft {
 struct draft *draft_new(struct runtime *runtime, struct service_entry *entry, size_t index,
 			const Marcher__Engine__V1__Service *message, uint64_t hash, size_t packed_length);
 void draft_free(struct runtime *runtime, struct draft *draft); /* what was not published goes too */
-/* Publishes it in place of what runs. Cannot fail. */
+/* Publishes the service in place of what runs. Cannot fail. The draft is freed by draft_done. */
 void draft_commit(struct runtime *runtime, struct draft *draft);
+void draft_done(struct draft *draft);
 /* Takes the service out. */
 void runtime_remove_service(struct runtime *runtime, struct service_entry *entry);
 
@@ -223,7 +229,8 @@ void claim_close(struct runtime *runtime, struct claim *claim, uint64_t deadline
 /* Closes sockets that were never started. */
 void claim_discard(struct runtime *runtime, struct claim *claim);
 void claim_mark_unbound(struct runtime *runtime, struct claim *claim);
-void claims_retry(struct runtime *runtime);
+void claims_retry(struct runtime *runtime); /* some of those without sockets */
+void claims_open_all(struct runtime *runtime);
 void claim_event(struct runtime *runtime, const struct claim *claim, int error);
 /* listen.c tells: all workers have closed it. */
 void runtime_listener_closed(struct runtime *runtime, struct listener *listener);
@@ -238,6 +245,12 @@ struct view *view_build(const struct service *service, uint64_t now_ms, bool wit
 void view_free(struct view *view);
 
 /* runtime.c */
+/* The node's own settings; geoip is taken over when path differs from what runs. */
+void runtime_set_node(struct runtime *runtime, const Marcher__Engine__V1__Node *node, struct geoip *geoip);
+/* Stops listening everywhere and drains, or listens again. */
+void runtime_set_draining(struct runtime *runtime, bool draining);
+/* Sends what runtime_drain_later collected to the workers; after a grace period, when nothing new can begin on them. */
+void runtime_send_drains(struct runtime *runtime);
 /* End of each turn of the main loop: rebuilds views, frees what is due. */
 void runtime_turn(struct runtime *runtime);
 /* Every listener that has sockets. */

@@ -204,12 +204,6 @@ static void take(const Snapshot *s)
 			engine.listeners_version++;
 		}
 	}
-	if (!s->base_generation)
-		for (size_t i = 0; i < engine.ninherited; i++)
-			if (engine.inherited[i].fd >= 0)
-				close(engine.inherited[i].fd);
-	if (!s->base_generation)
-		engine.ninherited = 0;
 	engine.generation = s->generation;
 	if (named(s, "crash-at-once"))
 		abort();
@@ -218,6 +212,14 @@ static void take(const Snapshot *s)
 	engine.hang |= named(s, "hang");
 	engine.hang_worker |= named(s, "hang-worker");
 	engine.slow = named(s, "slow");
+}
+
+static void close_unused(void)
+{
+	for (size_t i = 0; i < engine.ninherited; i++)
+		if (engine.inherited[i].fd >= 0)
+			close(engine.inherited[i].fd);
+	engine.ninherited = 0;
 }
 
 static void load(const char *path)
@@ -290,6 +292,7 @@ static void on_apply(int peer, Reply *reply, int fd)
 		apply.n_reasons = 1;
 	} else {
 		take(s);
+		close_unused();
 		apply.accepted = true;
 	}
 	apply.generation = engine.generation;
@@ -505,6 +508,7 @@ int main(int argc, char **argv)
 		inherit(inherit_fd);
 	if (snapshot && !getenv("FAKE_ENGINE_NO_LOAD"))
 		load(snapshot);
+	close_unused();
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path ? path : "");
 	int control = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a call to an agent may fail with, in terms that a program decides by and a person reads. */
 import { Code, ConnectError } from '@connectrpc/connect';
-import { type Violation, ValidationFailureSchema } from '@marcher/proto/marcher/v1/config_service_pb';
+import { ValidationFailureSchema, type Violation } from '@marcher/proto/marcher/v1/config_service_pb';
 import { formatTarget, type Target } from './target.js';
 
 export type AgentErrorCode =

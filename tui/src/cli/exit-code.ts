@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What the process exits with. Documented in `marcher help exit-codes`; scripts depend on the numbers. */
+/** What the process exits with. Listed by `marcher --help`; scripts depend on the numbers. */
 export const ExitCode = {
   ok: 0,
   error: 1,

@@ -32,7 +32,10 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     .showSuggestionAfterError()
     .helpCommand('help [COMMAND]', 'help on a command')
     .option('-t, --target <TARGET>', 'the agent: unix:PATH or HOST:PORT (for the commands that ask one)')
-    .addHelpText('after', `\n${exitCodeText}\n\nEnvironment: MARCHER_TARGET (default for --target), NO_COLOR, FORCE_COLOR.`);
+    .addHelpText(
+      'after',
+      `\n${exitCodeText}\n\nEnvironment: MARCHER_TARGET (default for --target), NO_COLOR, FORCE_COLOR.`,
+    );
 
   const action =
     (load: () => Promise<Action>) =>
@@ -60,11 +63,17 @@ export function createProgram(session: Session, outcome: Outcome): Command {
   };
   const onAgent = (command: Command): Command =>
     command
-      .option('-t, --target <TARGET>', 'unix:PATH or HOST:PORT (default: $MARCHER_TARGET, else unix:/run/marcher/marcher.sock)')
+      .option(
+        '-t, --target <TARGET>',
+        'unix:PATH or HOST:PORT (default: $MARCHER_TARGET, else unix:/run/marcher/marcher.sock)',
+      )
       .option('--timeout <TIME>', 'give up a call after this time', '60s');
   const output = (...choices: string[]): Option =>
     new Option('-o, --output <FORMAT>', 'form of the output').choices(choices).default(choices[0]);
-  const file = new Option('-f, --file <FILE...>', 'YAML or JSON configuration; - reads standard input').makeOptionMandatory();
+  const file = new Option(
+    '-f, --file <FILE...>',
+    'YAML or JSON configuration; - reads standard input',
+  ).makeOptionMandatory();
   const watching = new Option('-w, --watch [INTERVAL]', 'again every interval (default 1s), as rates');
 
   program.commandsGroup('Configuration:');
@@ -84,7 +93,10 @@ export function createProgram(session: Session, outcome: Outcome): Command {
         .addOption(file)
         .option('--prune', 'remove the services that the files do not name')
         .option('-m, --message <TEXT>', 'why; kept in the history', '')
-        .option('--expected-version <VERSION>', 'fail with a conflict when the configuration has moved from this version')
+        .option(
+          '--expected-version <VERSION>',
+          'fail with a conflict when the configuration has moved from this version',
+        )
         .option('--dry-run', 'only show what would change')
         .addOption(output('text', 'json')),
     async () => (await import('./commands/apply.js')).apply,
@@ -152,7 +164,10 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     (command) =>
       onAgent(command)
         .option('-m, --message <TEXT>', 'why; kept in the history', '')
-        .option('--expected-version <VERSION>', 'fail with a conflict when the configuration has moved from this version')
+        .option(
+          '--expected-version <VERSION>',
+          'fail with a conflict when the configuration has moved from this version',
+        )
         .addOption(output('text', 'json')),
     async () => (await import('./commands/history.js')).revert,
   );
@@ -228,7 +243,9 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     ['marcher connections', 'marcher connections web --limit 50', 'marcher connections -o json'],
     ['service'],
     (command) =>
-      onAgent(command).option('-n, --limit <COUNT>', 'how many, at most 10000', '1000').addOption(output('table', 'wide', 'json')),
+      onAgent(command)
+        .option('-n, --limit <COUNT>', 'how many, at most 10000', '1000')
+        .addOption(output('table', 'wide', 'json')),
     async () => (await import('./commands/connections.js')).connections,
   );
   add(
@@ -292,8 +309,15 @@ export function createProgram(session: Session, outcome: Outcome): Command {
         .option('-c, --concurrency <COUNT>', 'at a time', '16')
         .option('-p, --payload <TEXT>', 'to send first; a backend identifies itself by the first line that it answers')
         .option('--match <REGEX>', 'what identifies the backend in its answer: the first group, or the match')
-        .option('--weights <LIST>', 'expected, such as a=2,b=1; without it all that answered are expected equally often')
-        .option('--significance <P>', 'verdict fails when chance alone would be so far off with less than this probability', '0.001')
+        .option(
+          '--weights <LIST>',
+          'expected, such as a=2,b=1; without it all that answered are expected equally often',
+        )
+        .option(
+          '--significance <P>',
+          'verdict fails when chance alone would be so far off with less than this probability',
+          '0.001',
+        )
         .option('--wait <TIME>', 'for an answer', '5s')
         .addOption(output('text', 'json')),
     async () => (await import('./probe/balance.js')).balance,
@@ -333,7 +357,7 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     'print a completion script for bash, zsh or fish',
     [
       'source <(marcher completion bash)',
-      'marcher completion zsh > "${fpath[1]}/_marcher"',
+      'marcher completion zsh > ~/.zfunc/_marcher         # a directory of $fpath',
       'marcher completion fish > ~/.config/fish/completions/marcher.fish',
     ],
     ['shell'],
@@ -346,7 +370,8 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     'print the version of this program (and of the agent, with --agent)',
     ['marcher version', 'marcher version --agent -o json'],
     [],
-    (command) => onAgent(command).option('--agent', 'ask the agent for its version, too').addOption(output('text', 'json')),
+    (command) =>
+      onAgent(command).option('--agent', 'ask the agent for its version, too').addOption(output('text', 'json')),
     async () => (await import('./commands/version.js')).version,
   );
   const complete = program

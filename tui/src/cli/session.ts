@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a running command has: its streams, its style, the agent that it talks to, and Ctrl-C. */
 import type { AgentClient } from '@marcher/client';
-import { Failure, usage } from './failure.js';
 import { ExitCode } from './exit-code.js';
+import { Failure, usage } from './failure.js';
 import { createStyle, type Style } from './output/style.js';
 
 export interface TargetOptions {

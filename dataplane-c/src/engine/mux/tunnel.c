@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -32,9 +33,14 @@ uint32_t tunnel_clock_us(void)
 int tunnel_worker_init(struct worker *worker)
 {
 	struct tunnel_worker *state = calloc(1, sizeof(*state));
+	sigset_t pipe;
 
 	if (!state)
 		return -ENOMEM;
+	/* splice() into a socket whose peer is gone raises it, and has no MSG_NOSIGNAL. */
+	sigemptyset(&pipe);
+	sigaddset(&pipe, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &pipe, NULL);
 	state->worker = worker;
 	state->tunnels = slab_new(sizeof(struct tunnel));
 	state->setups = slab_new(sizeof(struct tunnel_setup));

@@ -513,9 +513,9 @@ static void move(struct udp_session *session)
 	}
 	close(old_fd);
 	endpoint_ref(endpoint);
+	stats_add(&worker->stats, old->backend->slot, MARCHER_CONNECTIONS_CLOSED, 1);
 	lb_release(old);
 	endpoint_unref(old);
-	stats_add(&worker->stats, old->backend->slot, MARCHER_CONNECTIONS_CLOSED, 1);
 	session->endpoint = endpoint;
 	session->upstream = upstream;
 	session->retries = retries < UINT16_MAX ? (uint16_t)(retries + 1) : retries;

@@ -58,7 +58,7 @@ static void shares_follow_weights(void **context)
 	shares(table, slots, 7);
 	for (unsigned i = 0; i < 7; i++) {
 		double expected = 65537 * weights[i] / total;
-		assert_true(fabs(slots[i] - expected) <= 2);
+		assert_true(fabs(slots[i] - expected) <= 7); /* a turn each, that the others are behind or ahead */
 	}
 	maglev_free(table);
 	fixture_free(&f);

@@ -308,6 +308,8 @@ static void http_judges_status_and_body(void **state)
 		{ "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nI am sick", "well", "GET",
 		  "status 200, but the body did not contain \"well\"", false, 0 },
 		{ "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", "", "HEAD", "status 200", true, 0 },
+		{ "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", "well", "HEAD",
+		  "status 200, but the body did not contain \"well\"", false, 0 },
 		{ "220 mail.example ESMTP\r\n", "", "GET", "the answer is not HTTP/1: it does not begin with a status line", false, 0 },
 		{ "", "", "GET", "the server closed the connection without an answer", false, 0 },
 	};

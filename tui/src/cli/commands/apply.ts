@@ -88,9 +88,11 @@ export async function applyServices(
   if (timing !== undefined) {
     const ms = (value: number): string => `${value.toFixed(value < 10 ? 1 : 0)} ms`;
     await session.write(
-      session.style.dim(
-        `validate ${ms(timing.validateMs)}, compile ${ms(timing.compileMs)}, store ${ms(timing.storeMs)}, program ${ms(timing.programMs)}`,
-      ).concat('\n'),
+      session.style
+        .dim(
+          `validate ${ms(timing.validateMs)}, compile ${ms(timing.compileMs)}, store ${ms(timing.storeMs)}, program ${ms(timing.programMs)}`,
+        )
+        .concat('\n'),
     );
   }
   return ExitCode.ok;

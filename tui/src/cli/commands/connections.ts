@@ -13,7 +13,10 @@ interface ConnectionsOptions extends TargetOptions {
 export async function connections(session: Session, options: ConnectionsOptions, service?: string): Promise<undefined> {
   const limit = wholeNumber(options.limit, '--limit', 1, 10_000);
   const agent = await session.agent(options);
-  const { connections: open, total } = await agent.traffic.listConnections({ service: service ?? '', limit }, session.call(options));
+  const { connections: open, total } = await agent.traffic.listConnections(
+    { service: service ?? '', limit },
+    session.call(options),
+  );
   if (options.output === 'json') {
     const json = open.map((connection) => toJson(ConnectionSchema, connection, { alwaysEmitImplicit: true }));
     await session.write(`${JSON.stringify({ total: Number(total), connections: json }, null, 2)}\n`);
@@ -30,7 +33,9 @@ export async function connections(session: Session, options: ConnectionsOptions,
     { title: 'CLIENT', value: (connection) => connection.client },
     ...(wide ? ([{ title: 'LOCAL', value: (connection) => connection.local }] satisfies Column<Connection>[]) : []),
     { title: 'BACKEND', value: (connection) => connection.backend || '-' },
-    ...(wide ? ([{ title: 'UPSTREAM', value: (connection) => connection.upstream || '-' }] satisfies Column<Connection>[]) : []),
+    ...(wide
+      ? ([{ title: 'UPSTREAM', value: (connection) => connection.upstream || '-' }] satisfies Column<Connection>[])
+      : []),
     { title: 'PROTO', value: (connection) => connection.transport },
     { title: 'AGE', value: ({ opened }) => age(now - (timeMs(opened) ?? now)), align: 'right' },
     { title: 'IDLE', value: ({ idleMs }) => age(Number(idleMs)), align: 'right' },
@@ -45,5 +50,6 @@ export async function connections(session: Session, options: ConnectionsOptions,
     { title: 'STATE', value: (connection) => connection.state },
   ];
   await session.write(formatTable(columns, open));
-  if (total > BigInt(open.length)) process.stderr.write(`${open.length} of ${total} connections: raise --limit, or name a service\n`);
+  if (total > BigInt(open.length))
+    process.stderr.write(`${open.length} of ${total} connections: raise --limit, or name a service\n`);
 }

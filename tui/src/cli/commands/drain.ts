@@ -3,7 +3,12 @@ import { usage } from '../failure.js';
 import { plural } from '../output/quantity.js';
 import type { Session, TargetOptions } from '../session.js';
 
-export async function drain(session: Session, options: TargetOptions, service?: string, backend?: string): Promise<undefined> {
+export async function drain(
+  session: Session,
+  options: TargetOptions,
+  service?: string,
+  backend?: string,
+): Promise<undefined> {
   const target = whole(service, backend, 'drain');
   const agent = await session.agent(options);
   const { connections } = await agent.node.drain(target, session.call(options));
@@ -11,14 +16,23 @@ export async function drain(session: Session, options: TargetOptions, service?: 
   await session.write(`${describe(target)} takes no new connections; ${rest}.\n`);
 }
 
-export async function undrain(session: Session, options: TargetOptions, service?: string, backend?: string): Promise<undefined> {
+export async function undrain(
+  session: Session,
+  options: TargetOptions,
+  service?: string,
+  backend?: string,
+): Promise<undefined> {
   const target = whole(service, backend, 'undrain');
   const agent = await session.agent(options);
   await agent.node.undrain(target, session.call(options));
   await session.write(`${describe(target)} takes new connections again.\n`);
 }
 
-function whole(service: string | undefined, backend: string | undefined, verb: string): { service: string; backend: string } {
+function whole(
+  service: string | undefined,
+  backend: string | undefined,
+  verb: string,
+): { service: string; backend: string } {
   if (service !== undefined && backend === undefined) {
     throw usage(
       `${verb} ${service}: the backend is missing: expected "marcher ${verb} ${service} BACKEND", or "marcher ${verb}" for the ` +

@@ -47,7 +47,11 @@ export async function get(session: Session, options: GetOptions, kindText: strin
   }
 }
 
-async function readServices(session: Session, options: GetOptions, name: string | undefined): Promise<ServiceResource[]> {
+async function readServices(
+  session: Session,
+  options: GetOptions,
+  name: string | undefined,
+): Promise<ServiceResource[]> {
   const agent = await session.agent(options);
   const call = session.call(options);
   if (name !== undefined) {
@@ -115,7 +119,11 @@ export function backendHealth({ draining, endpoints }: BackendStatus): string {
   );
   const healthy = endpoints.filter((endpoint) => endpoint.health === Health.HEALTHY && !endpoint.ejected).length;
   const health =
-    endpoints.length === 0 ? 'unresolved' : states.size === 1 ? [...states][0] : `${healthy}/${endpoints.length} healthy`;
+    endpoints.length === 0
+      ? 'unresolved'
+      : states.size === 1
+        ? [...states][0]
+        : `${healthy}/${endpoints.length} healthy`;
   return draining ? `draining, ${health}` : `${health}`;
 }
 
@@ -129,14 +137,16 @@ export function backendColumns(session: Session, wide: boolean): Column<BackendS
     {
       title: 'HEALTH',
       value: backendHealth,
-      paint: (text) => (text === 'healthy' ? style.green(text) : /unhealthy|ejected/.test(text) ? style.red(text) : text),
+      paint: (text) =>
+        text === 'healthy' ? style.green(text) : /unhealthy|ejected/.test(text) ? style.red(text) : text,
     },
     ...(wide
       ? ([
           { title: 'ENDPOINTS', value: ({ endpoints }) => endpoints.map(({ address }) => address).join(' ') || '-' },
           {
             title: 'REASON',
-            value: ({ endpoints }) => [...new Set(endpoints.map(({ reason }) => reason).filter(Boolean))].join('; ') || '-',
+            value: ({ endpoints }) =>
+              [...new Set(endpoints.map(({ reason }) => reason).filter(Boolean))].join('; ') || '-',
           },
         ] satisfies Column<BackendStatus>[])
       : []),
@@ -145,7 +155,9 @@ export function backendColumns(session: Session, wide: boolean): Column<BackendS
 
 async function getListeners(session: Session, options: GetOptions, name: string | undefined): Promise<undefined> {
   const resources = await readServices(session, options, name);
-  const rows = resources.flatMap(({ service }) => (service?.listeners ?? []).map((listener) => ({ service, listener })));
+  const rows = resources.flatMap(({ service }) =>
+    (service?.listeners ?? []).map((listener) => ({ service, listener })),
+  );
   if (options.output === 'json' || options.output === 'yaml') {
     await writeValue(
       session,
@@ -207,7 +219,12 @@ async function getNodes(session: Session, options: GetOptions, name: string | un
   await writeTable(session, columns, [status], 'nodes');
 }
 
-async function writeTable<Row>(session: Session, columns: Column<Row>[], rows: readonly Row[], what: string): Promise<void> {
+async function writeTable<Row>(
+  session: Session,
+  columns: Column<Row>[],
+  rows: readonly Row[],
+  what: string,
+): Promise<void> {
   if (rows.length === 0) {
     // Standard output stays empty, so that scripts that count lines are right.
     process.stderr.write(`There are no ${what}.\n`);
@@ -224,7 +241,11 @@ async function writeMessages<Desc extends DescMessage>(
   messages: readonly MessageShape<Desc>[],
 ): Promise<boolean> {
   if (options.output !== 'json' && options.output !== 'yaml') return false;
-  await writeValue(session, options.output, messages.map((message) => toJson(schema, message, { alwaysEmitImplicit: true })));
+  await writeValue(
+    session,
+    options.output,
+    messages.map((message) => toJson(schema, message, { alwaysEmitImplicit: true })),
+  );
   return true;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { toJson } from '@bufbuild/protobuf';
-import { type Revision, RevertResponseSchema, RevisionSchema } from '@marcher/proto/marcher/v1/config_service_pb';
+import { RevertResponseSchema, type Revision, RevisionSchema } from '@marcher/proto/marcher/v1/config_service_pb';
 import { countDiffs, formatDiffs } from '../output/plan-view.js';
 import { clock, timeMs } from '../output/quantity.js';
 import { type Column, formatTable } from '../output/table.js';
@@ -63,7 +63,10 @@ export async function revert(session: Session, options: RevertOptions, text: str
   const expectedVersion =
     options.expectedVersion === undefined ? 0n : versionNumber(options.expectedVersion, '--expected-version');
   const agent = await session.agent(options);
-  const response = await agent.config.revert({ version, expectedVersion, message: options.message }, session.call(options));
+  const response = await agent.config.revert(
+    { version, expectedVersion, message: options.message },
+    session.call(options),
+  );
   if (options.output === 'json') {
     await session.write(`${JSON.stringify(toJson(RevertResponseSchema, response), null, 2)}\n`);
     return;

@@ -15,13 +15,20 @@ export async function importFile(session: Session, options: ImportOptions, file:
   const name = file === '-' ? 'standard input' : file;
   const result = importFproxy(await readText(file), name);
   if (result.violations !== undefined) {
-    throw new Failure(ExitCode.invalidConfiguration, `${name} can't be imported; nothing was changed`, result.violations.map(toProblem));
+    throw new Failure(
+      ExitCode.invalidConfiguration,
+      `${name} can't be imported; nothing was changed`,
+      result.violations.map(toProblem),
+    );
   }
   if (options.apply !== true) {
     await session.write(printConfiguration(result.configuration));
     return ExitCode.ok;
   }
-  const source = { services: result.configuration.services, locate: async <T>(problems: readonly T[]) => [...problems] };
+  const source = {
+    services: result.configuration.services,
+    locate: async <T>(problems: readonly T[]) => [...problems],
+  };
   return await applyServices(
     session,
     { ...options, message: options.message || `imported from ${name}`, output: 'text' },

@@ -21,7 +21,9 @@ export async function logs(session: Session, options: LogsOptions, service?: str
       if (dropped > 0n) process.stderr.write(`… ${dropped} entries were lost: they came faster than they were read\n`);
       if (entry === undefined) continue;
       await session.write(
-        options.output === 'json' ? `${JSON.stringify(toJson(LogEntrySchema, entry))}\n` : formatEntry(entry, session.style),
+        options.output === 'json'
+          ? `${JSON.stringify(toJson(LogEntrySchema, entry))}\n`
+          : formatEntry(entry, session.style),
       );
     }
   } catch (error) {
@@ -52,7 +54,9 @@ export function formatEntry(entry: LogEntry, style: Style): string {
     parts.push(`${entry.transport ? `${entry.transport} ` : ''}${printable(entry.client)}${upstream}`);
   }
   if (entry.kind === LogKind.CONNECTION_CLOSED) {
-    parts.push(`${microseconds(Number(entry.durationUs))} in=${bytes(entry.bytesReceived)} out=${bytes(entry.bytesSent)}`);
+    parts.push(
+      `${microseconds(Number(entry.durationUs))} in=${bytes(entry.bytesReceived)} out=${bytes(entry.bytesSent)}`,
+    );
     if (entry.connectUs > 0n) parts.push(`connect=${microseconds(Number(entry.connectUs))}`);
     if (entry.retries > 0) parts.push(`retries=${entry.retries}`);
   }

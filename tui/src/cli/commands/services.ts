@@ -24,12 +24,15 @@ export function protocolName(protocol: Protocol): string {
 }
 
 export function portsText(listener: Listener): string {
-  return listener.ports.map(({ first, last }) => (first === last || last === 0 ? `${first}` : `${first}-${last}`)).join(',');
+  return listener.ports
+    .map(({ first, last }) => (first === last || last === 0 ? `${first}` : `${first}-${last}`))
+    .join(',');
 }
 
 /** "tcp:5001", "udp:[::1]:53", "tcp:8000-8010,9000" */
 export function listenerText(listener: Listener): string {
-  const address = listener.address === '' ? '' : listener.address.includes(':') ? `[${listener.address}]:` : `${listener.address}:`;
+  const address =
+    listener.address === '' ? '' : listener.address.includes(':') ? `[${listener.address}]:` : `${listener.address}:`;
   return `${protocolName(listener.protocol)}:${address}${portsText(listener)}`;
 }
 
@@ -52,7 +55,9 @@ export function healthCheckText(service: Service | undefined): string {
 export function stateText(resource: ServiceResource, detailed = false): string {
   const wrong = resource.conditions.find((condition) => !condition.status);
   if (wrong !== undefined) {
-    return detailed && wrong.message !== '' ? `${wrong.reason || wrong.type} (${wrong.message})` : wrong.reason || `Not${wrong.type}`;
+    return detailed && wrong.message !== ''
+      ? `${wrong.reason || wrong.type} (${wrong.message})`
+      : wrong.reason || `Not${wrong.type}`;
   }
   return resource.conditions.length === 0 ? 'Unknown' : 'Programmed';
 }

@@ -6,10 +6,18 @@
  * rare case that the agent objects and lines are to be shown. What came through a pipe is kept when it is small.
  */
 import { readFile, stat } from 'node:fs/promises';
-import { formatPath, locateViolations, type ModelViolation, parseConfiguration, parsePath, type Service, TEXT_BYTES_MAX } from '@marcher/model';
-import { bytes } from '../output/quantity.js';
+import {
+  formatPath,
+  locateViolations,
+  type ModelViolation,
+  parseConfiguration,
+  parsePath,
+  type Service,
+  TEXT_BYTES_MAX,
+} from '@marcher/model';
 import { ExitCode } from '../exit-code.js';
 import { Failure, type Problem } from '../failure.js';
+import { bytes } from '../output/quantity.js';
 
 const keptMaxBytes = 4 << 20;
 
@@ -38,7 +46,11 @@ export async function readSource(files: readonly string[]): Promise<Source> {
       problems.push(...result.violations.map(toProblem));
       continue;
     }
-    parts.push({ name: file, first: services.length, ...(file === '-' && text.length <= keptMaxBytes ? { kept: text } : {}) });
+    parts.push({
+      name: file,
+      first: services.length,
+      ...(file === '-' && text.length <= keptMaxBytes ? { kept: text } : {}),
+    });
     for (const service of result.configuration.services) services.push(service);
   }
   if (problems.length > 0) {

@@ -21,7 +21,8 @@ interface Row {
 }
 
 export async function stats(session: Session, options: StatsOptions, service?: string): Promise<undefined> {
-  const seconds = options.watch === undefined ? 0 : positiveSeconds(options.watch === true ? '1s' : options.watch, '--watch');
+  const seconds =
+    options.watch === undefined ? 0 : positiveSeconds(options.watch === true ? '1s' : options.watch, '--watch');
   const intervalMs = seconds === 0 ? 0 : Math.max(100, Math.round(seconds * 1000));
   const agent = await session.agent(options);
   const signal = session.interrupted;
@@ -39,12 +40,16 @@ export async function stats(session: Session, options: StatsOptions, service?: s
       if (watching) {
         // On a terminal the table stays where it is; in a pipe one follows the other.
         if (process.stdout.isTTY) await session.write('\u001b[H\u001b[2J');
-        await session.write(`${clock(timeMs(response.time))}${previous === undefined ? '  totals; rates from the next one on' : '  per second'}\n`);
+        await session.write(
+          `${clock(timeMs(response.time))}${previous === undefined ? '  totals; rates from the next one on' : '  per second'}\n`,
+        );
       }
-      const shown = watching && process.stdout.isTTY ? rows.slice(0, Math.max(1, (process.stdout.rows ?? 24) - 4)) : rows;
+      const shown =
+        watching && process.stdout.isTTY ? rows.slice(0, Math.max(1, (process.stdout.rows ?? 24) - 4)) : rows;
       if (shown.length > 0) await session.write(formatTable(columns, shown));
       if (shown.length < rows.length) await session.write(`… and ${rows.length - shown.length} more\n`);
-      if (response.eventsDropped > 0n) process.stderr.write(`${response.eventsDropped} events were lost to full rings\n`);
+      if (response.eventsDropped > 0n)
+        process.stderr.write(`${response.eventsDropped} events were lost to full rings\n`);
       previous = response;
     }
   } catch (error) {
@@ -65,13 +70,17 @@ function rowsOf(response: StatsResponse, previous: StatsResponse | undefined): R
   for (const { service, counters, backends } of response.services) {
     if (counters !== undefined) rows.push({ name: service, now: counters, before: before.get(service), seconds });
     for (const { backend, counters: its } of backends) {
-      if (its !== undefined) rows.push({ name: `  ${backend}`, now: its, before: before.get(`${service}/${backend}`), seconds });
+      if (its !== undefined)
+        rows.push({ name: `  ${backend}`, now: its, before: before.get(`${service}/${backend}`), seconds });
     }
   }
   return rows;
 }
 
-type CounterName = Exclude<{ [K in keyof Counters]: Counters[K] extends bigint ? K : never }[keyof Counters], undefined>;
+type CounterName = Exclude<
+  { [K in keyof Counters]: Counters[K] extends bigint ? K : never }[keyof Counters],
+  undefined
+>;
 
 /** A total, or what it grew by per second. A new engine counts from 0: then the new total is what it grew by. */
 function amount({ now, before, seconds }: Row, ...names: CounterName[]): number {

@@ -5,11 +5,16 @@ import { age, bytes, plural, timeMs } from '../output/quantity.js';
 import { printable } from '../output/style.js';
 import type { Session, TargetOptions } from '../session.js';
 
-export async function status(session: Session, options: TargetOptions & { output: 'text' | 'json' }): Promise<undefined> {
+export async function status(
+  session: Session,
+  options: TargetOptions & { output: 'text' | 'json' },
+): Promise<undefined> {
   const agent = await session.agent(options);
   const node = await agent.node.status({}, session.call(options));
   if (options.output === 'json') {
-    await session.write(`${JSON.stringify(toJson(StatusResponseSchema, node, { alwaysEmitImplicit: true }), null, 2)}\n`);
+    await session.write(
+      `${JSON.stringify(toJson(StatusResponseSchema, node, { alwaysEmitImplicit: true }), null, 2)}\n`,
+    );
     return;
   }
   const { style } = session;

@@ -19,5 +19,6 @@ export async function version(
     return;
   }
   await session.write(`marcher ${own} (Node.js ${process.version})\n`);
-  if (remote !== undefined) await session.write(`marcherd ${remote.agent}, engine ${remote.engine || 'not running'}, on ${remote.node}\n`);
+  if (remote !== undefined)
+    await session.write(`marcherd ${remote.agent}, engine ${remote.engine || 'not running'}, on ${remote.node}\n`);
 }

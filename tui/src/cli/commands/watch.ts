@@ -54,7 +54,9 @@ async function watchServices(session: Session, options: WatchOptions, signal: Ab
         break;
       }
       case 'remove':
-        await session.write(`${style.red(event('REMOVED'))} ${printable(response.event.value).padEnd(24)} version ${response.version}\n`);
+        await session.write(
+          `${style.red(event('REMOVED'))} ${printable(response.event.value).padEnd(24)} version ${response.version}\n`,
+        );
         break;
       case 'synced':
         synced = true;
@@ -117,7 +119,9 @@ async function writeBackend(
     return;
   }
   const time = session.style.dim(clock(Date.now()).slice(11));
-  await session.write(`${time} ${event(name)} ${printable(`${backend.service}/${backend.backend}`).padEnd(36)} ${state}\n`);
+  await session.write(
+    `${time} ${event(name)} ${printable(`${backend.service}/${backend.backend}`).padEnd(36)} ${state}\n`,
+  );
 }
 
 async function watchConnections(session: Session, options: WatchOptions, signal: AbortSignal): Promise<void> {

@@ -48,7 +48,13 @@ function displayWidth(text: string): number {
   for (const character of text) {
     const point = character.codePointAt(0) ?? 0;
     if (/\p{Mark}/u.test(character) || point === 0x200d) continue;
-    width += /[\p{Script=Han}\p{Script=Hangul}\p{Script=Hiragana}\p{Script=Katakana}\p{Emoji_Presentation}]/u.test(character) || (point >= 0xff01 && point <= 0xff60) ? 2 : 1;
+    width +=
+      /[\p{Script=Han}\p{Script=Hangul}\p{Script=Hiragana}\p{Script=Katakana}\p{Emoji_Presentation}]/u.test(
+        character,
+      ) ||
+      (point >= 0xff01 && point <= 0xff60)
+        ? 2
+        : 1;
   }
   return width;
 }

@@ -12,7 +12,7 @@
  */
 import { type FSWatcher, watch } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import { type ModelViolation, formatViolation, type Service } from '@marcher/model';
+import { formatViolation, type ModelViolation, type Service } from '@marcher/model';
 import type { Violation } from '@marcher/proto/marcher/v1/config_service_pb';
 import { ApplicationError, type Caller } from '../../../ports/use-cases.js';
 import { type Origin, readSource, type SourceState, statSource } from './read-source.js';
@@ -51,7 +51,11 @@ export class FileSource {
   #seenAt = 0;
   /** Refused for a reason that may pass (data plane, store): tried again although the files are the same. */
   #retryAt = Number.POSITIVE_INFINITY;
-  #condition: FileSourceCondition = { status: false, reason: 'NotReadYet', message: 'the source has not been read yet' };
+  #condition: FileSourceCondition = {
+    status: false,
+    reason: 'NotReadYet',
+    message: 'the source has not been read yet',
+  };
 
   constructor(options: FileSourceOptions) {
     this.#options = options;
@@ -163,7 +167,8 @@ export class FileSource {
         return;
       }
       const reason = error instanceof Error ? error.message : String(error);
-      const details = error instanceof ApplicationError ? error.violations.map((v) => `${v.path}: ${v.reason} (${v.fix})`) : [];
+      const details =
+        error instanceof ApplicationError ? error.violations.map((v) => `${v.path}: ${v.reason} (${v.fix})`) : [];
       log.warn({ path, reason, details: details.slice(0, LOGGED_MAX) }, 'configuration source could not be applied');
       this.#fail('NotApplied', [reason, ...details.slice(0, NAMED_MAX)].join('; '));
       this.#retryAt = performance.now() + 5_000;
@@ -191,7 +196,8 @@ function inFile({ path, reason, fix }: Violation, origins: readonly Origin[]): M
   if (match === null) return { path, reason, fix };
   let index = Number(match[1]);
   for (const { file, services } of origins) {
-    if (index < services) return { path: `services[${index}]${path.slice(match[0].length)}`, reason, fix, source: file };
+    if (index < services)
+      return { path: `services[${index}]${path.slice(match[0].length)}`, reason, fix, source: file };
     index -= services;
   }
   return { path, reason, fix };

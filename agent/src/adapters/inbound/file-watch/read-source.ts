@@ -65,7 +65,8 @@ export function statSource(path: string): SourceState {
     const { code, message } = error as NodeJS.ErrnoException;
     throw new Error(code === 'ENOENT' ? `${path} does not exist` : `${path} can't be read: ${message}`);
   }
-  if (files.length === 0) throw new Error(`${path} ${isDirectory ? 'has no *.yaml, *.yml or *.json file' : 'is not a file'}`);
+  if (files.length === 0)
+    throw new Error(`${path} ${isDirectory ? 'has no *.yaml, *.yml or *.json file' : 'is not a file'}`);
   if (files.length > FILES_MAX) throw new Error(`${path} has ${files.length} files, and at most ${FILES_MAX} are read`);
   const bytes = files.reduce((sum, { size }) => sum + size, 0);
   if (bytes > TEXT_BYTES_MAX) throw new Error(`${path} has ${bytes} bytes, and at most ${TEXT_BYTES_MAX} are read`);
@@ -161,7 +162,9 @@ function readInChild(files: readonly string[]): Promise<SourceContent> {
       const output = Buffer.concat(chunks);
       const end = output.indexOf(10);
       const answer = JSON.parse(output.subarray(0, end).toString('utf8')) as ChildAnswer;
-      resolve('violations' in answer ? answer : { services: unpack(output.subarray(end + 1)), origins: answer.origins });
+      resolve(
+        'violations' in answer ? answer : { services: unpack(output.subarray(end + 1)), origins: answer.origins },
+      );
     });
   });
 }

@@ -5,15 +5,15 @@
  * connection -> peer identified -> HTTP/2 session (bounded in number, streams and idle time) -> call gate (may this
  * peer do that, is there room) -> message (bounded in size, and in the time it may take to arrive) -> use case.
  */
-import { createServer, type Http2Server, type Http2ServerRequest, type Http2ServerResponse, type ServerHttp2Session } from 'node:http2';
-import type { Socket } from 'node:net';
 import {
-  Code,
-  ConnectError,
-  type ConnectRouter,
-  createConnectRouter,
-  createContextValues,
-} from '@connectrpc/connect';
+  createServer,
+  type Http2Server,
+  type Http2ServerRequest,
+  type Http2ServerResponse,
+  type ServerHttp2Session,
+} from 'node:http2';
+import type { Socket } from 'node:net';
+import { Code, ConnectError, type ConnectRouter, createConnectRouter, createContextValues } from '@connectrpc/connect';
 import {
   compressionGzip,
   universalRequestFromNodeRequest,
@@ -31,7 +31,14 @@ import { routeConfigService } from './config-api.js';
 import { routeHealthService } from './health-api.js';
 import { listenOnLoopback, type TcpAddress } from './loopback-listener.js';
 import { routeNodeService } from './node-api.js';
-import { type Access, createUserNames, identifyTcpPeer, identifyUnixPeer, type Peer, type PeerCredentialsPort } from './peer.js';
+import {
+  type Access,
+  createUserNames,
+  identifyTcpPeer,
+  identifyUnixPeer,
+  type Peer,
+  type PeerCredentialsPort,
+} from './peer.js';
 import { routeReflectionServices } from './reflection-api.js';
 import { routeTrafficService } from './traffic-api.js';
 import { type BoundSocket, listenOnUnixSocket } from './unix-socket.js';
@@ -139,7 +146,9 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
       }
     });
     server.on('sessionError', () => undefined);
-    server.on('request', (request, response) => handle(request, response, peers.get(request.stream.session as ServerHttp2Session)));
+    server.on('request', (request, response) =>
+      handle(request, response, peers.get(request.stream.session as ServerHttp2Session)),
+    );
     servers.push(server);
     return server;
   };
@@ -153,9 +162,7 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
         if (options.socketPath !== undefined) {
           const ownUid = process.getuid?.() ?? -1;
           const credentials = options.peerCredentials;
-          const server = createListener((socket) =>
-            identifyUnixPeer(socket, { credentials, ownUid, group, userName }),
-          );
+          const server = createListener((socket) => identifyUnixPeer(socket, { credentials, ownUid, group, userName }));
           bound = await listenOnUnixSocket(server, options.socketPath, group);
           logger.info({ socket: bound.path }, 'API listens on a Unix socket');
         }
@@ -177,7 +184,9 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
       bound?.release();
       bound = undefined;
       shutdown.abort(new ConnectError('the agent is stopping: try again when it is back', Code.Unavailable));
-      const closed = servers.filter((server) => server.listening).map((server) => new Promise((resolve) => server.close(resolve)));
+      const closed = servers
+        .filter((server) => server.listening)
+        .map((server) => new Promise((resolve) => server.close(resolve)));
       for (const session of sessions) session.close();
       const deadline = setTimeout(() => {
         for (const session of sessions) session.destroy();
@@ -203,7 +212,11 @@ function createHandler(useCases: UseCases, limits: ApiLimits, logger: ApiLogger,
   routeConfigService(router, useCases.config, limits);
   routeNodeService(router, useCases.node);
   routeTrafficService(router, useCases.traffic);
-  routeHealthService(router, useCases.node, services.map((service) => service.typeName));
+  routeHealthService(
+    router,
+    useCases.node,
+    services.map((service) => service.typeName),
+  );
   routeReflectionServices(router, [...services, Health]);
   const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
 
@@ -221,7 +234,9 @@ function createHandler(useCases: UseCases, limits: ApiLimits, logger: ApiLogger,
     request.headers[':authority'] = 'localhost';
     Promise.resolve()
       .then(() =>
-        handler(universalRequestFromNodeRequest(request, response, undefined, createContextValues().set(peerKey, peer))),
+        handler(
+          universalRequestFromNodeRequest(request, response, undefined, createContextValues().set(peerKey, peer)),
+        ),
       )
       .then((answer) => universalResponseToNodeResponse(answer, response))
       .catch((reason: unknown) => {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** ConfigService over the configuration use cases: bounds on what comes in, messages passed through as they are. */
 import type { MessageInitShape } from '@bufbuild/protobuf';
+import { create } from '@bufbuild/protobuf';
 import type { ConnectRouter, HandlerContext } from '@connectrpc/connect';
 import {
   type Change,
@@ -8,7 +9,6 @@ import {
   ConfigService,
   type WatchResponseSchema,
 } from '@marcher/proto/marcher/v1/config_service_pb';
-import { create } from '@bufbuild/protobuf';
 import { ApplicationError, type Caller, type ConfigUseCases, type WatchEvent } from '../../../ports/use-cases.js';
 import { untilAborted } from './abortable-stream.js';
 import { peerKey } from './call-gate.js';

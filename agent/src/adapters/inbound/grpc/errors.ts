@@ -12,7 +12,7 @@
  * | other       | INTERNAL            | none; the details are in the agent's log |
  */
 import { Code, ConnectError } from '@connectrpc/connect';
-import { type Violation, ValidationFailureSchema } from '@marcher/proto/marcher/v1/config_service_pb';
+import { ValidationFailureSchema, type Violation } from '@marcher/proto/marcher/v1/config_service_pb';
 import { ApplicationError, type ApplicationErrorCode } from '../../../ports/use-cases.js';
 
 const codes: Readonly<Record<ApplicationErrorCode, Code>> = {
@@ -43,7 +43,13 @@ export function toConnectError(error: unknown): ConnectError {
       { desc: ValidationFailureSchema, value: { violations: shown } },
     ]);
   }
-  return new ConnectError('internal error: the agent\'s log has the details', Code.Internal, undefined, undefined, error);
+  return new ConnectError(
+    "internal error: the agent's log has the details",
+    Code.Internal,
+    undefined,
+    undefined,
+    error,
+  );
 }
 
 export function invalidArgument(message: string): ConnectError {

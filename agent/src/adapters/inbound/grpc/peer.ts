@@ -48,7 +48,11 @@ export function identifyUnixPeer(
 ): Peer {
   const fd = fileDescriptor(socket);
   if (fd === undefined) {
-    return { allowed: false, author: 'unknown', reason: 'the connection has no file descriptor to ask the kernel about' };
+    return {
+      allowed: false,
+      author: 'unknown',
+      reason: 'the connection has no file descriptor to ask the kernel about',
+    };
   }
   let peer: PeerCredentials;
   try {

@@ -23,7 +23,10 @@ interface Question {
 
 type Answer =
   | { readonly case: 'fileDescriptorResponse'; readonly value: { fileDescriptorProto: Uint8Array[] } }
-  | { readonly case: 'allExtensionNumbersResponse'; readonly value: { baseTypeName: string; extensionNumber: number[] } }
+  | {
+      readonly case: 'allExtensionNumbersResponse';
+      readonly value: { baseTypeName: string; extensionNumber: number[] };
+    }
   | { readonly case: 'listServicesResponse'; readonly value: { service: { name: string }[] } }
   | { readonly case: 'errorResponse'; readonly value: { errorCode: number; errorMessage: string } };
 
@@ -107,7 +110,10 @@ class SymbolIndex {
       default:
         return {
           case: 'errorResponse',
-          value: { errorCode: Code.InvalidArgument, errorMessage: 'message_request is not set: expected one of its fields' },
+          value: {
+            errorCode: Code.InvalidArgument,
+            errorMessage: 'message_request is not set: expected one of its fields',
+          },
         };
     }
   }

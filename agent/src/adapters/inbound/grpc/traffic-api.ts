@@ -5,11 +5,11 @@
  */
 import { timestampNow } from '@bufbuild/protobuf/wkt';
 import type { ConnectRouter } from '@connectrpc/connect';
+import { ConnectError } from '@connectrpc/connect';
 import { LogKind, TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import type { TrafficUseCases } from '../../../ports/use-cases.js';
 import { pause, untilAborted } from './abortable-stream.js';
 import { invalidArgument } from './errors.js';
-import { ConnectError } from '@connectrpc/connect';
 
 const statsIntervalMinMs = 100;
 const statsIntervalMaxMs = 3_600_000;

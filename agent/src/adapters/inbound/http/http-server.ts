@@ -84,9 +84,12 @@ export function createHttpServer({ useCases, host, port, logger }: HttpServerOpt
     (request, response) => {
       request.resume();
       handle(request, response).catch((error: unknown) => {
-        logger.error({ path: request.url, error: error instanceof Error ? error.stack : String(error) }, 'HTTP request failed');
+        logger.error(
+          { path: request.url, error: error instanceof Error ? error.stack : String(error) },
+          'HTTP request failed',
+        );
         if (response.headersSent) response.destroy();
-        else answer(response, 500, 'text/plain; charset=utf-8', 'internal error: the agent\'s log has the details\n');
+        else answer(response, 500, 'text/plain; charset=utf-8', "internal error: the agent's log has the details\n");
       });
     },
   );
@@ -122,6 +125,10 @@ export function createHttpServer({ useCases, host, port, logger }: HttpServerOpt
 }
 
 function answer(response: ServerResponse, status: number, type: string, body: string): void {
-  response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body), 'cache-control': 'no-store' });
+  response.writeHead(status, {
+    'content-type': type,
+    'content-length': Buffer.byteLength(body),
+    'cache-control': 'no-store',
+  });
   response.end(body);
 }

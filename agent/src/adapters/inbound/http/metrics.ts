@@ -23,13 +23,16 @@ interface Subject {
   readonly udp: boolean;
 }
 
-type CounterName = Exclude<{ [K in keyof Counters]: Counters[K] extends bigint ? K : never }[keyof Counters], undefined>;
+type CounterName = Exclude<
+  { [K in keyof Counters]: Counters[K] extends bigint ? K : never }[keyof Counters],
+  undefined
+>;
 
 interface CounterFamily {
   readonly name: string;
   readonly help: string;
   /** Which subjects have it; absent: all. */
-  readonly of?: 'tcp' | 'udp';
+  readonly of?: 'tcp' | 'udp' | 'datagrams';
   /** Label added to each sample with its counter. */
   readonly label?: string;
   readonly counters: Readonly<Record<string, CounterName>>;
@@ -37,19 +40,40 @@ interface CounterFamily {
 
 const bytes = { received: 'bytesReceived', sent: 'bytesSent' } as const;
 const backendFamilies: readonly CounterFamily[] = [
-  { name: 'tcp_bytes_total', help: 'Bytes relayed for TCP: received from clients, sent to clients.', of: 'tcp', label: 'direction', counters: bytes },
+  {
+    name: 'tcp_bytes_total',
+    help: 'Bytes relayed for TCP: received from clients, sent to clients.',
+    of: 'tcp',
+    label: 'direction',
+    counters: bytes,
+  },
   { name: 'tcp_connections_total', help: 'TCP connections opened.', of: 'tcp', counters: { '': 'connectionsOpened' } },
-  { name: 'udp_bytes_total', help: 'Bytes relayed for UDP: received from clients, sent to clients.', of: 'udp', label: 'direction', counters: bytes },
+  {
+    name: 'udp_bytes_total',
+    help: 'Bytes relayed for UDP: received from clients, sent to clients.',
+    of: 'udp',
+    label: 'direction',
+    counters: bytes,
+  },
   { name: 'udp_sessions_total', help: 'UDP sessions opened.', of: 'udp', counters: { '': 'connectionsOpened' } },
   {
     name: 'udp_packets_total',
     help: 'Datagrams relayed: received from clients, sent to clients.',
+    of: 'datagrams',
     label: 'direction',
     counters: { received: 'udpPacketsReceived', sent: 'udpPacketsSent' },
   },
-  { name: 'udp_packets_dropped_total', help: 'Datagrams dropped.', counters: { '': 'udpDropped' } },
-  { name: 'connect_failures_total', help: 'Attempts to connect to a backend that failed.', counters: { '': 'connectFailures' } },
-  { name: 'connect_retries_total', help: 'Attempts to connect to a further backend after a failure.', counters: { '': 'connectRetries' } },
+  { name: 'udp_packets_dropped_total', help: 'Datagrams dropped.', of: 'datagrams', counters: { '': 'udpDropped' } },
+  {
+    name: 'connect_failures_total',
+    help: 'Attempts to connect to a backend that failed.',
+    counters: { '': 'connectFailures' },
+  },
+  {
+    name: 'connect_retries_total',
+    help: 'Attempts to connect to a further backend after a failure.',
+    counters: { '': 'connectRetries' },
+  },
   {
     name: 'resets_total',
     help: 'Connections ended by a reset, by who reset.',
@@ -60,7 +84,11 @@ const backendFamilies: readonly CounterFamily[] = [
 ];
 const serviceFamilies: readonly CounterFamily[] = [
   { name: 'rejected_total', help: 'Connections and sessions rejected by a limit.', counters: { '': 'rejected' } },
-  { name: 'no_backend_total', help: 'Connections and sessions for which no backend was left.', counters: { '': 'noBackend' } },
+  {
+    name: 'no_backend_total',
+    help: 'Connections and sessions for which no backend was left.',
+    counters: { '': 'noBackend' },
+  },
 ];
 const healthFamilies: readonly CounterFamily[] = [
   {
@@ -69,7 +97,11 @@ const healthFamilies: readonly CounterFamily[] = [
     label: 'result',
     counters: { passed: 'healthPassed', failed: 'healthFailed' },
   },
-  { name: 'backend_ejections_total', help: 'Ejections of the backend for what real traffic saw.', counters: { '': 'ejections' } },
+  {
+    name: 'backend_ejections_total',
+    help: 'Ejections of the backend for what real traffic saw.',
+    counters: { '': 'ejections' },
+  },
 ];
 
 const pieceBytes = 64 * 1024;
@@ -112,8 +144,18 @@ export class Metrics {
     for (const family of healthFamilies) yield* counterLines('marcher_', family, backends);
     yield* gaugeLines('marcher_tcp_connections_active', 'TCP connections open now.', services, 'tcp');
     yield* gaugeLines('marcher_udp_sessions_active', 'UDP sessions open now.', services, 'udp');
-    yield* gaugeLines('marcher_backend_tcp_connections_active', 'TCP connections to the backend open now.', backends, 'tcp');
-    yield* gaugeLines('marcher_backend_udp_sessions_active', 'UDP sessions with the backend open now.', backends, 'udp');
+    yield* gaugeLines(
+      'marcher_backend_tcp_connections_active',
+      'TCP connections to the backend open now.',
+      backends,
+      'tcp',
+    );
+    yield* gaugeLines(
+      'marcher_backend_udp_sessions_active',
+      'UDP sessions with the backend open now.',
+      backends,
+      'udp',
+    );
     yield* connectLines('marcher_connect_duration_seconds', 'Time to connect to a backend.', services);
     yield* connectLines('marcher_backend_connect_duration_seconds', 'Time to connect to the backend.', backends);
     yield* this.healthLines();
@@ -148,7 +190,11 @@ export class Metrics {
         ]),
         1,
       );
-    yield gauge('marcher_ready', '1 when the node is ready for traffic.', Number(this.useCases.node.unreadiness().length === 0));
+    yield gauge(
+      'marcher_ready',
+      '1 when the node is ready for traffic.',
+      Number(this.useCases.node.unreadiness().length === 0),
+    );
     yield gauge('marcher_draining', '1 when the node is drained.', Number(status.draining));
     yield gauge('marcher_config_version', 'Version of the configuration.', status.configVersion);
     yield gauge('marcher_services', 'Services configured.', status.services);
@@ -161,7 +207,11 @@ export class Metrics {
     if (engine === undefined) return;
     yield header('marcher_engine_restarts_total', 'counter', 'Restarts of the engine after a crash or hang.') +
       sample('marcher_engine_restarts_total', '', engine.restarts);
-    yield gauge('marcher_engine_config_version', 'Version of the configuration that the engine serves.', engine.generation);
+    yield gauge(
+      'marcher_engine_config_version',
+      'Version of the configuration that the engine serves.',
+      engine.generation,
+    );
     yield gauge('marcher_engine_workers', 'Worker threads of the engine.', engine.workers);
     yield gauge('marcher_engine_resident_memory_bytes', 'Memory of the engine.', engine.memoryBytes);
     if (engine.started !== undefined) {
@@ -182,7 +232,11 @@ export class Metrics {
         ['backend', backend.backend],
       ]),
     }));
-    yield header('marcher_backend_up', 'gauge', '1 when an address of the backend is healthy (or not checked) and not ejected.');
+    yield header(
+      'marcher_backend_up',
+      'gauge',
+      '1 when an address of the backend is healthy (or not checked) and not ejected.',
+    );
     for (const { backend, text } of rows) {
       const up = backend.endpoints.some(({ health, ejected }) => health !== Health.UNHEALTHY && !ejected);
       yield sample('marcher_backend_up', text, Number(up));
@@ -209,7 +263,9 @@ function active(counters: Counters): boolean {
 }
 
 function has(family: CounterFamily, subject: Subject): boolean {
-  return family.of === undefined || (family.of === 'udp') === subject.udp;
+  if (family.of === undefined) return true;
+  if (family.of === 'datagrams') return subject.udp || subject.counters.udpPacketsReceived > 0n;
+  return (family.of === 'udp') === subject.udp;
 }
 
 function* counterLines(prefix: string, family: CounterFamily, subjects: readonly Subject[]): Iterable<string> {

@@ -161,7 +161,11 @@ export class InMemoryUseCases implements UseCases {
       self.expect(options.expectedVersion);
       if (self.refusal !== undefined) {
         throw new ApplicationError('refused', 'the data plane refused the change', [
-          create(ViolationSchema, { path: 'services[0].listeners[0]', reason: self.refusal, fix: 'choose another port' }),
+          create(ViolationSchema, {
+            path: 'services[0].listeners[0]',
+            reason: self.refusal,
+            fix: 'choose another port',
+          }),
         ]);
       }
       const diffs = self.diff(services);
@@ -258,7 +262,15 @@ export class InMemoryUseCases implements UseCases {
         ready: this.unready.length === 0,
         draining: this.drained.has('/'),
         conditions: this.unready,
-        engine: { running: true, pid: 4242, version: '0.1.0', workers: 2, restarts: 1, memoryBytes: 1n << 20n, generation: this.version },
+        engine: {
+          running: true,
+          pid: 4242,
+          version: '0.1.0',
+          workers: 2,
+          restarts: 1,
+          memoryBytes: 1n << 20n,
+          generation: this.version,
+        },
         memoryBytes: 2n << 20n,
       }),
     tiers: (service) => ({
@@ -299,7 +311,9 @@ export class InMemoryUseCases implements UseCases {
           }),
         ),
     connections: async (service, limit) => ({
-      connections: [1n, 2n, 3n].slice(0, limit).map((id) => create(ConnectionSchema, { id, service, state: 'established' })),
+      connections: [1n, 2n, 3n]
+        .slice(0, limit)
+        .map((id) => create(ConnectionSchema, { id, service, state: 'established' })),
       total: 3,
     }),
     logs: (query, signal) => this.follow(query, signal),

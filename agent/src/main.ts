@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * marcherd: the composition root, the one place that names concrete adapters.
+ *
+ * Order of starting: the state (locked, checked), the engine (adopted or started), the last good configuration into the
+ * engine; only then the configuration source and the API, since traffic must not wait for either.
+ */
+import { readFileSync } from 'node:fs';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { createApiServer } from './adapters/inbound/grpc/api-server.js';
+import { FileSource } from './adapters/inbound/file-watch/file-source.js';
+import { createHttpServer } from './adapters/inbound/http/http-server.js';
+import { createLastGoodCopy } from './adapters/outbound/sqlite/last-good-copy.js';
+import { openStore } from './adapters/outbound/sqlite/open-store.js';
+import { createSystemdNotify } from './adapters/outbound/systemd-notify.js';
+import { createAgent } from './agent.js';
+import type { NodeCondition } from './application/node.js';
+import { type AgentConfig, readCommand } from './config.js';
+import { embeddedCountryDatabase, findInstallation } from './installation.js';
+import { createLog, type Log } from './log.js';
+import { openDataplane } from './open-dataplane.js';
+
+/** sysexits.h: 64 usage, 69 unavailable, 75 try again later. */
+const EXIT = { usage: 64, unavailable: 69, busy: 75 } as const;
+
+/** A change of so many services leaves garbage of tens of megabytes, which V8 alone would keep for a long time. */
+const COLLECT_AFTER_SERVICES = 1_000;
+/** Connections of an engine that is stopped with the agent have so long to finish. */
+const STOP_DRAIN_MS = 30_000;
+
+function agentVersion(): string {
+  const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
+  return String((JSON.parse(text) as { version: unknown }).version);
+}
+
+function garbageCollector(): () => void {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as (options?: object) => void;
+  return () => collect({ type: 'major', flavor: 'last-resort' });
+}
+
+function message(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+async function run(config: AgentConfig, log: Log): Promise<void> {
+  const version = agentVersion();
+  const installation = findInstallation(config);
+  const opened = openStore(config.stateDir, Date.now());
+  const { store, recovery } = opened;
+  if (recovery !== undefined) log.error({ recovery }, 'the database was damaged');
+
+  const { dataplane, peerCredentials } = await openDataplane({
+    ...installation,
+    runDir: config.runDir,
+    workers: config.workers,
+    cpus: config.cpus,
+    logLevel: config.logLevel,
+  });
+
+  const collect = garbageCollector();
+  let copyFailure = '';
+  const copy = createLastGoodCopy(config.stateDir, store, {
+    onFailure: (error) => {
+      copyFailure = message(error);
+      log.warn({ reason: copyFailure }, 'the copy of the configuration could not be written');
+    },
+  });
+  let source: FileSource | undefined;
+  const conditions = (): NodeCondition[] => {
+    const out: NodeCondition[] = [];
+    if (recovery !== undefined) out.push({ type: 'StoreIntact', status: false, reason: 'Recovered', message: recovery });
+    if (copyFailure !== '') out.push({ type: 'CopyWritten', status: false, reason: 'WriteFailed', message: copyFailure });
+    if (source !== undefined) out.push({ type: 'SourceApplied', ...source.condition });
+    return out;
+  };
+
+  const agent = createAgent({
+    store,
+    dataplane,
+    version,
+    log,
+    owner: config.source,
+    conditions,
+    identity: {
+      name: config.nodeName,
+      region: config.region,
+      country: config.country,
+      geoipPath: config.geoipPath ?? embeddedCountryDatabase(),
+    },
+    onVersion: (changed) => {
+      copy.schedule();
+      if (changed >= COLLECT_AFTER_SERVICES) setImmediate(collect);
+    },
+  });
+  await agent.start();
+  if (recovery !== undefined) copy.schedule();
+  if (agent.config.inventory.services >= COLLECT_AFTER_SERVICES) setImmediate(collect);
+
+  const api = createApiServer({
+    useCases: agent,
+    peerCredentials,
+    logger: log,
+    socketPath: config.socketPath,
+    socketGroup: config.socketGroup,
+    tcp: config.api,
+  });
+  const http = config.metrics && createHttpServer({ useCases: agent, ...config.metrics, logger: log });
+  if (config.source !== undefined) {
+    source = new FileSource({
+      path: config.source,
+      log,
+      apply: (services, reason, caller) =>
+        agent.config.apply(
+          { upsert: services, remove: [], replaceAll: true },
+          { expectedVersion: 0n, message: reason, omitDiff: true },
+          caller,
+        ),
+    });
+  }
+  const systemd = createSystemdNotify(process.env, (reason) => log.warn({ reason }, 'systemd was not told'));
+
+  let stopping: Promise<void> | undefined;
+  const stop = (signal: string): Promise<void> => {
+    stopping ??= (async () => {
+      const consequence = config.stopEngineOnExit ? 'the engine is stopped too' : 'the engine carries on';
+      log.info({ signal }, `stopping: ${consequence}`);
+      systemd.stopping();
+      await Promise.allSettled([source?.stop(), api.stop(), http?.stop()]);
+      await agent.stop();
+      copy.flush();
+      if (config.stopEngineOnExit) await dataplane.stop(STOP_DRAIN_MS).catch((error) => log.warn({ reason: message(error) }, 'the engine was not stopped'));
+      await dataplane.close();
+      opened.close();
+    })();
+    return stopping;
+  };
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      void stop(signal).then(
+        () => process.exit(0),
+        (error: unknown) => {
+          log.error({ reason: message(error) }, 'did not stop cleanly');
+          process.exit(1);
+        },
+      );
+    });
+  }
+  process.on('SIGHUP', () => void source?.look(true));
+
+  try {
+    await source?.start();
+    await api.start();
+    await http?.start();
+  } catch (error) {
+    await stop('failed start');
+    throw error;
+  }
+  const { services, backends } = agent.config.inventory;
+  log.info({ version, pid: process.pid, services, backends, state: config.stateDir }, 'marcherd is ready');
+  systemd.ready(`${services} services, ${backends} backends`);
+}
+
+async function main(): Promise<void> {
+  const command = readCommand(process.argv.slice(2), process.env);
+  switch (command.kind) {
+    case 'help':
+      process.stdout.write(command.text);
+      return;
+    case 'version':
+      process.stdout.write(`marcherd ${agentVersion()}\n`);
+      return;
+    case 'mistakes':
+      for (const mistake of command.mistakes) process.stderr.write(`marcherd: ${mistake}\n`);
+      process.exitCode = EXIT.usage;
+      return;
+    case 'run': {
+      const log = createLog(command.config.logLevel, command.config.nodeName);
+      process.on('uncaughtException', (error) => {
+        log.error({ reason: error.message, stack: error.stack }, 'unexpected failure: ending, the engine carries on');
+        process.exit(70);
+      });
+      try {
+        await run(command.config, log);
+      } catch (error) {
+        log.error({ reason: message(error) }, 'marcherd can not start');
+        const busy = (error as { code?: unknown }).code === 'busy';
+        process.exit(busy ? EXIT.busy : EXIT.unavailable);
+      }
+    }
+  }
+}
+
+await main();

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "rig.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "marcher/engine/v1/snapshot.pb-c.h"
+
+uint64_t rig_now_ms(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+void rig_pause(void)
+{
+	nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+}
+
+const char *rig_engine(void)
+{
+	const char *path = getenv("MARCHER_FAKE_ENGINE");
+	if (!path)
+		fail_msg("MARCHER_FAKE_ENGINE is not set: run the tests by meson, or set it to the built fake-engine");
+	return path;
+}
+
+static int bound(uint16_t *port)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t size = sizeof(address);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, size), 0);
+	getsockname(fd, (struct sockaddr *)&address, &size);
+	*port = ntohs(address.sin_port);
+	return fd;
+}
+
+int rig_setup(void **state)
+{
+	struct rig *rig = calloc(1, sizeof(*rig));
+	strcpy(rig->dir, "/tmp/marcher-test-XXXXXX");
+	assert_non_null(mkdtemp(rig->dir));
+	int first = bound(&rig->ports[0]), second = bound(&rig->ports[1]);
+	close(first);
+	close(second);
+	unsetenv("FAKE_ENGINE_FAIL");
+	unsetenv("FAKE_ENGINE_NO_LOAD");
+	*state = rig;
+	return 0;
+}
+
+static void remove_tree(const char *dir)
+{
+	DIR *open = opendir(dir);
+	struct dirent *entry;
+	while (open && (entry = readdir(open)))
+		unlinkat(dirfd(open), entry->d_name, 0);
+	if (open)
+		closedir(open);
+	rmdir(dir);
+}
+
+int rig_teardown(void **state)
+{
+	struct rig *rig = *state;
+	unsetenv("FAKE_ENGINE_FAIL");
+	unsetenv("FAKE_ENGINE_NO_LOAD");
+	if (rig->marcher) {
+		struct marcher_engine_status status = rig_status(rig);
+		marcher_stop(rig->marcher, 0);
+		marcher_close(rig->marcher);
+		if (status.running && status.pid > 0)
+			kill(status.pid, SIGKILL);
+	}
+	remove_tree(rig->dir);
+	free(rig);
+	return 0;
+}
+
+int rig_open(struct rig *rig, struct marcher **out)
+{
+	struct marcher_options options = {
+		.size = sizeof(options),
+		.engine_path = rig_engine(),
+		.run_dir = rig->dir,
+		.heartbeat_ms = 100,
+		.request_timeout_ms = 3000,
+	};
+	return marcher_open(&options, out);
+}
+
+void rig_reopen(struct rig *rig)
+{
+	if (rig->marcher)
+		marcher_close(rig->marcher);
+	rig->marcher = NULL;
+	if (rig_open(rig, &rig->marcher))
+		fail_msg("marcher_open: %s", marcher_last_error(NULL));
+}
+
+int rig_apply(struct rig *rig, uint64_t generation, uint64_t base, const char *services)
+{
+	Marcher__Engine__V1__Snapshot snapshot = MARCHER__ENGINE__V1__SNAPSHOT__INIT;
+	Marcher__Engine__V1__Service service[8], *pointers[8];
+	Marcher__Engine__V1__Listener listener[8], *lpointers[8];
+	char names[256], *save = NULL;
+	size_t n = 0;
+
+	snprintf(names, sizeof(names), "%s", services);
+	for (char *name = strtok_r(names, " ", &save); name && n < 8; name = strtok_r(NULL, " ", &save), n++) {
+		marcher__engine__v1__service__init(&service[n]);
+		marcher__engine__v1__listener__init(&listener[n]);
+		service[n].name = name;
+		pointers[n] = &service[n];
+		lpointers[n] = &listener[n];
+		int index = !strcmp(name, "web") ? 0 : !strcmp(name, "api") ? 1 : -1;
+		if (index >= 0) {
+			listener[n].transport = MARCHER__ENGINE__V1__TRANSPORT__TRANSPORT_TCP;
+			listener[n].port_first = listener[n].port_last = rig->ports[index];
+			service[n].listeners = &lpointers[n];
+			service[n].n_listeners = 1;
+		}
+	}
+	snapshot.generation = generation;
+	snapshot.base_generation = base;
+	snapshot.services = pointers;
+	snapshot.n_services = n;
+	size_t length = marcher__engine__v1__snapshot__get_packed_size(&snapshot);
+	uint8_t *packed = malloc(length), *reply = NULL;
+	size_t reply_length = 0;
+	marcher__engine__v1__snapshot__pack(&snapshot, packed);
+	int code = marcher_apply(rig->marcher, packed, length, 0, &reply, &reply_length);
+	marcher_buffer_free(reply);
+	free(packed);
+	return code;
+}
+
+struct marcher_engine_status rig_status(struct rig *rig)
+{
+	struct marcher_engine_status status;
+	assert_int_equal(marcher_engine_status(rig->marcher, &status), MARCHER_OK);
+	return status;
+}
+
+int rig_ask(uint16_t port, uint64_t *generation)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port),
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct timeval patience = {.tv_sec = 5};
+	char text[64] = "";
+	int pid = 0, fd = socket(AF_INET, SOCK_STREAM, 0);
+	unsigned long long value = 0;
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	if (!connect(fd, (struct sockaddr *)&address, sizeof(address)) && read(fd, text, sizeof(text) - 1) > 0 &&
+	    sscanf(text, "%d %llu", &pid, &value) != 2)
+		pid = 0;
+	close(fd);
+	if (generation)
+		*generation = value;
+	return pid;
+}

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* libmarcher against a fake engine: start, adopt, lock, crash, hang, replace, stop. */
+#include "rig.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void open_starts_an_engine_with_nothing_inherited(void **state)
+{
+	struct rig *rig = *state;
+	char path[128], target[256];
+	int leaked = open("/etc/hostname", 0); /* not close-on-exec */
+
+	rig_reopen(rig);
+	struct marcher_engine_status status = rig_status(rig);
+	assert_int_equal(status.running, 1);
+	assert_int_equal(status.adopted, 0);
+	assert_int_equal(status.workers, 2);
+	assert_string_equal(status.version, "fake");
+	assert_int_equal(getsid(status.pid), status.pid);
+	assert_true(status.memory_bytes > 0);
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", status.pid, leaked);
+	ssize_t n = readlink(path, target, sizeof(target) - 1);
+	if (n > 0) {
+		target[n] = '\0';
+		assert_string_not_equal(target, "/etc/hostname");
+	}
+	close(leaked);
+}
+
+static void a_new_handle_adopts_the_engine_that_runs(void **state)
+{
+	struct rig *rig = *state;
+	rig_reopen(rig);
+	assert_int_equal(rig_apply(rig, 5, 0, "web"), MARCHER_OK);
+	int pid = rig_status(rig).pid;
+	rig_reopen(rig);
+	struct marcher_engine_status status = rig_status(rig);
+	assert_int_equal(status.pid, pid);
+	assert_int_equal(status.adopted, 1);
+	assert_int_equal(status.generation, 5);
+	assert_int_equal(status.saved_generation, 5);
+	assert_int_equal(rig_ask(rig->ports[0], NULL), pid);
+}
+
+static void a_second_agent_is_told_who_holds_the_directory(void **state)
+{
+	struct rig *rig = *state;
+	struct marcher *second = NULL;
+	char mine[16];
+	rig_reopen(rig);
+	snprintf(mine, sizeof(mine), "%d", (int)getpid());
+	assert_int_equal(rig_open(rig, &second), MARCHER_E_BUSY);
+	assert_null(second);
+	assert_non_null(strstr(marcher_last_error(NULL), mine));
+}
+
+static void an_engine_that_cannot_start_is_reported_in_its_own_words(void **state)
+{
+	struct rig *rig = *state;
+	setenv("FAKE_ENGINE_FAIL", "no core 99 on this machine", 1);
+	assert_int_equal(rig_open(rig, &rig->marcher), MARCHER_E_NO_ENGINE);
+	assert_non_null(strstr(marcher_last_error(NULL), "no core 99 on this machine"));
+	assert_non_null(strstr(marcher_last_error(NULL), "status 3"));
+}
+
+static void an_engine_path_that_does_not_exist_is_named(void **state)
+{
+	struct rig *rig = *state;
+	struct marcher_options options = {.size = sizeof(options), .engine_path = "/nonexistent/engine", .run_dir = rig->dir};
+	assert_int_equal(marcher_open(&options, &rig->marcher), MARCHER_E_NO_ENGINE);
+	assert_non_null(strstr(marcher_last_error(NULL), "/nonexistent/engine"));
+}
+
+static void a_directory_that_others_can_write_is_refused(void **state)
+{
+	struct rig *rig = *state;
+	chmod(rig->dir, 0777);
+	assert_int_equal(rig_open(rig, &rig->marcher), MARCHER_E_INVALID);
+}
+
+static void a_killed_engine_is_replaced_and_no_connection_is_refused(void **state)
+{
+	struct rig *rig = *state;
+	uint64_t generation;
+	rig_reopen(rig);
+	assert_int_equal(rig_apply(rig, 1, 0, "web"), MARCHER_OK);
+	assert_int_equal(rig_apply(rig, 2, 1, "api"), MARCHER_OK);
+	assert_true(rig_eventually(rig_status(rig).banked_sockets == 2, 1000));
+	int pid = rig_status(rig).pid;
+
+	uint64_t killed = rig_now_ms();
+	kill(pid, SIGKILL);
+	/* Waits in the accept queue of the banked socket. */
+	int next = rig_ask(rig->ports[1], &generation);
+	uint64_t took = rig_now_ms() - killed;
+	print_message("kill -9 to the next answer (fake engine): %llu ms\n", (unsigned long long)took);
+	assert_true(next > 0);
+	assert_int_not_equal(next, pid);
+	assert_int_equal(generation, 2);
+	assert_int_equal(rig_ask(rig->ports[0], NULL), next);
+	assert_true(rig_eventually(rig_status(rig).running == 1, 1000));
+	assert_int_equal(rig_status(rig).restarts, 1);
+	assert_int_equal(rig_status(rig).generation, 2);
+	assert_non_null(strstr(rig_status(rig).last_error, "signal 9"));
+	assert_true(took < 1000);
+}
+
+static void an_adopted_engine_is_replaced_when_it_is_killed(void **state)
+{
+	struct rig *rig = *state;
+	rig_reopen(rig);
+	assert_int_equal(rig_apply(rig, 1, 0, "web"), MARCHER_OK);
+	rig_reopen(rig);
+	assert_true(rig_eventually(rig_status(rig).banked_sockets == 1, 1000));
+	int pid = rig_status(rig).pid;
+	kill(pid, SIGKILL);
+	int next = rig_ask(rig->ports[0], NULL);
+	assert_true(next > 0 && next != pid);
+}
+
+static void an_apply_during_a_restart_waits_for_the_next_engine(void **state)
+{
+	struct rig *rig = *state;
+	rig_reopen(rig);
+	assert_int_equal(rig_apply(rig, 1, 0, "web"), MARCHER_OK);
+	kill(rig_status(rig).pid, SIGKILL);
+	/* Either it is caught in the middle, and says so, or it waits; the second one always succeeds. */
+	int code = rig_apply(rig, 2, 1, "api");
+	if (code == MARCHER_E_NO_ENGINE)
+		code = rig_apply(rig, 2, 1, "api");
+	assert_int_equal(code, MARCHER_OK);
+	assert_int_equal(rig_status(rig).generation, 2);
+}
+
+static void a_snapshot_that_crashes_the_engine_three_times_is_set_aside(void **state)
+{
+	struct rig *rig = *state;
+	char path[128];
+	rig_reopen(rig);
+	assert_int_equal(rig_apply(rig, 1, 0, "web"), MARCHER_OK);
+	assert_int_equal(rig_apply(rig, 2, 1, "crash"), MARCHER_OK);
+	assert_true(rig_eventually(rig_status(rig).running == 1 && rig_status(rig).generation == 1, 8000));
+	assert_int_equal(rig_status(rig).saved_generation, 1);
+	assert_non_null(strstr(rig_status(rig).last_error, "set aside"));
+	snprintf(path, sizeof(path), "%s/snapshot.aside", rig->dir);
+	assert_int_equal(access(path, R_OK), 0);
+	assert_true(rig_ask(rig->ports[0], NULL) > 0);
+}
+
+static void a_complete_snapshot_that_cannot_be_loaded_gives_way_to_the_one_before(void **state)
+{
+	struct rig *rig = *state;
+	rig_reopen(rig);
+	assert_int_equal(rig_apply(rig, 1, 0, "web"), MARCHER_OK);
+	assert_int_equal(rig_apply(rig, 2, 0, "web crash"), MARCHER_OK);
+	assert_true(rig_eventually(rig_status(rig).running == 1 && rig_status(rig).generation == 1, 8000));
+	assert_true(rig_ask(rig->ports[0], NULL) > 0);
+}
+
+static void repeated_kill_9_does_not_blame_the_snapshot(void **state)
+{
+	struct rig *rig = *state;
+	rig_reopen(rig);
+	assert_int_equal(rig_apply(rig, 1, 0, "web"), MARCHER_OK);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_true(rig_eventually(rig_status(rig).running == 1 && rig_status(rig).restarts == i, 5000));
+		kill(rig_status(rig).pid, SIGKILL);
+	}
+	assert_true(rig_eventually(rig_status(rig).running == 1 && rig_status(rig).restarts == 4, 5000));
+	assert_int_equal(rig_status(rig).generation, 1);
+}
+
+static void an_engine_that_stops_answering_is_killed_and_restarted(void **state)
+{
+	struct rig *rig = *state;
+	rig_reopen(rig);
+	assert_int_equal(rig_apply(rig, 1, 0, "web"), MARCHER_OK);
+	int pid = rig_status(rig).pid;
+	assert_int_equal(rig_apply(rig, 2, 1, "hang"), MARCHER_OK);
+	assert_true(rig_eventually(!rig_status(rig).running, 2000));
+	assert_non_null(strstr(rig_status(rig).last_error, "hung"));
+	/* It hangs on that snapshot again, so in the end on the one before. */
+	assert_true(rig_eventually(rig_status(rig).running, 12000));
+	assert_int_equal(rig_status(rig).generation, 1);
+	assert_int_not_equal(rig_status(rig).pid, pid);
+}
+
+static void a_worker_that_stands_still_is_a_hang(void **state)
+{
+	struct rig *rig = *state;
+	rig_reopen(rig);
+	assert_int_equal(rig_apply(rig, 1, 0, "web hang-worker"), MARCHER_OK);
+	int pid = rig_status(rig).pid;
+	assert_true(rig_eventually(rig_status(rig).pid != pid, 8000));
+}
+
+static void an_upgrade_hands_over_the_sockets_and_drains_the_old_engine(void **state)
+{
+	struct rig *rig = *state;
+	rig_reopen(rig);
+	assert_int_equal(rig_apply(rig, 1, 0, "web api"), MARCHER_OK);
+	int pid = rig_status(rig).pid;
+	int code = marcher_upgrade(rig->marcher, NULL, 300);
+	if (code)
+		fail_msg("%s", marcher_last_error(rig->marcher));
+	struct marcher_engine_status status = rig_status(rig);
+	assert_int_not_equal(status.pid, pid);
+	assert_int_equal(status.generation, 1);
+	assert_int_equal(status.retiring, 1);
+	assert_int_equal(status.restarts, 0);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(rig_ask(rig->ports[i % 2], NULL), status.pid);
+	assert_true(rig_eventually(rig_status(rig).retiring == 0, 3000));
+	assert_int_equal(kill(pid, 0), -1);
+	/* The successor is found under the usual name. */
+	rig_reopen(rig);
+	assert_int_equal(rig_status(rig).pid, status.pid);
+	assert_int_equal(rig_apply(rig, 2, 1, "web"), MARCHER_OK);
+}
+
+static void a_failed_upgrade_leaves_the_old_engine_alone(void **state)
+{
+	struct rig *rig = *state;
+	rig_reopen(rig);
+	assert_int_equal(rig_apply(rig, 1, 0, "web"), MARCHER_OK);
+	int pid = rig_status(rig).pid;
+	setenv("FAKE_ENGINE_FAIL", "this build is broken", 1);
+	assert_int_equal(marcher_upgrade(rig->marcher, NULL, 100), MARCHER_E_NO_ENGINE);
+	assert_non_null(strstr(marcher_last_error(rig->marcher), "this build is broken"));
+	unsetenv("FAKE_ENGINE_FAIL");
+	setenv("FAKE_ENGINE_NO_LOAD", "1", 1);
+	assert_int_equal(marcher_upgrade(rig->marcher, NULL, 100), MARCHER_E_NO_ENGINE);
+	assert_non_null(strstr(marcher_last_error(rig->marcher), "generation 0 instead of 1"));
+	unsetenv("FAKE_ENGINE_NO_LOAD");
+	assert_int_equal(marcher_upgrade(rig->marcher, "/nonexistent", 100), MARCHER_E_INVALID);
+	assert_int_equal(rig_status(rig).pid, pid);
+	assert_int_equal(rig_status(rig).retiring, 0);
+	assert_int_equal(rig_ask(rig->ports[0], NULL), pid);
+	assert_int_equal(rig_apply(rig, 2, 1, "api"), MARCHER_OK);
+}
+
+static void stop_ends_the_engine_and_frees_the_ports(void **state)
+{
+	struct rig *rig = *state;
+	rig_reopen(rig);
+	assert_int_equal(rig_apply(rig, 1, 0, "web"), MARCHER_OK);
+	assert_true(rig_eventually(rig_status(rig).banked_sockets == 1, 1000));
+	int pid = rig_status(rig).pid;
+	assert_int_equal(marcher_stop(rig->marcher, 0), MARCHER_OK);
+	assert_true(rig_eventually(kill(pid, 0) < 0, 2000));
+	assert_int_equal(rig_ask(rig->ports[0], NULL), 0);
+	assert_int_equal(rig_status(rig).running, 0);
+	assert_int_equal(rig_apply(rig, 2, 1, "api"), MARCHER_E_NO_ENGINE);
+}
+
+static void a_removed_listener_is_not_kept_open(void **state)
+{
+	struct rig *rig = *state;
+	rig_reopen(rig);
+	assert_int_equal(rig_apply(rig, 1, 0, "web api"), MARCHER_OK);
+	assert_true(rig_eventually(rig_status(rig).banked_sockets == 2, 1000));
+	assert_int_equal(rig_apply(rig, 2, 0, "api"), MARCHER_OK);
+	assert_true(rig_eventually(rig_status(rig).banked_sockets == 1, 1000));
+	assert_int_equal(rig_ask(rig->ports[0], NULL), 0);
+	assert_true(rig_ask(rig->ports[1], NULL) > 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(open_starts_an_engine_with_nothing_inherited),
+		TEST(a_new_handle_adopts_the_engine_that_runs),
+		TEST(a_second_agent_is_told_who_holds_the_directory),
+		TEST(an_engine_that_cannot_start_is_reported_in_its_own_words),
+		TEST(an_engine_path_that_does_not_exist_is_named),
+		TEST(a_directory_that_others_can_write_is_refused),
+		TEST(a_killed_engine_is_replaced_and_no_connection_is_refused),
+		TEST(an_adopted_engine_is_replaced_when_it_is_killed),
+		TEST(an_apply_during_a_restart_waits_for_the_next_engine),
+		TEST(a_snapshot_that_crashes_the_engine_three_times_is_set_aside),
+		TEST(a_complete_snapshot_that_cannot_be_loaded_gives_way_to_the_one_before),
+		TEST(repeated_kill_9_does_not_blame_the_snapshot),
+		TEST(an_engine_that_stops_answering_is_killed_and_restarted),
+		TEST(a_worker_that_stands_still_is_a_hang),
+		TEST(an_upgrade_hands_over_the_sockets_and_drains_the_old_engine),
+		TEST(a_failed_upgrade_leaves_the_old_engine_alone),
+		TEST(stop_ends_the_engine_and_frees_the_ports),
+		TEST(a_removed_listener_is_not_kept_open),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
