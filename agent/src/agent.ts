@@ -22,6 +22,7 @@ export interface AgentOptions {
   readonly owner?: string | undefined;
   readonly conditions?: () => readonly NodeCondition[];
   readonly onVersion?: (changed: number) => void;
+  readonly onProgrammed?: (services: number) => void;
   readonly watch?: WatchOptions;
   readonly reconcileMs?: number;
   readonly collectMs?: number;
@@ -47,7 +48,12 @@ export function createAgent(options: AgentOptions): Agent {
     nowMs: () => Date.now(),
     owner: options.owner,
     ...(options.watch === undefined ? {} : { watch: options.watch }),
-    ...(options.onVersion === undefined ? {} : { onVersion: options.onVersion }),
+    onVersion: (changed) => {
+      // Not within the change: slots get new owners only some time after their services have gone.
+      setImmediate(() => events.settle());
+      options.onVersion?.(changed);
+    },
+    ...(options.onProgrammed === undefined ? {} : { onProgrammed: options.onProgrammed }),
   });
   const events = new EventLog(dataplane, ({ service, bound, message }) => {
     if (bound) programming.listenerBound(service, message);

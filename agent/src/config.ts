@@ -42,8 +42,16 @@ interface Flag {
 const FLAGS: readonly Flag[] = [
   { name: 'state', value: 'DIR', help: 'database and last good configuration (default /var/lib/marcher)' },
   { name: 'run', value: 'DIR', help: "the engine's socket, lock and snapshot (default STATE/run)" },
-  { name: 'config', value: 'FILE|DIR', help: 'configuration file or directory that is watched and owns the configuration' },
-  { name: 'api', value: 'HOST:PORT', help: 'also serve the API on loopback TCP, open to every local user (default: off)' },
+  {
+    name: 'config',
+    value: 'FILE|DIR',
+    help: 'configuration file or directory that is watched and owns the configuration',
+  },
+  {
+    name: 'api',
+    value: 'HOST:PORT',
+    help: 'also serve the API on loopback TCP, open to every local user (default: off)',
+  },
   { name: 'socket', value: 'PATH', help: 'Unix socket of the API, or "none" (default /run/marcher/marcher.sock)' },
   { name: 'socket-group', value: 'GROUP', help: 'group that may use the socket beside root (default marcher)' },
   { name: 'metrics', value: 'HOST:PORT', help: 'serve /healthz, /readyz and /metrics by HTTP (default: off)' },
@@ -70,7 +78,9 @@ export function environmentName(flag: string): string {
 }
 
 export function helpText(): string {
-  const rows = FLAGS.map(({ name, value, help }) => [`--${name}${value === undefined ? '' : ` ${value}`}`, help] as const);
+  const rows = FLAGS.map(
+    ({ name, value, help }) => [`--${name}${value === undefined ? '' : ` ${value}`}`, help] as const,
+  );
   const width = Math.max(...rows.map(([left]) => left.length));
   const lines = [...rows, ['--help', 'this text'], ['--version', 'the version']].map(
     ([left = '', right = '']) => `  ${left.padEnd(width)}  ${right}`,
@@ -86,13 +96,19 @@ export function helpText(): string {
   ].join('\n');
 }
 
+/** 107 bytes of a Unix socket's path, less "/engine.4194304.sock" and some room. */
+const RUN_DIR_BYTES_MAX = 80;
+
 interface Given {
   readonly value: string;
   /** "--workers" or "MARCHER_WORKERS", for messages. */
   readonly from: string;
 }
 
-export function readCommand(args: readonly string[], environment: Readonly<Record<string, string | undefined>>): Command {
+export function readCommand(
+  args: readonly string[],
+  environment: Readonly<Record<string, string | undefined>>,
+): Command {
   const mistakes: string[] = [];
   const given = new Map<string, Given>();
   const names = FLAGS.map(({ name }) => name);
@@ -192,7 +208,10 @@ function interpret(given: ReadonlyMap<string, Given>, mistakes: string[]): Agent
   const logLevel = text('log-level') ?? 'info';
   if (!(LOG_LEVELS as readonly string[]).includes(logLevel)) {
     const meant = nearest(logLevel, LOG_LEVELS);
-    wrong('log-level', `is not a level: ${meant === undefined ? `write ${LOG_LEVELS.join(', ')}` : `did you mean ${meant}?`}`);
+    wrong(
+      'log-level',
+      `is not a level: ${meant === undefined ? `write ${LOG_LEVELS.join(', ')}` : `did you mean ${meant}?`}`,
+    );
   }
   const stop = text('stop-engine-on-exit') ?? 'false';
   if (!['true', 'false', '1', '0'].includes(stop)) wrong('stop-engine-on-exit', 'is neither true nor false');
@@ -203,9 +222,16 @@ function interpret(given: ReadonlyMap<string, Given>, mistakes: string[]): Agent
     else mistakes.push(`the socket's path ${reason}`);
   }
 
+  const runDir = resolve(text('run') ?? join(stateDir, 'run'));
+  if (Buffer.byteLength(runDir) > RUN_DIR_BYTES_MAX) {
+    const reason = `is longer than ${RUN_DIR_BYTES_MAX} bytes, so that sockets in it get no valid path: choose a shorter one`;
+    if (given.has('run')) wrong('run', reason);
+    else mistakes.push(`the run directory ${runDir} ${reason} with --run DIR`);
+  }
+
   return {
     stateDir,
-    runDir: resolve(text('run') ?? join(stateDir, 'run')),
+    runDir,
     source: source === undefined ? undefined : resolve(source),
     api: endpoint('api', text('api'), true, wrong),
     socketPath: socket === 'none' ? undefined : resolve(socket),

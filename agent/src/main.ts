@@ -8,18 +8,18 @@
 import { readFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { createApiServer } from './adapters/inbound/grpc/api-server.js';
 import { FileSource } from './adapters/inbound/file-watch/file-source.js';
+import { createApiServer } from './adapters/inbound/grpc/api-server.js';
 import { createHttpServer } from './adapters/inbound/http/http-server.js';
+import { openDataplane } from './adapters/outbound/dataplane/dataplane.js';
 import { createLastGoodCopy } from './adapters/outbound/sqlite/last-good-copy.js';
 import { openStore } from './adapters/outbound/sqlite/open-store.js';
 import { createSystemdNotify } from './adapters/outbound/systemd-notify.js';
 import { createAgent } from './agent.js';
 import type { NodeCondition } from './application/node.js';
 import { type AgentConfig, readCommand } from './config.js';
-import { embeddedCountryDatabase, findInstallation } from './installation.js';
+import { embeddedCountryDatabase } from './country-database.js';
 import { createLog, type Log } from './log.js';
-import { openDataplane } from './open-dataplane.js';
 
 /** sysexits.h: 64 usage, 69 unavailable, 75 try again later. */
 const EXIT = { usage: 64, unavailable: 69, busy: 75 } as const;
@@ -46,17 +46,18 @@ function message(error: unknown): string {
 
 async function run(config: AgentConfig, log: Log): Promise<void> {
   const version = agentVersion();
-  const installation = findInstallation(config);
   const opened = openStore(config.stateDir, Date.now());
   const { store, recovery } = opened;
   if (recovery !== undefined) log.error({ recovery }, 'the database was damaged');
 
   const { dataplane, peerCredentials } = await openDataplane({
-    ...installation,
+    libraryPath: config.libraryPath,
+    enginePath: config.enginePath,
     runDir: config.runDir,
     workers: config.workers,
     cpus: config.cpus,
     logLevel: config.logLevel,
+    group: config.socketGroup,
   });
 
   const collect = garbageCollector();
@@ -70,8 +71,10 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
   let source: FileSource | undefined;
   const conditions = (): NodeCondition[] => {
     const out: NodeCondition[] = [];
-    if (recovery !== undefined) out.push({ type: 'StoreIntact', status: false, reason: 'Recovered', message: recovery });
-    if (copyFailure !== '') out.push({ type: 'CopyWritten', status: false, reason: 'WriteFailed', message: copyFailure });
+    if (recovery !== undefined)
+      out.push({ type: 'StoreIntact', status: false, reason: 'Recovered', message: recovery });
+    if (copyFailure !== '')
+      out.push({ type: 'CopyWritten', status: false, reason: 'WriteFailed', message: copyFailure });
     if (source !== undefined) out.push({ type: 'SourceApplied', ...source.condition });
     return out;
   };
@@ -93,10 +96,12 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
       copy.schedule();
       if (changed >= COLLECT_AFTER_SERVICES) setImmediate(collect);
     },
+    onProgrammed: (services) => {
+      if (services >= COLLECT_AFTER_SERVICES) setImmediate(collect);
+    },
   });
   await agent.start();
   if (recovery !== undefined) copy.schedule();
-  if (agent.config.inventory.services >= COLLECT_AFTER_SERVICES) setImmediate(collect);
 
   const api = createApiServer({
     useCases: agent,
@@ -130,7 +135,10 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
       await Promise.allSettled([source?.stop(), api.stop(), http?.stop()]);
       await agent.stop();
       copy.flush();
-      if (config.stopEngineOnExit) await dataplane.stop(STOP_DRAIN_MS).catch((error) => log.warn({ reason: message(error) }, 'the engine was not stopped'));
+      if (config.stopEngineOnExit)
+        await dataplane
+          .stop(STOP_DRAIN_MS)
+          .catch((error) => log.warn({ reason: message(error) }, 'the engine was not stopped'));
       await dataplane.close();
       opened.close();
     })();

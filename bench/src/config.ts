@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** npm run bench -- config: 10,000 services of 10 backends; then one backend changed among them. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';

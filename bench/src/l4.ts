@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** npm run bench -- l4: Marcher beside HAProxy and nginx stream, in turn, CPU time per unit of work. */
 import path from 'node:path';
 import { printTable } from '@marcher/e2e/demo/table';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** npm run bench -- l4|config [--rounds N] [--only NAME]; ends with 1 when a goal was missed. */
 import { parseArgs } from 'node:util';
 import { config } from './config.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What processes cost: CPU time and memory as the kernel counts them; medians of what was measured. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The proxies that are compared, each pinned to core 0 and configured for one worker. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Results as JSON under bench/results, for the record. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';

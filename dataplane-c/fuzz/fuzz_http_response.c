@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The response parser: whole and byte by byte must agree. First byte: bit 0 HEAD, bit 1 closes at the end, rest body_max. */
+/* The response parser: whole and byte by byte must agree. First byte: bit 0 HEAD, bit 1 closes at the end, rest
+ * body_max. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct http_response *run(uint8_t options, const uint8_t *data, size_t size, size_t piece,
-				 enum http_response_result *result)
+                                 enum http_response_result *result)
 {
 	struct http_response *response = http_response_new((size_t)(options >> 2) * 8);
 	if (!response)

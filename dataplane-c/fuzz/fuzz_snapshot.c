@@ -21,7 +21,7 @@ static void check_reasons(const struct reasons *reasons)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct snapshot snapshot;
-	struct reasons reasons = { 0 };
+	struct reasons reasons = {0};
 
 	memset(&snapshot, 0, sizeof(snapshot));
 	if (!snapshot_scan(data, size, &snapshot, &reasons)) {

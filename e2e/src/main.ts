@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** npm run e2e -- SUITE [--only TEXT] [--engine PATH] [--label NAME] */
 import { parseArgs } from 'node:util';
 import { type Case, runSuite } from './harness/suite.js';

@@ -3,14 +3,15 @@
  * From a requested change to what has to be stored and compiled, or everything that is wrong with it. Only services that
  * differ from what is stored are looked at further; the rest of the configuration is known by the ports it owns.
  */
-import type { Service } from '@marcher/model';
+
 import { create } from '@bufbuild/protobuf';
+import type { Service } from '@marcher/model';
 import { type Change, type Violation, ViolationSchema } from '@marcher/proto/marcher/v1/config_service_pb';
 import { LIMITS } from '../domain/defaults.js';
 import { type Claim, type Conflict, PortOwnership } from '../domain/port-ownership.js';
 import { claimsOf, Faults, validateService } from '../domain/validate.js';
 import type { CommitChange, ConfigStore } from '../ports/config-store.js';
-import { packService, sameBytes, unpackService } from './service-codec.js';
+import { packedName, packService, sameBytes, unpackService } from './service-codec.js';
 
 /** What is remembered of a service while its body rests in the store. */
 interface Footprint {
@@ -18,9 +19,12 @@ interface Footprint {
   readonly backends: number;
 }
 
-/** A change whose services are made one by one as they are needed: a large file needs not be in memory decoded. */
+/**
+ * A change whose services are made one by one as they are needed: a large file needs not be in memory decoded. Packed
+ * ones (by packService) are not even decoded when they are what is stored already.
+ */
 export interface RequestedChange {
-  readonly upsert: Iterable<Service>;
+  readonly upsert: Iterable<Service | Uint8Array>;
   readonly remove: readonly string[];
   readonly replaceAll: boolean;
 }
@@ -45,7 +49,6 @@ interface Touched {
   readonly name: string;
   readonly path: string;
   readonly footprint: Footprint | undefined;
-  readonly service: Service | undefined;
 }
 
 export class ConfigurationIndex {
@@ -93,7 +96,10 @@ export class ConfigurationIndex {
    * Takes over the change: an array of services is emptied as they are packed, so that a large one is not held twice.
    * compile() is called for each service that is new or differs. accept() or reject() must follow before the next call.
    */
-  prepare(change: Change | RequestedChange, compile?: (service: Service) => void): PreparedChange | { violations: Violation[] } {
+  prepare(
+    change: Change | RequestedChange,
+    compile?: (service: Service) => void,
+  ): PreparedChange | { violations: Violation[] } {
     const started = performance.now();
     let compileMs = 0;
     const faults = new Faults();
@@ -102,28 +108,30 @@ export class ConfigurationIndex {
     const seen = new Map<string, string>();
     const touch = (name: string, path: string, service: Service | undefined): void => {
       const footprint = service && { claims: claimsOf(service), backends: service.backends.length };
-      touched.push({ name, path, footprint, service: faults.list.length === 0 ? undefined : service });
+      touched.push({ name, path, footprint });
     };
 
     let i = -1;
-    for (const service of consumed(change.upsert)) {
+    for (const item of consumed(change.upsert)) {
       if (faults.full) break;
       i++;
       const path = `services[${i}]`;
       const known = faults.list.length;
-      const earlier = seen.get(service.name);
+      const name = item instanceof Uint8Array ? packedName(item) : item.name;
+      const earlier = seen.get(name);
       if (earlier !== undefined) {
-        faults.add(`${path}.name`, `${JSON.stringify(service.name)} is also ${earlier}`, 'give each service its own name');
+        faults.add(`${path}.name`, `${JSON.stringify(name)} is also ${earlier}`, 'give each service its own name');
         continue;
       }
-      seen.set(service.name, path);
-      const stored = this.#footprints.has(service.name) ? this.#store.get(service.name) : undefined;
-      const body = packService(service);
+      seen.set(name, path);
+      const stored = this.#footprints.has(name) ? this.#store.get(name) : undefined;
+      const body = item instanceof Uint8Array ? item : packService(item);
       if (stored !== undefined && sameBytes(stored.body, body)) continue;
+      const service = item instanceof Uint8Array ? unpackService(item) : item;
       validateService(service, path, faults);
       if (faults.list.length > known) continue;
-      touch(service.name, path, service);
-      changes.push({ name: service.name, before: stored?.body, after: body });
+      touch(name, path, service);
+      changes.push({ name, before: stored?.body, after: body });
       if (compile !== undefined && faults.list.length === 0) {
         const before = performance.now();
         compile(service);
@@ -136,9 +144,11 @@ export class ConfigurationIndex {
       touch(name, '', undefined);
       changes.push({ name, before: stored.body, after: undefined });
     });
-    const size = this.#footprints.size + changes.reduce((sum, { before, after }) => {
-      return sum + (after === undefined ? -1 : before === undefined ? 1 : 0);
-    }, 0);
+    const size =
+      this.#footprints.size +
+      changes.reduce((sum, { before, after }) => {
+        return sum + (after === undefined ? -1 : before === undefined ? 1 : 0);
+      }, 0);
     if (size > LIMITS.services) {
       faults.add('services', `would be ${size} services`, `keep at most ${LIMITS.services} on a node`);
     }
@@ -159,7 +169,12 @@ export class ConfigurationIndex {
     };
   }
 
-  #prepareRemovals(change: Change | RequestedChange, seen: Map<string, string>, faults: Faults, remove: (name: string) => void): void {
+  #prepareRemovals(
+    change: Change | RequestedChange,
+    seen: Map<string, string>,
+    faults: Faults,
+    remove: (name: string) => void,
+  ): void {
     const removed = new Set<string>();
     change.remove.forEach((name, i) => {
       const path = `remove[${i}]`;
@@ -201,23 +216,32 @@ export class ConfigurationIndex {
 
   #report(path: string, name: string, index: number, claim: Claim, conflict: Conflict, faults: Faults): void {
     const transport = claim.udp ? 'udp' : 'tcp';
-    const on = conflict.address === claim.address ? '' : `, on ${conflict.address === '' ? 'every address' : 'an address that this one covers or is covered by'}`;
-    const whose = conflict.owner === name ? 'listed twice in this service' : `the port of service ${JSON.stringify(conflict.owner)}${on}`;
-    const at = claim.first === claim.last ? `port ${claim.first}` : `port ${conflict.port} of ${claim.first}-${claim.last}`;
-    const fix = conflict.owner === name ? 'list it once' : 'choose another port, or take it from the other service in the same change';
+    const on =
+      conflict.address === claim.address
+        ? ''
+        : `, on ${conflict.address === '' ? 'every address' : 'an address that this one covers or is covered by'}`;
+    const whose =
+      conflict.owner === name
+        ? 'listed twice in this service'
+        : `the port of service ${JSON.stringify(conflict.owner)}${on}`;
+    const at =
+      claim.first === claim.last ? `port ${claim.first}` : `port ${conflict.port} of ${claim.first}-${claim.last}`;
+    const fix =
+      conflict.owner === name
+        ? 'list it once'
+        : 'choose another port, or take it from the other service in the same change';
     faults.add(`${path}.listeners[${index}]`, `${transport} ${at} is ${whose}`, fix);
   }
 }
 
-
-function* consumed(services: Iterable<Service>): Iterable<Service> {
+function* consumed(services: Iterable<Service | Uint8Array>): Iterable<Service | Uint8Array> {
   if (!Array.isArray(services)) {
     yield* services;
     return;
   }
-  const held: (Service | undefined)[] = services;
+  const held: (Service | Uint8Array | undefined)[] = services;
   for (let i = 0; i < held.length; i++) {
-    const service = held[i] as Service;
+    const service = held[i] as Service | Uint8Array;
     held[i] = undefined;
     yield service;
   }

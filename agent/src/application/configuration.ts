@@ -58,8 +58,10 @@ export interface ConfigurationOptions {
   /** File or directory that owns the configuration: changes from elsewhere are refused. */
   readonly owner?: string | undefined;
   readonly watch?: WatchOptions;
-  /** After every version that came into force. */
+  /** After every version that came into force, with the number of services that changed. */
   readonly onVersion?: (changed: number) => void;
+  /** After the whole configuration was compiled and handed over anew. */
+  readonly onProgrammed?: (services: number) => void;
 }
 
 /** More are not diffed in one answer: nobody reads them, and each holds both sides decoded. */
@@ -146,6 +148,7 @@ export class Configuration implements ConfigUseCases {
     this.#programming.record(this.#store.version);
     this.#log.info({ version: this.#store.version, result, ...this.#index.inventory }, 'data plane is in step');
     this.#hub.changed(this.#programming.unboundServices.keys());
+    if (result === 'programmed') this.#options.onProgrammed?.(this.#index.inventory.services);
   }
 
   plan(change: Change): Promise<PlanResult> {
@@ -169,12 +172,17 @@ export class Configuration implements ConfigUseCases {
 
   async #apply(change: Change | RequestedChange, options: ApplyOptions, caller: Caller): Promise<ApplyResult> {
     this.#checkVersion(options.expectedVersion);
-    if (this.#undoPending) throw new ApplicationError('unavailable', 'the store cannot be written: see the status of the node');
+    if (this.#undoPending)
+      throw new ApplicationError('unavailable', 'the store cannot be written: see the status of the node');
     const delta = this.#programming.inStep ? this.#programming.delta() : undefined;
     const prepared = this.#guard(() => this.#index.prepare(change, delta && ((service) => delta.service(service))));
     if ('violations' in prepared) {
       const count = prepared.violations.length;
-      throw new ApplicationError('invalid', `the change has ${count} ${count === 1 ? 'mistake' : 'mistakes'}`, prepared.violations);
+      throw new ApplicationError(
+        'invalid',
+        `the change has ${count} ${count === 1 ? 'mistake' : 'mistakes'}`,
+        prepared.violations,
+      );
     }
     const { changes } = prepared;
     const timing = create(ApplyTimingSchema, { validateMs: prepared.validateMs, compileMs: prepared.compileMs });
@@ -184,7 +192,10 @@ export class Configuration implements ConfigUseCases {
     }
     const before = performance.now();
     try {
-      this.#store.commit({ timeMs: this.#options.nowMs(), author: caller.author, origin: caller.origin, message: options.message }, changes);
+      this.#store.commit(
+        { timeMs: this.#options.nowMs(), author: caller.author, origin: caller.origin, message: options.message },
+        changes,
+      );
     } catch (error) {
       prepared.reject();
       throw unavailable(error);
@@ -201,7 +212,10 @@ export class Configuration implements ConfigUseCases {
     this.#hub.changed(changes.map(({ name }) => name));
     this.#options.onVersion?.(changes.length);
     const version = this.#store.version;
-    this.#log.info({ version, changed: changes.length, author: caller.author, origin: caller.origin }, 'configuration changed');
+    this.#log.info(
+      { version, changed: changes.length, author: caller.author, origin: caller.origin },
+      'configuration changed',
+    );
     return { version, changed: true, diffs: options.omitDiff ? [] : diffs(changes), timing };
   }
 
@@ -225,10 +239,7 @@ export class Configuration implements ConfigUseCases {
       this.#takeBack(prepared);
       throw unavailable(error);
     }
-    if (outcome.accepted) {
-      this.#programming.forgetUnbound(changes.map(({ name }) => name));
-      return;
-    }
+    if (outcome.accepted) return;
     this.#takeBack(prepared);
     if (this.#programming.failure !== '') await this.#reconcile().catch(() => undefined);
     const violations = outcome.reasons.map(({ path, reason, service }) =>
@@ -267,7 +278,11 @@ export class Configuration implements ConfigUseCases {
       failure !== ''
         ? { status: false, reason: 'DataPlaneUnavailable', message: failure }
         : unbound.length > 0
-          ? { status: false, reason: 'ListenerNotBound', message: `${unbound.join('; ')}; the engine tries again every second` }
+          ? {
+              status: false,
+              reason: 'ListenerNotBound',
+              message: `${unbound.join('; ')}; the engine tries again every second`,
+            }
           : { status: true, reason: 'Programmed', message: '' };
     return [
       { type: 'Accepted', status: true, reason: 'Accepted', message: '' },
@@ -331,7 +346,11 @@ export class Configuration implements ConfigUseCases {
     const message = options.message === '' ? `revert to version ${version}` : options.message;
     // What the change was made from is the version read above, also when the caller does not insist on one.
     const expectedVersion = options.expectedVersion === 0n ? now : options.expectedVersion;
-    const result = await this.apply(change, { expectedVersion, message, omitDiff: false }, { ...caller, origin: 'revert' });
+    const result = await this.apply(
+      change,
+      { expectedVersion, message, omitDiff: false },
+      { ...caller, origin: 'revert' },
+    );
     return { version: result.version, diffs: result.diffs };
   }
 

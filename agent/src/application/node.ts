@@ -105,10 +105,19 @@ export class Node implements NodeUseCases {
     const engine = dataplane.status();
     if (!engine.running) {
       const why = engine.lastError === '' ? '' : `: ${engine.lastError}`;
-      out.push(this.#condition('EngineRunning', false, 'NotRunning', `the engine does not answer${why}; it is being restarted`));
+      out.push(
+        this.#condition(
+          'EngineRunning',
+          false,
+          'NotRunning',
+          `the engine does not answer${why}; it is being restarted`,
+        ),
+      );
     }
     if (programming.failure !== '') {
-      out.push(this.#condition('Programmed', false, 'NotProgrammed', `${programming.failure}; trying again every second`));
+      out.push(
+        this.#condition('Programmed', false, 'NotProgrammed', `${programming.failure}; trying again every second`),
+      );
     }
     if (programming.nodeDraining) {
       const message = 'the node takes no new connections; put it back with: marcher undrain';
@@ -119,7 +128,9 @@ export class Node implements NodeUseCases {
 
   /** What the node runs without; it is ready all the same. */
   #shortcomings(): Condition[] {
-    const out = this.#options.conditions().map(({ type, status, reason, message }) => this.#condition(type, status, reason, message));
+    const out = this.#options
+      .conditions()
+      .map(({ type, status, reason, message }) => this.#condition(type, status, reason, message));
     const unbound = [...this.#options.programming.unboundServices];
     if (unbound.length > 0) {
       const named = unbound.slice(0, NAMED_MAX).map(([name, reasons]) => `${name}: ${reasons.join(', ')}`);
@@ -159,7 +170,11 @@ export class Node implements NodeUseCases {
     await this.#setDrained(target, false, caller);
   }
 
-  #setDrained({ service, backend }: { service: string; backend: string }, drained: boolean, caller: Caller): Promise<void> {
+  #setDrained(
+    { service, backend }: { service: string; backend: string },
+    drained: boolean,
+    caller: Caller,
+  ): Promise<void> {
     const { configuration, programming, store, log } = this.#options;
     return configuration.exclusively(async () => {
       if ((service === '') !== (backend === '')) {
@@ -172,11 +187,17 @@ export class Node implements NodeUseCases {
         const known = unpackService(stored.body).backends.map(backendName);
         if (!known.includes(backend)) {
           const some = known.slice(0, NAMED_MAX).join(', ');
-          throw new ApplicationError('not_found', `service ${service} has no backend ${JSON.stringify(backend)}; it has ${some}`);
+          throw new ApplicationError(
+            'not_found',
+            `service ${service} has no backend ${JSON.stringify(backend)}; it has ${some}`,
+          );
         }
         programming.setBackendDrained(service, backend, drained);
       }
-      log.info({ service, backend, drained, author: caller.author }, drained ? 'taken out of service' : 'put back into service');
+      log.info(
+        { service, backend, drained, author: caller.author },
+        drained ? 'taken out of service' : 'put back into service',
+      );
       await this.#program(service);
     });
   }

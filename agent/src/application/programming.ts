@@ -71,8 +71,10 @@ export class Programming {
   }
 
   #drainedOf(service: string): Set<string> {
-    let backends = this.#drained.get(service);
-    if (backends === undefined) this.#drained.set(service, (backends = new Set()));
+    const known = this.#drained.get(service);
+    if (known !== undefined) return known;
+    const backends = new Set<string>();
+    this.#drained.set(service, backends);
     return backends;
   }
 
@@ -83,7 +85,9 @@ export class Programming {
   #nextGeneration(): bigint {
     const { generation, savedGeneration } = this.#dataplane.status();
     const known = [generation, savedGeneration, this.#generation, this.#store.programmed().generation];
-    return known.reduce((a, b) => (a > b ? a : b)) + 1n;
+    let highest = 0n;
+    for (const one of known) if (one > highest) highest = one;
+    return highest + 1n;
   }
 
   /** A delta on what the engine runs. Services are compiled as they come; nothing is sent before send(). */
@@ -97,7 +101,7 @@ export class Programming {
       removed: (name) => writer.removed(name),
       send: async (tolerateBindErrors) => {
         const reply = await this.#dataplane.apply(writer.bytes(), { tolerateBindErrors });
-        if (reply.accepted) this.#accepted(generation, reply, false);
+        if (reply.accepted) this.#accepted(generation, reply);
         // The engine has restarted, or somebody else programmed it: the delta does not fit, and says nothing of the change.
         const fits = reply.accepted || reply.generation === base;
         this.#trim();
@@ -129,7 +133,7 @@ export class Programming {
       this.#failure = `the data plane refused the configuration: ${reply.reasons.map((r) => `${r.path}: ${r.reason}`).join('; ')}`;
       return outcome(reply);
     }
-    this.#accepted(generation, reply, true);
+    this.#accepted(generation, reply);
     const mine = reply.unbound.filter(({ service }) => replaced.has(service));
     return mine.length > 0 ? { accepted: false, reasons: mine } : { accepted: true, reasons: [] };
   }
@@ -149,10 +153,11 @@ export class Programming {
     return (await this.complete()).accepted ? 'programmed' : 'refused';
   }
 
-  #accepted(generation: bigint, reply: ApplyReply, complete: boolean): void {
+  /** Each answer lists every listener that is not bound, not only those of the snapshot. */
+  #accepted(generation: bigint, reply: ApplyReply): void {
     this.#generation = generation;
     this.#failure = '';
-    if (complete) this.#unbound.clear();
+    this.#unbound.clear();
     for (const { service, path, reason } of reply.unbound) {
       const known = this.#unbound.get(service);
       const text = reason === '' ? path : reason;
@@ -172,15 +177,10 @@ export class Programming {
     this.#failure = reason;
   }
 
-  /** A changed service is bound anew or not at all: what was known of its listeners is out of date. */
-  forgetUnbound(services: Iterable<string>): void {
-    for (const name of services) this.#unbound.delete(name);
-  }
-
   listenerBound(service: string, text: string): void {
     const known = this.#unbound.get(service);
     if (known === undefined) return;
-    const left = known.filter((reason) => !(text !== '' && reason.includes(text)));
+    const left = known.filter((reason) => !(text !== '' && reason.includes(`${text}:`)));
     // One that can't be told from the others: the engine retries all of them every second, so the rest comes too.
     if (left.length === known.length) left.pop();
     if (left.length === 0) this.#unbound.delete(service);

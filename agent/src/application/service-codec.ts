@@ -21,3 +21,13 @@ export function unpackService(body: Uint8Array): Service {
 export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && Buffer.compare(a, b) === 0;
 }
+
+/** Tag of Service.name: field 1, length-delimited. */
+const NAME_TAG = 0x0a;
+
+/** Name of a packed service; packService writes it first. */
+export function packedName(body: Uint8Array): string {
+  const length = body[1] ?? 0;
+  if (body[0] !== NAME_TAG || length > 0x7f) return unpackService(body).name;
+  return Buffer.from(body.buffer, body.byteOffset + 2, length).toString('utf8');
+}

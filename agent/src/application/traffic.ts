@@ -12,7 +12,14 @@ import {
   type ServiceStats,
   ServiceStatsSchema,
 } from '@marcher/proto/marcher/v1/traffic_service_pb';
-import { CONNECT_US_BUCKETS, Counter, type Dataplane, DataplaneError, SlotKind, type SlotStats } from '../ports/dataplane.js';
+import {
+  CONNECT_US_BUCKETS,
+  Counter,
+  type Dataplane,
+  DataplaneError,
+  SlotKind,
+  type SlotStats,
+} from '../ports/dataplane.js';
 import { ApplicationError, type TrafficUseCases } from '../ports/use-cases.js';
 import type { EventLog } from './event-log.js';
 
@@ -62,8 +69,10 @@ export class Traffic implements TrafficUseCases {
     this.#check(service);
     const found = new Map<string, ServiceStats>();
     const of = (name: string): ServiceStats => {
-      let stats = found.get(name);
-      if (stats === undefined) found.set(name, (stats = create(ServiceStatsSchema, { service: name })));
+      const known = found.get(name);
+      if (known !== undefined) return known;
+      const stats = create(ServiceStatsSchema, { service: name });
+      found.set(name, stats);
       return stats;
     };
     for (const slot of this.#dataplane.stats({ activeOnly: service === '' })) {

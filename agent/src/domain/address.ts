@@ -20,7 +20,7 @@ export function parseIpv4(text: string, start = 0, end = text.length): Uint8Arra
       digits = 0;
     } else if (c >= 48 && c <= 57) {
       if (digits > 0 && octet === 0) return undefined;
-      octet = (octet < 0 ? 0 : octet) * 10 + (c - 48);
+      octet = Math.max(octet, 0) * 10 + (c - 48);
       digits++;
       if (octet > 255) return undefined;
     } else return undefined;
@@ -150,7 +150,8 @@ export function parseTarget(text: string): Target | TargetFailure {
     if (address === undefined) return fail(`${JSON.stringify(text)} is not an IPv6 address in brackets`);
     if (close === text.length - 1) return { kind: 'ip', address, port: 0 };
     const port = text.charCodeAt(close + 1) === 58 ? parsePort(text, close + 2) : -1;
-    if (port === -1) return fail(`${JSON.stringify(text)} has no valid port`, 'write a port from 1 to 65535 after "]:"');
+    if (port === -1)
+      return fail(`${JSON.stringify(text)} has no valid port`, 'write a port from 1 to 65535 after "]:"');
     return { kind: 'ip', address, port };
   }
   const colon = text.lastIndexOf(':');

@@ -3,14 +3,7 @@
  * From what an operator declared to what the engine runs (marcher.engine.v1, snapshot.proto): defaults filled in,
  * addresses binary, ranges as numbers. Input is valid; anything else is a mistake of this program and throws.
  */
-import {
-  Algorithm,
-  type Backend,
-  type HealthCheck,
-  HealthCheckType,
-  Protocol,
-  type Service,
-} from '@marcher/model';
+import { Algorithm, type Backend, type HealthCheck, HealthCheckType, Protocol, type Service } from '@marcher/model';
 import { parseIp, parsePrefix, parseTarget } from './address.js';
 import { DEFAULTS } from './defaults.js';
 import { backendName, parseStatusRange } from './validate.js';
@@ -40,22 +33,22 @@ function writeListeners(out: WireWriter, service: Service): void {
   for (const listener of service.listeners) {
     const address = ipBytes(listener.address);
     for (const { first, last } of listener.ports) {
-      out.message(2, () => {
-        out.uint(1, listener.protocol === Protocol.UDP ? 2 : 1);
-        out.bytes(2, address);
-        out.uint(3, first);
-        out.uint(4, last);
-        for (const text of listener.acceptProxyFrom) {
-          const prefix = parsePrefix(text);
-          if (typeof prefix === 'string') throw new Error(`not a valid prefix: ${text}`);
-          out.message(5, () => {
-            out.bytes(1, prefix.address);
-            out.uint(2, prefix.length);
-          });
-        }
-        out.uint(6, listener.maxConnections ?? 0);
-        out.uint(7, listener.backlog ?? DEFAULTS.backlog);
-      });
+      const listenerMark = out.begin(2);
+      out.uint(1, listener.protocol === Protocol.UDP ? 2 : 1);
+      out.bytes(2, address);
+      out.uint(3, first);
+      out.uint(4, last);
+      for (const text of listener.acceptProxyFrom) {
+        const prefix = parsePrefix(text);
+        if (typeof prefix === 'string') throw new Error(`not a valid prefix: ${text}`);
+        const prefixMark = out.begin(5);
+        out.bytes(1, prefix.address);
+        out.uint(2, prefix.length);
+        out.end(prefixMark);
+      }
+      out.uint(6, listener.maxConnections ?? 0);
+      out.uint(7, listener.backlog ?? DEFAULTS.backlog);
+      out.end(listenerMark);
     }
   }
 }
@@ -63,18 +56,20 @@ function writeListeners(out: WireWriter, service: Service): void {
 function writeTarget(out: WireWriter, address: string): void {
   const target = parseTarget(address);
   switch (target.kind) {
-    case 'ip':
-      out.message(2, () => {
-        out.bytes(1, target.address);
-        out.uint(2, target.port);
-      });
+    case 'ip': {
+      const mark = out.begin(2);
+      out.bytes(1, target.address);
+      out.uint(2, target.port);
+      out.end(mark);
       return;
-    case 'dns':
-      out.message(3, () => {
-        out.text(1, target.host);
-        out.uint(2, target.port);
-      });
+    }
+    case 'dns': {
+      const mark = out.begin(3);
+      out.text(1, target.host);
+      out.uint(2, target.port);
+      out.end(mark);
       return;
+    }
     case 'unix':
       out.text(4, target.path, true);
       return;
@@ -114,10 +109,10 @@ function writeHealth(out: WireWriter, health: HealthCheck): void {
     if (statuses.length === 0) statuses.push({ first: DEFAULTS.httpStatusFirst, last: DEFAULTS.httpStatusLast });
     for (const status of statuses) {
       if (status === undefined) throw new Error('not a valid status range');
-      out.message(11, () => {
-        out.uint(1, status.first);
-        out.uint(2, status.last);
-      });
+      const mark = out.begin(11);
+      out.uint(1, status.first);
+      out.uint(2, status.last);
+      out.end(mark);
     }
     out.text(12, http?.expectBody ?? '');
   }
@@ -139,26 +134,32 @@ function writeService(out: WireWriter, service: Service, draining: ReadonlySet<s
   out.text(1, service.name);
   writeListeners(out, service);
   for (const backend of service.backends) {
-    out.message(3, () => writeBackend(out, backend, draining?.has(backendName(backend)) ?? false));
+    const mark = out.begin(3);
+    writeBackend(out, backend, draining?.has(backendName(backend)) ?? false);
+    out.end(mark);
   }
   out.uint(4, algorithmNumber(service));
   if (affinity !== undefined) {
-    out.message(5, () => {
-      out.uint(1, affinity.ttlMs ?? DEFAULTS.affinityTtlMs);
-      out.uint(2, affinity.ipv4Prefix ?? DEFAULTS.ipv4Prefix);
-      out.uint(3, affinity.ipv6Prefix ?? DEFAULTS.ipv6Prefix);
-      out.uint(4, affinity.maxEntries ?? DEFAULTS.affinityMaxEntries);
-    });
+    const mark = out.begin(5);
+    out.uint(1, affinity.ttlMs ?? DEFAULTS.affinityTtlMs);
+    out.uint(2, affinity.ipv4Prefix ?? DEFAULTS.ipv4Prefix);
+    out.uint(3, affinity.ipv6Prefix ?? DEFAULTS.ipv6Prefix);
+    out.uint(4, affinity.maxEntries ?? DEFAULTS.affinityMaxEntries);
+    out.end(mark);
   }
-  if (health !== undefined) out.message(6, () => writeHealth(out, health));
+  if (health !== undefined) {
+    const mark = out.begin(6);
+    writeHealth(out, health);
+    out.end(mark);
+  }
   if (outlier !== undefined && outlier.enabled !== false) {
     const base = outlier.baseEjectionMs ?? DEFAULTS.outlierBaseMs;
-    out.message(7, () => {
-      out.uint(1, outlier.consecutiveFailures ?? DEFAULTS.outlierFailures);
-      out.uint(2, base);
-      out.uint(3, outlier.maxEjectionMs ?? Math.max(base, DEFAULTS.outlierMaxMs));
-      out.uint(4, outlier.maxEjectedPercent ?? DEFAULTS.outlierMaxPercent);
-    });
+    const mark = out.begin(7);
+    out.uint(1, outlier.consecutiveFailures ?? DEFAULTS.outlierFailures);
+    out.uint(2, base);
+    out.uint(3, outlier.maxEjectionMs ?? Math.max(base, DEFAULTS.outlierMaxMs));
+    out.uint(4, outlier.maxEjectedPercent ?? DEFAULTS.outlierMaxPercent);
+    out.end(mark);
   }
   out.uint(8, timeouts?.connectMs ?? DEFAULTS.connectMs);
   out.uint(9, timeouts?.idleMs ?? DEFAULTS.idleMs);
@@ -192,19 +193,21 @@ export class SnapshotWriter {
     out.uint64(SNAPSHOT.generation, generation);
     out.uint64(SNAPSHOT.baseGeneration, baseGeneration);
     if (node !== undefined) {
-      out.message(SNAPSHOT.node, () => {
-        out.text(1, node.name);
-        out.text(2, node.region);
-        out.text(3, node.country);
-        out.text(4, node.geoipPath);
-        out.bool(5, node.draining);
-      });
+      const mark = out.begin(SNAPSHOT.node);
+      out.text(1, node.name);
+      out.text(2, node.region);
+      out.text(3, node.country);
+      out.text(4, node.geoipPath);
+      out.bool(5, node.draining);
+      out.end(mark);
     }
   }
 
   /** draining: names of backends that the operator has taken out of service on this node. */
   service(service: Service, draining?: ReadonlySet<string>): void {
-    this.#out.message(SNAPSHOT.services, () => writeService(this.#out, service, draining));
+    const mark = this.#out.begin(SNAPSHOT.services);
+    writeService(this.#out, service, draining);
+    this.#out.end(mark);
   }
 
   removed(name: string): void {

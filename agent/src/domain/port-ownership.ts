@@ -57,8 +57,8 @@ export class PortOwnership {
         return { owner: hit.owner, port: Math.max(hit.first, claim.first), address };
       }
     }
-    let held = table.get(claim.address);
-    if (held === undefined) table.set(claim.address, (held = []));
+    const held = table.get(claim.address) ?? [];
+    if (held.length === 0) table.set(claim.address, held);
     const entry = { first: claim.first, last: claim.last, owner };
     const last = held.at(-1);
     if (last === undefined || last.last < claim.first) held.push(entry);

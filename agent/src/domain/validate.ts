@@ -4,10 +4,10 @@
  * violation is reported, each with the path of the field, the reason and what to write instead.
  */
 import {
-  type Backend,
-  Algorithm,
-  type Balance,
   AffinityKey,
+  Algorithm,
+  type Backend,
+  type Balance,
   type HealthCheck,
   HealthCheckType,
   type Listener,
@@ -144,7 +144,11 @@ function validateListener(listener: Listener, path: string, faults: Faults): num
         const fix = 'write a prefix such as "10.0.0.0/8" or "2001:db8::/32", or an address';
         faults.add(at, `${JSON.stringify(text)} is not a prefix`, fix);
       } else if (prefix === 'host-bits') {
-        faults.add(at, `${JSON.stringify(text)} has bits set beyond its length`, 'write the first address of the prefix');
+        faults.add(
+          at,
+          `${JSON.stringify(text)} has bits set beyond its length`,
+          'write the first address of the prefix',
+        );
       }
     });
   }
@@ -360,7 +364,8 @@ function validateRest(service: Service, path: string, faults: Faults): void {
   }
   for (const name of names.slice(0, LIMITS.labels)) {
     if (!LABEL_KEY.test(name)) {
-      const fix = 'write at most 128 of letters, digits, ".", "_", "-" and "/", beginning and ending with a letter or digit';
+      const fix =
+        'write at most 128 of letters, digits, ".", "_", "-" and "/", beginning and ending with a letter or digit';
       faults.add(`${path}.labels`, `${JSON.stringify(name.slice(0, 140))} is not a label name`, fix);
     }
     const value = labels[name] ?? '';
@@ -374,7 +379,8 @@ function validateRest(service: Service, path: string, faults: Faults): void {
 /** Everything about one service that needs no other service to judge. */
 export function validateService(service: Service, path: string, faults: Faults): void {
   if (!NAME.test(service.name)) {
-    const reason = service.name === '' ? 'is missing' : `${JSON.stringify(service.name.slice(0, 80))} is not a service name`;
+    const reason =
+      service.name === '' ? 'is missing' : `${JSON.stringify(service.name.slice(0, 80))} is not a service name`;
     const fix = 'write 1 to 63 of a-z, 0-9 and "-", beginning and ending with a letter or digit';
     faults.add(`${path}.name`, reason, fix);
   }

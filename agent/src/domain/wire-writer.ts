@@ -97,12 +97,15 @@ export class WireWriter {
     this.#close(start);
   }
 
-  /** A submessage: what `write` writes stands in it. */
-  message(field: number, write: () => void): void {
+  /** Begins a submessage: what is written until end() stands in it. */
+  begin(field: number): number {
     this.#varint((field << 3) | 2);
-    const start = this.#open();
-    write();
-    this.#close(start);
+    return this.#open();
+  }
+
+  /** Ends the submessage that begin() has begun, and gave this mark for. Innermost first. */
+  end(mark: number): void {
+    this.#close(mark);
   }
 
   /** Room for a length of one byte, which most submessages have; longer ones are moved up in #close. */

@@ -15,13 +15,14 @@ static void accepted(struct marcher *handle, const struct snapshot_head *head, c
 	int error = journal_accept(&handle->journal, head, snapshot, length);
 
 	if (error == -ESTALE)
-		control_notice(handle,
-			       "generation %llu runs but cannot be saved: it continues generation %llu and the last good "
-			       "snapshot is another; apply a complete one",
-			       (unsigned long long)head->generation, (unsigned long long)head->base_generation);
+		control_notice(
+		        handle,
+		        "generation %llu runs but cannot be saved: it continues generation %llu and the last good "
+		        "snapshot is another; apply a complete one",
+		        (unsigned long long)head->generation, (unsigned long long)head->base_generation);
 	else if (error)
 		control_notice(handle, "generation %llu runs but could be saved neither to disk nor in memory",
-			       (unsigned long long)head->generation);
+		               (unsigned long long)head->generation);
 	handle->generation = head->generation;
 	handle->watch.snapshot_since_ms = control_now_ms();
 	pthread_mutex_lock(&handle->state_lock);
@@ -73,7 +74,7 @@ static int hand_out(struct marcher *handle, const ProtobufCMessage *message, uin
 }
 
 static int apply(struct marcher *handle, const uint8_t *snapshot, size_t length, uint32_t flags,
-		 const struct snapshot_head *head, int fd, uint8_t **out, size_t *out_length)
+                 const struct snapshot_head *head, int fd, uint8_t **out, size_t *out_length)
 {
 	Marcher__Engine__V1__ApplyRequest message = MARCHER__ENGINE__V1__APPLY_REQUEST__INIT;
 	EngineRequest request = MARCHER__ENGINE__V1__REQUEST__INIT;
@@ -106,8 +107,8 @@ static int apply(struct marcher *handle, const uint8_t *snapshot, size_t length,
 	}
 	if (reply->kind_case != MARCHER__ENGINE__V1__REPLY__KIND_APPLY) {
 		code = control_fail(handle, MARCHER_E_PROTOCOL, "the engine did not apply generation %llu: %s",
-				    (unsigned long long)head->generation,
-				    reply->error && *reply->error ? reply->error : "its reply has no answer in it");
+		                    (unsigned long long)head->generation,
+		                    reply->error && *reply->error ? reply->error : "its reply has no answer in it");
 	} else {
 		code = hand_out(handle, &reply->apply->base, out, out_length);
 		if (reply->apply->accepted) {
@@ -115,10 +116,10 @@ static int apply(struct marcher *handle, const uint8_t *snapshot, size_t length,
 		} else if (!code) {
 			const Marcher__Engine__V1__ApplyReply *no = reply->apply;
 			code = control_fail(handle, MARCHER_E_REFUSED,
-					    "the engine refused generation %llu and keeps %llu: %s%s%s (%zu reasons)",
-					    (unsigned long long)head->generation, (unsigned long long)no->generation,
-					    no->n_reasons ? no->reasons[0]->path : "", no->n_reasons ? ": " : "",
-					    no->n_reasons ? no->reasons[0]->reason : "no reason given", no->n_reasons);
+			                    "the engine refused generation %llu and keeps %llu: %s%s%s (%zu reasons)",
+			                    (unsigned long long)head->generation, (unsigned long long)no->generation,
+			                    no->n_reasons ? no->reasons[0]->path : "", no->n_reasons ? ": " : "",
+			                    no->n_reasons ? no->reasons[0]->reason : "no reason given", no->n_reasons);
 		}
 	}
 	link_reply_free(reply);
@@ -126,7 +127,7 @@ static int apply(struct marcher *handle, const uint8_t *snapshot, size_t length,
 }
 
 int marcher_apply(struct marcher *handle, const uint8_t *snapshot, size_t length, uint32_t flags, uint8_t **reply,
-		  size_t *reply_length)
+                  size_t *reply_length)
 {
 	struct snapshot_head head;
 
@@ -137,15 +138,15 @@ int marcher_apply(struct marcher *handle, const uint8_t *snapshot, size_t length
 	if (flags & ~MARCHER_APPLY_TOLERATE_BIND_ERRORS)
 		return control_fail(handle, MARCHER_E_INVALID, "marcher_apply: unknown flags 0x%x", flags);
 	if (length > IPC_SNAPSHOT_MAX)
-		return control_fail(handle, MARCHER_E_INVALID, "the snapshot has %zu bytes; at most %u are possible", length,
-				    IPC_SNAPSHOT_MAX);
+		return control_fail(handle, MARCHER_E_INVALID, "the snapshot has %zu bytes; at most %u are possible",
+		                    length, IPC_SNAPSHOT_MAX);
 	if (snapshot_head_read(snapshot, length, &head) || !head.generation)
 		return control_fail(handle, MARCHER_E_INVALID,
-				    "the snapshot is no marcher.engine.v1.Snapshot with a generation");
+		                    "the snapshot is no marcher.engine.v1.Snapshot with a generation");
 	int fd = ipc_memfd_sealed("marcher-snapshot", snapshot, length);
 	if (fd < 0)
-		return control_fail(handle, MARCHER_E_SYSTEM, "putting the snapshot (%zu bytes) into a memfd: %s", length,
-				    strerror(-fd));
+		return control_fail(handle, MARCHER_E_SYSTEM, "putting the snapshot (%zu bytes) into a memfd: %s",
+		                    length, strerror(-fd));
 	control_lock(handle);
 	int code = apply(handle, snapshot, length, flags, &head, fd, reply, reply_length);
 	control_unlock(handle);
@@ -164,7 +165,7 @@ static int unfold(EngineReply *reply, int fd)
 	int error = -EPROTO;
 	if (reply->kind_case == MARCHER__ENGINE__V1__REPLY__KIND_CONNECTIONS) {
 		Marcher__Engine__V1__ConnectionList *list =
-			marcher__engine__v1__connection_list__unpack(NULL, length, data);
+		        marcher__engine__v1__connection_list__unpack(NULL, length, data);
 		if (list) {
 			if (reply->connections->list)
 				marcher__engine__v1__connection_list__free_unpacked(reply->connections->list, NULL);
@@ -174,7 +175,7 @@ static int unfold(EngineReply *reply, int fd)
 		}
 	} else if (reply->kind_case == MARCHER__ENGINE__V1__REPLY__KIND_BACKENDS) {
 		Marcher__Engine__V1__BackendsReply *backends =
-			marcher__engine__v1__backends_reply__unpack(NULL, length, data);
+		        marcher__engine__v1__backends_reply__unpack(NULL, length, data);
 		if (backends) {
 			marcher__engine__v1__backends_reply__free_unpacked(reply->backends, NULL);
 			reply->backends = backends;
@@ -210,7 +211,8 @@ static int request_answer(struct marcher *handle, EngineRequest *message, uint8_
 		return code;
 	}
 	if (wants_memfd(reply) && (!nfds || unfold(reply, fds[0])))
-		code = control_fail(handle, MARCHER_E_PROTOCOL, "the engine's reply names a memfd that is missing or unreadable");
+		code = control_fail(handle, MARCHER_E_PROTOCOL,
+		                    "the engine's reply names a memfd that is missing or unreadable");
 	else
 		code = hand_out(handle, &reply->base, out, out_length);
 	if (nfds)
@@ -219,14 +221,15 @@ static int request_answer(struct marcher *handle, EngineRequest *message, uint8_
 	return code;
 }
 
-int marcher_request(struct marcher *handle, const uint8_t *request, size_t length, uint8_t **reply, size_t *reply_length)
+int marcher_request(struct marcher *handle, const uint8_t *request, size_t length, uint8_t **reply,
+                    size_t *reply_length)
 {
 	if (!handle || (!request && length) || !reply || !reply_length)
 		return control_fail(handle, MARCHER_E_INVALID, "marcher_request: an argument is NULL");
 	*reply = NULL;
 	*reply_length = 0;
 	EngineRequest *message =
-		length <= IPC_PACKET_MAX ? marcher__engine__v1__request__unpack(NULL, length, request) : NULL;
+	        length <= IPC_PACKET_MAX ? marcher__engine__v1__request__unpack(NULL, length, request) : NULL;
 	if (!message)
 		return control_fail(handle, MARCHER_E_INVALID, "the request is no marcher.engine.v1.Request");
 	int code;
@@ -243,8 +246,8 @@ int marcher_request(struct marcher *handle, const uint8_t *request, size_t lengt
 		break;
 	default:
 		code = control_fail(handle, MARCHER_E_INVALID,
-				    "Hello, Apply, Listeners and Retire are the library's own: use marcher_open, "
-				    "marcher_apply, marcher_upgrade, marcher_stop");
+		                    "Hello, Apply, Listeners and Retire are the library's own: use marcher_open, "
+		                    "marcher_apply, marcher_upgrade, marcher_stop");
 	}
 	marcher__engine__v1__request__free_unpacked(message, NULL);
 	return code;

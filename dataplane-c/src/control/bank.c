@@ -39,7 +39,7 @@ static int bank_reserve(struct bank *bank, size_t capacity)
 }
 
 static int fetch_packet(struct link *link, uint32_t offset, uint64_t known, unsigned timeout_ms, EngineReply **reply,
-			int *fds, size_t *nfds)
+                        int *fds, size_t *nfds)
 {
 	Marcher__Engine__V1__ListenersRequest listeners = MARCHER__ENGINE__V1__LISTENERS_REQUEST__INIT;
 	EngineRequest request = MARCHER__ENGINE__V1__REQUEST__INIT;
@@ -81,7 +81,7 @@ static int bank_take(struct bank *bank, const Marcher__Engine__V1__ListenersRepl
 }
 
 int bank_fetch(struct bank *bank, struct link *link, unsigned timeout_ms, size_t limit, bool (*yield)(void *arg),
-	       void *arg)
+               void *arg)
 {
 	struct bank next = {0};
 	int error = 0;
@@ -137,7 +137,7 @@ int bank_fetch(struct bank *bank, struct link *link, unsigned timeout_ms, size_t
 }
 
 static int send_when_ready(int sock, int gone_fd, uint64_t deadline, const void *data, size_t length, const int *fds,
-			   size_t nfds)
+                           size_t nfds)
 {
 	for (;;) {
 		struct pollfd ready[2] = {{.fd = sock, .events = POLLOUT}, {.fd = gone_fd, .events = POLLIN}};
@@ -158,8 +158,8 @@ static int send_when_ready(int sock, int gone_fd, uint64_t deadline, const void 
 }
 
 /* Keys and descriptors [at, at + n) of the bank, as offset of total. */
-static int send_part(const struct bank *bank, size_t at, size_t n, uint32_t total, uint32_t offset, int sock, int gone_fd,
-		     uint64_t deadline)
+static int send_part(const struct bank *bank, size_t at, size_t n, uint32_t total, uint32_t offset, int sock,
+                     int gone_fd, uint64_t deadline)
 {
 	Marcher__Engine__V1__ListenersReply list = MARCHER__ENGINE__V1__LISTENERS_REPLY__INIT;
 
@@ -192,7 +192,7 @@ int bank_send(const struct bank *bank, int sock, int gone_fd, unsigned timeout_m
 }
 
 int bank_send_packet(const struct bank *packet, uint32_t total, uint32_t offset, int sock, int gone_fd,
-		     unsigned timeout_ms)
+                     unsigned timeout_ms)
 {
 	return send_part(packet, 0, packet->count, total, offset, sock, gone_fd, control_now_ms() + timeout_ms);
 }

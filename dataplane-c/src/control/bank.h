@@ -24,10 +24,10 @@ struct bank {
 void bank_clear(struct bank *bank);
 
 /* Fetches the engine's sockets and replaces the bank by them; nothing when the engine says that the version is
- * unchanged. yield: asked between packets; true gives up with -EAGAIN. limit: how many may be kept; above it the bank is
- * emptied and only wanted is set. Returns 0, -EAGAIN or -errno of link_call. */
+ * unchanged. yield: asked between packets; true gives up with -EAGAIN. limit: how many may be kept; above it the bank
+ * is emptied and only wanted is set. Returns 0, -EAGAIN or -errno of link_call. */
 int bank_fetch(struct bank *bank, struct link *link, unsigned timeout_ms, size_t limit, bool (*yield)(void *arg),
-	       void *arg);
+               void *arg);
 
 /* Passes the bank on to a new engine over the SEQPACKET socket that it inherited. gone_fd: readable when that engine
  * has ended. Returns 0 or -errno. */
@@ -37,7 +37,7 @@ int bank_send(const struct bank *bank, int sock, int gone_fd, unsigned timeout_m
  * an upgrade, where more sockets than this process may hold go from one engine to the other. */
 int bank_fetch_packet(struct bank *packet, struct link *link, uint32_t offset, unsigned timeout_ms);
 int bank_send_packet(const struct bank *packet, uint32_t total, uint32_t offset, int sock, int gone_fd,
-		     unsigned timeout_ms);
+                     unsigned timeout_ms);
 
 /* How many sockets may be kept without bringing the process near its descriptor limit. Raises the soft limit first. */
 size_t bank_limit(void);

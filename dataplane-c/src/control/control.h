@@ -2,11 +2,10 @@
 /*
  * The handle, and which lock guards what.
  *
- *   link_lock     the connection to the running engine and everything that starts, replaces or ends it. Held for a whole
- *                 request, so a second caller waits. Taken by callers of [blocks] functions and by the supervisor.
- *   journal.lock  the last good snapshot (journal.h)
- *   memory_lock   the engines' statistics and event rings (memory.h)
- *   state_lock    what status and last_error show; innermost, held for a few copies only
+ *   link_lock     the connection to the running engine and everything that starts, replaces or ends it. Held for a
+ * whole request, so a second caller waits. Taken by callers of [blocks] functions and by the supervisor. journal.lock
+ * the last good snapshot (journal.h) memory_lock   the engines' statistics and event rings (memory.h) state_lock what
+ * status and last_error show; innermost, held for a few copies only
  *
  * Order: link_lock, then one of journal.lock and memory_lock, then state_lock.
  */
@@ -55,11 +54,11 @@ struct marcher {
 	int lock_fd;
 
 	pthread_mutex_t link_lock;
-	pthread_cond_t changed; /* with link_lock: an engine runs, or never will again */
-	struct link link;       /* link.sock is -1 while no engine runs */
+	pthread_cond_t changed;   /* with link_lock: an engine runs, or never will again */
+	struct link link;         /* link.sock is -1 while no engine runs */
 	_Atomic unsigned waiting; /* callers that want link_lock; the supervisor yields to them */
-	bool stopped;           /* by marcher_stop: not restarted */
-	uint64_t generation;    /* of the running engine */
+	bool stopped;             /* by marcher_stop: not restarted */
+	uint64_t generation;      /* of the running engine */
 	struct bank bank;
 	bool bank_stale;
 	uint64_t bank_stale_since_ms;
@@ -73,19 +72,19 @@ struct marcher {
 
 	/* Supervisor; under link_lock. */
 	struct {
-		uint64_t started_ms;     /* of the engine that runs or ran last */
+		uint64_t started_ms; /* of the engine that runs or ran last */
 		uint64_t next_start_ms;
 		uint64_t next_ping_ms;
-		unsigned failures;       /* in a row, reset by a minute of health */
+		unsigned failures; /* in a row, reset by a minute of health */
 		unsigned missed_pings;
 		unsigned still_pings;
 		uint64_t still_since_ms;
 		uint64_t turns[256];
 		size_t nturns;
-		bool killed_by_us;       /* because it hung */
+		bool killed_by_us;          /* because it hung */
 		uint64_t snapshot_since_ms; /* since when this engine runs this snapshot */
 		uint64_t suspect_generation;
-		unsigned suspect_crashes;   /* on it, in a row */
+		unsigned suspect_crashes; /* on it, in a row */
 	} watch;
 	pthread_t supervisor;
 	bool supervisor_runs;
@@ -101,9 +100,9 @@ struct marcher {
 
 	pthread_mutex_t state_lock;
 	struct marcher_engine_status status;
-	char notice[256];               /* of the supervision */
+	char notice[256]; /* of the supervision */
 	char journal_problem[160];
-	char error[ERROR_TEXT_MAX];     /* of the last call that failed */
+	char error[ERROR_TEXT_MAX]; /* of the last call that failed */
 };
 
 uint64_t control_now_ms(void);
@@ -134,8 +133,8 @@ int lifecycle_adopt(struct marcher *handle, struct link *link, bool adopted, cha
 void lifecycle_ended(struct marcher *handle);
 /* Has the current engine's process ended? Waits up to wait_ms for it. */
 bool lifecycle_has_ended(const struct marcher *handle, unsigned wait_ms);
-/* The engine has closed the connection: books its end, or, when it lives, connects again. Returns 0 when it is connected
- * again, -ESRCH when it has ended, or another -errno. */
+/* The engine has closed the connection: books its end, or, when it lives, connects again. Returns 0 when it is
+ * connected again, -ESRCH when it has ended, or another -errno. */
 int lifecycle_disconnected(struct marcher *handle);
 /* Tells an engine to drain and puts it on the list of those that do. Takes over *link. Returns 0 or -errno. */
 int lifecycle_retire(struct marcher *handle, struct link *link, struct engine_memory *memory, uint32_t drain_ms);

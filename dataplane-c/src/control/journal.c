@@ -108,7 +108,7 @@ static void scan_frames(int fd, struct scan *scan)
 		if (!frame)
 			return;
 		bool good = !read_all(fd, frame, (size_t)length, offset + sizeof(header)) &&
-			    !snapshot_head_read(frame, (size_t)length, &head);
+		            !snapshot_head_read(frame, (size_t)length, &head);
 		free(frame);
 		if (!good || !head.generation ||
 		    (offset ? head.base_generation != scan->generation : head.base_generation != 0))
@@ -140,6 +140,12 @@ static void replace_fd(int *fd, int with)
 	*fd = with;
 }
 
+static void close_unless_none(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
 static int open_fresh(struct journal *journal, const char *name)
 {
 	/* Unlinked first: an unfinished file of that name may still be the one that is in use. */
@@ -159,8 +165,8 @@ static void off_disk(struct journal *journal, int error, const char *what)
 	journal->on_disk = journal->at_path = journal->needs_sync = false;
 	journal->retry_ms = 0;
 	snprintf(journal->problem, sizeof(journal->problem),
-		 "the last good snapshot is kept in memory only: %s in the run directory: %s; free space there", what,
-		 strerror(-error));
+	         "the last good snapshot is kept in memory only: %s in the run directory: %s; free space there", what,
+	         strerror(-error));
 }
 
 int journal_open(struct journal *journal, int dir_fd)
@@ -181,12 +187,19 @@ int journal_open(struct journal *journal, int dir_fd)
 		unlinkat(dir_fd, FRAMES, 0);
 		return 0;
 	}
-	if (ftruncate(fd, (off_t)scan.length) < 0) {
-		/* A tail that cannot be cut off would make the engine refuse the whole: keep it in memory then. */
-	}
 	take_scan(journal, &scan);
 	journal->fd = fd;
 	journal->on_disk = journal->at_path = true;
+	if (ftruncate(fd, (off_t)scan.length) < 0) {
+		/* An engine would refuse the whole file for the tail that cannot be cut off. */
+		int error = -errno, memory = open_memory();
+		if (memory < 0 || copy_range(fd, memory, 0, scan.length)) {
+			close_unless_none(memory);
+			return error;
+		}
+		replace_fd(&journal->fd, memory);
+		off_disk(journal, error, "cutting off a torn change failed");
+	}
 	journal->previous_fd = openat(dir_fd, FRAMES_PREVIOUS, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	return 0;
 }
@@ -296,8 +309,8 @@ int journal_frames(struct journal *journal, bool *at_path)
 		fd = -errno;
 	struct stat file, path;
 	*at_path = fd >= 0 && journal->at_path && !fstat(fd, &file) &&
-		   !fstatat(journal->dir_fd, FRAMES, &path, AT_SYMLINK_NOFOLLOW) && file.st_ino == path.st_ino &&
-		   file.st_dev == path.st_dev;
+	           !fstatat(journal->dir_fd, FRAMES, &path, AT_SYMLINK_NOFOLLOW) && file.st_ino == path.st_ino &&
+	           file.st_dev == path.st_dev;
 	pthread_mutex_unlock(&journal->lock);
 	return fd;
 }
@@ -439,13 +452,13 @@ static void settle(struct journal *journal)
 		off_disk(journal, error, "syncing it failed");
 	} else if (error) {
 		snprintf(journal->problem, sizeof(journal->problem), "syncing the last good snapshot failed: %s",
-			 strerror(-error));
+		         strerror(-error));
 	}
 }
 
 /* Merges all but the last frame, so that there is still one to step back from. */
 static int merge_file(int from, uint64_t length, uint64_t last_offset, unsigned deltas, uint8_t **merged,
-		      size_t *merged_length)
+                      size_t *merged_length)
 {
 	uint8_t *all = malloc((size_t)length);
 	struct bytes *frames = calloc(deltas ? deltas : 1, sizeof(*frames));
@@ -507,9 +520,9 @@ static void compact(struct journal *journal, uint64_t now_ms)
 		uint64_t more = journal->length - last - tail;
 		uint8_t *late = malloc(more ? (size_t)more : 1);
 		bool good = !error && late && serial == journal->serial &&
-			    !read_all(journal->fd, late, (size_t)more, last + tail) &&
-			    !write_all(fd, late, (size_t)more, base + tail) &&
-			    !renameat(journal->dir_fd, FRAMES_COMPACT, journal->dir_fd, FRAMES);
+		            !read_all(journal->fd, late, (size_t)more, last + tail) &&
+		            !write_all(fd, late, (size_t)more, base + tail) &&
+		            !renameat(journal->dir_fd, FRAMES_COMPACT, journal->dir_fd, FRAMES);
 		free(late);
 		if (!good)
 			goto drop;

@@ -4,11 +4,11 @@
  * deltas, each as (u64 little-endian length, packed Snapshot).
  *
  * An apply only writes to the page cache; syncing, renaming and compacting happen in journal_maintain, on the
- * supervisor's thread. That is enough: a write survives the death of agent and engine, and after the death of the machine
- * the agent applies from its own store, which is synced. A new complete snapshot is written beside the old file
+ * supervisor's thread. That is enough: a write survives the death of agent and engine, and after the death of the
+ * machine the agent applies from its own store, which is synced. A new complete snapshot is written beside the old file
  * (snapshot.frames.new), synced, and renamed over it; the old one stays as snapshot.previous, to step back to.
- * When the disk takes no more, the journal moves to a memfd (the engine can be restarted on that just as well), says so,
- * and returns to the disk when that is possible again.
+ * When the disk takes no more, the journal moves to a memfd (the engine can be restarted on that just as well), says
+ * so, and returns to the disk when that is possible again.
  */
 #ifndef CONTROL_JOURNAL_H
 #define CONTROL_JOURNAL_H
@@ -35,12 +35,12 @@ struct journal {
 	uint64_t base_length; /* of the first frame */
 	uint64_t last_offset; /* where the last frame begins */
 	unsigned deltas;
-	uint64_t generation;  /* of the last frame; 0: none */
-	bool on_disk;         /* fd is a file, not a memfd */
-	bool at_path;         /* and that file is snapshot.frames */
+	uint64_t generation; /* of the last frame; 0: none */
+	bool on_disk;        /* fd is a file, not a memfd */
+	bool at_path;        /* and that file is snapshot.frames */
 	bool needs_sync;
 	uint64_t retry_ms;
-	char problem[160];    /* why the last good snapshot is not on disk; empty: it is */
+	char problem[160]; /* why the last good snapshot is not on disk; empty: it is */
 };
 
 /* Reads what is there; a torn tail is cut off. Returns 0 or -errno. */
@@ -48,11 +48,12 @@ int journal_open(struct journal *journal, int dir_fd);
 void journal_close(struct journal *journal);
 
 /* Takes over an accepted snapshot. Returns 0, or -ESTALE when it is a delta to another generation than the journal's:
- * then nothing is changed. A full disk is no error (see problem). -ENOMEM only when there is neither disk nor memory. */
+ * then nothing is changed. A full disk is no error (see problem). -ENOMEM only when there is neither disk nor memory.
+ */
 int journal_accept(struct journal *journal, const struct snapshot_head *head, const uint8_t *data, size_t length);
 
-/* A descriptor of the frames for a new engine (caller closes), -ENOENT when there is none, or -errno. *at_path: they are
- * also in the file snapshot.frames. */
+/* A descriptor of the frames for a new engine (caller closes), -ENOENT when there is none, or -errno. *at_path: they
+ * are also in the file snapshot.frames. */
 int journal_frames(struct journal *journal, bool *at_path);
 
 /* Sets the last snapshot aside (in snapshot.aside, for whoever investigates) and returns to the one before. Returns the

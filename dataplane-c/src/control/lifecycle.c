@@ -2,11 +2,11 @@
 /*
  * An engine's life as the library sees it: start, adopt, end, retire.
  *
- * After an end that nobody asked for the engine is started again at once; when it keeps ending, after 100 ms, doubling to
- * 5 s, until it has been healthy for a minute. A snapshot on which it crashed (or hung) three times in a row, each time
- * within ten seconds, or could not start, is set aside and the one before is taken. A SIGKILL from outside is no crash: neither the
- * out-of-memory killer nor an operator says anything about the snapshot. Nor does an engine that cannot start without any
- * snapshot either: that is tried before a snapshot is blamed for it.
+ * After an end that nobody asked for the engine is started again at once; when it keeps ending, after 100 ms, doubling
+ * to 5 s, until it has been healthy for a minute. A snapshot on which it crashed (or hung) three times in a row, each
+ * time within ten seconds, or could not start, is set aside and the one before is taken. A SIGKILL from outside is no
+ * crash: neither the out-of-memory killer nor an operator says anything about the snapshot. Nor does an engine that
+ * cannot start without any snapshot either: that is tried before a snapshot is blamed for it.
  */
 #include <errno.h>
 #include <poll.h>
@@ -63,10 +63,11 @@ static void set_aside(struct marcher *handle, const char *why)
 	handle->watch.failures = 0;
 	handle->watch.next_start_ms = control_now_ms();
 	control_publish_journal(handle);
-	control_notice(handle,
-		       "snapshot %llu ended the engine %u times in a row (%.90s) and was set aside in snapshot.aside; the "
-		       "engine runs generation %llu",
-		       (unsigned long long)bad, SUSPECT_CRASHES, why, (unsigned long long)good);
+	control_notice(
+	        handle,
+	        "snapshot %llu ended the engine %u times in a row (%.90s) and was set aside in snapshot.aside; the "
+	        "engine runs generation %llu",
+	        (unsigned long long)bad, SUSPECT_CRASHES, why, (unsigned long long)good);
 }
 
 /* Can an engine start at all, without a snapshot? */
@@ -80,8 +81,8 @@ static bool starts_empty(struct marcher *handle)
 	unlink(path);
 	if (spawn_engine(&handle->options, NULL, path, -1, false, false, &spawned, why, sizeof(why)))
 		return false;
-	int error = spawn_wait(&handle->options, &spawned, path, handle->close_fd, handle->request_timeout_ms, &link, why,
-			       sizeof(why));
+	int error = spawn_wait(&handle->options, &spawned, path, handle->close_fd, handle->request_timeout_ms, &link,
+	                       why, sizeof(why));
 	unlink(path);
 	if (error)
 		return false;
@@ -104,7 +105,7 @@ int lifecycle_start(struct marcher *handle, bool *again, char *why, size_t why_s
 	/* The path is ours (the run directory is locked) and its engine has ended. */
 	unlink(handle->socket_path);
 	int error = spawn_engine(&handle->options, NULL, handle->socket_path, frames, at_path, handle->bank.count > 0,
-				 &spawned, why, why_size);
+	                         &spawned, why, why_size);
 	if (frames >= 0)
 		close(frames);
 	bool ran = !error;
@@ -115,7 +116,7 @@ int lifecycle_start(struct marcher *handle, bool *again, char *why, size_t why_s
 	}
 	if (!error)
 		error = spawn_wait(&handle->options, &spawned, handle->socket_path, handle->close_fd,
-				   handle->request_timeout_ms, &link, why, why_size);
+		                   handle->request_timeout_ms, &link, why, why_size);
 	if (!error)
 		error = lifecycle_adopt(handle, &link, false, why, why_size);
 	if (!error || error == -ECANCELED)
@@ -183,9 +184,9 @@ int lifecycle_adopt(struct marcher *handle, struct link *link, bool adopted, cha
 	uint64_t saved = journal_generation(&handle->journal);
 	if (adopted && saved != handle->generation)
 		control_notice(handle,
-			       "the engine runs generation %llu and the last good snapshot in the run directory is "
-			       "generation %llu: the next complete snapshot brings it up to date",
-			       (unsigned long long)handle->generation, (unsigned long long)saved);
+		               "the engine runs generation %llu and the last good snapshot in the run directory is "
+		               "generation %llu: the next complete snapshot brings it up to date",
+		               (unsigned long long)handle->generation, (unsigned long long)saved);
 	pthread_cond_broadcast(&handle->changed);
 	return 0;
 }
@@ -215,7 +216,7 @@ void lifecycle_ended(struct marcher *handle)
 		close(handle->late.fd);
 	}
 	control_notice(handle, "engine %d %s%s; its last words: %s", (int)pid, hung ? "hung and " : "", how,
-		       *last ? last : "none");
+	               *last ? last : "none");
 	if (now - handle->watch.started_ms >= HEALTHY_MS)
 		handle->watch.failures = 0;
 	plan_restart(handle);
@@ -318,11 +319,11 @@ int lifecycle_retire(struct marcher *handle, struct link *link, struct engine_me
 		retired_ended(handle, place);
 	}
 	*place = (struct retiring){
-		.pidfd = link->pidfd,
-		.pid = link->pid,
-		.child = link->child,
-		.deadline_ms = control_now_ms() + drain_ms + KILL_GRACE_MS,
-		.memory = memory,
+	        .pidfd = link->pidfd,
+	        .pid = link->pid,
+	        .child = link->child,
+	        .deadline_ms = control_now_ms() + drain_ms + KILL_GRACE_MS,
+	        .memory = memory,
 	};
 	link->pidfd = -1;
 	link_close(link);

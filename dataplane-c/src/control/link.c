@@ -99,7 +99,7 @@ static int reply_wait(struct link *link, uint64_t id, unsigned timeout_ms, Engin
 }
 
 int link_call(struct link *link, EngineRequest *request, const int *fds, size_t nfds, unsigned timeout_ms,
-	      EngineReply **reply, int *got, size_t *ngot)
+              EngineReply **reply, int *got, size_t *ngot)
 {
 	uint8_t packet[REQUEST_MAX];
 	size_t none = 0;
@@ -161,13 +161,13 @@ int link_hello(struct link *link, bool take_lease, unsigned timeout_ms, char *wh
 	}
 	if (reply->kind_case != MARCHER__ENGINE__V1__REPLY__KIND_HELLO) {
 		snprintf(why, why_size, "engine %d refused to talk: %.200s", peer.pid,
-			 reply->error && *reply->error ? reply->error : "no Hello in its reply");
+		         reply->error && *reply->error ? reply->error : "no Hello in its reply");
 		error = -EPROTO;
 	} else if (reply->hello->protocol_version != IPC_PROTOCOL_VERSION) {
 		snprintf(why, why_size,
-			 "engine %d speaks protocol %u and this library %u: end that engine (kill -TERM %d) or use the "
-			 "library of its version",
-			 peer.pid, reply->hello->protocol_version, IPC_PROTOCOL_VERSION, peer.pid);
+		         "engine %d speaks protocol %u and this library %u: end that engine (kill -TERM %d) or use the "
+		         "library of its version",
+		         peer.pid, reply->hello->protocol_version, IPC_PROTOCOL_VERSION, peer.pid);
 		error = -EPROTO;
 	} else if (nfds != 2) {
 		snprintf(why, why_size, "engine %d sent %zu descriptors with its Hello, not 2", peer.pid, nfds);

@@ -44,7 +44,7 @@ int link_hello(struct link *link, bool take_lease, unsigned timeout_ms, char *wh
 /* Sends the request and waits for its reply. Returns 0 and *reply (free with link_reply_free), -ETIMEDOUT, -EPIPE (the
  * engine is gone), -EMSGSIZE, -EPROTO. fds: sent along (nfds); got: capacity *ngot, received along. */
 int link_call(struct link *link, EngineRequest *request, const int *fds, size_t nfds, unsigned timeout_ms,
-	      EngineReply **reply, int *got, size_t *ngot);
+              EngineReply **reply, int *got, size_t *ngot);
 void link_reply_free(EngineReply *reply);
 
 /* Closes everything but what the caller took out (set to -1). */

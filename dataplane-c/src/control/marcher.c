@@ -33,6 +33,13 @@
 #define MARCHER_VERSION "0.0.0"
 #endif
 
+/* The FFI reads these by offset. */
+_Static_assert(sizeof(struct marcher_slot_stats) == 712 && offsetof(struct marcher_slot_stats, counters) == 200 &&
+                       offsetof(struct marcher_slot_stats, connect_us) == 456,
+               "agent/src/adapters/outbound/dataplane/layout.ts has this layout");
+_Static_assert(sizeof(struct marcher_event) == 256 && offsetof(struct marcher_event, message) == 136,
+               "agent/src/adapters/outbound/dataplane/layout.ts has this layout");
+
 /* Error of calls without a handle. */
 static pthread_mutex_t open_error_lock = PTHREAD_MUTEX_INITIALIZER;
 static char open_error[ERROR_TEXT_MAX];
@@ -151,15 +158,16 @@ int control_await_engine(struct marcher *handle)
 			return control_fail(handle, MARCHER_E_CLOSED, "the handle is closing");
 		if (handle->stopped)
 			return control_fail(handle, MARCHER_E_NO_ENGINE,
-					    "the engine was stopped by marcher_stop; open a new handle to start one");
+			                    "the engine was stopped by marcher_stop; open a new handle to start one");
 		if (pthread_cond_timedwait(&handle->changed, &handle->link_lock, &until) == ETIMEDOUT &&
 		    handle->link.sock < 0) {
 			char notice[sizeof(handle->notice)];
 			pthread_mutex_lock(&handle->state_lock);
 			memcpy(notice, handle->notice, sizeof(notice));
 			pthread_mutex_unlock(&handle->state_lock);
-			return control_fail(handle, MARCHER_E_NO_ENGINE, "no engine runs, and none could be started within %u ms: %s",
-					    handle->request_timeout_ms, notice);
+			return control_fail(handle, MARCHER_E_NO_ENGINE,
+			                    "no engine runs, and none could be started within %u ms: %s",
+			                    handle->request_timeout_ms, notice);
 		}
 	}
 	return MARCHER_OK;
@@ -168,13 +176,13 @@ int control_await_engine(struct marcher *handle)
 int control_call_failed(struct marcher *handle, int error, const char *what)
 {
 	int code = error == -ETIMEDOUT ? MARCHER_E_TIMEOUT
-		   : error == -EPIPE   ? MARCHER_E_NO_ENGINE
-		   : error == -EPROTO  ? MARCHER_E_PROTOCOL
-		   : error == -ENOMEM  ? MARCHER_E_NO_MEMORY
-				       : MARCHER_E_SYSTEM;
+	           : error == -EPIPE   ? MARCHER_E_NO_ENGINE
+	           : error == -EPROTO  ? MARCHER_E_PROTOCOL
+	           : error == -ENOMEM  ? MARCHER_E_NO_MEMORY
+	                               : MARCHER_E_SYSTEM;
 
 	return control_fail(handle, code, "%s: engine %d: %s%s", what, (int)handle->link.pid, link_error(error),
-			    error == -EPIPE ? "; it is being restarted on the last good snapshot" : "");
+	                    error == -EPIPE ? "; it is being restarted on the last good snapshot" : "");
 }
 
 void control_publish_journal(struct marcher *handle)
@@ -205,10 +213,11 @@ static int take_lock(struct marcher *handle)
 		ssize_t n = pread(handle->lock_fd, holder, sizeof(holder) - 1, 0);
 		holder[n > 0 ? strspn(holder, "0123456789") : 0] = '\0';
 		if (error == EWOULDBLOCK)
-			return control_fail(NULL, MARCHER_E_BUSY,
-					    "another agent (process %s) holds the run directory %s: stop it, or give this one "
-					    "a directory of its own",
-					    *holder ? holder : "unknown", handle->options.run_dir);
+			return control_fail(
+			        NULL, MARCHER_E_BUSY,
+			        "another agent (process %s) holds the run directory %s: stop it, or give this one "
+			        "a directory of its own",
+			        *holder ? holder : "unknown", handle->options.run_dir);
 		return control_fail(NULL, MARCHER_E_SYSTEM, "locking %s: %s", path, strerror(error));
 	}
 	int n = snprintf(holder, sizeof(holder), "%d\n", (int)getpid());
@@ -223,23 +232,26 @@ static int make_run_dir(struct marcher *handle, const char *run_dir, int *dir_fd
 	struct stat st;
 
 	if (mkdir(run_dir, 0700) < 0 && errno != EEXIST)
-		return control_fail(NULL, MARCHER_E_SYSTEM, "creating the run directory %s: %s", run_dir, strerror(errno));
+		return control_fail(NULL, MARCHER_E_SYSTEM, "creating the run directory %s: %s", run_dir,
+		                    strerror(errno));
 	handle->options.run_dir = realpath(run_dir, NULL);
 	if (!handle->options.run_dir)
 		return control_fail(NULL, MARCHER_E_SYSTEM, "the run directory %s: %s", run_dir, strerror(errno));
 	size_t room = sizeof(((struct sockaddr_un *)0)->sun_path) - sizeof(LONGEST_SOCKET);
 	if (strlen(handle->options.run_dir) > room)
-		return control_fail(NULL, MARCHER_E_INVALID,
-				    "the run directory's path %s is too long for a Unix socket in it: at most %zu bytes",
-				    handle->options.run_dir, room);
+		return control_fail(
+		        NULL, MARCHER_E_INVALID,
+		        "the run directory's path %s is too long for a Unix socket in it: at most %zu bytes",
+		        handle->options.run_dir, room);
 	*dir_fd = open(handle->options.run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (*dir_fd < 0 || fstat(*dir_fd, &st) < 0)
 		return control_fail(NULL, MARCHER_E_SYSTEM, "the run directory %s: %s", run_dir, strerror(errno));
 	if ((st.st_uid != geteuid() && st.st_uid != 0) || (st.st_mode & 022))
-		return control_fail(NULL, MARCHER_E_INVALID,
-				    "the run directory %s can be written by others (owner %u, mode %04o): whoever can do that "
-				    "controls the engine; chown it to this user and chmod go-w",
-				    run_dir, st.st_uid, st.st_mode & 07777);
+		return control_fail(
+		        NULL, MARCHER_E_INVALID,
+		        "the run directory %s can be written by others (owner %u, mode %04o): whoever can do that "
+		        "controls the engine; chown it to this user and chmod go-w",
+		        run_dir, st.st_uid, st.st_mode & 07777);
 	if (asprintf(&handle->socket_path, "%s/" IPC_SOCKET_NAME, handle->options.run_dir) < 0) {
 		handle->socket_path = NULL;
 		return control_fail(NULL, MARCHER_E_NO_MEMORY, "no memory");
@@ -272,7 +284,7 @@ static int adopt(struct marcher *handle)
 			snprintf(why, sizeof(why), "the engine accepts no control connection");
 		} else if (error) {
 			return control_fail(NULL, MARCHER_E_SYSTEM, "connecting to %s: %s", handle->socket_path,
-					    strerror(-error));
+			                    strerror(-error));
 		} else {
 			error = link_hello(&link, true, handle->request_timeout_ms, why, sizeof(why));
 		}
@@ -333,8 +345,8 @@ static int open_handle(struct marcher *handle, const struct marcher_options *opt
 	int error = journal_open(&handle->journal, dir_fd);
 	if (error) {
 		close(dir_fd);
-		return control_fail(NULL, MARCHER_E_SYSTEM, "reading the last good snapshot in %s: %s", handle->options.run_dir,
-				    strerror(-error));
+		return control_fail(NULL, MARCHER_E_SYSTEM, "reading the last good snapshot in %s: %s",
+		                    handle->options.run_dir, strerror(-error));
 	}
 	handle->journal_open = true;
 	/* Absolute: the engine's directory is "/". One that is not there yet may be when it is needed. */
@@ -355,7 +367,8 @@ static int open_handle(struct marcher *handle, const struct marcher_options *opt
 	if (code)
 		return code;
 	error = supervisor_start(handle);
-	return error ? control_fail(NULL, MARCHER_E_SYSTEM, "starting the supervisor thread: %s", strerror(-error)) : MARCHER_OK;
+	return error ? control_fail(NULL, MARCHER_E_SYSTEM, "starting the supervisor thread: %s", strerror(-error))
+	             : MARCHER_OK;
 }
 
 static void close_if_open(int fd)
@@ -401,9 +414,10 @@ int marcher_open(const struct marcher_options *options, struct marcher **out)
 		return control_fail(NULL, MARCHER_E_INVALID, "marcher_open: an argument is NULL");
 	*out = NULL;
 	if (options->size != sizeof(*options))
-		return control_fail(NULL, MARCHER_E_INVALID,
-				    "marcher_open: options have %u bytes, not %zu: the caller was built for another library",
-				    options->size, sizeof(*options));
+		return control_fail(
+		        NULL, MARCHER_E_INVALID,
+		        "marcher_open: options have %u bytes, not %zu: the caller was built for another library",
+		        options->size, sizeof(*options));
 	if (!options->run_dir || !*options->run_dir || !options->engine_path || !*options->engine_path)
 		return control_fail(NULL, MARCHER_E_INVALID, "marcher_open: engine_path and run_dir are needed");
 	struct marcher *handle = calloc(1, sizeof(*handle));
@@ -451,7 +465,7 @@ int marcher_engine_status(struct marcher *handle, struct marcher_engine_status *
 	*status = handle->status;
 	/* What is wrong now before what was. */
 	snprintf(status->last_error, sizeof(status->last_error), "%s",
-		 *handle->journal_problem ? handle->journal_problem : handle->notice);
+	         *handle->journal_problem ? handle->journal_problem : handle->notice);
 	pthread_mutex_unlock(&handle->state_lock);
 	pthread_mutex_lock(&handle->memory_lock);
 	status->events_dropped = memory_dropped(&handle->memories);
@@ -461,12 +475,13 @@ int marcher_engine_status(struct marcher *handle, struct marcher_engine_status *
 }
 
 int marcher_stats_read(struct marcher *handle, uint32_t *cursor, uint32_t active_only, struct marcher_slot_stats *out,
-		       uint32_t max)
+                       uint32_t max)
 {
 	if (!handle || !cursor || (!out && max))
 		return control_fail(handle, MARCHER_E_INVALID, "marcher_stats_read: an argument is NULL");
 	pthread_mutex_lock(&handle->memory_lock);
-	int copied = memory_stats_read(&handle->memories, cursor, active_only != 0, out, max < INT32_MAX ? max : INT32_MAX);
+	int copied =
+	        memory_stats_read(&handle->memories, cursor, active_only != 0, out, max < INT32_MAX ? max : INT32_MAX);
 	pthread_mutex_unlock(&handle->memory_lock);
 	return copied;
 }

@@ -36,8 +36,9 @@ static bool stats_check(struct engine_memory *memory)
 	memory->directory_offset = header.directory_offset;
 	memory->counters_offset = header.counters_offset;
 	if (header.magic != STATS_MAGIC || header.version != STATS_VERSION || header.workers >= ROWS_MAX - 1 ||
-	    !header.slots || header.slots > STATS_SLOTS_MAX || header.directory_offset % 8 || header.counters_offset % 8 ||
-	    header.directory_offset > memory->stats_size || header.counters_offset > memory->stats_size)
+	    !header.slots || header.slots > STATS_SLOTS_MAX || header.directory_offset % 8 ||
+	    header.counters_offset % 8 || header.directory_offset > memory->stats_size ||
+	    header.counters_offset > memory->stats_size)
 		return false;
 	uint64_t directory = (uint64_t)header.slots * sizeof(struct stats_directory_entry);
 	uint64_t counters = (uint64_t)memory->rows * header.slots * sizeof(struct stats_slot);
@@ -90,7 +91,7 @@ struct engine_memory *memory_map(int stats_fd, int events_fd, bool adopted, char
 	void *map = mmap(NULL, (size_t)stats.st_size, PROT_READ, MAP_SHARED, stats_fd, 0);
 	if (map == MAP_FAILED) {
 		snprintf(why, why_size, "mapping its statistics (%lld bytes): %s", (long long)stats.st_size,
-			 strerror(errno));
+		         strerror(errno));
 		goto fail;
 	}
 	memory->stats = map;
@@ -98,15 +99,16 @@ struct engine_memory *memory_map(int stats_fd, int events_fd, bool adopted, char
 	map = mmap(NULL, (size_t)events.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, events_fd, 0);
 	if (map == MAP_FAILED) {
 		snprintf(why, why_size, "mapping its event rings (%lld bytes): %s", (long long)events.st_size,
-			 strerror(errno));
+		         strerror(errno));
 		goto fail;
 	}
 	memory->events = map;
 	memory->events_size = (size_t)events.st_size;
 	if (!stats_check(memory) || !events_check(memory)) {
-		snprintf(why, why_size, "its shared memory has another layout than version %u; replace the engine by the "
-					"build that belongs to this library",
-			 STATS_VERSION);
+		snprintf(why, why_size,
+		         "its shared memory has another layout than version %u; replace the engine by the "
+		         "build that belongs to this library",
+		         STATS_VERSION);
 		goto fail;
 	}
 	if (adopted)
@@ -186,7 +188,7 @@ uint64_t memory_dropped(const struct memory_set *set)
 static bool entry_read(const struct engine_memory *memory, uint32_t slot, struct marcher_slot_stats *out)
 {
 	const struct stats_directory_entry *entry =
-		(const void *)(memory->stats + memory->directory_offset + (uint64_t)slot * sizeof(*entry));
+	        (const void *)(memory->stats + memory->directory_offset + (uint64_t)slot * sizeof(*entry));
 
 	for (int attempt = 0; attempt < 16; attempt++) {
 		uint32_t before = __atomic_load_n(&entry->sequence, __ATOMIC_ACQUIRE);
@@ -232,15 +234,15 @@ static bool page_present(const struct engine_memory *memory, struct extent *exte
 
 /* Sums the rows. True when anything was ever counted. */
 static bool slot_sum(const struct engine_memory *memory, struct extent *extents, uint32_t slot,
-		     struct marcher_slot_stats *out)
+                     struct marcher_slot_stats *out)
 {
 	uint64_t any = 0;
 
 	memset(out->counters, 0, sizeof(out->counters));
 	memset(out->connect_us, 0, sizeof(out->connect_us));
 	for (uint32_t row = 0; row < memory->rows; row++) {
-		uint64_t offset = memory->counters_offset +
-				  ((uint64_t)row * memory->slots + slot) * sizeof(struct stats_slot);
+		uint64_t offset =
+		        memory->counters_offset + ((uint64_t)row * memory->slots + slot) * sizeof(struct stats_slot);
 		if (!page_present(memory, &extents[row], offset))
 			continue;
 		const struct stats_slot *cell = (const void *)(memory->stats + offset);
@@ -256,7 +258,7 @@ static bool slot_sum(const struct engine_memory *memory, struct extent *extents,
 }
 
 int memory_stats_read(const struct memory_set *set, uint32_t *cursor, bool active_only, struct marcher_slot_stats *out,
-		      uint32_t max)
+                      uint32_t max)
 {
 	const struct engine_memory *memory = set->current;
 	uint32_t copied = 0;
@@ -296,7 +298,8 @@ int memory_slot_name(const struct memory_set *set, uint32_t slot, struct marcher
 		if (memory->epoch != slot >> SLOT_BITS)
 			continue;
 		memset(out, 0, sizeof(*out));
-		return index && index < memory->slots && entry_read(memory, index, out) ? MARCHER_OK : MARCHER_E_INVALID;
+		return index && index < memory->slots && entry_read(memory, index, out) ? MARCHER_OK
+		                                                                        : MARCHER_E_INVALID;
 	}
 	return MARCHER_E_INVALID;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The engines' shared memory as the library reads it: statistics (ipc/stats_layout.h) and event rings
- * (ipc/event_ring.h). More than one engine at a time is here: those that drain, and those that have ended and whose last
- * events were not read yet. Slot numbers that leave the library carry the engine's epoch in their upper bits, so an event
- * of an engine that has ended is never given a name from the directory of its successor.
+ * (ipc/event_ring.h). More than one engine at a time is here: those that drain, and those that have ended and whose
+ * last events were not read yet. Slot numbers that leave the library carry the engine's epoch in their upper bits, so
+ * an event of an engine that has ended is never given a name from the directory of its successor.
  */
 #ifndef CONTROL_MEMORY_H
 #define CONTROL_MEMORY_H
@@ -57,7 +57,7 @@ void memory_sweep(struct memory_set *set, uint64_t now_ms);
 uint64_t memory_dropped(const struct memory_set *set);
 
 int memory_stats_read(const struct memory_set *set, uint32_t *cursor, bool active_only, struct marcher_slot_stats *out,
-		      uint32_t max);
+                      uint32_t max);
 int memory_slot_name(const struct memory_set *set, uint32_t slot, struct marcher_slot_stats *out);
 int memory_events_read(struct memory_set *set, struct marcher_event *out, uint32_t max, uint64_t now_ms);
 

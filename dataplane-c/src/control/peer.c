@@ -87,17 +87,19 @@ int marcher_peer_credentials(int fd, const char *group, int32_t *pid, uint32_t *
 {
 	struct ucred peer;
 	socklen_t size = sizeof(peer);
-	gid_t wanted;
+	gid_t wanted = 0;
 
 	if (!pid || !uid || !gid || !member)
 		return control_fail(NULL, MARCHER_E_INVALID, "marcher_peer_credentials: an argument is NULL");
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
-		return control_fail(NULL, MARCHER_E_SYSTEM, "the peer's credentials of descriptor %d: %s", fd, strerror(errno));
+		return control_fail(NULL, MARCHER_E_SYSTEM, "the peer's credentials of descriptor %d: %s", fd,
+		                    strerror(errno));
 	*pid = peer.pid;
 	*uid = peer.uid;
 	*gid = peer.gid;
 	*member = 0;
 	if (group && *group && group_id(group, &wanted))
-		*member = peer.gid == wanted || process_has_group(fd, wanted) || user_has_group(peer.uid, peer.gid, wanted);
+		*member = peer.gid == wanted || process_has_group(fd, wanted) ||
+		          user_has_group(peer.uid, peer.gid, wanted);
 	return MARCHER_OK;
 }

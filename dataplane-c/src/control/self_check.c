@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where this library's symbols really come from. Inside Node a shared library that needs SSL_*, nghttp2_* or ares_* gets
- * Node's own exported copies instead of the system's, since the executable comes first in the search order. So: every
- * symbol that this library imports is read from its own relocations, the address that the dynamic linker has put there is
- * looked up (dladdr), and the object has to be one that this library was linked with (DT_NEEDED).
+ * Where this library's symbols really come from. Inside Node a shared library that needs SSL_*, nghttp2_* or ares_*
+ * gets Node's own exported copies instead of the system's, since the executable comes first in the search order. So:
+ * every symbol that this library imports is read from its own relocations, the address that the dynamic linker has put
+ * there is looked up (dladdr), and the object has to be one that this library was linked with (DT_NEEDED).
  */
 #include <dlfcn.h>
 #include <elf.h>
@@ -19,14 +19,14 @@
 
 struct object {
 	ElfW(Addr) base;
-	const ElfW(Sym) *symbols;
+	const ElfW(Sym) * symbols;
 	const char *strings;
-	const ElfW(Rela) *rela, *jmprel;
+	const ElfW(Rela) * rela, *jmprel;
 	size_t nrela, njmprel;
 	const char *needed[NEEDED_MAX];
 	size_t nneeded;
 	const char *path;
-	const ElfW(Dyn) *dynamic;
+	const ElfW(Dyn) * dynamic;
 };
 
 static int find_self(struct dl_phdr_info *info, size_t size, void *arg)
@@ -94,7 +94,8 @@ static bool starts_with(const char *text, const char *prefix)
 
 static bool forbidden_symbol(const char *name)
 {
-	static const char *const prefixes[] = {"SSL_", "OPENSSL_", "EVP_", "X509_", "nghttp2_", "ares_", "gnutls_", "http_parser_"};
+	static const char *const prefixes[] = {"SSL_",     "OPENSSL_", "EVP_",    "X509_",
+	                                       "nghttp2_", "ares_",    "gnutls_", "http_parser_"};
 
 	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
 		if (starts_with(name, prefixes[i]))
@@ -104,7 +105,8 @@ static bool forbidden_symbol(const char *name)
 
 static bool forbidden_library(const char *name)
 {
-	static const char *const prefixes[] = {"libssl", "libcrypto", "libgnutls", "libnghttp2", "libcares", "libcurl", "libnettle"};
+	static const char *const prefixes[] = {"libssl",   "libcrypto", "libgnutls", "libnghttp2",
+	                                       "libcares", "libcurl",   "libnettle"};
 
 	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
 		if (starts_with(name, prefixes[i]))
@@ -126,7 +128,7 @@ struct report {
 	bool ok, any;
 };
 
-static void check_symbol(const struct object *self, const ElfW(Rela) *relocation, struct report *report)
+static void check_symbol(const struct object *self, const ElfW(Rela) * relocation, struct report *report)
 {
 	const ElfW(Sym) *symbol = &self->symbols[ELF64_R_SYM(relocation->r_info)];
 	const char *name = self->strings + symbol->st_name;
@@ -151,12 +153,13 @@ static void check_symbol(const struct object *self, const ElfW(Rela) *relocation
 	const char *from = dladdr(address, &info) && info.dli_fname ? info.dli_fname : "nowhere";
 	const char *expected = expected_library(self, name);
 	bool ok = !strcmp(base_name(from), expected) ||
-		  /* The C library's dynamic linker has some of its functions. */
-		  (!strcmp(expected, "libc.so.6") && starts_with(base_name(from), "ld-linux")) ||
-		  /* Data of the C library that the executable uses too lives in the executable (a copy relocation). */
-		  (ELF64_ST_TYPE(symbol->st_info) == STT_OBJECT && !strcmp(expected, "libc.so.6"));
+	          /* The C library's dynamic linker has some of its functions. */
+	          (!strcmp(expected, "libc.so.6") && starts_with(base_name(from), "ld-linux")) ||
+	          /* Data of the C library that the executable uses too lives in the executable (a copy relocation). */
+	          (ELF64_ST_TYPE(symbol->st_info) == STT_OBJECT && !strcmp(expected, "libc.so.6"));
 	report->ok &= ok;
-	fprintf(report->out, "%s{\"symbol\":\"%s\",\"expected\":\"%s\",\"resolved\":\"", report->any ? "," : "", name, expected);
+	fprintf(report->out, "%s{\"symbol\":\"%s\",\"expected\":\"%s\",\"resolved\":\"", report->any ? "," : "", name,
+	        expected);
 	for (const char *c = from; *c; c++)
 		if (*c != '"' && *c != '\\' && (unsigned char)*c >= ' ')
 			fputc(*c, report->out);
@@ -173,7 +176,7 @@ static void write_forbidden(const struct object *self, struct report *report)
 			fprintf(report->out, "%s\"%s\"", any ? "," : "", self->needed[i]);
 			any = true;
 		}
-	const ElfW(Rela) *tables[] = {self->rela, self->jmprel};
+	const ElfW(Rela) * tables[] = {self->rela, self->jmprel};
 	const size_t counts[] = {self->nrela, self->njmprel};
 	for (int t = 0; t < 2; t++)
 		for (size_t i = 0; i < counts[t]; i++) {
@@ -198,7 +201,8 @@ int marcher_self_check(char *out, size_t length)
 		return control_fail(NULL, MARCHER_E_INVALID, "marcher_self_check: no buffer");
 	*out = '\0';
 	if (!dl_iterate_phdr(find_self, &self) || !self.dynamic)
-		return control_fail(NULL, MARCHER_E_SYSTEM, "the library does not find itself among the loaded objects");
+		return control_fail(NULL, MARCHER_E_SYSTEM,
+		                    "the library does not find itself among the loaded objects");
 	read_dynamic(&self);
 	report.out = open_memstream(&text, &size);
 	if (!report.out)
@@ -214,19 +218,21 @@ int marcher_self_check(char *out, size_t length)
 		fclose(report.out);
 	}
 	int need = text && forbidden ? snprintf(out, length, "{\"ok\":%s,\"libraries\":[%s],\"forbidden\":[%s]}",
-						report.ok ? "true" : "false", text, forbidden)
-				     : -1;
+	                                        report.ok ? "true" : "false", text, forbidden)
+	                             : -1;
 	free(text);
 	free(forbidden);
 	if (need < 0)
 		return control_fail(NULL, MARCHER_E_NO_MEMORY, "no memory");
 	if ((size_t)need >= length) {
 		*out = '\0';
-		return control_fail(NULL, MARCHER_E_INVALID, "marcher_self_check: the report needs %d bytes, the buffer has %zu",
-				    need + 1, length);
+		return control_fail(NULL, MARCHER_E_INVALID,
+		                    "marcher_self_check: the report needs %d bytes, the buffer has %zu", need + 1,
+		                    length);
 	}
 	return report.ok ? MARCHER_OK
-			 : control_fail(NULL, MARCHER_E_SYSTEM,
-					"symbols of libmarcher resolve to libraries that it was not linked with; the report has "
-					"them");
+	                 : control_fail(NULL, MARCHER_E_SYSTEM,
+	                                "symbols of libmarcher resolve to libraries that it was not linked with; the "
+	                                "report has "
+	                                "them");
 }

@@ -7,15 +7,22 @@
 #include <string.h>
 
 /* Field numbers of marcher.engine.v1.Snapshot and of Service.name. */
-enum { FIELD_GENERATION = 1, FIELD_BASE = 2, FIELD_NODE = 3, FIELD_SERVICE = 4, FIELD_REMOVED = 5, FIELD_SERVICE_NAME = 1 };
+enum {
+	FIELD_GENERATION = 1,
+	FIELD_BASE = 2,
+	FIELD_NODE = 3,
+	FIELD_SERVICE = 4,
+	FIELD_REMOVED = 5,
+	FIELD_SERVICE_NAME = 1
+};
 enum { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_LENGTH = 2, WIRE_FIXED32 = 5 };
 
 struct field {
 	uint32_t number;
 	uint32_t type;
-	uint64_t value;      /* varint */
-	struct bytes body;   /* length-delimited */
-	struct bytes whole;  /* with its key */
+	uint64_t value;     /* varint */
+	struct bytes body;  /* length-delimited */
+	struct bytes whole; /* with its key */
 };
 
 static bool varint_read(const uint8_t **at, const uint8_t *end, uint64_t *value)

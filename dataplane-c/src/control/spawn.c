@@ -90,7 +90,7 @@ static int above_child_fds(int fd)
 }
 
 int spawn_engine(const struct engine_options *options, const char *executable, const char *socket_path, int frames_fd,
-		 bool at_path, bool inherit, struct spawned *spawned, char *why, size_t why_size)
+                 bool at_path, bool inherit, struct spawned *spawned, char *why, size_t why_size)
 {
 	char workers[16], frames[4200];
 	const char *argv[24];
@@ -149,7 +149,7 @@ int spawn_engine(const struct engine_options *options, const char *executable, c
 	}
 	if (error) {
 		snprintf(why, why_size, "starting %s: %s%s", executable, strerror(-error),
-			 error == -ENOENT || error == -EACCES ? " (is the engine's path right, and executable?)" : "");
+		         error == -ENOENT || error == -EACCES ? " (is the engine's path right, and executable?)" : "");
 		if (pair[0] >= 0)
 			close(pair[0]);
 	} else {
@@ -211,8 +211,8 @@ void spawn_log_rotate(const struct engine_options *options)
 	snprintf(path, sizeof(path), "%s/" ENGINE_LOG, options->run_dir);
 	if (stat(path, &st) < 0 || st.st_size <= (off_t)ENGINE_LOG_MAX)
 		return;
-	/* Copied and cut rather than renamed: the engine has the file open and appends. Lines that come between the copy
-	 * and the cut are lost, which is the price. */
+	/* Copied and cut rather than renamed: the engine has the file open and appends. Lines that come between the
+	 * copy and the cut are lost, which is the price. */
 	snprintf(old, sizeof(old), "%s/" ENGINE_LOG ".1", options->run_dir);
 	int from = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	int to = open(old, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -221,7 +221,8 @@ void spawn_log_rotate(const struct engine_options *options)
 		char *buffer = malloc(PART);
 		ssize_t n;
 		off_t offset = st.st_size - (off_t)ENGINE_LOG_MAX;
-		while (buffer && to >= 0 && (n = pread(from, buffer, PART, offset)) > 0 && write(to, buffer, (size_t)n) == n)
+		while (buffer && to >= 0 && (n = pread(from, buffer, PART, offset)) > 0 &&
+		       write(to, buffer, (size_t)n) == n)
 			offset += n;
 		free(buffer);
 		if (ftruncate(from, 0) < 0) {
@@ -258,7 +259,7 @@ static void kill_and_reap(int pidfd)
 }
 
 int spawn_wait(const struct engine_options *options, struct spawned *spawned, const char *socket_path, int stop_fd,
-	       unsigned timeout_ms, struct link *link, char *why, size_t why_size)
+               unsigned timeout_ms, struct link *link, char *why, size_t why_size)
 {
 	uint64_t deadline = control_now_ms() + timeout_ms;
 	unsigned pause_ms = 1;
@@ -274,7 +275,7 @@ int spawn_wait(const struct engine_options *options, struct spawned *spawned, co
 			error = link_hello(link, true, deadline > now ? (unsigned)(deadline - now) : 1, why, why_size);
 			if (!error && link->pid != spawned->pid) {
 				snprintf(why, why_size, "process %d listens on %s, not the engine %d that was started",
-					 link->pid, socket_path, spawned->pid);
+				         link->pid, socket_path, spawned->pid);
 				error = -EPROTO;
 			}
 			if (!error) {
@@ -290,8 +291,8 @@ int spawn_wait(const struct engine_options *options, struct spawned *spawned, co
 			snprintf(why, why_size, "connecting to %s: %s", socket_path, strerror(-error));
 			break;
 		}
-		/* Nobody tells when a Unix socket begins to listen, so it is asked, ever less often, while the process's end
-		 * is noticed at once. */
+		/* Nobody tells when a Unix socket begins to listen, so it is asked, ever less often, while the
+		 * process's end is noticed at once. */
 		struct pollfd wait[2] = {{.fd = spawned->pidfd, .events = POLLIN}, {.fd = stop_fd, .events = POLLIN}};
 		poll(wait, stop_fd >= 0 ? 2 : 1, (int)pause_ms);
 		pause_ms = pause_ms < 8 ? pause_ms * 2 : 8;
@@ -307,8 +308,8 @@ int spawn_wait(const struct engine_options *options, struct spawned *spawned, co
 			return -ECANCELED;
 		}
 		if (control_now_ms() >= deadline) {
-			snprintf(why, why_size, "engine %d did not listen on %s within %u ms", spawned->pid, socket_path,
-				 timeout_ms);
+			snprintf(why, why_size, "engine %d did not listen on %s within %u ms", spawned->pid,
+			         socket_path, timeout_ms);
 			error = -ETIMEDOUT;
 			break;
 		}

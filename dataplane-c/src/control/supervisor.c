@@ -116,10 +116,11 @@ static unsigned fill_bank(struct marcher *handle)
 	handle->status.banked_sockets = (uint32_t)handle->bank.count;
 	pthread_mutex_unlock(&handle->state_lock);
 	if (handle->bank.wanted > limit)
-		control_notice(handle,
-			       "%u listening sockets are not kept open over a crash of the engine: more than half of the "
-			       "limit on open files; raise it (LimitNOFILE) above %u",
-			       handle->bank.wanted, 2 * handle->bank.wanted);
+		control_notice(
+		        handle,
+		        "%u listening sockets are not kept open over a crash of the engine: more than half of the "
+		        "limit on open files; raise it (LimitNOFILE) above %u",
+		        handle->bank.wanted, 2 * handle->bank.wanted);
 	return 0;
 }
 
@@ -131,8 +132,8 @@ static void wait_for_work(struct marcher *handle, unsigned timeout_ms)
 
 	fds[n++] = (struct pollfd){.fd = handle->wake_fd, .events = POLLIN};
 	fds[n++] = (struct pollfd){.fd = handle->close_fd, .events = POLLIN};
-	/* Only this thread closes these descriptors while it runs, but for marcher_upgrade and marcher_stop, which wake it:
-	 * then at worst it looks once too often. */
+	/* Only this thread closes these descriptors while it runs, but for marcher_upgrade and marcher_stop, which wake
+	 * it: then at worst it looks once too often. */
 	pthread_mutex_lock(&handle->link_lock);
 	fds[n++] = (struct pollfd){.fd = handle->link.pidfd, .events = POLLIN};
 	for (unsigned i = 0; i < RETIRING_MAX; i++)

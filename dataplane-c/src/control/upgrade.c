@@ -38,7 +38,7 @@ static int relay_listeners(struct marcher *handle, const struct spawned *spawned
 			error = -EPROTO;
 		if (!error)
 			error = bank_send_packet(&packet, total, sent, spawned->inherit_fd, spawned->pidfd,
-						 handle->request_timeout_ms);
+			                         handle->request_timeout_ms);
 		sent += (uint32_t)packet.count;
 		bank_clear(&packet);
 	}
@@ -69,7 +69,7 @@ static int start_successor(struct marcher *handle, const char *executable, const
 	int frames = journal_frames(&handle->journal, &at_path);
 	unlink(path);
 	error = spawn_engine(&handle->options, executable, path, frames, at_path, first.wanted > 0, &spawned, why,
-			     sizeof(why));
+	                     sizeof(why));
 	if (frames >= 0)
 		close(frames);
 	if (error) {
@@ -83,7 +83,7 @@ static int start_successor(struct marcher *handle, const char *executable, const
 	}
 	bank_clear(&first);
 	error = spawn_wait(&handle->options, &spawned, path, handle->close_fd, handle->request_timeout_ms, next, why,
-			   sizeof(why));
+	                   sizeof(why));
 	if (!error && relayed) {
 		snprintf(why, sizeof(why), "handing over the listening sockets: %s", link_error(relayed));
 		kill_child(next);
@@ -91,14 +91,14 @@ static int start_successor(struct marcher *handle, const char *executable, const
 	}
 	if (!error && next->generation != handle->generation) {
 		snprintf(why, sizeof(why), "the new engine came up with generation %llu instead of %llu",
-			 (unsigned long long)next->generation, (unsigned long long)handle->generation);
+		         (unsigned long long)next->generation, (unsigned long long)handle->generation);
 		kill_child(next);
 		error = -EPROTO;
 	}
 	if (error) {
 		unlink(path);
 		return control_fail(handle, error == -ETIMEDOUT ? MARCHER_E_TIMEOUT : MARCHER_E_NO_ENGINE,
-				    "%s; the running engine was not touched", why);
+		                    "%s; the running engine was not touched", why);
 	}
 	return MARCHER_OK;
 }
@@ -113,10 +113,11 @@ static int upgrade(struct marcher *handle, const char *executable, uint32_t drai
 		return code;
 	uint64_t saved = journal_generation(&handle->journal);
 	if (saved != handle->generation)
-		return control_fail(handle, MARCHER_E_INVALID,
-				    "the engine runs generation %llu but the last good snapshot is %llu: apply a complete "
-				    "snapshot, then upgrade",
-				    (unsigned long long)handle->generation, (unsigned long long)saved);
+		return control_fail(
+		        handle, MARCHER_E_INVALID,
+		        "the engine runs generation %llu but the last good snapshot is %llu: apply a complete "
+		        "snapshot, then upgrade",
+		        (unsigned long long)handle->generation, (unsigned long long)saved);
 	snprintf(path, sizeof(path), "%s/engine.%d.sock", handle->options.run_dir, (int)getpid());
 	code = start_successor(handle, executable, path, &next);
 	if (code)
@@ -125,8 +126,9 @@ static int upgrade(struct marcher *handle, const char *executable, uint32_t drai
 		int error = errno;
 		kill_child(&next);
 		unlink(path);
-		return control_fail(handle, MARCHER_E_SYSTEM, "renaming %s to %s: %s; the running engine was not touched", path,
-				    handle->socket_path, strerror(error));
+		return control_fail(handle, MARCHER_E_SYSTEM,
+		                    "renaming %s to %s: %s; the running engine was not touched", path,
+		                    handle->socket_path, strerror(error));
 	}
 	struct link old = handle->link;
 	pthread_mutex_lock(&handle->memory_lock);
@@ -138,14 +140,16 @@ static int upgrade(struct marcher *handle, const char *executable, uint32_t drai
 		/* Its shared memory is unreadable. The old one still listens, and on the same sockets. */
 		handle->link = old;
 		unlink(handle->socket_path);
-		return control_fail(handle, MARCHER_E_PROTOCOL,
-				    "the new engine: %s; the running engine serves on, but an agent that starts later cannot "
-				    "find it: upgrade to a build that belongs to this library",
-				    why);
+		return control_fail(
+		        handle, MARCHER_E_PROTOCOL,
+		        "the new engine: %s; the running engine serves on, but an agent that starts later cannot "
+		        "find it: upgrade to a build that belongs to this library",
+		        why);
 	}
 	error = lifecycle_retire(handle, &old, memory, drain_ms);
 	if (error)
-		control_notice(handle, "the engine that was replaced could not be told to drain: %s", link_error(error));
+		control_notice(handle, "the engine that was replaced could not be told to drain: %s",
+		               link_error(error));
 	if (executable && strcmp(executable, handle->options.engine_path)) {
 		/* What is restarted after a crash is what runs now. */
 		char *copy = strdup(executable);
@@ -163,8 +167,8 @@ int marcher_upgrade(struct marcher *handle, const char *engine_path, uint32_t dr
 		return control_fail(NULL, MARCHER_E_INVALID, "marcher_upgrade: the handle is NULL");
 	char *absolute = engine_path ? realpath(engine_path, NULL) : NULL;
 	if (engine_path && !absolute)
-		return control_fail(handle, MARCHER_E_INVALID, "%s: %s; the running engine was not touched", engine_path,
-				    strerror(errno));
+		return control_fail(handle, MARCHER_E_INVALID, "%s: %s; the running engine was not touched",
+		                    engine_path, strerror(errno));
 	control_lock(handle);
 	int code = upgrade(handle, absolute, drain_ms);
 	control_unlock(handle);

@@ -10,7 +10,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-static const uint8_t mapped_prefix[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
+static const uint8_t mapped_prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
 static void set_ip6(struct addr *addr, const uint8_t ip[16])
 {
@@ -169,6 +169,6 @@ uint64_t addr_hash(const struct addr *addr, uint64_t seed)
 {
 	if (addr->family == AF_UNIX)
 		return XXH3_64bits_withSeed(addr->path ? addr->path : "", addr->path ? strlen(addr->path) : 0,
-					    seed + AF_UNIX);
+		                            seed + AF_UNIX);
 	return XXH3_64bits_withSeed(addr->ip, ip_bytes(addr), seed + addr->family);
 }

@@ -29,10 +29,10 @@ struct apply {
 	Marcher__Engine__V1__Node *node;
 	struct geoip *geoip;
 	bool tolerate;
-	bool draining;            /* the node will be */
+	bool draining; /* the node will be */
 	struct draft *drafts, **last;
 	size_t ndrafts;
-	struct claim **closing;   /* claims of replaced and removed services that nobody took over */
+	struct claim **closing; /* claims of replaced and removed services that nobody took over */
 	size_t nclosing, closing_capacity;
 	size_t nfresh;
 };
@@ -50,11 +50,11 @@ static void check_generation(struct apply *apply)
 	uint64_t running = apply->runtime->generation;
 	if (snapshot->generation <= running)
 		reasons_add(&apply->reasons, NULL, "generation", "is %llu; expected more than %llu, which runs",
-			    (unsigned long long)snapshot->generation, (unsigned long long)running);
+		            (unsigned long long)snapshot->generation, (unsigned long long)running);
 	if (snapshot->base_generation && snapshot->base_generation != running)
 		reasons_add(&apply->reasons, NULL, "base_generation",
-			    "is %llu but %llu runs: the change cannot be applied; send a complete snapshot",
-			    (unsigned long long)snapshot->base_generation, (unsigned long long)running);
+		            "is %llu but %llu runs: the change cannot be applied; send a complete snapshot",
+		            (unsigned long long)snapshot->base_generation, (unsigned long long)running);
 }
 
 /* What the snapshot names, and what of it differs. */
@@ -68,8 +68,8 @@ static void read_services(struct apply *apply)
 		if (entry && entry->seen == runtime->apply_serial) {
 			char path[48];
 			snprintf(path, sizeof(path), "services[%zu].name", i);
-			reasons_add(&apply->reasons, entry->id.name, path, "\"%s\" is already the name of another service",
-				    entry->id.name);
+			reasons_add(&apply->reasons, entry->id.name, path,
+			            "\"%s\" is already the name of another service", entry->id.name);
 			continue;
 		}
 		uint64_t hash = table_hash(packed.data, packed.length);
@@ -83,17 +83,13 @@ static void read_services(struct apply *apply)
 		if (!message)
 			continue;
 		bool valid = apply->reasons.count + apply->reasons.omitted == before && !apply->reasons.no_memory;
-		/* A refused one is entered too, so that a second of its name is told. */
-		if (!entry && snapshot_name_valid(message->name, strlen(message->name)))
+		if (!entry && valid)
 			entry = runtime_entry_new(runtime, message->name);
 		struct draft *draft = NULL;
-		if (entry) {
+		if (entry)
 			entry->seen = runtime->apply_serial;
-			if (valid)
-				draft = draft_new(runtime, entry, i, message, hash, packed.length);
-			else
-				runtime_entry_release(entry);
-		}
+		if (entry && valid)
+			draft = draft_new(runtime, entry, i, message, hash, packed.length);
 		if (draft) {
 			entry->draft = draft;
 			*apply->last = draft;
@@ -124,12 +120,13 @@ static void read_removed(struct apply *apply)
 		snprintf(path, sizeof(path), "removed_services[%zu]", i);
 		if (!entry || (!entry->current && entry->seen != runtime->apply_serial))
 			reasons_add(&apply->reasons, NULL, path,
-				    "\"%.*s\" does not run: the sender's idea of generation %llu is wrong; send a complete snapshot",
-				    (int)(name.length < 64 ? name.length : 64), (const char *)name.data,
-				    (unsigned long long)runtime->generation);
+			            "\"%.*s\" does not run: the sender's idea of generation %llu is wrong; send a "
+			            "complete snapshot",
+			            (int)(name.length < 64 ? name.length : 64), (const char *)name.data,
+			            (unsigned long long)runtime->generation);
 		else if (entry->seen == runtime->apply_serial)
-			reasons_add(&apply->reasons, entry->id.name, path, "\"%s\" is also in services; expected one of both",
-				    entry->id.name);
+			reasons_add(&apply->reasons, entry->id.name, path,
+			            "\"%s\" is also in services; expected one of both", entry->id.name);
 		else
 			entry->removing = true;
 	}
@@ -157,7 +154,7 @@ static void read_node(struct apply *apply)
 			reasons_add(&apply->reasons, NULL, "node.geoip_path", "%s", error);
 		else if (!apply->geoip)
 			log_line(LOG_ERROR, "geo: clients' countries are unknown path=%s error=\"%s\"",
-				 apply->node->geoip_path, error);
+			         apply->node->geoip_path, error);
 	}
 }
 
@@ -167,7 +164,8 @@ static bool stays(const struct service_entry *owner)
 }
 
 /* Notes that the draft wants this port. */
-static void claim_port(struct apply *apply, struct draft *draft, size_t index, const struct addr *addr, size_t *capacity)
+static void claim_port(struct apply *apply, struct draft *draft, size_t index, const struct addr *addr,
+                       size_t *capacity)
 {
 	struct runtime *runtime = apply->runtime;
 	struct draft_listener *listener = &draft->listeners[index];
@@ -178,24 +176,18 @@ static void claim_port(struct apply *apply, struct draft *draft, size_t index, c
 	struct claim *claim = claim_find(runtime, listener->transport, addr);
 	if (claim && claim->draft) {
 		reasons_add(&apply->reasons, draft->entry->id.name, path,
-			    "%s is also claimed by services[%zu].listeners[%zu] (%s); one listener has one service",
-			    claim_text(claim, text), claim->draft->index, claim->draft_listener,
-			    claim->draft->entry->id.name);
+		            "%s is also claimed by services[%zu].listeners[%zu] (%s); one listener has one service",
+		            claim_text(claim, text), claim->draft->index, claim->draft_listener,
+		            claim->draft->entry->id.name);
 		return;
 	}
 	if (claim && claim->owner && claim->owner != draft->entry && stays(claim->owner)) {
 		reasons_add(&apply->reasons, draft->entry->id.name, path,
-			    "%s is the listener of service %s; one listener has one service", claim_text(claim, text),
-			    claim->owner->id.name);
+		            "%s is the listener of service %s; one listener has one service", claim_text(claim, text),
+		            claim->owner->id.name);
 		return;
 	}
 	if (!claim) {
-		if (runtime->claims.used >= SNAPSHOT_PORTS_MAX + apply->nclosing) {
-			if (apply->reasons.omitted == 0)
-				reasons_add(&apply->reasons, draft->entry->id.name, path,
-					    "more than %u ports over all services", SNAPSHOT_PORTS_MAX);
-			return;
-		}
 		claim = claim_new(runtime, listener->transport, addr);
 		if (!claim) {
 			apply->reasons.no_memory = true;
@@ -222,13 +214,29 @@ static void claim_port(struct apply *apply, struct draft *draft, size_t index, c
 	apply->nfresh += claim->fresh;
 }
 
+static void too_many_ports(struct apply *apply)
+{
+	reasons_add(&apply->reasons, NULL, "services",
+	            "more than %u ports over all services; use fewer or smaller ranges", SNAPSHOT_PORTS_MAX);
+}
+
 static void claim_ports(struct apply *apply)
 {
+	uint64_t ports = 0;
+	for (struct draft *draft = apply->drafts; draft; draft = draft->next) {
+		for (size_t i = 0; i < draft->nlisteners; i++)
+			ports += draft->listeners[i].port_last - draft->listeners[i].port_first + 1;
+	}
+	if (ports > SNAPSHOT_PORTS_MAX) {
+		too_many_ports(apply);
+		return;
+	}
 	for (struct draft *draft = apply->drafts; draft; draft = draft->next) {
 		size_t capacity = 0;
 		for (size_t i = 0; i < draft->nlisteners && !apply->reasons.no_memory; i++) {
 			struct addr addr = draft->listeners[i].addr;
-			for (uint32_t port = draft->listeners[i].port_first; port <= draft->listeners[i].port_last; port++) {
+			for (uint32_t port = draft->listeners[i].port_first; port <= draft->listeners[i].port_last;
+			     port++) {
 				addr.port = (uint16_t)port;
 				claim_port(apply, draft, i, &addr, &capacity);
 			}
@@ -291,14 +299,16 @@ static void open_sockets(struct apply *apply)
 			if (error && claim->fresh && !apply->tolerate) {
 				char path[80], text[CLAIM_TEXT_MAX];
 				snprintf(path, sizeof(path), "services[%zu].listeners[%zu]", draft->index,
-					 claim->draft_listener);
-				reasons_add(&apply->reasons, draft->entry->id.name, path, "cannot listen on %s: %s%s",
-					    claim_text(claim, text), strerror(-error),
-					    error == -EADDRINUSE ? " (another process has it; end that process or choose "
-								   "another port)" :
-					    error == -EACCES ? " (ports below net.ipv4.ip_unprivileged_port_start need "
-							       "CAP_NET_BIND_SERVICE)" :
-					    error == -EADDRNOTAVAIL ? " (no interface of this node has the address)" : "");
+				         claim->draft_listener);
+				reasons_add(
+				        &apply->reasons, draft->entry->id.name, path, "cannot listen on %s: %s%s",
+				        claim_text(claim, text), strerror(-error),
+				        error == -EADDRINUSE ? " (another process has it; end that process or choose "
+				                               "another port)"
+				        : error == -EACCES   ? " (ports below net.ipv4.ip_unprivileged_port_start need "
+				                               "CAP_NET_BIND_SERVICE)"
+				        : error == -EADDRNOTAVAIL ? " (no interface of this node has the address)"
+				                                  : "");
 			}
 		}
 	}
@@ -340,7 +350,7 @@ static void settle_claim(struct claim *claim, const struct draft_listener *liste
 			memcpy(prefixes, listener->prefixes, bytes);
 		else
 			log_line(LOG_ERROR, "listener: out of memory, no PROXY header is believed port=%u",
-				 claim->addr.port);
+			         claim->addr.port);
 	}
 	free(claim->prefixes);
 	claim->prefixes = prefixes;
@@ -379,7 +389,7 @@ static void publish(struct apply *apply)
 	for (size_t i = 0; i < apply->nclosing; i++) {
 		struct claim *claim = apply->closing[i];
 		const struct service *service = &claim->owner->current->pub;
-		claim_close(runtime, claim, runtime->engine->now_ms + service->drain_timeout_ms);
+		claim_close(runtime, claim, runtime->engine->now_ms + service->drain_timeout_ms, false);
 		claim_free(runtime, claim);
 	}
 	for (uint32_t i = 0; i < runtime->names.size; i++) {
@@ -402,12 +412,12 @@ static void publish(struct apply *apply)
 /* Listeners that are configured and have no sockets. */
 static void list_unbound(struct apply *apply, Marcher__Engine__V1__ApplyReply *reply)
 {
-	struct reasons unbound = { 0 };
+	struct reasons unbound = {0};
 	char text[CLAIM_TEXT_MAX];
 	for (struct claim *claim = apply->runtime->unbound; claim; claim = claim->next_unbound) {
 		if (claim->error)
 			reasons_add(&unbound, claim->owner->id.name, "", "cannot listen on %s: %s",
-				    claim_text(claim, text), strerror(claim->error));
+			            claim_text(claim, text), strerror(claim->error));
 	}
 	reasons_take(&unbound, &reply->unbound, &reply->n_unbound);
 }
@@ -424,9 +434,9 @@ static void refuse(struct apply *apply, Marcher__Engine__V1__ApplyReply *reply)
 }
 
 void runtime_apply(struct runtime *runtime, const void *packed, size_t length, bool tolerate_bind_errors,
-		   Marcher__Engine__V1__ApplyReply *reply)
+                   Marcher__Engine__V1__ApplyReply *reply)
 {
-	struct apply apply = { .runtime = runtime, .tolerate = tolerate_bind_errors };
+	struct apply apply = {.runtime = runtime, .tolerate = tolerate_bind_errors};
 	uint64_t start_us = clock_us();
 	apply.last = &apply.drafts;
 	marcher__engine__v1__apply_reply__init(reply);
@@ -445,6 +455,8 @@ void runtime_apply(struct runtime *runtime, const void *packed, size_t length, b
 			claim_ports(&apply);
 		if (!reasons_any(&apply.reasons))
 			find_closing(&apply);
+		if (runtime->claims.used - apply.nclosing > SNAPSHOT_PORTS_MAX)
+			too_many_ports(&apply);
 		if (!reasons_any(&apply.reasons))
 			open_sockets(&apply);
 	}
@@ -463,8 +475,9 @@ void runtime_apply(struct runtime *runtime, const void *packed, size_t length, b
 		reply->accepted = true;
 		list_unbound(&apply, reply);
 		if (!grace_wait(grace_request(), GRACE_TIMEOUT_MS))
-			log_line(LOG_ERROR, "apply: a worker has not seen the new snapshot within %u ms generation=%llu",
-				 GRACE_TIMEOUT_MS, (unsigned long long)runtime->generation);
+			log_line(LOG_ERROR,
+			         "apply: a worker has not seen the new snapshot within %u ms generation=%llu",
+			         GRACE_TIMEOUT_MS, (unsigned long long)runtime->generation);
 		runtime_send_drains(runtime);
 	}
 	if (apply.node)

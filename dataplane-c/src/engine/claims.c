@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Listeners as they are configured. A claim is a (transport, address, port) that some service has; it has a listener (with
- * sockets) unless these could not be made, or the node drains. Another service's claim to it moves the binding alone.
+ * Listeners as they are configured. A claim is a (transport, address, port) that some service has; it has a listener
+ * (with sockets) unless these could not be made, or the node drains. Another service's claim to it moves the binding
+ * alone.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -32,7 +33,7 @@ static uint64_t claim_hash(enum transport transport, const struct addr *addr)
 
 struct claim *claim_find(const struct runtime *runtime, enum transport transport, const struct addr *addr)
 {
-	struct claim_key key = { transport, addr };
+	struct claim_key key = {transport, addr};
 	return table_find(&runtime->claims, claim_hash(transport, addr), claim_is, &key);
 }
 
@@ -86,7 +87,7 @@ const char *claim_text(const struct claim *claim, char text[CLAIM_TEXT_MAX])
 {
 	char addr[ADDR_TEXT_MAX];
 	snprintf(text, CLAIM_TEXT_MAX, "%s:%s", claim->transport == TRANSPORT_TCP ? "tcp" : "udp",
-		 addr_text(&claim->addr, addr));
+	         addr_text(&claim->addr, addr));
 	return text;
 }
 
@@ -119,11 +120,11 @@ static void give_slot(struct runtime *runtime, struct claim *claim)
 	char text[CLAIM_TEXT_MAX];
 	uint32_t before = claim->slot;
 	claim->slot = stats_slot_acquire(runtime->engine->stats, MARCHER_SLOT_LISTENER, claim->owner->id.name,
-					 claim_text(claim, text));
+	                                 claim_text(claim, text));
 	if (before)
 		runtime_reclaim_slot(runtime, before);
 	if (claim->listener)
-		__atomic_store_n(&claim->listener->slot, claim->slot, __ATOMIC_RELAXED);
+		atomic_store_explicit(&claim->listener->slot, claim->slot, memory_order_release);
 }
 
 static struct binding *binding_new(const struct claim *claim)
@@ -142,6 +143,7 @@ static struct binding *binding_new(const struct claim *claim)
 	}
 	binding->max_connections = claim->max_connections;
 	binding->service = &claim->owner->current->pub;
+	claim->owner->current->bindings++;
 	service_ref(binding->service);
 	return binding;
 }
@@ -170,14 +172,20 @@ int claim_bind(struct runtime *runtime, struct claim *claim)
 	return 0;
 }
 
-void claim_close(struct runtime *runtime, struct claim *claim, uint64_t deadline_ms)
+void claim_close(struct runtime *runtime, struct claim *claim, uint64_t deadline_ms, bool leave)
 {
 	struct listener *listener = claim->listener;
 	if (!listener)
 		return;
 	claim->listener = NULL;
+	/* Its connections go on counting. */
+	((struct listener_object *)listener)->owns_slot = true;
+	claim->slot = 0;
 	atomic_store(&listener->drain_until_ms, deadline_ms ? deadline_ms : 1);
-	listen_close(runtime->engine, listener, deadline_ms);
+	if (leave)
+		listen_leave(runtime->engine, listener, deadline_ms);
+	else
+		listen_close(runtime->engine, listener, deadline_ms);
 }
 
 void claim_discard(struct runtime *runtime, struct claim *claim)
@@ -206,8 +214,9 @@ void claim_event(struct runtime *runtime, const struct claim *claim, int error)
 	char text[CLAIM_TEXT_MAX];
 	claim_text(claim, text);
 	if (error)
-		log_line(LOG_WARN, "listener: cannot listen, tried again every second listener=%s service=%s error=\"%s\"",
-			 text, claim->owner->id.name, strerror(error));
+		log_line(LOG_WARN,
+		         "listener: cannot listen, tried again every second listener=%s service=%s error=\"%s\"", text,
+		         claim->owner->id.name, strerror(error));
 	else
 		log_line(LOG_DEBUG, "listener: bound listener=%s service=%s", text, claim->owner->id.name);
 	struct marcher_event *event = stats_event(&runtime->engine->row, MARCHER_EVENT_LISTENER_CHANGED);
@@ -230,7 +239,8 @@ void claim_event(struct runtime *runtime, const struct claim *claim, int error)
 static bool try_again(struct runtime *runtime, struct claim *claim)
 {
 	int before = claim->error;
-	if (claim_open(runtime, claim, listen_wants_shared(runtime->engine, 0)) == 0 && claim_bind(runtime, claim) == 0) {
+	if (claim_open(runtime, claim, listen_wants_shared(runtime->engine, 0)) == 0 &&
+	    claim_bind(runtime, claim) == 0) {
 		claim_event(runtime, claim, 0);
 		return true;
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A service of a snapshot that differs from what runs is built as a new object beside the old one. Backends that stay what
- * they are (same name, target, PROXY header and source) are shared, so their counters, health and addresses carry
+ * A service of a snapshot that differs from what runs is built as a new object beside the old one. Backends that stay
+ * what they are (same name, target, PROXY header and source) are shared, so their counters, health and addresses carry
  * over; what else is set on them changes only when the draft is committed.
  */
 #include <stdio.h>
@@ -32,7 +32,7 @@ static bool index_backends(const struct service_entry *entry, struct table *tabl
 		return false;
 	for (uint32_t i = 0; i < service->nbackends; i++)
 		table_insert(table, table_hash(service->backends[i]->name, strlen(service->backends[i]->name)),
-			     service->backends[i]);
+		             service->backends[i]);
 	return true;
 }
 
@@ -52,7 +52,7 @@ static bool same_backend(const struct backend *backend, const Marcher__Engine__V
 	case MARCHER__ENGINE__V1__BACKEND__TARGET_IP:
 		return backend->target == TARGET_IP &&
 		       addr_from_bytes(&addr, message->ip->address.data, message->ip->address.len,
-				       (uint16_t)message->ip->port) &&
+		                       (uint16_t)message->ip->port) &&
 		       addr_equal(&backend->target_addr, &addr);
 	case MARCHER__ENGINE__V1__BACKEND__TARGET_DNS:
 		return backend->target == TARGET_DNS && backend->dns_port == message->dns->port &&
@@ -65,7 +65,7 @@ static bool same_backend(const struct backend *backend, const Marcher__Engine__V
 }
 
 static struct backend *backend_new(struct runtime *runtime, struct service_entry *entry,
-				   const Marcher__Engine__V1__Backend *message)
+                                   const Marcher__Engine__V1__Backend *message)
 {
 	struct backend_object *object = calloc(1, sizeof(*object));
 	if (!object)
@@ -94,7 +94,7 @@ static struct backend *backend_new(struct runtime *runtime, struct service_entry
 	default:
 		backend->target = TARGET_IP;
 		addr_from_bytes(&backend->target_addr, message->ip->address.data, message->ip->address.len,
-				(uint16_t)message->ip->port);
+		                (uint16_t)message->ip->port);
 		break;
 	}
 	if (complete && backend->target != TARGET_DNS) {
@@ -110,8 +110,8 @@ static struct backend *backend_new(struct runtime *runtime, struct service_entry
 		}
 	}
 	if (complete)
-		backend->slot = stats_slot_acquire(runtime->engine->stats, MARCHER_SLOT_BACKEND, entry->id.name,
-						   backend->name);
+		backend->slot =
+		        stats_slot_acquire(runtime->engine->stats, MARCHER_SLOT_BACKEND, entry->id.name, backend->name);
 	if (!complete) {
 		backend_unref(runtime, backend);
 		return NULL;
@@ -128,7 +128,7 @@ static void retire_endpoints(struct runtime *runtime, struct backend *backend)
 }
 
 static struct shared_affinity *affinity_for(struct runtime *runtime, const struct service_entry *entry,
-					    const struct service *service, const Marcher__Engine__V1__Affinity *message)
+                                            const struct service *service, const Marcher__Engine__V1__Affinity *message)
 {
 	struct service_object *old = entry->current;
 	/* Other prefixes are other keys: the table begins anew. */
@@ -179,7 +179,7 @@ static struct shared_source_limit *source_limit_for(const struct service_entry *
 }
 
 static bool copy_settings(struct runtime *runtime, struct service_object *object,
-			  const Marcher__Engine__V1__Service *message)
+                          const Marcher__Engine__V1__Service *message)
 {
 	struct service *service = &object->pub;
 	struct service_entry *entry = object->entry;
@@ -236,14 +236,14 @@ static void settings_from(struct backend_settings *settings, const Marcher__Engi
 static bool copy_backends(struct runtime *runtime, struct draft *draft, const Marcher__Engine__V1__Service *message)
 {
 	struct service *service = &draft->service->pub;
-	struct table old = { 0 };
+	struct table old = {0};
 	service->backends = calloc(message->n_backends ? message->n_backends : 1, sizeof(*service->backends));
 	draft->settings = calloc(message->n_backends ? message->n_backends : 1, sizeof(*draft->settings));
 	bool complete = service->backends && draft->settings && index_backends(draft->entry, &old);
 	for (size_t i = 0; complete && i < message->n_backends; i++) {
 		const Marcher__Engine__V1__Backend *from = message->backends[i];
 		struct backend *backend =
-			table_find(&old, table_hash(from->name, strlen(from->name)), backend_named, from->name);
+		        table_find(&old, table_hash(from->name, strlen(from->name)), backend_named, from->name);
 		if (backend && same_backend(backend, from))
 			atomic_fetch_add_explicit(&backend->refs, 1, memory_order_relaxed);
 		else
@@ -268,7 +268,7 @@ static bool copy_listeners(struct draft *draft, const Marcher__Engine__V1__Servi
 		const Marcher__Engine__V1__Listener *from = message->listeners[i];
 		struct draft_listener *listener = &draft->listeners[i];
 		listener->transport = from->transport == MARCHER__ENGINE__V1__TRANSPORT__TRANSPORT_UDP ? TRANSPORT_UDP
-												      : TRANSPORT_TCP;
+		                                                                                       : TRANSPORT_TCP;
 		addr_from_bytes(&listener->addr, from->address.data, from->address.len, 0);
 		listener->port_first = from->port_first;
 		listener->port_last = from->port_last;
@@ -297,7 +297,7 @@ static bool copy_listeners(struct draft *draft, const Marcher__Engine__V1__Servi
 }
 
 struct draft *draft_new(struct runtime *runtime, struct service_entry *entry, size_t index,
-			const Marcher__Engine__V1__Service *message, uint64_t hash, size_t packed_length)
+                        const Marcher__Engine__V1__Service *message, uint64_t hash, size_t packed_length)
 {
 	struct draft *draft = calloc(1, sizeof(*draft));
 	struct service_object *object = calloc(1, sizeof(*object));
@@ -425,7 +425,7 @@ void draft_commit(struct runtime *runtime, struct draft *draft)
 	struct engine *engine = runtime->engine;
 	bool health_changed = !old || !same_health(&old->pub, service);
 	bool ttl_changed = old && (old->pub.dns_min_ttl_ms != service->dns_min_ttl_ms ||
-				   old->pub.dns_max_ttl_ms != service->dns_max_ttl_ms);
+	                           old->pub.dns_max_ttl_ms != service->dns_max_ttl_ms);
 
 	entry->draft = NULL;
 	entry->current = object;
@@ -463,11 +463,36 @@ void draft_commit(struct runtime *runtime, struct draft *draft)
 	}
 }
 
+/* No connection can begin on it any more, so its backends can go. */
+static void finish_removal(struct runtime *runtime, struct service_object *old)
+{
+	old->leaving = false;
+	for (uint32_t i = 0; i < old->pub.nbackends; i++) {
+		struct backend_object *backend = (struct backend_object *)old->pub.backends[i];
+		if (backend->current == old)
+			backend_remove(runtime, backend, 0); /* the service's own drain covers its connections */
+	}
+	if (!old->entry->current)
+		view_rebuild(runtime, old->entry);
+	runtime_reclaim(runtime, RECLAIM_SERVICE, old);
+}
+
+void runtime_binding_gone(struct runtime *runtime, struct service_object *service)
+{
+	if (--service->bindings == 0 && service->leaving)
+		finish_removal(runtime, service);
+}
+
+/*
+ * Workers may be accepting for it this very moment, and are about to take what waits at listeners that close: until
+ * they have let go of its bindings such connections find its backends in place, as if they had come a moment earlier.
+ */
 void runtime_remove_service(struct runtime *runtime, struct service_entry *entry)
 {
 	struct service_object *old = entry->current;
 	uint64_t deadline_ms = runtime->engine->now_ms + old->pub.drain_timeout_ms;
 	entry->current = NULL;
+	timer_disarm(runtime->engine->timers, &entry->ramp);
 	for (struct service_object *service = entry->generations; service; service = service->older) {
 		atomic_store(&service->pub.drain_until_ms, deadline_ms);
 		atomic_store(&service->pub.removed, true);
@@ -475,9 +500,14 @@ void runtime_remove_service(struct runtime *runtime, struct service_entry *entry
 	}
 	for (uint32_t i = 0; i < old->pub.nbackends; i++) {
 		struct backend_object *backend = (struct backend_object *)old->pub.backends[i];
-		if (backend->current == old)
-			backend_remove(runtime, backend, 0); /* the service's own drain covers its connections */
+		/* The view is not rebuilt any more: its endpoints have to stay what they are. */
+		if (backend->current == old && backend->watched_dns) {
+			backend->watched_dns = false;
+			dns_unwatch(runtime->engine->dns, &backend->pub);
+		}
 	}
-	view_rebuild(runtime, entry);
-	runtime_reclaim(runtime, RECLAIM_SERVICE, old);
+	if (old->bindings)
+		old->leaving = true;
+	else
+		finish_removal(runtime, old);
 }

@@ -34,7 +34,7 @@ struct engine {
 	atomic_uint region_index; /* region_intern(region), for workers (lb_request.node_region) */
 	uint16_t country;
 
-	/* main.c's own. */
+	/* engine.c's own. */
 	_Atomic(struct engine_message *) mailbox;
 	struct poll_source wake;  /* eventfd */
 	atomic_bool stopping;
@@ -49,6 +49,18 @@ struct engine_message {
 
 /* From any thread: queues and wakes. */
 void engine_post(struct engine *engine, struct engine_message *message);
+/* Main thread: sets up poller, timers, wake-up and random state. 0 or -errno. */
+int engine_loop_start(struct engine *engine);
+void engine_loop_stop(struct engine *engine);
+/* One turn: waits at most so long, runs what is due. false: the engine has retired and is to end. */
+bool engine_turn(struct engine *engine, int max_wait_ms);
+void engine_run_messages(struct engine *engine);
+
+/* Main thread. Gives the listening sockets up to a successor (or to nobody), drains, and ends the process when the last
+ * connection has ended or the time is over. */
+void engine_retire(struct engine *engine, uint32_t drain_ms);
+/* Connections and UDP sessions over all workers, as of their last turns. */
+uint64_t engine_connections(const struct engine *engine);
 /* From any thread: one more turn of the main thread's loop. */
 void engine_wake(struct engine *engine);
 

@@ -18,7 +18,7 @@ static struct {
 	pthread_cond_t wanted, passed;
 	uint64_t requested, done;
 	bool stopping, running;
-} grace = { .lock = PTHREAD_MUTEX_INITIALIZER, .wanted = PTHREAD_COND_INITIALIZER };
+} grace = {.lock = PTHREAD_MUTEX_INITIALIZER, .wanted = PTHREAD_COND_INITIALIZER};
 
 static void *wait_for_grace(void *context)
 {

@@ -60,11 +60,11 @@ struct inherited {
 static struct {
 	struct table inherited; /* by key */
 	uint64_t version;
-	size_t sockets;         /* open listening descriptors */
-	/* Listeners of our own per transport and port, closing ones too: an address in use may be our own, of another
-	 * scope (any and 127.0.0.1), and that is no conflict. */
+	size_t sockets; /* open listening descriptors */
+	/* Listeners of our own per transport and port, and those that closed but live on (UDP sessions reply through
+	 * the socket): an address in use may be our own, and that is no conflict. */
 	uint16_t ours[2][65536];
-} state = { .version = 1 };
+} state = {.version = 1};
 
 uint64_t listen_version(void)
 {
@@ -83,7 +83,7 @@ void listen_key(const struct listener *listener, unsigned index, char key[LISTEN
 	for (size_t i = 0; i < bytes; i++)
 		snprintf(hex + 2 * i, 3, "%02x", listener->addr.ip[i]);
 	snprintf(key, LISTEN_KEY_MAX, "%s|%s|%u|%u", listener->transport == TRANSPORT_TCP ? "tcp" : "udp", hex,
-		 listener->addr.port, index);
+	         listener->addr.port, index);
 }
 
 /* Inherited sockets */
@@ -186,10 +186,10 @@ static void set_options(int fd, const struct listener *listener, int family)
 }
 
 /*
- * The first socket of a listener is bound without SO_REUSEPORT: with it, a foreign process of the same user that listens
- * with SO_REUSEPORT too would silently get a share of the connections, where an operator expects "in use". The option is set
- * afterwards, so that the others of the group can join. Sockets of our own on the same port (another address) are in the way
- * of that; then the first one binds like the others.
+ * The first socket of a listener is bound without SO_REUSEPORT: with it, a foreign process of the same user that
+ * listens with SO_REUSEPORT too would silently get a share of the connections, where an operator expects "in use". The
+ * option is set afterwards, so that the others of the group can join. Sockets of our own on the same port (another
+ * address) are in the way of that; then the first one binds like the others.
  */
 static int make_socket(const struct listener *listener, uint32_t backlog, bool first)
 {
@@ -272,8 +272,8 @@ static struct listen_source *new_ends(struct engine *engine, struct listener *li
 
 int listen_open(struct engine *engine, struct listener *listener, uint32_t backlog, bool shared)
 {
-	/* A group is taken over whole, whatever number of workers the predecessor had: connections that the kernel assigns
-	 * to a member nobody polls would be lost. */
+	/* A group is taken over whole, whatever number of workers the predecessor had: connections that the kernel
+	 * assigns to a member nobody polls would be lost. */
 	unsigned want = shared ? 1 : engine->nworkers, capacity = want > 256 ? want : 256;
 	listener->fds = calloc(capacity, sizeof(int));
 	if (!listener->fds)
@@ -329,8 +329,12 @@ int listen_start(struct engine *engine, struct listener *listener)
 void listen_discard(struct engine *engine, struct listener *listener)
 {
 	(void)engine;
-	--*ours(listener);
 	close_sockets(listener);
+}
+
+void listen_freed(const struct listener *listener)
+{
+	--*ours(listener);
 }
 
 void listen_set_backlog(struct listener *listener, uint32_t backlog)
@@ -353,8 +357,8 @@ static void resume(struct timer *timer, uint64_t now_ms)
 }
 
 /*
- * No descriptors or memory for another connection. Leaving it in the queue would make a level-triggered socket spin, so the
- * spare descriptor is given up to take and reset it: a client that is refused at once can go elsewhere. Without the
+ * No descriptors or memory for another connection. Leaving it in the queue would make a level-triggered socket spin, so
+ * the spare descriptor is given up to take and reset it: a client that is refused at once can go elsewhere. Without the
  * spare the socket is left alone for a while.
  */
 static bool shed(struct worker *worker, struct listener *listener, int fd)
@@ -366,7 +370,7 @@ static bool shed(struct worker *worker, struct listener *listener, int fd)
 	int connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
 	bool taken = connection >= 0;
 	if (taken) {
-		struct linger reset = { .l_onoff = 1 };
+		struct linger reset = {.l_onoff = 1};
 		setsockopt(connection, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 		close(connection);
 		stats_add(&worker->stats, listener->slot, MARCHER_REJECTED, 1);
@@ -380,9 +384,10 @@ static void shortage(struct listen_end *end, int error)
 	struct worker *worker = end->worker;
 	if (worker->now_ms - worker->accept_complained_ms >= 1000) {
 		worker->accept_complained_ms = worker->now_ms;
-		log_line(LOG_ERROR, "listener: new connections are refused; raise the limit of open files (LimitNOFILE) or "
-				    "lower maxConnections port=%u error=\"%s\"",
-			 end->listen->listener->addr.port, strerror(error));
+		log_line(LOG_ERROR,
+		         "listener: new connections are refused; raise the limit of open files (LimitNOFILE) or "
+		         "lower maxConnections port=%u error=\"%s\"",
+		         end->listen->listener->addr.port, strerror(error));
 	}
 	int n = 0;
 	if (error == EMFILE || error == ENFILE) {
@@ -437,9 +442,8 @@ static void woken(struct poll_source *source, uint32_t events)
 static void all_closed(struct engine *engine, struct engine_message *message)
 {
 	struct listen_source *listen =
-		(struct listen_source *)((char *)message - offsetof(struct listen_source, closed));
+	        (struct listen_source *)((char *)message - offsetof(struct listen_source, closed));
 	struct listener *listener = listen->listener;
-	--*ours(listener);
 	state.sockets -= listener->nfds;
 	state.version++;
 	free(listener->fds);
@@ -451,12 +455,12 @@ static void all_closed(struct engine *engine, struct engine_message *message)
 }
 
 /*
- * A UDP socket whose listener is gone still sends replies for its sessions. It must not take datagrams from a listener that
- * is configured on the port again meanwhile: connected to a peer that never sends, the kernel passes it over.
+ * A UDP socket whose listener is gone still sends replies for its sessions. It must not take datagrams from a listener
+ * that is configured on the port again meanwhile: connected to a peer that never sends, the kernel passes it over.
  */
 static void deafen(const struct listener *listener, int fd)
 {
-	struct addr nobody = { .port = 9 }; /* discard, of loopback */
+	struct addr nobody = {.port = 9}; /* discard, of loopback */
 	struct sockaddr_storage local, sa;
 	socklen_t length = sizeof(local);
 	if (getsockname(fd, (struct sockaddr *)&local, &length) < 0)
@@ -472,7 +476,16 @@ static void deafen(const struct listener *listener, int fd)
 	length = addr_to_sockaddr(&nobody, local.ss_family == AF_INET6, &sa);
 	if (connect(fd, (struct sockaddr *)&sa, length) < 0)
 		log_line(LOG_DEBUG, "listener: closing UDP socket stays open to its port port=%u error=\"%s\"",
-			 listener->addr.port, strerror(errno));
+		         listener->addr.port, strerror(errno));
+}
+
+/* The control library keeps duplicates of listening sockets over a crash of ours, so closing alone would leave the port
+ * open and connections to it unanswered: shutdown ends listening on all of them. */
+static void end_tcp(const struct listen_source *listen, int fd)
+{
+	if (!listen->leave)
+		shutdown(fd, SHUT_RD);
+	close(fd);
 }
 
 static void close_on_worker(struct worker *worker, struct worker_message *message)
@@ -499,11 +512,11 @@ static void close_on_worker(struct worker *worker, struct worker_message *messag
 			deafen(listener, fd);
 		udp_listener_closing(worker, listener, fd, listen->deadline_ms); /* closes it in its time */
 	} else if (!listen->shared) {
-		close(fd);
+		end_tcp(listen, fd);
 	}
 	if (atomic_fetch_sub_explicit(&listen->open, 1, memory_order_acq_rel) == 1) {
 		if (listen->shared)
-			close(fd);
+			end_tcp(listen, fd);
 		engine_post(listen->engine, &listen->closed);
 	}
 }

@@ -27,6 +27,8 @@ int listen_open(struct engine *engine, struct listener *listener, uint32_t backl
 int listen_start(struct engine *engine, struct listener *listener);
 /* Closes sockets that were not started. The caller keeps the listener. */
 void listen_discard(struct engine *engine, struct listener *listener);
+/* A listener that was opened is freed: its last session may have held its socket until now. */
+void listen_freed(const struct listener *listener);
 /* Changes the length of the accept queue. */
 void listen_set_backlog(struct listener *listener, uint32_t backlog);
 /* Rises whenever a listening socket is made or closed; never 0. */

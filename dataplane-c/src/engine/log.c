@@ -9,7 +9,7 @@
 
 enum log_level log_threshold = LOG_INFO;
 
-static const char *const level_names[] = { "error", "warn", "info", "debug" };
+static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
 void log_line(enum log_level level, const char *format, ...)
 {

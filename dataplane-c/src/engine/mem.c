@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A slab is a set of chunks, mapped at a multiple of their size so that an object finds its chunk by a mask. A chunk's
- * objects are first handed out in order (pages that were never needed are never touched) and then from its list of freed
- * ones. Chunks that have room are in one list, those in use ahead of the empty ones, so that load concentrates and
- * empty chunks can go back.
+ * objects are first handed out in order (pages that were never needed are never touched) and then from its list of
+ * freed ones. Chunks that have room are in one list, those in use ahead of the empty ones, so that load concentrates
+ * and empty chunks can go back.
  */
 #include "mem.h"
 

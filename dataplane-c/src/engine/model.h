@@ -165,7 +165,7 @@ struct listener {
 	atomic_uint active;
 	enum transport transport;
 	struct addr addr;      /* AF_UNSPEC address = dual-stack any, with the port set */
-	uint32_t slot;
+	_Atomic uint32_t slot; /* another one when the listener goes to another service */
 	struct binding *binding; /* RCU; NULL: closing */
 	int *fds;              /* one per worker, or one shared by all */
 	uint32_t nfds;

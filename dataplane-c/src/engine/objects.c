@@ -3,10 +3,12 @@
  * Life and death of what model.h describes:
  *
  *   published ──▶ unpublished, grace period asked for ──▶ over: the publication's reference is given back
- *             ──▶ last reference gone (a connection's, on any thread) ──▶ queue of the dead ──▶ freed by the main thread
+ *             ──▶ last reference gone (a connection's, on any thread) ──▶ queue of the dead ──▶ freed by the main
+ * thread
  *
  * Whoever still has a reference may take more; nobody else can find the object any more.
  */
+#include <malloc.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +18,7 @@
 #include "lb/affinity.h"
 #include "lb/geo.h"
 #include "lb/lb.h"
+#include "listen.h"
 #include "runtime_internal.h"
 #include "upstream/dns.h"
 #include "upstream/health.h"
@@ -31,12 +34,14 @@ void objects_init(struct runtime *runtime)
 static void bury(struct dead *dead)
 {
 	struct runtime *runtime = the_runtime;
-	dead->next = atomic_load_explicit(&runtime->dead, memory_order_relaxed);
-	while (!atomic_compare_exchange_weak_explicit(&runtime->dead, &dead->next, dead, memory_order_release,
-						      memory_order_relaxed))
-		;
+	/* Once published it is the reader's and may be gone: nothing of it is read after that. */
+	struct dead *before = atomic_load_explicit(&runtime->dead, memory_order_relaxed);
+	do
+		dead->next = before;
+	while (!atomic_compare_exchange_weak_explicit(&runtime->dead, &before, dead, memory_order_release,
+	                                              memory_order_relaxed));
 	/* The main thread looks at the end of its turn anyway. */
-	if (this_worker && !dead->next)
+	if (this_worker && !before)
 		engine_wake(runtime->engine);
 }
 
@@ -91,6 +96,7 @@ static void give_up(struct runtime *runtime, enum reclaim_kind kind, void *objec
 		break;
 	case RECLAIM_BINDING: {
 		struct binding *binding = object;
+		runtime_binding_gone(runtime, (struct service_object *)binding->service);
 		service_unref(binding->service);
 		free(binding->accept_proxy);
 		free(binding);
@@ -139,11 +145,12 @@ void runtime_reclaim(struct runtime *runtime, enum reclaim_kind kind, void *obje
 		return;
 	}
 	runtime->reclaim[(runtime->reclaim_head + runtime->reclaim_count++) & (runtime->reclaim_size - 1)] =
-		(struct reclaim_item){ .kind = kind, .object = object };
+	        (struct reclaim_item){.kind = kind, .object = object};
 }
 
 void runtime_reclaim_slot(struct runtime *runtime, uint32_t slot)
 {
+	/* 0, when all were in use, is nobody's; as a pointer it is dropped. */
 	runtime_reclaim(runtime, RECLAIM_SLOT, (void *)(uintptr_t)slot);
 }
 
@@ -162,6 +169,14 @@ static void endpoint_destroy(struct runtime *runtime, struct endpoint_object *ob
 	backend_unref(runtime, backend);
 }
 
+static void listener_destroy(struct runtime *runtime, struct listener_object *object)
+{
+	if (object->owns_slot)
+		runtime_reclaim_slot(runtime, object->pub.slot);
+	listen_freed(&object->pub);
+	free(object);
+}
+
 static void bury_all(struct runtime *runtime)
 {
 	struct dead *dead;
@@ -170,15 +185,19 @@ static void bury_all(struct runtime *runtime)
 			struct dead *next = dead->next;
 			switch (dead->kind) {
 			case DEAD_SERVICE:
-				service_destroy(runtime, (struct service_object *)((char *)dead -
-						offsetof(struct service_object, dead)));
+				service_destroy(runtime,
+				                (struct service_object *)((char *)dead -
+				                                          offsetof(struct service_object, dead)));
 				break;
 			case DEAD_ENDPOINT:
-				endpoint_destroy(runtime, (struct endpoint_object *)((char *)dead -
-						 offsetof(struct endpoint_object, dead)));
+				endpoint_destroy(runtime,
+				                 (struct endpoint_object *)((char *)dead -
+				                                            offsetof(struct endpoint_object, dead)));
 				break;
 			case DEAD_LISTENER:
-				free((char *)dead - offsetof(struct listener_object, dead));
+				listener_destroy(runtime,
+				                 (struct listener_object *)((char *)dead -
+				                                            offsetof(struct listener_object, dead)));
 				break;
 			}
 			dead = next;
@@ -192,7 +211,7 @@ void runtime_collect(struct runtime *runtime)
 	uint64_t ticket = 0;
 	for (uint32_t i = runtime->reclaim_count; i > 0; i--) {
 		struct reclaim_item *item =
-			&runtime->reclaim[(runtime->reclaim_head + i - 1) & (runtime->reclaim_size - 1)];
+		        &runtime->reclaim[(runtime->reclaim_head + i - 1) & (runtime->reclaim_size - 1)];
 		if (item->ticket)
 			break;
 		if (!ticket)
@@ -200,6 +219,7 @@ void runtime_collect(struct runtime *runtime)
 		item->ticket = ticket;
 	}
 	uint64_t done = 0;
+	bool large = runtime->reclaim_count > 16384;
 	while (runtime->reclaim_count) {
 		struct reclaim_item item = runtime->reclaim[runtime->reclaim_head];
 		if (!item.ticket || (item.ticket > done && !grace_done(item.ticket)))
@@ -215,6 +235,9 @@ void runtime_collect(struct runtime *runtime)
 		runtime->reclaim_size = runtime->reclaim_head = 0;
 	}
 	bury_all(runtime);
+	/* The C library keeps what was freed; after a large configuration has gone that is most of the process. */
+	if (large && runtime->reclaim_count <= 16384)
+		malloc_trim(0);
 }
 
 /* Names */
@@ -228,7 +251,7 @@ static bool entry_named(const void *value, const void *key)
 
 struct service_entry *runtime_entry(const struct runtime *runtime, const char *name, size_t length)
 {
-	struct slice key = { (const uint8_t *)name, length };
+	struct slice key = {(const uint8_t *)name, length};
 	return table_find(&runtime->names, table_hash(name, length), entry_named, &key);
 }
 
@@ -242,8 +265,8 @@ struct service_entry *runtime_entry_new(struct runtime *runtime, const char *nam
 		return NULL;
 	}
 	entry->id.name = copy;
-	entry->id.index = runtime->nfree_indices ? runtime->free_indices[--runtime->nfree_indices]
-						 : runtime->next_index++;
+	entry->id.index =
+	        runtime->nfree_indices ? runtime->free_indices[--runtime->nfree_indices] : runtime->next_index++;
 	entry->runtime = runtime;
 	table_insert(&runtime->names, table_hash(name, strlen(name)), entry);
 	return entry;
@@ -254,7 +277,7 @@ struct forget {
 	struct forget_message {
 		struct worker_message message; /* first */
 		struct forget *forget;
-	} *messages;
+	} * messages;
 	struct engine_message done;
 	struct engine *engine;
 	atomic_uint left;

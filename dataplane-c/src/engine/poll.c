@@ -49,7 +49,7 @@ void poller_around_wait(struct poller *poller, void (*before)(void *), void (*af
 
 static int add(struct poller *poller, struct poll_source *source, uint32_t events)
 {
-	struct epoll_event event = { .events = events, .data.ptr = source };
+	struct epoll_event event = {.events = events, .data.ptr = source};
 	return epoll_ctl(poller->epoll, EPOLL_CTL_ADD, source->fd, &event) < 0 ? -errno : 0;
 }
 

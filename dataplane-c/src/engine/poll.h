@@ -14,6 +14,7 @@
 #define POLL_WRITE 2u
 #define POLL_ERROR 4u /* error or hang-up: the next read or write tells which */
 #define POLL_PEER_CLOSED 8u /* EPOLLRDHUP: a FIN has come; set together with POLL_READ */
+#define POLL_URGENT 16u /* EPOLLPRI: TCP urgent data is ahead; a read stops short at its mark with more behind it */
 
 struct poller;
 struct poll_source;

@@ -186,25 +186,35 @@ void runtime_backend_resolved(struct runtime *runtime, struct backend *backend, 
 
 /* Draining */
 
+/* An old generation may have lost its last reference already and wait to be freed: it must not be brought back. */
+static bool try_ref(atomic_uint *refs)
+{
+	unsigned count = atomic_load_explicit(refs, memory_order_relaxed);
+	while (count) {
+		if (atomic_compare_exchange_weak_explicit(refs, &count, count + 1, memory_order_relaxed,
+		                                          memory_order_relaxed))
+			return true;
+	}
+	return false;
+}
+
 void runtime_drain_later(struct runtime *runtime, struct service *service, struct endpoint *endpoint,
-			 uint64_t deadline_ms)
+                         uint64_t deadline_ms)
 {
 	if (runtime->ndrains == runtime->drains_capacity) {
 		size_t capacity = runtime->drains_capacity ? runtime->drains_capacity * 2 : 64;
 		struct drain_order *drains = realloc(runtime->drains, capacity * sizeof(*drains));
 		if (!drains) {
 			log_line(LOG_ERROR, "drain: out of memory, connections stay until they end service=%s",
-				 service ? service->id->name : endpoint->backend->id->name);
+			         service ? service->id->name : endpoint->backend->id->name);
 			return;
 		}
 		runtime->drains = drains;
 		runtime->drains_capacity = capacity;
 	}
-	if (service)
-		service_ref(service);
-	if (endpoint)
-		endpoint_ref(endpoint);
-	runtime->drains[runtime->ndrains++] = (struct drain_order){ service, endpoint, deadline_ms };
+	if (!try_ref(service ? &service->refs : &endpoint->refs))
+		return;
+	runtime->drains[runtime->ndrains++] = (struct drain_order){service, endpoint, deadline_ms};
 }
 
 static void drop_order(const struct drain_order *order)
@@ -233,10 +243,9 @@ static void drain_on_worker(struct worker *worker, struct worker_message *messag
 	free(batch);
 }
 
-/* References beyond the publication's (which may wait for its grace period still) and the order's are connections'. */
 static bool in_use(const struct drain_order *order)
 {
-	return order->service ? atomic_load(&order->service->refs) > 1 : atomic_load(&order->endpoint->refs) > 1;
+	return atomic_load(order->service ? order->service->active : &order->endpoint->active) > 0;
 }
 
 void runtime_send_drains(struct runtime *runtime)
@@ -284,6 +293,8 @@ void runtime_set_node(struct runtime *runtime, const Marcher__Engine__V1__Node *
 	const char *path = runtime->geoip_path ? runtime->geoip_path : "";
 	if (strcmp(path, node->geoip_path) == 0)
 		return;
+	if (!geoip && node->geoip_path[0])
+		return; /* cannot be read: the one before stays, and the next snapshot tries again */
 	char *copy = strdup(node->geoip_path);
 	struct geoip *before = atomic_exchange(&engine->geoip, geoip);
 	runtime_reclaim(runtime, RECLAIM_GEOIP, before);
@@ -300,12 +311,7 @@ static void stop_listening(struct runtime *runtime, bool leave, uint64_t deadlin
 		uint64_t deadline = deadline_ms;
 		if (!deadline)
 			deadline = runtime->engine->now_ms + claim->owner->current->pub.drain_timeout_ms;
-		if (leave) {
-			listen_leave(runtime->engine, claim->listener, deadline);
-			claim->listener = NULL;
-		} else {
-			claim_close(runtime, claim, deadline);
-		}
+		claim_close(runtime, claim, deadline, leave);
 		claim->error = 0;
 		claim_mark_unbound(runtime, claim);
 	}
@@ -328,7 +334,7 @@ void runtime_set_draining(struct runtime *runtime, bool draining)
 			continue;
 		for (struct service_object *service = entry->generations; service; service = service->older)
 			runtime_drain_later(runtime, &service->pub, NULL,
-					    runtime->engine->now_ms + entry->current->pub.drain_timeout_ms);
+			                    runtime->engine->now_ms + entry->current->pub.drain_timeout_ms);
 	}
 }
 
@@ -363,7 +369,8 @@ void runtime_retire(struct runtime *runtime, uint32_t drain_ms)
 
 /* What others ask */
 
-void runtime_each_listener(struct runtime *runtime, void (*visit)(struct listener *listener, void *context), void *context)
+void runtime_each_listener(struct runtime *runtime, void (*visit)(struct listener *listener, void *context),
+                           void *context)
 {
 	for (uint32_t i = 0; i < runtime->claims.size; i++) {
 		struct claim *claim = runtime->claims.slots[i].value;

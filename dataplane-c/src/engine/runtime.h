@@ -17,7 +17,7 @@ void runtime_free(struct runtime *runtime);
 uint64_t runtime_generation(const struct runtime *runtime);
 
 /* Applies a packed Snapshot. Fills reply (reasons are heap-allocated; free with runtime_reply_free). On refusal nothing has
- * changed. inherited: listening sockets of a predecessor by key, may be NULL. */
+ * changed. */
 void runtime_apply(struct runtime *runtime, const void *packed, size_t length, bool tolerate_bind_errors,
                    Marcher__Engine__V1__ApplyReply *reply);
 void runtime_reply_free(Marcher__Engine__V1__ApplyReply *reply);

@@ -19,16 +19,16 @@
 /* A service name that is configured, or whose connections still drain. Its counts live here, so that they span all
  * generations of the service. */
 struct service_entry {
-	struct service_id id;            /* first: backends point to it; refs: generations and backends */
+	struct service_id id; /* first: backends point to it; refs: generations and backends */
 	atomic_uint active;
-	struct service_object *current;  /* NULL: removed */
+	struct service_object *current;     /* NULL: removed */
 	struct service_object *generations; /* all that live, newest first */
-	struct draft *draft;             /* during an apply */
-	uint64_t seen;                   /* the apply that last named it */
-	bool removing;                   /* during an apply: it takes the service out */
-	bool dirty;                      /* its view is to be rebuilt at the end of the turn */
+	struct draft *draft;                /* during an apply */
+	uint64_t seen;                      /* the apply that last named it */
+	bool removing;                      /* during an apply: it takes the service out */
+	bool dirty;                         /* its view is to be rebuilt at the end of the turn */
 	struct service_entry *next_dirty;
-	struct timer ramp;               /* slow start: next rebuild */
+	struct timer ramp; /* slow start: next rebuild */
 	struct runtime *runtime;
 };
 
@@ -62,10 +62,12 @@ struct service_object {
 	struct claim **claims;
 	uint32_t nclaims;
 	size_t packed_length;
+	uint32_t bindings; /* that point to it and may still be read; main thread */
+	bool leaving;      /* removed, but a worker may still accept for it */
 };
 
 struct backend_object {
-	struct backend pub; /* first */
+	struct backend pub;             /* first */
 	struct service_object *current; /* NULL: no snapshot has it */
 	bool watched_dns;
 };
@@ -81,15 +83,15 @@ struct claim {
 	enum transport transport;
 	struct addr addr;
 	uint64_t hash;
-	struct service_entry *owner;   /* NULL: to be removed */
-	struct draft *draft;           /* during an apply: the draft that wants it */
-	size_t draft_listener;         /* and which of its listeners */
+	struct service_entry *owner; /* NULL: to be removed */
+	struct draft *draft;         /* during an apply: the draft that wants it */
+	size_t draft_listener;       /* and which of its listeners */
 	uint32_t max_connections, backlog;
 	uint32_t slot;
-	struct listener *listener;     /* NULL: not bound */
-	int error;                     /* why not; 0: was not tried (the node drains) */
-	bool fresh;                    /* during an apply: made by it */
-	uint16_t nprefixes;            /* for the next binding: retries need it */
+	struct listener *listener; /* NULL: not bound */
+	int error;                 /* why not; 0: was not tried (the node drains) */
+	bool fresh;                /* during an apply: made by it */
+	uint16_t nprefixes;        /* for the next binding: retries need it */
 	struct prefix *prefixes;
 	struct claim *next_unbound, **pprev_unbound;
 };
@@ -97,6 +99,7 @@ struct claim {
 struct listener_object {
 	struct listener pub; /* first */
 	struct dead dead;
+	bool owns_slot; /* closing: the claim has gone, the slot goes with the listener */
 };
 
 /* What can go when a grace period is over. */
@@ -129,11 +132,11 @@ struct runtime {
 	uint64_t apply_serial;
 	uint64_t view_version;
 
-	struct table names;    /* struct service_entry */
-	struct table claims;   /* struct claim */
+	struct table names;  /* struct service_entry */
+	struct table claims; /* struct claim */
 	struct claim *unbound;
-	bool draining;         /* the node: nothing listens */
-	bool retired;          /* a successor listens */
+	bool draining; /* the node: nothing listens */
+	bool retired;  /* a successor listens */
 	char *geoip_path;
 
 	struct service_entry *dirty;
@@ -188,7 +191,7 @@ struct draft {
 		uint16_t country;
 		bool drain;
 		char region[32];
-	} *settings; /* of service->pub.backends, in order */
+	} * settings; /* of service->pub.backends, in order */
 	size_t index; /* in the snapshot */
 	struct service_entry *entry;
 	struct draft *next;
@@ -200,18 +203,20 @@ struct draft {
 		uint32_t max_connections, backlog;
 		uint16_t nprefixes;
 		struct prefix *prefixes;
-	} *listeners;
+	} * listeners;
 	size_t nlisteners;
 };
 /* NULL when out of memory. */
 struct draft *draft_new(struct runtime *runtime, struct service_entry *entry, size_t index,
-			const Marcher__Engine__V1__Service *message, uint64_t hash, size_t packed_length);
+                        const Marcher__Engine__V1__Service *message, uint64_t hash, size_t packed_length);
 void draft_free(struct runtime *runtime, struct draft *draft); /* what was not published goes too */
 /* Publishes the service in place of what runs. Cannot fail. The draft is freed by draft_done. */
 void draft_commit(struct runtime *runtime, struct draft *draft);
 void draft_done(struct draft *draft);
-/* Takes the service out. */
+/* Takes the service out; its backends follow when no worker can accept for it any more. */
 void runtime_remove_service(struct runtime *runtime, struct service_entry *entry);
+/* A binding to it has gone. */
+void runtime_binding_gone(struct runtime *runtime, struct service_object *service);
 
 /* claims.c */
 struct claim *claim_find(const struct runtime *runtime, enum transport transport, const struct addr *addr);
@@ -224,8 +229,8 @@ const char *claim_text(const struct claim *claim, char text[CLAIM_TEXT_MAX]);
 int claim_open(struct runtime *runtime, struct claim *claim, bool shared);
 /* Points the listener to the owner's current service and starts it when it is new. 0 or -errno. */
 int claim_bind(struct runtime *runtime, struct claim *claim);
-/* Closes the sockets; what they have accepted drains until the deadline. */
-void claim_close(struct runtime *runtime, struct claim *claim, uint64_t deadline_ms);
+/* Closes the sockets; what they have accepted drains until the deadline. leave: a successor holds them too. */
+void claim_close(struct runtime *runtime, struct claim *claim, uint64_t deadline_ms, bool leave);
 /* Closes sockets that were never started. */
 void claim_discard(struct runtime *runtime, struct claim *claim);
 void claim_mark_unbound(struct runtime *runtime, struct claim *claim);
@@ -236,11 +241,11 @@ void claim_event(struct runtime *runtime, const struct claim *claim, int error);
 void runtime_listener_closed(struct runtime *runtime, struct listener *listener);
 
 /* view.c */
-/* Builds and publishes the view that all generations of the service share. Without memory an empty one is published (the old
- * one may name endpoints that go) and a rebuild tried again in a second. */
+/* Builds and publishes the view that all generations of the service share. Without memory an empty one is published
+ * (the old one may name endpoints that go) and a rebuild tried again in a second. */
 void view_rebuild(struct runtime *runtime, struct service_entry *entry);
-/* The view of the service as its endpoints are now. *ramp_ms: when slow start wants the next rebuild; 0: never. NULL when
- * out of memory. */
+/* The view of the service as its endpoints are now. *ramp_ms: when slow start wants the next rebuild; 0: never. NULL
+ * when out of memory. */
 struct view *view_build(const struct service *service, uint64_t now_ms, bool with_maglev, uint64_t *ramp_ms);
 void view_free(struct view *view);
 
@@ -255,12 +260,12 @@ void runtime_send_drains(struct runtime *runtime);
 void runtime_turn(struct runtime *runtime);
 /* Every listener that has sockets. */
 void runtime_each_listener(struct runtime *runtime, void (*visit)(struct listener *listener, void *context),
-			   void *context);
+                           void *context);
 /* A successor has the sockets: closes our copies, drains every connection. */
 void runtime_retire(struct runtime *runtime, uint32_t drain_ms);
 /* A BackendsReply's list for the named service, or all. 0 or -ENOMEM. */
 int runtime_backends(struct runtime *runtime, const char *service, Marcher__Engine__V1__BackendsReply *reply);
 void runtime_drain_later(struct runtime *runtime, struct service *service, struct endpoint *endpoint,
-			 uint64_t deadline_ms);
+                         uint64_t deadline_ms);
 
 #endif

@@ -159,7 +159,7 @@ static int read_field(struct cursor *cursor, struct field *field)
 	field->number = (uint32_t)(tag >> 3);
 	field->wire = tag & 7;
 	field->value = 0;
-	field->bytes = (struct slice){ cursor->at, 0 };
+	field->bytes = (struct slice){cursor->at, 0};
 	size_t left = (size_t)(cursor->end - cursor->at);
 	switch (field->wire) {
 	case 0:
@@ -172,7 +172,7 @@ static int read_field(struct cursor *cursor, struct field *field)
 	case 2:
 		if (!read_varint(cursor, &length) || length > (uint64_t)(cursor->end - cursor->at))
 			return -1;
-		field->bytes = (struct slice){ cursor->at, (size_t)length };
+		field->bytes = (struct slice){cursor->at, (size_t)length};
 		cursor->at += length;
 		return 1;
 	case 5:
@@ -195,10 +195,10 @@ bool snapshot_scan(const void *packed, size_t length, struct snapshot *snapshot,
 	int got;
 	memset(snapshot, 0, sizeof(*snapshot));
 	size_t services = 0, removed = 0;
-	for (cursor = (struct cursor){ packed, (const uint8_t *)packed + length };
+	for (cursor = (struct cursor){packed, (const uint8_t *)packed + length};
 	     (got = read_field(&cursor, &field)) > 0;) {
 		bool bytes = field.number == SNAPSHOT_NODE || field.number == SNAPSHOT_SERVICES ||
-			     field.number == SNAPSHOT_REMOVED;
+		             field.number == SNAPSHOT_REMOVED;
 		bool varint = field.number == SNAPSHOT_GENERATION || field.number == SNAPSHOT_BASE;
 		if ((bytes && field.wire != 2) || (varint && field.wire != 0)) {
 			got = -1;
@@ -217,13 +217,13 @@ bool snapshot_scan(const void *packed, size_t length, struct snapshot *snapshot,
 	}
 	if (got < 0) {
 		reasons_add(reasons, NULL, "", "not a marcher.engine.v1.Snapshot: malformed at byte %zu of %zu",
-			    (size_t)(cursor.at - (const uint8_t *)packed), length);
+		            (size_t)(cursor.at - (const uint8_t *)packed), length);
 		return false;
 	}
 	if (services > SNAPSHOT_SERVICES_MAX || removed > SNAPSHOT_SERVICES_MAX) {
 		reasons_add(reasons, NULL, services > SNAPSHOT_SERVICES_MAX ? "services" : "removed_services",
-			    "%zu entries; one node carries at most %u services",
-			    services > SNAPSHOT_SERVICES_MAX ? services : removed, SNAPSHOT_SERVICES_MAX);
+		            "%zu entries; one node carries at most %u services",
+		            services > SNAPSHOT_SERVICES_MAX ? services : removed, SNAPSHOT_SERVICES_MAX);
 		return false;
 	}
 	snapshot->services = malloc((services + 1) * sizeof(struct slice));
@@ -233,7 +233,7 @@ bool snapshot_scan(const void *packed, size_t length, struct snapshot *snapshot,
 		reasons->no_memory = true;
 		return false;
 	}
-	for (cursor = (struct cursor){ packed, (const uint8_t *)packed + length }; read_field(&cursor, &field) > 0;) {
+	for (cursor = (struct cursor){packed, (const uint8_t *)packed + length}; read_field(&cursor, &field) > 0;) {
 		if (field.number == SNAPSHOT_SERVICES)
 			snapshot->services[snapshot->nservices++] = field.bytes;
 		else if (field.number == SNAPSHOT_REMOVED)
@@ -251,8 +251,8 @@ void snapshot_free(struct snapshot *snapshot)
 
 struct slice snapshot_service_name(struct slice service)
 {
-	struct cursor cursor = { service.data, service.data + service.length };
-	struct slice name = { service.data, 0 };
+	struct cursor cursor = {service.data, service.data + service.length};
+	struct slice name = {service.data, 0};
 	struct field field;
 	while (read_field(&cursor, &field) > 0) {
 		if (field.number == SERVICE_NAME && field.wire == 2)
@@ -283,12 +283,13 @@ struct check {
 
 /* Path: services[index].field, or services[index].list[at].field. */
 static void fail(const struct check *check, const char *list, size_t at, const char *field, const char *format, ...)
-	__attribute__((format(printf, 5, 6)));
+        __attribute__((format(printf, 5, 6)));
 static void fail(const struct check *check, const char *list, size_t at, const char *field, const char *format, ...)
 {
 	char path[160], text[512];
 	if (list)
-		snprintf(path, sizeof(path), "services[%zu].%s[%zu]%s%s", check->index, list, at, *field ? "." : "", field);
+		snprintf(path, sizeof(path), "services[%zu].%s[%zu]%s%s", check->index, list, at, *field ? "." : "",
+		         field);
 	else
 		snprintf(path, sizeof(path), "services[%zu].%s", check->index, field);
 	va_list args;
@@ -313,24 +314,27 @@ static void check_listener(const struct check *check, size_t i, const Marcher__E
 {
 	if (listener->transport != MARCHER__ENGINE__V1__TRANSPORT__TRANSPORT_TCP &&
 	    listener->transport != MARCHER__ENGINE__V1__TRANSPORT__TRANSPORT_UDP)
-		fail(check, "listeners", i, "transport", "is %d; expected 1 (TCP) or 2 (UDP)", (int)listener->transport);
+		fail(check, "listeners", i, "transport", "is %d; expected 1 (TCP) or 2 (UDP)",
+		     (int)listener->transport);
 	if (listener->address.len != 0 && !is_ip(&listener->address))
 		fail(check, "listeners", i, "address", "has %zu bytes; expected 4, 16 or none", listener->address.len);
 	if (listener->port_first < 1 || listener->port_first > 65535)
 		fail(check, "listeners", i, "port_first", "is %u; expected 1 to 65535", listener->port_first);
 	if (listener->port_last < listener->port_first || listener->port_last > 65535)
-		fail(check, "listeners", i, "port_last", "is %u; expected port_first (%u) to 65535", listener->port_last,
-		     listener->port_first);
+		fail(check, "listeners", i, "port_last", "is %u; expected port_first (%u) to 65535",
+		     listener->port_last, listener->port_first);
 	if (listener->backlog > INT32_MAX)
 		fail(check, "listeners", i, "backlog", "is %u; expected at most %d", listener->backlog, INT32_MAX);
 	if (listener->n_accept_proxy_from && listener->transport != MARCHER__ENGINE__V1__TRANSPORT__TRANSPORT_TCP)
-		fail(check, "listeners", i, "accept_proxy_from", "PROXY protocol headers are read on TCP listeners only");
+		fail(check, "listeners", i, "accept_proxy_from",
+		     "PROXY protocol headers are read on TCP listeners only");
 	for (size_t k = 0; k < listener->n_accept_proxy_from; k++) {
 		const Marcher__Engine__V1__Prefix *prefix = listener->accept_proxy_from[k];
 		char field[64];
 		snprintf(field, sizeof(field), "accept_proxy_from[%zu]", k);
 		if (!is_ip(&prefix->address))
-			fail(check, "listeners", i, field, "address has %zu bytes; expected 4 or 16", prefix->address.len);
+			fail(check, "listeners", i, field, "address has %zu bytes; expected 4 or 16",
+			     prefix->address.len);
 		else if (prefix->length > prefix->address.len * 8)
 			fail(check, "listeners", i, field, "length is %u; expected 0 to %zu", prefix->length,
 			     prefix->address.len * 8);
@@ -362,8 +366,8 @@ static bool host_valid(const char *host)
 
 static bool country_valid(const char *country)
 {
-	return country[0] == '\0' || (country[0] >= 'A' && country[0] <= 'Z' && country[1] >= 'A' &&
-				      country[1] <= 'Z' && country[2] == '\0');
+	return country[0] == '\0' ||
+	       (country[0] >= 'A' && country[0] <= 'Z' && country[1] >= 'A' && country[1] <= 'Z' && country[2] == '\0');
 }
 
 static void check_target(const struct check *check, size_t i, const Marcher__Engine__V1__Backend *backend, bool has_udp)
@@ -401,7 +405,8 @@ static void check_target(const struct check *check, size_t i, const Marcher__Eng
 	}
 }
 
-static void check_backend(const struct check *check, size_t i, const Marcher__Engine__V1__Backend *backend, bool has_udp)
+static void check_backend(const struct check *check, size_t i, const Marcher__Engine__V1__Backend *backend,
+                          bool has_udp)
 {
 	size_t length = strlen(backend->name);
 	if (length < 1 || length >= MARCHER_NAME_MAX || !printable(backend->name))
@@ -422,7 +427,7 @@ static void check_backend(const struct check *check, size_t i, const Marcher__En
 		fail(check, "backends", i, "source_address", "has %zu bytes; expected 4, 16 or none",
 		     backend->source_address.len);
 	} else if (backend->source_address.len != 0 &&
-		   backend->target_case == MARCHER__ENGINE__V1__BACKEND__TARGET_IP && is_ip(&backend->ip->address)) {
+	           backend->target_case == MARCHER__ENGINE__V1__BACKEND__TARGET_IP && is_ip(&backend->ip->address)) {
 		struct addr source, target;
 		addr_from_bytes(&source, backend->source_address.data, backend->source_address.len, 0);
 		addr_from_bytes(&target, backend->ip->address.data, backend->ip->address.len, 0);
@@ -444,7 +449,7 @@ static bool named_equal(const void *value, const void *key)
 
 static void check_backend_names(const struct check *check, const Marcher__Engine__V1__Service *service)
 {
-	struct table names = { 0 };
+	struct table names = {0};
 	struct named_backend *named = malloc((service->n_backends + 1) * sizeof(*named));
 	if (!named || !table_reserve(&names, (uint32_t)service->n_backends)) {
 		check->reasons->no_memory = true;
@@ -456,11 +461,11 @@ static void check_backend_names(const struct check *check, const Marcher__Engine
 		uint64_t hash = table_hash(name, strlen(name));
 		const struct named_backend *first = table_find(&names, hash, named_equal, name);
 		if (first) {
-			fail(check, "backends", i, "name", "\"%.127s\" is also the name of backends[%zu]; names are unique",
-			     name, first->index);
+			fail(check, "backends", i, "name",
+			     "\"%.127s\" is also the name of backends[%zu]; names are unique", name, first->index);
 			continue;
 		}
-		named[i] = (struct named_backend){ name, i };
+		named[i] = (struct named_backend){name, i};
 		table_insert(&names, hash, &named[i]);
 	}
 	table_free(&names);
@@ -499,7 +504,8 @@ static void check_health(const struct check *check, const Marcher__Engine__V1__H
 			fail(check, NULL, 0, "health.http_path",
 			     "is not a path: expected '/' first, at most 4096 bytes, no spaces");
 		if (strlen(health->http_host) > 255 || !request_text(health->http_host))
-			fail(check, NULL, 0, "health.http_host", "is not a host: expected at most 255 bytes, no spaces");
+			fail(check, NULL, 0, "health.http_host",
+			     "is not a host: expected at most 255 bytes, no spaces");
 		if (strlen(health->http_expect_body) > 65536)
 			fail(check, NULL, 0, "health.http_expect_body", "has %zu bytes; expected at most 65536",
 			     strlen(health->http_expect_body));
@@ -562,10 +568,11 @@ static void check_service(const struct check *check, const Marcher__Engine__V1__
 	if (service->health)
 		check_health(check, service->health);
 	if (service->outlier) {
-		check_range(check, "outlier.consecutive_failures", service->outlier->consecutive_failures, 1, UINT32_MAX);
+		check_range(check, "outlier.consecutive_failures", service->outlier->consecutive_failures, 1,
+		            UINT32_MAX);
 		check_range(check, "outlier.base_ejection_ms", service->outlier->base_ejection_ms, 1, TIMEOUT_MAX_MS);
 		check_range(check, "outlier.max_ejection_ms", service->outlier->max_ejection_ms,
-			    service->outlier->base_ejection_ms, TIMEOUT_MAX_MS);
+		            service->outlier->base_ejection_ms, TIMEOUT_MAX_MS);
 		check_range(check, "outlier.max_ejected_percent", service->outlier->max_ejected_percent, 0, 100);
 	}
 	if (has_tcp) {
@@ -594,10 +601,10 @@ static bool within_limits(struct slice service, size_t index, struct reasons *re
 	snprintf(path, sizeof(path), "services[%zu]", index);
 	if (service.length > SNAPSHOT_SERVICE_BYTES_MAX) {
 		reasons_add(reasons, NULL, path, "has %zu bytes; expected at most %u", service.length,
-			    SNAPSHOT_SERVICE_BYTES_MAX);
+		            SNAPSHOT_SERVICE_BYTES_MAX);
 		return false;
 	}
-	struct cursor cursor = { service.data, service.data + service.length };
+	struct cursor cursor = {service.data, service.data + service.length};
 	struct field field;
 	while (read_field(&cursor, &field) > 0) {
 		backends += field.number == SERVICE_BACKENDS;
@@ -605,7 +612,7 @@ static bool within_limits(struct slice service, size_t index, struct reasons *re
 	}
 	if (backends > SNAPSHOT_BACKENDS_MAX || listeners > SNAPSHOT_LISTENERS_MAX) {
 		reasons_add(reasons, NULL, path, "has %zu backends and %zu listeners; expected at most %u of each",
-			    backends, listeners, SNAPSHOT_BACKENDS_MAX);
+		            backends, listeners, SNAPSHOT_BACKENDS_MAX);
 		return false;
 	}
 	return true;
@@ -617,14 +624,14 @@ Marcher__Engine__V1__Service *snapshot_service(struct slice service, size_t inde
 	if (!within_limits(service, index, reasons))
 		return NULL;
 	Marcher__Engine__V1__Service *message =
-		marcher__engine__v1__service__unpack(NULL, service.length, service.data);
+	        marcher__engine__v1__service__unpack(NULL, service.length, service.data);
 	if (!message) {
 		snprintf(path, sizeof(path), "services[%zu]", index);
 		reasons_add(reasons, NULL, path, "is not a marcher.engine.v1.Service: malformed");
 		return NULL;
 	}
-	struct check check = { reasons, index,
-			       snapshot_name_valid(message->name, strlen(message->name)) ? message->name : NULL };
+	struct check check = {reasons, index,
+	                      snapshot_name_valid(message->name, strlen(message->name)) ? message->name : NULL};
 	check_service(&check, message);
 	return message;
 }
@@ -637,13 +644,13 @@ Marcher__Engine__V1__Node *snapshot_node(struct slice node, struct reasons *reas
 		return NULL;
 	}
 	if (strlen(message->region) > REGION_MAX)
-		reasons_add(reasons, NULL, "node.region", "has %zu bytes; expected at most %zu", strlen(message->region),
-			    REGION_MAX);
+		reasons_add(reasons, NULL, "node.region", "has %zu bytes; expected at most %zu",
+		            strlen(message->region), REGION_MAX);
 	if (!country_valid(message->country))
 		reasons_add(reasons, NULL, "node.country", "\"%.8s\" is not an ISO 3166-1 alpha-2 code such as DE",
-			    message->country);
+		            message->country);
 	if (strlen(message->geoip_path) > 4095)
 		reasons_add(reasons, NULL, "node.geoip_path", "has %zu bytes; expected at most 4095",
-			    strlen(message->geoip_path));
+		            strlen(message->geoip_path));
 	return message;
 }

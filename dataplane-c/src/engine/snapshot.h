@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A packed Snapshot, read without unpacking it whole: the outer message is scanned for its parts, and only services that
- * differ from what runs are unpacked, one at a time. So a change of one service among ten thousand costs a scan and one service.
- * Every check that needs nothing but the message itself is here; what depends on other services is runtime.c's.
+ * A packed Snapshot, read without unpacking it whole: the outer message is scanned for its parts, and only services
+ * that differ from what runs are unpacked, one at a time. So a change of one service among ten thousand costs a scan
+ * and one service. Every check that needs nothing but the message itself is here; what depends on other services is
+ * runtime.c's.
  */
 #ifndef ENGINE_SNAPSHOT_H
 #define ENGINE_SNAPSHOT_H
@@ -27,7 +28,8 @@ struct slice {
 	size_t length;
 };
 
-/* Why a snapshot is refused: all reasons at once, with paths, at most SNAPSHOT_REASONS_MAX (then one says how many more). */
+/* Why a snapshot is refused: all reasons at once, with paths, at most SNAPSHOT_REASONS_MAX (then one says how many
+ * more). */
 struct reasons {
 	Marcher__Engine__V1__Reason **items;
 	size_t count, capacity;
@@ -37,8 +39,11 @@ struct reasons {
 
 /* service may be NULL. */
 void reasons_add(struct reasons *reasons, const char *service, const char *path, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
-static inline bool reasons_any(const struct reasons *reasons) { return reasons->count || reasons->no_memory; }
+        __attribute__((format(printf, 4, 5)));
+static inline bool reasons_any(const struct reasons *reasons)
+{
+	return reasons->count || reasons->no_memory;
+}
 /* Moves them into a repeated field, which marcher__..__free_unpacked or reasons_free_items frees. */
 void reasons_take(struct reasons *reasons, Marcher__Engine__V1__Reason ***items, size_t *count);
 void reasons_free_items(Marcher__Engine__V1__Reason **items, size_t count);
@@ -65,8 +70,8 @@ struct slice snapshot_service_name(struct slice service);
 /* 1 to 63 of [a-z0-9-], beginning and ending with a letter or digit. */
 bool snapshot_name_valid(const char *name, size_t length);
 
-/* Unpacks services[index] and checks it. NULL when it cannot be unpacked; else the message, also when reasons were added:
- * compare reasons->count. Free with marcher__engine__v1__service__free_unpacked(message, NULL). */
+/* Unpacks services[index] and checks it. NULL when it cannot be unpacked; else the message, also when reasons were
+ * added: compare reasons->count. Free with marcher__engine__v1__service__free_unpacked(message, NULL). */
 Marcher__Engine__V1__Service *snapshot_service(struct slice service, size_t index, struct reasons *reasons);
 
 /* The same for the node. */

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -18,8 +17,13 @@
 #endif
 
 #define PAGE 4096u
-#define INDEX_EMPTY 0u
-#define INDEX_FREED UINT32_MAX
+#define SLOT_FREED UINT32_MAX /* in the index: a place whose key was taken out */
+
+/* Slot 0 is never used, so all zero is an empty place. The hash spares a look at the directory, which is large. */
+struct index_place {
+	uint32_t hash;
+	uint32_t slot;
+};
 
 _Static_assert(sizeof(struct stats_directory_entry) == 256, "the entry's size is part of the layout");
 _Static_assert(sizeof(struct stats_slot) == 512, "the slot's size is part of the layout");
@@ -34,12 +38,12 @@ struct stats {
 	char *counters;
 	struct event_file_header *events;
 
-	/* Main thread's: who has which slot. References are counted, because a backend that is replaced by one of the same name
-	 * lives on beside it until its connections have ended. */
+	/* Main thread's: who has which slot. References are counted, because a backend that is replaced by one of the
+	 * same name lives on beside it until its connections have ended. */
 	uint32_t *refs;       /* per slot */
 	uint32_t *free_slots; /* a stack */
 	uint32_t nfree;
-	uint32_t *index;      /* open addressing: slot numbers by hash of (kind, service, name) */
+	struct index_place *index;       /* open addressing, by (kind, service, name) */
 	uint32_t index_size, index_used; /* used counts freed places too */
 };
 
@@ -79,9 +83,9 @@ struct stats *stats_new(unsigned workers)
 	stats->bytes = counters + (uint64_t)stats->rows * STATS_SLOTS_MAX * sizeof(struct stats_slot);
 	stats->events_bytes = PAGE + (uint64_t)stats->rows * event_ring_bytes(EVENT_RING_CAPACITY);
 	stats->header = new_file("marcher-stats", stats->bytes,
-				 F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL, &stats->fd);
+	                         F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL, &stats->fd);
 	stats->events = new_file("marcher-events", stats->events_bytes, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL,
-				 &stats->events_fd);
+	                         &stats->events_fd);
 	stats->index_size = 1024;
 	stats->index = calloc(stats->index_size, sizeof(*stats->index));
 	/* Large and mostly untouched: calloc of this size costs memory only where it is used. */
@@ -147,31 +151,30 @@ uint64_t stats_events_bytes(const struct stats *stats)
 	return stats->events_bytes;
 }
 
-static uint64_t key_hash(uint32_t kind, const char *service, const char *name)
+static uint32_t key_hash(uint32_t kind, const char *service, const char *name)
 {
-	return XXH3_64bits_withSeed(name, strlen(name), XXH3_64bits_withSeed(service, strlen(service), kind));
+	return (uint32_t)XXH3_64bits_withSeed(name, strlen(name), XXH3_64bits_withSeed(service, strlen(service), kind));
 }
 
 static bool index_grow(struct stats *stats)
 {
 	uint32_t live = 0;
 	for (uint32_t i = 0; i < stats->index_size; i++)
-		live += stats->index[i] != INDEX_EMPTY && stats->index[i] != INDEX_FREED;
+		live += stats->index[i].slot != 0 && stats->index[i].slot != SLOT_FREED;
 	uint32_t size = 1024;
 	while (size < live * 4)
 		size *= 2;
-	uint32_t *index = calloc(size, sizeof(*index));
+	struct index_place *index = calloc(size, sizeof(*index));
 	if (!index)
 		return false;
 	for (uint32_t i = 0; i < stats->index_size; i++) {
-		uint32_t slot = stats->index[i];
-		if (slot == INDEX_EMPTY || slot == INDEX_FREED)
+		struct index_place place = stats->index[i];
+		if (place.slot == 0 || place.slot == SLOT_FREED)
 			continue;
-		const struct stats_directory_entry *entry = &stats->directory[slot];
-		uint32_t at = (uint32_t)key_hash(entry->kind, entry->service, entry->name) & (size - 1);
-		while (index[at] != INDEX_EMPTY)
+		uint32_t at = place.hash & (size - 1);
+		while (index[at].slot)
 			at = (at + 1) & (size - 1);
-		index[at] = slot;
+		index[at] = place;
 	}
 	free(stats->index);
 	stats->index = index;
@@ -181,26 +184,34 @@ static bool index_grow(struct stats *stats)
 }
 
 /* Where the key is, or the first place where it could be put; *slot 0 when it is not there. */
-static uint32_t index_find(const struct stats *stats, uint32_t kind, const char *service, const char *name,
-			   uint32_t *slot)
+static uint32_t index_find(const struct stats *stats, uint32_t hash, uint32_t kind, const char *service,
+                           const char *name, uint32_t *slot)
 {
-	uint32_t mask = stats->index_size - 1, place = UINT32_MAX;
+	uint32_t mask = stats->index_size - 1, freed = UINT32_MAX;
 	*slot = 0;
-	for (uint32_t at = (uint32_t)key_hash(kind, service, name) & mask;; at = (at + 1) & mask) {
-		uint32_t candidate = stats->index[at];
-		if (candidate == INDEX_EMPTY)
-			return place != UINT32_MAX ? place : at;
-		if (candidate == INDEX_FREED) {
-			if (place == UINT32_MAX)
-				place = at;
+	for (uint32_t at = hash & mask;; at = (at + 1) & mask) {
+		struct index_place place = stats->index[at];
+		if (place.slot == 0)
+			return freed != UINT32_MAX ? freed : at;
+		if (place.slot == SLOT_FREED) {
+			if (freed == UINT32_MAX)
+				freed = at;
 			continue;
 		}
-		const struct stats_directory_entry *entry = &stats->directory[candidate];
-		if (entry->kind == kind && strcmp(entry->service, service) == 0 && strcmp(entry->name, name) == 0) {
-			*slot = candidate;
+		const struct stats_directory_entry *entry = &stats->directory[place.slot];
+		if (place.hash == hash && entry->kind == kind && strcmp(entry->service, service) == 0 &&
+		    strcmp(entry->name, name) == 0) {
+			*slot = place.slot;
 			return at;
 		}
 	}
+}
+
+static void copy_text(char *to, size_t size, const char *from)
+{
+	size_t length = strnlen(from, size - 1);
+	memcpy(to, from, length);
+	memset(to + length, 0, size - length);
 }
 
 /* Readers retry while the sequence is odd or has changed (stats_layout.h). */
@@ -210,8 +221,8 @@ static void entry_write(struct stats_directory_entry *entry, uint32_t kind, cons
 	__atomic_store_n(&entry->sequence, sequence + 1, __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_RELEASE);
 	entry->kind = kind;
-	snprintf(entry->service, sizeof(entry->service), "%s", service);
-	snprintf(entry->name, sizeof(entry->name), "%s", name);
+	copy_text(entry->service, sizeof(entry->service), service);
+	copy_text(entry->name, sizeof(entry->name), name);
 	__atomic_store_n(&entry->sequence, sequence + 2, __ATOMIC_RELEASE);
 }
 
@@ -220,11 +231,12 @@ uint32_t stats_slot_acquire(struct stats *stats, uint32_t kind, const char *serv
 	char key_service[sizeof(stats->directory->service)], key_name[sizeof(stats->directory->name)];
 	uint32_t slot;
 	/* As they will stand in the directory, or a longer one would never be found again. */
-	snprintf(key_service, sizeof(key_service), "%s", service);
-	snprintf(key_name, sizeof(key_name), "%s", name);
+	copy_text(key_service, sizeof(key_service), service);
+	copy_text(key_name, sizeof(key_name), name);
 	if (stats->index_used >= stats->index_size / 4 * 3 && !index_grow(stats))
 		return 0;
-	uint32_t at = index_find(stats, kind, key_service, key_name, &slot);
+	uint32_t hash = key_hash(kind, key_service, key_name);
+	uint32_t at = index_find(stats, hash, kind, key_service, key_name, &slot);
 	if (slot) {
 		stats->refs[slot]++;
 		return slot;
@@ -238,8 +250,8 @@ uint32_t stats_slot_acquire(struct stats *stats, uint32_t kind, const char *serv
 	entry_write(&stats->directory[slot], kind, key_service, key_name);
 	if (slot == stats->header->slots_used)
 		__atomic_store_n(&stats->header->slots_used, slot + 1, __ATOMIC_RELEASE);
-	stats->index_used += stats->index[at] == INDEX_EMPTY;
-	stats->index[at] = slot;
+	stats->index_used += stats->index[at].slot == 0;
+	stats->index[at] = (struct index_place){hash, slot};
 	stats->refs[slot] = 1;
 	return slot;
 }
@@ -270,9 +282,10 @@ void stats_slot_release(struct stats *stats, uint32_t slot)
 	if (slot == 0 || slot >= STATS_SLOTS_MAX || stats->refs[slot] == 0 || --stats->refs[slot] > 0)
 		return;
 	struct stats_directory_entry *entry = &stats->directory[slot];
-	uint32_t found, at = index_find(stats, entry->kind, entry->service, entry->name, &found);
+	uint32_t hash = key_hash(entry->kind, entry->service, entry->name);
+	uint32_t found, at = index_find(stats, hash, entry->kind, entry->service, entry->name, &found);
 	if (found == slot)
-		stats->index[at] = INDEX_FREED;
+		stats->index[at].slot = SLOT_FREED;
 	entry_write(entry, MARCHER_SLOT_FREE, "", "");
 	zero_counters(stats, slot);
 	stats->free_slots[stats->nfree++] = slot;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A hash table of pointers: open addressing with linear probing and deletion by shifting back (Knuth 6.4, algorithm R), so no
- * tombstones. The caller hashes and compares. Room is reserved beforehand, so that a change which has been decided on
- * cannot fail half-way. Not thread-safe.
+ * A hash table of pointers: open addressing with linear probing and deletion by shifting back (Knuth 6.4, algorithm R),
+ * so no tombstones. The caller hashes and compares. Room is reserved beforehand, so that a change which has been
+ * decided on cannot fail half-way. Not thread-safe.
  */
 #ifndef ENGINE_TABLE_H
 #define ENGINE_TABLE_H
@@ -39,7 +39,7 @@ static inline void table_put(struct table_slot *slots, uint32_t mask, uint64_t h
 	uint32_t at = (uint32_t)hash & mask;
 	while (slots[at].value)
 		at = (at + 1) & mask;
-	slots[at] = (struct table_slot){ hash, value };
+	slots[at] = (struct table_slot){hash, value};
 }
 
 /* Room for this many more. false: out of memory, the table is as it was. */
@@ -105,14 +105,14 @@ static inline void table_remove(struct table *table, uint64_t hash, const void *
 			at = next;
 		}
 	}
-	table->slots[at] = (struct table_slot){ 0, NULL };
+	table->slots[at] = (struct table_slot){0, NULL};
 	table->used--;
 }
 
 static inline void table_free(struct table *table)
 {
 	free(table->slots);
-	*table = (struct table){ 0 };
+	*table = (struct table){0};
 }
 
 #endif

@@ -126,7 +126,7 @@ static void add_node(void *arg, unsigned node)
 /* Whether another CPU of kept with a lower number shares this one's core. A core whose first thread is not allowed
  * counts as whole: nobody of ours runs on its other half. */
 static bool is_sibling(const char *root, const struct topology *topology, const struct topology_cpu *cpu,
-		       const cpu_set_t *kept)
+                       const cpu_set_t *kept)
 {
 	char path[96];
 	cpu_set_t threads;
@@ -231,7 +231,7 @@ void topology_place(const struct topology *topology, unsigned workers, struct wo
 
 	CPU_ZERO(&taken);
 	for (unsigned i = 0; i < workers; i++) {
-		places[i] = (struct worker_place){ .cpu = -1, .node = -1 };
+		places[i] = (struct worker_place){.cpu = -1, .node = -1};
 		if (topology->ncpus == 0)
 			continue;
 		if (ntaken == topology->ncpus) {
@@ -268,9 +268,9 @@ int topology_bind_memory(const struct topology *topology, const struct worker_pl
 		return 0;
 	if (place->node >= TOPOLOGY_NODES_MAX)
 		return -EINVAL;
-	/* Preferred, not bound: when the node is full, memory from the neighbour is slow and an allocation that fails is
-	 * an outage. maxnode counts one bit more than the kernel uses (set_mempolicy(2), BUGS). */
-	unsigned long mask[(TOPOLOGY_NODES_MAX + 8 * sizeof(long) - 1) / (8 * sizeof(long))] = { 0 };
+	/* Preferred, not bound: when the node is full, memory from the neighbour is slow and an allocation that fails
+	 * is an outage. maxnode counts one bit more than the kernel uses (set_mempolicy(2), BUGS). */
+	unsigned long mask[(TOPOLOGY_NODES_MAX + 8 * sizeof(long) - 1) / (8 * sizeof(long))] = {0};
 	unsigned bits = 8 * sizeof(long);
 	mask[(unsigned)place->node / bits] = 1ul << ((unsigned)place->node % bits);
 	if (syscall(SYS_set_mempolicy, MPOL_PREFERRED, mask, (unsigned long)TOPOLOGY_NODES_MAX + 1) != 0)

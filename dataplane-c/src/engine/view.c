@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Views: which endpoints of a service may be picked now, with which weights. Left out are endpoints of backends that drain or
- * have weight 0, that are gone, unhealthy or ejected; unless so few are left that the panic threshold says use all
- * (Envoy's panic mode).
+ * Views: which endpoints of a service may be picked now, with which weights. Left out are endpoints of backends that
+ * drain or have weight 0, that are gone, unhealthy or ejected; unless so few are left that the panic threshold says use
+ * all (Envoy's panic mode).
  *
- * The operator's weight is the backend's: the endpoints of a name with several addresses share it. With sharing and with slow
- * start small weights need fractions, so then all weights of the view are multiplied by WEIGHT_SCALE.
+ * The operator's weight is the backend's: the endpoints of a name with several addresses share it. With sharing and
+ * with slow start small weights need fractions, so then all weights of the view are multiplied by WEIGHT_SCALE.
  */
 #include <string.h>
 
@@ -31,7 +31,7 @@ static bool usable(const struct endpoint *endpoint)
 
 /* Hundredths of its full weight that the endpoint has earned; moves *next_ms to when it changes. */
 static uint32_t ramp_percent(const struct service *service, const struct endpoint *endpoint, uint64_t now_ms,
-			     uint64_t *next_ms)
+                             uint64_t *next_ms)
 {
 	if (!service->slow_start_ms || !endpoint->healthy_since_ms)
 		return 100;
@@ -53,7 +53,7 @@ struct counts {
 
 static struct counts count(const struct service *service)
 {
-	struct counts counts = { 0 };
+	struct counts counts = {0};
 	for (uint32_t i = 0; i < service->nbackends; i++) {
 		const struct backend *backend = service->backends[i];
 		uint32_t before = counts.candidates;
@@ -80,7 +80,7 @@ struct view *view_build(const struct service *service, uint64_t now_ms, bool wit
 {
 	struct counts counts = count(service);
 	bool panic = counts.usable < counts.candidates &&
-		     (uint64_t)counts.usable * 100 < (uint64_t)counts.candidates * service->panic_threshold_percent;
+	             (uint64_t)counts.usable * 100 < (uint64_t)counts.candidates * service->panic_threshold_percent;
 	uint32_t entries = panic ? counts.candidates : counts.usable;
 	struct view *view = calloc(1, sizeof(*view) + entries * sizeof(view->entries[0]));
 	if (!view)
@@ -106,8 +106,8 @@ struct view *view_build(const struct service *service, uint64_t now_ms, bool wit
 			struct endpoint *endpoint = backend->endpoints[k];
 			if (!candidate(backend, endpoint) || (!panic && !usable(endpoint)))
 				continue;
-			uint64_t weight = backend->weight * scale *
-					  ramp_percent(service, endpoint, now_ms, ramp_ms) / 100 / sharing;
+			uint64_t weight = backend->weight * scale * ramp_percent(service, endpoint, now_ms, ramp_ms) /
+			                  100 / sharing;
 			struct view_entry *entry = &view->entries[view->count++];
 			entry->endpoint = endpoint;
 			entry->weight = weight ? (uint32_t)weight : 1;
@@ -121,7 +121,7 @@ struct view *view_build(const struct service *service, uint64_t now_ms, bool wit
 	if (with_maglev && view->count) {
 		uint32_t size = service->maglev_table_size;
 		view->maglev = maglev_build(view->entries, view->count,
-					    size >= view->count ? size : maglev_size_for(view->count));
+		                            size >= view->count ? size : maglev_size_for(view->count));
 		if (!view->maglev) {
 			free(view);
 			return NULL;
@@ -172,7 +172,7 @@ void view_rebuild(struct runtime *runtime, struct service_entry *entry)
 		view = &none;
 		ramp_ms = engine->now_ms + 1000;
 		log_line(LOG_ERROR, "view: out of memory, no backend can be picked for a second service=%s",
-			 entry->id.name);
+		         entry->id.name);
 	}
 	struct view *before = NULL;
 	for (struct service_object *service = newest; service; service = service->older) {

@@ -2,8 +2,8 @@
 /*
  * A worker's loop. One turn:
  *
- *   wait for events (outside of RCU: a grace period never waits for an idle worker) -> take the time -> handlers -> timers ->
- *   messages -> deferred -> turns + 1: quiescent, no pointer from before is held without a reference
+ *   wait for events (outside of RCU: a grace period never waits for an idle worker) -> take the time -> handlers ->
+ * timers -> messages -> deferred -> turns + 1: quiescent, no pointer from before is held without a reference
  */
 #include "worker.h"
 
@@ -49,12 +49,14 @@ void worker_defer(struct worker *worker, struct worker_deferred *deferred, void 
 
 void worker_post(struct worker *worker, struct worker_message *message)
 {
-	message->next = atomic_load_explicit(&worker->mailbox, memory_order_relaxed);
-	while (!atomic_compare_exchange_weak_explicit(&worker->mailbox, &message->next, message, memory_order_release,
-						      memory_order_relaxed))
-		;
+	/* Once published it is the reader's and may be gone: nothing of it is read after that. */
+	struct worker_message *before = atomic_load_explicit(&worker->mailbox, memory_order_relaxed);
+	do
+		message->next = before;
+	while (!atomic_compare_exchange_weak_explicit(&worker->mailbox, &before, message, memory_order_release,
+	                                              memory_order_relaxed));
 	/* Only the first in an empty box has to wake: the reader takes all. */
-	if (!message->next) {
+	if (!before) {
 		uint64_t one = 1;
 		ssize_t n = write(worker->wake.fd, &one, sizeof(one)); /* fails only when it is set already */
 		(void)n;
@@ -131,11 +133,11 @@ static int prepare(struct worker *worker)
 	int error = topology_pin(&worker->place);
 	if (error)
 		log_line(LOG_WARN, "worker: not pinned worker=%u cpu=%d error=\"%s\"", worker->index, worker->place.cpu,
-			 strerror(-error));
+		         strerror(-error));
 	error = topology_bind_memory(&worker->engine->topology, &worker->place);
 	if (error)
 		log_line(LOG_WARN, "worker: memory not bound worker=%u node=%d error=\"%s\"", worker->index,
-			 worker->place.node, strerror(-error));
+		         worker->place.node, strerror(-error));
 
 	take_time(worker);
 	worker->timers = timer_wheel_new(worker->now_ms);
@@ -165,11 +167,10 @@ static void run(struct worker *worker)
 		timer_wheel_advance(worker->timers, worker->now_ms);
 		run_messages(worker);
 		run_deferred(worker);
-		atomic_store_explicit(&worker->connections,
-				      (unsigned)(tunnel_count(worker) + udp_count(worker)), memory_order_relaxed);
-		atomic_store_explicit(&worker->turns,
-				      atomic_load_explicit(&worker->turns, memory_order_relaxed) + 1,
-				      memory_order_release);
+		atomic_store_explicit(&worker->connections, (unsigned)(tunnel_count(worker) + udp_count(worker)),
+		                      memory_order_relaxed);
+		atomic_store_explicit(&worker->turns, atomic_load_explicit(&worker->turns, memory_order_relaxed) + 1,
+		                      memory_order_release);
 		rcu_quiescent_state();
 	}
 }
@@ -231,7 +232,7 @@ struct worker *worker_start(struct engine *engine, unsigned index, const struct 
 	worker->engine = engine;
 	worker->place = *place;
 	worker->reserve_fd = -1;
-	worker->wake = (struct poll_source){ .handler = woken, .fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) };
+	worker->wake = (struct poll_source){.handler = woken, .fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
 	worker->poller = poller_new();
 	if (worker->wake.fd < 0 || !worker->poller || poller_add_level(worker->poller, &worker->wake, false) < 0)
 		goto failed;
@@ -241,7 +242,7 @@ struct worker *worker_start(struct engine *engine, unsigned index, const struct 
 	/* Unique over workers and restarts of the engine: seconds, worker, running number. */
 	worker->next_connection_id = ((uint64_t)time(NULL) & 0xffffff) << 40 | (uint64_t)index << 32;
 
-	struct start start = { .worker = worker, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+	struct start start = {.worker = worker, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 	int error = pthread_create(&worker->thread, NULL, worker_main, &start);
 	if (error) {
 		errno = error;
@@ -272,7 +273,7 @@ static void stop(struct worker *worker, struct worker_message *message)
 
 void worker_stop(struct worker *worker)
 {
-	struct worker_message message = { .run = stop };
+	struct worker_message message = {.run = stop};
 	worker_post(worker, &message);
 	pthread_join(worker->thread, NULL);
 	dispose(worker);

@@ -2,8 +2,8 @@
 #include "ipc/frame.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -24,8 +24,8 @@ int ipc_send(int sock, const void *data, size_t length, const int *fds, size_t n
 	if (nfds > IPC_FDS_MAX)
 		return -EINVAL;
 
-	struct iovec part = { .iov_base = (void *)data, .iov_len = length };
-	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
+	struct iovec part = {.iov_base = (void *)data, .iov_len = length};
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
 	union rights rights;
 	if (nfds) {
 		memset(&rights, 0, sizeof(rights));
@@ -70,11 +70,10 @@ static bool take_descriptors(struct msghdr *message, int *fds, size_t capacity, 
 ssize_t ipc_receive(int sock, void *data, size_t capacity, int *fds, size_t *nfds)
 {
 	size_t room = nfds ? *nfds : 0, taken = 0;
-	struct iovec part = { .iov_base = data, .iov_len = capacity };
+	struct iovec part = {.iov_base = data, .iov_len = capacity};
 	union rights rights;
 	struct msghdr message = {
-		.msg_iov = &part, .msg_iovlen = 1, .msg_control = rights.space, .msg_controllen = sizeof(rights.space)
-	};
+	        .msg_iov = &part, .msg_iovlen = 1, .msg_control = rights.space, .msg_controllen = sizeof(rights.space)};
 	ssize_t n;
 	do
 		n = recvmsg(sock, &message, MSG_CMSG_CLOEXEC);

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * An engine for the tests of libmarcher: speaks control.proto, listens on what the snapshot says (TCP, answering every
- * connection with its generation and closing it), writes statistics and events, and misbehaves on demand. The demands are
- * names of services in the snapshot:
- *   refuse         the snapshot is refused with a reason
- *   slow           the reply to the apply comes after 400 ms
- *   crash          abort() 50 ms after it runs (also after a restart on it)
- *   crash-at-once  abort() while it is loaded
- *   hang           the main thread stops answering
- *   hang-worker    the turn counters stand still
- * FAKE_ENGINE_FAIL in the environment: write it to stderr and exit(3). FAKE_ENGINE_NO_LOAD: come up without the snapshot.
+ * connection with its generation and closing it), writes statistics and events, and misbehaves on demand. The demands
+ * are names of services in the snapshot: refuse         the snapshot is refused with a reason slow           the reply
+ * to the apply comes after 400 ms crash          abort() 50 ms after it runs (also after a restart on it) crash-at-once
+ * abort() while it is loaded hang           the main thread stops answering hang-worker    the turn counters stand
+ * still A request for the connections of the service "many" is answered with as many as it allows. FAKE_ENGINE_FAIL in
+ * the environment: write it to stderr and exit(3). FAKE_ENGINE_NO_LOAD: come up without the snapshot.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -93,11 +90,16 @@ static void make_memory(void)
 	engine.stats = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, engine.stats_fd, 0);
 	engine.events = mmap(NULL, event_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, engine.events_fd, 0);
 	*(struct stats_header *)engine.stats = (struct stats_header){
-		.magic = STATS_MAGIC, .version = STATS_VERSION, .workers = WORKERS, .slots = SLOTS, .slots_used = 1,
-		.directory_offset = directory, .counters_offset = counters,
+	        .magic = STATS_MAGIC,
+	        .version = STATS_VERSION,
+	        .workers = WORKERS,
+	        .slots = SLOTS,
+	        .slots_used = 1,
+	        .directory_offset = directory,
+	        .counters_offset = counters,
 	};
 	*(struct event_file_header *)engine.events = (struct event_file_header){
-		.magic = EVENT_RING_MAGIC, .version = 1, .rings = WORKERS + 1, .capacity = EVENTS};
+	        .magic = EVENT_RING_MAGIC, .version = 1, .rings = WORKERS + 1, .capacity = EVENTS};
 }
 
 static uint32_t slot_of(const char *service)
@@ -123,7 +125,7 @@ static void count(const char *service)
 	uint32_t slot = slot_of(service);
 	for (uint32_t row = 0; row <= WORKERS; row++) {
 		struct stats_slot *cell = (void *)(engine.stats + header->counters_offset +
-						   ((uint64_t)row * SLOTS + slot) * sizeof(struct stats_slot));
+		                                   ((uint64_t)row * SLOTS + slot) * sizeof(struct stats_slot));
 		cell->counters[MARCHER_CONNECTIONS_OPENED]++;
 		cell->connect_us[3]++;
 		struct event_ring *ring = event_ring_at(engine.events, row);
@@ -132,8 +134,11 @@ static void count(const char *service)
 			header->events_dropped[row]++;
 			continue;
 		}
-		*event = (struct marcher_event){.kind = MARCHER_EVENT_CONNECTION_CLOSED, .service_slot = slot,
-						.worker = (uint8_t)row, .transport = 6, .connection_id = engine.generation};
+		*event = (struct marcher_event){.kind = MARCHER_EVENT_CONNECTION_CLOSED,
+		                                .service_slot = slot,
+		                                .worker = (uint8_t)row,
+		                                .transport = 6,
+		                                .connection_id = engine.generation};
 		event_ring_push(ring);
 	}
 }
@@ -146,8 +151,8 @@ static int bind_listener(uint32_t port, const char *key)
 			engine.inherited[i].fd = -1;
 			return fd;
 		}
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port),
-				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address = {
+	        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
@@ -253,7 +258,7 @@ static void inherit(int sock)
 		if (length <= 0)
 			die("inherit");
 		Marcher__Engine__V1__ListenersReply *list =
-			marcher__engine__v1__listeners_reply__unpack(NULL, (size_t)length, packet);
+		        marcher__engine__v1__listeners_reply__unpack(NULL, (size_t)length, packet);
 		total = list->total;
 		for (size_t i = 0; i < n; i++) {
 			engine.inherited[engine.ninherited].fd = fds[i];
@@ -285,7 +290,8 @@ static void on_apply(int peer, Reply *reply, int fd)
 		reason.reason = (char *)"told to refuse";
 		apply.reasons = reasons;
 		apply.n_reasons = 1;
-	} else if (s->generation <= engine.generation || (s->base_generation && s->base_generation != engine.generation)) {
+	} else if (s->generation <= engine.generation ||
+	           (s->base_generation && s->base_generation != engine.generation)) {
 		reason.path = (char *)"generation";
 		reason.reason = (char *)"does not follow";
 		apply.reasons = reasons;
@@ -332,17 +338,18 @@ static void on_connections(int peer, Reply *reply, const Marcher__Engine__V1__Co
 {
 	Marcher__Engine__V1__ConnectionsReply connections = MARCHER__ENGINE__V1__CONNECTIONS_REPLY__INIT;
 	Marcher__Engine__V1__ConnectionList list = MARCHER__ENGINE__V1__CONNECTION_LIST__INIT;
-	Marcher__Engine__V1__Connection *all = calloc(request->limit + 1, sizeof(*all)), **pointers;
-	pointers = calloc(request->limit + 1, sizeof(*pointers));
-	for (uint32_t i = 0; i < request->limit; i++) {
+	uint32_t count = strcmp(request->service, "many") ? 0 : request->limit;
+	Marcher__Engine__V1__Connection *all = calloc(count + 1, sizeof(*all)), **pointers;
+	pointers = calloc(count + 1, sizeof(*pointers));
+	for (uint32_t i = 0; i < count; i++) {
 		marcher__engine__v1__connection__init(&all[i]);
 		all[i].id = i + 1;
 		all[i].client = (char *)"127.0.0.1:40000";
 		pointers[i] = &all[i];
 	}
 	list.connections = pointers;
-	list.n_connections = request->limit;
-	list.total = 100000;
+	list.n_connections = count;
+	list.total = count ? 100000 : 0;
 	size_t size = marcher__engine__v1__connection_list__get_packed_size(&list);
 	int fd = -1;
 	reply->kind_case = MARCHER__ENGINE__V1__REPLY__KIND_CONNECTIONS;

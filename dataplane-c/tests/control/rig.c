@@ -93,11 +93,11 @@ int rig_teardown(void **state)
 int rig_open(struct rig *rig, struct marcher **out)
 {
 	struct marcher_options options = {
-		.size = sizeof(options),
-		.engine_path = rig_engine(),
-		.run_dir = rig->dir,
-		.heartbeat_ms = 100,
-		.request_timeout_ms = 3000,
+	        .size = sizeof(options),
+	        .engine_path = rig_engine(),
+	        .run_dir = rig->dir,
+	        .heartbeat_ms = 100,
+	        .request_timeout_ms = 3000,
 	};
 	return marcher_open(&options, out);
 }
@@ -157,8 +157,8 @@ struct marcher_engine_status rig_status(struct rig *rig)
 
 int rig_ask(uint16_t port, uint64_t *generation)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port),
-				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address = {
+	        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct timeval patience = {.tv_sec = 5};
 	char text[64] = "";
 	int pid = 0, fd = socket(AF_INET, SOCK_STREAM, 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the tests of libmarcher share: a run directory, snapshots, an engine (fake, or the one named in the environment by
- * MARCHER_TEST_ENGINE), and waiting for something to become true. */
+/* What the tests of libmarcher share: a run directory, snapshots, an engine (fake, or the one named in the environment
+ * by MARCHER_TEST_ENGINE), and waiting for something to become true. */
 #ifndef TESTS_CONTROL_RIG_H
 #define TESTS_CONTROL_RIG_H
 
@@ -40,12 +40,12 @@ int rig_ask(uint16_t port, uint64_t *generation);
 
 uint64_t rig_now_ms(void);
 /* Evaluates the condition every 2 ms until it is true or ms have passed. */
-#define rig_eventually(condition, ms)                                                                                  \
-	({                                                                                                             \
-		uint64_t until_ = rig_now_ms() + (ms);                                                                 \
-		while (!(condition) && rig_now_ms() < until_)                                                          \
-			rig_pause();                                                                                   \
-		(condition);                                                                                           \
+#define rig_eventually(condition, ms)                         \
+	({                                                    \
+		uint64_t until_ = rig_now_ms() + (ms);        \
+		while (!(condition) && rig_now_ms() < until_) \
+			rig_pause();                          \
+		(condition);                                  \
 	})
 void rig_pause(void);
 

@@ -72,7 +72,8 @@ static void an_engine_that_cannot_start_is_reported_in_its_own_words(void **stat
 static void an_engine_path_that_does_not_exist_is_named(void **state)
 {
 	struct rig *rig = *state;
-	struct marcher_options options = {.size = sizeof(options), .engine_path = "/nonexistent/engine", .run_dir = rig->dir};
+	struct marcher_options options = {
+	        .size = sizeof(options), .engine_path = "/nonexistent/engine", .run_dir = rig->dir};
 	assert_int_equal(marcher_open(&options, &rig->marcher), MARCHER_E_NO_ENGINE);
 	assert_non_null(strstr(marcher_last_error(NULL), "/nonexistent/engine"));
 }
@@ -276,24 +277,24 @@ static void a_removed_listener_is_not_kept_open(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(open_starts_an_engine_with_nothing_inherited),
-		TEST(a_new_handle_adopts_the_engine_that_runs),
-		TEST(a_second_agent_is_told_who_holds_the_directory),
-		TEST(an_engine_that_cannot_start_is_reported_in_its_own_words),
-		TEST(an_engine_path_that_does_not_exist_is_named),
-		TEST(a_directory_that_others_can_write_is_refused),
-		TEST(a_killed_engine_is_replaced_and_no_connection_is_refused),
-		TEST(an_adopted_engine_is_replaced_when_it_is_killed),
-		TEST(an_apply_during_a_restart_waits_for_the_next_engine),
-		TEST(a_snapshot_that_crashes_the_engine_three_times_is_set_aside),
-		TEST(a_complete_snapshot_that_cannot_be_loaded_gives_way_to_the_one_before),
-		TEST(repeated_kill_9_does_not_blame_the_snapshot),
-		TEST(an_engine_that_stops_answering_is_killed_and_restarted),
-		TEST(a_worker_that_stands_still_is_a_hang),
-		TEST(an_upgrade_hands_over_the_sockets_and_drains_the_old_engine),
-		TEST(a_failed_upgrade_leaves_the_old_engine_alone),
-		TEST(stop_ends_the_engine_and_frees_the_ports),
-		TEST(a_removed_listener_is_not_kept_open),
+	        TEST(open_starts_an_engine_with_nothing_inherited),
+	        TEST(a_new_handle_adopts_the_engine_that_runs),
+	        TEST(a_second_agent_is_told_who_holds_the_directory),
+	        TEST(an_engine_that_cannot_start_is_reported_in_its_own_words),
+	        TEST(an_engine_path_that_does_not_exist_is_named),
+	        TEST(a_directory_that_others_can_write_is_refused),
+	        TEST(a_killed_engine_is_replaced_and_no_connection_is_refused),
+	        TEST(an_adopted_engine_is_replaced_when_it_is_killed),
+	        TEST(an_apply_during_a_restart_waits_for_the_next_engine),
+	        TEST(a_snapshot_that_crashes_the_engine_three_times_is_set_aside),
+	        TEST(a_complete_snapshot_that_cannot_be_loaded_gives_way_to_the_one_before),
+	        TEST(repeated_kill_9_does_not_blame_the_snapshot),
+	        TEST(an_engine_that_stops_answering_is_killed_and_restarted),
+	        TEST(a_worker_that_stands_still_is_a_hang),
+	        TEST(an_upgrade_hands_over_the_sockets_and_drains_the_old_engine),
+	        TEST(a_failed_upgrade_leaves_the_old_engine_alone),
+	        TEST(stop_ends_the_engine_and_frees_the_ports),
+	        TEST(a_removed_listener_is_not_kept_open),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -155,7 +155,8 @@ static void only_allowed_cpus_are_used(void **state)
 {
 	(void)state;
 	unpack("2-node");
-	read_machine("12-17,7,100"); /* node 0: only second threads, which are whole cores to us; CPU 100 is not there */
+	read_machine(
+	        "12-17,7,100"); /* node 0: only second threads, which are whole cores to us; CPU 100 is not there */
 	assert_int_equal(topology.ncpus, 7);
 	expect_places(7, "12 7 13 14 15 16 17");
 	read_machine("0-5");
@@ -235,8 +236,22 @@ static void no_cpu_at_all_is_an_error(void **state)
 
 static void lists_of_cpus_are_parsed_strictly(void **state)
 {
-	static const char *const bad[] = { "", " ", "a", "1-", "-1", "3-1", "1,", ",1", "1,,2", "1 ,2", "1024", "0-1024",
-					   "99999999999999999999", "0x1", "1-2-3", "1;2" };
+	static const char *const bad[] = {"",
+	                                  " ",
+	                                  "a",
+	                                  "1-",
+	                                  "-1",
+	                                  "3-1",
+	                                  "1,",
+	                                  ",1",
+	                                  "1,,2",
+	                                  "1 ,2",
+	                                  "1024",
+	                                  "0-1024",
+	                                  "99999999999999999999",
+	                                  "0x1",
+	                                  "1-2-3",
+	                                  "1;2"};
 	(void)state;
 	cpu_set_t set;
 	assert_true(topology_parse_cpus("0-3,8,1000-1023", &set));
@@ -251,19 +266,20 @@ static void lists_of_cpus_are_parsed_strictly(void **state)
 
 static void every_cpu_has_a_worker_before_any_has_two(void **state)
 {
-	static const char *const machines[] = { "1-node", "2-node", "4-node" };
+	static const char *const machines[] = {"1-node", "2-node", "4-node"};
 	(void)state;
 	for (size_t m = 0; m < 3; m++) {
 		unpack(machines[m]);
 		read_machine(NULL);
 		for (unsigned workers = 1; workers <= 2 * topology.ncpus; workers++) {
-			unsigned count[TOPOLOGY_CPUS_MAX] = { 0 };
+			unsigned count[TOPOLOGY_CPUS_MAX] = {0};
 			topology_place(&topology, workers, places);
 			for (unsigned i = 0; i < workers; i++)
 				count[places[i].cpu]++;
 			for (unsigned i = 0; i < topology.ncpus; i++) {
 				assert_true(count[topology.cpus[i].cpu] >= workers / topology.ncpus);
-				assert_true(count[topology.cpus[i].cpu] <= (workers + topology.ncpus - 1) / topology.ncpus);
+				assert_true(count[topology.cpus[i].cpu] <=
+				            (workers + topology.ncpus - 1) / topology.ncpus);
 			}
 		}
 		tear_down(state);
@@ -294,26 +310,26 @@ static void a_thread_is_pinned_on_this_machine(void **state)
 	assert_int_equal(pthread_create(&thread, NULL, pin_here, NULL), 0);
 	pthread_join(thread, &result);
 	assert_ptr_equal(result, NULL);
-	struct worker_place nowhere = { .cpu = CPU_SETSIZE };
+	struct worker_place nowhere = {.cpu = CPU_SETSIZE};
 	assert_int_equal(topology_pin(&nowhere), -EINVAL);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_teardown(one_node_gives_whole_cores_before_siblings, tear_down),
-		cmocka_unit_test_teardown(two_nodes_take_turns, tear_down),
-		cmocka_unit_test_teardown(four_nodes_with_a_core_offline, tear_down),
-		cmocka_unit_test_teardown(only_allowed_cpus_are_used, tear_down),
-		cmocka_unit_test_teardown(numbers_of_nodes_may_have_holes, tear_down),
-		cmocka_unit_test_teardown(without_nodes_everything_is_on_node_0, tear_down),
-		cmocka_unit_test_teardown(a_node_without_a_directory_is_passed_over, tear_down),
-		cmocka_unit_test_teardown(siblings_are_told_by_core_and_package_without_a_list, tear_down),
-		cmocka_unit_test_teardown(an_empty_sysfs_leaves_the_allowed_cpus, tear_down),
-		cmocka_unit_test_teardown(no_cpu_at_all_is_an_error, tear_down),
-		cmocka_unit_test(lists_of_cpus_are_parsed_strictly),
-		cmocka_unit_test_teardown(every_cpu_has_a_worker_before_any_has_two, tear_down),
-		cmocka_unit_test(a_thread_is_pinned_on_this_machine),
+	        cmocka_unit_test_teardown(one_node_gives_whole_cores_before_siblings, tear_down),
+	        cmocka_unit_test_teardown(two_nodes_take_turns, tear_down),
+	        cmocka_unit_test_teardown(four_nodes_with_a_core_offline, tear_down),
+	        cmocka_unit_test_teardown(only_allowed_cpus_are_used, tear_down),
+	        cmocka_unit_test_teardown(numbers_of_nodes_may_have_holes, tear_down),
+	        cmocka_unit_test_teardown(without_nodes_everything_is_on_node_0, tear_down),
+	        cmocka_unit_test_teardown(a_node_without_a_directory_is_passed_over, tear_down),
+	        cmocka_unit_test_teardown(siblings_are_told_by_core_and_package_without_a_list, tear_down),
+	        cmocka_unit_test_teardown(an_empty_sysfs_leaves_the_allowed_cpus, tear_down),
+	        cmocka_unit_test_teardown(no_cpu_at_all_is_an_error, tear_down),
+	        cmocka_unit_test(lists_of_cpus_are_parsed_strictly),
+	        cmocka_unit_test_teardown(every_cpu_has_a_worker_before_any_has_two, tear_down),
+	        cmocka_unit_test(a_thread_is_pinned_on_this_machine),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

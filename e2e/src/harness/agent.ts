@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** marcherd and marcher as an operator has them: the daemon as a process, the command line, the API on the socket. */
 import type { ChildProcess } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -16,6 +17,8 @@ export interface AgentOptions {
   readonly stateDir?: string;
   readonly engine?: string | undefined;
   readonly args?: readonly string[];
+  /** Where /metrics, /healthz and /readyz are served. Default: a free port on loopback. */
+  readonly metrics?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly name?: string;
   /** Takes the place of /etc/resolv.conf for the agent and its engine. */
@@ -61,7 +64,7 @@ export class Agent {
 
   /** Starts the process without waiting for anything. */
   launch(): void {
-    const { netns, engine, args = [], env = {}, resolvConf, wrapper = [] } = this.options;
+    const { netns, engine, args = [], env = {}, resolvConf, wrapper = [], metrics = '127.0.0.1:0' } = this.options;
     const argv = [
       // A mount namespace of its own, in which the file is another one.
       ...(resolvConf === undefined
@@ -78,7 +81,7 @@ export class Agent {
       '--api',
       '127.0.0.1:0',
       '--metrics',
-      '127.0.0.1:0',
+      metrics,
       ...(engine === undefined ? [] : ['--engine', engine]),
       ...args,
     ];
@@ -149,10 +152,10 @@ export class Agent {
     return file;
   }
 
-  /** marcher apply -f, which must succeed. */
+  /** marcher apply -f --prune: these services and no others. Must succeed. */
   async apply(services: readonly ServiceFile[]): Promise<void> {
     const file = this.writeConfig(services);
-    const { code, stdout, stderr } = await this.marcher('apply', '-f', file);
+    const { code, stdout, stderr } = await this.marcher('apply', '--prune', '-f', file);
     if (code !== 0) {
       throw new Error(`marcher apply ended with ${code}:\n${stderr || stdout}\nagent's log ends:\n${this.logTail(8)}`);
     }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * A backend to relay to. One line of text per request, over TCP, Unix socket or UDP:
  *   request  "<id> <bytes>\n"   reply  "<id> <backend> <client seen> <bytes>\n" and so many bytes of 'x'

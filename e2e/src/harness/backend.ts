@@ -1,37 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A backend process (backend-main.ts), driven from the runner. */
 import type { ChildProcess } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import type { BackendReady, BackendSettings, Behaviour } from './backend-main.js';
-import type { Scope } from './scope.js';
+import { now, type Scope } from './scope.js';
 
-/** Rows of /proc/<pid>/net/tcp{,6} (the process's own namespace) that are open on a local port. */
-const openOn = (pid: number, port: number): number => {
-  const hexPort = port.toString(16).toUpperCase().padStart(4, '0');
-  let rows = 0;
+interface Sockets {
+  readonly listening: boolean;
+  /** Far ends of the connections that are open. */
+  readonly peers: readonly string[];
+}
+
+/** TCP sockets on a local port in the network namespace of the process, which must be another than the backend's. */
+const socketsOn = (pid: number, port: number): Sockets => {
+  const suffix = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+  const peers: string[] = [];
+  let listening = false;
   for (const table of ['tcp', 'tcp6']) {
-    const file = `/proc/${pid}/net/${table}`;
-    if (!existsSync(file)) continue;
-    for (const line of readFileSync(file, 'latin1').split('\n').slice(1)) {
-      const fields = line.trim().split(/\s+/);
-      // 01 established, 03 in the handshake, 04/05 our end closed, 08 the peer's end closed.
-      const open = ['01', '03', '04', '05', '08'].includes(fields[3] ?? '');
-      if (open && fields[1]?.endsWith(`:${hexPort}`)) rows += 1;
+    for (const line of readFileSync(`/proc/${pid}/net/${table}`, 'latin1').split('\n').slice(1)) {
+      const [, local, peer, state] = line.trim().split(/\s+/);
+      if (local?.endsWith(suffix) !== true) continue;
+      if (state === '0A') listening = true;
+      // 01 established, 03 in the handshake, 04 and 05 closed by us, 08 closed by the peer.
+      else if (['01', '03', '04', '05', '08'].includes(state ?? '')) peers.push(peer ?? '');
     }
   }
-  return rows;
+  return { listening, peers };
 };
+
+/** What a backend's death may cost: nothing else may be lost. */
+export interface Death {
+  /** Wall-clock ms of the SIGKILL, and of the moment when the kernel had closed the backend's sockets. */
+  readonly from: number;
+  readonly to: number;
+  /** Connections that were open on the backend in between, by the kernel's own table. */
+  readonly openConnections: number;
+}
 
 export class BackendProcess {
   readonly settings: BackendSettings;
   readonly ports: BackendReady;
   readonly #child: ChildProcess;
+  /** A process in the same network namespace that lives longer. */
+  readonly #witness: number;
 
-  private constructor(settings: BackendSettings, ports: BackendReady, child: ChildProcess) {
+  private constructor(settings: BackendSettings, ports: BackendReady, child: ChildProcess, witness: number) {
     this.settings = settings;
     this.ports = ports;
     this.#child = child;
+    this.#witness = witness;
   }
 
   static async start(scope: Scope, settings: BackendSettings, netns?: string): Promise<BackendProcess> {
@@ -48,7 +67,9 @@ export class BackendProcess {
       );
       child.once('error', reject);
     });
-    return new BackendProcess(settings, ports, child);
+    const witness =
+      netns === undefined ? process.pid : (scope.spawn(['sleep', 'infinity'], { netns, log: 'witness.log' }).pid ?? 0);
+    return new BackendProcess(settings, ports, child, witness);
   }
 
   get name(): string {
@@ -78,12 +99,19 @@ export class BackendProcess {
   }
 
   /**
-   * SIGKILL. Hands back how many TCP connections the kernel had open on the backend in the instant before: these are
-   * lost with it whatever a layer-4 proxy does, and no others may be.
+   * SIGKILL. A process that is killed dies by and by, thread after thread: meanwhile the kernel still completes
+   * handshakes for its listening socket. What is open on it until that is closed is lost with it whatever a layer-4
+   * proxy does; so the sockets are watched until then.
    */
-  kill(): { readonly openConnections: number } {
-    const openConnections = openOn(this.pid, this.ports.tcp);
+  kill(): Death {
+    const peers = new Set(socketsOn(this.#witness, this.ports.tcp).peers);
+    const from = now();
     process.kill(this.pid, 'SIGKILL');
-    return { openConnections };
+    for (;;) {
+      const sockets = socketsOn(this.#witness, this.ports.tcp);
+      for (const peer of sockets.peers) peers.add(peer);
+      if (!sockets.listening || now() - from > 1_000) break;
+    }
+    return { from, to: now(), openConnections: peers.size };
   }
 }

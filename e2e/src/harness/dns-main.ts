@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A DNS server just large enough for the tests: answers A and AAAA from a table, everything else with NXDOMAIN. */
 import dgram from 'node:dgram';
 import net from 'node:net';

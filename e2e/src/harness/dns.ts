@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The test's DNS server as a process, and a resolv.conf that points at it. */
 import type { ChildProcess } from 'node:child_process';
 import { writeFileSync } from 'node:fs';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * A load client with exact accounting: every request is sent once, never retried, and ends as answered or failed (with
  * the reason); what is still open at the end is waited for. Open loop: requests leave on schedule whatever became of

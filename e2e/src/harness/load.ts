@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A load client process (load-main.ts), driven from the runner, and what its books say. */
 import type { ChildProcess } from 'node:child_process';
 import path from 'node:path';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * The one place where a test's leftovers are removed, on every way a run may end. The runner writes what it makes to
  * this process's standard input, one JSON value per line; when the input ends (the runner is done, has crashed or was
@@ -16,7 +17,7 @@ export type Leftover =
   | { readonly kind: 'keep' };
 
 /** Environment variable that every process of a run inherits, so that also an engine in its own session is found. */
-export const MARK = 'MARCHER_E2E_RUN';
+export const MARK = 'E2E_RUN_MARK';
 
 /** Processes (other than this one) whose environment carries the mark. */
 export const marked = (value: string): number[] => {

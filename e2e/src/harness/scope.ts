@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** A run's processes, namespaces and directories: made here, undone by the reaper whatever happens. */
 import { type ChildProcess, execFileSync, type StdioOptions, spawn } from 'node:child_process';
 import { closeSync, mkdirSync, mkdtempSync, openSync } from 'node:fs';

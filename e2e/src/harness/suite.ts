@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Cases, their running, and what they leave: a line each on the terminal, figures as JSON, logs when one fails. */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { arch, cpus, release } from 'node:os';

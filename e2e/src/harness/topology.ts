@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /**
  * client -- proxy -- backend 1..n, each a network namespace, veth pairs between them, IPv4 and IPv6:
  *   client 10.77.0.2, fd77::2  --  10.77.0.1, fd77::1 proxy 10.78.i.1, fd78:i::1  --  10.78.i.2, fd78:i::2 backend i

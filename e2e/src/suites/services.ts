@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Services in the file form, as the suites use them. */
 import type { ServiceFile } from '../harness/agent.js';
 import type { World } from '../harness/suite.js';

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** One agent's API over one HTTP/2 connection. Every failure is an AgentError. */
-import { connect as connectSocket } from 'node:net';
 import type { DescService } from '@bufbuild/protobuf';
 import { type Client, createClient } from '@connectrpc/connect';
-import { createGrpcTransport, Http2SessionManager } from '@connectrpc/connect-node';
+import { createGrpcTransport } from '@connectrpc/connect-node';
 import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
 import { TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
+import { Connection } from './connection.js';
 import { toAgentError } from './errors.js';
 import type { Target } from './target.js';
 
@@ -28,31 +28,10 @@ const readMaxBytes = 256 << 20;
 
 export function createAgentClient(target: Target, options: AgentClientOptions = {}): AgentClient {
   const { connectTimeoutMs = 5_000 } = options;
-  const baseUrl = 'http://localhost';
-  const sessions = new Http2SessionManager(
-    baseUrl,
-    // A peer that vanished without a word is noticed while a watch waits.
-    { pingIntervalMs: 20_000, pingTimeoutMs: 10_000 },
-    {
-      createConnection() {
-        const socket =
-          target.kind === 'unix'
-            ? connectSocket({ path: target.path })
-            : connectSocket({ host: target.host, port: target.port, noDelay: true });
-        const timer = setTimeout(
-          () => socket.destroy(Object.assign(new Error('connect timed out'), { code: 'ETIMEDOUT' })),
-          connectTimeoutMs,
-        );
-        socket.once('connect', () => clearTimeout(timer));
-        socket.once('close', () => clearTimeout(timer));
-        return socket;
-      },
-      settings: { initialWindowSize: 1 << 20 },
-    },
-  );
+  const connection = new Connection(target, connectTimeoutMs);
   const transport = createGrpcTransport({
-    baseUrl,
-    sessionManager: sessions,
+    baseUrl: connection.authority,
+    sessionManager: connection,
     readMaxBytes,
   });
   return {
@@ -60,7 +39,7 @@ export function createAgentClient(target: Target, options: AgentClientOptions = 
     config: translating(ConfigService, createClient(ConfigService, transport), target),
     node: translating(NodeService, createClient(NodeService, transport), target),
     traffic: translating(TrafficService, createClient(TrafficService, transport), target),
-    close: () => sessions.abort(),
+    close: () => connection.close(),
   };
 }
 

@@ -4,7 +4,15 @@
  * domain's business, which checks files and API requests alike.
  */
 import { z } from 'zod';
-import { type BytesForm, type Parsed, parseBytes, parseDuration, parsePercent, parsePorts, parseWhole } from './scalar.js';
+import {
+  type BytesForm,
+  type Parsed,
+  parseBytes,
+  parseDuration,
+  parsePercent,
+  parsePorts,
+  parseWhole,
+} from './scalar.js';
 
 /** A scalar with a parser of its own. The fix travels in the params. */
 function scalar<T>(parse: (value: unknown) => Parsed<T>) {

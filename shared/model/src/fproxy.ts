@@ -4,7 +4,13 @@
  * An app becomes a service with one TCP listener on its ports. Names are brought into Marcher's form and kept unique.
  */
 import { create } from '@bufbuild/protobuf';
-import { type Configuration, ConfigurationSchema, Protocol, type Service, ServiceSchema } from '@marcher/proto/marcher/v1/model_pb';
+import {
+  type Configuration,
+  ConfigurationSchema,
+  Protocol,
+  type Service,
+  ServiceSchema,
+} from '@marcher/proto/marcher/v1/model_pb';
 import { z } from 'zod';
 import type { ParseResult } from './parse.js';
 import { formatPath, type ModelViolation } from './violation.js';
@@ -12,7 +18,11 @@ import { formatPath, type ModelViolation } from './violation.js';
 const NAME_LENGTH_MAX = 63;
 
 const port = z.number().int().min(1).max(65_535);
-const app = z.object({ Name: z.string().min(1), Ports: z.array(port).min(1), Targets: z.array(z.string().min(1)).min(1) });
+const app = z.object({
+  Name: z.string().min(1),
+  Ports: z.array(port).min(1),
+  Targets: z.array(z.string().min(1)).min(1),
+});
 const file = z.object({ Apps: z.array(app) });
 
 const FIX: Readonly<Record<string, string>> = {
@@ -31,7 +41,11 @@ function reasonOf(issue: z.core.$ZodIssue): string {
 
 /** "Five Thousand!" -> "five-thousand"; a number is added where a name is taken. */
 function uniqueName(name: string, taken: Set<string>): string {
-  const form = name.normalize('NFKD').toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-+|-+$/g, '');
+  const form = name
+    .normalize('NFKD')
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-+|-+$/g, '');
   const stem = form.slice(0, NAME_LENGTH_MAX).replace(/-+$/, '') || 'app';
   let unique = stem;
   for (let n = 2; taken.has(unique); n++) {
@@ -86,7 +100,11 @@ export function importFproxy(text: string, source?: string): ParseResult {
       owner.set(value, entry.Name);
     });
     const backends = [...new Set(entry.Targets)].map((address) => ({ address }));
-    return create(ServiceSchema, { name, listeners: [{ protocol: Protocol.TCP, ports: ranges(entry.Ports) }], backends });
+    return create(ServiceSchema, {
+      name,
+      listeners: [{ protocol: Protocol.TCP, ports: ranges(entry.Ports) }],
+      backends,
+    });
   });
   if (violations.length > 0) return { violations };
   const configuration: Configuration = create(ConfigurationSchema, { services });

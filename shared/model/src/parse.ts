@@ -185,7 +185,11 @@ function jsonFailure(text: string, error: unknown): ModelViolation {
   const reason = `is not valid JSON: ${error instanceof Error ? error.message : String(error)}`;
   const at = /at position (\d+)/.exec(reason);
   const violation = { path: '', reason, fix: 'correct the text at this place' };
-  if (at === null) return violation;
+  if (at === null) {
+    // V8 quotes a short text in place of a position; the YAML parser stumbles over the same character.
+    const { line, column } = text.length <= LOCATE_BYTES_MAX ? (parseYamlText(text).violations[0] ?? {}) : {};
+    return line === undefined || column === undefined ? violation : { ...violation, line, column };
+  }
   const before = text.slice(0, Number(at[1]));
   const line = before.split('\n').length;
   return { ...violation, line, column: before.length - before.lastIndexOf('\n') };

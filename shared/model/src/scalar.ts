@@ -105,7 +105,8 @@ export function parseBytes(value: unknown): Parsed<Uint8Array<ArrayBuffer>> {
     const keys = Object.keys(value);
     const text = (value as Record<string, unknown>)[keys[0] ?? ''];
     if (keys.length === 1 && typeof text === 'string') {
-      if (keys[0] === 'hex' && /^(?:[0-9a-fA-F]{2})*$/.test(text)) return { value: new Uint8Array(Buffer.from(text, 'hex')) };
+      if (keys[0] === 'hex' && /^(?:[0-9a-fA-F]{2})*$/.test(text))
+        return { value: new Uint8Array(Buffer.from(text, 'hex')) };
       const base64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
       if (keys[0] === 'base64' && base64.test(text)) return { value: new Uint8Array(Buffer.from(text, 'base64')) };
     }

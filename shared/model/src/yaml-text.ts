@@ -5,7 +5,18 @@
  * Aliases are allowed, since operators share health checks that way, but bounded by what they expand to: the usual
  * "billion laughs" text of a few hundred bytes would otherwise become gigabytes.
  */
-import { type Document, isAlias, isCollection, isMap, isPair, isScalar, isSeq, LineCounter, type Node, parseAllDocuments } from 'yaml';
+import {
+  type Document,
+  isAlias,
+  isCollection,
+  isMap,
+  isPair,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  parseAllDocuments,
+} from 'yaml';
 import type { ModelViolation, PathSegment } from './violation.js';
 
 /** Nodes that all aliases of one text may add up to. */
@@ -31,7 +42,8 @@ function expandedSize(root: unknown, anchors: Map<string, number>): number {
   const walk = (node: unknown): number => {
     if (isAlias(node)) {
       const known = anchors.get(node.source);
-      if (known === undefined) throw new Unbounded(`the alias *${node.source} refers to itself or to nothing before it`);
+      if (known === undefined)
+        throw new Unbounded(`the alias *${node.source} refers to itself or to nothing before it`);
       return known;
     }
     let count = 1;
@@ -51,7 +63,12 @@ export function parseYamlText(text: string): YamlText {
   const documents: unknown[] = [];
   let parsed: Document.Parsed[] = [];
   try {
-    const result = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false, merge: true, logLevel: 'silent' });
+    const result = parseAllDocuments(text, {
+      lineCounter: lines,
+      prettyErrors: false,
+      merge: true,
+      logLevel: 'silent',
+    });
     parsed = Array.isArray(result) ? [...result] : [];
   } catch (error) {
     // Nesting deeper than the stack.

@@ -26,8 +26,13 @@ export class RecordingDataplane implements Dataplane {
     this.applied.push({ snapshot, ...options });
     await this.beforeReply();
     const refuse = (reason: string): ApplyReply =>
-      create(ApplyReplySchema, { accepted: false, generation: this.generation, reasons: [{ path: '', reason, service: '' }] });
-    if (snapshot.baseGeneration !== 0n && snapshot.baseGeneration !== this.generation) return refuse('the base has moved');
+      create(ApplyReplySchema, {
+        accepted: false,
+        generation: this.generation,
+        reasons: [{ path: '', reason, service: '' }],
+      });
+    if (snapshot.baseGeneration !== 0n && snapshot.baseGeneration !== this.generation)
+      return refuse('the base has moved');
     if (snapshot.generation <= this.generation) return refuse('the generation does not rise');
     const reason = this.refuse(snapshot);
     if (reason !== undefined) return refuse(reason);

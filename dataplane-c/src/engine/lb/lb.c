@@ -16,11 +16,11 @@
 #include "turn_heap.h"
 
 #define SMOOTH_MAX 16u /* nginx's algorithm up to here: 40 ns for 16 entries, 125 ns for 64; the heap 15 and 25 ns */
-#define DEADLINE_TURNS 64u /* that a pick by deadline passes over before it scans */
-#define HEAP_PERIOD (1ull << 40)
-#define RANDOM_DRAWS 8u      /* before a random pick scans */
-#define MAGLEV_WALK 16u      /* slots to walk per entry before it scans */
-#define GEO_SOFT_LIMIT 1000u /* what load is held against when a backend has no soft limit */
+#define DEADLINE_TURNS 64u       /* that a pick by deadline passes over before it scans */
+#define HEAP_PERIOD (1ull << 48) /* divides by any weight with 16 binary digits to spare */
+#define RANDOM_DRAWS 8u          /* before a random pick scans */
+#define MAGLEV_WALK 16u          /* slots to walk per entry before it scans */
+#define GEO_SOFT_LIMIT 1000u     /* what load is held against when a backend has no soft limit */
 #define CLIENT_SEED 0x636c69656e743031ull
 
 struct alias {

@@ -82,7 +82,7 @@ int relay_buffer_flush(struct slab *slab, struct relay_piece **chain, int fd, bo
 		struct iovec pieces[PIECES_PER_SEND];
 		int n = 0;
 		for (struct relay_piece *piece = *chain; piece && n < PIECES_PER_SEND; piece = piece->next)
-			pieces[n++] = (struct iovec){ piece->data + piece->start, piece->end - piece->start };
+			pieces[n++] = (struct iovec){piece->data + piece->start, piece->end - piece->start};
 		ssize_t sent = raw_sendv(fd, pieces, n, more);
 		if (sent == -EAGAIN)
 			return 0;

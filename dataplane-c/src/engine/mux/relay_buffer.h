@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Bytes that were read and that the peer could not take yet: a chain of pieces from the worker's slab. Reading stops while
- * a direction has any, so a chain never holds more than one scratch buffer and a PROXY header.
+ * Bytes that were read and that the peer could not take yet: a chain of pieces from the worker's slab. Reading stops
+ * while a direction has any, so a chain never holds more than one scratch buffer and a PROXY header.
  */
 #ifndef ENGINE_RELAY_BUFFER_H
 #define ENGINE_RELAY_BUFFER_H

@@ -15,8 +15,8 @@
 #include "../filter/source_limit.h"
 #include "../runtime.h"
 
-/* Pipes of one worker: each has two descriptors and up to 1 MiB of the system's pipe memory. Bulk directions beyond them
- * are copied. */
+/* Pipes of one worker: each has two descriptors and up to 1 MiB of the system's pipe memory. Bulk directions beyond
+ * them are copied. */
 #define PIPES_MAX 512u
 #define PIPES_IDLE 16u
 /* A PROXY header is expected at once: the peer sends it before anything else. */
@@ -180,7 +180,7 @@ static void expired(struct timer *timer, uint64_t now_ms)
 	case TUNNEL_ESTABLISHED:
 		if (idle_deadline(tunnel) <= now_ms) {
 			tunnel_close(tunnel, half_closed(tunnel) ? MARCHER_CLOSE_HALF_CLOSED_TIMEOUT
-								 : MARCHER_CLOSE_IDLE_TIMEOUT);
+			                                         : MARCHER_CLOSE_IDLE_TIMEOUT);
 			return;
 		}
 		keep_alive(tunnel);
@@ -207,16 +207,16 @@ static bool sends_proxy_header(const struct binding *binding, const struct addr 
 	return false;
 }
 
-static struct tunnel *tunnel_new(struct tunnel_worker *state, struct listener *listener, struct service *service, int fd,
-				 const struct addr *client)
+static struct tunnel *tunnel_new(struct tunnel_worker *state, struct listener *listener, struct service *service,
+                                 int fd, const struct addr *client)
 {
 	struct worker *worker = state->worker;
 	struct tunnel *tunnel = slab_alloc(state->tunnels);
 
 	if (!tunnel)
 		return NULL;
-	tunnel->side[CLIENT].source = (struct poll_source){ .handler = tunnel_client_event, .fd = fd };
-	tunnel->side[BACKEND].source = (struct poll_source){ .handler = tunnel_backend_event, .fd = -1 };
+	tunnel->side[CLIENT].source = (struct poll_source){.handler = tunnel_client_event, .fd = fd};
+	tunnel->side[BACKEND].source = (struct poll_source){.handler = tunnel_backend_event, .fd = -1};
 	tunnel->side[CLIENT].writable = true;
 	tunnel->service = service;
 	tunnel->listener = listener;
@@ -276,9 +276,9 @@ rejected:
 	tunnel_report_rejected(worker, listener, service, &client);
 }
 
-/* The client's first bytes, when they are likely to be there already: sent along with the handshake's last ACK they save
- * a packet and a wake-up. Asking for bytes that are not there costs a system call, so the past decides: a hit is worth
- * four misses. Returns how many came (0: none; a FIN and errors are left to later reads). */
+/* The client's first bytes, when they are likely to be there already: sent along with the handshake's last ACK they
+ * save a packet and a wake-up. Asking for bytes that are not there costs a system call, so the past decides: a hit is
+ * worth four misses. Returns how many came (0: none; a FIN and errors are left to later reads). */
 static size_t read_early(struct tunnel *tunnel)
 {
 	struct worker *worker = this_worker;

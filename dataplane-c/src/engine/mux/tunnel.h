@@ -12,8 +12,8 @@ void tunnel_worker_free(struct worker *worker);
 /* A connection that accept4() gave on this worker's socket. Takes the descriptor whatever happens. */
 void tunnel_accepted(struct worker *worker, struct listener *listener, int fd, const struct sockaddr_storage *peer);
 
-/* Sets the drain deadline (worker clock, ms) for this worker's connections of a removed service or endpoint, or all (both
- * NULL). Connections that still run then are closed with RST. */
+/* Sets the drain deadline (worker clock, ms) for this worker's connections of a removed service or endpoint, or all
+ * (both NULL). Connections that still run then are closed with RST. */
 void tunnel_drain(struct worker *worker, const struct service *service, const struct endpoint *endpoint,
                   uint64_t deadline_ms);
 
@@ -22,9 +22,8 @@ void tunnel_drain_listener(struct worker *worker, const struct listener *listene
 
 uint64_t tunnel_count(const struct worker *worker);
 
-/* Appends up to limit connections (of the named service, or all when NULL) to the list; strings and messages are malloc'd and
- * freed with marcher__engine__v1__connection_list__free_unpacked. Runs on the worker's thread. */
-void tunnel_list(struct worker *worker, const char *service, uint32_t limit,
-                 Marcher__Engine__V1__ConnectionList *list);
+/* Appends up to limit connections (of the named service, or all when NULL) to the list; strings and messages are
+ * malloc'd and freed with marcher__engine__v1__connection_list__free_unpacked. Runs on the worker's thread. */
+void tunnel_list(struct worker *worker, const char *service, uint32_t limit, Marcher__Engine__V1__ConnectionList *list);
 
 #endif

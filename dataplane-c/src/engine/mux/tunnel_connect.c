@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Finding a backend. One budget (the service's connect timeout) holds for all attempts of a client together. While other
- * candidates are left, one attempt may take a third of it, at least 250 ms, so that a backend that does not answer
- * leaves time for the next; the last candidate may take all that remains. A backend that is a name with addresses of both
- * families gets a second attempt of the other family in parallel when the first takes longer than 250 ms, and the first to
- * connect wins (RFC 8305, section 5). What the client has sent meanwhile is kept and sent once, to the backend that
- * connected: after the first byte went out there is no further attempt.
+ * Finding a backend. One budget (the service's connect timeout) holds for all attempts of a client together. While
+ * other candidates are left, one attempt may take a third of it, at least 250 ms, so that a backend that does not
+ * answer leaves time for the next; the last candidate may take all that remains. A backend that is a name with
+ * addresses of both families gets a second attempt of the other family in parallel when the first takes longer than 250
+ * ms, and the first to connect wins (RFC 8305, section 5). What the client has sent meanwhile is kept and sent once, to
+ * the backend that connected: after the first byte went out there is no further attempt.
  */
 #include "tunnel_internal.h"
 
@@ -38,7 +38,7 @@ static struct tunnel_setup *setup_of(struct tunnel *tunnel)
 		if (!setup)
 			return NULL;
 		setup->tunnel = tunnel;
-		setup->second = (struct poll_source){ .handler = second_event, .fd = -1 };
+		setup->second = (struct poll_source){.handler = second_event, .fd = -1};
 		tunnel->setup = setup;
 	}
 	return tunnel->setup;
@@ -223,7 +223,7 @@ static bool add_first_bytes(struct tunnel *tunnel)
 	}
 	tunnel_count_bytes(tunnel, CLIENT, (uint64_t)n, false);
 	return relay_buffer_append(worker->tunnel->pieces, &tunnel->direction[CLIENT].pending, worker->scratch,
-				   (size_t)n);
+	                           (size_t)n);
 }
 
 /* A backend has connected. false: the tunnel is closed. */
@@ -289,8 +289,8 @@ uint64_t tunnel_connect_deadline(const struct tunnel *tunnel)
 	return at < deadline ? at : deadline;
 }
 
-/* Sends the client's first bytes at once where the connection stands already, as it does on loopback. Takes what it sent
- * off *early. */
+/* Sends the client's first bytes at once where the connection stands already, as it does on loopback. Takes what it
+ * sent off *early. */
 static enum attempt send_early(struct tunnel *tunnel, const uint8_t **early, size_t *length)
 {
 	ssize_t n = raw_send(tunnel->side[BACKEND].source.fd, *early, *length, false);
@@ -330,7 +330,8 @@ static enum attempt attempt(struct tunnel *tunnel, const uint8_t **early, size_t
 
 static bool stash(struct tunnel *tunnel, const uint8_t *bytes, size_t length)
 {
-	if (!length || relay_buffer_append(this_worker->tunnel->pieces, &tunnel->direction[CLIENT].pending, bytes, length))
+	if (!length ||
+	    relay_buffer_append(this_worker->tunnel->pieces, &tunnel->direction[CLIENT].pending, bytes, length))
 		return true;
 	tunnel_close(tunnel, MARCHER_CLOSE_NO_MEMORY);
 	return false;

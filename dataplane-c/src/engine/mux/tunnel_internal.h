@@ -7,8 +7,8 @@
  *                 header is    one budget)     then half-closed)
  *                 awaited)
  *
- * tunnel.c accepts, times and closes; tunnel_connect.c finds a backend; tunnel_relay.c moves bytes; tunnel_report.c counts
- * and tells. Everything runs on the worker's thread.
+ * tunnel.c accepts, times and closes; tunnel_connect.c finds a backend; tunnel_relay.c moves bytes; tunnel_report.c
+ * counts and tells. Everything runs on the worker's thread.
  */
 #ifndef ENGINE_TUNNEL_INTERNAL_H
 #define ENGINE_TUNNEL_INTERNAL_H
@@ -28,19 +28,19 @@ struct tunnel_side {
 	struct poll_source source;
 	bool readable;
 	bool writable;
-	bool peer_closed;  /* a FIN is behind what can be read */
-	bool read_to_end;  /* a short read does not prove that all was read: read until EAGAIN or the end */
-	bool reset;        /* known to be dead: what it sent may still be read, nothing can be sent */
+	bool peer_closed; /* a FIN is behind what can be read */
+	bool read_to_end; /* a short read does not prove that all was read: read until EAGAIN or the end */
+	bool reset;       /* known to be dead: what it sent may still be read, nothing can be sent */
 };
 
 struct tunnel_direction {
 	struct relay_piece *pending; /* read, not sent yet */
 	struct raw_pipe *pipe;       /* while spliced */
 	uint64_t bytes;
-	uint32_t streak;             /* bytes read without ever finding the source empty */
-	bool ended;                  /* the source's FIN was read */
-	bool closed;                 /* ... and passed on */
-	bool no_splice;              /* the kernel cannot splice this socket */
+	uint32_t streak; /* bytes read without ever finding the source empty */
+	bool ended;      /* the source's FIN was read */
+	bool closed;     /* ... and passed on */
+	bool no_splice;  /* the kernel cannot splice this socket */
 };
 
 struct tunnel_setup;
@@ -49,23 +49,23 @@ struct tunnel_setup;
 struct tunnel {
 	struct tunnel_side side[2];
 	struct tunnel_direction direction[2];
-	struct tunnel *prev, *next;         /* all of the worker's */
-	struct tunnel *run_next;            /* has used up its turn's share: goes on in the next turn */
+	struct tunnel *prev, *next; /* all of the worker's */
+	struct tunnel *run_next;    /* has used up its turn's share: goes on in the next turn */
 	struct timer timer;
 	struct worker_deferred deferred;
 	struct service *service;
 	struct listener *listener;
-	struct endpoint *endpoint;          /* taken in lb and referenced */
-	struct tunnel_setup *setup;         /* only while something out of the ordinary happens before it is established */
-	struct addr *local;                 /* what a PROXY header said that the client came to; NULL: the socket's own */
+	struct endpoint *endpoint;  /* taken in lb and referenced */
+	struct tunnel_setup *setup; /* only while something out of the ordinary happens before it is established */
+	struct addr *local;         /* what a PROXY header said that the client came to; NULL: the socket's own */
 	struct addr client;
 	uint64_t id;
 	uint64_t opened_us;
-	uint64_t active_ms;                 /* when a byte last moved; CONNECTING: when this attempt began */
-	uint64_t deadline_ms;               /* HEADER, CONNECTING: of the header, of this attempt */
-	uint64_t connect_deadline_ms;       /* of all attempts */
-	uint64_t drain_deadline_ms;         /* 0: none */
-	uint32_t connect_us;                /* CONNECTING: low bits of the attempt's beginning */
+	uint64_t active_ms;           /* when a byte last moved; CONNECTING: when this attempt began */
+	uint64_t deadline_ms;         /* HEADER, CONNECTING: of the header, of this attempt */
+	uint64_t connect_deadline_ms; /* of all attempts */
+	uint64_t drain_deadline_ms;   /* 0: none */
+	uint32_t connect_us;          /* CONNECTING: low bits of the attempt's beginning */
 	uint16_t retries;
 	uint8_t state;
 	bool client_polled : 1, counted : 1, source_counted : 1, queued : 1, second_tried : 1, kept_alive : 1;
@@ -79,7 +79,7 @@ struct tunnel_setup {
 	struct endpoint *second_endpoint;
 	uint32_t second_began_us;
 	uint32_t ntried;
-	bool timed_out;            /* how the last attempt failed */
+	bool timed_out; /* how the last attempt failed */
 	struct worker_deferred deferred;
 	const struct endpoint *tried[LB_TRIED_MAX]; /* compared, never followed */
 };
@@ -92,7 +92,7 @@ struct tunnel_worker {
 	uint64_t count;
 	struct tunnel *run_first, **run_last;
 	struct timer run_timer;
-	uint8_t early_score;   /* how often the client's first bytes were there at accept */
+	uint8_t early_score; /* how often the client's first bytes were there at accept */
 	uint8_t early_skipped;
 };
 
@@ -132,7 +132,7 @@ void tunnel_run_queued(struct timer *timer, uint64_t now_ms);
 void tunnel_count_bytes(struct tunnel *tunnel, unsigned direction, uint64_t bytes, bool spliced);
 void tunnel_count_one(struct tunnel *tunnel, enum marcher_counter counter);
 void tunnel_report_rejected(struct worker *worker, struct listener *listener, struct service *service,
-			    const struct addr *client);
+                            const struct addr *client);
 void tunnel_report_opened(struct tunnel *tunnel);
 void tunnel_report_closed(struct tunnel *tunnel, enum marcher_close_reason reason);
 /* The address that the client came to; asks the kernel where the listener does not tell. */

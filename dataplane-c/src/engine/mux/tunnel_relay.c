@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Moving bytes. A direction reads into the worker's scratch buffer and writes at once; what the peer does not take becomes
- * pending, and nothing more is read until that has gone. A source that keeps filling the scratch is bulk: its direction goes
- * on through a pipe, without copying, until the source runs dry.
+ * Moving bytes. A direction reads into the worker's scratch buffer and writes at once; what the peer does not take
+ * becomes pending, and nothing more is read until that has gone. A source that keeps filling the scratch is bulk: its
+ * direction goes on through a pipe, without copying, until the source runs dry.
  */
 #include "tunnel_internal.h"
 
@@ -135,7 +135,7 @@ static enum step flush(struct tunnel *tunnel, unsigned d)
 		return STEP_WAIT;
 	if (direction->pending) {
 		int sent = relay_buffer_flush(this_worker->tunnel->pieces, &direction->pending, to->source.fd,
-					      direction->ended);
+		                              direction->ended);
 		n = sent == 0 ? -EAGAIN : sent;
 	} else {
 		n = raw_pipe_drain(direction->pipe, to->source.fd);
@@ -186,7 +186,7 @@ static enum step copy(struct tunnel *tunnel, unsigned d, size_t *moved)
 		return write_failed(tunnel, d);
 	}
 	if (!relay_buffer_append(worker->tunnel->pieces, &direction->pending, worker->scratch + sent,
-				 (size_t)(n - sent))) {
+	                         (size_t)(n - sent))) {
 		tunnel_close(tunnel, MARCHER_CLOSE_NO_MEMORY);
 		return STEP_WAIT;
 	}
@@ -297,8 +297,9 @@ void tunnel_relay(struct tunnel *tunnel)
 void tunnel_run_queued(struct timer *timer, uint64_t now_ms)
 {
 	struct tunnel_worker *state = this_worker->tunnel;
-	struct tunnel *last = state->run_first ? (struct tunnel *)((char *)state->run_last -
-								  offsetof(struct tunnel, run_next)) : NULL;
+	struct tunnel *last = state->run_first
+	                              ? (struct tunnel *)((char *)state->run_last - offsetof(struct tunnel, run_next))
+	                              : NULL;
 	bool more = last != NULL;
 
 	(void)timer;
@@ -323,6 +324,10 @@ static void note(struct tunnel_side *side, uint32_t events)
 		side->writable = true;
 	if (events & POLL_PEER_CLOSED)
 		side->peer_closed = true;
+	/* A read stops at the mark of urgent data: what is short is not all. (The urgent byte itself is not relayed.)
+	 */
+	if (events & POLL_URGENT)
+		side->read_to_end = true;
 	if (events & POLL_ERROR)
 		side->readable = side->writable = side->read_to_end = true;
 }
@@ -332,8 +337,8 @@ static void side_event(struct tunnel *tunnel, unsigned s, uint32_t events)
 {
 	struct tunnel_direction *out = &tunnel->direction[s];
 
-	/* A side whose FIN has been read, and that we have not sent ours, has nothing to report but its death. (With both
-	 * sent it is the natural end, while what it said may still be pending for the other.) */
+	/* A side whose FIN has been read, and that we have not sent ours, has nothing to report but its death. (With
+	 * both sent it is the natural end, while what it said may still be pending for the other.) */
 	if ((events & POLL_ERROR) && out->ended && !tunnel->direction[!s].closed)
 		write_failed(tunnel, !s);
 	if (tunnel->state == TUNNEL_CLOSED)
@@ -346,8 +351,8 @@ static void side_event(struct tunnel *tunnel, unsigned s, uint32_t events)
 	if (tunnel->side[CLIENT].reset || tunnel->side[BACKEND].reset)
 		settle(tunnel);
 	/* A client that is gone while its backend takes nothing: see settle(). */
-	if (tunnel->state != TUNNEL_CLOSED && s == CLIENT && (events & POLL_ERROR) && !tunnel->direction[BACKEND].closed &&
-	    !tunnel->side[BACKEND].writable)
+	if (tunnel->state != TUNNEL_CLOSED && s == CLIENT && (events & POLL_ERROR) &&
+	    !tunnel->direction[BACKEND].closed && !tunnel->side[BACKEND].writable)
 		tunnel_close(tunnel, MARCHER_CLOSE_CLIENT_RESET);
 }
 

@@ -11,8 +11,8 @@ void tunnel_count_bytes(struct tunnel *tunnel, unsigned direction, uint64_t byte
 {
 	struct stats_row *row = &this_worker->stats;
 	enum marcher_counter counter = direction == CLIENT ? MARCHER_BYTES_RECEIVED : MARCHER_BYTES_SENT;
-	uint32_t slots[3] = { tunnel->service->slot, tunnel->listener->slot,
-			      tunnel->endpoint ? tunnel->endpoint->backend->slot : 0 };
+	uint32_t slots[3] = {tunnel->service->slot, tunnel->listener->slot,
+	                     tunnel->endpoint ? tunnel->endpoint->backend->slot : 0};
 
 	tunnel->direction[direction].bytes += bytes;
 	for (unsigned i = 0; i < 3; i++) {
@@ -60,10 +60,10 @@ void tunnel_local(const struct tunnel *tunnel, struct addr *local)
 	else if (tunnel->listener->addr.family != AF_UNSPEC)
 		*local = tunnel->listener->addr;
 	else if (tunnel->side[CLIENT].source.fd >= 0 &&
-		 getsockname(tunnel->side[CLIENT].source.fd, (struct sockaddr *)&sa, &length) == 0)
+	         getsockname(tunnel->side[CLIENT].source.fd, (struct sockaddr *)&sa, &length) == 0)
 		addr_from_sockaddr(local, &sa);
 	else
-		*local = (struct addr){ .port = tunnel->listener->addr.port };
+		*local = (struct addr){.port = tunnel->listener->addr.port};
 }
 
 static struct marcher_event *begin_event(struct tunnel *tunnel, enum marcher_event_kind kind)
@@ -154,7 +154,7 @@ void tunnel_report_closed(struct tunnel *tunnel, enum marcher_close_reason reaso
 }
 
 void tunnel_report_rejected(struct worker *worker, struct listener *listener, struct service *service,
-			    const struct addr *client)
+                            const struct addr *client)
 {
 	struct marcher_event *event;
 
@@ -231,7 +231,7 @@ void tunnel_list(struct worker *worker, const char *service, uint32_t limit, Mar
 	room = worker->tunnel->count < limit ? worker->tunnel->count : limit;
 	if (room) {
 		Marcher__Engine__V1__Connection **grown =
-			realloc(list->connections, (list->n_connections + room) * sizeof(*grown));
+		        realloc(list->connections, (list->n_connections + room) * sizeof(*grown));
 		if (!grown)
 			return;
 		list->connections = grown;

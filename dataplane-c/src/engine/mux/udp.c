@@ -2,10 +2,10 @@
 /*
  * The UDP relay: datagrams in.
  *
- * A batch from a listening socket is sorted by session and leaves by each session's own connected socket. Replies of all
- * sessions are gathered over the loop turn and leave, up to UDP_BATCH at a time, by one sendmmsg of the listening
- * socket, each from the address that its client had sent to. Buffers hold the largest datagram there is, so none is cut;
- * should the kernel say so all the same it is dropped and counted. Nothing queues here: when a socket has no room
+ * A batch from a listening socket is sorted by session and leaves by each session's own connected socket. Replies of
+ * all sessions are gathered over the loop turn and leave, up to UDP_BATCH at a time, by one sendmmsg of the listening
+ * socket, each from the address that its client had sent to. Buffers hold the largest datagram there is, so none is
+ * cut; should the kernel say so all the same it is dropped and counted. Nothing queues here: when a socket has no room
  * datagrams are dropped and counted. Headers are the kernel's: DSCP and TTL start anew on each side.
  */
 #include <errno.h>
@@ -21,6 +21,7 @@
 #include "udp_internal.h"
 
 #define BATCHES_PER_EVENT 4u /* then others have their turn */
+#define FULL_READS 8u        /* in a row, until a session's reads ask for more */
 
 /* ---- receiving ---- */
 
@@ -32,6 +33,7 @@ static bool incoming_init(struct udp_incoming *in)
 	if (memory == MAP_FAILED)
 		return false;
 	in->buffers = memory;
+	in->used = UDP_BATCH;
 	for (uint32_t i = 0; i < UDP_BATCH; i++)
 		in->iov[i] = (struct iovec){in->buffers + (size_t)i * UDP_MESSAGE_STRIDE, UDP_MESSAGE_MAX};
 	return true;
@@ -46,23 +48,32 @@ static void incoming_free(struct udp_incoming *in)
 /* Up to count messages into places from first on. Returns how many, or -1 and errno. */
 static int receive(struct udp_incoming *in, int fd, uint32_t first, uint32_t count, bool named)
 {
-	for (uint32_t i = first; i < first + count; i++) {
+	/* The kernel writes only to the headers that it used, most often one or two of those on offer. */
+	for (uint32_t i = first; i < first + count && i < in->used; i++) {
 		in->messages[i].msg_hdr = (struct msghdr){
-			.msg_name = named ? &in->names[i] : NULL,
-			.msg_namelen = named ? sizeof(in->names[i]) : 0,
-			.msg_iov = &in->iov[i],
-			.msg_iovlen = 1,
-			.msg_control = in->control[i],
-			.msg_controllen = sizeof(in->control[i]),
+		        .msg_name = named ? &in->names[i] : NULL,
+		        .msg_namelen = named ? sizeof(in->names[i]) : 0,
+		        .msg_iov = &in->iov[i],
+		        .msg_iovlen = 1,
+		        .msg_control = in->control[i],
+		        .msg_controllen = sizeof(in->control[i]),
 		};
 	}
-	if (count > 1)
-		return recvmmsg(fd, &in->messages[first], count, MSG_DONTWAIT, NULL);
-	ssize_t n = recvmsg(fd, &in->messages[first].msg_hdr, MSG_DONTWAIT);
-	if (n < 0)
-		return -1;
-	in->messages[first].msg_len = (unsigned)n;
-	return 1;
+	int n;
+	if (count > 1) {
+		n = recvmmsg(fd, &in->messages[first], count, MSG_DONTWAIT, NULL);
+	} else {
+		ssize_t length = recvmsg(fd, &in->messages[first].msg_hdr, MSG_DONTWAIT);
+		n = length < 0 ? -1 : 1;
+		if (n > 0)
+			in->messages[first].msg_len = (unsigned)length;
+	}
+	/* Headers below used are made ready again before the next read; one more than were filled, as a failed try may
+	 * have written to it. */
+	uint32_t touched = first + (n > 0 ? (uint32_t)n : 0) + 1;
+	if (in->used <= first + count)
+		in->used = touched;
+	return n;
 }
 
 /* Reads the ancillary data: the size of merged datagrams, and where they were sent to when local is not NULL. */
@@ -256,21 +267,46 @@ static void flush_at_end_of_turn(struct worker_deferred *deferred)
 	udp_flush_replies(udp);
 }
 
-/* How many messages to ask for next time: more when the last read was filled and there was one in the turn before. */
+/* How many messages to ask for next time. One is the rule and cheapest, and its read is always full: only a row of
+ * those in successive turns tells of a stream. From two on a full read means that more is waiting. A stream is worth
+ * having merged where the kernel can: it is sent on as it came. */
 static void adapt(struct udp_session *session, uint32_t asked, uint32_t got, uint64_t turn)
 {
-	if (got == asked && turn <= session->last_read_turn + 1)
-		session->read_batch = session->read_batch < UDP_BATCH / 2 ? (uint8_t)(session->read_batch * 2) : UDP_BATCH;
-	else if (got <= asked / 2)
-		session->read_batch = (uint8_t)(session->read_batch / 2 ? session->read_batch / 2 : 1);
+	if (got < asked || turn > session->last_read_turn + 1)
+		session->full_reads = 0;
+	else
+		session->full_reads++;
+	if (session->full_reads >= (asked > 1 ? 1u : FULL_READS)) {
+		session->read_batch = asked < UDP_BATCH / 2 ? (uint8_t)(asked * 2) : UDP_BATCH;
+		session->full_reads = 0;
+		int one = 1;
+		if (!session->merging && asked > 1)
+			session->merging = setsockopt(session->source.fd, SOL_UDP, UDP_GRO, &one, sizeof(one)) == 0;
+	} else if (got <= asked / 2) {
+		session->read_batch = (uint8_t)(asked / 2);
+	}
 	session->last_read_turn = turn;
+}
+
+/* One datagram, which without UDP_GRO needs no header: no datagram is longer than its buffer. */
+static int receive_plain(struct udp_incoming *in, int fd, uint32_t place)
+{
+	ssize_t length = recv(fd, in->iov[place].iov_base, UDP_MESSAGE_MAX, MSG_DONTWAIT);
+	if (length < 0)
+		return -1;
+	in->messages[place].msg_len = (unsigned)length;
+	in->messages[place].msg_hdr.msg_flags = 0;
+	in->segment[place] = 0;
+	if (in->used <= place)
+		in->used = place + 1;
+	return 1;
 }
 
 /* A session's socket has replies, or an error. Level-triggered: what is left comes up again in the next turn. */
 void udp_session_readable(struct poll_source *source, uint32_t events)
 {
 	struct udp_session *session =
-		(struct udp_session *)(void *)((char *)source - offsetof(struct udp_session, source));
+	        (struct udp_session *)(void *)((char *)source - offsetof(struct udp_session, source));
 	struct udp_worker *udp = session->udp;
 	struct udp_incoming *in = &udp->responses;
 	struct udp_outgoing *out = &udp->replies;
@@ -280,7 +316,8 @@ void udp_session_readable(struct poll_source *source, uint32_t events)
 		udp_flush_replies(udp);
 	uint32_t first = udp->responses_used;
 	uint32_t asked = session->read_batch < UDP_BATCH - first ? session->read_batch : UDP_BATCH - first;
-	int n = receive(in, source->fd, first, asked, false);
+	bool plain = asked == 1 && !session->merging;
+	int n = plain ? receive_plain(in, source->fd, first) : receive(in, source->fd, first, asked, false);
 	if (n < 0) {
 		if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
 			udp_session_refused(session);
@@ -298,7 +335,8 @@ void udp_session_readable(struct poll_source *source, uint32_t events)
 			udp_count_on(session, MARCHER_UDP_DROPPED, 1);
 			continue;
 		}
-		read_control(in, i, NULL);
+		if (!plain)
+			read_control(in, i, NULL);
 		udp_outgoing_add(out, session, in->iov[i].iov_base, in->messages[i].msg_len, in->segment[i]);
 	}
 	udp->responses_used = first + (uint32_t)n;

@@ -16,13 +16,13 @@
 #include "../worker.h"
 #include "udp.h"
 
-#define UDP_BATCH 64u               /* messages per recvmmsg and sendmmsg */
-#define UDP_PAYLOAD_MAX 65507u      /* of IPv4; also bounds what one segmented send carries */
-#define UDP_GSO_SEGMENTS_MAX 64u    /* UDP_MAX_SEGMENTS of Linux before 6.9 */
-#define UDP_MESSAGE_MAX 65536u      /* what the kernel can give at once: a datagram, or some merged by GRO */
+#define UDP_BATCH 64u            /* messages per recvmmsg and sendmmsg */
+#define UDP_PAYLOAD_MAX 65507u   /* of IPv4; also bounds what one segmented send carries */
+#define UDP_GSO_SEGMENTS_MAX 64u /* UDP_MAX_SEGMENTS of Linux before 6.9 */
+#define UDP_MESSAGE_MAX 65536u   /* what the kernel can give at once: a datagram, or some merged by GRO */
 #define UDP_MESSAGE_STRIDE (UDP_MESSAGE_MAX + 1088u) /* odd number of lines: buffers do not share cache sets */
-#define UDP_SOURCE_CONTROL_MAX 40u  /* CMSG_SPACE(sizeof(struct in6_pktinfo)) */
-#define UDP_SEND_CONTROL_MAX 64u    /* the source and UDP_SEGMENT */
+#define UDP_SOURCE_CONTROL_MAX 40u                   /* CMSG_SPACE(sizeof(struct in6_pktinfo)) */
+#define UDP_SEND_CONTROL_MAX 64u                     /* the source and UDP_SEGMENT */
 
 /* Addresses as the socket gives them: on a dual-stack socket IPv4 is mapped. No padding: hashed and compared whole. */
 struct udp_key {
@@ -59,12 +59,14 @@ struct udp_session {
 	uint16_t first_message, last_message;
 	bool pending;
 
-	bool answered;      /* the present endpoint has sent something */
-	bool move;          /* the next datagram goes to another endpoint, if there is one */
+	bool answered; /* the present endpoint has sent something */
+	bool move;     /* the next datagram goes to another endpoint, if there is one */
 	bool draining;
 	bool counted_source; /* holds a place in the service's source_limit */
-	uint8_t refusals;   /* ICMP errors in a row */
-	uint8_t read_batch; /* messages to ask for at the next read */
+	bool merging;        /* UDP_GRO is on: reads must look at the ancillary data */
+	uint8_t refusals;    /* ICMP errors in a row */
+	uint8_t read_batch;  /* messages to ask for at the next read */
+	uint8_t full_reads;  /* in successive turns, which gave all that was asked for */
 	uint16_t retries;
 	uint16_t request_gso_max, reply_gso_max; /* the largest segment worth trying; 0: segmentation is refused */
 	uint64_t last_read_turn;
@@ -91,7 +93,7 @@ struct udp_run {
 	uint16_t datagrams;
 	uint16_t segment; /* size of each but the last */
 	uint16_t first_iov, niov;
-	bool full;        /* the last one has that size too: more may follow */
+	bool full; /* the last one has that size too: more may follow */
 	/* What became of it. */
 	uint16_t sent;
 	uint32_t sent_bytes;
@@ -114,6 +116,7 @@ struct udp_incoming {
 	_Alignas(8) uint8_t control[UDP_BATCH][128];
 	uint16_t segment[UDP_BATCH]; /* of merged datagrams; 0: one datagram */
 	uint16_t next[UDP_BATCH];    /* message of the same session; UDP_BATCH: none */
+	uint32_t used;               /* headers from here on are as they were made ready */
 };
 
 struct udp_worker {
@@ -141,7 +144,8 @@ struct udp_session *udp_session_find(struct udp_worker *udp, const struct udp_ke
 struct udp_session *udp_session_open(struct udp_worker *udp, struct udp_socket *socket, const struct udp_key *key,
                                      uint64_t hash, const struct sockaddr_in6 *client, socklen_t client_length,
                                      uint32_t datagrams);
-/* The session's service was replaced while its endpoint died: it should end, and a new one begin under the present one. */
+/* The session's service was replaced while its endpoint died: it should end, and a new one begin under the present one.
+ */
 bool udp_session_is_stale(const struct udp_session *session);
 /* Before a datagram goes out: leaves an endpoint that refuses or is known dead for another one, when there is one. */
 void udp_session_check_endpoint(struct udp_session *session);
@@ -154,7 +158,8 @@ struct udp_socket *udp_socket_get(struct udp_worker *udp, struct listener *liste
 /* Adds length bytes that stay where they are until the flush, merged datagrams of segment bytes (0: one datagram). */
 void udp_outgoing_add(struct udp_outgoing *out, struct udp_session *session, uint8_t *data, uint32_t length,
                       uint16_t segment);
-/* Sends and empties. Runs tell what was sent; on ECONNREFUSED and its kin the session is told and the run tried again. */
+/* Sends and empties. Runs tell what was sent; on ECONNREFUSED and its kin the session is told and the run tried again.
+ */
 void udp_outgoing_send(struct udp_outgoing *out, int fd);
 /* One datagram after the other, each behind a PROXY protocol header. Returns how many were sent. */
 uint32_t udp_send_with_header(struct udp_session *session, uint8_t *data, uint32_t length, uint16_t segment);

@@ -43,13 +43,13 @@ void udp_outgoing_add(struct udp_outgoing *out, struct udp_session *session, uin
 		}
 	}
 	out->runs[out->nruns++] = (struct udp_run){
-		.session = session,
-		.bytes = length,
-		.datagrams = (uint16_t)datagrams,
-		.segment = (uint16_t)first,
-		.first_iov = (uint16_t)out->niov,
-		.niov = 1,
-		.full = length && last == first,
+	        .session = session,
+	        .bytes = length,
+	        .datagrams = (uint16_t)datagrams,
+	        .segment = (uint16_t)first,
+	        .first_iov = (uint16_t)out->niov,
+	        .niov = 1,
+	        .full = length && last == first,
 	};
 	out->niov++;
 }
@@ -94,7 +94,20 @@ static ssize_t send_message(int fd, const struct msghdr *msg)
 	return n;
 }
 
-static bool out_of_room(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == ENOBUFS; }
+/* A datagram to a connected peer needs no header, which is the cheapest there is. 1 or -1. */
+static int send_plain(int fd, const struct iovec *datagram)
+{
+	ssize_t n;
+	do
+		n = send(fd, datagram->iov_base, datagram->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -1 : 1;
+}
+
+static bool out_of_room(int error)
+{
+	return error == EAGAIN || error == EWOULDBLOCK || error == ENOBUFS;
+}
 
 /* What a connected socket says when an ICMP error came back, and the like: about the endpoint, not this datagram. */
 static bool is_refusal(int error)
@@ -117,7 +130,8 @@ static bool send_singly(struct udp_outgoing *out, struct udp_run *run, int fd)
 		const struct iovec *whole = &out->iov[run->first_iov + i];
 		for (size_t offset = 0; offset < whole->iov_len; offset += run->segment) {
 			size_t left = whole->iov_len - offset;
-			struct iovec one = {(uint8_t *)whole->iov_base + offset, left < run->segment ? left : run->segment};
+			struct iovec one = {(uint8_t *)whole->iov_base + offset,
+			                    left < run->segment ? left : run->segment};
 			address(out, run->session, control, &msg);
 			if (!msg.msg_controllen)
 				msg.msg_control = NULL;
@@ -166,8 +180,11 @@ static bool recover(struct udp_outgoing *out, struct udp_run *run, int fd, int e
 void udp_outgoing_send(struct udp_outgoing *out, int fd)
 {
 	uint32_t refusals = 0;
-	for (uint32_t i = 0; i < out->nruns; i++)
-		prepare(out, i);
+	bool plain = !out->replies && out->nruns == 1 && out->runs[0].datagrams == 1;
+	if (!plain) {
+		for (uint32_t i = 0; i < out->nruns; i++)
+			prepare(out, i);
+	}
 	for (uint32_t i = 0; i < out->nruns;) {
 		struct udp_run *run = &out->runs[i];
 		bool retry, room;
@@ -184,11 +201,12 @@ void udp_outgoing_send(struct udp_outgoing *out, int fd)
 		                            out->runs[end].segment <= *gso_max_of(out, out->runs[end].session)))
 			end++;
 		int n;
-		if (end - i == 1)
+		if (plain)
+			n = send_plain(socket_of(out, run, fd), &out->iov[run->first_iov]);
+		else if (end - i == 1)
 			n = send_message(socket_of(out, run, fd), &out->messages[i].msg_hdr) < 0 ? -1 : 1;
 		else
-			n = sendmmsg(socket_of(out, run, fd), &out->messages[i], end - i,
-			             MSG_DONTWAIT | MSG_NOSIGNAL);
+			n = sendmmsg(socket_of(out, run, fd), &out->messages[i], end - i, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (n > 0) {
 			for (uint32_t sent = i + (uint32_t)n; i < sent; i++) {
 				out->runs[i].sent = out->runs[i].datagrams;

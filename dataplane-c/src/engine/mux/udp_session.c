@@ -12,7 +12,6 @@
 #include <xxhash.h>
 
 #include <errno.h>
-#include <netinet/udp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -30,10 +29,12 @@
 
 #define REFUSALS_MAX 3u
 #define BUCKETS_FIRST 256u
-#define ATTEMPTS_MAX 8u /* endpoints that one datagram may try; connecting a UDP socket fails for local reasons only */
+#define ATTEMPTS_MAX                                                                                    \
+	8u /* endpoints that one datagram may try; connecting a UDP socket fails for local reasons only \
+	    */
 
-/* Every session holds a descriptor. Clients' addresses are easily forged, so all sessions of the process together may hold
- * at most three quarters of what the process may open: TCP must go on. */
+/* Every session holds a descriptor. Clients' addresses are easily forged, so all sessions of the process together may
+ * hold at most three quarters of what the process may open: TCP must go on. */
 static atomic_uint sessions_total;
 
 static uint32_t sessions_total_max(void)
@@ -63,7 +64,8 @@ struct udp_session *udp_session_find(struct udp_worker *udp, const struct udp_ke
 	return session;
 }
 
-/* Doubles the buckets when there are more sessions. Without memory chains grow longer instead; false: no table at all. */
+/* Doubles the buckets when there are more sessions. Without memory chains grow longer instead; false: no table at all.
+ */
 static bool table_reserve(struct udp_worker *udp)
 {
 	if (udp->count < udp->nbuckets)
@@ -191,8 +193,7 @@ static struct endpoint *pick(struct worker *worker, struct service *service, con
 		const struct geoip *geoip = atomic_load_explicit(&engine->geoip, memory_order_acquire);
 		request->client_country = geoip ? geoip_country(geoip, client) : 0;
 		request->client_region = region_of_country(request->client_country);
-		request->node_region =
-			(uint16_t)atomic_load_explicit(&engine->region_index, memory_order_relaxed);
+		request->node_region = (uint16_t)atomic_load_explicit(&engine->region_index, memory_order_relaxed);
 	}
 	struct endpoint *endpoint = lb_pick(worker->lb, service, view, request);
 	if (endpoint && service->affinity)
@@ -213,8 +214,6 @@ static int connect_endpoint(const struct endpoint *endpoint, uint16_t local_port
 	if (fd < 0)
 		return -errno;
 	int one = 1;
-	/* Where the kernel has it; replies that came merged are sent on merged. */
-	(void)setsockopt(fd, SOL_UDP, UDP_GRO, &one, sizeof(one));
 	struct sockaddr_storage sa;
 	if (source->family == upstream->family) {
 		(void)setsockopt(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
@@ -260,6 +259,7 @@ static struct endpoint *pick_connected(struct worker *worker, struct listener *l
 		}
 		*why = MARCHER_CLOSE_CONNECT_FAILED;
 		stats_add(row, service->slot, MARCHER_CONNECT_FAILURES, 1);
+		stats_add(row, listener->slot, MARCHER_CONNECT_FAILURES, 1);
 		stats_add(row, endpoint->backend->slot, MARCHER_CONNECT_FAILURES, 1);
 		outlier_report(worker, service, endpoint, false);
 		if (request->ntried == LB_TRIED_MAX)
@@ -309,16 +309,19 @@ static bool take_places(struct listener *listener, const struct binding *binding
 		return false;
 	if (service->source_limit && service->max_connections_per_source) {
 		addr_mask(client, service->source_v4_bits, service->source_v6_bits, &masked);
-		held->source =
-			source_limit_take(service->source_limit, &masked, service->max_connections_per_source);
+		held->source = source_limit_take(service->source_limit, &masked, service->max_connections_per_source);
 		return held->source;
 	}
 	return true;
 }
 
-/* The ancillary data that makes a reply leave from the address that the client sent to. */
+/* The ancillary data that makes a reply leave from the address that the client sent to. A socket that is bound to one
+ * address needs none. */
 static void prepare_source(struct udp_session *session)
 {
+	static const uint8_t any[16];
+	if (memcmp(session->listener->addr.ip, any, sizeof(any)) != 0)
+		return;
 	const struct udp_key *key = &session->key;
 	struct cmsghdr *cmsg = (struct cmsghdr *)(void *)session->source_control;
 	if (key->family == AF_INET6) {
@@ -383,8 +386,8 @@ static void count_refused(struct worker *worker, const struct listener *listener
 }
 
 struct udp_session *udp_session_open(struct udp_worker *udp, struct udp_socket *sock, const struct udp_key *key,
-                                     uint64_t hash, const struct sockaddr_in6 *client_sockaddr,
-                                     socklen_t client_length, uint32_t datagrams)
+                                     uint64_t hash, const struct sockaddr_in6 *client_sockaddr, socklen_t client_length,
+                                     uint32_t datagrams)
 {
 	struct worker *worker = udp->worker;
 	struct listener *listener = sock->listener;
@@ -412,7 +415,7 @@ struct udp_session *udp_session_open(struct udp_worker *udp, struct udp_socket *
 	int fd;
 	enum marcher_close_reason why;
 	struct endpoint *endpoint =
-		pick_connected(worker, listener, service, &client, &request, &fd, &upstream, &retries, &why);
+	        pick_connected(worker, listener, service, &client, &request, &fd, &upstream, &retries, &why);
 	if (!endpoint) {
 		give_places(listener, service, &client, &held);
 		count_refused(worker, listener, service,
@@ -472,8 +475,7 @@ struct udp_session *udp_session_open(struct udp_worker *udp, struct udp_socket *
 void udp_session_refused(struct udp_session *session)
 {
 	struct worker *worker = session->udp->worker;
-	stats_add(&worker->stats, session->service->slot, MARCHER_CONNECT_FAILURES, 1);
-	stats_add(&worker->stats, session->endpoint->backend->slot, MARCHER_CONNECT_FAILURES, 1);
+	udp_count_on(session, MARCHER_CONNECT_FAILURES, 1);
 	outlier_report(worker, session->service, session->endpoint, false);
 	if (session->refusals < UINT8_MAX)
 		session->refusals++;
@@ -519,7 +521,8 @@ static void move(struct udp_session *session)
 	session->endpoint = endpoint;
 	session->upstream = upstream;
 	session->retries = retries < UINT16_MAX ? (uint16_t)(retries + 1) : retries;
-	session->answered = false;
+	session->answered = session->merging = false;
+	session->read_batch = 1;
 	session->request_gso_max = UINT16_MAX;
 	stats_add(&worker->stats, endpoint->backend->slot, MARCHER_CONNECTIONS_OPENED, 1);
 	stats_add(&worker->stats, session->service->slot, MARCHER_CONNECT_RETRIES, 1);
@@ -557,7 +560,7 @@ void udp_session_check_endpoint(struct udp_session *session)
 static void free_session(struct worker_deferred *deferred)
 {
 	struct udp_session *session =
-		(struct udp_session *)(void *)((char *)deferred - offsetof(struct udp_session, deferred));
+	        (struct udp_session *)(void *)((char *)deferred - offsetof(struct udp_session, deferred));
 	slab_free(session->udp->sessions, session);
 }
 
@@ -602,7 +605,7 @@ void udp_session_close(struct udp_session *session, enum marcher_close_reason re
 static void on_timer(struct timer *timer, uint64_t now_ms)
 {
 	struct udp_session *session =
-		(struct udp_session *)(void *)((char *)timer - offsetof(struct udp_session, timer));
+	        (struct udp_session *)(void *)((char *)timer - offsetof(struct udp_session, timer));
 	if (session->drain_until_ms && session->drain_until_ms <= now_ms)
 		udp_session_close(session, MARCHER_CLOSE_DRAINED);
 	else if (session->last_activity_ms + session->service->udp_idle_timeout_ms <= now_ms)
@@ -648,7 +651,10 @@ void udp_listener_closing(struct worker *worker, struct listener *listener, int 
 
 /* ---- showing ---- */
 
-uint64_t udp_count(const struct worker *worker) { return worker->udp ? worker->udp->count : 0; }
+uint64_t udp_count(const struct worker *worker)
+{
+	return worker->udp ? worker->udp->count : 0;
+}
 
 static bool fill_connection(const struct udp_session *session, Marcher__Engine__V1__Connection *out)
 {
@@ -683,7 +689,7 @@ void udp_list(struct worker *worker, const char *service, uint32_t limit, Marche
 	if (!room)
 		return;
 	Marcher__Engine__V1__Connection **grown =
-		realloc(list->connections, (list->n_connections + room) * sizeof(*grown));
+	        realloc(list->connections, (list->n_connections + room) * sizeof(*grown));
 	if (!grown)
 		return;
 	list->connections = grown;

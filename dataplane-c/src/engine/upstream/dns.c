@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * c-ares in the main thread's loop. What is watched is a name with its TTL bounds; each has rounds, and a round asks for
- * A and AAAA as two lookups, so that one family that is slow or broken neither delays nor removes the other:
+ * c-ares in the main thread's loop. What is watched is a name with its TTL bounds; each has rounds, and a round asks
+ * for A and AAAA as two lookups, so that one family that is slow or broken neither delays nor removes the other:
  *
  *   IDLE ─ refresh due ─▶ WAITING (a bounded number of rounds at a time) ─▶ ASKING ─▶ IDLE
  *
- * At the end of a round a family that was answered is replaced. One that has no such record is emptied when the other one
- * was answered, and kept when nothing was (NXDOMAIN for a name that worked a minute ago is an accident more often than
- * an intention, and an empty backend helps nobody). One that failed is kept.
+ * At the end of a round a family that was answered is replaced. One that has no such record is emptied when the other
+ * one was answered, and kept when nothing was (NXDOMAIN for a name that worked a minute ago is an accident more often
+ * than an intention, and an empty backend helps nobody). One that failed is kept.
  */
 #include "dns.h"
 
@@ -29,12 +29,12 @@
 #include "../runtime.h"
 #include "spread.h"
 
-#define ADDRESSES_MAX 64u    /* of one name, both families together */
-#define ROUNDS_MAX 100u      /* in flight: 200 queries, which fit into a name server's receive buffer */
-#define TTL_FLOOR_MS 50u     /* whatever the configuration says */
+#define ADDRESSES_MAX 64u /* of one name, both families together */
+#define ROUNDS_MAX 100u   /* in flight: 200 queries, which fit into a name server's receive buffer */
+#define TTL_FLOOR_MS 50u  /* whatever the configuration says */
 #define RETRY_MIN_MS 1000u
 #define RETRY_MAX_MS 30000u
-#define SECOND_FAMILY_MS 50u /* how long the first answer waits for the other family (RFC 8305 section 3) */
+#define SECOND_FAMILY_MS 50u  /* how long the first answer waits for the other family (RFC 8305 section 3) */
 #define QUERY_TIMEOUT_MS 1000 /* doubled with each try: 7 s in all */
 #define QUERY_TRIES 3
 #define READS_PER_TURN 64
@@ -66,7 +66,7 @@ struct lookup {
 };
 
 struct dns_name {
-	struct dns_name *chain;     /* of the hash bucket */
+	struct dns_name *chain; /* of the hash bucket */
 	TAILQ_ENTRY(dns_name) queue;
 	struct dns *dns;
 	uint64_t hash;
@@ -79,8 +79,8 @@ struct dns_name {
 	struct lookup *lookups[FAMILIES];
 	unsigned pending;
 	enum outcome outcome[FAMILIES];
-	int status[FAMILIES];       /* of c-ares */
-	uint64_t ttl_ms;            /* the shortest of this round */
+	int status[FAMILIES]; /* of c-ares */
+	uint64_t ttl_ms;      /* the shortest of this round */
 	struct addr_list fresh[FAMILIES];
 	struct addr_list good[FAMILIES];
 	struct addr_list published; /* what the backends were told */
@@ -88,7 +88,7 @@ struct dns_name {
 	unsigned failures;          /* rounds in a row without an answer */
 	unsigned holds;             /* being published: not to be freed */
 	bool dropped;
-	struct timer timer;         /* refresh, or patience with the second family */
+	struct timer timer; /* refresh, or patience with the second family */
 };
 
 TAILQ_HEAD(name_list, dns_name);
@@ -150,8 +150,8 @@ static void socket_ready(struct poll_source *source, uint32_t events)
 {
 	struct dns_socket *sock = (struct dns_socket *)((char *)source - offsetof(struct dns_socket, source));
 	struct dns *dns = sock->dns;
-	/* c-ares reads a TCP stream piece by piece, the poller reports it once: go on while bytes are there. The callback
-	 * may close the socket (fd becomes -1) or the whole channel. */
+	/* c-ares reads a TCP stream piece by piece, the poller reports it once: go on while bytes are there. The
+	 * callback may close the socket (fd becomes -1) or the whole channel. */
 	for (unsigned i = 0; source->fd >= 0 && dns->channel_open; i++) {
 		int fd = source->fd, left = 0;
 		bool readable = events & (POLL_READ | POLL_ERROR);
@@ -198,7 +198,7 @@ static void socket_state(void *data, ares_socket_t fd, int readable, int writabl
 	sock = calloc(1, sizeof(*sock));
 	if (!sock)
 		return; /* the query times out and is tried again */
-	sock->source = (struct poll_source){ .handler = socket_ready, .fd = fd };
+	sock->source = (struct poll_source){.handler = socket_ready, .fd = fd};
 	sock->dns = dns;
 	if (poller_add(dns->engine->poller, &sock->source) != 0) {
 		free(sock);
@@ -211,22 +211,22 @@ static void socket_state(void *data, ares_socket_t fd, int readable, int writabl
 static int channel_open(struct dns *dns)
 {
 	struct ares_options options = {
-		.timeout = QUERY_TIMEOUT_MS,
-		.tries = QUERY_TRIES,
-		.sock_state_cb = socket_state,
-		.sock_state_cb_data = dns,
-		.lookups = (char *)"b",
+	        .timeout = QUERY_TIMEOUT_MS,
+	        .tries = QUERY_TRIES,
+	        .sock_state_cb = socket_state,
+	        .sock_state_cb_data = dns,
+	        .lookups = (char *)"b",
 	};
 	int status = ares_init_options(&dns->channel, &options,
-				       ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB | ARES_OPT_LOOKUPS);
+	                               ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB | ARES_OPT_LOOKUPS);
 	if (status != ARES_SUCCESS) {
 		log_line(LOG_ERROR, "dns: the resolver cannot be set up from " RESOLV_CONF " reason=\"%s\"",
-			 ares_strerror(status));
+		         ares_strerror(status));
 		return -EINVAL;
 	}
 	if (dns->servers && (status = ares_set_servers_ports_csv(dns->channel, dns->servers)) != ARES_SUCCESS) {
 		log_line(LOG_ERROR, "dns: not a list of name servers servers=%s reason=\"%s\"", dns->servers,
-			 ares_strerror(status));
+		         ares_strerror(status));
 		ares_destroy(dns->channel);
 		return -EINVAL;
 	}
@@ -238,7 +238,7 @@ static int channel_open(struct dns *dns)
 
 static bool files_open(struct dns *dns)
 {
-	struct ares_options options = { .lookups = (char *)"f" };
+	struct ares_options options = {.lookups = (char *)"f"};
 	return ares_init_options(&dns->files, &options, ARES_OPT_LOOKUPS) == ARES_SUCCESS;
 }
 
@@ -250,8 +250,8 @@ static void channel_close(struct dns *dns)
 	ares_destroy(dns->channel); /* calls back every lookup with ARES_EDESTRUCTION and closes the sockets */
 }
 
-/* c-ares 1.18 reads resolv.conf once. On a node whose servers change (DHCP, VPN) that would be the end of DNS. Not to be
- * called from within a callback of c-ares. */
+/* c-ares 1.18 reads resolv.conf once. On a node whose servers change (DHCP, VPN) that would be the end of DNS. Not to
+ * be called from within a callback of c-ares. */
 static void follow_resolv_conf(struct dns *dns)
 {
 	struct stat now;
@@ -302,8 +302,8 @@ static bool is_unusable(const struct addr *addr)
 {
 	static const uint8_t zero[16];
 	size_t length = addr->family == AF_INET ? 4 : 16;
-	return memcmp(addr->ip, zero, length) == 0 || (addr->family == AF_INET ? addr->ip[0] >= 224 && addr->ip[0] < 240 :
-										 addr->ip[0] == 0xff);
+	return memcmp(addr->ip, zero, length) == 0 ||
+	       (addr->family == AF_INET ? addr->ip[0] >= 224 && addr->ip[0] < 240 : addr->ip[0] == 0xff);
 }
 
 static void take_answer(struct dns_name *name, int family, const struct ares_addrinfo *info)
@@ -313,15 +313,17 @@ static void take_answer(struct dns_name *name, int family, const struct ares_add
 		if (cname->ttl >= 0 && (uint64_t)cname->ttl < ttl)
 			ttl = (uint64_t)cname->ttl;
 	}
-	struct addr out[ADDRESSES_MAX] = { 0 };
+	struct addr out[ADDRESSES_MAX] = {0};
 	unsigned count = 0;
 	for (const struct ares_addrinfo_node *node = info->nodes; node; node = node->ai_next) {
 		struct addr addr;
 		bool ok = false;
 		if (node->ai_family == AF_INET && node->ai_addrlen >= (ares_socklen_t)sizeof(struct sockaddr_in))
-			ok = addr_from_bytes(&addr, (const uint8_t *)&((struct sockaddr_in *)node->ai_addr)->sin_addr, 4, 0);
+			ok = addr_from_bytes(&addr, (const uint8_t *)&((struct sockaddr_in *)node->ai_addr)->sin_addr,
+			                     4, 0);
 		else if (node->ai_family == AF_INET6 && node->ai_addrlen >= (ares_socklen_t)sizeof(struct sockaddr_in6))
-			ok = addr_from_bytes(&addr, (const uint8_t *)&((struct sockaddr_in6 *)node->ai_addr)->sin6_addr, 16, 0);
+			ok = addr_from_bytes(&addr, (const uint8_t *)&((struct sockaddr_in6 *)node->ai_addr)->sin6_addr,
+			                     16, 0);
 		/* A mapped IPv4 address in an AAAA record is a mistake, and would be in the list twice. */
 		if (!ok || addr.family != (family == V4 ? AF_INET : AF_INET6) || is_unusable(&addr))
 			continue;
@@ -371,8 +373,8 @@ static void lookup_done(void *arg, int status, int timeouts, struct ares_addrinf
 			/* Not from here: c-ares is in the middle of its lists. */
 			timer_arm(name->dns->engine->timers, &name->timer, name->dns->engine->now_ms, name_due);
 		} else if (name->outcome[family] == OUTCOME_ANSWERED) {
-			timer_arm(name->dns->engine->timers, &name->timer,
-				  name->dns->engine->now_ms + SECOND_FAMILY_MS, name_due);
+			timer_arm(name->dns->engine->timers, &name->timer, name->dns->engine->now_ms + SECOND_FAMILY_MS,
+			          name_due);
 		}
 	}
 	if (info)
@@ -478,7 +480,7 @@ static void settle(struct dns_name *name)
 			continue;
 		free(name->good[family].at);
 		name->good[family] = name->fresh[family];
-		name->fresh[family] = (struct addr_list){ 0 };
+		name->fresh[family] = (struct addr_list){0};
 		if (name->outcome[family] == OUTCOME_ANSWERED)
 			name->outcome[family] = OUTCOME_TAKEN;
 	}
@@ -502,12 +504,8 @@ static uint64_t retry_delay(struct dns_name *name)
 static uint64_t refresh_delay(struct dns_name *name)
 {
 	uint64_t ttl = name->ttl_ms;
-	if (ttl < name->min_ttl_ms)
-		ttl = name->min_ttl_ms;
 	if (ttl > name->max_ttl_ms)
 		ttl = name->max_ttl_ms;
-	if (ttl < TTL_FLOOR_MS)
-		ttl = TTL_FLOOR_MS;
 	uint64_t delay = ttl - ttl / 10 - spread_below(name->dns->engine, ttl / 20 + 1);
 	uint64_t floor = name->min_ttl_ms > TTL_FLOOR_MS ? name->min_ttl_ms : TTL_FLOOR_MS;
 	return delay < floor ? floor : delay;
@@ -517,16 +515,17 @@ static void report_failure(struct dns_name *name)
 {
 	bool negative = name->outcome[V4] == OUTCOME_NO_RECORD && name->outcome[V6] == OUTCOME_NO_RECORD;
 	int status = name->outcome[V4] == OUTCOME_FAILED ? name->status[V4] : name->status[V6];
-	const char *why = negative ? "the name has no address (NXDOMAIN or no A and AAAA records)" : ares_strerror(status);
+	const char *why =
+	        negative ? "the name has no address (NXDOMAIN or no A and AAAA records)" : ares_strerror(status);
 	const char *then = name->answered ? "the last good answer is kept" : "the backend is out until it resolves";
 	/* Once per outage; the retries are for whoever debugs. */
-	log_line(name->failures == 1 ? LOG_WARN : LOG_DEBUG, "dns: resolution failed name=%s reason=\"%s\" attempt=%u: %s",
-		 name->host, why, name->failures, then);
+	log_line(name->failures == 1 ? LOG_WARN : LOG_DEBUG,
+	         "dns: resolution failed name=%s reason=\"%s\" attempt=%u: %s", name->host, why, name->failures, then);
 	if (name->failures != 1)
 		return;
 	char message[120];
-	snprintf(message, sizeof(message), "%s: %s; %s", name->host,
-		 negative ? "no such name" : ares_strerror(status), then);
+	snprintf(message, sizeof(message), "%s: %s; %s", name->host, negative ? "no such name" : ares_strerror(status),
+	         then);
 	for (size_t i = 0; i < name->nbackends; i++)
 		push_event(name, name->backends[i], message);
 }
@@ -580,9 +579,8 @@ static void files_done(void *arg, int status, int timeouts, struct ares_addrinfo
 /* /etc/hosts first, as everyone expects, and when it has the name for one family it answers for both, as in glibc. */
 static bool look_into_files(struct dns_name *name)
 {
-	struct ares_addrinfo_hints hints = { .ai_family = AF_UNSPEC,
-					     .ai_flags = ARES_AI_NOSORT,
-					     .ai_socktype = SOCK_STREAM };
+	struct ares_addrinfo_hints hints = {
+	        .ai_family = AF_UNSPEC, .ai_flags = ARES_AI_NOSORT, .ai_socktype = SOCK_STREAM};
 	ares_getaddrinfo(name->dns->files, name->host, NULL, &hints, files_done, name);
 	return name->outcome[V4] == OUTCOME_ANSWERED || name->outcome[V6] == OUTCOME_ANSWERED;
 }
@@ -608,9 +606,9 @@ static void start_round(struct dns_name *name)
 	/* Callbacks may run within the calls (a bad name): they only note and arm the timer. */
 	for (int family = V4; family < FAMILIES; family++) {
 		struct lookup *lookup = calloc(1, sizeof(*lookup));
-		struct ares_addrinfo_hints hints = { .ai_family = family == V4 ? AF_INET : AF_INET6,
-						     .ai_flags = ARES_AI_NOSORT,
-						     .ai_socktype = SOCK_STREAM };
+		struct ares_addrinfo_hints hints = {.ai_family = family == V4 ? AF_INET : AF_INET6,
+		                                    .ai_flags = ARES_AI_NOSORT,
+		                                    .ai_socktype = SOCK_STREAM};
 		if (!lookup || !dns->channel_open) {
 			name->status[family] = lookup ? ARES_ENOTINITIALIZED : ARES_ENOMEM;
 			free(lookup);
@@ -798,7 +796,7 @@ void dns_watch(struct dns *dns, struct backend *backend, uint32_t min_ttl_ms, ui
 	}
 	if (!name) {
 		log_line(LOG_ERROR, "dns: out of memory, the backend is not resolved backend=%s name=%s", backend->name,
-			 backend->dns_host);
+		         backend->dns_host);
 		return;
 	}
 	name->backends[name->nbackends++] = backend;

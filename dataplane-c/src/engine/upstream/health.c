@@ -40,10 +40,10 @@ struct health_probe {
 	Marcher__Engine__V1__HealthCheck *check; /* owned; the service's may go with its snapshot */
 	char *path;                              /* owns settings.addr.path for Unix */
 	struct timer timer;
-	struct probe_attempt *attempt;           /* NULL: none in flight */
+	struct probe_attempt *attempt; /* NULL: none in flight */
 	uint64_t started_ms;
 	enum health state;
-	uint32_t in_a_row;                       /* results that speak against state */
+	uint32_t in_a_row; /* results that speak against state */
 	char reason[PROBE_REASON_MAX];
 	struct endpoint **watchers;
 	size_t nwatchers, watchers_capacity;
@@ -98,8 +98,8 @@ static void tell_endpoint(struct prober *prober, struct endpoint *endpoint, enum
 	/* A thousand backends that are found healthy at the start are not news. */
 	enum log_level level = state == HEALTH_UNHEALTHY ? LOG_WARN : before == HEALTH_UNKNOWN ? LOG_DEBUG : LOG_INFO;
 	log_line(level, "health: backend is %s service=%s backend=%s address=%s reason=\"%s\"",
-		 state == HEALTH_HEALTHY ? "healthy" : "unhealthy", backend->id->name, backend->name,
-		 addr_text(&endpoint->addr, text), reason);
+	         state == HEALTH_HEALTHY ? "healthy" : "unhealthy", backend->id->name, backend->name,
+	         addr_text(&endpoint->addr, text), reason);
 	runtime_backend_changed(engine->runtime, backend);
 }
 
@@ -123,7 +123,8 @@ static void arm_next(struct health_probe *probe)
 	uint64_t interval = probe->check->interval_ms;
 	uint64_t jitter = interval * (probe->check->jitter_percent < 100 ? probe->check->jitter_percent : 100) / 100;
 	uint64_t next = probe->started_ms + interval - jitter + spread_below(engine, 2 * jitter + 1);
-	timer_arm(engine->timers, &probe->timer, next > engine->now_ms ? next : engine->now_ms + 1, probe->timer.handler);
+	timer_arm(engine->timers, &probe->timer, next > engine->now_ms ? next : engine->now_ms + 1,
+	          probe->timer.handler);
 }
 
 static void attempt_done(struct probe_attempt *attempt, enum probe_result result, const char *reason)
@@ -141,8 +142,10 @@ static void attempt_done(struct probe_attempt *attempt, enum probe_result result
 	if (result == PROBE_VOID) {
 		if (engine->now_ms - prober->shortage_logged_ms >= 10000 || prober->shortage_logged_ms == 0) {
 			prober->shortage_logged_ms = engine->now_ms;
-			log_line(LOG_ERROR, "health: probes cannot be sent, states are kept; raise the limit of open files or "
-					    "free memory on this node reason=\"%s\"", reason);
+			log_line(LOG_ERROR,
+			         "health: probes cannot be sent, states are kept; raise the limit of open files or "
+			         "free memory on this node reason=\"%s\"",
+			         reason);
 		}
 		return;
 	}
@@ -159,7 +162,8 @@ static void attempt_done(struct probe_attempt *attempt, enum probe_result result
 		snprintf(probe->reason, sizeof(probe->reason), "%s", reason);
 	for (size_t i = 0; i < probe->nwatchers; i++) {
 		struct endpoint *endpoint = probe->watchers[i];
-		stats_add(&engine->row, endpoint->backend->slot, passed ? MARCHER_HEALTH_PASSED : MARCHER_HEALTH_FAILED, 1);
+		stats_add(&engine->row, endpoint->backend->slot, passed ? MARCHER_HEALTH_PASSED : MARCHER_HEALTH_FAILED,
+		          1);
 		tell_endpoint(prober, endpoint, probe->state, probe->reason);
 	}
 }
@@ -185,7 +189,8 @@ static void start_attempt(struct health_probe *probe)
 	probe_start(attempt);
 }
 
-/* Frees what has finished and starts what waits. In a timer of its own, so that attempts that end at once do not nest. */
+/* Frees what has finished and starts what waits. In a timer of its own, so that attempts that end at once do not nest.
+ */
 static void turn(struct timer *timer, uint64_t now_ms)
 {
 	struct prober *prober = (struct prober *)((char *)timer - offsetof(struct prober, turn));
@@ -249,7 +254,7 @@ static size_t append_addr(uint8_t *out, size_t at, const struct addr *addr)
 
 /* Everything that makes two probes the same: address, source, PROXY header, settings. NULL when out of memory. */
 static uint8_t *make_key(const struct addr *addr, const struct backend *backend, uint8_t proxy,
-			 const Marcher__Engine__V1__HealthCheck *check, size_t *length)
+                         const Marcher__Engine__V1__HealthCheck *check, size_t *length)
 {
 	size_t packed = marcher__engine__v1__health_check__get_packed_size(check);
 	size_t path = addr->family == AF_UNIX ? strlen(addr->path) + 1 : 0;
@@ -327,8 +332,8 @@ static Marcher__Engine__V1__HealthCheck *copy_check(const Marcher__Engine__V1__H
 
 /* Takes key. NULL when out of memory. */
 static struct health_probe *add_probe(struct prober *prober, uint64_t hash, uint8_t *key, size_t key_length,
-				      const struct addr *addr, const struct endpoint *endpoint, uint8_t proxy,
-				      const Marcher__Engine__V1__HealthCheck *check)
+                                      const struct addr *addr, const struct endpoint *endpoint, uint8_t proxy,
+                                      const Marcher__Engine__V1__HealthCheck *check)
 {
 	struct health_probe *probe = calloc(1, sizeof(*probe));
 	if (!probe) {
@@ -368,7 +373,7 @@ static struct health_probe *add_probe(struct prober *prober, uint64_t hash, uint
 	/* One alone is probed at once; many at a rate of about one per millisecond, over an interval at most. */
 	uint64_t spread = prober->nunknown < probe->check->interval_ms ? prober->nunknown : probe->check->interval_ms;
 	timer_arm(prober->engine->timers, &probe->timer,
-		  prober->engine->now_ms + spread_below(prober->engine, spread ? spread : 1), probe_due);
+	          prober->engine->now_ms + spread_below(prober->engine, spread ? spread : 1), probe_due);
 	return probe;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * RFC 9112, the response side, as strict as a proxy should be with what it did not ask for: lines end in CRLF, no folding, no
- * blank before a colon, one framing only. States, in order:
+ * RFC 9112, the response side, as strict as a proxy should be with what it did not ask for: lines end in CRLF, no
+ * folding, no blank before a colon, one framing only. States, in order:
  *
  *   STATUS ─▶ FIELDS ─┬▶ BODY_LENGTH ────────────────────────────┬▶ COMPLETE
  *     ▲         │     ├▶ CHUNK_SIZE ⇄ CHUNK_DATA ─▶ TRAILERS ────┤
@@ -30,9 +30,9 @@ enum state {
 
 struct http_response {
 	enum state state;
-	bool head_only;       /* the request was HEAD */
+	bool head_only; /* the request was HEAD */
 	unsigned status;
-	unsigned minor;       /* HTTP/1.minor */
+	unsigned minor; /* HTTP/1.minor */
 	bool chunked;
 	bool has_length;
 	uint64_t remaining;   /* of the body or the chunk */
@@ -40,8 +40,8 @@ struct http_response {
 	size_t body_max, body_length, body_capacity;
 	uint8_t *body;
 	size_t line_length;
-	bool line_cr;         /* the line's last byte was CR */
-	char *line;           /* HTTP_RESPONSE_HEAD_MAX bytes, from the first byte on */
+	bool line_cr; /* the line's last byte was CR */
+	char *line;   /* HTTP_RESPONSE_HEAD_MAX bytes, from the first byte on */
 	char error[112];
 };
 
@@ -112,8 +112,8 @@ static bool is_text(const char *text, size_t length)
 	return true;
 }
 
-/* status-line = HTTP-version SP status-code SP [reason-phrase]. The blank before an absent reason is missing with enough
- * servers that a probe has to live without it. */
+/* status-line = HTTP-version SP status-code SP [reason-phrase]. The blank before an absent reason is missing with
+ * enough servers that a probe has to live without it. */
 static bool parse_status(struct http_response *response, const char *line, size_t length)
 {
 	if (length < 12 || memcmp(line, "HTTP/1.", 7) != 0 || !is_digit(line[7]) || line[8] != ' ') {
@@ -126,7 +126,8 @@ static bool parse_status(struct http_response *response, const char *line, size_
 		broken(response, "the status line is malformed");
 		return false;
 	}
-	response->status = (unsigned)(line[9] - '0') * 100 + (unsigned)(line[10] - '0') * 10 + (unsigned)(line[11] - '0');
+	response->status =
+	        (unsigned)(line[9] - '0') * 100 + (unsigned)(line[10] - '0') * 10 + (unsigned)(line[11] - '0');
 	response->has_length = false;
 	response->chunked = false;
 	return true;
@@ -277,7 +278,7 @@ static enum http_response_result line_complete(struct http_response *response, c
 
 /* Takes bytes up to and with the next line end. Returns how many; *result is what the line gave. */
 static size_t take_line(struct http_response *response, const uint8_t *data, size_t length,
-			enum http_response_result *result)
+                        enum http_response_result *result)
 {
 	*result = HTTP_RESPONSE_MORE;
 	if (!response->line) {
@@ -291,7 +292,7 @@ static size_t take_line(struct http_response *response, const uint8_t *data, siz
 		uint8_t c = data[i];
 		/* A chunk of the usual form costs no budget, or the body's chunking would be limited by it. */
 		bool free_of_charge = (response->state == CHUNK_SIZE && response->line_length < 18) ||
-				      (response->state == CHUNK_DATA_END && response->line_length < 2);
+		                      (response->state == CHUNK_DATA_END && response->line_length < 2);
 		if (!free_of_charge && ++response->framing_bytes > HTTP_RESPONSE_HEAD_MAX) {
 			*result = broken(response, "the head is longer than 16 KiB");
 			return length;
@@ -308,9 +309,10 @@ static size_t take_line(struct http_response *response, const uint8_t *data, siz
 			return i + 1;
 		}
 		if (c == '\n') {
-			*result = broken(response, response->state == STATUS && response->line_length < 12 ?
-							   "the answer is not HTTP/1: it does not begin with a status line" :
-							   "a line ends in LF without CR");
+			*result = broken(response,
+			                 response->state == STATUS && response->line_length < 12
+			                         ? "the answer is not HTTP/1: it does not begin with a status line"
+			                         : "a line ends in LF without CR");
 			return length;
 		}
 		if (c == '\r') {
@@ -318,7 +320,8 @@ static size_t take_line(struct http_response *response, const uint8_t *data, siz
 			continue;
 		}
 		/* What cannot become a status line is refused with its first bytes, not after 16 KiB. */
-		if (response->state == STATUS && response->line_length < 7 && c != (uint8_t) "HTTP/1."[response->line_length]) {
+		if (response->state == STATUS && response->line_length < 7 &&
+		    c != (uint8_t) "HTTP/1."[response->line_length]) {
 			*result = broken(response, "the answer is not HTTP/1: it does not begin with a status line");
 			return length;
 		}

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Workers count failures in a row on the endpoint itself. The one whose failure makes the count reach the service's limit
- * puts the endpoint on a lock-free list and wakes the main thread, which alone decides. Envoy's model ("outlier
- * detection", consecutive local-origin failures): the n-th ejection lasts base * 2^(n-1) up to the maximum; each such span
- * of good behaviour after it takes one ejection off the count.
+ * Workers count failures in a row on the endpoint itself. The one whose failure makes the count reach the service's
+ * limit puts the endpoint on a lock-free list and wakes the main thread, which alone decides. Envoy's model ("outlier
+ * detection", consecutive local-origin failures): the n-th ejection lasts base * 2^(n-1) up to the maximum; each such
+ * span of good behaviour after it takes one ejection off the count.
  */
 #include "outlier.h"
 
@@ -17,8 +17,8 @@
 
 #include "../runtime.h"
 
-/* A flood of flags (every connect fails at a limit of 1) costs memory only up to here; what is dropped comes back with the
- * endpoint's next failures. */
+/* A flood of flags (every connect fails at a limit of 1) costs memory only up to here; what is dropped comes back with
+ * the endpoint's next failures. */
 #define FLAGS_MAX 16384u
 
 /* An endpoint that a worker flagged. */
@@ -55,8 +55,7 @@ void outlier_report(struct worker *worker, struct service *service, struct endpo
 	}
 	unsigned failures = atomic_fetch_add_explicit(&endpoint->failures, 1, memory_order_relaxed) + 1;
 	/* At each multiple: when the share that may be ejected was used up, the endpoint is looked at again later. */
-	if (failures % service->outlier_failures != 0 ||
-	    atomic_load_explicit(&endpoint->ejected, memory_order_relaxed))
+	if (failures % service->outlier_failures != 0 || atomic_load_explicit(&endpoint->ejected, memory_order_relaxed))
 		return;
 	if (atomic_fetch_add_explicit(&nflagged, 1, memory_order_relaxed) >= FLAGS_MAX) {
 		atomic_fetch_sub_explicit(&nflagged, 1, memory_order_relaxed);
@@ -71,7 +70,7 @@ void outlier_report(struct worker *worker, struct service *service, struct endpo
 	flag->endpoint = endpoint;
 	flag->next = atomic_load_explicit(&flagged, memory_order_relaxed);
 	while (!atomic_compare_exchange_weak_explicit(&flagged, &flag->next, flag, memory_order_release,
-						      memory_order_relaxed))
+	                                              memory_order_relaxed))
 		;
 	int fd = atomic_load_explicit(&wake_fd, memory_order_acquire);
 	if (fd >= 0) {
@@ -135,8 +134,8 @@ static void span_over(struct timer *timer, uint64_t now_ms)
 		atomic_store_explicit(&endpoint->ejected, false, memory_order_relaxed);
 		endpoint->ejected_until_ms = 0;
 		log_line(LOG_INFO, "outlier: backend is back service=%s backend=%s address=%s ejections=%u",
-			 endpoint->backend->id->name, endpoint->backend->name, addr_text(&endpoint->addr, text),
-			 endpoint->ejections);
+		         endpoint->backend->id->name, endpoint->backend->name, addr_text(&endpoint->addr, text),
+		         endpoint->ejections);
 		push_event(engine, endpoint, true, "back in service");
 		runtime_backend_changed(engine->runtime, endpoint->backend);
 	} else if (endpoint->ejections > 0) {
@@ -164,7 +163,7 @@ static bool may_eject(const struct service *service, const struct endpoint *cand
 			if (atomic_load_explicit(&endpoint->ejected, memory_order_relaxed))
 				out++;
 			else if (endpoint != candidate &&
-				 atomic_load_explicit(&endpoint->health, memory_order_relaxed) != HEALTH_UNHEALTHY)
+			         atomic_load_explicit(&endpoint->health, memory_order_relaxed) != HEALTH_UNHEALTHY)
 				others++;
 		}
 	}
@@ -214,9 +213,9 @@ static void eject(struct engine *engine, struct service *service, struct endpoin
 	timer_arm(engine->timers, &ejection->timer, endpoint->ejected_until_ms, span_over);
 
 	snprintf(message, sizeof(message), "ejected for %u ms after %u connect failures in a row", ejection->span_ms,
-		 failures);
+	         failures);
 	log_line(LOG_WARN, "outlier: %s service=%s backend=%s address=%s", message, service->id->name,
-		 endpoint->backend->name, addr_text(&endpoint->addr, text));
+	         endpoint->backend->name, addr_text(&endpoint->addr, text));
 	stats_add(&engine->row, endpoint->backend->slot, MARCHER_EJECTIONS, 1);
 	push_event(engine, endpoint, false, message);
 	runtime_backend_changed(engine->runtime, endpoint->backend);
@@ -276,7 +275,7 @@ int outlier_start(struct engine *engine)
 	if (fd < 0)
 		return -errno;
 	main_engine = engine;
-	wake_source = (struct poll_source){ .handler = woken, .fd = fd };
+	wake_source = (struct poll_source){.handler = woken, .fd = fd};
 	int error = poller_add_level(engine->poller, &wake_source, false);
 	if (error) {
 		close(fd);

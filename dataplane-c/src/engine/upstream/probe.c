@@ -34,7 +34,7 @@ static void close_socket(struct probe_attempt *attempt)
 	if (attempt->source.fd < 0)
 		return;
 	if (!is_udp(attempt)) {
-		struct linger reset = { .l_onoff = 1, .l_linger = 0 };
+		struct linger reset = {.l_onoff = 1, .l_linger = 0};
 		setsockopt(attempt->source.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 	}
 	close(attempt->source.fd);
@@ -70,11 +70,11 @@ void probe_finish(struct probe_attempt *attempt, enum probe_result result, const
 static void timed_out(struct timer *timer, uint64_t now_ms)
 {
 	struct probe_attempt *attempt =
-		(struct probe_attempt *)((char *)timer - offsetof(struct probe_attempt, timeout));
+	        (struct probe_attempt *)((char *)timer - offsetof(struct probe_attempt, timeout));
 	(void)now_ms;
-	const char *waiting = !attempt->connected		     ? " while connecting" :
-			      attempt->response || is_udp(attempt) ? " without an answer" :
-								     "";
+	const char *waiting = !attempt->connected                    ? " while connecting"
+	                      : attempt->response || is_udp(attempt) ? " without an answer"
+	                                                             : "";
 	probe_finish(attempt, PROBE_FAILED, "timeout after %u ms%s", attempt->settings->check->timeout_ms, waiting);
 }
 
@@ -95,7 +95,7 @@ static void ready(struct probe_attempt *attempt)
 static void socket_ready(struct poll_source *source, uint32_t events)
 {
 	struct probe_attempt *attempt =
-		(struct probe_attempt *)((char *)source - offsetof(struct probe_attempt, source));
+	        (struct probe_attempt *)((char *)source - offsetof(struct probe_attempt, source));
 	if (attempt->finished) /* an event that was queued before the socket was closed */
 		return;
 	if (!attempt->connected) {
@@ -124,7 +124,7 @@ static void refuse(struct probe_attempt *attempt, const char *call, int error)
 {
 	char text[64];
 	probe_finish(attempt, is_local_shortage(error) ? PROBE_VOID : PROBE_FAILED, "%s: %s", call,
-		     probe_errno_text(error, text));
+	             probe_errno_text(error, text));
 }
 
 void probe_start(struct probe_attempt *attempt)
@@ -155,8 +155,8 @@ void probe_start(struct probe_attempt *attempt)
 	}
 	if (!is_udp(attempt) && settings->addr.family != AF_UNIX)
 		setsockopt(attempt->source.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	timer_arm(attempt->engine->timers, &attempt->timeout,
-		  attempt->engine->now_ms + settings->check->timeout_ms, timed_out);
+	timer_arm(attempt->engine->timers, &attempt->timeout, attempt->engine->now_ms + settings->check->timeout_ms,
+	          timed_out);
 
 	socklen_t length = addr_to_sockaddr(&settings->addr, false, &sa);
 	if (connect(attempt->source.fd, (struct sockaddr *)&sa, length) == 0) {

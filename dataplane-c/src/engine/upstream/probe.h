@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One attempt to probe one address: a non-blocking socket and a timeout in the main thread's loop. health.c decides when
- * to probe and what the results mean; probe.c opens the socket and keeps the time; probe_tcp.c, probe_http.c and probe_udp.c
- * know what a good answer is.
+ * One attempt to probe one address: a non-blocking socket and a timeout in the main thread's loop. health.c decides
+ * when to probe and what the results mean; probe.c opens the socket and keeps the time; probe_tcp.c, probe_http.c and
+ * probe_udp.c know what a good answer is.
  */
 #ifndef ENGINE_PROBE_H
 #define ENGINE_PROBE_H
@@ -26,9 +26,9 @@ struct probe_settings {
 	struct addr addr;
 	struct addr source; /* AF_UNSPEC: the kernel's choice */
 	const Marcher__Engine__V1__HealthCheck *check;
-	char *request;      /* HTTP: PROXY header if any, and the request */
+	char *request; /* HTTP: PROXY header if any, and the request */
 	size_t request_length;
-	char expected[48];  /* HTTP: the statuses that pass, for messages */
+	char expected[48];              /* HTTP: the statuses that pass, for messages */
 	char refusal[PROBE_REASON_MAX]; /* not empty: cannot be probed, and why */
 };
 
@@ -48,10 +48,10 @@ struct probe_attempt {
 	void *owner;
 	bool connected;
 	bool finished;
-	size_t sent;                    /* of the request */
-	size_t searched;                /* bytes of body in which the expected text does not begin */
+	size_t sent;     /* of the request */
+	size_t searched; /* bytes of body in which the expected text does not begin */
 	struct http_response *response;
-	struct probe_attempt *next;     /* the owner's list */
+	struct probe_attempt *next; /* the owner's list */
 };
 
 /* Zeroed attempt with engine, settings, done and owner set. done may be called before this returns. */
@@ -60,7 +60,7 @@ void probe_cancel(struct probe_attempt *attempt);
 
 /* For the kinds: ends the attempt. */
 void probe_finish(struct probe_attempt *attempt, enum probe_result result, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+        __attribute__((format(printf, 3, 4)));
 /* "connection refused": errno's text as it stands within a sentence. */
 const char *probe_errno_text(int error, char text[64]);
 

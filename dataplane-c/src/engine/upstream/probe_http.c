@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* HTTP/1.1: one request with Connection: close; the status and, when asked for, a text in the first 64 KiB of the body. */
+/* HTTP/1.1: one request with Connection: close; the status and, when asked for, a text in the first 64 KiB of the body.
+ */
 #include "probe.h"
 
 #include <errno.h>
@@ -32,8 +33,8 @@ static void describe_statuses(struct probe_settings *settings)
 	for (size_t i = 0; i < check->n_http_expect_status && length < size; i++) {
 		const Marcher__Engine__V1__StatusRange *range = check->http_expect_status[i];
 		int n = snprintf(settings->expected + length, size - length,
-				 range->first == range->last ? "%s%u" : "%s%u-%u", i ? ", " : "", range->first,
-				 range->last);
+		                 range->first == range->last ? "%s%u" : "%s%u-%u", i ? ", " : "", range->first,
+		                 range->last);
 		length += n > 0 ? (size_t)n : 0;
 	}
 }
@@ -41,7 +42,8 @@ static void describe_statuses(struct probe_settings *settings)
 int probe_http_prepare(struct probe_settings *settings, uint8_t proxy_version)
 {
 	static const char proxy_v1[] = "PROXY UNKNOWN\r\n";
-	/* LOCAL: "the connection was established on purpose by the proxy without being relayed", as for health checks. */
+	/* LOCAL: "the connection was established on purpose by the proxy without being relayed", as for health checks.
+	 */
 	static const char proxy_v2[] = "\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 	const Marcher__Engine__V1__HealthCheck *check = settings->check;
 	const char *method = check->http_method && *check->http_method ? check->http_method : "GET";
@@ -54,16 +56,16 @@ int probe_http_prepare(struct probe_settings *settings, uint8_t proxy_version)
 	describe_statuses(settings);
 	if (!is_clean(method) || !is_clean(path) || !is_clean(host)) {
 		snprintf(settings->refusal, sizeof(settings->refusal),
-			 "health.http method, path and host must not have blanks or control characters");
+		         "health.http method, path and host must not have blanks or control characters");
 		return 0;
 	}
 	const char *proxy = proxy_version == 1 ? proxy_v1 : proxy_v2;
 	size_t proxy_length = proxy_version == 1 ? sizeof(proxy_v1) - 1 : proxy_version == 2 ? sizeof(proxy_v2) - 1 : 0;
 	char *request = NULL;
 	int length = asprintf(&request,
-			      "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: marcher-health/" MARCHER_VERSION
-			      "\r\nAccept: */*\r\nConnection: close\r\n\r\n",
-			      method, path, host);
+	                      "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: marcher-health/" MARCHER_VERSION
+	                      "\r\nAccept: */*\r\nConnection: close\r\n\r\n",
+	                      method, path, host);
 	if (length < 0)
 		return -ENOMEM;
 	settings->request = malloc(proxy_length + (size_t)length);
@@ -122,7 +124,7 @@ static bool decide(struct probe_attempt *attempt, enum http_response_result resu
 		probe_finish(attempt, PROBE_PASSED, "status %u", status);
 	else if (result == HTTP_RESPONSE_DONE)
 		probe_finish(attempt, PROBE_FAILED, "status %u, but the body did not contain \"%.40s\"", status,
-			     settings->check->http_expect_body);
+		             settings->check->http_expect_body);
 	else
 		return false;
 	return true;
@@ -145,7 +147,7 @@ void probe_http_ready(struct probe_attempt *attempt)
 	}
 	while (attempt->sent < settings->request_length) {
 		ssize_t n = send(attempt->source.fd, settings->request + attempt->sent,
-				 settings->request_length - attempt->sent, MSG_NOSIGNAL);
+		                 settings->request_length - attempt->sent, MSG_NOSIGNAL);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -164,8 +166,8 @@ void probe_http_ready(struct probe_attempt *attempt)
 			probe_finish(attempt, PROBE_FAILED, "read: %s", probe_errno_text(errno, text));
 			return;
 		}
-		if (decide(attempt, n > 0 ? http_response_feed(attempt->response, buffer, (size_t)n) :
-					    http_response_end(attempt->response)))
+		if (decide(attempt, n > 0 ? http_response_feed(attempt->response, buffer, (size_t)n)
+		                          : http_response_end(attempt->response)))
 			return;
 		if (n == 0)
 			return; /* http_response_end always decides */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * UDP: one datagram out, and a reply that begins as expected (any reply, when nothing is) in time. An ICMP error
- * fails at once. Silence fails too: nginx lets a silent server pass unless a match is configured, but silence is also what a
- * host that is down looks like, so a probe that passes on it would tell nothing.
+ * fails at once. Silence fails too: nginx lets a silent server pass unless a match is configured, but silence is also
+ * what a host that is down looks like, so a probe that passes on it would tell nothing.
  */
 #include "probe.h"
 
@@ -14,7 +14,7 @@ static void failed(struct probe_attempt *attempt, const char *call, int error)
 {
 	char text[64];
 	probe_finish(attempt, PROBE_FAILED, "%s: %s%s", call, probe_errno_text(error, text),
-		     error == ECONNREFUSED ? " (ICMP port unreachable)" : "");
+	             error == ECONNREFUSED ? " (ICMP port unreachable)" : "");
 }
 
 void probe_udp_connected(struct probe_attempt *attempt)
@@ -46,5 +46,5 @@ void probe_udp_ready(struct probe_attempt *attempt)
 		probe_finish(attempt, PROBE_PASSED, "answered");
 	else
 		probe_finish(attempt, PROBE_FAILED, "the reply of %zd bytes does not begin with the expected %zu bytes",
-			     n, expect->len);
+		             n, expect->len);
 }

@@ -20,7 +20,7 @@
 #define V2_TCP6_BYTES 36u
 #define V1_WORDS 5u
 
-static const uint8_t v2_signature[12] = { 0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a };
+static const uint8_t v2_signature[12] = {0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a};
 static const char v1_signature[] = "PROXY ";
 #define V1_SIGNATURE (sizeof(v1_signature) - 1)
 
@@ -167,7 +167,7 @@ static int parse_v2(const uint8_t *data, size_t length, struct proxy_header *hea
 
 int proxy_header_parse(const uint8_t *data, size_t length, struct proxy_header *header, const char **error)
 {
-	*header = (struct proxy_header){ 0 };
+	*header = (struct proxy_header){0};
 	*error = NULL;
 	if (length == 0)
 		return 0;
@@ -191,7 +191,7 @@ static size_t write_v1(const struct addr *source, const struct addr *destination
 	    !inet_ntop(destination->family, destination->ip, to, sizeof(to)))
 		return (size_t)sprintf((char *)out, "PROXY UNKNOWN\r\n");
 	return (size_t)snprintf((char *)out, PROXY_HEADER_MAX, "PROXY TCP%c %s %s %u %u\r\n",
-				source->family == AF_INET ? '4' : '6', from, to, source->port, destination->port);
+	                        source->family == AF_INET ? '4' : '6', from, to, source->port, destination->port);
 }
 
 size_t proxy_header_write(uint8_t version, const struct addr *source, const struct addr *destination, uint8_t *out)

@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* What a pipe is asked to hold: the system's default limit for one (fs.pipe-max-size). */
@@ -16,12 +17,25 @@
 /* After the system refused a pipe: descriptors or fs.pipe-user-pages-* are used up. */
 #define PIPE_RETRY_MS 1000
 
+/*
+ * recv() and send() are cancellation points, for which libc does extra work in a process with threads: 2 % of a small
+ * request's time. Nobody cancels a worker, so the kernel is called without that. Sanitizers get the libc calls, which
+ * they check.
+ */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(SYS_recvfrom) || !defined(SYS_sendto)
+#define RECEIVE(fd, data, capacity) recv(fd, data, capacity, 0)
+#define SEND(fd, data, length, flags) send(fd, data, length, flags)
+#else
+#define RECEIVE(fd, data, capacity) syscall(SYS_recvfrom, fd, data, capacity, 0, NULL, NULL)
+#define SEND(fd, data, length, flags) syscall(SYS_sendto, fd, data, length, flags, NULL, 0)
+#endif
+
 ssize_t raw_receive(int fd, void *data, size_t capacity)
 {
 	ssize_t n;
 
 	do {
-		n = recv(fd, data, capacity, 0);
+		n = RECEIVE(fd, data, capacity);
 	} while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
 }
@@ -31,14 +45,14 @@ ssize_t raw_send(int fd, const void *data, size_t length, bool more)
 	ssize_t n;
 
 	do {
-		n = send(fd, data, length, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+		n = SEND(fd, data, length, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
 	} while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
 }
 
 ssize_t raw_sendv(int fd, const struct iovec *pieces, int npieces, bool more)
 {
-	struct msghdr message = { .msg_iov = (struct iovec *)pieces, .msg_iovlen = (size_t)npieces };
+	struct msghdr message = {.msg_iov = (struct iovec *)pieces, .msg_iovlen = (size_t)npieces};
 	ssize_t n;
 
 	do {
@@ -91,7 +105,7 @@ int raw_connect(const struct addr *addr, const struct addr *source, bool delay_a
 
 void raw_reset(int fd)
 {
-	struct linger hard = { .l_onoff = 1, .l_linger = 0 };
+	struct linger hard = {.l_onoff = 1, .l_linger = 0};
 
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
 	close(fd);
@@ -99,7 +113,7 @@ void raw_reset(int fd)
 
 void raw_pipe_pool_init(struct raw_pipe_pool *pool, uint32_t max_idle, uint32_t max_open)
 {
-	*pool = (struct raw_pipe_pool){ .max_idle = max_idle, .max_open = max_open };
+	*pool = (struct raw_pipe_pool){.max_idle = max_idle, .max_open = max_open};
 }
 
 static void pipe_close(struct raw_pipe_pool *pool, struct raw_pipe *pipe)
@@ -142,7 +156,7 @@ static struct raw_pipe *pipe_open(void)
 		free(pipe);
 		return NULL;
 	}
-	*pipe = (struct raw_pipe){ .read_fd = fds[0], .write_fd = fds[1], .capacity = (uint32_t)capacity };
+	*pipe = (struct raw_pipe){.read_fd = fds[0], .write_fd = fds[1], .capacity = (uint32_t)capacity};
 	return pipe;
 }
 

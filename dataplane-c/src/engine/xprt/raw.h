@@ -11,16 +11,16 @@
 
 #include "../addr.h"
 
-/* Receive and send return the number of bytes, 0 at the end of the stream (receive), or -errno; interrupted calls are made
- * again, EAGAIN is -EAGAIN. more: a FIN or more bytes follow at once, so a partial segment may wait for them. */
+/* Receive and send return the number of bytes, 0 at the end of the stream (receive), or -errno; interrupted calls are
+ * made again, EAGAIN is -EAGAIN. more: a FIN or more bytes follow at once, so a partial segment may wait for them. */
 ssize_t raw_receive(int fd, void *data, size_t capacity);
 ssize_t raw_send(int fd, const void *data, size_t length, bool more);
 ssize_t raw_sendv(int fd, const struct iovec *pieces, int npieces, bool more);
 
-/* A non-blocking stream socket that begins to connect to addr, from source when its family is not AF_UNSPEC (without taking a
- * port before the destination is known: IP_BIND_ADDRESS_NO_PORT). delay_ack: the caller has bytes to send at once, so the
- * handshake's last ACK can ride on them. *connected: it is already. Returns the descriptor or -errno; -EAGAIN only
- * for a Unix socket whose backlog is full. */
+/* A non-blocking stream socket that begins to connect to addr, from source when its family is not AF_UNSPEC (without
+ * taking a port before the destination is known: IP_BIND_ADDRESS_NO_PORT). delay_ack: the caller has bytes to send at
+ * once, so the handshake's last ACK can ride on them. *connected: it is already. Returns the descriptor or -errno;
+ * -EAGAIN only for a Unix socket whose backlog is full. */
 int raw_connect(const struct addr *addr, const struct addr *source, bool delay_ack, bool *connected);
 
 /* Closes with RST where the protocol has one, dropping what was not sent. */
@@ -46,8 +46,8 @@ struct raw_pipe *raw_pipe_take(struct raw_pipe_pool *pool, uint64_t now_ms); /* 
 /* An empty pipe goes back to the pool; one with bytes in it is closed. */
 void raw_pipe_give(struct raw_pipe_pool *pool, struct raw_pipe *pipe);
 
-/* Socket to pipe, pipe to socket. Results as raw_receive and raw_send; pending is kept. Fill only an empty pipe: a full one says
- * EAGAIN as an empty socket does. */
+/* Socket to pipe, pipe to socket. Results as raw_receive and raw_send; pending is kept. Fill only an empty pipe: a full
+ * one says EAGAIN as an empty socket does. */
 ssize_t raw_pipe_fill(struct raw_pipe *pipe, int fd);
 ssize_t raw_pipe_drain(struct raw_pipe *pipe, int fd);
 

@@ -94,6 +94,14 @@ static void collection_removes_what_has_expired_alone(void **context)
 		assert_int_equal(affinity_collect(table, TTL + 1), 0);
 	assert_int_equal(affinity_count(table), 5000);
 	affinity_free(table);
+
+	table = affinity_new(TTL, 1000); /* one shard: workers never wait for more than 256 removals */
+	for (uint32_t i = 0; i < 1000; i++) {
+		struct addr client = fixture_client(i);
+		affinity_store(table, &client, &first, 0);
+	}
+	assert_int_equal(affinity_collect(table, TTL), 256);
+	affinity_free(table);
 }
 
 static void a_forgotten_endpoint_is_nobodys_any_more(void **context)

@@ -157,7 +157,9 @@ static const struct network sample[] = {
 	{"::203.0.113.0", 96 + 24, "DE"},
 	{"::198.51.100.0", 96 + 24, "US"},
 	{"2001:db8::", 32, "JP"},
-	{"2001:db9::", 32, "de"}, /* not a country code */
+	{"2001:db9::", 32, "dE"}, /* not country codes */
+	{"2001:dba::", 32, "D3"},
+	{"2001:dbb::", 32, "1D"},
 };
 
 static void both_forms_of_records_are_read(void **context)
@@ -165,14 +167,14 @@ static void both_forms_of_records_are_read(void **context)
 	(void)context;
 	for (enum shape shape = FLAT; shape <= NESTED; shape++) {
 		char error[256] = "";
-		write_database(shape, sample, 4);
+		write_database(shape, sample, 6);
 		struct geoip *geoip = geoip_open(path, error, sizeof(error));
 		assert_string_equal(error, "");
 		assert_non_null(geoip);
 		const struct {
 			const char *ip, *country;
 		} cases[] = {{"203.0.113.9", "DE"},  {"198.51.100.255", "US"}, {"192.0.2.1", NULL}, {"2001:db8::1", "JP"},
-			     {"2001:db9::1", NULL}, {"::1", NULL},            {"0.0.0.0", NULL},   {"255.255.255.255", NULL}};
+			     {"2001:db9::1", NULL}, {"2001:dba::1", NULL}, {"2001:dbb::1", NULL}, {"::1", NULL},            {"0.0.0.0", NULL},   {"255.255.255.255", NULL}};
 		for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 			struct addr addr = address(cases[i].ip);
 			assert_int_equal(geoip_country(geoip, &addr), country_code(cases[i].country));
@@ -188,7 +190,7 @@ static void the_file_may_be_cut_short_under_an_open_database(void **context)
 {
 	(void)context;
 	char error[256];
-	write_database(FLAT, sample, 4);
+	write_database(FLAT, sample, 6);
 	struct geoip *geoip = geoip_open(path, error, sizeof(error));
 	assert_non_null(geoip);
 	assert_int_equal(truncate(path, 0), 0); /* a mapping of the file would now raise SIGBUS */
@@ -224,7 +226,7 @@ static void unusable_files_are_refused_with_the_reason(void **context)
 	file = fopen(path, "w");
 	fclose(file);
 	assert_refused(path, "not a usable GeoIP database");
-	write_database(NO_COUNTRY, sample, 4);
+	write_database(NO_COUNTRY, sample, 6);
 	assert_refused(path, "holds no countries");
 }
 
@@ -232,7 +234,7 @@ static void unusable_files_are_refused_with_the_reason(void **context)
 static void broken_databases_do_no_harm(void **context)
 {
 	(void)context;
-	write_database(NESTED, sample, 4);
+	write_database(NESTED, sample, 6);
 	FILE *file = fopen(path, "r");
 	static uint8_t whole[65536], broken[65536];
 	size_t length = fread(whole, 1, sizeof(whole), file);

@@ -177,8 +177,8 @@ static void weighted_round_robin_of_many_is_smooth_too(void **context)
 static void weighted_round_robin_of_many_survives_its_clock(void **context)
 {
 	(void)context;
-	/* All turns go to one entry of weight 1, which puts 2^40 on its clock each time: after 2^22 turns the clocks are set
-	 * back, after 2^24 they would overflow. Proportions must be the same afterwards. */
+	/* A turn of a weight of 1 puts 2^48 on its clock: after 2^14 turns of everyone the clocks are set back, after 2^16 they
+	 * would overflow. Proportions must be the same afterwards. */
 	uint32_t weights[65];
 	for (unsigned i = 0; i < 65; i++)
 		weights[i] = i ? 1 : 2;
@@ -262,6 +262,20 @@ static void least_connections_holds_load_in_proportion_to_weights(void **context
 	for (unsigned i = 0; i < 4; i++)
 		assert_in_range(run.f.endpoints[i].active, weights[i] * 950, weights[i] * 1050);
 	run_free(&run);
+}
+
+static void least_connections_of_two_always_takes_the_lighter(void **context)
+{
+	(void)context;
+	const uint32_t weights[] = {3, 2};
+	for (unsigned busy = 0; busy < 2; busy++) {
+		struct run run;
+		run_init(&run, ALGORITHM_LEAST_CONNECTIONS, 2, weights, 19);
+		run.f.endpoints[busy].active = 5;
+		spread(&run, 1000);
+		assert_int_equal(run.hits[busy], 0);
+		run_free(&run);
+	}
 }
 
 static void least_connections_of_idle_equals_is_even(void **context)
@@ -612,6 +626,7 @@ int main(void)
 		cmocka_unit_test(random_follows_weights),
 		cmocka_unit_test(random_of_extreme_weights_reaches_everyone),
 		cmocka_unit_test(least_connections_holds_load_in_proportion_to_weights),
+		cmocka_unit_test(least_connections_of_two_always_takes_the_lighter),
 		cmocka_unit_test(least_connections_of_idle_equals_is_even),
 		cmocka_unit_test(least_connections_keeps_the_highest_load_low),
 		cmocka_unit_test(maglev_keeps_clients_and_moves_those_of_a_full_backend_alone),

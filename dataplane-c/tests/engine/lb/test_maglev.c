@@ -165,6 +165,14 @@ static void identity_is_name_and_address(void **context)
 	for (uint32_t i = 0; i < 1009; i++)
 		moved += maglev_at(one, i) != maglev_at(changed, i);
 	assert_in_range(moved, 1, 1009 / 4);
+	b.endpoints[3].addr.port = 80;
+	strcpy(b.backends[3].name, "x3");
+	struct maglev_table *renamed = maglev_build(b.view->entries, 10, 1009);
+	moved = 0;
+	for (uint32_t i = 0; i < 1009; i++)
+		moved += maglev_at(one, i) != maglev_at(renamed, i);
+	assert_in_range(moved, 1, 1009 / 4);
+	maglev_free(renamed);
 	maglev_free(one);
 	maglev_free(same);
 	maglev_free(changed);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tunnel_rig.h"
-
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
+
 #include <cmocka.h>
+
+#include "tunnel_rig.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -80,9 +81,8 @@ void outlier_report(struct worker *worker, struct service *service, struct endpo
 	struct rig *rig = rig_of(service);
 
 	(void)worker;
-	atomic_fetch_add(ok ? &rig->reports_ok[endpoint - rig->endpoints]
-			    : &rig->reports_failed[endpoint - rig->endpoints],
-			 1);
+	atomic_fetch_add(
+	        ok ? &rig->reports_ok[endpoint - rig->endpoints] : &rig->reports_failed[endpoint - rig->endpoints], 1);
 }
 
 static uint64_t now_us(void)
@@ -95,7 +95,7 @@ static uint64_t now_us(void)
 
 static void set_limits(int fd)
 {
-	struct timeval limit = { .tv_sec = 10 };
+	struct timeval limit = {.tv_sec = 10};
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
@@ -103,7 +103,7 @@ static void set_limits(int fd)
 
 static int listen_on_loopback(int type, int backlog, uint16_t *port)
 {
-	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t length = sizeof(sa);
 	int one = 1;
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | type, 0);
@@ -129,9 +129,9 @@ static void accept_all(struct poll_source *source, uint32_t events)
 		int fd = accept4(source->fd, (struct sockaddr *)&peer, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0)
 			return;
-		if (rig->relay_send_buffer) {
-			setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &rig->relay_send_buffer, sizeof(int));
-			setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &rig->relay_send_buffer, sizeof(int));
+		if (rig->relay_buffer) {
+			setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &rig->relay_buffer, sizeof(int));
+			setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &rig->relay_buffer, sizeof(int));
 		}
 		tunnel_accepted(&rig->worker, &rig->listener, fd, &peer);
 	}
@@ -193,8 +193,8 @@ void rig_init(struct rig *rig)
 	rig->listener.transport = TRANSPORT_TCP;
 	rig->listener.slot = stats_slot_acquire(rig->engine.stats, MARCHER_SLOT_LISTENER, "web", "l");
 	rig->listener.binding = &rig->binding;
-	rig->accepting = (struct poll_source){ .handler = accept_all,
-					       .fd = listen_on_loopback(SOCK_NONBLOCK, 512, &rig->port) };
+	rig->accepting =
+	        (struct poll_source){.handler = accept_all, .fd = listen_on_loopback(SOCK_NONBLOCK, 512, &rig->port)};
 	rig->listener.addr.port = rig->port;
 	worker->now_us = now_us();
 	worker->now_ms = worker->now_us / 1000;
@@ -212,7 +212,7 @@ void rig_init(struct rig *rig)
 
 unsigned rig_add(struct rig *rig, const struct addr *addr)
 {
-	static const char *const names[RIG_ENDPOINTS_MAX] = { "b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7" };
+	static const char *const names[RIG_ENDPOINTS_MAX] = {"b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7"};
 	unsigned i = rig->view->count++;
 
 	assert_true(i < RIG_ENDPOINTS_MAX);
@@ -222,14 +222,14 @@ unsigned rig_add(struct rig *rig, const struct addr *addr)
 	rig->backends[i].weight = 1;
 	rig->endpoints[i].backend = &rig->backends[i];
 	rig->endpoints[i].addr = *addr;
-	rig->view->entries[i] = (struct view_entry){ .endpoint = &rig->endpoints[i], .weight = 1 };
+	rig->view->entries[i] = (struct view_entry){.endpoint = &rig->endpoints[i], .weight = 1};
 	rig->view->total_weight++;
 	return i;
 }
 
 unsigned rig_add_port(struct rig *rig, uint16_t port)
 {
-	struct addr addr = { .family = AF_INET, .port = port, .ip = { 127, 0, 0, 1 } };
+	struct addr addr = {.family = AF_INET, .port = port, .ip = {127, 0, 0, 1}};
 
 	return rig_add(rig, &addr);
 }
@@ -263,7 +263,7 @@ void rig_stop(struct rig *rig)
 		assert_int_equal(atomic_load(&rig->backends[i].active), 0);
 	}
 	assert_int_equal(rig_counter(rig, rig->service.slot, MARCHER_CONNECTIONS_OPENED),
-			 rig_counter(rig, rig->service.slot, MARCHER_CONNECTIONS_CLOSED));
+	                 rig_counter(rig, rig->service.slot, MARCHER_CONNECTIONS_CLOSED));
 	free(rig->view);
 	free(rig->worker.scratch);
 	lb_state_free(rig->worker.lb);
@@ -311,13 +311,14 @@ struct marcher_event rig_closed_event(struct rig *rig)
 
 int rig_client(struct rig *rig)
 {
-	struct sockaddr_in sa = { .sin_family = AF_INET,
-				  .sin_port = htons(rig->port),
-				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in sa = {
+	        .sin_family = AF_INET, .sin_port = htons(rig->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	assert_true(fd >= 0);
 	set_limits(fd);
+	if (rig->client_segment)
+		setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &rig->client_segment, sizeof(int));
 	assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
 	return fd;
 }
@@ -352,9 +353,8 @@ uint16_t rig_refusing_port(void)
 int rig_blackhole(uint16_t *port, int fillers[2])
 {
 	int fd = listen_on_loopback(0, 0, port);
-	struct sockaddr_in sa = { .sin_family = AF_INET,
-				  .sin_port = htons(*port),
-				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in sa = {
+	        .sin_family = AF_INET, .sin_port = htons(*port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 
 	for (int i = 0; i < 2; i++) {
 		fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A worker of its own thread with one listener, one service and hand-built endpoints, and real sockets on loopback: what
- * test_tunnel.c tests the relay with. Balancing, limits, timers and polling are the engine's own; what belongs to the
- * main thread (references, outlier detection) is counted here.
+ * A worker of its own thread with one listener, one service and hand-built endpoints, and real sockets on loopback:
+ * what test_tunnel.c tests the relay with. Balancing, limits, timers and polling are the engine's own; what belongs to
+ * the main thread (references, outlier detection) is counted here.
  */
 #ifndef TUNNEL_RIG_H
 #define TUNNEL_RIG_H
@@ -28,7 +28,8 @@ struct rig {
 	struct endpoint endpoints[RIG_ENDPOINTS_MAX];
 	struct view *view;
 	struct poll_source accepting;
-	int relay_send_buffer; /* SO_SNDBUF and SO_RCVBUF of accepted sockets; 0: the system's */
+	int relay_buffer;   /* SO_SNDBUF and SO_RCVBUF of accepted sockets; 0: the system's */
+	int client_segment; /* TCP_MAXSEG of rig_client's sockets; 0: the system's */
 	uint16_t port;
 	pthread_t thread;
 	atomic_bool stop;
@@ -56,10 +57,10 @@ void rig_wait_idle(struct rig *rig);
 struct marcher_event rig_closed_event(struct rig *rig);
 
 /* Sockets of the test itself, all blocking with a 10 s limit. */
-int rig_client(struct rig *rig);                 /* connected to the relay */
-int rig_listen(uint16_t *port);                  /* on 127.0.0.1, any port */
+int rig_client(struct rig *rig); /* connected to the relay */
+int rig_listen(uint16_t *port);  /* on 127.0.0.1, any port */
 int rig_accept(int listening);
-uint16_t rig_refusing_port(void);                /* nobody listens there */
+uint16_t rig_refusing_port(void);                  /* nobody listens there */
 int rig_blackhole(uint16_t *port, int fillers[2]); /* a full backlog: SYNs are dropped */
 
 #endif

@@ -87,7 +87,7 @@ static uint64_t clock_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static struct service_id service_identity = { .name = (char *)"web" };
+static struct service_id service_identity = {.name = (char *)"web"};
 
 static void engine_set_up(void)
 {
@@ -137,15 +137,15 @@ static void loop_for(unsigned ms)
 }
 
 /* Turns until the condition holds; fails the test after 5 seconds. */
-#define loop_until(condition)                                          \
-	do {                                                           \
-		engine.now_ms = clock_ms();                            \
-		uint64_t loop_end = engine.now_ms + 5000;              \
-		while (!(condition)) {                                 \
-			if (engine.now_ms > loop_end)                  \
+#define loop_until(condition)                                               \
+	do {                                                                \
+		engine.now_ms = clock_ms();                                 \
+		uint64_t loop_end = engine.now_ms + 5000;                   \
+		while (!(condition)) {                                      \
+			if (engine.now_ms > loop_end)                       \
 				fail_msg("not within 5 s: %s", #condition); \
-			loop_turn();                                   \
-		}                                                      \
+			loop_turn();                                        \
+		}                                                           \
 	} while (0)
 
 #endif

@@ -68,7 +68,7 @@ static size_t make_answer(uint8_t *message, size_t length, bool tcp)
 	for (; *list; list++) {
 		uint32_t ttl = htonl(server.ttl);
 		uint8_t size = v6 ? 16 : 4;
-		const uint8_t head[] = { 0xc0, 12, 0, (uint8_t)type, 0, 1 };
+		const uint8_t head[] = {0xc0, 12, 0, (uint8_t)type, 0, 1};
 		memcpy(message + at, head, 6);
 		memcpy(message + at + 6, &ttl, 4);
 		message[at + 10] = 0;
@@ -85,16 +85,17 @@ static void *serve(void *arg)
 	uint8_t message[4096];
 	(void)arg;
 	for (;;) {
-		struct pollfd fds[] = { { .fd = server.udp, .events = POLLIN },
-					{ .fd = server.tcp, .events = POLLIN },
-					{ .fd = server.stop[0], .events = POLLIN } };
+		struct pollfd fds[] = {{.fd = server.udp, .events = POLLIN},
+		                       {.fd = server.tcp, .events = POLLIN},
+		                       {.fd = server.stop[0], .events = POLLIN}};
 		poll(fds, 3, -1);
 		if (fds[2].revents)
 			return NULL;
 		if (fds[0].revents) {
 			struct sockaddr_in peer;
 			socklen_t peer_length = sizeof(peer);
-			ssize_t n = recvfrom(server.udp, message, 512, MSG_DONTWAIT, (struct sockaddr *)&peer, &peer_length);
+			ssize_t n = recvfrom(server.udp, message, 512, MSG_DONTWAIT, (struct sockaddr *)&peer,
+			                     &peer_length);
 			if (n > 12) {
 				pthread_mutex_lock(&server.lock);
 				size_t length = make_answer(message, (size_t)n, false);
@@ -105,7 +106,7 @@ static void *serve(void *arg)
 		}
 		if (fds[1].revents) {
 			int fd = accept(server.tcp, NULL, NULL);
-			struct timeval patience = { .tv_usec = 50000 };
+			struct timeval patience = {.tv_usec = 50000};
 			setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 			uint8_t head[2];
 			while (recv(fd, head, 2, MSG_WAITALL) == 2) {
@@ -115,9 +116,10 @@ static void *serve(void *arg)
 				pthread_mutex_lock(&server.lock);
 				size_t length = make_answer(message, n, true);
 				pthread_mutex_unlock(&server.lock);
-				uint8_t prefix[2] = { (uint8_t)(length >> 8), (uint8_t)length };
+				uint8_t prefix[2] = {(uint8_t)(length >> 8), (uint8_t)length};
 				/* In three pieces, so that the reader has to come back for the rest. */
-				if (send(fd, prefix, 2, MSG_NOSIGNAL) != 2 || send(fd, message, length / 2, MSG_NOSIGNAL) < 0)
+				if (send(fd, prefix, 2, MSG_NOSIGNAL) != 2 ||
+				    send(fd, message, length / 2, MSG_NOSIGNAL) < 0)
 					break;
 				usleep(5000);
 				if (send(fd, message + length / 2, length - length / 2, MSG_NOSIGNAL) < 0)
@@ -140,7 +142,7 @@ static void set_addresses(const char *const *v4, const char *const *v6)
 	pthread_mutex_unlock(&server.lock);
 }
 
-#define LIST(...) ((const char *const[]){ __VA_ARGS__, NULL })
+#define LIST(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 static void behave(enum behaviour v4, enum behaviour v6)
 {
@@ -160,7 +162,7 @@ static unsigned queries(void)
 
 static void server_start(void)
 {
-	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	socklen_t length = sizeof(sa);
 	memset(&server, 0, sizeof(server));
 	pthread_mutex_init(&server.lock, NULL);
@@ -226,7 +228,8 @@ static void expect_addresses(const char *expected)
 	char all[4096] = "";
 	for (size_t i = 0; i < nresolved; i++) {
 		char text[ADDR_TEXT_MAX];
-		snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s", i ? " " : "", addr_text(&resolved[i], text));
+		snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s", i ? " " : "",
+		         addr_text(&resolved[i], text));
 	}
 	assert_string_equal(all, expected);
 }
@@ -312,9 +315,9 @@ static void the_ttl_is_held_between_floor_and_ceiling(void **state)
 		uint32_t ttl, min, max;
 		unsigned least, most;
 	} cases[] = {
-		{ 0, 100, 60000, 4, 11 },   /* every 100 ms */
-		{ 3600, 20, 100, 5, 15 },   /* every 85 to 90 ms */
-		{ 3600, 20, 60000, 1, 1 },  /* not within the test */
+	        {0, 100, 60000, 4, 11},  /* every 100 ms */
+	        {3600, 20, 100, 5, 15},  /* every 85 to 90 ms */
+	        {3600, 20, 60000, 1, 1}, /* not within the test */
 	};
 	(void)state;
 	for (size_t i = 0; i < 3; i++) {
@@ -328,14 +331,14 @@ static void the_ttl_is_held_between_floor_and_ceiling(void **state)
 		unsigned count = queries();
 		if (count < cases[i].least || count > cases[i].most)
 			fail_msg("ttl %u in %u..%u: %u queries in 1 s, expected %u to %u", cases[i].ttl, cases[i].min,
-				 cases[i].max, count, cases[i].least, cases[i].most);
+			         cases[i].max, count, cases[i].least, cases[i].most);
 		tear_down();
 	}
 }
 
 static void the_last_good_answer_is_kept_while_resolution_fails(void **state)
 {
-	static const enum behaviour failures[] = { NXDOMAIN, SERVFAIL };
+	static const enum behaviour failures[] = {NXDOMAIN, SERVFAIL};
 	(void)state;
 	for (size_t i = 0; i < 2; i++) {
 		struct backend backend;
@@ -350,7 +353,8 @@ static void the_last_good_answer_is_kept_while_resolution_fails(void **state)
 		assert_non_null(strstr(events[1].message, "the last good answer is kept"));
 		unsigned before = queries();
 		loop_for(700);
-		assert_true(queries() - before <= 1 + 3 * (failures[i] == SERVFAIL)); /* backs off: a second at least, less a quarter */
+		assert_true(queries() - before <=
+		            1 + 3 * (failures[i] == SERVFAIL)); /* backs off: a second at least, less a quarter */
 		assert_int_equal(resolutions, 1);
 		assert_int_equal(nevents, 2);
 		behave(ANSWER, ANSWER);
@@ -380,7 +384,8 @@ static void the_server_goes_and_comes_back(void **state)
 	assert_int_equal(nresolved, 1);
 	assert_int_equal(resolutions, 1);
 	/* Again, on the same port. */
-	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons(server.port), .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	struct sockaddr_in sa = {
+	        .sin_family = AF_INET, .sin_port = htons(server.port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	char byte;
 	int one = 1;
 	assert_int_equal(read(server.stop[0], &byte, 1), 1);
@@ -427,7 +432,7 @@ static void one_family_that_fails_neither_delays_nor_removes_the_other(void **st
 
 static void replies_that_answer_no_question_are_ignored(void **state)
 {
-	static const enum behaviour bad[] = { GARBAGE, WRONG_ID };
+	static const enum behaviour bad[] = {GARBAGE, WRONG_ID};
 	(void)state;
 	for (size_t i = 0; i < 2; i++) {
 		struct backend backend;
@@ -465,7 +470,7 @@ static void a_truncated_answer_is_fetched_over_tcp(void **state)
 static void the_number_of_addresses_is_bounded(void **state)
 {
 	static char texts[2][80][40];
-	const char *v4[81] = { NULL }, *v6[81] = { NULL };
+	const char *v4[81] = {NULL}, *v6[81] = {NULL};
 	struct backend backend;
 	(void)state;
 	set_up();
@@ -569,21 +574,21 @@ static void a_bad_list_of_servers_is_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(both_families_are_sorted_and_without_duplicates),
-		cmocka_unit_test(backends_share_a_name),
-		cmocka_unit_test(a_refresh_changes_the_set),
-		cmocka_unit_test(the_ttl_is_held_between_floor_and_ceiling),
-		cmocka_unit_test(the_last_good_answer_is_kept_while_resolution_fails),
-		cmocka_unit_test(the_server_goes_and_comes_back),
-		cmocka_unit_test(one_family_that_fails_neither_delays_nor_removes_the_other),
-		cmocka_unit_test(replies_that_answer_no_question_are_ignored),
-		cmocka_unit_test(a_truncated_answer_is_fetched_over_tcp),
-		cmocka_unit_test(the_number_of_addresses_is_bounded),
-		cmocka_unit_test(addresses_that_no_backend_can_have_are_left_out),
-		cmocka_unit_test(localhost_needs_no_server),
-		cmocka_unit_test(many_names_are_asked_for_in_turn),
-		cmocka_unit_test(a_name_may_go_in_the_middle_of_a_query),
-		cmocka_unit_test(a_bad_list_of_servers_is_refused),
+	        cmocka_unit_test(both_families_are_sorted_and_without_duplicates),
+	        cmocka_unit_test(backends_share_a_name),
+	        cmocka_unit_test(a_refresh_changes_the_set),
+	        cmocka_unit_test(the_ttl_is_held_between_floor_and_ceiling),
+	        cmocka_unit_test(the_last_good_answer_is_kept_while_resolution_fails),
+	        cmocka_unit_test(the_server_goes_and_comes_back),
+	        cmocka_unit_test(one_family_that_fails_neither_delays_nor_removes_the_other),
+	        cmocka_unit_test(replies_that_answer_no_question_are_ignored),
+	        cmocka_unit_test(a_truncated_answer_is_fetched_over_tcp),
+	        cmocka_unit_test(the_number_of_addresses_is_bounded),
+	        cmocka_unit_test(addresses_that_no_backend_can_have_are_left_out),
+	        cmocka_unit_test(localhost_needs_no_server),
+	        cmocka_unit_test(many_names_are_asked_for_in_turn),
+	        cmocka_unit_test(a_name_may_go_in_the_middle_of_a_query),
+	        cmocka_unit_test(a_bad_list_of_servers_is_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

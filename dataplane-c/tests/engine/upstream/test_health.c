@@ -52,13 +52,13 @@ static void endpoint_init(struct endpoint *endpoint, uint16_t port)
 {
 	memset(endpoint, 0, sizeof(*endpoint));
 	endpoint->backend = &backend;
-	endpoint->addr = (struct addr){ .family = AF_INET, .port = port, .ip = { 127, 0, 0, 1 } };
+	endpoint->addr = (struct addr){.family = AF_INET, .port = port, .ip = {127, 0, 0, 1}};
 }
 
 /* A bound socket on 127.0.0.1 (port 0: any); a listening one when backlog is not negative. */
 static int open_socket(int type, uint16_t *port, int backlog)
 {
-	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons(*port), .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(*port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	socklen_t length = sizeof(sa);
 	int one = 1, fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
 	assert_true(fd >= 0);
@@ -79,8 +79,8 @@ struct server {
 	pthread_mutex_t lock;
 	const char *answer; /* NULL: none */
 	size_t length;
-	size_t piece;       /* bytes per write; 0: all at once */
-	bool keep_open;     /* after the answer */
+	size_t piece;   /* bytes per write; 0: all at once */
+	bool keep_open; /* after the answer */
 	unsigned count;
 	char request[2048]; /* the last one */
 };
@@ -98,7 +98,8 @@ static void serve_stream(struct server *server)
 			break;
 		n += (size_t)got;
 		request[n] = '\0';
-		if (n > 16 && memcmp(request + n - 4, "\r\n\r\n", 4) == 0) /* 16: a PROXY header v2, which begins so too */
+		if (n > 16 &&
+		    memcmp(request + n - 4, "\r\n\r\n", 4) == 0) /* 16: a PROXY header v2, which begins so too */
 			break;
 	}
 	pthread_mutex_lock(&server->lock);
@@ -118,7 +119,7 @@ static void serve_stream(struct server *server)
 			usleep(200);
 	}
 	if (!answer || keep_open) { /* until the prober hangs up */
-		struct pollfd fds[] = { { .fd = fd, .events = POLLIN }, { .fd = server->stop[0], .events = POLLIN } };
+		struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = server->stop[0], .events = POLLIN}};
 		poll(fds, 2, 3000);
 	}
 	close(fd);
@@ -148,7 +149,7 @@ static void *serve(void *arg)
 	socklen_t length = sizeof(type);
 	getsockopt(server->fd, SOL_SOCKET, SO_TYPE, &type, &length);
 	for (;;) {
-		struct pollfd fds[] = { { .fd = server->fd, .events = POLLIN }, { .fd = server->stop[0], .events = POLLIN } };
+		struct pollfd fds[] = {{.fd = server->fd, .events = POLLIN}, {.fd = server->stop[0], .events = POLLIN}};
 		poll(fds, 2, -1);
 		if (fds[1].revents)
 			return NULL;
@@ -275,7 +276,7 @@ static void a_host_that_does_not_accept_times_out(void **state)
 	set_up(MARCHER__ENGINE__V1__PROBE_TYPE__PROBE_TYPE_TCP);
 	check.timeout_ms = 60;
 	int fd = open_socket(SOCK_STREAM, &port, 0);
-	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	for (unsigned i = 0; i < 4; i++) { /* a full accept queue drops SYNs, as a dead host would */
 		fill[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 		connect(fill[i], (struct sockaddr *)&sa, sizeof(sa));
@@ -297,25 +298,30 @@ static void http_judges_status_and_body(void **state)
 		bool passes;
 		size_t piece;
 	} cases[] = {
-		{ "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "", "GET", "status 200", true, 0 },
-		{ "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "", "GET", "status 200", true, 3 },
-		{ "HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", "", "GET", "status 503, expected 200-299, 301", false, 0 },
-		{ "HTTP/1.1 301 Moved\r\nContent-Length: 0\r\n\r\n", "", "GET", "status 301", true, 0 },
-		{ "HTTP/1.1 302 Moved\r\nContent-Length: 0\r\n\r\n", "", "GET", "status 302, expected 200-299, 301", false, 0 },
-		{ "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "", "GET", "status 200", true, 0 },
-		{ "HTTP/1.1 200 OK\r\n\r\nI am well", "am w", "GET", "status 200", true, 0 },
-		{ "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nI am\r\n5\r\n well\r\n0\r\n\r\n", "am well", "GET", "status 200", true, 2 },
-		{ "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nI am sick", "well", "GET",
-		  "status 200, but the body did not contain \"well\"", false, 0 },
-		{ "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", "", "HEAD", "status 200", true, 0 },
-		{ "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", "well", "HEAD",
-		  "status 200, but the body did not contain \"well\"", false, 0 },
-		{ "220 mail.example ESMTP\r\n", "", "GET", "the answer is not HTTP/1: it does not begin with a status line", false, 0 },
-		{ "", "", "GET", "the server closed the connection without an answer", false, 0 },
+	        {"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "", "GET", "status 200", true, 0},
+	        {"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "", "GET", "status 200", true, 3},
+	        {"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", "", "GET", "status 503, expected 200-299, 301", false,
+	         0},
+	        {"HTTP/1.1 301 Moved\r\nContent-Length: 0\r\n\r\n", "", "GET", "status 301", true, 0},
+	        {"HTTP/1.1 302 Moved\r\nContent-Length: 0\r\n\r\n", "", "GET", "status 302, expected 200-299, 301",
+	         false, 0},
+	        {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "", "GET", "status 200",
+	         true, 0},
+	        {"HTTP/1.1 200 OK\r\n\r\nI am well", "am w", "GET", "status 200", true, 0},
+	        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nI am\r\n5\r\n well\r\n0\r\n\r\n", "am well",
+	         "GET", "status 200", true, 2},
+	        {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nI am sick", "well", "GET",
+	         "status 200, but the body did not contain \"well\"", false, 0},
+	        {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", "", "HEAD", "status 200", true, 0},
+	        {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", "well", "HEAD",
+	         "status 200, but the body did not contain \"well\"", false, 0},
+	        {"220 mail.example ESMTP\r\n", "", "GET",
+	         "the answer is not HTTP/1: it does not begin with a status line", false, 0},
+	        {"", "", "GET", "the server closed the connection without an answer", false, 0},
 	};
-	Marcher__Engine__V1__StatusRange ranges[2] = { MARCHER__ENGINE__V1__STATUS_RANGE__INIT,
-						       MARCHER__ENGINE__V1__STATUS_RANGE__INIT };
-	Marcher__Engine__V1__StatusRange *list[] = { &ranges[0], &ranges[1] };
+	Marcher__Engine__V1__StatusRange ranges[2] = {MARCHER__ENGINE__V1__STATUS_RANGE__INIT,
+	                                              MARCHER__ENGINE__V1__STATUS_RANGE__INIT};
+	Marcher__Engine__V1__StatusRange *list[] = {&ranges[0], &ranges[1]};
 	(void)state;
 	ranges[0].first = 200;
 	ranges[0].last = 299;
@@ -341,8 +347,9 @@ static void http_judges_status_and_body(void **state)
 		prober_unwatch(prober, &endpoint);
 		server_stop(&server);
 		char expected[160];
-		snprintf(expected, sizeof(expected), "%s /health?x=1 HTTP/1.1\r\nHost: app.example\r\nUser-Agent: marcher-health/",
-			 cases[i].method);
+		snprintf(expected, sizeof(expected),
+		         "%s /health?x=1 HTTP/1.1\r\nHost: app.example\r\nUser-Agent: marcher-health/",
+		         cases[i].method);
 		assert_memory_equal(server.request, expected, strlen(expected));
 		assert_non_null(strstr(server.request, "\r\nConnection: close\r\n"));
 		tear_down();
@@ -355,8 +362,7 @@ static void a_probe_sends_the_proxy_header_that_the_backend_expects(void **state
 		uint8_t version;
 		const char *begin;
 		size_t length;
-	} cases[] = { { 1, "PROXY UNKNOWN\r\nGET / ", 21 },
-		      { 2, "\r\n\r\n\0\r\nQUIT\n\x20\0\0\0GET / ", 22 } };
+	} cases[] = {{1, "PROXY UNKNOWN\r\nGET / ", 21}, {2, "\r\n\r\n\0\r\nQUIT\n\x20\0\0\0GET / ", 22}};
 	(void)state;
 	for (size_t i = 0; i < 2; i++) {
 		struct endpoint endpoint;
@@ -420,12 +426,12 @@ static void udp_passes_on_the_expected_reply_only(void **state)
 		const char *answer, *expect, *reason;
 		bool passes;
 	} cases[] = {
-		{ "pong and more", "pong", "answered", true },
-		{ "anything", "", "answered", true },
-		{ "", "", "answered", true },
-		{ "pon", "pong", "the reply of 3 bytes does not begin with the expected 4 bytes", false },
-		{ "gnop", "pong", "the reply of 4 bytes does not begin with the expected 4 bytes", false },
-		{ NULL, "", "timeout after 60 ms without an answer", false },
+	        {"pong and more", "pong", "answered", true},
+	        {"anything", "", "answered", true},
+	        {"", "", "answered", true},
+	        {"pon", "pong", "the reply of 3 bytes does not begin with the expected 4 bytes", false},
+	        {"gnop", "pong", "the reply of 4 bytes does not begin with the expected 4 bytes", false},
+	        {NULL, "", "timeout after 60 ms without an answer", false},
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
@@ -433,8 +439,9 @@ static void udp_passes_on_the_expected_reply_only(void **state)
 		struct server server;
 		set_up(MARCHER__ENGINE__V1__PROBE_TYPE__PROBE_TYPE_UDP);
 		check.timeout_ms = 60;
-		check.udp_payload = (ProtobufCBinaryData){ .len = 4, .data = (uint8_t *)"ping" };
-		check.udp_expect = (ProtobufCBinaryData){ .len = strlen(cases[i].expect), .data = (uint8_t *)cases[i].expect };
+		check.udp_payload = (ProtobufCBinaryData){.len = 4, .data = (uint8_t *)"ping"};
+		check.udp_expect =
+		        (ProtobufCBinaryData){.len = strlen(cases[i].expect), .data = (uint8_t *)cases[i].expect};
 		server_start(&server, SOCK_DGRAM);
 		server_answer(&server, cases[i].answer);
 		endpoint_init(&endpoint, server.port);
@@ -470,7 +477,7 @@ static void a_unix_socket_is_probed(void **state)
 	(void)state;
 	struct endpoint endpoint;
 	char directory[] = "/tmp/marcher-health-XXXXXX";
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	set_up(MARCHER__ENGINE__V1__PROBE_TYPE__PROBE_TYPE_TCP);
 	assert_non_null(mkdtemp(directory));
 	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s/s", directory);
@@ -656,23 +663,23 @@ static void a_probe_leaves_in_the_middle_of_an_attempt(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(tcp_falls_and_rises),
-		cmocka_unit_test(a_single_failure_between_passes_changes_nothing),
-		cmocka_unit_test(silence_times_out),
-		cmocka_unit_test(a_host_that_does_not_accept_times_out),
-		cmocka_unit_test(http_judges_status_and_body),
-		cmocka_unit_test(a_probe_sends_the_proxy_header_that_the_backend_expects),
-		cmocka_unit_test(an_endless_body_is_cut_off),
-		cmocka_unit_test(a_request_cannot_be_smuggled_into_the_probe),
-		cmocka_unit_test(udp_passes_on_the_expected_reply_only),
-		cmocka_unit_test(udp_fails_at_once_when_the_port_is_unreachable),
-		cmocka_unit_test(a_unix_socket_is_probed),
-		cmocka_unit_test(endpoints_of_one_address_share_a_probe),
-		cmocka_unit_test(without_a_port_or_a_check_nothing_is_probed),
-		cmocka_unit_test(probes_in_flight_are_bounded_and_all_get_their_turn),
-		cmocka_unit_test(want_of_descriptors_here_is_not_held_against_the_backend),
-		cmocka_unit_test(probes_keep_their_interval),
-		cmocka_unit_test(a_probe_leaves_in_the_middle_of_an_attempt),
+	        cmocka_unit_test(tcp_falls_and_rises),
+	        cmocka_unit_test(a_single_failure_between_passes_changes_nothing),
+	        cmocka_unit_test(silence_times_out),
+	        cmocka_unit_test(a_host_that_does_not_accept_times_out),
+	        cmocka_unit_test(http_judges_status_and_body),
+	        cmocka_unit_test(a_probe_sends_the_proxy_header_that_the_backend_expects),
+	        cmocka_unit_test(an_endless_body_is_cut_off),
+	        cmocka_unit_test(a_request_cannot_be_smuggled_into_the_probe),
+	        cmocka_unit_test(udp_passes_on_the_expected_reply_only),
+	        cmocka_unit_test(udp_fails_at_once_when_the_port_is_unreachable),
+	        cmocka_unit_test(a_unix_socket_is_probed),
+	        cmocka_unit_test(endpoints_of_one_address_share_a_probe),
+	        cmocka_unit_test(without_a_port_or_a_check_nothing_is_probed),
+	        cmocka_unit_test(probes_in_flight_are_bounded_and_all_get_their_turn),
+	        cmocka_unit_test(want_of_descriptors_here_is_not_held_against_the_backend),
+	        cmocka_unit_test(probes_keep_their_interval),
+	        cmocka_unit_test(a_probe_leaves_in_the_middle_of_an_attempt),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

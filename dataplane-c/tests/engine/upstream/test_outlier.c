@@ -26,7 +26,8 @@ static void set_up(unsigned count)
 		backends[i].nendpoints = 1;
 		endpoint_lists[i][0] = &endpoints[i];
 		endpoints[i].backend = &backends[i];
-		endpoints[i].addr = (struct addr){ .family = AF_INET, .port = (uint16_t)(8000 + i), .ip = { 127, 0, 0, 1 } };
+		endpoints[i].addr =
+		        (struct addr){.family = AF_INET, .port = (uint16_t)(8000 + i), .ip = {127, 0, 0, 1}};
 		backend_list[i] = &backends[i];
 	}
 	service.backends = backend_list;
@@ -80,8 +81,8 @@ static void consecutive_failures_eject_and_time_brings_back(void **state)
 
 static void ejections_last_longer_each_time_up_to_the_maximum_and_decay(void **state)
 {
-	static const char *const expected[] = { "ejected for 40 ms", "ejected for 80 ms", "ejected for 160 ms",
-						"ejected for 160 ms" };
+	static const char *const expected[] = {"ejected for 40 ms", "ejected for 80 ms", "ejected for 160 ms",
+	                                       "ejected for 160 ms"};
 	(void)state;
 	set_up(4);
 	for (unsigned i = 0; i < 4; i++) {
@@ -112,7 +113,7 @@ static void no_more_than_the_share_is_ejected(void **state)
 {
 	static const struct {
 		unsigned backends, percent, ejected;
-	} cases[] = { { 10, 50, 5 }, { 10, 5, 1 }, { 3, 10, 1 }, { 4, 100, 3 }, { 2, 10, 1 }, { 1, 100, 0 }, { 4, 0, 0 } };
+	} cases[] = {{10, 50, 5}, {10, 5, 1}, {3, 10, 1}, {4, 100, 3}, {2, 10, 1}, {1, 100, 0}, {4, 0, 0}};
 	(void)state;
 	for (size_t c = 0; c < sizeof(cases) / sizeof(*cases); c++) {
 		set_up(cases[c].backends);
@@ -213,14 +214,14 @@ static void many_threads_may_report_at_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(consecutive_failures_eject_and_time_brings_back),
-		cmocka_unit_test(ejections_last_longer_each_time_up_to_the_maximum_and_decay),
-		cmocka_unit_test(no_more_than_the_share_is_ejected),
-		cmocka_unit_test(the_last_one_that_works_is_not_ejected),
-		cmocka_unit_test(one_that_may_not_go_yet_goes_when_there_is_room),
-		cmocka_unit_test(an_endpoint_that_has_gone_is_let_go),
-		cmocka_unit_test(without_detection_nothing_is_counted),
-		cmocka_unit_test(many_threads_may_report_at_once),
+	        cmocka_unit_test(consecutive_failures_eject_and_time_brings_back),
+	        cmocka_unit_test(ejections_last_longer_each_time_up_to_the_maximum_and_decay),
+	        cmocka_unit_test(no_more_than_the_share_is_ejected),
+	        cmocka_unit_test(the_last_one_that_works_is_not_ejected),
+	        cmocka_unit_test(one_that_may_not_go_yet_goes_when_there_is_room),
+	        cmocka_unit_test(an_endpoint_that_has_gone_is_let_go),
+	        cmocka_unit_test(without_detection_nothing_is_counted),
+	        cmocka_unit_test(many_threads_may_report_at_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Which backend gets a client: algorithms, affinity, health, names. */
 import { DnsServer } from '../../harness/dns.js';
 import type { Tally } from '../../harness/load.js';
@@ -144,7 +145,7 @@ export const balancing: readonly Case[] = [
     name: 'counters agree with the client: statistics and metrics',
     run: async (world: World) => {
       await world.backends(2);
-      const agent = world.agent({ args: ['--metrics', '10.77.0.1:9100'] });
+      const agent = world.agent({ metrics: '10.77.0.1:9100' });
       await agent.start();
       await agent.apply([tcpService('web', 5001, targets(world, 2))]);
       const counts = await measure(world, 5001, 'load');

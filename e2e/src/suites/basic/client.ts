@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Clients that are not ours: netcat and curl at the client's host. */
 import type { World } from '../../harness/suite.js';
 

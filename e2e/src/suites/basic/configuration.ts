@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The operator's side: files, refusals, history, restarts. */
 import { renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';

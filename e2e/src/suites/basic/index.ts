@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** What one node does for its clients, seen from outside: real clients, real backends, the real command line. */
 import type { Case } from '../../harness/suite.js';
 import { balancing } from './balancing.js';

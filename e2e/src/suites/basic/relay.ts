@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Bytes and datagrams through the proxy: families, Unix sockets, half-close, PROXY protocol, ranges, limits. */
 import path from 'node:path';
 import { sleep } from '../../harness/scope.js';
@@ -139,7 +140,7 @@ export const relay: readonly Case[] = [
       const agent = world.agent();
       await agent.start();
       await agent.apply([
-        { ...tcpService('range', 0, targets(world, 1)), listeners: [{ protocol: 'tcp', ports: '5200-5219,5300' }] },
+        { ...tcpService('range', 0, targets(world, 1)), listeners: [{ protocol: 'tcp', ports: ['5200-5219', 5_300] }] },
         {
           ...tcpService('same', 0, [{ address: '10.78.2.2' }]),
           listeners: [{ protocol: 'tcp', ports: [5_106, 5_107] }],

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Changes under traffic: nothing that a change does not concern may notice it. */
 import { sleep } from '../../harness/scope.js';
 import type { Case, World } from '../../harness/suite.js';
@@ -93,8 +94,8 @@ export const reload: readonly Case[] = [
         connections: 6,
       });
       await sleep(400);
-      const drained = await agent.marcher('drain', 'service/web', '--backend', 'b2');
-      if (drained.code !== 0) await agent.node.drain({ service: 'web', backend: 'b2' });
+      const drained = await agent.marcher('drain', 'web', 'b2');
+      world.equal(drained.code, 0, `marcher drain: ${drained.stderr}`);
       const fresh = await world.load({ name: 'new', kind: 'tcp-short', port: 5001, rate: 200 });
       await sleep(600);
       const counts = await world.settle(fresh);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The agent dies, is doubled, or changes the configuration as fast as it can. */
 import { create } from '@bufbuild/protobuf';
 import { Algorithm, Protocol, ServiceSchema } from '@marcher/proto/marcher/v1/model_pb';

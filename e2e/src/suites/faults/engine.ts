@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The engine dies, or is replaced by a new build. */
 import { appendFileSync, chmodSync, copyFileSync, renameSync } from 'node:fs';
 import path from 'node:path';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The machine's troubles: a full disk, a damaged database, a port that somebody else has. */
 import { closeSync, openSync, readdirSync, rmSync, statSync, writeSync } from 'node:fs';
 import path from 'node:path';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** Everything that goes wrong in production, each under continuous load, with counts of sent, answered and failed. */
 import type { Case } from '../../harness/suite.js';
 import { agentFaults } from './agent.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /** The continuous load that a fault happens under. */
 import type { Agent } from '../../harness/agent.js';
 import type { Load } from '../../harness/load.js';

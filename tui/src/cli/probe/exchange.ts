@@ -121,8 +121,8 @@ export async function warmUp(transport: 'tcp' | 'udp'): Promise<void> {
       await new Promise<void>((resolve, reject) => socket.once('error', reject).bind(0, address, resolve));
       socket.on('message', (message, from) => socket.send(message, from.port, from.address));
       const { port } = socket.address();
-      await exchange({ address, port, family: 4, text: '', transport }, Buffer.from('0'), () => true, 1000).finally(() =>
-        socket.close(),
+      await exchange({ address, port, family: 4, text: '', transport }, Buffer.from('0'), () => true, 1000).finally(
+        () => socket.close(),
       );
     }
   } catch {

@@ -10,20 +10,26 @@
  * another directory (Kubernetes' "..data") and a file system without notifications all come to the same. Notifications
  * only make it quicker.
  */
-import { type FSWatcher, watch } from 'node:fs';
+import { type FSWatcher, readFileSync, watch } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import { formatViolation, type ModelViolation, type Service } from '@marcher/model';
+import { formatViolation, locateViolations, type ModelViolation, type Service } from '@marcher/model';
 import type { Violation } from '@marcher/proto/marcher/v1/config_service_pb';
 import { ApplicationError, type Caller } from '../../../ports/use-cases.js';
 import { type Origin, readSource, type SourceState, statSource } from './read-source.js';
 
 export interface FileSourceOptions {
   readonly path: string;
-  readonly apply: (services: Iterable<Service>, message: string, caller: Caller) => Promise<{ changed: boolean }>;
+  readonly apply: (
+    services: Iterable<Service | Uint8Array>,
+    message: string,
+    caller: Caller,
+  ) => Promise<{ changed: boolean }>;
   readonly log: {
     info(fields: object, message: string): void;
     warn(fields: object, message: string): void;
   };
+  /** Program that parses large sources: parse-child.js as it was built. */
+  readonly parser?: string;
   readonly pollMs?: number;
   /** A writer that takes longer between two writes has its first half read; the parse then fails or is replaced. */
   readonly quietMs?: number;
@@ -148,7 +154,7 @@ export class FileSource {
     const started = performance.now();
     let origins: readonly Origin[] = [];
     try {
-      const content = await readSource(state);
+      const content = await readSource(state, this.#options.parser);
       if ('violations' in content) {
         this.#refuse(content.violations);
         return;
@@ -163,7 +169,7 @@ export class FileSource {
       log.info({ path, files: state.files.length, changed, ...times }, 'configuration source was read');
     } catch (error) {
       if (error instanceof ApplicationError && error.code === 'invalid') {
-        this.#refuse(error.violations.map((violation) => inFile(violation, origins)));
+        this.#refuse(located(error.violations.map((violation) => inFile(violation, origins))));
         return;
       }
       const reason = error instanceof Error ? error.message : String(error);
@@ -201,4 +207,17 @@ function inFile({ path, reason, fix }: Violation, origins: readonly Origin[]): M
     index -= services;
   }
   return { path, reason, fix };
+}
+
+/** Adds line and column, by reading the files once more. */
+function located(violations: readonly ModelViolation[]): ModelViolation[] {
+  const byFile = Map.groupBy(violations, ({ source }) => source);
+  return [...byFile].flatMap(([source, found]) => {
+    if (source === undefined) return found;
+    try {
+      return locateViolations(readFileSync(source, 'utf8'), found, { source });
+    } catch {
+      return found;
+    }
+  });
 }

@@ -7,21 +7,22 @@ import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { create } from '@bufbuild/protobuf';
 import {
   type Configuration,
   ConfigurationSchema,
   type ModelViolation,
   parseConfiguration,
   type Service,
-  ServiceSchema,
   TEXT_BYTES_MAX,
 } from '@marcher/model';
+import { packService } from '../../../application/service-codec.js';
 
 const FILES_MAX = 10_000;
 /** Larger sources are parsed in a process of their own: parsing takes some 50 times the text's size in memory. */
 const INLINE_BYTES_MAX = 1024 * 1024;
 const CHILD_TIMEOUT_MS = 300_000;
+const PARSER = fileURLToPath(new URL('./parse-child.js', import.meta.url));
 
 export interface SourceFile {
   readonly path: string;
@@ -80,7 +81,7 @@ export interface Origin {
 }
 
 export type SourceContent =
-  | { readonly services: Iterable<Service>; readonly origins: readonly Origin[] }
+  | { readonly services: Iterable<Service | Uint8Array>; readonly origins: readonly Origin[] }
   | { readonly violations: readonly ModelViolation[] };
 
 /** Parses and merges; a name that stands in two files is a violation that names both. */
@@ -111,9 +112,9 @@ export function parseFiles(
   return violations.length > 0 ? { violations } : { configuration, origins };
 }
 
-export async function readSource(state: SourceState): Promise<SourceContent> {
+export async function readSource(state: SourceState, parser = PARSER): Promise<SourceContent> {
   const files = state.files.map(({ path }) => path);
-  if (state.bytes > INLINE_BYTES_MAX) return readInChild(files);
+  if (state.bytes > INLINE_BYTES_MAX) return readInChild(files, parser);
   const parsed = parseFiles(files);
   if ('violations' in parsed) return parsed;
   return { services: parsed.configuration.services, origins: parsed.origins };
@@ -130,7 +131,7 @@ export function writeAnswer(files: readonly string[], write: (bytes: Uint8Array 
   }
   write(`${JSON.stringify({ origins: parsed.origins })}\n`);
   for (const service of parsed.configuration.services) {
-    const body = toBinary(ServiceSchema, service);
+    const body = packService(service);
     const head = Buffer.alloc(4);
     head.writeUInt32BE(body.length);
     write(head);
@@ -138,9 +139,9 @@ export function writeAnswer(files: readonly string[], write: (bytes: Uint8Array 
   }
 }
 
-function readInChild(files: readonly string[]): Promise<SourceContent> {
+function readInChild(files: readonly string[], parser: string): Promise<SourceContent> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [fileURLToPath(new URL('./parse-child.js', import.meta.url))], {
+    const child = spawn(process.execPath, [parser], {
       stdio: ['pipe', 'pipe', 'pipe'],
     });
     const timer = setTimeout(() => child.kill('SIGKILL'), CHILD_TIMEOUT_MS);
@@ -169,10 +170,10 @@ function readInChild(files: readonly string[]): Promise<SourceContent> {
   });
 }
 
-function* unpack(bytes: Buffer): Iterable<Service> {
+function* unpack(bytes: Buffer): Iterable<Uint8Array> {
   for (let at = 0; at < bytes.length; ) {
     const length = bytes.readUInt32BE(at);
-    yield fromBinary(ServiceSchema, bytes.subarray(at + 4, at + 4 + length));
+    yield bytes.subarray(at + 4, at + 4 + length);
     at += 4 + length;
   }
 }

@@ -11,29 +11,28 @@ import { ConnectError } from '@connectrpc/connect';
 export async function* untilAborted<T>(source: AsyncIterable<T>, signal: AbortSignal): AsyncIterable<T> {
   const iterator = source[Symbol.asyncIterator]();
   let wake: (() => void) | undefined;
-  const aborted = new Promise<undefined>((resolve) => {
-    wake = () => {
-      resolve(undefined);
-      // A source at rest runs its clean-up now; one at work gets it queued. Its own failure no longer interests anyone.
-      iterator.return?.().catch(() => undefined);
-    };
-  });
-  const onAbort = (): void => wake?.();
-  if (signal.aborted) onAbort();
-  else signal.addEventListener('abort', onAbort, { once: true });
+  // A source at rest runs its clean-up now; one at work gets it queued. Its own failure no longer interests anyone.
+  const close = (): void => void iterator.return?.().catch(() => undefined);
+  const onAbort = (): void => {
+    wake?.();
+    close();
+  };
+  signal.addEventListener('abort', onAbort, { once: true });
   try {
-    for (;;) {
-      const next = await Promise.race([iterator.next(), aborted]);
-      if (next === undefined || signal.aborted) {
-        if (signal.reason instanceof ConnectError) throw signal.reason;
-        return;
-      }
+    while (!signal.aborted) {
+      // Not Promise.race with one lasting promise: that keeps a reaction per message for the life of the stream.
+      const next = await new Promise<IteratorResult<T> | undefined>((resolve, reject) => {
+        wake = () => resolve(undefined);
+        iterator.next().then(resolve, reject);
+      });
+      if (next === undefined || signal.aborted) break;
       if (next.done === true) return;
       yield next.value;
     }
+    if (signal.reason instanceof ConnectError) throw signal.reason;
   } finally {
     signal.removeEventListener('abort', onAbort);
-    iterator.return?.().catch(() => undefined);
+    close();
   }
 }
 

@@ -87,6 +87,8 @@ const defaultLimits: ApiLimits = {
 
 /** A refused peer gets its answer and no more time than that takes. */
 const refusedPeerMs = 5_000;
+/** Time that a peer has to close its side of a connection that has ended. */
+const lingerMs = 2_000;
 /** One refused peer per second is logged, the others are counted. */
 const refusalLogMs = 1_000;
 
@@ -107,6 +109,7 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
   const handle = createHandler(options.useCases, limits, logger, shutdown.signal);
   const userName = createUserNames();
   const sessions = new Set<ServerHttp2Session>();
+  const sockets = new Set<Socket>();
   const peers = new WeakMap<ServerHttp2Session, Peer>();
   let bound: BoundSocket | undefined;
   let tcpAddress: TcpAddress | undefined;
@@ -122,21 +125,29 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
     server.maxConnections = limits.connections;
     // Node announces the session of a connection while it handles that connection's event, before it reads from it.
     // Peers are identified first, in a listener that runs before Node's own.
-    let arriving: Peer | undefined;
+    let arriving: { peer: Peer; socket: Socket } | undefined;
     server.prependListener('connection', (socket: Socket) => {
-      arriving = identify(socket);
-      if (!arriving.allowed) logRefusal(arriving);
+      const peer = identify(socket);
+      arriving = { peer, socket };
+      sockets.add(socket);
+      socket.once('close', () => sockets.delete(socket));
+      if (!peer.allowed) logRefusal(peer);
     });
     server.on('session', (session) => {
-      const peer = arriving;
-      arriving = undefined;
-      if (peer === undefined) {
+      if (arriving === undefined) {
         session.destroy();
         return;
       }
+      const { peer, socket } = arriving;
+      arriving = undefined;
       peers.set(session, peer);
       sessions.add(session);
-      session.once('close', () => sessions.delete(session));
+      session.once('close', () => {
+        sessions.delete(session);
+        // Node ends its side and waits for the other's end, which may never come.
+        const timer = setTimeout(() => socket.destroy(), lingerMs);
+        socket.once('close', () => clearTimeout(timer));
+      });
       session.on('error', (error) => logger.debug({ caller: peer.author, error: error.message }, 'connection failed'));
       if (peer.allowed) {
         session.setLocalWindowSize(4 << 20);
@@ -190,6 +201,7 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
       for (const session of sessions) session.close();
       const deadline = setTimeout(() => {
         for (const session of sessions) session.destroy();
+        for (const socket of sockets) socket.destroy();
       }, limits.stopMs);
       await Promise.all(closed);
       clearTimeout(deadline);
@@ -233,12 +245,17 @@ function createHandler(useCases: UseCases, limits: ApiLimits, logger: ApiLogger,
     // Nothing here depends on it, and what clients of Unix sockets send as authority (a path) is not always a URL's.
     request.headers[':authority'] = 'localhost';
     Promise.resolve()
-      .then(() =>
-        handler(
-          universalRequestFromNodeRequest(request, response, undefined, createContextValues().set(peerKey, peer)),
-        ),
-      )
-      .then((answer) => universalResponseToNodeResponse(answer, response))
+      .then(() => {
+        const context = createContextValues().set(peerKey, peer);
+        const call = universalRequestFromNodeRequest(request, response, undefined, context);
+        return handler({ ...call, body: request.iterator({ destroyOnReturn: false }) });
+      })
+      .then((answer) => {
+        // A message refused by its size is still being sent. Resetting the stream then can take the answer with it, so
+        // the rest is read and dropped, for as long as a request may take to arrive.
+        response.once('finish', () => request.resume());
+        return universalResponseToNodeResponse(answer, response);
+      })
       .catch((reason: unknown) => {
         // The client has gone, or sent what is not HTTP in our sense. RPC failures were answered and logged before.
         const error = ConnectError.from(reason);

@@ -39,6 +39,10 @@ export function createHttpServer({ useCases, host, port, logger }: HttpServerOpt
   // The agent's own process: CPU, memory, file descriptors, event loop, garbage collection.
   const process = new Registry();
   collectDefaultMetrics({ register: process, prefix: 'marcher_agent_' });
+  // Some of prom-client's gauges are named as counters are, which promtool objects to; each is there without _total, too.
+  for (const { name, type } of process.getMetricsAsArray() as { name: string; type: unknown }[]) {
+    if (type === 'gauge' && name.endsWith('_total')) process.removeSingleMetric(name);
+  }
   let scrapes = 0;
   let address: { host: string; port: number } | undefined;
 
@@ -52,9 +56,9 @@ export function createHttpServer({ useCases, host, port, logger }: HttpServerOpt
       response.setHeader('content-type', 'text/plain; version=0.0.4; charset=utf-8');
       for await (const piece of metrics.text()) {
         if (response.destroyed) return;
-        if (!response.write(piece)) await Promise.race([once(response, 'drain'), once(response, 'close')]);
+        if (!response.write(piece)) await writable(response);
       }
-      response.end(await process.metrics());
+      response.end((await process.metrics()).replace(/\n{2,}/g, '\n'));
     } finally {
       scrapes--;
     }
@@ -122,6 +126,19 @@ export function createHttpServer({ useCases, host, port, logger }: HttpServerOpt
       await closed;
     },
   };
+}
+
+/** Until the response takes more, or is over. */
+function writable(response: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      response.off('drain', done);
+      response.off('close', done);
+      resolve();
+    };
+    response.on('drain', done);
+    response.on('close', done);
+  });
 }
 
 function answer(response: ServerResponse, status: number, type: string, body: string): void {

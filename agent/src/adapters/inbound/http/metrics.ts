@@ -3,7 +3,7 @@
  * What /metrics says.
  *
  * Bounds: counters and histograms are written for services and backends that ever had traffic (or a failure, or a
- * rejection); health and weight gauges for every backend. Text comes in pieces of about 64 KiB, and the event loop gets
+ * rejection), connect-time histograms per backend only up to 5,000 of those; health and weight gauges for every backend. Text comes in pieces of about 64 KiB, and the event loop gets
  * its turn between them.
  *
  * The data plane counts bytes and connections per service, not per protocol. A service with UDP listeners only is
@@ -105,6 +105,9 @@ const healthFamilies: readonly CounterFamily[] = [
 ];
 
 const pieceBytes = 64 * 1024;
+const servicesPerTurn = 500;
+/** A histogram is 22 lines: with more active backends than this they have none (marcher_backend_histograms says so). */
+const backendHistogramsMax = 5000;
 
 export class Metrics {
   private readonly useCases: UseCases;
@@ -132,7 +135,9 @@ export class Metrics {
     yield* this.nodeLines();
     const services: Subject[] = [];
     const backends: Subject[] = [];
+    let seen = 0;
     for (const { service, counters, backends: its } of this.useCases.traffic.stats('', true)) {
+      if (++seen % servicesPerTurn === 0) await new Promise((resolve) => setImmediate(resolve));
       const name = ['service', service] as const;
       if (counters !== undefined && active(counters)) services.push(this.subject(service, [name], counters));
       for (const { backend, counters: own } of its) {
@@ -157,7 +162,12 @@ export class Metrics {
       'udp',
     );
     yield* connectLines('marcher_connect_duration_seconds', 'Time to connect to a backend.', services);
-    yield* connectLines('marcher_backend_connect_duration_seconds', 'Time to connect to the backend.', backends);
+    const withHistograms = backends.length <= backendHistogramsMax;
+    yield header('marcher_backend_histograms', 'gauge', '0 when active backends are too many for a histogram each.') +
+      sample('marcher_backend_histograms', '', Number(withHistograms));
+    if (withHistograms) {
+      yield* connectLines('marcher_backend_connect_duration_seconds', 'Time to connect to the backend.', backends);
+    }
     yield* this.healthLines();
   }
 

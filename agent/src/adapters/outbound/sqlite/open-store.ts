@@ -25,7 +25,10 @@ export function openStore(stateDir: string, nowMs: number): OpenedStore {
     chmodSync(stateDir, 0o700);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw new StoreError('io', `the state directory ${stateDir} can't be used: ${reason}; choose another with --state DIR`);
+    throw new StoreError(
+      'io',
+      `the state directory ${stateDir} can't be used: ${reason}; choose another with --state DIR`,
+    );
   }
   let lock: ReturnType<typeof lockState>;
   try {
@@ -72,6 +75,9 @@ function openOrRecover(stateDir: string, nowMs: number): { store: SqliteConfigSt
     // Left pending: it is confirmed when the data plane runs it, as any version is.
     if (changes.length > 0) store.commit({ timeMs: nowMs, author: 'marcherd', origin: 'recovery', message }, changes);
     store.close();
-    return { store: new SqliteConfigStore(path), recovery: `${kept}; ${services.length} services were recovered, without their history` };
+    return {
+      store: new SqliteConfigStore(path),
+      recovery: `${kept}; ${services.length} services were recovered, without their history`,
+    };
   }
 }

@@ -309,12 +309,11 @@ export class SqliteConfigStore implements ConfigStore {
   /** Keeps history within its limits; the newest version always stays. */
   #prune(): void {
     const { versions, bytes } = this.#history;
-    const oldest = this.#writer
-      .prepare<[bigint, bigint], { version: bigint }>(
-        'SELECT version FROM (SELECT version, row_number() OVER w AS n, sum(bytes) OVER w AS total FROM versions ' +
-          'WINDOW w AS (ORDER BY version DESC ROWS UNBOUNDED PRECEDING)) WHERE n > 1 AND (n > ? OR total > ?) ' +
-          'ORDER BY version DESC LIMIT 1',
-      );
+    const oldest = this.#writer.prepare<[bigint, bigint], { version: bigint }>(
+      'SELECT version FROM (SELECT version, row_number() OVER w AS n, sum(bytes) OVER w AS total FROM versions ' +
+        'WINDOW w AS (ORDER BY version DESC ROWS UNBOUNDED PRECEDING)) WHERE n > 1 AND (n > ? OR total > ?) ' +
+        'ORDER BY version DESC LIMIT 1',
+    );
     // The window scans all versions, so it is asked only now and then.
     if (this.#version % 64n !== 0n && !this.#mayExceedBytes()) return;
     const cut = oldest.get(BigInt(versions), BigInt(bytes))?.version;
@@ -417,7 +416,10 @@ export class SqliteConfigStore implements ConfigStore {
   stateAt(version: bigint): CommitChange[] | undefined {
     return guarded(() => {
       if (!this.#reachesBackTo(version)) return undefined;
-      const rows = this.#reader.prepare<[bigint], { name: string; then_body: Uint8Array | null; now_body: Uint8Array | null }>(
+      const rows = this.#reader.prepare<
+        [bigint],
+        { name: string; then_body: Uint8Array | null; now_body: Uint8Array | null }
+      >(
         'SELECT c.name, c.before_body AS then_body, s.body AS now_body FROM changes c ' +
           'LEFT JOIN services s ON s.name = c.name WHERE c.version = ' +
           '(SELECT min(version) FROM changes m WHERE m.name = c.name AND m.version > ?) ORDER BY c.name',

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The adapter with the library inside Node, against the C tests' fake engine (and the real one when MARCHER_TEST_ENGINE names
+ * it). MARCHER_LIBRARY and MARCHER_FAKE_ENGINE name other builds than dataplane-c/build.
+ */
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Counter, EventKind } from '../../../ports/dataplane.js';
+import { fileDescriptor } from '../../inbound/grpc/peer.js';
+import { Library } from './binding.js';
+import { dataplaneCompliance, type Harness, snapshot } from './compliance.js';
+import { type LibmarcherDataplane, type OpenedDataplane, openDataplane } from './dataplane.js';
+import { enginePath, libraryPath } from './library.js';
+
+const library = libraryPath();
+const fake =
+  process.env['MARCHER_FAKE_ENGINE'] ??
+  fileURLToPath(new URL('../../../../../dataplane-c/build/tests/fake-engine', import.meta.url));
+const built = existsSync(library) && existsSync(fake);
+const real = process.env['MARCHER_TEST_ENGINE'] ?? '';
+const strict = { tolerateBindErrors: false };
+
+function listening(server: Server): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      resolve(typeof address === 'object' && address !== null ? address.port : 0);
+    });
+  });
+}
+
+async function freePorts(): Promise<[number, number]> {
+  const servers = [createServer(), createServer()];
+  const ports = await Promise.all(servers.map(listening));
+  await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));
+  return [ports[0] ?? 0, ports[1] ?? 0];
+}
+
+interface Rig extends Harness, OpenedDataplane {
+  readonly dataplane: LibmarcherDataplane;
+  readonly runDir: string;
+}
+
+async function rig(engine: string): Promise<Rig> {
+  const runDir = await mkdtemp(join(tmpdir(), 'marcher-agent-'));
+  const ports = await freePorts();
+  const options = {
+    runDir,
+    libraryPath: library,
+    enginePath: engine,
+    heartbeatMs: 200,
+    requestTimeoutMs: 5000,
+    workers: 1,
+  };
+  const opened = await openDataplane(options);
+  return {
+    ...opened,
+    ports,
+    runDir,
+    dispose: async () => {
+      await opened.dataplane.stop(0).catch(() => undefined);
+      await opened.dataplane.close();
+      await rm(runDir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** What the fake engine says to a client: its pid and generation. */
+function ask(port: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let text = '';
+    const socket = connect(port, '127.0.0.1');
+    socket.setEncoding('utf8');
+    socket.on('data', (chunk: string) => {
+      text += chunk;
+    });
+    socket.on('error', reject);
+    socket.on('close', () => resolve(text));
+  });
+}
+
+async function eventually(check: () => boolean, withinMs = 5000): Promise<void> {
+  const until = performance.now() + withinMs;
+  while (!check()) {
+    if (performance.now() > until) throw new Error(`not true within ${withinMs} ms: ${check}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+describe.skipIf(!built)('with libmarcher and the fake engine', () => {
+  dataplaneCompliance('libmarcher', () => rig(fake));
+
+  let opened: Rig;
+  beforeEach(async () => {
+    opened = await rig(fake);
+  });
+  afterEach(async () => opened.dispose());
+
+  it('reads statistics and events, summed over workers, with names', async () => {
+    const { dataplane, ports } = opened;
+    await dataplane.apply(snapshot(1n, 0n, { web: ports[0], idle: ports[1] }), strict);
+    await ask(ports[0]);
+    await ask(ports[0]);
+    const active = [...dataplane.stats({ activeOnly: true })];
+    expect(active.map(({ service }) => service)).toEqual(['web']);
+    expect(active[0]?.counter(Counter.connectionsOpened)).toBe(6n); // 2 workers and the main thread count
+    expect(active[0]?.connectUs(3)).toBe(6n);
+    const events = dataplane.events();
+    expect(events.length).toBe(6);
+    expect(events.at(0)).toMatchObject({ kind: EventKind.connectionClosed, transport: 'tcp', connectionId: 1n });
+    expect(dataplane.slotName(events.at(5).serviceSlot)?.service).toBe('web');
+    expect(dataplane.events().length).toBe(0);
+  });
+
+  it('delivers the events of an engine that was killed, under their names, before those of its successor', async () => {
+    const { dataplane, ports } = opened;
+    await dataplane.apply(snapshot(1n, 0n, { before: ports[0] }), strict);
+    await ask(ports[0]);
+    await eventually(() => dataplane.status().bankedSockets === 1);
+    process.kill(dataplane.status().pid, 'SIGKILL');
+    await eventually(() => dataplane.status().restarts === 1);
+    await dataplane.apply(snapshot(2n, 0n, { after: ports[0] }), strict);
+    await ask(ports[0]);
+    const events = dataplane.events();
+    const names = Array.from(
+      { length: events.length },
+      (_, i) => dataplane.slotName(events.at(i).serviceSlot)?.service,
+    );
+    expect(names).toEqual(['before', 'before', 'before', 'after', 'after', 'after']);
+    expect([...dataplane.stats({ activeOnly: true })].map(({ service }) => service)).toEqual(['after']);
+  });
+
+  it('counts events that found a full ring', async () => {
+    const { dataplane, ports } = opened;
+    await dataplane.apply(snapshot(1n, 0n, { web: ports[0] }), strict);
+    for (let i = 0; i < 70; i++) await ask(ports[0]);
+    const events = dataplane.events(1000);
+    expect(events.length).toBe(3 * 64);
+    expect(events.dropped).toBe(3n * 6n);
+  });
+
+  it('lists more connections than fit into a packet', async () => {
+    const list = await opened.dataplane.connections('many', 10_000);
+    expect(list.connections.length).toBe(10_000);
+    expect(list.connections[9_999]?.id).toBe(10_000n);
+    expect(list.total).toBe(100_000n);
+  });
+
+  it('keeps the JavaScript thread free while the engine takes its time', async () => {
+    const { dataplane } = opened;
+    let longest = 0;
+    let last = performance.now();
+    const timer = setInterval(() => {
+      longest = Math.max(longest, performance.now() - last);
+      last = performance.now();
+    }, 5);
+    await dataplane.apply(snapshot(1n, 0n, { slow: opened.ports[0] }), strict);
+    clearInterval(timer);
+    expect(longest).toBeLessThan(300);
+  });
+
+  it('tells a second agent that the directory is taken', async () => {
+    await expect(
+      openDataplane({ runDir: opened.runDir, libraryPath: library, enginePath: fake }),
+    ).rejects.toMatchObject({
+      code: 'busy',
+      message: expect.stringContaining(String(process.pid)),
+    });
+  });
+
+  it('passes a refusal on with its reasons', async () => {
+    const reply = await opened.dataplane.apply(snapshot(1n, 0n, { refuse: opened.ports[0] }), strict);
+    expect(reply).toMatchObject({ accepted: false, reasons: [{ path: 'services[0]', reason: 'told to refuse' }] });
+  });
+
+  it('says who is at the other end of a Unix socket', async () => {
+    const path = join(opened.runDir, 'api.sock');
+    const server = createServer();
+    const accepted = new Promise<Socket>((resolve) => server.once('connection', resolve));
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    const client = connect(path);
+    const socket = await accepted;
+    const credentials = opened.peerCredentials(fileDescriptor(socket) ?? -1);
+    expect(credentials).toMatchObject({ pid: process.pid, uid: process.getuid?.(), gid: process.getgid?.() });
+    client.destroy();
+    socket.destroy();
+    await new Promise((resolve) => server.close(resolve));
+  });
+
+  it('resolves every symbol inside Node to the library that it was linked with', () => {
+    const { ok, libraries, forbidden } = opened.dataplane.selfCheck();
+    expect({ ok, forbidden }).toEqual({ ok: true, forbidden: [] });
+    const unpack = libraries.find(({ symbol }) => symbol === 'protobuf_c_message_unpack');
+    expect(unpack?.resolved).toMatch(/libprotobuf-c\.so\.1/);
+    expect(libraries.length).toBeGreaterThan(20);
+  });
+});
+
+describe.skipIf(!built)('the binding', () => {
+  it('names a library that is not there, or is another one', () => {
+    expect(() => new Library('/nonexistent/libmarcher.so')).toThrow(/\/nonexistent\/libmarcher\.so/);
+    expect(() => new Library('libc.so.6')).toThrow(/is not libmarcher/);
+  });
+});
+
+describe('the places', () => {
+  it('are the option, then the environment, then the tree or the system', () => {
+    expect(libraryPath('/a', { MARCHER_LIBRARY: '/b' })).toBe('/a');
+    expect(libraryPath(undefined, { MARCHER_LIBRARY: '/b' })).toBe('/b');
+    expect(libraryPath(undefined, {})).toMatch(/libmarcher\.so/);
+    expect(enginePath('', { MARCHER_ENGINE: '/c' })).toBe('/c');
+    expect(enginePath(undefined, {})).toMatch(/marcher-engine$/);
+  });
+});
+
+describe.skipIf(!existsSync(library) || !existsSync(real))('with libmarcher and the real engine', () => {
+  dataplaneCompliance('libmarcher and marcher-engine', () => rig(real));
+});

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The data plane through libmarcher. What blocks there runs off the JavaScript thread, one call at a time and in order. */
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import {
+  type ApplyReply,
+  ApplyReplySchema,
+  type BackendState,
+  type ConnectionList,
+  ConnectionListSchema,
+  type Reply,
+  ReplySchema,
+  type Request,
+  RequestSchema,
+} from '@marcher/proto/marcher/engine/v1/control_pb';
+import { type Snapshot, SnapshotSchema } from '@marcher/proto/marcher/engine/v1/snapshot_pb';
+import {
+  type ApplySnapshotOptions,
+  type Dataplane,
+  DataplaneError,
+  type DataplaneErrorCode,
+  type EngineStatus,
+  type EventBatch,
+  type SelfCheck,
+  type SlotName,
+  type SlotStats,
+} from '../../../ports/dataplane.js';
+import {
+  APPLY_TOLERATE_BIND_ERRORS,
+  E_REFUSED,
+  type Handle,
+  Library,
+  NativeError,
+  type PeerCredentials,
+} from './binding.js';
+import { EVENT_BYTES, RawEventBatch, SLOT_STATS_BYTES, SlotRecord } from './layout.js';
+import { enginePath, libraryPath } from './library.js';
+
+const DEFAULT_EVENTS = 4096;
+const SLOTS_PER_READ = 64;
+
+export interface OpenDataplaneOptions {
+  /** Socket, lock, log and last good snapshot of the engine; made with mode 0700. Short: a Unix socket's path is 107 bytes. */
+  readonly runDir: string;
+  readonly libraryPath?: string | undefined;
+  readonly enginePath?: string | undefined;
+  /** 0: one per allowed core. */
+  readonly workers?: number | undefined;
+  readonly cpus?: string | undefined;
+  readonly logLevel?: string | undefined;
+  readonly requestTimeoutMs?: number | undefined;
+  readonly heartbeatMs?: number | undefined;
+  /** Whose members may administer the node, for peerCredentials. */
+  readonly group?: string | undefined;
+}
+
+export interface OpenedDataplane {
+  readonly dataplane: LibmarcherDataplane;
+  /** Credentials of the process at the other end of a connected Unix socket. */
+  readonly peerCredentials: (fd: number) => PeerCredentials;
+}
+
+const CODES: ReadonlySet<string> = new Set<DataplaneErrorCode>([
+  'invalid',
+  'system',
+  'no-engine',
+  'timeout',
+  'protocol',
+  'busy',
+  'no-memory',
+  'closed',
+]);
+
+function asDataplaneError(error: unknown): unknown {
+  if (!(error instanceof NativeError)) return error;
+  return new DataplaneError(CODES.has(error.code) ? (error.code as DataplaneErrorCode) : 'system', error.message);
+}
+
+/** Adopts the engine that runs in runDir, or starts one on the last good snapshot. */
+export async function openDataplane(options: OpenDataplaneOptions): Promise<OpenedDataplane> {
+  try {
+    const library = new Library(libraryPath(options.libraryPath));
+    const handle = await library.open({
+      workers: options.workers ?? 0,
+      request_timeout_ms: options.requestTimeoutMs ?? 0,
+      heartbeat_ms: options.heartbeatMs ?? 0,
+      engine_path: enginePath(options.enginePath),
+      run_dir: options.runDir,
+      cpus: options.cpus ?? null,
+      log_level: options.logLevel ?? null,
+    });
+    const group = options.group ?? 'marcher';
+    return {
+      dataplane: new LibmarcherDataplane(library, handle),
+      peerCredentials: (fd) => library.peerCredentials(fd, group),
+    };
+  } catch (error) {
+    throw asDataplaneError(error);
+  }
+}
+
+export class LibmarcherDataplane implements Dataplane {
+  readonly #library: Library;
+  #handle: Handle | undefined;
+  /** The end of the queue of blocking calls. */
+  #tail: Promise<unknown> = Promise.resolve();
+  #closing: Promise<void> | undefined;
+  readonly #eventScratch = new Map<number, Buffer>();
+
+  constructor(library: Library, handle: Handle) {
+    this.#library = library;
+    this.#handle = handle;
+  }
+
+  async apply(snapshot: Snapshot | Uint8Array, options: ApplySnapshotOptions): Promise<ApplyReply> {
+    const bytes = snapshot instanceof Uint8Array ? snapshot : toBinary(SnapshotSchema, snapshot);
+    return this.#queued(async (handle) => {
+      const answer = await this.#library.apply(
+        handle,
+        bytes,
+        options.tolerateBindErrors ? APPLY_TOLERATE_BIND_ERRORS : 0,
+      );
+      if (answer.code !== 0 && answer.code !== E_REFUSED) throw this.#library.error(answer.code, handle);
+      return fromBinary(ApplyReplySchema, answer.reply);
+    });
+  }
+
+  async connections(service: string, limit: number): Promise<ConnectionList> {
+    const reply = await this.#request({ case: 'connections', value: { service, limit } });
+    const list = reply.kind.case === 'connections' ? reply.kind.value.list : undefined;
+    return list ?? create(ConnectionListSchema);
+  }
+
+  async backends(service: string): Promise<BackendState[]> {
+    const reply = await this.#request({ case: 'backends', value: { service } });
+    return reply.kind.case === 'backends' ? reply.kind.value.backends : [];
+  }
+
+  status(): EngineStatus {
+    const native = this.#now((handle) => this.#library.status(handle));
+    return {
+      running: native.running === 1,
+      pid: native.pid,
+      workers: native.workers,
+      restarts: native.restarts,
+      adopted: native.adopted === 1,
+      retiring: native.retiring,
+      generation: BigInt(native.generation),
+      savedGeneration: BigInt(native.saved_generation),
+      startedUnixMs: Number(native.started_unix_ms),
+      memoryBytes: Number(native.memory_bytes),
+      eventsDropped: BigInt(native.events_dropped),
+      listeningSockets: native.listening_sockets,
+      bankedSockets: native.banked_sockets,
+      version: native.version,
+      buildId: native.build_id,
+      lastError: native.last_error,
+    };
+  }
+
+  *stats(options: { activeOnly: boolean }): Iterable<SlotStats> {
+    const cursor: [number] = [0];
+    for (;;) {
+      // Records keep their batch, so each batch has bytes of its own.
+      const bytes = Buffer.alloc(SLOTS_PER_READ * SLOT_STATS_BYTES);
+      const n = this.#now((handle) => this.#library.statsRead(handle, cursor, options.activeOnly, bytes));
+      if (n === 0) return;
+      for (let i = 0; i < n; i++) yield new SlotRecord(bytes, i);
+    }
+  }
+
+  slotName(slot: number): SlotName | undefined {
+    const bytes = Buffer.alloc(SLOT_STATS_BYTES);
+    if (!this.#now((handle) => this.#library.slotName(handle, slot, bytes))) return undefined;
+    const { kind, service, name } = new SlotRecord(bytes, 0);
+    return { slot, kind, service, name };
+  }
+
+  events(max: number = DEFAULT_EVENTS): EventBatch {
+    if (!Number.isInteger(max) || max < 1 || max > 1 << 20)
+      throw new RangeError(`events: max ${max} is not in 1..1048576`);
+    let scratch = this.#eventScratch.get(max);
+    if (scratch === undefined) {
+      scratch = Buffer.alloc(max * EVENT_BYTES);
+      this.#eventScratch.clear(); // one size at a time: callers stay with theirs
+      this.#eventScratch.set(max, scratch);
+    }
+    const into = scratch;
+    const dropped: [number | bigint] = [0];
+    const n = this.#now((handle) => this.#library.eventsRead(handle, into, dropped));
+    return new RawEventBatch(Buffer.from(into.subarray(0, n * EVENT_BYTES)), BigInt(dropped[0]));
+  }
+
+  async upgrade(options: { enginePath?: string; drainMs: number }): Promise<void> {
+    await this.#queued(async (handle) => {
+      const code = await this.#library.upgrade(handle, options.enginePath ?? null, options.drainMs);
+      if (code !== 0) throw this.#library.error(code, handle);
+    });
+  }
+
+  async stop(drainMs: number): Promise<void> {
+    await this.#queued(async (handle) => {
+      const code = await this.#library.stop(handle, drainMs);
+      if (code !== 0) throw this.#library.error(code, handle);
+    });
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#tail.then(async () => {
+      const handle = this.#handle;
+      this.#handle = undefined;
+      if (handle !== undefined) await this.#library.close(handle);
+    });
+    return this.#closing;
+  }
+
+  selfCheck(): SelfCheck {
+    return JSON.parse(this.#library.selfCheck()) as SelfCheck;
+  }
+
+  #closed(): DataplaneError {
+    return new DataplaneError('closed', 'the data plane was closed');
+  }
+
+  /** A call that returns at once. */
+  #now<T>(run: (handle: Handle) => T): T {
+    if (this.#handle === undefined) throw this.#closed();
+    try {
+      return run(this.#handle);
+    } catch (error) {
+      throw asDataplaneError(error);
+    }
+  }
+
+  /** A call that blocks: after those before it, whatever became of them. */
+  async #queued<T>(run: (handle: Handle) => Promise<T>): Promise<T> {
+    if (this.#closing !== undefined || this.#handle === undefined) throw this.#closed();
+    const handle = this.#handle;
+    const result = this.#tail.then(() => run(handle));
+    this.#tail = result.catch(() => undefined);
+    try {
+      return await result;
+    } catch (error) {
+      throw asDataplaneError(error);
+    }
+  }
+
+  async #request(kind: RequestInit): Promise<Reply> {
+    const message: Request = create(RequestSchema, { kind });
+    return this.#queued(async (handle) => {
+      const answer = await this.#library.request(handle, toBinary(RequestSchema, message));
+      if (answer.code !== 0) throw this.#library.error(answer.code, handle);
+      const reply = fromBinary(ReplySchema, answer.reply);
+      if (reply.error !== '') throw new DataplaneError('protocol', `the engine: ${reply.error}`);
+      return reply;
+    });
+  }
+}
+
+type RequestInit =
+  | { case: 'connections'; value: { service: string; limit: number } }
+  | { case: 'backends'; value: { service: string } };

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+import { LogKind } from '@marcher/proto/marcher/v1/traffic_service_pb';
+import { beforeEach, expect, test } from 'vitest';
+import type { EngineEvent } from '../ports/dataplane.js';
+import { EventLog } from './event-log.js';
+import { RecordingDataplane } from './testing/recording-dataplane.js';
+
+let dataplane: RecordingDataplane;
+let log: EventLog;
+let bound: string[];
+
+beforeEach(() => {
+  dataplane = new RecordingDataplane();
+  dataplane.slots.set(1, { service: 'web', name: '' });
+  dataplane.slots.set(2, { service: 'web', name: '10.0.0.1:80' });
+  dataplane.slots.set(3, { service: 'dns', name: '' });
+  bound = [];
+  log = new EventLog(dataplane, ({ service, bound: is, message }) => bound.push(`${service} ${is} ${message}`));
+});
+
+function event(fields: Partial<EngineEvent>): EngineEvent {
+  return {
+    timeUnixUs: 1_000_000n,
+    connectionId: 1n,
+    serviceSlot: 1,
+    backendSlot: 2,
+    kind: 2,
+    reason: 0,
+    transport: 'tcp',
+    worker: 0,
+    retries: 0,
+    client: 'c',
+    local: 'l',
+    upstream: 'u',
+    bytesReceived: 1n,
+    bytesSent: 2n,
+    durationUs: 3n,
+    connectUs: 4,
+    message: '',
+    ...fields,
+  };
+}
+
+async function read(query: { service?: string; tail?: number }): Promise<string[]> {
+  const out: string[] = [];
+  const all = log.read({ service: '', tail: 100, follow: false, ...query }, new AbortController().signal);
+  for await (const { entry } of all)
+    out.push(`${entry.service}/${entry.backend} ${LogKind[entry.kind]} ${entry.reason} ${entry.connectionId}`);
+  return out;
+}
+
+test('events become entries with names and reasons', async () => {
+  dataplane.pendingEvents = [
+    event({ reason: 6 }),
+    event({ kind: 3, reason: 1 }),
+    event({ kind: 4, reason: 1, backendSlot: 0, message: 'tcp *:80' }),
+  ];
+  log.collect();
+  expect(await read({})).toEqual([
+    'web/10.0.0.1:80 CONNECTION_CLOSED connect-failed 1',
+    'web/10.0.0.1:80 HEALTH_CHANGED healthy 1',
+    'web/ LISTENER_CHANGED bound 1',
+  ]);
+  expect(bound).toEqual(['web true tcp *:80']);
+});
+
+test('the last ones of one service, however many there were of others', async () => {
+  for (let i = 0; i < 40; i++) {
+    dataplane.pendingEvents = Array.from({ length: 300 }, (_, j) =>
+      event({ serviceSlot: j === 0 ? 3 : 1, backendSlot: 0, connectionId: BigInt(i * 300 + j) }),
+    );
+    log.collect();
+  }
+  expect((await read({ service: 'dns', tail: 2 })).map((line) => line.split(' ').at(-1))).toEqual(['11400', '11700']);
+  const kept = await read({ tail: 100_000 });
+  expect(kept).toHaveLength(10_000);
+  expect(kept.at(-1)).toContain('11999');
+});
+
+test('settled entries keep the name that the slot had', async () => {
+  dataplane.pendingEvents = Array.from({ length: 300 }, () => event({}));
+  log.collect();
+  log.settle();
+  dataplane.slots.set(1, { service: 'other', name: '' });
+  expect((await read({ tail: 1 }))[0]).toContain('web/');
+});
+
+test('a follower gets what comes, of its service, and ends with the signal', async () => {
+  const control = new AbortController();
+  const stream = log.read({ service: 'web', tail: 0, follow: true }, control.signal)[Symbol.asyncIterator]();
+  const next = stream.next();
+  dataplane.pendingEvents = [event({ serviceSlot: 3 }), event({ connectionId: 7n })];
+  log.collect();
+  expect((await next).value?.entry.connectionId).toBe(7n);
+  const last = stream.next();
+  control.abort();
+  expect((await last).done).toBe(true);
+});
+
+test('a follower that does not read loses entries, and is told how many', async () => {
+  const stream = log.read({ service: '', tail: 0, follow: true }, new AbortController().signal)[Symbol.asyncIterator]();
+  const first = stream.next();
+  dataplane.pendingEvents = [event({})];
+  log.collect();
+  await first;
+  dataplane.pendingEvents = Array.from({ length: 5_000 }, () => event({}));
+  log.collect();
+  expect((await stream.next()).value?.dropped).toBe(904n);
+  expect((await stream.next()).value?.dropped).toBe(0n);
+  await stream.return?.(undefined);
+});

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+import { describe, expect, test } from 'vitest';
+import { type AgentConfig, environmentName, helpText, readCommand } from './config.js';
+
+function config(args: string[], environment: Record<string, string> = {}): AgentConfig {
+  const command = readCommand(args, environment);
+  if (command.kind !== 'run') throw new Error(JSON.stringify(command));
+  return command.config;
+}
+
+function mistakes(args: string[], environment: Record<string, string> = {}): readonly string[] {
+  const command = readCommand(args, environment);
+  return command.kind === 'mistakes' ? command.mistakes : [];
+}
+
+test('options and variables mean the same, and the option wins', () => {
+  expect(config(['--node-name', 'a', '--workers=3'])).toMatchObject({ nodeName: 'a', workers: 3 });
+  expect(config([], { MARCHER_NODE_NAME: 'b', MARCHER_STOP_ENGINE_ON_EXIT: '1' })).toMatchObject({
+    nodeName: 'b',
+    stopEngineOnExit: true,
+  });
+  expect(config(['--node-name', 'a'], { MARCHER_NODE_NAME: 'b' }).nodeName).toBe('a');
+  expect(config(['--api', '[::1]:7070', '--metrics', '0.0.0.0:9464'])).toMatchObject({
+    api: { host: '::1', port: 7070 },
+    metrics: { host: '0.0.0.0', port: 9464 },
+  });
+  expect(config(['--state', '/s'])).toMatchObject({
+    stateDir: '/s',
+    runDir: '/s/run',
+    socketPath: '/run/marcher/marcher.sock',
+    api: undefined,
+  });
+});
+
+describe('impossible values are refused with the reason', () => {
+  const table: [string[], string][] = [
+    [['--wokers', '2'], '--wokers is not a known option: did you mean --workers?'],
+    [['start'], '"start" is not an option'],
+    [['--state'], '--state has no value: write --state DIR'],
+    [['--state', '--workers', '2'], '--state has no value'],
+    [['--region='], '--region is empty'],
+    [['--workers', '0'], '--workers "0" is not a number of threads'],
+    [['--workers', '1', '--workers', '2'], '--workers is given twice'],
+    [['--cpus', '3-1'], '--cpus "3-1" is not a list of cores'],
+    [['--engine', '/does/not/exist'], 'does not exist'],
+    [['--country', 'XX'], 'is not a country code'],
+    [['--api', '0.0.0.0:1'], 'is not a loopback address'],
+    [['--api', 'localhost'], 'is not an address'],
+    [['--metrics', '127.0.0.1:99999'], 'is not an address'],
+    [['--log-level', 'inof'], 'did you mean info?'],
+    [['--socket', `/${'a'.repeat(120)}`], 'is longer than 107 bytes'],
+  ];
+  for (const [args, expected] of table) {
+    test(args.join(' '), () => {
+      const found = mistakes(args);
+      expect(found).toHaveLength(1);
+      expect(found[0]).toContain(expected);
+    });
+  }
+});
+
+test('all mistakes are reported at once, those of the environment too', () => {
+  expect(mistakes(['--workers', 'x', '--cuontry', 'DE'], { MARCHER_WORKRS: '2', MARCHER_COUNTRY: 'de' })).toHaveLength(
+    4,
+  );
+});
+
+test('help names every option and is no configuration', () => {
+  expect(readCommand(['--help'], {}).kind).toBe('help');
+  expect(readCommand(['--version'], {}).kind).toBe('version');
+  for (const name of [
+    'state',
+    'config',
+    'api',
+    'socket',
+    'metrics',
+    'workers',
+    'cpus',
+    'engine',
+    'node-name',
+    'region',
+    'country',
+  ]) {
+    expect(helpText()).toContain(`--${name}`);
+  }
+  expect(environmentName('node-name')).toBe('MARCHER_NODE_NAME');
+});

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+import { fromBinary, toBinary } from '@bufbuild/protobuf';
+import { parseConfiguration, type Service } from '@marcher/model';
+import { SnapshotSchema } from '@marcher/proto/marcher/engine/v1/snapshot_pb';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { SnapshotWriter } from './compile.js';
+import { WireWriter } from './wire-writer.js';
+
+const NODE = { name: 'n', region: 'eu', country: 'DE', geoipPath: '/g', draining: false };
+
+function services(...files: object[]): Service[] {
+  const { configuration, violations } = parseConfiguration(
+    JSON.stringify({ apiVersion: 'marcher/v1', services: files }),
+  );
+  if (configuration === undefined) throw new Error(JSON.stringify(violations));
+  return configuration.services;
+}
+
+function compile(files: object[], draining?: ReadonlySet<string>) {
+  const writer = new SnapshotWriter(1);
+  writer.begin(7n, 3n, NODE);
+  for (const service of services(...files)) writer.service(service, draining);
+  writer.removed('gone');
+  const bytes = writer.bytes().slice();
+  const snapshot = fromBinary(SnapshotSchema, bytes);
+  // What was written is what any encoder writes: shortest lengths, fields in order.
+  expect(toBinary(SnapshotSchema, snapshot)).toEqual(bytes);
+  return snapshot;
+}
+
+test('every default is filled in', () => {
+  const snapshot = compile([
+    { name: 'web', listeners: [{ port: 80 }], backends: [{ address: 'app:8080' }], health: {} },
+  ]);
+  expect(snapshot).toMatchObject({ generation: 7n, baseGeneration: 3n, node: NODE, removedServices: ['gone'] });
+  const [service] = snapshot.services;
+  expect(service).toMatchObject({
+    name: 'web',
+    algorithm: 2,
+    connectTimeoutMs: 5_000,
+    idleTimeoutMs: 300_000,
+    udpIdleTimeoutMs: 60_000,
+    halfClosedTimeoutMs: 30_000,
+    drainTimeoutMs: 30_000,
+    maxConnections: 0,
+    sourceIpv4Prefix: 32,
+    sourceIpv6Prefix: 128,
+    udpMaxSessions: 65_536,
+    dnsMinTtlMs: 1_000,
+    dnsMaxTtlMs: 300_000,
+  });
+  expect([service?.outlier, service?.affinity]).toEqual([undefined, undefined]);
+  expect(service?.listeners).toMatchObject([{ transport: 1, portFirst: 80, portLast: 80, backlog: 4096 }]);
+  expect(service?.listeners[0]?.address).toHaveLength(0);
+  expect(service?.backends).toMatchObject([
+    { name: 'app:8080', weight: 1, target: { case: 'dns', value: { host: 'app', port: 8080 } } },
+  ]);
+  expect(service?.health).toMatchObject({
+    type: 1,
+    intervalMs: 2_000,
+    timeoutMs: 1_000,
+    fall: 3,
+    rise: 2,
+    jitterPercent: 10,
+  });
+});
+
+test('what is written out is passed on', () => {
+  const [service] = compile(
+    [
+      {
+        name: 'web',
+        listeners: [
+          { protocol: 'udp', address: '10.0.0.1', ports: ['5-6', 9] },
+          { port: 80, acceptProxyFrom: ['10.0.0.0/8'] },
+        ],
+        backends: [
+          { address: '[::1]:80', weight: 0, sendProxy: 'v2', sourceAddress: '::2', hardLimit: 3 },
+          { address: 'unix:/x', name: 'x' },
+          { address: '10.0.0.9', drain: true },
+        ],
+        balance: { algorithm: 'geo', affinity: { ttl: '5m', ipv4Prefix: 24 }, panicThreshold: 50 },
+        health: { type: 'http', http: { expectStatus: [200, '300-310'] } },
+        outlier: { baseEjection: '1h' },
+        timeouts: { idle: '7s' },
+      },
+    ],
+    new Set(['x']),
+  ).services;
+  expect(service?.listeners).toMatchObject([
+    { transport: 2, portFirst: 5, portLast: 6 },
+    { transport: 2, portFirst: 9, portLast: 9 },
+    { transport: 1, portFirst: 80, acceptProxyFrom: [{ length: 8 }] },
+  ]);
+  expect(service?.backends).toMatchObject([
+    { weight: 0, sendProxy: 2, hardLimit: 3, drain: false, target: { case: 'ip', value: { port: 80 } } },
+    { name: 'x', drain: true, target: { case: 'unixPath', value: '/x' } },
+    { drain: true, target: { case: 'ip', value: { port: 0 } } },
+  ]);
+  expect(service).toMatchObject({
+    algorithm: 6,
+    idleTimeoutMs: 7_000,
+    udpIdleTimeoutMs: 7_000,
+    panicThresholdPercent: 50,
+    affinity: { ttlMs: 300_000, ipv4Prefix: 24, ipv6Prefix: 128, maxEntries: 65_536 },
+    outlier: { baseEjectionMs: 3_600_000, maxEjectionMs: 3_600_000, consecutiveFailures: 5, maxEjectedPercent: 50 },
+    health: {
+      httpMethod: 'GET',
+      httpPath: '/',
+      httpExpectStatus: [
+        { first: 200, last: 200 },
+        { first: 300, last: 310 },
+      ],
+    },
+  });
+});
+
+test('texts and nested messages of any length are framed rightly', () => {
+  fc.assert(
+    fc.property(fc.array(fc.string({ unit: 'grapheme', maxLength: 300, size: 'max' }), { maxLength: 20 }), (names) => {
+      const writer = new WireWriter(1);
+      for (const name of names) {
+        const mark = writer.begin(4);
+        writer.text(1, name);
+        writer.end(mark);
+      }
+      const snapshot = fromBinary(SnapshotSchema, writer.written().slice());
+      expect(snapshot.services.map(({ name }) => name)).toEqual(names.map((name) => name.toWellFormed()));
+    }),
+  );
+});

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { type Claim, PortOwnership } from './port-ownership.js';
+
+const ANY4 = '00000000';
+const ANY6 = '0'.repeat(32);
+const ADDRESSES = ['', ANY4, ANY6, '0a000001', '0a000002', `${'0'.repeat(31)}1`];
+
+function covers(a: string, b: string): boolean {
+  if (a === b || a === '' || b === '') return true;
+  return a.length === b.length && [a, b].some((address) => address === ANY4 || address === ANY6);
+}
+
+function conflict(a: Claim, b: Claim): boolean {
+  return a.udp === b.udp && a.first <= b.last && b.first <= a.last && covers(a.address, b.address);
+}
+
+const claim = fc
+  .record({
+    udp: fc.boolean(),
+    address: fc.constantFrom(...ADDRESSES),
+    first: fc.integer({ min: 1, max: 40 }),
+    length: fc.nat(6),
+  })
+  .map(({ udp, address, first, length }): Claim => ({ udp, address, first, last: first + length }));
+
+test('agrees with comparing every claim with every other', () => {
+  const step = fc.record({ claim, release: fc.boolean(), pick: fc.nat() });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      const ports = new PortOwnership();
+      const held: { owner: string; claim: Claim }[] = [];
+      steps.forEach(({ claim, release, pick }, i) => {
+        if (release && held.length > 0) {
+          const [gone] = held.splice(pick % held.length, 1);
+          if (gone !== undefined) ports.release(gone.owner, gone.claim);
+          return;
+        }
+        const owner = `s${i}`;
+        const expected = held.filter((other) => conflict(other.claim, claim)).map((other) => other.owner);
+        const found = ports.claim(owner, claim);
+        if (expected.length === 0) {
+          expect(found).toBeUndefined();
+          held.push({ owner, claim });
+        } else expect(expected).toContain(found?.owner);
+      });
+    }),
+    { numRuns: 500 },
+  );
+});

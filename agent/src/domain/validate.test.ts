@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+import { parseConfiguration, type Service } from '@marcher/model';
+import { describe, expect, test } from 'vitest';
+import { Faults, validateService } from './validate.js';
+
+const GOOD = { name: 'web', listeners: [{ protocol: 'tcp', port: 80 }], backends: [{ address: '10.0.0.1:80' }] };
+
+function service(fields: object): Service {
+  const text = JSON.stringify({ apiVersion: 'marcher/v1', services: [{ ...GOOD, ...fields }] });
+  const { configuration, violations } = parseConfiguration(text);
+  if (configuration === undefined) throw new Error(JSON.stringify(violations));
+  return configuration.services[0] as Service;
+}
+
+function faults(fields: object): string[] {
+  const found = new Faults();
+  validateService(service(fields), 's', found);
+  return found.list.map(({ path, reason, fix }) => `${path}: ${reason} -> ${fix}`);
+}
+
+const listener = (fields: object) => ({ listeners: [{ protocol: 'tcp', port: 80, ...fields }] });
+const backend = (fields: object) => ({ backends: [{ address: '10.0.0.1:80', ...fields }] });
+
+test('what an operator would expect to be valid is valid', () => {
+  for (const fields of [
+    {},
+    { backends: [] },
+    listener({ address: '::', port: '5000-5010', acceptProxyFrom: ['10.0.0.0/8', '2001:db8::/32', '10.0.0.1'] }),
+    backend({ address: 'unix:/run/app.sock' }),
+    backend({ address: 'app' }),
+    backend({ address: '[2001:db8::1]', sourceAddress: '2001:db8::2' }),
+    backend({ weight: 0, softLimit: 5, hardLimit: 5, country: 'DE', region: 'eu-west_1.a' }),
+    { ...backend({ address: 'app' }), health: { type: 'tcp', port: 8080 } },
+    { balance: { algorithm: 'maglev', maglevTableSize: 65_537 } },
+    { health: { type: 'http', http: { path: '/up?x=1', expectStatus: [204, '200-299'] } } },
+    { health: { type: 'udp', udp: { payload: 'ping' } } },
+    { outlier: { baseEjection: '1h' } },
+  ]) {
+    expect(faults(fields), JSON.stringify(fields)).toEqual([]);
+  }
+});
+
+/** Recorded: one mistake each, with the path, the reason and the fix that an operator sees. */
+const TABLE: [string, object][] = [
+  ['name with capitals', { name: 'Web' }],
+  ['name that ends with a hyphen', { name: 'web-' }],
+  ['name too long', { name: 'a'.repeat(64) }],
+  ['no listener', { listeners: [] }],
+  ['too many listeners', { listeners: Array(257).fill({ port: 80 }) }],
+  ['listener on a name', listener({ address: 'localhost' })],
+  ['listener address with a port', listener({ address: '10.0.0.1:80' })],
+  ['no port', { listeners: [{ protocol: 'tcp' }] }],
+  ['port 0', listener({ port: 0 })],
+  ['port 65536', listener({ port: 65_536 })],
+  ['range backwards', listener({ port: '90-80' })],
+  ['too many ports', { listeners: [{ port: '1-65535' }, { address: '10.0.0.1', port: 1 }] }],
+  ['PROXY protocol on UDP', listener({ protocol: 'udp', acceptProxyFrom: ['10.0.0.0/8'] })],
+  ['prefix malformed', listener({ acceptProxyFrom: ['10.0.0.0/33'] })],
+  ['prefix with host bits', listener({ acceptProxyFrom: ['10.0.0.1/8'] })],
+  ['too many backends', { backends: Array.from({ length: 1001 }, (_, i) => ({ address: `a${i}:1` })) }],
+  ['backend twice', { backends: [{ address: 'a:1' }, { address: 'a:1' }] }],
+  [
+    'backend name twice',
+    {
+      backends: [
+        { address: 'a:1', name: 'x' },
+        { address: 'b:1', name: 'x' },
+      ],
+    },
+  ],
+  ['backend empty', backend({ address: '' })],
+  ['backend port 0', backend({ address: '10.0.0.1:0' })],
+  ['backend port missing', backend({ address: 'a:' })],
+  ['IPv6 without brackets', backend({ address: '2001:db8::1:80:x' })],
+  ['bracket not closed', backend({ address: '[::1' })],
+  ['mistyped IPv4', backend({ address: '10.0.0.256:80' })],
+  ['host with a space', backend({ address: 'a b:80' })],
+  ['relative socket path', backend({ address: 'unix:run/app.sock' })],
+  ['long socket path', backend({ address: `unix:/${'a'.repeat(107)}` })],
+  ['Unix socket under UDP', { listeners: [{ protocol: 'udp', port: 53 }], backends: [{ address: 'unix:/x' }] }],
+  [
+    'sendProxy under UDP',
+    { listeners: [{ protocol: 'udp', port: 53 }], backends: [{ address: 'a:1', sendProxy: 'v2' }] },
+  ],
+  ['weight', backend({ weight: 257 })],
+  ['region', backend({ region: 'e u' })],
+  ['country in small letters', backend({ country: 'de' })],
+  ['country unknown', backend({ country: 'XX' })],
+  ['hard below soft', backend({ softLimit: 10, hardLimit: 9 })],
+  ['soft limit 0', backend({ softLimit: 0 })],
+  ['source address of the other family', backend({ sourceAddress: '::1' })],
+  ['source address malformed', backend({ sourceAddress: 'eth0' })],
+  ['address without name too long', backend({ address: `${'a.'.repeat(63)}com:80` })],
+  ['health without port', { ...backend({ address: 'app' }), health: { type: 'tcp' } }],
+  ['maglev not prime', { balance: { algorithm: 'maglev', maglevTableSize: 65_536 } }],
+  ['maglev too small', { balance: { maglevTableSize: 2 }, backends: [1, 2, 3].map((i) => ({ address: `a${i}:1` })) }],
+  ['affinity time to live', { balance: { affinity: { ttl: '1ms' } } }],
+  ['affinity prefix', { balance: { affinity: { ipv4Prefix: 33 } } }],
+  ['panic threshold', { balance: { panicThreshold: 101 } }],
+  ['interval', { health: { type: 'tcp', interval: '1ms' } }],
+  ['fall', { health: { type: 'tcp', fall: 0 } }],
+  ['http beside tcp', { health: { type: 'tcp', http: { path: '/' } } }],
+  ['path', { health: { type: 'http', http: { path: 'up' } } }],
+  ['status', { health: { type: 'http', http: { expectStatus: ['2xx'] } } }],
+  ['status range backwards', { health: { type: 'http', http: { expectStatus: ['299-200'] } } }],
+  ['body with HEAD', { health: { type: 'http', http: { method: 'HEAD', expectBody: 'ok' } } }],
+  ['udp without payload', { health: { type: 'udp' } }],
+  ['ejection', { outlier: { baseEjection: '10m', maxEjection: '1m' } }],
+  ['connect timeout 0', { timeouts: { connect: '0s' } }],
+  ['connections 0', { limits: { maxConnections: 0 } }],
+  ['dns times crossed', { dns: { minTtl: '10m' } }],
+  ['label name', { labels: { 'a b': 'x' } }],
+  ['label value', { labels: { a: 'x'.repeat(257) } }],
+];
+
+describe('one mistake is one violation', () => {
+  for (const [name, fields] of TABLE) {
+    test(name, () => {
+      const found = faults(fields);
+      expect(found.length, found.join('\n')).toBe(1);
+      expect(found[0]).toMatch(/^s\.\S+: .+ -> .+/);
+    });
+  }
+});
+
+test('the texts are as recorded', () => {
+  expect(Object.fromEntries(TABLE.map(([name, fields]) => [name, faults(fields)[0]]))).toMatchSnapshot();
+});
+
+test('what is wrong in several places is reported in all of them', () => {
+  const found = faults({ name: '', ...listener({ port: 0 }), ...backend({ weight: 300, country: 'de' }) });
+  expect(found.map((text) => text.split(':')[0])).toEqual([
+    's.name',
+    's.listeners[0].ports',
+    's.backends[0].weight',
+    's.backends[0].country',
+  ]);
+});

@@ -1,0 +1,953 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The TCP relay between real sockets: what it promises about ends, failures, limits and time. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "filter/source_limit.h"
+#include "lb/affinity.h"
+#include "tunnel_rig.h"
+#include "xprt/proxy_protocol.h"
+
+static struct rig rig;
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void say(int fd, const char *text)
+{
+	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+static void hear(int fd, const char *text)
+{
+	char got[256];
+	size_t length = strlen(text);
+
+	assert_true(length < sizeof(got));
+	assert_int_equal(recv(fd, got, length, MSG_WAITALL), length);
+	assert_memory_equal(got, text, length);
+}
+
+static void hear_end(int fd)
+{
+	char byte;
+
+	assert_int_equal(recv(fd, &byte, 1, 0), 0);
+}
+
+static void hear_reset(int fd)
+{
+	char bytes[64];
+
+	ssize_t n = recv(fd, bytes, sizeof(bytes), 0);
+	assert_int_equal(n, -1);
+	assert_int_equal(errno, ECONNRESET);
+}
+
+static void reset(int fd)
+{
+	struct linger hard = {.l_onoff = 1};
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+	close(fd);
+}
+
+/* A relay before one listening backend; returns its socket. */
+static int one_backend(void)
+{
+	uint16_t port;
+	int listening = rig_listen(&port);
+
+	rig_init(&rig);
+	rig_add_port(&rig, port);
+	return listening;
+}
+
+static void either_side_may_end_first(void **state)
+{
+	(void)state;
+	int listening = one_backend();
+	rig_start(&rig);
+	for (int backend_first = 0; backend_first < 2; backend_first++) {
+		int client = rig_client(&rig);
+		say(client, "hello");
+		int backend = rig_accept(listening);
+		hear(backend, "hello");
+		int first = backend_first ? backend : client, second = backend_first ? client : backend;
+		say(first, "last words");
+		shutdown(first, SHUT_WR);
+		hear(second, "last words");
+		hear_end(second);
+		/* The other direction goes on. */
+		for (int i = 0; i < 3; i++) {
+			say(second, "still here");
+			hear(first, "still here");
+		}
+		shutdown(second, SHUT_WR);
+		hear_end(first);
+		struct marcher_event event = rig_closed_event(&rig);
+		assert_int_equal(event.reason, MARCHER_CLOSE_NORMAL);
+		assert_int_equal(event.bytes_received, 5 + (backend_first ? 30 : 10));
+		assert_int_equal(event.bytes_sent, backend_first ? 10 : 30);
+		close(client);
+		close(backend);
+	}
+	rig_wait_idle(&rig);
+	assert_int_equal(rig_counter(&rig, rig.service.slot, MARCHER_BYTES_RECEIVED), 50);
+	assert_int_equal(rig_counter(&rig, rig.backends[0].slot, MARCHER_BYTES_RECEIVED), 50);
+	assert_int_equal(rig_counter(&rig, rig.listener.slot, MARCHER_BYTES_SENT), 40);
+	rig_stop(&rig);
+	close(listening);
+}
+
+static void a_client_that_says_nothing_hears_a_backend_that_speaks_first(void **state)
+{
+	(void)state;
+	int listening = one_backend();
+	rig_start(&rig);
+	int client = rig_client(&rig);
+	int backend = rig_accept(listening);
+	say(backend, "220 ready");
+	hear(client, "220 ready");
+	close(backend);
+	hear_end(client);
+	close(client);
+	rig_wait_idle(&rig);
+	rig_stop(&rig);
+	close(listening);
+}
+
+static void a_reset_is_passed_on_as_a_reset(void **state)
+{
+	(void)state;
+	int listening = one_backend();
+	rig_start(&rig);
+	for (int from_backend = 0; from_backend < 2; from_backend++) {
+		int client = rig_client(&rig);
+		say(client, "x");
+		int backend = rig_accept(listening);
+		hear(backend, "x");
+		say(backend, "y");
+		hear(client, "y");
+		reset(from_backend ? backend : client);
+		hear_reset(from_backend ? client : backend);
+		close(from_backend ? client : backend);
+		assert_int_equal(rig_closed_event(&rig).reason,
+		                 from_backend ? MARCHER_CLOSE_BACKEND_RESET : MARCHER_CLOSE_CLIENT_RESET);
+	}
+	rig_wait_idle(&rig);
+	assert_int_equal(rig_counter(&rig, rig.service.slot, MARCHER_RESETS_BACKEND), 1);
+	assert_int_equal(rig_counter(&rig, rig.service.slot, MARCHER_RESETS_CLIENT), 1);
+	rig_stop(&rig);
+	close(listening);
+}
+
+static void an_answer_given_before_a_reset_still_arrives(void **state)
+{
+	(void)state;
+	int listening = one_backend();
+	rig_start(&rig);
+	int client = rig_client(&rig);
+	say(client, "a request that the backend does not read to its end");
+	int backend = rig_accept(listening);
+	hear(backend, "a request");
+	say(backend, "413 too large");
+	close(backend); /* with unread bytes: RST */
+	hear(client, "413 too large");
+	hear_reset(client);
+	close(client);
+	rig_wait_idle(&rig);
+	rig_stop(&rig);
+	close(listening);
+}
+
+struct pair {
+	int client, backend;
+};
+
+static void send_urgent(struct rig *r, void *context)
+{
+	struct pair *pair = context;
+
+	(void)r;
+	say(pair->client, "before");
+	assert_int_equal(send(pair->client, "!", 1, MSG_OOB | MSG_NOSIGNAL), 1);
+	say(pair->client, "behind");
+	shutdown(pair->client, SHUT_WR);
+}
+
+static void bytes_behind_urgent_data_are_not_lost(void **state)
+{
+	(void)state;
+	int listening = one_backend();
+	rig_start(&rig);
+	struct pair pair = {.client = rig_client(&rig)};
+	pair.backend = rig_accept(listening);
+	usleep(20000);
+	/* While the worker is busy: it finds everything there, the FIN too, and a read stops at the mark. */
+	rig_call(&rig, send_urgent, &pair);
+	hear(pair.backend, "beforebehind");
+	hear_end(pair.backend);
+	close(pair.backend);
+	hear_end(pair.client);
+	close(pair.client);
+	rig_wait_idle(&rig);
+	rig_stop(&rig);
+	close(listening);
+}
+
+static void write_into_a_reset(struct rig *r, void *context)
+{
+	struct pair *pair = context;
+
+	(void)r;
+	say(pair->client, "more of it");
+	say(pair->backend, "413 too large");
+	close(pair->backend);
+}
+
+static void an_answer_still_arrives_when_a_write_meets_the_reset_first(void **state)
+{
+	(void)state;
+	int listening = one_backend();
+	rig_start(&rig);
+	struct pair pair = {.client = rig_client(&rig)};
+	say(pair.client, "a request that the backend does not read to its end");
+	pair.backend = rig_accept(listening);
+	hear(pair.backend, "a request");
+	usleep(20000);
+	/* While the worker is busy, so that it meets the client's bytes first. */
+	rig_call(&rig, write_into_a_reset, &pair);
+	hear(pair.client, "413 too large");
+	hear_reset(pair.client);
+	close(pair.client);
+	assert_int_equal(rig_closed_event(&rig).reason, MARCHER_CLOSE_BACKEND_RESET);
+	rig_stop(&rig);
+	close(listening);
+}
+
+static void a_refused_connection_goes_to_the_next_backend_with_all_its_bytes(void **state)
+{
+	(void)state;
+	uint16_t port;
+	int listening = rig_listen(&port);
+	rig_init(&rig);
+	rig_add_port(&rig, rig_refusing_port());
+	rig_add_port(&rig, rig_refusing_port());
+	unsigned good = rig_add_port(&rig, port);
+	rig_start(&rig);
+	for (int i = 0; i < 30; i++) {
+		char text[32];
+		int client = rig_client(&rig);
+		snprintf(text, sizeof(text), "request %d", i);
+		say(client, text);
+		int backend = rig_accept(listening);
+		hear(backend, text);
+		close(backend);
+		hear_end(client);
+		close(client);
+	}
+	rig_wait_idle(&rig);
+	uint64_t failures = rig_counter(&rig, rig.service.slot, MARCHER_CONNECT_FAILURES);
+	assert_true(failures >= 20);
+	assert_int_equal(rig_counter(&rig, rig.service.slot, MARCHER_CONNECT_RETRIES), failures);
+	assert_int_equal(atomic_load(&rig.reports_ok[good]), 30);
+	assert_int_equal(atomic_load(&rig.reports_failed[0]) + atomic_load(&rig.reports_failed[1]), failures);
+	assert_int_equal(rig_counter(&rig, rig.backends[good].slot, MARCHER_CONNECTIONS_OPENED), 30);
+	assert_int_equal(rig_counter(&rig, rig.backends[0].slot, MARCHER_CONNECTIONS_OPENED), 0);
+	rig_stop(&rig);
+	close(listening);
+}
+
+static void the_client_is_reset_when_every_backend_refuses(void **state)
+{
+	(void)state;
+	rig_init(&rig);
+	rig_add_port(&rig, rig_refusing_port());
+	rig_add_port(&rig, rig_refusing_port());
+	rig_start(&rig);
+	for (int speaks = 0; speaks < 2; speaks++) {
+		int client = rig_client(&rig);
+		/* An error is told once: to the write or to the read that follows. */
+		if (!speaks || send(client, "x", 1, MSG_NOSIGNAL) == 1)
+			hear_reset(client);
+		close(client);
+		struct marcher_event event = rig_closed_event(&rig);
+		assert_int_equal(event.reason, MARCHER_CLOSE_CONNECT_FAILED);
+		assert_int_equal(event.retries, 1);
+	}
+	assert_int_equal(rig_counter(&rig, rig.service.slot, MARCHER_CONNECT_FAILURES), 4);
+	rig_stop(&rig);
+}
+
+static void the_client_is_reset_when_there_is_no_backend(void **state)
+{
+	(void)state;
+	rig_init(&rig);
+	rig_start(&rig);
+	int client = rig_client(&rig);
+	hear_reset(client);
+	close(client);
+	assert_int_equal(rig_closed_event(&rig).reason, MARCHER_CLOSE_NO_BACKEND);
+	assert_int_equal(rig_counter(&rig, rig.service.slot, MARCHER_NO_BACKEND), 1);
+	rig_stop(&rig);
+}
+
+static void a_backend_that_does_not_answer_takes_a_part_of_the_budget(void **state)
+{
+	(void)state;
+	uint16_t black_port, port;
+	int fillers[2], black = rig_blackhole(&black_port, fillers), listening = rig_listen(&port);
+	rig_init(&rig);
+	rig.service.connect_timeout_ms = 1200;
+	unsigned hole = rig_add_port(&rig, black_port);
+	rig_add_port(&rig, port);
+	rig_start(&rig);
+	uint64_t slowest = 0;
+	for (int i = 0; i < 2; i++) { /* round robin: one of the two goes to the hole first */
+		uint64_t began = now_ms();
+		int client = rig_client(&rig);
+		say(client, "held back, sent once");
+		int backend = rig_accept(listening);
+		hear(backend, "held back, sent once");
+		if (now_ms() - began > slowest)
+			slowest = now_ms() - began;
+		shutdown(client, SHUT_WR);
+		hear_end(backend);
+		close(backend);
+		hear_end(client);
+		close(client);
+	}
+	assert_in_range(slowest, 390, 900);
+	assert_in_range(atomic_load(&rig.reports_failed[hole]), 1, 2);
+	rig_wait_idle(&rig);
+	rig_stop(&rig);
+	close(listening);
+	close(fillers[0]);
+	close(fillers[1]);
+	close(black);
+}
+
+#define CROWD 40
+
+static void open_crowd(struct rig *r, void *context)
+{
+	int *clients = context;
+	char text[32];
+
+	for (int i = 0; i < CROWD; i++) {
+		clients[i] = rig_client(r);
+		snprintf(text, sizeof(text), "client %02d", i);
+		say(clients[i], text);
+	}
+}
+
+static void bytes_that_came_before_the_connection_was_accepted_are_kept(void **state)
+{
+	(void)state;
+	uint16_t black_port, port;
+	int fillers[2], black = rig_blackhole(&black_port, fillers), listening = rig_listen(&port);
+	rig_init(&rig);
+	rig.service.connect_timeout_ms = 1200;
+	unsigned hole = rig_add_port(&rig, black_port);
+	rig_add_port(&rig, port);
+	rig_start(&rig);
+	/* While the worker is busy: it accepts them with their bytes there, and half go to the hole first. */
+	int clients[CROWD];
+	bool heard[CROWD] = {false};
+	rig_call(&rig, open_crowd, clients);
+	for (int i = 0; i < CROWD; i++) {
+		char text[10] = "";
+		int backend = rig_accept(listening), number = -1;
+		assert_int_equal(recv(backend, text, 9, MSG_WAITALL), 9);
+		assert_int_equal(sscanf(text, "client %02d", &number), 1);
+		assert_in_range(number, 0, CROWD - 1);
+		assert_false(heard[number]);
+		heard[number] = true;
+		shutdown(clients[number], SHUT_WR);
+		hear_end(backend); /* and nothing twice */
+		close(backend);
+		hear_end(clients[number]);
+		close(clients[number]);
+	}
+	assert_true(atomic_load(&rig.reports_failed[hole]) >= CROWD / 4);
+	rig_wait_idle(&rig);
+	rig_stop(&rig);
+	close(listening);
+	close(fillers[0]);
+	close(fillers[1]);
+	close(black);
+}
+
+static void the_connect_budget_holds_for_all_attempts_together(void **state)
+{
+	(void)state;
+	uint16_t ports[2];
+	int fillers[4], black[2] = {rig_blackhole(&ports[0], fillers), rig_blackhole(&ports[1], fillers + 2)};
+	rig_init(&rig);
+	rig.service.connect_timeout_ms = 900;
+	rig_add_port(&rig, ports[0]);
+	rig_add_port(&rig, ports[1]);
+	rig_start(&rig);
+	uint64_t began = now_ms();
+	int client = rig_client(&rig);
+	hear_reset(client);
+	assert_in_range(now_ms() - began, 880, 1300);
+	close(client);
+	struct marcher_event event = rig_closed_event(&rig);
+	assert_int_equal(event.reason, MARCHER_CLOSE_CONNECT_TIMEOUT);
+	assert_int_equal(event.retries, 1);
+	rig_stop(&rig);
+	for (int i = 0; i < 4; i++)
+		close(fillers[i]);
+	close(black[0]);
+	close(black[1]);
+}
+
+static void a_client_that_resets_while_its_backend_is_sought_is_let_go(void **state)
+{
+	(void)state;
+	uint16_t port;
+	int fillers[2], black = rig_blackhole(&port, fillers);
+	rig_init(&rig);
+	rig_add_port(&rig, port);
+	rig_start(&rig);
+	uint64_t began = now_ms();
+	int client = rig_client(&rig);
+	usleep(50000);
+	reset(client);
+	assert_int_equal(rig_closed_event(&rig).reason, MARCHER_CLOSE_CLIENT_RESET);
+	assert_true(now_ms() - began < 1000);
+	rig_stop(&rig);
+	close(fillers[0]);
+	close(fillers[1]);
+	close(black);
+}
+
+static int listen_v6(uint16_t *port)
+{
+	struct sockaddr_in6 sa = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	socklen_t length = sizeof(sa);
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || listen(fd, 8) < 0)
+		return -1;
+	getsockname(fd, (struct sockaddr *)&sa, &length);
+	*port = ntohs(sa.sin6_port);
+	return fd;
+}
+
+static void a_name_with_both_families_is_tried_in_parallel(void **state)
+{
+	(void)state;
+	uint16_t black_port, port = 0;
+	int listening = listen_v6(&port);
+	if (listening < 0)
+		skip();
+	int fillers[2], black = rig_blackhole(&black_port, fillers);
+	struct addr v6 = {.family = AF_INET6, .port = port, .ip = {[15] = 1}};
+	rig_init(&rig);
+	rig_add_port(&rig, black_port);
+	rig_add(&rig, &v6);
+	/* One backend, a name, with two addresses. */
+	rig.endpoints[1].backend = &rig.backends[0];
+	rig.backends[0].target = TARGET_DNS;
+	rig.service.connect_timeout_ms = 6000;
+	rig_start(&rig);
+	uint64_t slowest = 0;
+	for (int i = 0; i < 2; i++) {
+		uint64_t began = now_ms();
+		int client = rig_client(&rig);
+		say(client, "hello");
+		int backend = rig_accept(listening);
+		hear(backend, "hello");
+		if (now_ms() - began > slowest)
+			slowest = now_ms() - began;
+		close(backend);
+		hear_end(client);
+		close(client);
+	}
+	assert_in_range(slowest, 240, 700);
+	/* Losing a race is no failure. */
+	assert_int_equal(atomic_load(&rig.reports_failed[0]), 0);
+	assert_int_equal(rig_counter(&rig, rig.service.slot, MARCHER_CONNECT_FAILURES), 0);
+	rig_wait_idle(&rig);
+	rig_stop(&rig);
+	close(listening);
+	close(fillers[0]);
+	close(fillers[1]);
+	close(black);
+}
+
+static void a_unix_socket_is_a_backend_like_another(void **state)
+{
+	(void)state;
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	char directory[] = "/tmp/marcher-tunnel-XXXXXX";
+	assert_non_null(mkdtemp(directory));
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s/b.sock", directory);
+	int listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(listening, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(listening, 0), 0);
+	struct addr addr = {.family = AF_UNIX, .path = sa.sun_path};
+	rig_init(&rig);
+	rig_add(&rig, &addr);
+	rig_start(&rig);
+	/* More at once than the backlog holds: they wait for it. */
+	int clients[4];
+	for (int i = 0; i < 4; i++) {
+		clients[i] = rig_client(&rig);
+		say(clients[i], "over unix");
+	}
+	usleep(50000);
+	for (int i = 0; i < 4; i++) {
+		int backend = rig_accept(listening);
+		hear(backend, "over unix");
+		say(backend, "answer");
+		close(backend);
+	}
+	for (int i = 0; i < 4; i++) {
+		hear(clients[i], "answer");
+		hear_end(clients[i]);
+		close(clients[i]);
+	}
+	rig_wait_idle(&rig);
+	rig_stop(&rig);
+	close(listening);
+	unlink(sa.sun_path);
+	rmdir(directory);
+}
+
+/* PROXY protocol */
+
+static struct prefix loopback = {.ip = {127}, .family = AF_INET, .length = 8};
+static struct prefix elsewhere = {.ip = {192, 0, 2}, .family = AF_INET, .length = 24};
+
+static void a_proxy_header_is_read_in_any_number_of_segments(void **state)
+{
+	(void)state;
+	static const char v1[] = "PROXY TCP4 203.0.113.7 198.51.100.1 40112 443\r\n";
+	int listening = one_backend();
+	rig.binding.accept_proxy = &loopback;
+	rig.binding.naccept_proxy = 1;
+	rig.backends[0].send_proxy = 1; /* shows which addresses the relay believes */
+	rig_start(&rig);
+	for (size_t step = 1; step <= sizeof(v1) + 6; step += step < 4 ? 1 : 13) {
+		char stream[128];
+		size_t length = (size_t)snprintf(stream, sizeof(stream), "%spayload", v1);
+		int client = rig_client(&rig);
+		for (size_t at = 0; at < length; at += step) {
+			size_t n = length - at < step ? length - at : step;
+			assert_int_equal(send(client, stream + at, n, MSG_NOSIGNAL), n);
+			if (step < sizeof(v1))
+				usleep(300);
+		}
+		int backend = rig_accept(listening);
+		hear(backend, v1);
+		hear(backend, "payload");
+		close(backend);
+		hear_end(client);
+		close(client);
+		struct marcher_event event = rig_closed_event(&rig);
+		assert_int_equal(event.client.port, 40112);
+		assert_int_equal(event.client.address[0], 203);
+		assert_int_equal(event.local.port, 443);
+		assert_int_equal(event.bytes_received, 7);
+	}
+	rig_wait_idle(&rig);
+	rig_stop(&rig);
+	close(listening);
+}
+
+static void a_listed_source_without_a_header_is_reset(void **state)
+{
+	(void)state;
+	int listening = one_backend();
+	rig.binding.accept_proxy = &loopback;
+	rig.binding.naccept_proxy = 1;
+	rig.service.connect_timeout_ms = 300; /* also the limit for a header to arrive */
+	rig_start(&rig);
+	int client = rig_client(&rig);
+	say(client, "GET / HTTP/1.1\r\n");
+	hear_reset(client);
+	close(client);
+	assert_int_equal(rig_closed_event(&rig).reason, MARCHER_CLOSE_PROXY_HEADER);
+	client = rig_client(&rig);
+	say(client, "PROXY TCP4 1.2");
+	uint64_t began = now_ms();
+	hear_reset(client);
+	assert_in_range(now_ms() - began, 250, 700);
+	close(client);
+	assert_int_equal(rig_closed_event(&rig).reason, MARCHER_CLOSE_PROXY_HEADER);
+	assert_int_equal(rig_counter(&rig, rig.service.slot, MARCHER_PROXY_HEADER_ERRORS), 2);
+	rig_stop(&rig);
+	close(listening);
+}
+
+static void an_unlisted_source_is_relayed_as_it_is(void **state)
+{
+	(void)state;
+	int listening = one_backend();
+	rig.binding.accept_proxy = &elsewhere;
+	rig.binding.naccept_proxy = 1;
+	rig_start(&rig);
+	int client = rig_client(&rig);
+	say(client, "PROXY TCP4 1.2.3.4 1.2.3.4 1 1\r\n");
+	int backend = rig_accept(listening);
+	hear(backend, "PROXY TCP4 1.2.3.4 1.2.3.4 1 1\r\n");
+	close(backend);
+	close(client);
+	rig_wait_idle(&rig);
+	rig_stop(&rig);
+	close(listening);
+}
+
+static void a_proxy_header_is_sent_without_waiting_for_the_client(void **state)
+{
+	(void)state;
+	for (uint8_t version = 1; version <= 2; version++) {
+		int listening = one_backend();
+		rig.backends[0].send_proxy = version;
+		rig_start(&rig);
+		int client = rig_client(&rig);
+		int backend = rig_accept(listening);
+		uint8_t bytes[PROXY_HEADER_MAX];
+		struct proxy_header header;
+		const char *error;
+		int length = 0;
+		for (size_t n = 0; length == 0 && n < sizeof(bytes); n++) {
+			assert_int_equal(recv(backend, bytes + n, 1, 0), 1);
+			length = proxy_header_parse(bytes, n + 1, &header, &error);
+		}
+		assert_true(length > 0);
+		assert_int_equal(header.version, version);
+		struct sockaddr_in sa;
+		socklen_t sa_length = sizeof(sa);
+		getsockname(client, (struct sockaddr *)&sa, &sa_length);
+		assert_int_equal(header.source.port, ntohs(sa.sin_port));
+		assert_int_equal(header.destination.port, rig.port);
+		assert_int_equal(header.destination.ip[0], 127);
+		say(backend, "220 ready");
+		hear(client, "220 ready");
+		say(client, "EHLO");
+		hear(backend, "EHLO");
+		close(client);
+		hear_end(backend);
+		close(backend);
+		rig_wait_idle(&rig);
+		rig_stop(&rig);
+		close(listening);
+	}
+}
+
+/* Time */
+
+static void an_idle_connection_is_closed(void **state)
+{
+	(void)state;
+	int listening = one_backend();
+	rig.service.idle_timeout_ms = 300;
+	rig.service.connect_timeout_ms = 100;
+	rig_start(&rig);
+	int client = rig_client(&rig);
+	int backend = rig_accept(listening);
+	uint64_t began = now_ms();
+	for (int i = 0; i < 5; i++) { /* every byte begins the time anew, in either direction */
+		usleep(150000);
+		say(i & 1 ? client : backend, "z");
+		hear(i & 1 ? backend : client, "z");
+	}
+	hear_end(client);
+	hear_end(backend);
+	assert_in_range(now_ms() - began, 1000, 1500);
+	assert_int_equal(rig_closed_event(&rig).reason, MARCHER_CLOSE_IDLE_TIMEOUT);
+	assert_int_equal(rig_counter(&rig, rig.service.slot, MARCHER_IDLE_TIMEOUTS), 1);
+	close(client);
+	close(backend);
+	rig_stop(&rig);
+	close(listening);
+}
+
+static void a_half_closed_connection_gets_less_time(void **state)
+{
+	(void)state;
+	int listening = one_backend();
+	rig.service.half_closed_timeout_ms = 200;
+	rig_start(&rig);
+	int client = rig_client(&rig);
+	int backend = rig_accept(listening);
+	shutdown(client, SHUT_WR);
+	hear_end(backend);
+	usleep(120000);
+	say(backend, "z");
+	hear(client, "z");
+	uint64_t began = now_ms();
+	hear_end(client);
+	assert_in_range(now_ms() - began, 150, 500);
+	assert_int_equal(rig_closed_event(&rig).reason, MARCHER_CLOSE_HALF_CLOSED_TIMEOUT);
+	close(client);
+	close(backend);
+	rig_stop(&rig);
+	close(listening);
+}
+
+static void begin_drain(struct rig *r, void *context)
+{
+	uint64_t *ms = context;
+
+	tunnel_drain(&r->worker, &r->service, NULL, r->worker.now_ms + *ms);
+}
+
+static void draining_connections_go_on_until_the_deadline(void **state)
+{
+	(void)state;
+	int listening = one_backend();
+	rig_start(&rig);
+	int client = rig_client(&rig);
+	int backend = rig_accept(listening);
+	say(client, "a");
+	hear(backend, "a");
+	uint64_t ms = 250;
+	rig_call(&rig, begin_drain, &ms);
+	say(client, "b");
+	hear(backend, "b");
+	uint64_t began = now_ms();
+	hear_reset(client);
+	hear_reset(backend);
+	assert_in_range(now_ms() - began, 200, 600);
+	assert_int_equal(rig_closed_event(&rig).reason, MARCHER_CLOSE_DRAINED);
+	assert_int_equal(rig_counter(&rig, rig.service.slot, MARCHER_DRAIN_CLOSED), 1);
+	close(client);
+	close(backend);
+	rig_stop(&rig);
+	close(listening);
+}
+
+/* Limits */
+
+/* Opens n clients; returns how many of them reach the backend and closes all. */
+static unsigned count_admitted(int listening, unsigned n)
+{
+	int clients[64], backends[64];
+	unsigned admitted = 0, refused = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		clients[i] = rig_client(&rig);
+		char byte;
+		/* An error is told once: to the write or to the read that follows. */
+		bool told = send(clients[i], "?", 1, MSG_NOSIGNAL) < 0;
+		struct timeval short_wait = {.tv_usec = 150000};
+		setsockopt(clients[i], SOL_SOCKET, SO_RCVTIMEO, &short_wait, sizeof(short_wait));
+		ssize_t r = recv(clients[i], &byte, 1, 0);
+		if (told || (r < 0 && errno == ECONNRESET)) {
+			refused++;
+		} else {
+			assert_int_equal(r, -1);
+			backends[admitted++] = rig_accept(listening);
+		}
+	}
+	assert_int_equal(admitted + refused, n);
+	for (unsigned i = 0; i < n; i++)
+		close(clients[i]);
+	for (unsigned i = 0; i < admitted; i++)
+		close(backends[i]);
+	rig_wait_idle(&rig);
+	return admitted;
+}
+
+static void limits_are_exact_and_given_back(void **state)
+{
+	(void)state;
+	for (int kind = 0; kind < 4; kind++) {
+		int listening = one_backend();
+		if (kind == 0) {
+			rig.binding.max_connections = 3;
+		} else if (kind == 1) {
+			rig.service.max_connections = 3;
+		} else if (kind == 2) {
+			rig.service.source_limit = source_limit_new(64);
+			rig.service.max_connections_per_source = 3;
+			rig.service.source_v4_bits = 32;
+			rig.service.source_v6_bits = 128;
+		} else {
+			rig.backends[0].hard_limit = 3;
+			rig.view->entries[0].hard_limit = 3;
+		}
+		rig_start(&rig);
+		for (int round = 0; round < 2; round++)
+			assert_int_equal(count_admitted(listening, 5), 3);
+		assert_int_equal(rig_counter(&rig, rig.service.slot, kind == 3 ? MARCHER_NO_BACKEND : MARCHER_REJECTED),
+		                 4);
+		if (kind == 2)
+			assert_int_equal(source_limit_count(rig.service.source_limit), 0);
+		struct source_limit_table *table = rig.service.source_limit;
+		rig_stop(&rig);
+		if (table)
+			source_limit_free(table);
+		close(listening);
+	}
+}
+
+static void affinity_holds_until_its_backend_fails(void **state)
+{
+	(void)state;
+	uint16_t ports[3];
+	int listening[3];
+	rig_init(&rig);
+	for (int i = 0; i < 3; i++) {
+		listening[i] = rig_listen(&ports[i]);
+		rig_add_port(&rig, ports[i]);
+	}
+	rig.service.affinity = affinity_new(60000, 1024);
+	rig.service.affinity_v4_bits = 32;
+	rig.service.affinity_v6_bits = 128;
+	rig_start(&rig);
+	int bound = -1, alive = 3;
+	for (int i = 0; i < 12; i++) {
+		int client = rig_client(&rig);
+		say(client, "x");
+		struct marcher_event event;
+		/* Whoever it is, it answers by closing: the event tells which. */
+		shutdown(client, SHUT_WR);
+		usleep(20000);
+		for (int j = 0; j < 3; j++) {
+			if (listening[j] < 0)
+				continue;
+			struct timeval at_once = {.tv_usec = 1000};
+			setsockopt(listening[j], SOL_SOCKET, SO_RCVTIMEO, &at_once, sizeof(at_once));
+			int backend = accept(listening[j], NULL, NULL);
+			if (backend >= 0)
+				close(backend);
+		}
+		event = rig_closed_event(&rig);
+		close(client);
+		int index = -1;
+		for (int j = 0; j < 3; j++)
+			if (rig.backends[j].slot == event.backend_slot)
+				index = j;
+		assert_true(index >= 0);
+		if (bound >= 0)
+			assert_int_equal(index, bound);
+		bound = index;
+		if (i == 4 && alive == 3) { /* dies: the next is bound instead, and stays */
+			close(listening[bound]);
+			listening[bound] = -1;
+			bound = -1;
+			alive--;
+		}
+	}
+	rig_wait_idle(&rig);
+	struct affinity_table *table = rig.service.affinity;
+	rig_stop(&rig);
+	affinity_free(table);
+	for (int i = 0; i < 3; i++)
+		if (listening[i] >= 0)
+			close(listening[i]);
+}
+
+static void take_list(struct rig *r, void *context)
+{
+	tunnel_list(&r->worker, "web", 2, context);
+}
+
+static void the_list_tells_who_is_connected_to_whom(void **state)
+{
+	(void)state;
+	int listening = one_backend();
+	rig_start(&rig);
+	int clients[3], backends[3];
+	for (int i = 0; i < 3; i++) {
+		clients[i] = rig_client(&rig);
+		say(clients[i], "abc");
+		backends[i] = rig_accept(listening);
+		hear(backends[i], "abc");
+	}
+	Marcher__Engine__V1__ConnectionList *list = malloc(sizeof(*list));
+	marcher__engine__v1__connection_list__init(list);
+	rig_call(&rig, take_list, list);
+	assert_int_equal(list->total, 3);
+	assert_int_equal(list->n_connections, 2);
+	assert_string_equal(list->connections[0]->service, "web");
+	assert_string_equal(list->connections[0]->backend, "b0");
+	assert_string_equal(list->connections[0]->state, "established");
+	assert_int_equal(list->connections[0]->bytes_received, 3);
+	assert_non_null(strstr(list->connections[0]->client, "127.0.0.1:"));
+	assert_non_null(strstr(list->connections[0]->local, "127.0.0.1:"));
+	marcher__engine__v1__connection_list__free_unpacked(list, NULL);
+	for (int i = 0; i < 3; i++) {
+		close(clients[i]);
+		close(backends[i]);
+	}
+	rig_wait_idle(&rig);
+	rig_stop(&rig);
+	close(listening);
+}
+
+static void connections_that_are_open_when_the_worker_stops_are_reset(void **state)
+{
+	(void)state;
+	int listening = one_backend();
+	rig_start(&rig);
+	int client = rig_client(&rig);
+	say(client, "a");
+	int backend = rig_accept(listening);
+	hear(backend, "a");
+	rig_stop(&rig);
+	hear_reset(client);
+	hear_reset(backend);
+	close(client);
+	close(backend);
+	close(listening);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(either_side_may_end_first),
+	        cmocka_unit_test(a_client_that_says_nothing_hears_a_backend_that_speaks_first),
+	        cmocka_unit_test(a_reset_is_passed_on_as_a_reset),
+	        cmocka_unit_test(an_answer_given_before_a_reset_still_arrives),
+	        cmocka_unit_test(an_answer_still_arrives_when_a_write_meets_the_reset_first),
+	        cmocka_unit_test(bytes_behind_urgent_data_are_not_lost),
+	        cmocka_unit_test(a_refused_connection_goes_to_the_next_backend_with_all_its_bytes),
+	        cmocka_unit_test(the_client_is_reset_when_every_backend_refuses),
+	        cmocka_unit_test(the_client_is_reset_when_there_is_no_backend),
+	        cmocka_unit_test(a_backend_that_does_not_answer_takes_a_part_of_the_budget),
+	        cmocka_unit_test(bytes_that_came_before_the_connection_was_accepted_are_kept),
+	        cmocka_unit_test(the_connect_budget_holds_for_all_attempts_together),
+	        cmocka_unit_test(a_client_that_resets_while_its_backend_is_sought_is_let_go),
+	        cmocka_unit_test(a_name_with_both_families_is_tried_in_parallel),
+	        cmocka_unit_test(a_unix_socket_is_a_backend_like_another),
+	        cmocka_unit_test(a_proxy_header_is_read_in_any_number_of_segments),
+	        cmocka_unit_test(a_listed_source_without_a_header_is_reset),
+	        cmocka_unit_test(an_unlisted_source_is_relayed_as_it_is),
+	        cmocka_unit_test(a_proxy_header_is_sent_without_waiting_for_the_client),
+	        cmocka_unit_test(an_idle_connection_is_closed),
+	        cmocka_unit_test(a_half_closed_connection_gets_less_time),
+	        cmocka_unit_test(draining_connections_go_on_until_the_deadline),
+	        cmocka_unit_test(limits_are_exact_and_given_back),
+	        cmocka_unit_test(affinity_holds_until_its_backend_fails),
+	        cmocka_unit_test(the_list_tells_who_is_connected_to_whom),
+	        cmocka_unit_test(connections_that_are_open_when_the_worker_stops_are_reset),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * One HTTP/2 connection to an agent, made when first needed and made again when it has ended.
+ *
+ * Connect's own session manager takes its listener for errors away while a failed session may still report another one
+ * (a peer that does not speak HTTP/2 does), which ends the process. Here each session keeps its listener.
+ */
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  connect,
+  constants,
+  type OutgoingHttpHeaders,
+} from 'node:http2';
+import { connect as connectSocket, type Socket } from 'node:net';
+import type { Target } from './target.js';
+
+/** A peer that vanished without a word is noticed while a watch waits. */
+const pingIntervalMs = 20_000;
+const pingTimeoutMs = 10_000;
+
+export class Connection {
+  readonly authority = 'http://localhost';
+  private readonly target: Target;
+  private readonly connectTimeoutMs: number;
+  private current: { readonly session: ClientHttp2Session; readonly ready: Promise<void> } | undefined;
+
+  constructor(target: Target, connectTimeoutMs: number) {
+    this.target = target;
+    this.connectTimeoutMs = connectTimeoutMs;
+  }
+
+  async request(
+    method: string,
+    path: string,
+    headers: OutgoingHttpHeaders,
+    options: object,
+  ): Promise<ClientHttp2Stream> {
+    if (this.current === undefined || this.current.session.closed || this.current.session.destroyed) {
+      this.current = open(this.authority, this.target, this.connectTimeoutMs);
+    }
+    const { session, ready } = this.current;
+    await ready;
+    return session.request({ ...headers, ':method': method, ':path': path }, options);
+  }
+
+  /** Part of the interface; here pings go by the clock. */
+  notifyResponseByteRead(): void {}
+
+  close(): void {
+    this.current?.session.destroy(undefined, constants.NGHTTP2_CANCEL);
+    this.current = undefined;
+  }
+}
+
+function open(
+  authority: string,
+  target: Target,
+  connectTimeoutMs: number,
+): { session: ClientHttp2Session; ready: Promise<void> } {
+  const session = connect(authority, {
+    createConnection: () => openSocket(target, connectTimeoutMs),
+    settings: { initialWindowSize: 1 << 20 },
+    // MiB. With more than this waiting to be sent, Node refuses the headers of an answer that comes early.
+    maxSessionMemory: 512,
+  });
+  const ready = new Promise<void>((resolve, reject) => {
+    // The peer's settings are the first sign that it speaks HTTP/2.
+    session.once('remoteSettings', () => {
+      clearTimeout(timer);
+      resolve();
+    });
+    session.on('error', reject);
+    session.once('close', () =>
+      reject(Object.assign(new Error('the connection was closed'), { code: 'ERR_HTTP2_ERROR' })),
+    );
+    const timer = setTimeout(
+      () => session.destroy(Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' })),
+      connectTimeoutMs,
+    );
+    session.once('close', () => clearTimeout(timer));
+  });
+  // Who asks awaits it; a session that fails when nobody asks is no one's concern.
+  ready.catch(() => undefined);
+  keepAlive(session);
+  return { session, ready };
+}
+
+function openSocket(target: Target, connectTimeoutMs: number): Socket {
+  const socket =
+    target.kind === 'unix'
+      ? connectSocket({ path: target.path })
+      : connectSocket({ host: target.host, port: target.port, noDelay: true });
+  const timer = setTimeout(
+    () => socket.destroy(Object.assign(new Error('connect timed out'), { code: 'ETIMEDOUT' })),
+    connectTimeoutMs,
+  );
+  socket.once('connect', () => clearTimeout(timer));
+  socket.once('close', () => clearTimeout(timer));
+  return socket;
+}
+
+function keepAlive(session: ClientHttp2Session): void {
+  const interval = setInterval(() => {
+    if (session.closed || session.destroyed || session.connecting) return;
+    const timer = setTimeout(
+      () => session.destroy(Object.assign(new Error('no answer to a ping'), { code: 'ETIMEDOUT' })),
+      pingTimeoutMs,
+    );
+    timer.unref();
+    session.ping(() => clearTimeout(timer));
+  }, pingIntervalMs);
+  interval.unref();
+  session.once('close', () => clearInterval(interval));
+}

@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The command line as a user has it: the wrapper, the built program, a socket, exit codes, streams. */
+import { execFile, spawn } from 'node:child_process';
+import { createSocket } from 'node:dgram';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { Code } from '@connectrpc/connect';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { type FakeAgent, startFakeAgent, violationError } from '../testing/fake-agent.js';
+
+const root = join(import.meta.dirname, '../../..');
+const marcher = join(root, 'tui/bin/marcher');
+const tsc = join(root, 'node_modules/.bin/tsc');
+let directory: string;
+let socket: string;
+let agent: FakeAgent;
+
+interface Result {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function environment(extra: Record<string, string> = {}): Record<string, string> {
+  return { PATH: process.env['PATH'] ?? '', HOME: directory, MARCHER_TARGET: `unix:${socket}`, ...extra };
+}
+
+async function run(
+  args: readonly string[],
+  options: { stdin?: string; env?: Record<string, string> } = {},
+): Promise<Result> {
+  const child = spawn(marcher, args, { env: environment(options.env), stdio: 'pipe' });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.on('data', (data) => {
+    stdout += data;
+  });
+  child.stderr.on('data', (data) => {
+    stderr += data;
+  });
+  child.stdin.on('error', () => undefined);
+  child.stdin.end(options.stdin ?? '');
+  const code = await new Promise<number>((resolve) => child.once('close', (status) => resolve(status ?? -1)));
+  return { code, stdout, stderr };
+}
+
+const file = (name: string, text: string): string => {
+  const path = join(directory, name);
+  writeFileSync(path, text);
+  return path;
+};
+const web = `apiVersion: marcher/v1
+services:
+  - name: web
+    listeners: [{ protocol: tcp, port: 5001 }]
+    backends: [{ address: "10.0.0.11:8080" }]
+`;
+
+beforeAll(async () => {
+  // The tests are about what is shipped: it is built, at most a few seconds, when it is not yet.
+  await promisify(execFile)(tsc, ['-b', join(root, 'tui')], { env: process.env });
+  directory = mkdtempSync(join(tmpdir(), 'marcher-cli-'));
+  socket = join(directory, 'api.sock');
+  agent = await startFakeAgent(socket);
+}, 120_000);
+
+afterAll(async () => {
+  await agent.close();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+beforeEach(() => {
+  agent.services.clear();
+  agent.calls.length = 0;
+  agent.version = 0n;
+  agent.failure = undefined;
+});
+
+describe('apply and plan', () => {
+  test('apply shows the diff, then says that nothing changes', async () => {
+    const path = file('web.yaml', web);
+    const first = await run(['apply', '-f', path, '-m', 'why']);
+    expect(first).toMatchObject({ code: 0, stderr: '' });
+    expect(first.stdout).toBe('+ service web\n\nApplied version 1 of 1 service: 1 created, 0 changed, 0 removed.\n');
+    expect(agent.calls).toEqual(['apply why']);
+    expect((await run(['apply', '-f', path])).stdout).toMatch(/^No changes: version 1/);
+    const changed = await run(['plan', '-f', '-'], { stdin: web.replace('8080', '8081') });
+    expect(changed.stdout).toBe(
+      '~ service web\n    ~ backends[0].weight  1 -> 2\n\nPlan: 0 to create, 1 to change, 0 to remove (from version 1).\n',
+    );
+    expect(
+      (await run(['apply', '-f', '-', '--prune', '--dry-run'], { stdin: 'apiVersion: marcher/v1\nservices: []\n' }))
+        .stdout,
+    ).toContain('- service web');
+    expect(agent.services.size).toBe(1);
+  });
+
+  test('plan --detailed-exitcode: 0 without, 2 with changes, 1 on any error', async () => {
+    const path = file('web.yaml', web);
+    expect((await run(['plan', '-f', path, '--detailed-exitcode'])).code).toBe(2);
+    await run(['apply', '-f', path]);
+    expect((await run(['plan', '-f', path, '--detailed-exitcode'])).code).toBe(0);
+    expect((await run(['plan', '-f', path, '--detailed-exitcode', '--nonsense'])).code).toBe(1);
+    expect((await run(['plan', '-f', path, '--detailed-exitcode', '-t', 'unix:/nonexistent'])).code).toBe(1);
+  });
+
+  test('an invalid file is refused with line, reason and fix, and exit code 3', async () => {
+    const result = await run(['apply', '-f', file('bad.yaml', web.replace('port: 5001', 'prot: 5001'))]);
+    expect(result.code).toBe(3);
+    expect(result.stdout).toBe('');
+    expect(result.stderr).toMatch(/bad\.yaml:4:\d+: services\[0\]\.listeners\[0\]/);
+    expect(result.stderr).toContain('fix:');
+    expect(agent.calls).toEqual([]);
+  });
+
+  test('what the agent finds wrong is shown with the line of the file', async () => {
+    agent.failure = violationError(Code.InvalidArgument, 'not valid', 'services[0].backends[0].address');
+    const result = await run(['apply', '-f', file('web.yaml', web)]);
+    expect(result.code).toBe(3);
+    expect(result.stderr).toMatch(
+      /web\.yaml:5:\d+: services\[0\]\.backends\[0\]\.address: it is wrong\n\s+fix: write it right/,
+    );
+  });
+
+  test('exit codes tell conflict, refusal, denial, absence and an unreachable agent apart', async () => {
+    const path = file('web.yaml', web);
+    expect((await run(['apply', '-f', path, '--expected-version', '7'])).code).toBe(4);
+    agent.failure = violationError(Code.FailedPrecondition, 'the data plane refused it', 'services[0]');
+    expect((await run(['apply', '-f', path])).code).toBe(6);
+    agent.failure = violationError(Code.PermissionDenied, 'no', '');
+    expect((await run(['apply', '-f', path])).code).toBe(7);
+    expect((await run(['get', 'service', 'none'])).code).toBe(8);
+    expect((await run(['status', '-t', 'unix:/nonexistent'])).code).toBe(5);
+    expect((await run(['-t', '127.0.0.1:1', 'status'])).code).toBe(5);
+    expect((await run(['apply', '-f', join(directory, 'missing.yaml')])).code).toBe(1);
+  });
+
+  test('ten thousand services go through at once', async () => {
+    const lines = Array.from(
+      { length: 10_000 },
+      (_, i) =>
+        `  - { name: s${i}, listeners: [{ protocol: tcp, port: ${1024 + (i % 60000)} }], backends: [{ address: "10.0.0.1:80" }] }`,
+    );
+    const result = await run(['apply', '-f', '-'], {
+      stdin: `apiVersion: marcher/v1\nservices:\n${lines.join('\n')}\n`,
+    });
+    expect(result).toMatchObject({ code: 0, stderr: '' });
+    expect(result.stdout).toMatch(/^Applied version 1 of 10000 services/);
+    expect((await run(['get', 'services'])).stdout.split('\n')).toHaveLength(10_002);
+  }, 60_000);
+});
+
+describe('reading', () => {
+  beforeEach(async () => {
+    await run(['apply', '-f', file('web.yaml', web)]);
+  });
+
+  test('tables are aligned, and YAML and JSON can be applied again', async () => {
+    expect((await run(['get', 'svc'])).stdout).toBe(
+      'NAME   LISTENERS   BACKENDS   ALGORITHM   VERSION   STATE\nweb    tcp:5001           1   default           1   Programmed\n',
+    );
+    for (const form of ['yaml', 'json']) {
+      const { stdout } = await run(['get', 'services', 'web', '-o', form]);
+      expect((await run(['apply', '-f', '-'], { stdin: stdout })).stdout).toMatch(/^No changes/);
+    }
+    expect((await run(['get', 'backends', 'web'])).stdout).toMatch(/web\s+10\.0\.0\.11:8080\s+1\s+0\s+healthy/);
+    expect((await run(['get', 'listeners'])).stdout).toMatch(/web\s+tcp\s+\*\s+5001/);
+    expect((await run(['get', 'nodes', '-o', 'yaml'])).stdout).toContain('nodeName: north');
+    expect((await run(['get', 'nodes', 'south'])).code).toBe(8);
+  });
+
+  test('status, explain, history, connections, stats and version', async () => {
+    expect((await run(['status'])).stdout).toContain('north: ready');
+    expect((await run(['explain', 'service', 'web'])).stdout).toMatch(
+      /tier relay, because\n {2}- nothing faster is there/,
+    );
+    expect((await run(['history'])).stdout).toMatch(/1 {3}\d{4}-.* {3}root \(uid 0\) {3}api {6}\+1 ~0 -0 {3}first/);
+    expect((await run(['connections', '-o', 'json'])).stdout).toContain('"client": "10.0.0.9:1234"');
+    expect((await run(['stats'])).stdout).toMatch(/web\s+10\s+10\s+0B\s+4\.0KiB/);
+    expect((await run(['version', '--agent'])).stdout).toMatch(/^marcher \d.*\nmarcherd 9\.9\.9/);
+    expect((await run(['revert', '1'])).stdout).toContain('Reverted to version 1 as version 2');
+    expect((await run(['revert', '99'])).code).toBe(8);
+  });
+
+  test('drain wants a backend with a service, and tells what is left', async () => {
+    expect((await run(['drain', 'web'])).code).toBe(2);
+    expect((await run(['drain', 'web', '10.0.0.11:8080'])).stdout).toContain('2 connections may finish');
+    expect((await run(['undrain'])).stdout).toContain('The node takes new connections again');
+    expect(agent.calls.slice(-2)).toEqual(['drain web/10.0.0.11:8080', 'undrain /']);
+  });
+
+  test('control characters of a log entry do not reach the terminal', async () => {
+    const { stdout } = await run(['logs', 'web']);
+    expect(stdout).toContain('evil');
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: these must not be there
+    expect(stdout).not.toMatch(/[\u001b\u0007]/);
+    expect(JSON.parse((await run(['logs', 'web', '-o', 'json'])).stdout)).toMatchObject({ service: 'web' });
+  });
+
+  test('colour only where it is wanted', async () => {
+    expect((await run(['get', 'svc'], { env: { FORCE_COLOR: '1' } })).stdout).toContain('\u001b[32mProgrammed');
+    expect((await run(['get', 'svc'], { env: { NO_COLOR: '1' } })).stdout).not.toContain('\u001b');
+  });
+
+  test('a reader that leaves early is no error', async () => {
+    const command = `"${marcher}" stats --watch 100ms -o json | head -n 2; echo "\${PIPESTATUS[0]}"`;
+    const { stdout, stderr } = await promisify(execFile)('bash', ['-c', command], { env: environment() });
+    expect(stderr).toBe('');
+    expect(stdout.trimEnd().split('\n').at(-1)).toBe('0');
+  });
+
+  test('Ctrl-C ends a watch quietly with 130', async () => {
+    const child = spawn(marcher, ['watch', 'services'], { env: environment(), stdio: 'pipe' });
+    let output = '';
+    let errors = '';
+    child.stderr.on('data', (data) => {
+      errors += data;
+    });
+    await new Promise<void>((resolve) =>
+      child.stdout.on('data', (data) => {
+        output += data;
+        if (output.includes('SYNCED')) resolve();
+      }),
+    );
+    child.kill('SIGINT');
+    const code = await new Promise((resolve) => child.once('close', resolve));
+    expect([code, errors]).toEqual([130, '']);
+    expect(output).toMatch(/^EXISTS\s+web/);
+  });
+});
+
+describe('the command line itself', () => {
+  test('what is mistyped is named, with a suggestion and exit code 2', async () => {
+    const command = await run(['aply']);
+    expect(command.code).toBe(2);
+    expect(command.stderr).toMatch(/unknown command 'aply'[\s\S]*Did you mean apply/);
+    expect((await run(['get', 'services', '--ouput', 'json'])).stderr).toMatch(/Did you mean --output/);
+    expect((await run(['get', 'service2'])).stderr).toMatch(/did you mean services\?/);
+    expect((await run(['get', 'services', '-o', 'xml'])).code).toBe(2);
+    expect((await run(['status', '-t', 'nonsense'])).stderr).toMatch(/expected unix:PATH or HOST:PORT/);
+    expect((await run([])).code).toBe(2);
+  });
+
+  test.each([
+    [['apply']],
+    [['plan']],
+    [['get']],
+    [['watch']],
+    [['status']],
+    [['stats']],
+    [['connections']],
+    [['logs']],
+    [['history']],
+    [['revert']],
+    [['drain']],
+    [['undrain']],
+    [['explain']],
+    [['import']],
+    [['completion']],
+    [['version']],
+    [['test', 'ping']],
+    [['test', 'balance']],
+    [['test', 'simulate']],
+  ])('%s --help has examples', async (command) => {
+    const { code, stdout } = await run([...command, '--help']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/Examples:\n {2}.*marcher/);
+  });
+
+  test('import prints YAML that apply takes', async () => {
+    const path = file('fproxy.json', '{"Apps":[{"Name":"app1","Ports":[5001],"Targets":["127.0.0.1:6001"]}]}');
+    const { code, stdout } = await run(['import', path]);
+    expect(code).toBe(0);
+    expect((await run(['apply', '-f', '-'], { stdin: stdout })).stdout).toContain('+ service app1');
+    expect((await run(['import', file('broken.json', '{')])).code).toBe(3);
+  });
+});
+
+describe('completion', () => {
+  const complete = async (...words: string[]): Promise<string[]> =>
+    (await run(['__complete', ...words])).stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => line.split('\t')[0] ?? '');
+
+  test('commands, kinds, live names, flags, choices and files', async () => {
+    await run(['apply', '-f', file('web.yaml', web)]);
+    expect(await complete('un')).toEqual(['undrain']);
+    expect(await complete('test', '')).toEqual(['ping', 'balance', 'simulate']);
+    expect(await complete('get', '')).toEqual(['services', 'backends', 'listeners', 'nodes']);
+    expect(await complete('get', 'services', 'w')).toEqual(['web']);
+    expect(await complete('drain', 'web', '')).toEqual(['10.0.0.11:8080']);
+    expect(await complete('get', 'services', '-o', '')).toEqual(['table', 'wide', 'json', 'yaml']);
+    expect(await complete('apply', '--pr')).toEqual(['--prune']);
+    expect(await complete('apply', '-f', '')).toEqual(['-', ':files']);
+    expect(await complete('--target', 'unix:/nonexistent', 'get', 'services', '')).toEqual(['']);
+  });
+
+  test('bash loads the script and completes words with colons', async () => {
+    await run(['apply', '-f', file('web.yaml', web)]);
+    const script = `source <("${marcher}" completion bash)
+      t() { COMP_LINE="$1"; COMP_POINT=\${#1}; COMPREPLY=(); _marcher; echo "\${COMPREPLY[*]}"; }
+      t "${marcher} get services "; t "${marcher} drain web 10.0.0.11:"`;
+    const { stdout } = await promisify(execFile)('bash', ['-c', script], { env: environment() });
+    expect(stdout).toBe('web\n8080\n');
+  });
+});
+
+describe('tests of ports', () => {
+  let echo: Server;
+  let named: Server;
+  let port: number;
+  let namedPort: number;
+  const udp = createSocket('udp4');
+
+  beforeAll(async () => {
+    echo = createServer((connection) => connection.on('error', () => undefined).pipe(connection));
+    let count = 0;
+    named = createServer((connection) =>
+      connection.on('error', () => undefined).end(`${['a', 'a', 'b'][count++ % 3]}\n`),
+    );
+    await Promise.all(
+      [echo, named].map((server) => new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))),
+    );
+    port = (echo.address() as AddressInfo).port;
+    namedPort = (named.address() as AddressInfo).port;
+    udp.on('message', (message, from) => udp.send(message, from.port, from.address));
+    await new Promise<void>((resolve) => udp.bind(0, '127.0.0.1', resolve));
+  });
+
+  afterAll(() => {
+    echo.close();
+    named.close();
+    udp.close();
+  });
+
+  test('ping over TCP and UDP, and a port that refuses', async () => {
+    const tcp = await run(['test', 'ping', `127.0.0.1:${port}`, '-n', '3', '-i', '10ms', '-o', 'json']);
+    expect(JSON.parse(tcp.stdout)).toMatchObject({ transport: 'tcp', sent: 3, answered: 3, lossPercent: 0 });
+    const payload = await run(['test', 'ping', `127.0.0.1:${port}`, '-n', '1', '-p', 'a\\r\\n\\x41', '-o', 'json']);
+    expect(JSON.parse(payload.stdout).attempts[0]).toMatchObject({ ok: true });
+    const datagram = await run(['test', 'ping', `127.0.0.1:${udp.address().port}`, '--udp', '-n', '2', '-i', '10ms']);
+    expect(datagram.stdout).toMatch(/2 sent, 2 answered, 0% lost/);
+    const refused = await run(['test', 'ping', '127.0.0.1:1', '-n', '1']);
+    expect(refused.code).toBe(9);
+    expect(refused.stdout).toContain('refused');
+    expect((await run(['test', 'ping', '127.0.0.1:1', '-6'])).code).toBe(2);
+  });
+
+  test('balance: right weights pass, wrong ones and too few answers fail', async () => {
+    const target = `127.0.0.1:${namedPort}`;
+    const right = await run(['test', 'balance', target, '--weights', 'a=2,b=1', '-o', 'json']);
+    expect(right.code).toBe(0);
+    expect(JSON.parse(right.stdout)).toMatchObject({ answered: 300, passed: true });
+    const wrong = await run(['test', 'balance', target, '--weights', 'a=1,b=1']);
+    expect(wrong.code).toBe(9);
+    expect(wrong.stdout).toContain('beyond chance');
+    expect((await run(['test', 'balance', target, '-n', '4'])).stdout).toContain('too few answers');
+    expect((await run(['test', 'balance', target, '--weights', 'a=2,b=1,c=1'])).code).toBe(9);
+  });
+
+  test('simulate: as fast as it goes, at a rate, over UDP, and against nobody', async () => {
+    const fast = await run(['test', 'simulate', `127.0.0.1:${port}`, '-d', '500ms', '-c', '4', '-o', 'json']);
+    expect(fast.code).toBe(0);
+    const result = JSON.parse(fast.stdout);
+    expect(result.failed).toBe(0);
+    expect(result.answered).toBeGreaterThan(100);
+    expect(result.latencyUs.p50).toBeGreaterThan(0);
+    expect(result.latencyUs.p99).toBeGreaterThanOrEqual(result.latencyUs.p50);
+    const steady = await run([
+      'test',
+      'simulate',
+      `127.0.0.1:${udp.address().port}`,
+      '-u',
+      '-d',
+      '1s',
+      '-r',
+      '100',
+      '-o',
+      'json',
+    ]);
+    expect(JSON.parse(steady.stdout).answered).toBeGreaterThan(60);
+    expect(JSON.parse(steady.stdout).answered).toBeLessThan(130);
+    const anew = await run(['test', 'simulate', `127.0.0.1:${port}`, '-d', '300ms', '--mode', 'connect', '-o', 'json']);
+    expect(JSON.parse(anew.stdout).connects.count).toBeGreaterThan(20);
+    expect((await run(['test', 'simulate', '127.0.0.1:1', '-d', '200ms'])).code).toBe(9);
+  });
+});
