@@ -29,15 +29,15 @@ extern "C" {
 
 enum marcher_error {
 	MARCHER_OK = 0,
-	MARCHER_E_INVALID = -1,     /* an argument or option is impossible */
-	MARCHER_E_SYSTEM = -2,      /* a system call failed; the message has errno's text */
-	MARCHER_E_NO_ENGINE = -3,   /* no engine is running and none could be started */
-	MARCHER_E_TIMEOUT = -4,     /* the engine did not answer in time */
-	MARCHER_E_PROTOCOL = -5,    /* engine and library do not understand each other */
-	MARCHER_E_REFUSED = -6,     /* the engine refused the snapshot: the reply has the reasons */
-	MARCHER_E_BUSY = -7,        /* another agent holds the control lease of this run directory */
+	MARCHER_E_INVALID = -1,   /* an argument or option is impossible */
+	MARCHER_E_SYSTEM = -2,    /* a system call failed; the message has errno's text */
+	MARCHER_E_NO_ENGINE = -3, /* no engine is running and none could be started */
+	MARCHER_E_TIMEOUT = -4,   /* the engine did not answer in time */
+	MARCHER_E_PROTOCOL = -5,  /* engine and library do not understand each other */
+	MARCHER_E_REFUSED = -6,   /* the engine refused the snapshot: the reply has the reasons */
+	MARCHER_E_BUSY = -7,      /* another agent holds the control lease of this run directory */
 	MARCHER_E_NO_MEMORY = -8,
-	MARCHER_E_CLOSED = -9,      /* the handle is closing */
+	MARCHER_E_CLOSED = -9, /* the handle is closing */
 };
 
 struct marcher; /* opaque handle */
@@ -47,31 +47,32 @@ struct marcher_options {
 	uint32_t size;
 	uint32_t workers;            /* engine worker threads; 0: one per allowed core */
 	uint32_t request_timeout_ms; /* 0: 10,000 */
-	uint32_t heartbeat_ms;       /* ping interval; 0: 1,000. Three unanswered in a row: the engine is killed and restarted */
-	const char *engine_path;     /* marcher-engine executable */
-	const char *run_dir;         /* socket, lock and last good snapshot live here; created 0700 */
-	const char *cpus;            /* cores for the workers, such as "0-3,8"; NULL: all allowed */
-	const char *log_level;       /* error, warn, info, debug; NULL: info */
+	uint32_t heartbeat_ms; /* ping interval; 0: 1,000. Three unanswered in a row: the engine is killed and restarted
+	                        */
+	const char *engine_path; /* marcher-engine executable */
+	const char *run_dir;     /* socket, lock and last good snapshot live here; created 0700 */
+	const char *cpus;        /* cores for the workers, such as "0-3,8"; NULL: all allowed */
+	const char *log_level;   /* error, warn, info, debug; NULL: info */
 };
 
 /* State of the engine as the supervisor last saw it. */
 struct marcher_engine_status {
-	int32_t running;             /* 1: connected and answering */
+	int32_t running; /* 1: connected and answering */
 	int32_t pid;
 	uint32_t workers;
-	uint32_t restarts;           /* by this handle, after crashes or hangs */
-	int32_t adopted;             /* 1: was running before this handle */
-	uint32_t retiring;           /* older engines still draining */
+	uint32_t restarts; /* by this handle, after crashes or hangs */
+	int32_t adopted;   /* 1: was running before this handle */
+	uint32_t retiring; /* older engines still draining */
 	uint64_t generation;
 	uint64_t started_unix_ms;
-	uint64_t memory_bytes;       /* resident set */
-	uint64_t events_dropped;     /* since the handle was opened */
-	uint64_t saved_generation;   /* last good snapshot, what the engine is restarted on; 0: none */
-	uint32_t listening_sockets;  /* the engine's; 0 until they were asked for */
-	uint32_t banked_sockets;     /* of these kept open here, so that a crash refuses nobody: all or none */
+	uint64_t memory_bytes;      /* resident set */
+	uint64_t events_dropped;    /* since the handle was opened */
+	uint64_t saved_generation;  /* last good snapshot, what the engine is restarted on; 0: none */
+	uint32_t listening_sockets; /* the engine's; 0 until they were asked for */
+	uint32_t banked_sockets;    /* of these kept open here, so that a crash refuses nobody: all or none */
 	char version[32];
 	char build_id[72];
-	char last_error[256];        /* of the supervision: crash, hang, disk full, snapshot set aside; empty: none */
+	char last_error[256]; /* of the supervision: crash, hang, disk full, snapshot set aside; empty: none */
 };
 
 /* Counters of one slot, summed over workers. See enum marcher_counter for the indices. They restart at 0 with every
@@ -82,11 +83,12 @@ struct marcher_engine_status {
 #define MARCHER_NAME_MAX 128
 struct marcher_slot_stats {
 	uint32_t slot;
-	uint32_t kind;               /* enum marcher_slot_kind */
+	uint32_t kind; /* enum marcher_slot_kind */
 	char service[64];
 	char name[MARCHER_NAME_MAX]; /* backend or listener name, empty for a service */
 	uint64_t counters[MARCHER_COUNTERS];
-	uint64_t connect_us[MARCHER_HISTOGRAM_BUCKETS]; /* bucket i: [2^i, 2^(i+1)) µs; the first from 0, the last open */
+	uint64_t connect_us[MARCHER_HISTOGRAM_BUCKETS]; /* bucket i: [2^i, 2^(i+1)) µs; the first from 0, the last open
+	                                                 */
 };
 
 enum marcher_slot_kind {
@@ -160,11 +162,11 @@ struct marcher_event {
 	uint64_t time_unix_us;
 	uint64_t connection_id;
 	uint32_t service_slot;
-	uint32_t backend_slot;      /* 0: none */
-	uint16_t kind;              /* enum marcher_event_kind */
-	uint16_t reason;            /* enum marcher_close_reason; for health: 0 unhealthy, 1 healthy; for listeners: 1 bound */
-	uint8_t transport;          /* 6 tcp, 17 udp */
-	uint8_t worker;             /* 255: the main thread */
+	uint32_t backend_slot; /* 0: none */
+	uint16_t kind;         /* enum marcher_event_kind */
+	uint16_t reason;   /* enum marcher_close_reason; for health: 0 unhealthy, 1 healthy; for listeners: 1 bound */
+	uint8_t transport; /* 6 tcp, 17 udp */
+	uint8_t worker;    /* 255: the main thread */
 	uint16_t retries;
 	struct marcher_event_address client, local, upstream;
 	uint64_t bytes_received;
@@ -172,15 +174,16 @@ struct marcher_event {
 	uint64_t duration_us;
 	uint32_t connect_us;
 	uint32_t reserved;
-	char message[120];          /* health: why; listener: address and errno's text; dns: the name; ejection: how long */
-}; /* 256 bytes */
+	char message[120]; /* health: why; listener: address and errno's text; dns: the name; ejection: how long */
+};                         /* 256 bytes */
 
 uint32_t marcher_abi_version(void);
 const char *marcher_library_version(void);
 const char *marcher_error_name(int error);
 
 /* Opens a handle on run_dir: takes its lock (MARCHER_E_BUSY when another agent has it), starts the supervisor thread,
- * adopts the engine that runs there or starts one (on the last good snapshot in run_dir, when there is one). [blocks] */
+ * adopts the engine that runs there or starts one (on the last good snapshot in run_dir, when there is one). [blocks]
+ */
 int marcher_open(const struct marcher_options *options, struct marcher **handle);
 
 /* Lets go of the engine, which carries on; releases the lock. */

@@ -21,7 +21,7 @@ struct engine {
 	struct timer_wheel *timers;
 	uint64_t now_ms;
 	struct stats *stats;
-	struct stats_row row;     /* the main thread's */
+	struct stats_row row; /* the main thread's */
 	struct worker **workers;
 	unsigned nworkers;
 	struct topology topology;
@@ -36,7 +36,7 @@ struct engine {
 
 	/* engine.c's own. */
 	_Atomic(struct engine_message *) mailbox;
-	struct poll_source wake;  /* eventfd */
+	struct poll_source wake; /* eventfd */
 	atomic_bool stopping;
 	uint64_t now_us;
 };

@@ -18,7 +18,8 @@ void listen_key(const struct listener *listener, unsigned index, char key[LISTEN
 void listen_inherit(struct engine *engine, const char *key, int fd);
 void listen_inherit_finish(struct engine *engine);
 
-/* Whether sockets for so many more listeners, one per worker each, would take more than half of the descriptor limit. */
+/* Whether sockets for so many more listeners, one per worker each, would take more than half of the descriptor limit.
+ */
 bool listen_wants_shared(const struct engine *engine, size_t more);
 
 /* Makes (or inherits) the sockets, bound and listening but not polled yet. Returns 0 or -errno. */

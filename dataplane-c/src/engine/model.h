@@ -12,8 +12,8 @@
  * Threads. The main thread alone creates, changes and frees all of these. Workers read: listener->binding and
  * service->view under QSBR (a worker is quiescent once per loop turn, worker.c), fields that never change after
  * publication, and the atomics. A worker that keeps a pointer beyond the loop turn (a connection does, to its service,
- * endpoint and listener) takes a reference; objects are freed by the main thread when they are unpublished, a grace period
- * has passed, and no reference is left.
+ * endpoint and listener) takes a reference; objects are freed by the main thread when they are unpublished, a grace
+ * period has passed, and no reference is left.
  */
 #ifndef ENGINE_MODEL_H
 #define ENGINE_MODEL_H
@@ -28,8 +28,8 @@
 struct affinity_table;
 struct maglev_table;
 struct source_limit_table;
-struct health_probe;   /* upstream/health.c */
-struct dns_name;       /* upstream/dns.c */
+struct health_probe; /* upstream/health.c */
+struct dns_name;     /* upstream/dns.c */
 
 enum transport { TRANSPORT_TCP = 6, TRANSPORT_UDP = 17 };
 
@@ -53,10 +53,10 @@ static inline uint16_t country_code(const char *iso)
 /* One configured backend of one service. */
 struct backend {
 	atomic_uint refs;
-	atomic_uint active;      /* connections over all endpoints; what hard_limit is held against */
-	uint32_t slot;           /* statistics */
+	atomic_uint active; /* connections over all endpoints; what hard_limit is held against */
+	uint32_t slot;      /* statistics */
 	char *name;
-	struct service_id *id;   /* interned service name */
+	struct service_id *id; /* interned service name */
 
 	/* Configuration; changed by the main thread only, read by workers through view entries, except send_proxy and
 	 * source, which are fixed: a backend that changes in them, or in its address, is a new backend. */
@@ -64,8 +64,8 @@ struct backend {
 	struct addr target_addr; /* TARGET_IP, TARGET_UNIX */
 	char *dns_host;
 	uint16_t dns_port;
-	uint8_t send_proxy;      /* 0, 1, 2 */
-	struct addr source;      /* AF_UNSPEC: the kernel's choice */
+	uint8_t send_proxy; /* 0, 1, 2 */
+	struct addr source; /* AF_UNSPEC: the kernel's choice */
 	uint32_t weight, soft_limit, hard_limit;
 	uint16_t country;
 	char region[32];
@@ -80,18 +80,18 @@ struct backend {
 struct endpoint {
 	atomic_uint refs;
 	atomic_uint active;
-	atomic_uint failures;        /* passive: connect failures in a row (workers add, success zeroes) */
-	atomic_uint health;          /* enum health, by active probes */
-	atomic_bool ejected;         /* by outlier detection */
+	atomic_uint failures; /* passive: connect failures in a row (workers add, success zeroes) */
+	atomic_uint health;   /* enum health, by active probes */
+	atomic_bool ejected;  /* by outlier detection */
 	struct backend *backend;
-	struct addr addr;            /* port 0: the port that the client came to */
-	char *path;                  /* owns addr.path for Unix */
-	uint64_t healthy_since_ms;   /* slow start; 0: was never unhealthy */
+	struct addr addr;          /* port 0: the port that the client came to */
+	char *path;                /* owns addr.path for Unix */
+	uint64_t healthy_since_ms; /* slow start; 0: was never unhealthy */
 	uint32_t ejections;
 	uint64_t ejected_until_ms;
 	char health_reason[96];
 	struct health_probe *probe;
-	bool gone;                   /* DNS no longer answers with it, or its backend was removed */
+	bool gone; /* DNS no longer answers with it, or its backend was removed */
 };
 
 /* What a pick sees: immutable. */
@@ -101,31 +101,31 @@ struct view_entry {
 	uint32_t soft_limit; /* 0: none */
 	uint32_t hard_limit; /* 0: none */
 	uint16_t country;
-	uint16_t region;     /* index in the engine's table of region names; 0: none */
+	uint16_t region; /* index in the engine's table of region names; 0: none */
 };
 
 struct view {
-	uint64_t version;         /* differs for each view of a service */
+	uint64_t version; /* differs for each view of a service */
 	uint32_t count;
 	uint32_t total_weight;
-	bool panic;               /* unhealthy ones are in it */
+	bool panic; /* unhealthy ones are in it */
 	struct maglev_table *maglev;
 	struct view_entry entries[];
 };
 
 struct service_id {
 	char *name;
-	uint32_t refs;  /* main thread */
-	uint32_t index; /* small, dense: workers keep per-service balancing state under it */
+	uint32_t refs;            /* main thread */
+	uint32_t index;           /* small, dense: workers keep per-service balancing state under it */
 	atomic_uint udp_sessions; /* over all workers and generations of the service; for udp_max_sessions */
 };
 
 struct service {
 	atomic_uint refs;
-	atomic_uint *active;        /* for max_connections; one count for all generations of the service */
+	atomic_uint *active; /* for max_connections; one count for all generations of the service */
 	struct service_id *id;
 	uint32_t slot;
-	struct view *view;          /* RCU: read by service_view() */
+	struct view *view; /* RCU: read by service_view() */
 	enum algorithm algorithm;
 
 	struct affinity_table *affinity; /* NULL: none; kept across snapshots while the settings stay */
@@ -147,8 +147,8 @@ struct service {
 	struct backend **backends;
 	uint32_t nbackends;
 
-	uint64_t config_hash;       /* of the packed message: tells whether a new snapshot changes the service */
-	atomic_bool removed;        /* no snapshot has it: its connections drain */
+	uint64_t config_hash;         /* of the packed message: tells whether a new snapshot changes the service */
+	atomic_bool removed;          /* no snapshot has it: its connections drain */
 	atomic_ullong drain_until_ms; /* 0: not draining */
 };
 
@@ -164,13 +164,13 @@ struct listener {
 	atomic_uint refs;
 	atomic_uint active;
 	enum transport transport;
-	struct addr addr;      /* AF_UNSPEC address = dual-stack any, with the port set */
-	_Atomic uint32_t slot; /* another one when the listener goes to another service */
+	struct addr addr;        /* AF_UNSPEC address = dual-stack any, with the port set */
+	_Atomic uint32_t slot;   /* another one when the listener goes to another service */
 	struct binding *binding; /* RCU; NULL: closing */
-	int *fds;              /* one per worker, or one shared by all */
+	int *fds;                /* one per worker, or one shared by all */
 	uint32_t nfds;
 	struct listen_source *sources; /* listen.c */
-	int bind_error;        /* errno of the last failed bind; 0: bound */
+	int bind_error;                /* errno of the last failed bind; 0: bound */
 	atomic_bool closing;
 	atomic_ullong drain_until_ms; /* 0: not draining; its connections end by then although the service stays */
 };
@@ -195,6 +195,9 @@ static inline bool limit_take(atomic_uint *active, uint32_t limit)
 	}
 	return true;
 }
-static inline void limit_give(atomic_uint *active) { atomic_fetch_sub_explicit(active, 1, memory_order_relaxed); }
+static inline void limit_give(atomic_uint *active)
+{
+	atomic_fetch_sub_explicit(active, 1, memory_order_relaxed);
+}
 
 #endif

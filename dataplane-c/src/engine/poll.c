@@ -55,7 +55,7 @@ static int add(struct poller *poller, struct poll_source *source, uint32_t event
 
 int poller_add(struct poller *poller, struct poll_source *source)
 {
-	return add(poller, source, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+	return add(poller, source, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET);
 }
 
 int poller_add_level(struct poller *poller, struct poll_source *source, bool exclusive)
@@ -77,6 +77,8 @@ static uint32_t readiness(uint32_t events)
 		out |= POLL_WRITE;
 	if (events & (EPOLLERR | EPOLLHUP))
 		out |= POLL_ERROR;
+	if (events & EPOLLPRI)
+		out |= POLL_URGENT;
 	if (events & EPOLLRDHUP)
 		out |= POLL_READ | POLL_PEER_CLOSED;
 	return out;

@@ -16,14 +16,14 @@ void runtime_free(struct runtime *runtime);
 
 uint64_t runtime_generation(const struct runtime *runtime);
 
-/* Applies a packed Snapshot. Fills reply (reasons are heap-allocated; free with runtime_reply_free). On refusal nothing has
- * changed. */
+/* Applies a packed Snapshot. Fills reply (reasons are heap-allocated; free with runtime_reply_free). On refusal nothing
+ * has changed. */
 void runtime_apply(struct runtime *runtime, const void *packed, size_t length, bool tolerate_bind_errors,
                    Marcher__Engine__V1__ApplyReply *reply);
 void runtime_reply_free(Marcher__Engine__V1__ApplyReply *reply);
 
-/* Rebuilds and publishes the view of the service; called after health, ejection, DNS or drain changed an endpoint. Cheap
- * calls: several in one loop turn are done once, at its end. */
+/* Rebuilds and publishes the view of the service; called after health, ejection, DNS or drain changed an endpoint.
+ * Cheap calls: several in one loop turn are done once, at its end. */
 void runtime_service_changed(struct runtime *runtime, struct service *service);
 void runtime_backend_changed(struct runtime *runtime, struct backend *backend);
 

@@ -14,7 +14,7 @@ struct stats; /* process-wide */
 /* Makes both memfds for workers + 1 rows. NULL and errno on failure. */
 struct stats *stats_new(unsigned workers);
 void stats_free(struct stats *stats);
-int stats_fd(const struct stats *stats);        /* sealed against writable mappings by others */
+int stats_fd(const struct stats *stats); /* sealed against writable mappings by others */
 int stats_events_fd(const struct stats *stats);
 uint64_t stats_bytes(const struct stats *stats);
 uint64_t stats_events_bytes(const struct stats *stats);

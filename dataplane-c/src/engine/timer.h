@@ -28,7 +28,10 @@ void timer_wheel_free(struct timer_wheel *wheel);
 /* Arms or re-arms; expires_ms is on the wheel's clock; the past means the next turn. */
 void timer_arm(struct timer_wheel *wheel, struct timer *timer, uint64_t expires_ms, timer_handler handler);
 void timer_disarm(struct timer_wheel *wheel, struct timer *timer);
-static inline bool timer_armed(const struct timer *timer) { return timer->pprev != 0; }
+static inline bool timer_armed(const struct timer *timer)
+{
+	return timer->pprev != 0;
+}
 
 /* Runs what has expired. Handlers may arm and disarm any timer. Returns how many ran. */
 unsigned timer_wheel_advance(struct timer_wheel *wheel, uint64_t now_ms);

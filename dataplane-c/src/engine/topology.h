@@ -18,7 +18,7 @@ struct topology {
 	struct topology_cpu {
 		int cpu;
 		int node;
-		int core;   /* physical core id within its package */
+		int core; /* physical core id within its package */
 		int package;
 		bool sibling; /* not the first hyper-thread of its core */
 	} cpus[TOPOLOGY_CPUS_MAX];
@@ -38,8 +38,8 @@ int topology_read(const char *root, const cpu_set_t *allowed, struct topology *t
 /* "0-3,8" into a set. false: not a list, or a CPU above the limit. */
 bool topology_parse_cpus(const char *list, cpu_set_t *set);
 
-/* Places workers: round robin over nodes; inside a node whole cores first, then hyper-thread siblings; with more workers
- * than CPUs it wraps around. */
+/* Places workers: round robin over nodes; inside a node whole cores first, then hyper-thread siblings; with more
+ * workers than CPUs it wraps around. */
 void topology_place(const struct topology *topology, unsigned workers, struct worker_place *places);
 
 /* For the calling thread. Returns 0 or -errno; memory policy on a one-node machine is left alone. */

@@ -44,13 +44,13 @@ struct worker {
 	struct worker_place place;
 	struct poller *poller;
 	struct timer_wheel *timers;
-	uint64_t now_ms;            /* CLOCK_MONOTONIC, taken once per loop turn */
+	uint64_t now_ms; /* CLOCK_MONOTONIC, taken once per loop turn */
 	uint64_t now_us;
 	struct stats_row stats;
 	struct lb_state *lb;
-	uint64_t random;            /* state of worker_random() */
+	uint64_t random; /* state of worker_random() */
 	uint64_t next_connection_id;
-	uint8_t *scratch;           /* WORKER_SCRATCH_BYTES; valid inside one handler */
+	uint8_t *scratch; /* WORKER_SCRATCH_BYTES; valid inside one handler */
 	struct worker_deferred *deferred;
 	atomic_ullong turns;
 
@@ -59,12 +59,12 @@ struct worker {
 
 	/* worker.c's own. */
 	_Atomic(struct worker_message *) mailbox;
-	struct poll_source wake;      /* eventfd */
-	atomic_uint connections;      /* TCP connections and UDP sessions, as of the last turn; for other threads */
+	struct poll_source wake; /* eventfd */
+	atomic_uint connections; /* TCP connections and UDP sessions, as of the last turn; for other threads */
 	bool stopping;
 	int start_error;
 	/* listen.c's own. */
-	int reserve_fd;               /* given up to shed a connection when descriptors run out; -1: none */
+	int reserve_fd; /* given up to shed a connection when descriptors run out; -1: none */
 	uint64_t accept_complained_ms;
 };
 

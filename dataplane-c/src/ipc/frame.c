@@ -143,7 +143,7 @@ int ipc_memfd_map(int fd, size_t max, const void **data, size_t *length)
 		return -EFBIG;
 	if (st.st_size == 0)
 		return 0;
-	void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (map == MAP_FAILED)
 		return -errno;
 	*data = map;

@@ -13,7 +13,7 @@
 #define IPC_PROTOCOL_VERSION 1u
 #define IPC_PACKET_MAX 65536u
 #define IPC_FDS_MAX 200u
-#define IPC_SOCKET_NAME "engine.sock"       /* in the run directory; a successor listens on engine.<pid>.sock first */
+#define IPC_SOCKET_NAME "engine.sock" /* in the run directory; a successor listens on engine.<pid>.sock first */
 #define IPC_SNAPSHOT_MAX (512u * 1024 * 1024)
 
 /* Sends one packet with nfds descriptors. Returns 0, or -errno. Descriptors stay the caller's. */

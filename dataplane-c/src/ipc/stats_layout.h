@@ -27,8 +27,8 @@ struct stats_header {
 	uint64_t magic;
 	uint32_t version;
 	uint32_t workers;
-	uint32_t slots;       /* capacity */
-	uint32_t slots_used;  /* high-water mark, atomic: no directory entry at or above it is in use */
+	uint32_t slots;      /* capacity */
+	uint32_t slots_used; /* high-water mark, atomic: no directory entry at or above it is in use */
 	uint64_t directory_offset;
 	uint64_t counters_offset;
 	uint64_t events_dropped[256]; /* per worker, main thread last */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * libmarcher with the real engine, named by MARCHER_TEST_ENGINE (skipped without): requests through it while it is adopted,
- * killed and replaced. Prints the time from kill -9 to the next answer.
+ * libmarcher with the real engine, named by MARCHER_TEST_ENGINE (skipped without): requests through it while it is
+ * adopted, killed and replaced. Prints the time from kill -9 to the next answer.
  */
 #include "rig.h"
 
@@ -59,13 +59,14 @@ static void backend_stop(struct backend *backend)
 /* One request on a connection of its own. */
 static bool request(uint16_t port)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address = {
+	        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct timeval patience = {.tv_sec = 5};
 	char text[2];
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	bool ok = !connect(fd, (struct sockaddr *)&address, sizeof(address)) && send(fd, "?", 1, MSG_NOSIGNAL) == 1 &&
-		  recv(fd, text, 2, MSG_WAITALL) == 2;
+	          recv(fd, text, 2, MSG_WAITALL) == 2;
 	close(fd);
 	return ok;
 }
@@ -121,8 +122,10 @@ static int apply(struct rig *rig, uint64_t generation, uint16_t backend_port)
 
 static void open_engine(struct rig *rig)
 {
-	struct marcher_options options = {.size = sizeof(options), .engine_path = getenv("MARCHER_TEST_ENGINE"),
-					  .run_dir = rig->dir, .workers = 2};
+	struct marcher_options options = {.size = sizeof(options),
+	                                  .engine_path = getenv("MARCHER_TEST_ENGINE"),
+	                                  .run_dir = rig->dir,
+	                                  .workers = 2};
 	if (!options.engine_path) {
 		print_message("MARCHER_TEST_ENGINE is not set\n");
 		skip();
@@ -157,8 +160,8 @@ static void a_killed_engine_serves_again_soon_and_refuses_nobody(void **state)
 		rig->marcher = NULL;
 		open_engine(rig);
 		assert_true(rig_eventually(rig_status(rig).banked_sockets == rig_status(rig).listening_sockets &&
-						   rig_status(rig).banked_sockets > 0,
-					   2000));
+		                                   rig_status(rig).banked_sockets > 0,
+		                           2000));
 		uint64_t killed = rig_now_ms();
 		kill(rig_status(rig).pid, SIGKILL);
 		assert_true(request(rig->ports[0]));
@@ -167,7 +170,7 @@ static void a_killed_engine_serves_again_soon_and_refuses_nobody(void **state)
 	}
 	qsort(took, ROUNDS, sizeof(took[0]), by_size);
 	print_message("kill -9 to the next answer: median %llu ms, worst %llu ms of %d\n",
-		      (unsigned long long)took[ROUNDS / 2], (unsigned long long)took[ROUNDS - 1], ROUNDS);
+	              (unsigned long long)took[ROUNDS / 2], (unsigned long long)took[ROUNDS - 1], ROUNDS);
 	assert_true(took[ROUNDS / 2] < 200);
 	backend_stop(&backend);
 }
@@ -245,9 +248,9 @@ static void an_agent_that_comes_and_goes_loses_no_request(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(a_killed_engine_serves_again_soon_and_refuses_nobody),
-		TEST(upgrades_under_load_lose_no_request),
-		TEST(an_agent_that_comes_and_goes_loses_no_request),
+	        TEST(a_killed_engine_serves_again_soon_and_refuses_nobody),
+	        TEST(upgrades_under_load_lose_no_request),
+	        TEST(an_agent_that_comes_and_goes_loses_no_request),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

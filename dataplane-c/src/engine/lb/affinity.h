@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Source-address affinity: client prefix -> endpoint, with a time to live that every hit renews. Shared by all workers of a
- * service (a client's next connection may reach another worker), bounded, in shards with a spin lock each; only
+ * Source-address affinity: client prefix -> endpoint, with a time to live that every hit renews. Shared by all workers
+ * of a service (a client's next connection may reach another worker), bounded, in shards with a spin lock each; only
  * services that ask for affinity pay for it. When a shard is full the entry nearest to expiry goes.
  */
 #ifndef ENGINE_AFFINITY_H

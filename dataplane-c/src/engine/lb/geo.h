@@ -13,10 +13,11 @@ void geoip_close(struct geoip *geoip);
 /* 0: unknown. Reads country.iso_code, or country_code (the flat form of ip-location-db). */
 uint16_t geoip_country(const struct geoip *geoip, const struct addr *addr);
 
-/* Interned region names: small numbers to compare. 0 for an empty name or when the table (1,024) is full. Main thread. */
+/* Interned region names: small numbers to compare. 0 for an empty name or when the table (1,024) is full. Main thread.
+ */
 uint16_t region_intern(const char *name);
-/* The region of a country by a fixed table ("eu", "na", "sa", "as", "af", "oc"), interned; 0: unknown. Any thread, after
- * region_init(). */
+/* The region of a country by a fixed table ("eu", "na", "sa", "as", "af", "oc"), interned; 0: unknown. Any thread,
+ * after region_init(). */
 void region_init(void);
 uint16_t region_of_country(uint16_t country);
 

@@ -14,8 +14,8 @@
 /* What a pick may depend on. */
 struct lb_request {
 	const struct addr *client;
-	uint16_t client_country;     /* 0: unknown */
-	uint16_t client_region;      /* 0: unknown */
+	uint16_t client_country; /* 0: unknown */
+	uint16_t client_region;  /* 0: unknown */
 	uint16_t node_region;
 	uint64_t random;
 	/* Endpoints that already failed this client. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An incremental parser for the HTTP/1 response to a health probe: status line, headers, as much of the body as is asked for
- * (Content-Length, chunked, or until close; RFC 9112). Bounded: 16 KiB of head, body_max bytes of body.
+ * An incremental parser for the HTTP/1 response to a health probe: status line, headers, as much of the body as is
+ * asked for (Content-Length, chunked, or until close; RFC 9112). Bounded: 16 KiB of head, body_max bytes of body.
  */
 #ifndef ENGINE_HTTP_RESPONSE_H
 #define ENGINE_HTTP_RESPONSE_H

@@ -147,10 +147,10 @@ static void the_limit_is_exact_with_eight_threads(void **context)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(each_source_has_its_own_limit),
-		cmocka_unit_test(a_source_without_connections_takes_no_place),
-		cmocka_unit_test(a_full_table_refuses_strangers_and_serves_those_it_knows),
-		cmocka_unit_test(the_limit_is_exact_with_eight_threads),
+	        cmocka_unit_test(each_source_has_its_own_limit),
+	        cmocka_unit_test(a_source_without_connections_takes_no_place),
+	        cmocka_unit_test(a_full_table_refuses_strangers_and_serves_those_it_knows),
+	        cmocka_unit_test(the_limit_is_exact_with_eight_threads),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

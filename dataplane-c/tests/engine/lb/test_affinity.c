@@ -227,15 +227,15 @@ static void workers_and_the_main_thread_use_it_together(void **context)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_hit_renews_the_time_to_live),
-		cmocka_unit_test(storing_again_rebinds),
-		cmocka_unit_test(a_full_table_loses_the_entry_nearest_to_expiry),
-		cmocka_unit_test(it_never_holds_more_than_its_bound),
-		cmocka_unit_test(collection_removes_what_has_expired_alone),
-		cmocka_unit_test(a_forgotten_endpoint_is_nobodys_any_more),
-		cmocka_unit_test(families_are_told_apart),
-		cmocka_unit_test(it_agrees_with_a_plain_array),
-		cmocka_unit_test(workers_and_the_main_thread_use_it_together),
+	        cmocka_unit_test(every_hit_renews_the_time_to_live),
+	        cmocka_unit_test(storing_again_rebinds),
+	        cmocka_unit_test(a_full_table_loses_the_entry_nearest_to_expiry),
+	        cmocka_unit_test(it_never_holds_more_than_its_bound),
+	        cmocka_unit_test(collection_removes_what_has_expired_alone),
+	        cmocka_unit_test(a_forgotten_endpoint_is_nobodys_any_more),
+	        cmocka_unit_test(families_are_told_apart),
+	        cmocka_unit_test(it_agrees_with_a_plain_array),
+	        cmocka_unit_test(workers_and_the_main_thread_use_it_together),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

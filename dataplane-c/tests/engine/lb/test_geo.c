@@ -56,7 +56,7 @@ static void put_u16(struct writer *w, uint16_t value)
 static void put_u32(struct writer *w, uint32_t value)
 {
 	uint8_t bytes[5] = {6 << 5 | 4, (uint8_t)(value >> 24), (uint8_t)(value >> 16), (uint8_t)(value >> 8),
-			    (uint8_t)value};
+	                    (uint8_t)value};
 	put(w, bytes, 5);
 }
 
@@ -113,7 +113,8 @@ static void write_database(enum shape shape, const struct network *networks, uns
 		for (int side = 0; side < 2; side++) {
 			int to = tree[node][side];
 			uint32_t record = to == EMPTY ? (uint32_t)nodes
-						      : to >= 0 ? (uint32_t)to : (uint32_t)(nodes + 16) + (uint32_t)offsets[-2 - to];
+			                  : to >= 0   ? (uint32_t)to
+			                              : (uint32_t)(nodes + 16) + (uint32_t)offsets[-2 - to];
 			uint8_t bytes[3] = {(uint8_t)(record >> 16), (uint8_t)(record >> 8), (uint8_t)record};
 			fwrite(bytes, 1, 3, file);
 		}
@@ -154,12 +155,9 @@ static struct addr address(const char *text)
 }
 
 static const struct network sample[] = {
-	{"::203.0.113.0", 96 + 24, "DE"},
-	{"::198.51.100.0", 96 + 24, "US"},
-	{"2001:db8::", 32, "JP"},
-	{"2001:db9::", 32, "dE"}, /* not country codes */
-	{"2001:dba::", 32, "D3"},
-	{"2001:dbb::", 32, "1D"},
+        {"::203.0.113.0", 96 + 24, "DE"}, {"::198.51.100.0", 96 + 24, "US"},
+        {"2001:db8::", 32, "JP"},         {"2001:db9::", 32, "dE"}, /* not country codes */
+        {"2001:dba::", 32, "D3"},         {"2001:dbb::", 32, "1D"},
 };
 
 static void both_forms_of_records_are_read(void **context)
@@ -173,8 +171,10 @@ static void both_forms_of_records_are_read(void **context)
 		assert_non_null(geoip);
 		const struct {
 			const char *ip, *country;
-		} cases[] = {{"203.0.113.9", "DE"},  {"198.51.100.255", "US"}, {"192.0.2.1", NULL}, {"2001:db8::1", "JP"},
-			     {"2001:db9::1", NULL}, {"2001:dba::1", NULL}, {"2001:dbb::1", NULL}, {"::1", NULL},            {"0.0.0.0", NULL},   {"255.255.255.255", NULL}};
+		} cases[] = {
+		        {"203.0.113.9", "DE"}, {"198.51.100.255", "US"}, {"192.0.2.1", NULL},   {"2001:db8::1", "JP"},
+		        {"2001:db9::1", NULL}, {"2001:dba::1", NULL},    {"2001:dbb::1", NULL}, {"::1", NULL},
+		        {"0.0.0.0", NULL},     {"255.255.255.255", NULL}};
 		for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 			struct addr addr = address(cases[i].ip);
 			assert_int_equal(geoip_country(geoip, &addr), country_code(cases[i].country));
@@ -304,9 +304,9 @@ static void every_country_has_a_region(void **context)
 	region_init();
 	const struct {
 		const char *country, *region;
-	} known[] = {{"DE", "eu"}, {"GB", "eu"}, {"RU", "eu"}, {"TR", "as"}, {"US", "na"}, {"MX", "na"}, {"BR", "sa"},
-		     {"JP", "as"}, {"IN", "as"}, {"AE", "as"}, {"ZA", "af"}, {"EG", "af"}, {"AU", "oc"}, {"NZ", "oc"},
-		     {"AQ", "an"}, {"XK", "eu"}, {"ZW", "af"}, {"AD", "eu"}};
+	} known[] = {{"DE", "eu"}, {"GB", "eu"}, {"RU", "eu"}, {"TR", "as"}, {"US", "na"}, {"MX", "na"},
+	             {"BR", "sa"}, {"JP", "as"}, {"IN", "as"}, {"AE", "as"}, {"ZA", "af"}, {"EG", "af"},
+	             {"AU", "oc"}, {"NZ", "oc"}, {"AQ", "an"}, {"XK", "eu"}, {"ZW", "af"}, {"AD", "eu"}};
 	for (unsigned i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		assert_int_equal(region_of_country(country_code(known[i].country)), region_intern(known[i].region));
 	unsigned countries = 0;
@@ -344,14 +344,14 @@ int main(void)
 		return 1;
 	snprintf(path, sizeof(path), "%s/test.mmdb", directory);
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(both_forms_of_records_are_read),
-		cmocka_unit_test(the_file_may_be_cut_short_under_an_open_database),
-		cmocka_unit_test(unusable_files_are_refused_with_the_reason),
-		cmocka_unit_test(broken_databases_do_no_harm),
-		cmocka_unit_test(the_embedded_database_knows_well_known_networks),
-		cmocka_unit_test(regions_are_interned_without_regard_to_case),
-		cmocka_unit_test(every_country_has_a_region),
-		cmocka_unit_test(a_full_table_gives_no_more_names),
+	        cmocka_unit_test(both_forms_of_records_are_read),
+	        cmocka_unit_test(the_file_may_be_cut_short_under_an_open_database),
+	        cmocka_unit_test(unusable_files_are_refused_with_the_reason),
+	        cmocka_unit_test(broken_databases_do_no_harm),
+	        cmocka_unit_test(the_embedded_database_knows_well_known_networks),
+	        cmocka_unit_test(regions_are_interned_without_regard_to_case),
+	        cmocka_unit_test(every_country_has_a_region),
+	        cmocka_unit_test(a_full_table_gives_no_more_names),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	unlink(path);

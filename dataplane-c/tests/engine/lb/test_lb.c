@@ -177,8 +177,8 @@ static void weighted_round_robin_of_many_is_smooth_too(void **context)
 static void weighted_round_robin_of_many_survives_its_clock(void **context)
 {
 	(void)context;
-	/* A turn of a weight of 1 puts 2^48 on its clock: after 2^14 turns of everyone the clocks are set back, after 2^16 they
-	 * would overflow. Proportions must be the same afterwards. */
+	/* A turn of a weight of 1 puts 2^48 on its clock: after 2^14 turns of everyone the clocks are set back, after
+	 * 2^16 they would overflow. Proportions must be the same afterwards. */
 	uint32_t weights[65];
 	for (unsigned i = 0; i < 65; i++)
 		weights[i] = i ? 1 : 2;
@@ -205,7 +205,8 @@ static void weighted_round_robin_of_many_survives_its_clock(void **context)
 static void weighted_round_robin_restarts_do_not_favour_the_heaviest(void **context)
 {
 	(void)context;
-	/* Slow start makes a new view every second or so: the first pick after each must keep the proportions roughly. */
+	/* Slow start makes a new view every second or so: the first pick after each must keep the proportions roughly.
+	 */
 	const uint32_t sizes[] = {3, 100};
 	for (unsigned s = 0; s < 2; s++) {
 		uint32_t weights[100];
@@ -293,7 +294,8 @@ static void least_connections_of_idle_equals_is_even(void **context)
 static void least_connections_keeps_the_highest_load_low(void **context)
 {
 	(void)context;
-	/* Two choices: the fullest of n bins with n balls has about ln ln n / ln 2 more than the mean (random: ln n / ln ln n). */
+	/* Two choices: the fullest of n bins with n balls has about ln ln n / ln 2 more than the mean (random: ln n /
+	 * ln ln n). */
 	struct run run;
 	run_init(&run, ALGORITHM_LEAST_CONNECTIONS, 1000, NULL, 29);
 	for (unsigned i = 0; i < 10000; i++)
@@ -444,8 +446,12 @@ static void geo_equals_share(void **context)
 	run_free(&run);
 }
 
-static const enum algorithm all[] = {ALGORITHM_ROUND_ROBIN, ALGORITHM_WEIGHTED_ROUND_ROBIN,
-				     ALGORITHM_LEAST_CONNECTIONS, ALGORITHM_RANDOM, ALGORITHM_MAGLEV, ALGORITHM_GEO};
+static const enum algorithm all[] = {ALGORITHM_ROUND_ROBIN,
+                                     ALGORITHM_WEIGHTED_ROUND_ROBIN,
+                                     ALGORITHM_LEAST_CONNECTIONS,
+                                     ALGORITHM_RANDOM,
+                                     ALGORITHM_MAGLEV,
+                                     ALGORITHM_GEO};
 #define EACH (sizeof(all) / sizeof(all[0]))
 
 static void every_algorithm_finds_the_last_place_and_then_says_none(void **context)
@@ -615,32 +621,32 @@ static void hard_limits_hold_with_eight_threads(void **context)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(round_robin_gives_equal_turns),
-		cmocka_unit_test(round_robin_starts_anywhere_so_workers_are_out_of_step),
-		cmocka_unit_test(round_robin_keeps_its_cursor_when_the_view_changes),
-		cmocka_unit_test(round_robin_passes_over_tried_and_full),
-		cmocka_unit_test(weighted_round_robin_is_exact_over_a_cycle_and_smooth),
-		cmocka_unit_test(weighted_round_robin_of_many_is_smooth_too),
-		cmocka_unit_test(weighted_round_robin_of_many_survives_its_clock),
-		cmocka_unit_test(weighted_round_robin_restarts_do_not_favour_the_heaviest),
-		cmocka_unit_test(random_follows_weights),
-		cmocka_unit_test(random_of_extreme_weights_reaches_everyone),
-		cmocka_unit_test(least_connections_holds_load_in_proportion_to_weights),
-		cmocka_unit_test(least_connections_of_two_always_takes_the_lighter),
-		cmocka_unit_test(least_connections_of_idle_equals_is_even),
-		cmocka_unit_test(least_connections_keeps_the_highest_load_low),
-		cmocka_unit_test(maglev_keeps_clients_and_moves_those_of_a_full_backend_alone),
-		cmocka_unit_test(maglev_without_a_table_still_keeps_clients),
-		cmocka_unit_test(geo_prefers_country_then_region_then_own_region),
-		cmocka_unit_test(geo_unknown_client_goes_to_the_nodes_region),
-		cmocka_unit_test(geo_balances_by_load_over_soft_limit_and_weight),
-		cmocka_unit_test(geo_gives_up_distance_at_a_hundredfold_load),
-		cmocka_unit_test(geo_equals_share),
-		cmocka_unit_test(every_algorithm_finds_the_last_place_and_then_says_none),
-		cmocka_unit_test(endpoints_of_one_backend_share_its_hard_limit),
-		cmocka_unit_test(take_asks_for_membership_and_room),
-		cmocka_unit_test(services_keep_their_own_cursors),
-		cmocka_unit_test(hard_limits_hold_with_eight_threads),
+	        cmocka_unit_test(round_robin_gives_equal_turns),
+	        cmocka_unit_test(round_robin_starts_anywhere_so_workers_are_out_of_step),
+	        cmocka_unit_test(round_robin_keeps_its_cursor_when_the_view_changes),
+	        cmocka_unit_test(round_robin_passes_over_tried_and_full),
+	        cmocka_unit_test(weighted_round_robin_is_exact_over_a_cycle_and_smooth),
+	        cmocka_unit_test(weighted_round_robin_of_many_is_smooth_too),
+	        cmocka_unit_test(weighted_round_robin_of_many_survives_its_clock),
+	        cmocka_unit_test(weighted_round_robin_restarts_do_not_favour_the_heaviest),
+	        cmocka_unit_test(random_follows_weights),
+	        cmocka_unit_test(random_of_extreme_weights_reaches_everyone),
+	        cmocka_unit_test(least_connections_holds_load_in_proportion_to_weights),
+	        cmocka_unit_test(least_connections_of_two_always_takes_the_lighter),
+	        cmocka_unit_test(least_connections_of_idle_equals_is_even),
+	        cmocka_unit_test(least_connections_keeps_the_highest_load_low),
+	        cmocka_unit_test(maglev_keeps_clients_and_moves_those_of_a_full_backend_alone),
+	        cmocka_unit_test(maglev_without_a_table_still_keeps_clients),
+	        cmocka_unit_test(geo_prefers_country_then_region_then_own_region),
+	        cmocka_unit_test(geo_unknown_client_goes_to_the_nodes_region),
+	        cmocka_unit_test(geo_balances_by_load_over_soft_limit_and_weight),
+	        cmocka_unit_test(geo_gives_up_distance_at_a_hundredfold_load),
+	        cmocka_unit_test(geo_equals_share),
+	        cmocka_unit_test(every_algorithm_finds_the_last_place_and_then_says_none),
+	        cmocka_unit_test(endpoints_of_one_backend_share_its_hard_limit),
+	        cmocka_unit_test(take_asks_for_membership_and_room),
+	        cmocka_unit_test(services_keep_their_own_cursors),
+	        cmocka_unit_test(hard_limits_hold_with_eight_threads),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

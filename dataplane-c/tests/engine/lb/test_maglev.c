@@ -109,7 +109,8 @@ static void one_backend_more_or_less_moves_little_beyond_its_share(void **contex
 		struct maglev_table *table_less = maglev_build(less.view->entries, n - 1, size);
 		double by_more = disturbed(&a, table, &more, table_more);
 		double by_less = disturbed(&a, table, &less, table_less);
-		/* The paper's figure 11: some per cent beyond the inevitable 1/n with tables of 100 slots per backend. */
+		/* The paper's figure 11: some per cent beyond the inevitable 1/n with tables of 100 slots per backend.
+		 */
 		assert_true(by_more >= 0.99 / (n + 1) && by_more <= 1.0 / (n + 1) + 0.035);
 		assert_true(by_less >= 0.99 / n && by_less <= 1.0 / n + 0.035);
 		maglev_free(table);
@@ -143,7 +144,7 @@ static void the_order_of_entries_does_not_matter(void **context)
 		struct maglev_table *other = maglev_build(shuffled, 40, 4099);
 		for (uint32_t i = 0; i < 4099; i++)
 			assert_ptr_equal(f.view->entries[maglev_at(table, i)].endpoint,
-					 shuffled[maglev_at(other, i)].endpoint);
+			                 shuffled[maglev_at(other, i)].endpoint);
 		maglev_free(table);
 		maglev_free(other);
 		fixture_free(&f);
@@ -189,7 +190,8 @@ static void heavily_uneven_weights_do_not_take_long(void **context)
 		weights[i] = i ? 1 : 1000000;
 	struct fixture f;
 	fixture_init(&f, ALGORITHM_MAGLEV, 0, N, weights);
-	/* One heavy backend claims in each of 500,000 rounds: looking at all others in each round would take minutes. */
+	/* One heavy backend claims in each of 500,000 rounds: looking at all others in each round would take minutes.
+	 */
 	struct maglev_table *table = maglev_build(f.view->entries, N, maglev_size_for(N));
 	assert_non_null(table);
 	maglev_free(table);
@@ -258,16 +260,16 @@ static void sizes_are_primes_of_a_hundred_slots_each(void **context)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(equal_backends_get_equal_shares),
-		cmocka_unit_test(shares_follow_weights),
-		cmocka_unit_test(hashes_fall_evenly),
-		cmocka_unit_test(one_backend_more_or_less_moves_little_beyond_its_share),
-		cmocka_unit_test(the_order_of_entries_does_not_matter),
-		cmocka_unit_test(identity_is_name_and_address),
-		cmocka_unit_test(heavily_uneven_weights_do_not_take_long),
-		cmocka_unit_test(more_entries_than_sixteen_bits),
-		cmocka_unit_test(impossible_sizes_are_refused),
-		cmocka_unit_test(sizes_are_primes_of_a_hundred_slots_each),
+	        cmocka_unit_test(equal_backends_get_equal_shares),
+	        cmocka_unit_test(shares_follow_weights),
+	        cmocka_unit_test(hashes_fall_evenly),
+	        cmocka_unit_test(one_backend_more_or_less_moves_little_beyond_its_share),
+	        cmocka_unit_test(the_order_of_entries_does_not_matter),
+	        cmocka_unit_test(identity_is_name_and_address),
+	        cmocka_unit_test(heavily_uneven_weights_do_not_take_long),
+	        cmocka_unit_test(more_entries_than_sixteen_bits),
+	        cmocka_unit_test(impossible_sizes_are_refused),
+	        cmocka_unit_test(sizes_are_primes_of_a_hundred_slots_each),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -43,7 +43,8 @@ static inline void fixture_init(struct fixture *f, enum algorithm algorithm, uin
 		f->endpoints[i].addr.ip[0] = 10;
 		f->endpoints[i].addr.ip[2] = (uint8_t)(number >> 8);
 		f->endpoints[i].addr.ip[3] = (uint8_t)number;
-		f->view->entries[i] = (struct view_entry){.endpoint = &f->endpoints[i], .weight = weights ? weights[i] : 1};
+		f->view->entries[i] =
+		        (struct view_entry){.endpoint = &f->endpoints[i], .weight = weights ? weights[i] : 1};
 		f->view->total_weight += f->view->entries[i].weight;
 	}
 }

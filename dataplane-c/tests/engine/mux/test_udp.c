@@ -68,12 +68,30 @@ void outlier_report(struct worker *worker, struct service *service, struct endpo
 	*(ok ? &reported_ok : &reported_bad) += 1;
 }
 
-void service_ref(struct service *service) { atomic_fetch_add(&service->refs, 1); }
-void service_unref(struct service *service) { atomic_fetch_sub(&service->refs, 1); }
-void endpoint_ref(struct endpoint *endpoint) { atomic_fetch_add(&endpoint->refs, 1); }
-void endpoint_unref(struct endpoint *endpoint) { atomic_fetch_sub(&endpoint->refs, 1); }
-void listener_ref(struct listener *listener) { atomic_fetch_add(&listener->refs, 1); }
-void listener_unref(struct listener *listener) { atomic_fetch_sub(&listener->refs, 1); }
+void service_ref(struct service *service)
+{
+	atomic_fetch_add(&service->refs, 1);
+}
+void service_unref(struct service *service)
+{
+	atomic_fetch_sub(&service->refs, 1);
+}
+void endpoint_ref(struct endpoint *endpoint)
+{
+	atomic_fetch_add(&endpoint->refs, 1);
+}
+void endpoint_unref(struct endpoint *endpoint)
+{
+	atomic_fetch_sub(&endpoint->refs, 1);
+}
+void listener_ref(struct listener *listener)
+{
+	atomic_fetch_add(&listener->refs, 1);
+}
+void listener_unref(struct listener *listener)
+{
+	atomic_fetch_sub(&listener->refs, 1);
+}
 
 /* ---- one worker with one listener, one service and up to BACKENDS backends ---- */
 
@@ -207,7 +225,7 @@ static void start(bool dual)
 		rig.backends[i].slot = stats_slot_acquire(rig.engine.stats, MARCHER_SLOT_BACKEND, "dns", names[i]);
 		rig.endpoints[i].backend = &rig.backends[i];
 		rig.endpoints[i].addr =
-			(struct addr){.family = AF_INET, .port = port_of(rig.backend_fds[i]), .ip = {127, 0, 0, 1}};
+		        (struct addr){.family = AF_INET, .port = port_of(rig.backend_fds[i]), .ip = {127, 0, 0, 1}};
 		rig.view->entries[i] = (struct view_entry){.endpoint = &rig.endpoints[i], .weight = 1};
 	}
 	rig.view->count = 1;
@@ -273,9 +291,15 @@ static int client_to(int family, const char *ip)
 	return fd;
 }
 
-static int client(void) { return client_to(AF_INET, "127.0.0.1"); }
+static int client(void)
+{
+	return client_to(AF_INET, "127.0.0.1");
+}
 
-static uint8_t pattern(uint32_t seed, uint32_t i) { return (uint8_t)(seed * 31 + i * 7 + (i >> 8)); }
+static uint8_t pattern(uint32_t seed, uint32_t i)
+{
+	return (uint8_t)(seed * 31 + i * 7 + (i >> 8));
+}
 
 static uint8_t big[65536];
 
@@ -307,7 +331,8 @@ static ssize_t receive_from(int fd, struct sockaddr_storage *from, socklen_t *fr
 	return -1;
 }
 
-static void expect_pattern(int fd, uint32_t seed, uint32_t length, struct sockaddr_storage *from, socklen_t *from_length)
+static void expect_pattern(int fd, uint32_t seed, uint32_t length, struct sockaddr_storage *from,
+                           socklen_t *from_length)
 {
 	assert_int_equal(receive_from(fd, from, from_length), length);
 	for (uint32_t i = 0; i < length; i++) {
@@ -342,8 +367,11 @@ static void replies_come_from_the_address_that_was_sent_to(void **context)
 		bool dual;
 		int family;
 		const char *ip;
-	} cases[] = {{false, AF_INET, "127.0.0.1"}, {false, AF_INET, "127.0.0.77"}, {true, AF_INET, "127.0.0.1"},
-		     {true, AF_INET, "127.1.2.3"},  {true, AF_INET6, "::1"}};
+	} cases[] = {{false, AF_INET, "127.0.0.1"},
+	             {false, AF_INET, "127.0.0.77"},
+	             {true, AF_INET, "127.0.0.1"},
+	             {true, AF_INET, "127.1.2.3"},
+	             {true, AF_INET6, "::1"}};
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		start(cases[i].dual);
 		int fd = client_to(cases[i].family, cases[i].ip);
@@ -390,7 +418,8 @@ static void burst(const uint32_t *sizes, unsigned count, unsigned chunk)
 	for (unsigned i = 0; i < count; i++) {
 		for (uint32_t j = 0; j < sizes[i]; j++)
 			big[j] = pattern(1000 + i, j);
-		assert_int_equal(sendto(rig.backend_fds[0], big, sizes[i], 0, (struct sockaddr *)&from, from_length), sizes[i]);
+		assert_int_equal(sendto(rig.backend_fds[0], big, sizes[i], 0, (struct sockaddr *)&from, from_length),
+		                 sizes[i]);
 		/* Not more at a time than a socket's default buffer holds. */
 		for (unsigned j = i / 20 * 20; (i % 20 == 19 || i + 1 == count) && j <= i; j++)
 			expect_pattern(fd, 1000 + j, sizes[j], NULL, NULL);
@@ -500,8 +529,8 @@ static void many_clients_have_a_session_each(void **context)
 				while ((n = recvfrom(rig.backend_fds[b], big, sizeof(big), 0, (struct sockaddr *)&from,
 				                     &length)) >= 0) {
 					assert_int_equal(sendto(rig.backend_fds[b], big, (size_t)n, 0,
-								(struct sockaddr *)&from, length),
-							 n);
+					                        (struct sockaddr *)&from, length),
+					                 n);
 					done++;
 					idle = 0;
 				}
@@ -688,7 +717,8 @@ static void a_closing_listener_still_sends_replies(void **context)
 	assert_int_equal(udp_count(&rig.worker), 0);
 	struct sockaddr_storage sa;
 	length = sizeof(sa);
-	assert_int_equal(getsockname(listening, (struct sockaddr *)&sa, &length), -1); /* closed with the last session */
+	assert_int_equal(getsockname(listening, (struct sockaddr *)&sa, &length),
+	                 -1); /* closed with the last session */
 	close(fd);
 	stop();
 }
@@ -889,7 +919,8 @@ static void every_datagram_has_its_own_proxy_header(void **context)
 	send_pattern(fd, 4, 250);
 	for (unsigned i = 0; i < 3; i++) {
 		assert_int_equal(receive_from(rig.backend_fds[0], NULL, NULL), 28 + (i < 2 ? 100 : 50));
-		assert_memory_equal(big, "\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c", 16); /* version 2, PROXY, UDP over IPv4 */
+		assert_memory_equal(big, "\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c",
+		                    16); /* version 2, PROXY, UDP over IPv4 */
 		assert_memory_equal(big + 16, "\x7f\0\0\x01\x7f\0\0\x05", 8);
 		assert_int_equal(big[24] << 8 | big[25], client_port);
 		assert_int_equal(big[26] << 8 | big[27], rig.port);
@@ -994,28 +1025,28 @@ static void segments_above_the_mtu_fall_back_to_single_datagrams(void **context)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(replies_come_from_the_address_that_was_sent_to),
-		cmocka_unit_test(every_size_passes_whole),
-		cmocka_unit_test(bursts_keep_borders_and_order),
-		cmocka_unit_test(datagrams_that_came_merged_are_passed_on_one_by_one),
-		cmocka_unit_test(many_clients_have_a_session_each),
-		cmocka_unit_test(a_backend_without_a_port_gets_the_listeners),
-		cmocka_unit_test(limits_refuse_and_count),
-		cmocka_unit_test(without_a_backend_datagrams_are_dropped),
-		cmocka_unit_test(idle_sessions_end_and_busy_ones_do_not),
-		cmocka_unit_test(draining_sessions_go_on_until_the_deadline),
-		cmocka_unit_test(a_closing_listener_still_sends_replies),
-		cmocka_unit_test(a_closing_listener_without_sessions_is_closed_at_once),
-		cmocka_unit_test(a_refusing_backend_is_left_for_another),
-		cmocka_unit_test(the_error_of_one_datagram_does_not_cost_the_next),
-		cmocka_unit_test(the_only_backend_is_tried_again),
-		cmocka_unit_test(one_that_answered_is_given_three_refusals),
-		cmocka_unit_test(sessions_leave_an_unhealthy_backend),
-		cmocka_unit_test(affinity_holds_over_sessions_and_gives_way_to_failure),
-		cmocka_unit_test(every_datagram_has_its_own_proxy_header),
-		cmocka_unit_test(sessions_are_listed),
-		cmocka_unit_test(opening_and_closing_are_events),
-		cmocka_unit_test(segments_above_the_mtu_fall_back_to_single_datagrams),
+	        cmocka_unit_test(replies_come_from_the_address_that_was_sent_to),
+	        cmocka_unit_test(every_size_passes_whole),
+	        cmocka_unit_test(bursts_keep_borders_and_order),
+	        cmocka_unit_test(datagrams_that_came_merged_are_passed_on_one_by_one),
+	        cmocka_unit_test(many_clients_have_a_session_each),
+	        cmocka_unit_test(a_backend_without_a_port_gets_the_listeners),
+	        cmocka_unit_test(limits_refuse_and_count),
+	        cmocka_unit_test(without_a_backend_datagrams_are_dropped),
+	        cmocka_unit_test(idle_sessions_end_and_busy_ones_do_not),
+	        cmocka_unit_test(draining_sessions_go_on_until_the_deadline),
+	        cmocka_unit_test(a_closing_listener_still_sends_replies),
+	        cmocka_unit_test(a_closing_listener_without_sessions_is_closed_at_once),
+	        cmocka_unit_test(a_refusing_backend_is_left_for_another),
+	        cmocka_unit_test(the_error_of_one_datagram_does_not_cost_the_next),
+	        cmocka_unit_test(the_only_backend_is_tried_again),
+	        cmocka_unit_test(one_that_answered_is_given_three_refusals),
+	        cmocka_unit_test(sessions_leave_an_unhealthy_backend),
+	        cmocka_unit_test(affinity_holds_over_sessions_and_gives_way_to_failure),
+	        cmocka_unit_test(every_datagram_has_its_own_proxy_header),
+	        cmocka_unit_test(sessions_are_listed),
+	        cmocka_unit_test(opening_and_closing_are_events),
+	        cmocka_unit_test(segments_above_the_mtu_fall_back_to_single_datagrams),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
