@@ -318,6 +318,75 @@ describe('a new agent', () => {
   });
 });
 
+describe('an agent whose store lost everything', () => {
+  const lose = () => rmSync(join(dir, 'marcher.db'), { force: true });
+
+  beforeEach(async () => {
+    await apply(change([service('a', 80), service('b', 81)]));
+    await stop();
+    for (const suffix of ['-wal', '-shm']) rmSync(join(dir, `marcher.db${suffix}`), { force: true });
+    lose();
+    dataplane.applied.length = 0;
+    await start();
+  });
+
+  test('leaves the engine as it is, and says so', () => {
+    expect(dataplane.applied).toEqual([]);
+    expect([...dataplane.services.keys()]).toEqual(['a', 'b']);
+    expect(agent.node.unreadiness()).toEqual([]);
+    expect(agent.node.status().conditions).toMatchObject([{ type: 'ConfigurationStored', status: false }]);
+  });
+
+  test('still does after another restart', async () => {
+    await stop();
+    await start();
+    expect([...dataplane.services.keys()]).toEqual(['a', 'b']);
+  });
+
+  test('does not wipe it by draining the node', async () => {
+    const error = await failure(agent.node.drain({ service: '', backend: '' }, CALLER));
+    expect([error.code, error.message]).toEqual(['unavailable', expect.stringContaining('applied again')]);
+    expect([...dataplane.services.keys()]).toEqual(['a', 'b']);
+  });
+
+  test('replaces everything by what is applied next', async () => {
+    await apply(change([service('b', 81), service('c', 82)]));
+    expectState(['b', 'c'], 1n);
+    expect(agent.node.status().conditions).toEqual([]);
+  });
+});
+
+describe('the engine of another build', () => {
+  test('is replaced when an agent starts, and left alone otherwise', async () => {
+    await apply(change([service('a', 80)]));
+    await stop();
+    await start();
+    await agent.upgradeEngine();
+    expect(dataplane.upgrades).toEqual([]);
+    await stop();
+    dataplane.installed = 'new';
+    await start();
+    await apply(change([service('b', 81)]));
+    expect(dataplane.upgrades).toEqual([{ drainMs: 3_600_000 }]);
+    expect(dataplane.buildId).toBe('new');
+  });
+
+  test('stays when the new one can not take over, which is said and tried again', async () => {
+    await stop();
+    dataplane.installed = 'new';
+    dataplane.refuseUpgrade = () => 'the new engine ended with code 1';
+    await start({ upgradeRetryMs: 1 });
+    await agent.upgradeEngine();
+    expect(agent.node.unreadiness()).toEqual([]);
+    expect(agent.node.status().conditions).toMatchObject([
+      { type: 'EngineCurrent', status: false, message: expect.stringContaining('ended with code 1') },
+    ]);
+    dataplane.refuseUpgrade = () => undefined;
+    await expect.poll(() => dataplane.buildId).toBe('new');
+    await expect.poll(() => agent.node.status().conditions).toEqual([]);
+  });
+});
+
 describe('history', () => {
   test('shows who changed what, and reverts to any version', async () => {
     await apply(change([service('a', 80)]));

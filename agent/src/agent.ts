@@ -4,6 +4,7 @@
  * runs where is main.ts's to say.
  */
 import { Configuration, type ConfigurationLog } from './application/configuration.js';
+import { EngineUpgrade } from './application/engine-upgrade.js';
 import { EventLog } from './application/event-log.js';
 import { Node, type NodeCondition } from './application/node.js';
 import { type Identity, Programming } from './application/programming.js';
@@ -26,12 +27,15 @@ export interface AgentOptions {
   readonly watch?: WatchOptions;
   readonly reconcileMs?: number;
   readonly collectMs?: number;
+  readonly upgradeRetryMs?: number;
 }
 
 export interface Agent extends UseCases {
   readonly config: Configuration;
   /** Gives the stored configuration to the data plane; then keeps it there. Fails only when the store does. */
   start(): Promise<void>;
+  /** Replaces the engine when another build of it is installed. */
+  upgradeEngine(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -41,6 +45,7 @@ const BATCH = 4_096;
 export function createAgent(options: AgentOptions): Agent {
   const { store, dataplane, identity, log } = options;
   const programming = new Programming(dataplane, store, identity);
+  const upgrade = new EngineUpgrade(dataplane, log);
   const config = new Configuration({
     store,
     programming,
@@ -70,7 +75,10 @@ export function createAgent(options: AgentOptions): Agent {
     startedMs: Date.now(),
     memoryBytes: () => process.memoryUsage.rss(),
     pid: process.pid,
-    conditions: options.conditions ?? (() => []),
+    conditions: () => [
+      ...(upgrade.condition === undefined ? [] : [upgrade.condition]),
+      ...(options.conditions?.() ?? []),
+    ],
   });
   const traffic = new Traffic(dataplane, events, (service) => config.has(service));
 
@@ -103,13 +111,22 @@ export function createAgent(options: AgentOptions): Agent {
     again();
   };
 
+  let upgrading: Promise<void> = Promise.resolve();
+  const upgradeEngine = (): Promise<void> => {
+    upgrading = config.exclusively(() => upgrade.run());
+    return upgrading;
+  };
+
   return {
     config,
     node,
     traffic,
+    upgradeEngine,
     async start() {
       config.load();
       await reconcile();
+      void upgradeEngine();
+      every(options.upgradeRetryMs ?? 60_000, () => (upgrade.failed ? upgradeEngine() : undefined));
       every(options.reconcileMs ?? 1_000, () => {
         reconciling = reconcile();
         return reconciling;
@@ -125,7 +142,7 @@ export function createAgent(options: AgentOptions): Agent {
     async stop() {
       stopped = true;
       for (const timer of timers) clearTimeout(timer);
-      await reconciling;
+      await Promise.all([reconciling, upgrading]);
     },
   };
 }

@@ -155,7 +155,10 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
       );
     });
   }
-  process.on('SIGHUP', () => void source?.look(true));
+  process.on('SIGHUP', () => {
+    void source?.look(true);
+    void agent.upgradeEngine();
+  });
 
   try {
     await source?.start();

@@ -131,6 +131,11 @@ export class Node implements NodeUseCases {
     const out = this.#options
       .conditions()
       .map(({ type, status, reason, message }) => this.#condition(type, status, reason, message));
+    if (this.#options.programming.holding) {
+      const message =
+        'there is no stored configuration, and the engine carries on with the one it was given before: apply the whole configuration again';
+      out.push(this.#condition('ConfigurationStored', false, 'Lost', message));
+    }
     const unbound = [...this.#options.programming.unboundServices];
     if (unbound.length > 0) {
       const named = unbound.slice(0, NAMED_MAX).map(([name, reasons]) => `${name}: ${reasons.join(', ')}`);
@@ -205,6 +210,11 @@ export class Node implements NodeUseCases {
   /** The decision is kept already: when the engine can't be reached now, the next reconciliation brings it there. */
   async #program(service: string): Promise<void> {
     const { programming, store } = this.#options;
+    if (programming.holding) {
+      const message =
+        'the configuration of this node was lost: it is kept, and takes effect when the configuration is applied again';
+      throw new ApplicationError('unavailable', message);
+    }
     try {
       if (programming.inStep) {
         const delta = programming.delta(service === '');

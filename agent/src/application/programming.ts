@@ -138,10 +138,25 @@ export class Programming {
     return mine.length > 0 ? { accepted: false, reasons: mine } : { accepted: true, reasons: [] };
   }
 
+  /**
+   * The store never had a configuration, and the engine runs one: state was lost, or put aside as damaged. The engine
+   * carries on with it until there is a configuration to replace it by.
+   */
+  get holding(): boolean {
+    if (this.#store.version !== 0n || this.#store.pendingVersion !== 0n) return false;
+    const { running, generation } = this.#dataplane.status();
+    const ours = generation === this.#generation || generation === this.#store.programmed().generation;
+    return running && generation !== 0n && !ours;
+  }
+
   /** Brings an adopted engine, or one that has restarted, to the store's state. Throws when it can't be reached. */
   async reconcile(): Promise<'unchanged' | 'adopted' | 'programmed' | 'refused'> {
     if (this.inStep) return 'unchanged';
     const status = this.#dataplane.status();
+    if (this.holding) {
+      this.#failure = '';
+      return 'unchanged';
+    }
     const stored = this.#store.programmed();
     const current = stored.version === this.#store.version && this.#store.pendingVersion === 0n;
     if (current && stored.generation !== 0n && status.running && status.generation === stored.generation) {

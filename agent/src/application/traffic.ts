@@ -46,6 +46,7 @@ function counters(slot: SlotStats): Counters {
     healthFailed: slot.counter(Counter.healthFailed),
     ejections: slot.counter(Counter.ejections),
     connectTimeUs,
+    connectTimeUsSum: slot.counter(Counter.connectUsSum),
   });
 }
 

@@ -168,6 +168,8 @@ export interface Dataplane {
   slotName(slot: number): SlotName | undefined;
   /** Moves up to max events (default 4,096) out of the rings. Those of an engine that has ended come first. */
   events(max?: number): EventBatch;
+  /** SHA-256 of the executable that an upgrade would start now, as hexadecimal digits. */
+  installedBuildId(): Promise<string>;
   /** Replaces the engine without losing a connection; the old one drains. On failure the old one stays. */
   upgrade(options: { enginePath?: string; drainMs: number }): Promise<void>;
   /** Tells the engine to drain and end. It is not restarted. */

@@ -8,6 +8,11 @@ import { type Dataplane, DataplaneError, type EngineEvent, type EngineStatus } f
 export class RecordingDataplane implements Dataplane {
   generation = 0n;
   running = true;
+  buildId = 'old';
+  installed = 'old';
+  readonly upgrades: { drainMs: number }[] = [];
+  /** Says why an upgrade fails; undefined: it does not. */
+  refuseUpgrade: () => string | undefined = () => undefined;
   readonly services = new Map<string, Service>();
   node: Snapshot['node'];
   /** Every snapshot, decoded, with what was asked for. */
@@ -68,7 +73,7 @@ export class RecordingDataplane implements Dataplane {
       listeningSockets: 0,
       bankedSockets: 0,
       version: 'test',
-      buildId: '',
+      buildId: this.buildId,
       lastError: '',
     };
   }
@@ -96,7 +101,17 @@ export class RecordingDataplane implements Dataplane {
     return { length: events.length, dropped: 0n, at: (index: number) => events[index] as EngineEvent };
   }
 
-  async upgrade() {}
+  async installedBuildId() {
+    return this.installed;
+  }
+
+  async upgrade(options: { drainMs: number }) {
+    this.upgrades.push(options);
+    const reason = this.refuseUpgrade();
+    if (reason !== undefined) throw new DataplaneError('no-engine', reason);
+    this.buildId = this.installed;
+  }
+
   async stop() {}
   async close() {}
 

@@ -148,13 +148,14 @@ static void endpoint_failed(struct tunnel *tunnel, struct endpoint *endpoint, bo
 	endpoint_unref(endpoint);
 }
 
+/* What was heard of the socket goes with it: the end of a refused connection is not the end of the next one. */
 static void drop_first(struct tunnel *tunnel)
 {
-	struct poll_source *source = &tunnel->side[BACKEND].source;
+	struct tunnel_side *side = &tunnel->side[BACKEND];
 
-	if (source->fd >= 0)
-		close(source->fd);
-	source->fd = -1;
+	if (side->source.fd >= 0)
+		close(side->source.fd);
+	*side = (struct tunnel_side){.source = {.handler = side->source.handler, .fd = -1}};
 }
 
 static void drop_second(struct tunnel *tunnel)

@@ -128,6 +128,10 @@ export function dataplaneCompliance(name: string, make: () => Promise<Harness>):
       expect(await dataplane.apply(snapshot(2n, 1n, {}), strict)).toMatchObject({ accepted: true });
     });
 
+    it('knows the build that is installed', async () => {
+      expect(await dataplane.installedBuildId()).toMatch(/^[0-9a-f]{64}$/);
+    });
+
     it('serves nothing after stop', async () => {
       await dataplane.stop(0);
       expect(dataplane.status().running).toBe(false);

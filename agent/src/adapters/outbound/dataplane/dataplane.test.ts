@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The adapter with the library inside Node, against the C tests' fake engine (and the real one when MARCHER_TEST_ENGINE names
- * it). MARCHER_LIBRARY and MARCHER_FAKE_ENGINE name other builds than dataplane-c/build.
+ * The adapter with the library inside Node, against the C tests' fake engine and the real one. MARCHER_LIBRARY,
+ * MARCHER_FAKE_ENGINE and MARCHER_TEST_ENGINE name other builds than dataplane-c/build.
  */
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -21,8 +21,11 @@ const library = libraryPath();
 const fake =
   process.env['MARCHER_FAKE_ENGINE'] ??
   fileURLToPath(new URL('../../../../../dataplane-c/build/tests/fake-engine', import.meta.url));
-const built = existsSync(library) && existsSync(fake);
-const real = process.env['MARCHER_TEST_ENGINE'] ?? '';
+const real =
+  process.env['MARCHER_TEST_ENGINE'] ??
+  fileURLToPath(new URL('../../../../../dataplane-c/build/src/marcher-engine', import.meta.url));
+for (const file of [library, fake, real])
+  if (!existsSync(file)) throw new Error(`${file} is not built: run scripts/setup test`);
 const strict = { tolerateBindErrors: false };
 
 function listening(server: Server): Promise<number> {
@@ -93,7 +96,7 @@ async function eventually(check: () => boolean, withinMs = 5000): Promise<void> 
   }
 }
 
-describe.skipIf(!built)('with libmarcher and the fake engine', () => {
+describe('with libmarcher and the fake engine', () => {
   dataplaneCompliance('libmarcher', () => rig(fake));
 
   let opened: Rig;
@@ -202,7 +205,7 @@ describe.skipIf(!built)('with libmarcher and the fake engine', () => {
   });
 });
 
-describe.skipIf(!built)('the binding', () => {
+describe('the binding', () => {
   it('names a library that is not there, or is another one', () => {
     expect(() => new Library('/nonexistent/libmarcher.so')).toThrow(/\/nonexistent\/libmarcher\.so/);
     expect(() => new Library('libc.so.6')).toThrow(/is not libmarcher/);
@@ -219,6 +222,15 @@ describe('the places', () => {
   });
 });
 
-describe.skipIf(!existsSync(library) || !existsSync(real))('with libmarcher and the real engine', () => {
+describe('with libmarcher and the real engine', () => {
   dataplaneCompliance('libmarcher and marcher-engine', () => rig(real));
+
+  it('runs the build that is installed', async () => {
+    const { dataplane, dispose } = await rig(real);
+    try {
+      expect(dataplane.status().buildId).toBe(await dataplane.installedBuildId());
+    } finally {
+      await dispose();
+    }
+  });
 });

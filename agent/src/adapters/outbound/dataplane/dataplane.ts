@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The data plane through libmarcher. What blocks there runs off the JavaScript thread, one call at a time and in order. */
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import {
   type ApplyReply,
@@ -79,18 +81,19 @@ function asDataplaneError(error: unknown): unknown {
 export async function openDataplane(options: OpenDataplaneOptions): Promise<OpenedDataplane> {
   try {
     const library = new Library(libraryPath(options.libraryPath));
+    const executable = enginePath(options.enginePath);
     const handle = await library.open({
       workers: options.workers ?? 0,
       request_timeout_ms: options.requestTimeoutMs ?? 0,
       heartbeat_ms: options.heartbeatMs ?? 0,
-      engine_path: enginePath(options.enginePath),
+      engine_path: executable,
       run_dir: options.runDir,
       cpus: options.cpus ?? null,
       log_level: options.logLevel ?? null,
     });
     const group = options.group ?? 'marcher';
     return {
-      dataplane: new LibmarcherDataplane(library, handle),
+      dataplane: new LibmarcherDataplane(library, handle, executable),
       peerCredentials: (fd) => library.peerCredentials(fd, group),
     };
   } catch (error) {
@@ -101,14 +104,16 @@ export async function openDataplane(options: OpenDataplaneOptions): Promise<Open
 export class LibmarcherDataplane implements Dataplane {
   readonly #library: Library;
   #handle: Handle | undefined;
+  readonly #executable: string;
   /** The end of the queue of blocking calls. */
   #tail: Promise<unknown> = Promise.resolve();
   #closing: Promise<void> | undefined;
   readonly #eventScratch = new Map<number, Buffer>();
 
-  constructor(library: Library, handle: Handle) {
+  constructor(library: Library, handle: Handle, executable: string) {
     this.#library = library;
     this.#handle = handle;
+    this.#executable = executable;
   }
 
   async apply(snapshot: Snapshot | Uint8Array, options: ApplySnapshotOptions): Promise<ApplyReply> {
@@ -188,6 +193,16 @@ export class LibmarcherDataplane implements Dataplane {
     const dropped: [number | bigint] = [0];
     const n = this.#now((handle) => this.#library.eventsRead(handle, into, dropped));
     return new RawEventBatch(Buffer.from(into.subarray(0, n * EVENT_BYTES)), BigInt(dropped[0]));
+  }
+
+  async installedBuildId(): Promise<string> {
+    try {
+      return createHash('sha256')
+        .update(await readFile(this.#executable))
+        .digest('hex');
+    } catch (error) {
+      throw new DataplaneError('system', error instanceof Error ? error.message : String(error));
+    }
   }
 
   async upgrade(options: { enginePath?: string; drainMs: number }): Promise<void> {

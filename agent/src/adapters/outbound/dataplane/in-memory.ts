@@ -53,6 +53,8 @@ export class InMemoryDataplane implements Dataplane {
   readonly accepted: Snapshot[] = [];
   /** Ports ("tcp/80") that a foreign process holds. */
   readonly occupied = new Set<string>();
+  /** The build that an upgrade would start. */
+  installed = '0'.repeat(64);
   /** What connections() answers. */
   open: Connection[] = [];
 
@@ -62,6 +64,7 @@ export class InMemoryDataplane implements Dataplane {
   #stopped = false;
   #closed = false;
   #pid = 1000;
+  #buildId = this.installed;
   #restarts = 0;
   #dropped = 0n;
   #slots: Slot[] = [];
@@ -162,7 +165,7 @@ export class InMemoryDataplane implements Dataplane {
       listeningSockets: this.#sockets(),
       bankedSockets: this.#sockets(),
       version: 'in-memory',
-      buildId: '0'.repeat(64),
+      buildId: this.#buildId,
       lastError: this.#lastError,
     };
   }
@@ -201,10 +204,15 @@ export class InMemoryDataplane implements Dataplane {
     return { length: events.length, dropped: this.#dropped, at: (index) => at(events, index) };
   }
 
+  async installedBuildId(): Promise<string> {
+    return this.installed;
+  }
+
   async upgrade(): Promise<void> {
     this.#use();
     if (!this.#running) throw new DataplaneError('no-engine', 'no engine is running');
     this.#pid++;
+    this.#buildId = this.installed;
     this.#fresh();
   }
 

@@ -67,7 +67,7 @@ function openOrRecover(stateDir: string, nowMs: number): { store: SqliteConfigSt
     const kept = `the database was damaged (${error.message.split(';')[0]}) and is kept as ${aside}`;
     const copy = readLastGoodCopy(stateDir);
     if (copy === undefined) {
-      return { store, recovery: `${kept}; there was no copy of the configuration to recover: apply it again` };
+      return { store, recovery: `${kept}; there was no copy of the configuration to recover` };
     }
     const { services } = fromBinary(ConfigurationSchema, copy);
     const changes = services.map((service) => ({ name: service.name, before: undefined, after: packService(service) }));
