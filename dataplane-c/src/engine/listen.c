@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "mux/tunnel.h"
@@ -28,6 +29,7 @@
 #define SHORTAGE_PAUSE_MS 100
 #define UDP_BUFFER_BYTES (4 * 1024 * 1024)
 #define BACKLOG_MAX 65535
+#define DUPLICATES_LIVE_S 10u
 
 /* One worker's end of a listening socket. */
 struct listen_end {
@@ -64,6 +66,9 @@ static struct {
 	/* Listeners of our own per transport and port, and those that closed but live on (UDP sessions reply through
 	 * the socket): an address in use may be our own, and that is no conflict. */
 	uint16_t ours[2][65536];
+	/* When the last of them went (s, never 0). The agent holds duplicates of our sockets and lets go of them only
+	 * when it has heard of it. */
+	uint32_t freed_s[2][65536];
 } state = {.version = 1};
 
 uint64_t listen_version(void)
@@ -74,6 +79,20 @@ uint64_t listen_version(void)
 static uint16_t *ours(const struct listener *listener)
 {
 	return &state.ours[listener->transport == TRANSPORT_UDP][listener->addr.port];
+}
+
+static uint32_t clock_s(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (uint32_t)now.tv_sec + 1;
+}
+
+/* Whether a socket in the way may be our own. */
+static bool may_be_ours(const struct listener *listener)
+{
+	uint32_t freed = state.freed_s[listener->transport == TRANSPORT_UDP][listener->addr.port];
+	return *ours(listener) || (freed && clock_s() - freed <= DUPLICATES_LIVE_S);
 }
 
 void listen_key(const struct listener *listener, unsigned index, char key[LISTEN_KEY_MAX])
@@ -208,7 +227,7 @@ static int make_socket(const struct listener *listener, uint32_t backlog, bool f
 	int error = 0;
 	if (bind(fd, (struct sockaddr *)&sa, length) < 0) {
 		error = errno;
-		if (error == EADDRINUSE && first && *ours(listener)) {
+		if (error == EADDRINUSE && first && may_be_ours(listener)) {
 			set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 			error = bind(fd, (struct sockaddr *)&sa, length) < 0 ? errno : 0;
 		}
@@ -334,7 +353,8 @@ void listen_discard(struct engine *engine, struct listener *listener)
 
 void listen_freed(const struct listener *listener)
 {
-	--*ours(listener);
+	if (--*ours(listener) == 0)
+		state.freed_s[listener->transport == TRANSPORT_UDP][listener->addr.port] = clock_s();
 }
 
 void listen_set_backlog(struct listener *listener, uint32_t backlog)

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Changes under traffic: nothing that a change does not concern may notice it. */
+import { create } from '@bufbuild/protobuf';
+import { Protocol, ServiceSchema } from '@marcher/proto/marcher/v1/model_pb';
 import { sleep } from '../../harness/scope.js';
 import type { Case, World } from '../../harness/suite.js';
 import { targets, tcpService, udpService } from '../services.js';
@@ -39,6 +41,40 @@ export const reload: readonly Case[] = [
         world.equal(counts.failed, 0, `${load.settings.name}: failed requests`);
         if (load === short)
           world.equal(Object.keys(counts.backends).sort().join(' '), 'b1 b2', 'backends that answered');
+      }
+    },
+  },
+  {
+    name: 'a service is removed and put back at once: its ports are free again each time',
+    run: async (world: World) => {
+      await world.backends(1);
+      const agent = world.agent();
+      await agent.start();
+      const backends = [{ name: 'b1', address: '10.78.1.2:8080' }];
+      const service = (name: string, protocol: Protocol, port: number) =>
+        create(ServiceSchema, { name, listeners: [{ protocol, ports: [{ first: port, last: port }] }], backends });
+      const upsert = [service('web', Protocol.TCP, 5001), service('dns', Protocol.UDP, 5353)];
+      const traffic = () => [
+        world.load({ name: 'tcp', kind: 'tcp-short', port: 5001, rate: 100 }),
+        world.load({ name: 'udp', kind: 'udp', port: 5353, rate: 100, connections: 4, timeoutMs: 500 }),
+      ];
+      for (let i = 0; i < 100; i++) {
+        await agent.config.apply({ change: { upsert }, omitDiff: true });
+        if (i === 30) await sleep(1_500); // the agent holds duplicates of the sockets by now
+        await agent.config.apply({ change: { remove: ['web', 'dns'] }, omitDiff: true });
+      }
+      // Sessions keep their sockets after the service has gone.
+      await agent.config.apply({ change: { upsert }, omitDiff: true });
+      const meanwhile = await Promise.all(traffic());
+      for (let i = 0; i < 100; i++) {
+        await agent.config.apply({ change: { remove: ['web', 'dns'] }, omitDiff: true });
+        await agent.config.apply({ change: { upsert }, omitDiff: true });
+        if (i % 10 === 0) await sleep(100);
+      }
+      for (const load of meanwhile) await world.settle(load);
+      for (const load of await Promise.all(traffic())) {
+        await sleep(500);
+        world.equal((await world.settle(load)).failed, 0, `${load.settings.name}: failed requests`);
       }
     },
   },
