@@ -290,6 +290,8 @@ void runtime_set_node(struct runtime *runtime, const Marcher__Engine__V1__Node *
 	struct engine *engine = runtime->engine;
 	snprintf(engine->region, sizeof(engine->region), "%s", node->region);
 	engine->country = country_code(node->country);
+	atomic_store(&engine->region_index,
+	             engine->region[0] ? region_intern(engine->region) : region_of_country(engine->country));
 	const char *path = runtime->geoip_path ? runtime->geoip_path : "";
 	if (strcmp(path, node->geoip_path) == 0)
 		return;

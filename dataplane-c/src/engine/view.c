@@ -114,7 +114,7 @@ struct view *view_build(const struct service *service, uint64_t now_ms, bool wit
 			entry->soft_limit = backend->soft_limit;
 			entry->hard_limit = backend->hard_limit;
 			entry->country = backend->country;
-			entry->region = backend->region[0] ? region_intern(backend->region) : 0;
+			entry->region = backend->region[0] ? region_intern(backend->region) : region_of_country(backend->country);
 			view->total_weight += entry->weight;
 		}
 	}

@@ -209,6 +209,19 @@ static void geo_keeps_the_scale_of_its_score(void **state)
 	view_free(view);
 }
 
+static void a_backend_without_a_region_is_in_that_of_its_country(void **state)
+{
+	(void)state;
+	backends[0].country = country_code("DE");
+	backends[1].country = country_code("DE");
+	strcpy(backends[1].region, "rhine");
+	struct view *view = build(1000);
+	assert_int_equal(entry_of(view, &endpoints[0][0])->region, region_intern("eu"));
+	assert_int_equal(entry_of(view, &endpoints[1][0])->region, region_intern("rhine"));
+	assert_int_equal(entry_of(view, &endpoints[2][0])->region, 0);
+	view_free(view);
+}
+
 static void maglev_has_its_table_over_the_entries(void **state)
 {
 	(void)state;
@@ -238,6 +251,7 @@ int main(void)
 	        cmocka_unit_test_setup(slow_start_rises_from_a_tenth_to_all, setup),
 	        cmocka_unit_test_setup(one_that_was_never_unhealthy_does_not_ramp, setup),
 	        cmocka_unit_test_setup(geo_keeps_the_scale_of_its_score, setup),
+	        cmocka_unit_test_setup(a_backend_without_a_region_is_in_that_of_its_country, setup),
 	        cmocka_unit_test_setup(maglev_has_its_table_over_the_entries, setup),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

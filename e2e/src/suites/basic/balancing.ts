@@ -5,7 +5,7 @@ import type { Tally } from '../../harness/load.js';
 import { sleep, until } from '../../harness/scope.js';
 import type { Case, World } from '../../harness/suite.js';
 import { quickHealth, targets, tcpService } from '../services.js';
-import { curl } from './client.js';
+import { curl, netcat } from './client.js';
 
 const HEALTHY = 2;
 const UNHEALTHY = 3;
@@ -52,6 +52,41 @@ export const balancing: readonly Case[] = [
       // 600 draws: standard deviation 0.019; five of them.
       shares(world, 'random', await measure(world, 5003, 'random'), third, 0.1);
       shares(world, 'least-connections', await measure(world, 5004, 'least-connections'), third, 0.12);
+    },
+  },
+  {
+    name: 'geo: the country of the client, its region, then the region of the node',
+    run: async (world: World) => {
+      await world.backends(3);
+      const agent = world.agent({ args: ['--country', 'BR'] });
+      await agent.start();
+      const [b1, b2, b3] = targets(world, 3);
+      const service = tcpService(
+        'near',
+        5001,
+        [
+          { ...b1, country: 'NL' },
+          { ...b2, country: 'JP' },
+          { ...b3, region: 'sa' },
+        ],
+        { balance: { algorithm: 'geo' } },
+      );
+      await agent.apply([
+        { ...service, listeners: [{ protocol: 'tcp', port: 5001, acceptProxyFrom: ['10.77.0.0/24'] }] },
+      ]);
+      // Addresses of registries and root servers, whose places do not change: RIPE NCC, JPNIC, DENIC; and one of nowhere.
+      for (const [client, expected, why] of [
+        ['193.0.6.139', 'b1', 'the same country'],
+        ['202.12.30.115', 'b2', 'the same country'],
+        ['81.91.170.12', 'b1', 'the same region'],
+        ['203.0.113.7', 'b3', "the node's own region"],
+      ] as const) {
+        for (let i = 0; i < 4; i++) {
+          const header = `PROXY TCP4 ${client} 198.51.100.1 4711 443\\r\\n`;
+          const answer = await netcat(world, world.net.proxy.v4, 5001, `${header}1 0\\n`, '-N');
+          world.check(answer.startsWith(`1 ${expected} `), `${client} (${why}): expected ${expected}, got: ${answer}`);
+        }
+      }
     },
   },
   {
