@@ -4,11 +4,12 @@ import type { ChildProcess } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
+import { timestampMs } from '@bufbuild/protobuf/wkt';
 import { type Client, createClient } from '@connectrpc/connect';
 import { createGrpcTransport } from '@connectrpc/connect-node';
 import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
-import { TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
+import { LogKind, TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import { now, type Output, REPOSITORY, type Scope, until } from './scope.js';
 
 export interface AgentOptions {
@@ -169,6 +170,20 @@ export class Agent {
     const { engine } = await this.node.status({});
     if (engine === undefined || !engine.running) throw new Error('no engine is running');
     return engine.pid;
+  }
+
+  /**
+   * TCP connections that were established with the backend, ended after that moment and got less than the whole answer:
+   * what its death has cost, by the proxy's own log. An answer lost without ever having reached the backend is not there.
+   */
+  async cutShort(service: string, backend: string, fromMs: number, bytes: number): Promise<number> {
+    let count = 0;
+    for await (const { entry } of this.traffic.logs({ service, tail: 10_000 })) {
+      if (entry === undefined || entry.kind !== LogKind.CONNECTION_CLOSED || entry.transport !== 'tcp') continue;
+      if (entry.backend !== backend || entry.bytesSent >= bytes || entry.time === undefined) continue;
+      if (timestampMs(entry.time) >= fromMs - 1) count++;
+    }
+    return count;
   }
 
   /** Waits until the named backends are in the given health, as the data plane sees it. */
