@@ -247,14 +247,14 @@ const demo = async (keep: boolean): Promise<number> => {
       const cli = `${path.relative(process.cwd(), path.join(REPOSITORY, 'tui/bin/marcher'))} --target unix:${agent.socket}`;
       console.log(`
 It keeps running. Try:
-  printf '1 20\\n' | nc -N 127.0.0.1 ${ports.tcp}
+  ${cli} test ping 127.0.0.1:${ports.tcp} --payload '1 0\\n'
   ${cli} status
   ${cli} get services -o yaml
   ${cli} stats
   ${cli} connections
   ${cli} history
   ${cli} explain service web
-  ${cli} test balance 127.0.0.1:${ports.tcp}
+  ${cli} test balance 127.0.0.1:${ports.tcp} --payload '1 0\\n' --match '^1 (\\S+)'
 Stop it:
   npm run demo -- --stop`);
     }
