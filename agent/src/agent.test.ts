@@ -356,6 +356,30 @@ describe('an agent whose store lost everything', () => {
   });
 });
 
+describe('a configuration that keeps ending the engine', () => {
+  beforeEach(async () => {
+    await apply(change([service('a', 80)]));
+    const good = dataplane.generation;
+    await apply(change([service('b', 81)]));
+    dataplane.setAsideFor(good, ['a']);
+    dataplane.applied.length = 0;
+    await agent.config.reconcile();
+  });
+
+  test('is not programmed again, and the node says so and serves on', () => {
+    expect(dataplane.applied).toEqual([]);
+    expect(agent.node.unreadiness()).toEqual([]);
+    expect(agent.node.status().conditions).toMatchObject([{ type: 'Programmed', status: false, reason: 'SetAside' }]);
+    expect(agent.config.get('a')?.conditions.at(-1)).toMatchObject({ type: 'Programmed', status: false });
+  });
+
+  test('is replaced by the next', async () => {
+    await apply(change([service('c', 82)], ['b']));
+    expectState(['a', 'c'], 3n);
+    expect(agent.node.status().conditions).toEqual([]);
+  });
+});
+
 describe('the engine of another build', () => {
   test('is replaced when an agent starts, and left alone otherwise', async () => {
     await apply(change([service('a', 80)]));

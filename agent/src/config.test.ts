@@ -48,7 +48,7 @@ describe('impossible values are refused with the reason', () => {
     [['--api', 'localhost'], 'is not an address'],
     [['--metrics', '127.0.0.1:99999'], 'is not an address'],
     [['--log-level', 'inof'], 'did you mean info?'],
-    [['--socket', `/${'a'.repeat(120)}`], 'is longer than 107 bytes'],
+    [['--socket', `/${'a'.repeat(120)}`], 'is longer than 103 bytes'],
   ];
   for (const [args, expected] of table) {
     test(args.join(' '), () => {

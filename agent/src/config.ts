@@ -98,6 +98,8 @@ export function helpText(): string {
 
 /** 107 bytes of a Unix socket's path, less "/engine.4194304.sock" and some room. */
 const RUN_DIR_BYTES_MAX = 80;
+/** 107 bytes that the kernel takes, less a suffix while the socket is being put in place (adapters/inbound/grpc/unix-socket.ts). */
+const SOCKET_PATH_BYTES_MAX = 103;
 
 interface Given {
   readonly value: string;
@@ -160,7 +162,13 @@ export function readCommand(
 }
 
 /** Variables that belong to the command line, to systemd units and to tests. */
-const FOREIGN_VARIABLES = new Set(['MARCHER_TARGET', 'MARCHER_NODE', 'MARCHER_NODE_OPTIONS', 'MARCHER_HOME']);
+const FOREIGN_VARIABLES = new Set([
+  'MARCHER_TARGET',
+  'MARCHER_NODE',
+  'MARCHER_NODE_OPTIONS',
+  'MARCHER_HOME',
+  'MARCHER_SKIP_APT',
+]);
 
 function unknown(what: string, meant: string | undefined, kind: 'option' | 'variable'): string {
   const prefix = kind === 'option' ? '--' : '';
@@ -177,8 +185,8 @@ function interpret(given: ReadonlyMap<string, Given>, mistakes: string[]): Agent
 
   const stateDir = resolve(text('state') ?? '/var/lib/marcher');
   const workers = Number(text('workers') ?? '0');
-  if (text('workers') !== undefined && !(Number.isInteger(workers) && workers >= 1 && workers <= 255)) {
-    wrong('workers', 'is not a number of threads: write 1 to 255');
+  if (text('workers') !== undefined && !(Number.isInteger(workers) && workers >= 1 && workers <= 254)) {
+    wrong('workers', 'is not a number of threads: write 1 to 254');
   }
   const cpus = text('cpus');
   if (cpus !== undefined && !isCpuList(cpus)) wrong('cpus', 'is not a list of cores: write something like 0-3,8');
@@ -216,8 +224,8 @@ function interpret(given: ReadonlyMap<string, Given>, mistakes: string[]): Agent
   const stop = text('stop-engine-on-exit') ?? 'false';
   if (!['true', 'false', '1', '0'].includes(stop)) wrong('stop-engine-on-exit', 'is neither true nor false');
   const socket = text('socket') ?? '/run/marcher/marcher.sock';
-  if (socket !== 'none' && Buffer.byteLength(resolve(socket)) > 107) {
-    const reason = 'is longer than 107 bytes, which is what the kernel takes: choose a shorter path';
+  if (socket !== 'none' && Buffer.byteLength(resolve(socket)) > SOCKET_PATH_BYTES_MAX) {
+    const reason = `is longer than ${SOCKET_PATH_BYTES_MAX} bytes: choose a shorter path`;
     if (given.has('socket')) wrong('socket', reason);
     else mistakes.push(`the socket's path ${reason}`);
   }

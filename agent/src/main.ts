@@ -5,7 +5,7 @@
  * Order of starting: the state (locked, checked), the engine (adopted or started), the last good configuration into the
  * engine; only then the configuration source and the API, since traffic must not wait for either.
  */
-import { readFileSync } from 'node:fs';
+import { accessSync, constants, readFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { FileSource } from './adapters/inbound/file-watch/file-source.js';
@@ -40,11 +40,23 @@ function garbageCollector(): () => void {
   return () => collect({ type: 'major', flavor: 'last-resort' });
 }
 
+function unreadableReason(path: string): string {
+  if (path === '') return '';
+  try {
+    accessSync(path, constants.R_OK);
+    return '';
+  } catch (error) {
+    return `the country database can't be read, so that the geo algorithm knows no countries: ${message(error)}; see --geoip`;
+  }
+}
+
 function message(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
 async function run(config: AgentConfig, log: Log): Promise<void> {
+  // What is written belongs to this user alone; the API's socket is given its mode by itself.
+  process.umask(0o077);
   const version = agentVersion();
   const opened = openStore(config.stateDir, Date.now());
   const { store, recovery } = opened;
@@ -60,9 +72,14 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
     group: config.socketGroup,
   });
 
+  const adopted = dataplane.status().adopted;
+  const geoipPath = config.geoipPath ?? embeddedCountryDatabase();
   const collect = garbageCollector();
   let copyFailure = '';
   const copy = createLastGoodCopy(config.stateDir, store, {
+    onWritten: () => {
+      copyFailure = '';
+    },
     onFailure: (error) => {
       copyFailure = message(error);
       log.warn({ reason: copyFailure }, 'the copy of the configuration could not be written');
@@ -75,6 +92,9 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
       out.push({ type: 'StoreIntact', status: false, reason: 'Recovered', message: recovery });
     if (copyFailure !== '')
       out.push({ type: 'CopyWritten', status: false, reason: 'WriteFailed', message: copyFailure });
+    const unreadable = unreadableReason(geoipPath);
+    if (unreadable !== '')
+      out.push({ type: 'CountryDatabase', status: false, reason: 'Unreadable', message: unreadable });
     if (source !== undefined) out.push({ type: 'SourceApplied', ...source.condition });
     return out;
   };
@@ -90,7 +110,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
       name: config.nodeName,
       region: config.region,
       country: config.country,
-      geoipPath: config.geoipPath ?? embeddedCountryDatabase(),
+      geoipPath,
     },
     onVersion: (changed) => {
       copy.schedule();
@@ -127,15 +147,15 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
   const systemd = createSystemdNotify(process.env, (reason) => log.warn({ reason }, 'systemd was not told'));
 
   let stopping: Promise<void> | undefined;
-  const stop = (signal: string): Promise<void> => {
+  const stop = (signal: string, stopEngine = config.stopEngineOnExit): Promise<void> => {
     stopping ??= (async () => {
-      const consequence = config.stopEngineOnExit ? 'the engine is stopped too' : 'the engine carries on';
+      const consequence = stopEngine ? 'the engine is stopped too' : 'the engine carries on';
       log.info({ signal }, `stopping: ${consequence}`);
       systemd.stopping();
       await Promise.allSettled([source?.stop(), api.stop(), http?.stop()]);
       await agent.stop();
       copy.flush();
-      if (config.stopEngineOnExit)
+      if (stopEngine)
         await dataplane
           .stop(STOP_DRAIN_MS)
           .catch((error) => log.warn({ reason: message(error) }, 'the engine was not stopped'));
@@ -165,7 +185,8 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
     await api.start();
     await http?.start();
   } catch (error) {
-    await stop('failed start');
+    // An engine that served before goes on; one that was started for this is not left behind.
+    await stop('failed start', !adopted);
     throw error;
   }
   const { services, backends } = agent.config.inventory;

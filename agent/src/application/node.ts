@@ -114,7 +114,7 @@ export class Node implements NodeUseCases {
         ),
       );
     }
-    if (programming.failure !== '') {
+    if (programming.failure !== '' && !programming.condemned) {
       out.push(
         this.#condition('Programmed', false, 'NotProgrammed', `${programming.failure}; trying again every second`),
       );
@@ -131,12 +131,14 @@ export class Node implements NodeUseCases {
     const out = this.#options
       .conditions()
       .map(({ type, status, reason, message }) => this.#condition(type, status, reason, message));
-    if (this.#options.programming.holding) {
+    const { programming } = this.#options;
+    if (programming.condemned) out.push(this.#condition('Programmed', false, 'SetAside', programming.failure));
+    if (programming.holding) {
       const message =
         'there is no stored configuration, and the engine carries on with the one it was given before: apply the whole configuration again';
       out.push(this.#condition('ConfigurationStored', false, 'Lost', message));
     }
-    const unbound = [...this.#options.programming.unboundServices];
+    const unbound = [...programming.unboundServices];
     if (unbound.length > 0) {
       const named = unbound.slice(0, NAMED_MAX).map(([name, reasons]) => `${name}: ${reasons.join(', ')}`);
       const rest = unbound.length > NAMED_MAX ? `; and ${unbound.length - NAMED_MAX} services more` : '';

@@ -149,10 +149,24 @@ export class Programming {
     return running && generation !== 0n && !ours;
   }
 
+  /** The engine could not live with the stored configuration: programming it again would only end it again. */
+  get condemned(): boolean {
+    const stored = this.#store.programmed();
+    const { setAsideGeneration } = this.#dataplane.status();
+    return (
+      setAsideGeneration !== 0n && setAsideGeneration === stored.generation && stored.version === this.#store.version
+    );
+  }
+
   /** Brings an adopted engine, or one that has restarted, to the store's state. Throws when it can't be reached. */
   async reconcile(): Promise<'unchanged' | 'adopted' | 'programmed' | 'refused'> {
     if (this.inStep) return 'unchanged';
     const status = this.#dataplane.status();
+    if (this.condemned) {
+      this.#generation = 0n;
+      this.#failure = `the stored configuration kept ending the engine and was set aside; the one before it runs: change the configuration, and report this with snapshot.aside of the run directory`;
+      return 'unchanged';
+    }
     if (this.holding) {
       this.#failure = '';
       return 'unchanged';

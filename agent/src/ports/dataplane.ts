@@ -28,6 +28,8 @@ export interface EngineStatus {
   readonly generation: bigint;
   /** Generation of the last good snapshot that the engine would restart on; 0n: none. */
   readonly savedGeneration: bigint;
+  /** The last snapshot that kept ending the engine, so that it went back to the one before; 0n: none. */
+  readonly setAsideGeneration: bigint;
   readonly startedUnixMs: number;
   readonly memoryBytes: number;
   readonly eventsDropped: bigint;

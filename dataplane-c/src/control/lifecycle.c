@@ -59,6 +59,9 @@ static void set_aside(struct marcher *handle, const char *why)
 	uint64_t bad = journal_generation(&handle->journal);
 	uint64_t good = journal_step_back(&handle->journal);
 
+	pthread_mutex_lock(&handle->state_lock);
+	handle->status.set_aside_generation = bad;
+	pthread_mutex_unlock(&handle->state_lock);
 	handle->watch.suspect_crashes = 0;
 	handle->watch.failures = 0;
 	handle->watch.next_start_ms = control_now_ms();
@@ -199,8 +202,8 @@ void lifecycle_ended(struct marcher *handle)
 	bool hung = handle->watch.killed_by_us;
 
 	spawn_reap(handle->link.pidfd, handle->link.child, &by_signal, how, sizeof(how));
-	spawn_log_tail(&handle->options, 0, last, sizeof(last));
 	pid_t pid = handle->link.pid;
+	spawn_log_tail(&handle->options, 0, pid, last, sizeof(last));
 	link_close(&handle->link);
 	handle->watch.killed_by_us = false;
 

@@ -178,7 +178,19 @@ void spawn_reap(int pidfd, bool child, int *by_signal, char *text, size_t size)
 	}
 }
 
-void spawn_log_tail(const struct engine_options *options, uint64_t offset, char *line, size_t size)
+/* "2026-01-31T12:00:00.000Z error [1234] ...": whether another engine than pid wrote it. */
+static bool is_of_another(const char *line, pid_t pid)
+{
+	const char *tag = strstr(line, " [");
+	char *end;
+
+	if (!tag || tag - line > 40)
+		return false;
+	long writer = strtol(tag + 2, &end, 10);
+	return *end == ']' && writer > 0 && writer != pid;
+}
+
+void spawn_log_tail(const struct engine_options *options, uint64_t offset, pid_t pid, char *line, size_t size)
 {
 	char path[4096], text[2048];
 	struct stat st;
@@ -192,12 +204,16 @@ void spawn_log_tail(const struct engine_options *options, uint64_t offset, char 
 		if ((uint64_t)st.st_size - offset > sizeof(text) - 1)
 			offset = (uint64_t)st.st_size - (sizeof(text) - 1);
 		ssize_t n = pread(fd, text, sizeof(text) - 1, (off_t)offset);
-		while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
-			n--;
-		if (n > 0) {
+		while (n > 0) {
+			while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
+				n--;
 			text[n] = '\0';
-			const char *last = strrchr(text, '\n');
-			snprintf(line, size, "%s", last ? last + 1 : text);
+			while (n > 0 && text[n - 1] != '\n')
+				n--;
+			if (text[n] && !is_of_another(text + n, pid)) {
+				snprintf(line, size, "%s", text + n);
+				break;
+			}
 		}
 	}
 	close(fd);
@@ -244,7 +260,7 @@ static bool ended(const struct engine_options *options, const struct spawned *sp
 	if (poll(&gone, 1, 0) <= 0)
 		return false;
 	spawn_reap(spawned->pidfd, true, &by_signal, how, sizeof(how));
-	spawn_log_tail(options, spawned->log_offset, last, sizeof(last));
+	spawn_log_tail(options, spawned->log_offset, spawned->pid, last, sizeof(last));
 	snprintf(why, why_size, "engine %d %s%s%s", spawned->pid, how, *last ? ": " : "", last);
 	return true;
 }

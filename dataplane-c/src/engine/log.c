@@ -21,7 +21,9 @@ void log_line(enum log_level level, const char *format, ...)
 	clock_gettime(CLOCK_REALTIME, &now);
 	gmtime_r(&now.tv_sec, &utc);
 	size_t n = strftime(line, sizeof(line), "%Y-%m-%dT%H:%M:%S", &utc);
-	n += (size_t)snprintf(line + n, sizeof(line) - n, ".%03ldZ %-5s ", now.tv_nsec / 1000000, level_names[level]);
+	/* With the process: several engines write to one log while the old ones drain. */
+	n += (size_t)snprintf(line + n, sizeof(line) - n, ".%03ldZ %-5s [%d] ", now.tv_nsec / 1000000,
+	                      level_names[level], (int)getpid());
 	size_t text = n;
 
 	va_list args;

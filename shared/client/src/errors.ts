@@ -6,7 +6,7 @@ import { formatTarget, type Target } from './target.js';
 
 export type AgentErrorCode =
   | 'unreachable' // nobody answers at the target
-  | 'denied' // the agent refuses this caller
+  | 'denied' // the agent refuses this caller, or the system the use of its socket
   | 'invalid' // violations say why
   | 'conflict' // the version has moved
   | 'refused' // by the data plane; violations say why
@@ -42,7 +42,10 @@ const codes: Partial<Record<Code, AgentErrorCode>> = {
 export function toAgentError(reason: unknown, target: Target): AgentError {
   if (reason instanceof AgentError) return reason;
   const system = systemError(reason);
-  if (system !== undefined) return new AgentError('unreachable', unreachable(system, target), [], reason);
+  if (system !== undefined) {
+    const denied = system.code === 'EACCES' || system.code === 'EPERM';
+    return new AgentError(denied ? 'denied' : 'unreachable', unreachable(system, target), [], reason);
+  }
   const error = ConnectError.from(reason);
   const violations = error.findDetails(ValidationFailureSchema).flatMap((failure) => failure.violations);
   const code = codes[error.code] ?? 'failed';

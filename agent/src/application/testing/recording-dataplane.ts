@@ -8,6 +8,7 @@ import { type Dataplane, DataplaneError, type EngineEvent, type EngineStatus } f
 export class RecordingDataplane implements Dataplane {
   generation = 0n;
   running = true;
+  setAside = 0n;
   buildId = 'old';
   installed = 'old';
   readonly upgrades: { drainMs: number }[] = [];
@@ -57,6 +58,13 @@ export class RecordingDataplane implements Dataplane {
     this.services.clear();
   }
 
+  /** What runs keeps ending the engine, which goes back to that generation. */
+  setAsideFor(generation: bigint, services: readonly string[]): void {
+    this.setAside = this.generation;
+    this.generation = generation;
+    for (const name of [...this.services.keys()]) if (!services.includes(name)) this.services.delete(name);
+  }
+
   status(): EngineStatus {
     return {
       running: this.running,
@@ -67,6 +75,7 @@ export class RecordingDataplane implements Dataplane {
       retiring: 0,
       generation: this.generation,
       savedGeneration: this.generation,
+      setAsideGeneration: this.setAside,
       startedUnixMs: 0,
       memoryBytes: 0,
       eventsDropped: 0n,

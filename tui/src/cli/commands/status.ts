@@ -40,11 +40,9 @@ export async function status(
     ]);
     if (engine.lastError !== '') lines.push(['', style.yellow(`last error: ${printable(engine.lastError)}`)]);
   }
-  const lag = engine !== undefined && engine.generation < node.configVersion;
   lines.push([
     'Config',
-    `version ${node.configVersion}${lag ? style.yellow(` (engine: ${engine.generation})`) : ''}` +
-      `${node.configHash === '' ? '' : `, ${node.configHash.slice(0, 12)}`}`,
+    `version ${node.configVersion}${node.configHash === '' ? '' : `, ${node.configHash.slice(0, 12)}`}`,
   ]);
   lines.push([
     'Serving',

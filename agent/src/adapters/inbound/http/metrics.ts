@@ -218,7 +218,7 @@ export class Metrics {
     yield header('marcher_engine_restarts_total', 'counter', 'Restarts of the engine after a crash or hang.') +
       sample('marcher_engine_restarts_total', '', engine.restarts);
     yield gauge(
-      'marcher_engine_config_version',
+      'marcher_engine_snapshot_generation',
       'Version of the configuration that the engine serves.',
       engine.generation,
     );

@@ -34,6 +34,7 @@ export interface NativeStatus {
   memory_bytes: number | bigint;
   events_dropped: number | bigint;
   saved_generation: number | bigint;
+  set_aside_generation: number | bigint;
   listening_sockets: number;
   banked_sockets: number;
   version: string;
@@ -90,6 +91,7 @@ const STATUS = koffi.struct({
   memory_bytes: 'uint64_t',
   events_dropped: 'uint64_t',
   saved_generation: 'uint64_t',
+  set_aside_generation: 'uint64_t',
   listening_sockets: 'uint32_t',
   banked_sockets: 'uint32_t',
   version: text(32),

@@ -151,6 +151,7 @@ export class LibmarcherDataplane implements Dataplane {
       retiring: native.retiring,
       generation: BigInt(native.generation),
       savedGeneration: BigInt(native.saved_generation),
+      setAsideGeneration: BigInt(native.set_aside_generation),
       startedUnixMs: Number(native.started_unix_ms),
       memoryBytes: Number(native.memory_bytes),
       eventsDropped: BigInt(native.events_dropped),

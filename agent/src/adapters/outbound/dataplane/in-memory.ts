@@ -159,6 +159,7 @@ export class InMemoryDataplane implements Dataplane {
       retiring: 0,
       generation: this.#generation,
       savedGeneration: this.#saved?.generation ?? 0n,
+      setAsideGeneration: 0n,
       startedUnixMs: 0,
       memoryBytes: this.#running ? 1 << 20 : 0,
       eventsDropped: this.#dropped,

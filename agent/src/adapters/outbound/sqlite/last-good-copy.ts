@@ -11,6 +11,7 @@ import type { ConfigStore } from '../../../ports/config-store.js';
 
 const NAME = 'last-good.binpb';
 const DIGEST_BYTES = 32;
+const RETRY_MS = 30_000;
 /** Tag of Configuration.services: field 1, length-delimited. */
 const SERVICES_TAG = 0x0a;
 
@@ -39,7 +40,7 @@ function pack(store: ConfigStore): Uint8Array[] {
 export function createLastGoodCopy(
   stateDir: string,
   store: ConfigStore,
-  options: { delayMs?: number; onFailure: (error: unknown) => void },
+  options: { delayMs?: number; retryMs?: number; onWritten?: () => void; onFailure: (error: unknown) => void },
 ): LastGoodCopy {
   const path = join(stateDir, NAME);
   let timer: NodeJS.Timeout | undefined;
@@ -56,15 +57,18 @@ export function createLastGoodCopy(
         closeSync(file);
       }
       renameSync(`${path}.new`, path);
+      options.onWritten?.();
     } catch (error) {
       options.onFailure(error);
+      schedule(options.retryMs ?? RETRY_MS);
     }
   };
+  const schedule = (delayMs: number): void => {
+    timer ??= setTimeout(write, delayMs);
+    timer.unref();
+  };
   return {
-    schedule() {
-      timer ??= setTimeout(write, options.delayMs ?? 2_000);
-      timer.unref();
-    },
+    schedule: () => schedule(options.delayMs ?? 2_000),
     flush() {
       if (timer === undefined) return;
       clearTimeout(timer);
