@@ -10,6 +10,8 @@
 
 #include "xprt/proxy_protocol.h"
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length);
+
 #define CHECK(condition)          \
 	do {                      \
 		if (!(condition)) \

@@ -65,12 +65,12 @@ struct marcher_engine_status {
 	uint32_t retiring; /* older engines still draining */
 	uint64_t generation;
 	uint64_t started_unix_ms;
-	uint64_t memory_bytes;      /* resident set */
-	uint64_t events_dropped;    /* since the handle was opened */
-	uint64_t saved_generation;  /* last good snapshot, what the engine is restarted on; 0: none */
+	uint64_t memory_bytes;         /* resident set */
+	uint64_t events_dropped;       /* since the handle was opened */
+	uint64_t saved_generation;     /* last good snapshot, what the engine is restarted on; 0: none */
 	uint64_t set_aside_generation; /* the last snapshot that kept ending the engine and was set aside; 0: none */
-	uint32_t listening_sockets; /* the engine's; 0 until they were asked for */
-	uint32_t banked_sockets;    /* of these kept open here, so that a crash refuses nobody: all or none */
+	uint32_t listening_sockets;    /* the engine's; 0 until they were asked for */
+	uint32_t banked_sockets;       /* of these kept open here, so that a crash refuses nobody: all or none */
 	char version[32];
 	char build_id[72];
 	char last_error[256]; /* of the supervision: crash, hang, disk full, snapshot set aside; empty: none */

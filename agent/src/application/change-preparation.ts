@@ -6,27 +6,18 @@
 
 import { create } from '@bufbuild/protobuf';
 import type { Service } from '@marcher/model';
-import { type Change, type Violation, ViolationSchema } from '@marcher/proto/marcher/v1/config_service_pb';
+import { type Violation, ViolationSchema } from '@marcher/proto/marcher/v1/config_service_pb';
 import { LIMITS } from '../domain/defaults.js';
 import { type Claim, type Conflict, PortOwnership } from '../domain/port-ownership.js';
 import { claimsOf, Faults, validateService } from '../domain/validate.js';
 import type { CommitChange, ConfigStore } from '../ports/config-store.js';
-import { packedName, packService, sameBytes, unpackService } from './service-codec.js';
+import type { RequestedChange } from '../ports/use-cases.js';
+import { packedName, packService, repackService, sameBytes, unpackService } from './service-codec.js';
 
 /** What is remembered of a service while its body rests in the store. */
 interface Footprint {
   readonly claims: readonly Claim[];
   readonly backends: number;
-}
-
-/**
- * A change whose services are made one by one as they are needed: a large file needs not be in memory decoded. Packed
- * ones (by packService) are not even decoded when they are what is stored already.
- */
-export interface RequestedChange {
-  readonly upsert: Iterable<Service | Uint8Array>;
-  readonly remove: readonly string[];
-  readonly replaceAll: boolean;
 }
 
 export interface PreparedChange {
@@ -96,10 +87,7 @@ export class ConfigurationIndex {
    * Takes over the change: an array of services is emptied as they are packed, so that a large one is not held twice.
    * compile() is called for each service that is new or differs. accept() or reject() must follow before the next call.
    */
-  prepare(
-    change: Change | RequestedChange,
-    compile?: (service: Service) => void,
-  ): PreparedChange | { violations: Violation[] } {
+  prepare(change: RequestedChange, compile?: (service: Service) => void): PreparedChange | { violations: Violation[] } {
     const started = performance.now();
     let compileMs = 0;
     const faults = new Faults();
@@ -117,17 +105,21 @@ export class ConfigurationIndex {
       i++;
       const path = `services[${i}]`;
       const known = faults.list.length;
-      const name = item instanceof Uint8Array ? packedName(item) : item.name;
+      // What is stored has one encoding: bytes that equal it need no decoding, and their name is where it is expected.
+      const unchanged = item instanceof Uint8Array ? this.#storedAs(item) : undefined;
+      const service = unchanged === undefined ? decoded(item, path, faults) : undefined;
+      const name = unchanged ?? service?.name;
+      if (name === undefined) continue;
       const earlier = seen.get(name);
       if (earlier !== undefined) {
         faults.add(`${path}.name`, `${JSON.stringify(name)} is also ${earlier}`, 'give each service its own name');
         continue;
       }
       seen.set(name, path);
+      if (service === undefined) continue;
       const stored = this.#footprints.has(name) ? this.#store.get(name) : undefined;
-      const body = item instanceof Uint8Array ? item : packService(item);
+      const body = item instanceof Uint8Array ? repackService(item, service) : packService(service);
       if (stored !== undefined && sameBytes(stored.body, body)) continue;
-      const service = item instanceof Uint8Array ? unpackService(item) : item;
       validateService(service, path, faults);
       if (faults.list.length > known) continue;
       touch(name, path, service);
@@ -169,8 +161,16 @@ export class ConfigurationIndex {
     };
   }
 
+  /** Name of the stored service that these bytes are. */
+  #storedAs(packed: Uint8Array): string | undefined {
+    const name = packedName(packed);
+    if (name === undefined || !this.#footprints.has(name)) return undefined;
+    const stored = this.#store.get(name);
+    return stored !== undefined && sameBytes(stored.body, packed) ? name : undefined;
+  }
+
   #prepareRemovals(
-    change: Change | RequestedChange,
+    change: RequestedChange,
     seen: Map<string, string>,
     faults: Faults,
     remove: (name: string) => void,
@@ -231,6 +231,16 @@ export class ConfigurationIndex {
         ? 'list it once'
         : 'choose another port, or take it from the other service in the same change';
     faults.add(`${path}.listeners[${index}]`, `${transport} ${at} is ${whose}`, fix);
+  }
+}
+
+function decoded(item: Service | Uint8Array, path: string, faults: Faults): Service | undefined {
+  try {
+    return item instanceof Uint8Array ? unpackService(item) : item;
+  } catch (error) {
+    const reason = `is not a readable marcher.v1.Service: ${error instanceof Error ? error.message : String(error)}`;
+    faults.add(path, reason, 'send it as shared/proto of this version defines it');
+    return undefined;
   }
 }
 

@@ -13,7 +13,6 @@ import { create } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import {
   ApplyTimingSchema,
-  type Change,
   ChangeSchema,
   type Condition,
   ConditionSchema,
@@ -36,9 +35,10 @@ import {
   type Caller,
   type ConfigUseCases,
   type PlanResult,
+  type RequestedChange,
   type WatchEvent,
 } from '../ports/use-cases.js';
-import { ConfigurationIndex, type Inventory, type PreparedChange, type RequestedChange } from './change-preparation.js';
+import { ConfigurationIndex, type Inventory, type PreparedChange } from './change-preparation.js';
 import type { Outcome, Programming } from './programming.js';
 import { SerialQueue } from './serial-queue.js';
 import { unpackService } from './service-codec.js';
@@ -151,7 +151,7 @@ export class Configuration implements ConfigUseCases {
     if (result === 'programmed') this.#options.onProgrammed?.(this.#index.inventory.services);
   }
 
-  plan(change: Change): Promise<PlanResult> {
+  plan(change: RequestedChange): Promise<PlanResult> {
     return this.#queue.run(() => {
       const prepared = this.#guard(() => this.#index.prepare(change));
       const version = this.#store.version;
@@ -161,7 +161,7 @@ export class Configuration implements ConfigUseCases {
     });
   }
 
-  apply(change: Change | RequestedChange, options: ApplyOptions, caller: Caller): Promise<ApplyResult> {
+  apply(change: RequestedChange, options: ApplyOptions, caller: Caller): Promise<ApplyResult> {
     const { owner } = this.#options;
     if (owner !== undefined && caller.origin !== 'file') {
       const message = `the configuration of this node comes from ${owner}: change it there, or start the agent without --config`;
@@ -170,7 +170,7 @@ export class Configuration implements ConfigUseCases {
     return this.#queue.run(() => this.#apply(change, options, caller));
   }
 
-  async #apply(change: Change | RequestedChange, options: ApplyOptions, caller: Caller): Promise<ApplyResult> {
+  async #apply(change: RequestedChange, options: ApplyOptions, caller: Caller): Promise<ApplyResult> {
     this.#checkVersion(options.expectedVersion);
     if (this.#undoPending)
       throw new ApplicationError('unavailable', 'the store cannot be written: see the status of the node');

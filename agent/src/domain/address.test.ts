@@ -2,7 +2,7 @@
 import { isIPv4, isIPv6 } from 'node:net';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { parseIpv4, parseIpv6, parseTarget } from './address.js';
+import { ipv4Target, parseIpv4, parseIpv6, parseTarget } from './address.js';
 
 const v4ish = fc
   .array(fc.constantFrom('0', '1', '25', '255', '256', '01', '.', '.', '.'), { maxLength: 8 })
@@ -43,4 +43,23 @@ test('bytes are those of the address', () => {
   expect(parseTarget('[::1]')).toMatchObject({ kind: 'ip', port: 0 });
   expect(parseTarget('App.internal.')).toEqual({ kind: 'dns', host: 'App.internal.', port: 0 });
   expect(parseTarget('unix:/a:b')).toEqual({ kind: 'unix', path: '/a:b' });
+});
+
+test('reads an IPv4 target as a number: the bytes of the address, and the port', () => {
+  const portish = fc.oneof(fc.nat(70_000).map(String), fc.constantFrom('', '0', '080', '1:2', ' 80', '80x', '65536'));
+  const targetish = fc.tuple(fc.oneof(fc.ipV4(), v4ish), fc.option(portish, { nil: undefined }));
+  fc.assert(
+    fc.property(targetish, ([host, port]) => {
+      const text = port === undefined ? host : `${host}:${port}`;
+      const validPort =
+        port === undefined || (/^[0-9]{1,5}$/.test(port) && Number(port) >= 1 && Number(port) <= 65_535);
+      const number = ipv4Target(text);
+      expect(number !== -1, text).toBe(isIPv4(host) && validPort);
+      if (number === -1) return;
+      const octets = host.split('.').map(Number);
+      expect(number, text).toBe(octets.reduce((sum, octet) => sum * 256 + octet, 0) * 65_536 + Number(port ?? 0));
+      expect(parseTarget(text)).toEqual({ kind: 'ip', address: Uint8Array.from(octets), port: Number(port ?? 0) });
+    }),
+    { numRuns: 3_000 },
+  );
 });

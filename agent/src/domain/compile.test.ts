@@ -130,3 +130,19 @@ test('texts and nested messages of any length are framed rightly', () => {
     }),
   );
 });
+
+test('addresses of backends are the bytes in network order', () => {
+  const addresses = ['10.20.30.40:8080', '255.0.0.1:65535', '0.0.0.0:1', '192.0.2.7', '[2001:db8::1]:443'];
+  const backends = addresses.map((address) => ({ address }));
+  const [service] = compile([{ name: 'web', listeners: [{ port: 80 }], backends }]).services;
+  const read = service?.backends.map(({ target }) => {
+    return target.case === 'ip' ? [[...target.value.address].join('.'), target.value.port] : target.case;
+  });
+  expect(read).toEqual([
+    ['10.20.30.40', 8080],
+    ['255.0.0.1', 65_535],
+    ['0.0.0.0', 1],
+    ['192.0.2.7', 0],
+    ['32.1.13.184.0.0.0.0.0.0.0.0.0.0.0.1', 443],
+  ]);
+});

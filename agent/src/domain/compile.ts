@@ -4,7 +4,7 @@
  * addresses binary, ranges as numbers. Input is valid; anything else is a mistake of this program and throws.
  */
 import { Algorithm, type Backend, type HealthCheck, HealthCheckType, Protocol, type Service } from '@marcher/model';
-import { parseIp, parsePrefix, parseTarget } from './address.js';
+import { ipv4Target, parseIp, parsePrefix, parseTarget } from './address.js';
 import { DEFAULTS } from './defaults.js';
 import { backendName, parseStatusRange } from './validate.js';
 import { WireWriter } from './wire-writer.js';
@@ -54,6 +54,14 @@ function writeListeners(out: WireWriter, service: Service): void {
 }
 
 function writeTarget(out: WireWriter, address: string): void {
+  const ipv4 = ipv4Target(address);
+  if (ipv4 !== -1) {
+    const mark = out.begin(2);
+    out.ipv4(1, Math.floor(ipv4 / 65_536));
+    out.uint(2, ipv4 % 65_536);
+    out.end(mark);
+    return;
+  }
   const target = parseTarget(address);
   switch (target.kind) {
     case 'ip': {

@@ -15,7 +15,7 @@ import {
   ProxyProtocolVersion,
   type Service,
 } from '@marcher/model';
-import { parseIp, parsePrefix, parseTarget, type Target } from './address.js';
+import { ipv4Target, parseIp, parsePrefix, parseTarget } from './address.js';
 import { isCountry } from './country.js';
 import { DEFAULTS, LIMITS } from './defaults.js';
 import { addressKey, type Claim } from './port-ownership.js';
@@ -46,6 +46,12 @@ const LABEL_KEY = /^(?=.{1,128}$)[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?$/;
 const CONTROL = /[\u0000-\u001f\u007f]/;
 const DAY_MS = 86_400_000;
 
+/** Exceeds so many bytes in UTF-8. */
+function longerThan(text: string, limit: number): boolean {
+  // A UTF-16 unit takes at most three.
+  return text.length * 3 > limit && utf8Length(text) > limit;
+}
+
 function utf8Length(text: string): number {
   let bytes = text.length;
   for (let i = 0; i < text.length; i++) {
@@ -61,19 +67,27 @@ function duration(ms: number): string {
   return ms % 1_000 === 0 ? `${ms / 1_000}s` : `${ms}ms`;
 }
 
-function range(faults: Faults, path: string, value: number | undefined, min: number, max: number): void {
+/** Where something stands. Put into words only when there is a fault: a configuration has 100,000 backends. */
+type Place = string | { toString(): string };
+
+function range(faults: Faults, at: Place, field: string, value: number | undefined, min: number, max: number): void {
   if (value === undefined || (value >= min && value <= max)) return;
-  faults.add(path, `${value} is out of range`, `write a number from ${min} to ${max}`);
+  faults.add(`${at}.${field}`, `${value} is out of range`, `write a number from ${min} to ${max}`);
 }
 
-function time(faults: Faults, path: string, value: number | undefined, minMs: number, maxMs: number): void {
+function time(faults: Faults, at: Place, field: string, value: number | undefined, minMs: number, maxMs: number): void {
   if (value === undefined || (value >= minMs && value <= maxMs)) return;
-  faults.add(path, `${duration(value)} is out of range`, `write a time from ${duration(minMs)} to ${duration(maxMs)}`);
+  const fix = `write a time from ${duration(minMs)} to ${duration(maxMs)}`;
+  faults.add(`${at}.${field}`, `${duration(value)} is out of range`, fix);
 }
 
-function known(faults: Faults, path: string, value: number, names: object): void {
+function known(faults: Faults, at: Place, field: string, value: number, names: object): void {
   if (value in names) return;
-  faults.add(path, `${value} is not a value that this version knows`, 'use one of the values in the documentation');
+  faults.add(
+    `${at}.${field}`,
+    `${value} is not a value that this version knows`,
+    'use one of the values in the documentation',
+  );
 }
 
 export function isPrime(n: number): boolean {
@@ -107,7 +121,7 @@ export function backendName(backend: Backend): string {
 }
 
 function validateListener(listener: Listener, path: string, faults: Faults): number {
-  known(faults, `${path}.protocol`, listener.protocol, Protocol);
+  known(faults, path, 'protocol', listener.protocol, Protocol);
   if (listener.address !== '' && parseIp(listener.address) === undefined) {
     const fix = 'write an IPv4 or IPv6 address without port, or leave it out to listen on every address';
     faults.add(`${path}.address`, `${JSON.stringify(listener.address)} is not an IP address`, fix);
@@ -152,8 +166,8 @@ function validateListener(listener: Listener, path: string, faults: Faults): num
       }
     });
   }
-  range(faults, `${path}.maxConnections`, listener.maxConnections, 1, 0xffff_ffff);
-  range(faults, `${path}.backlog`, listener.backlog, 1, 65_535);
+  range(faults, path, 'maxConnections', listener.maxConnections, 1, 0xffff_ffff);
+  range(faults, path, 'backlog', listener.backlog, 1, 65_535);
   return count;
 }
 
@@ -163,13 +177,13 @@ interface Traits {
   readonly health: HealthCheck | undefined;
 }
 
-function validateTarget(backend: Backend, path: string, traits: Traits, faults: Faults): Target | undefined {
+function validateTarget(backend: Backend, path: Place, traits: Traits, faults: Faults): void {
+  const ipv4 = ipv4Target(backend.address);
+  if (ipv4 !== -1 && ipv4 % 65_536 !== 0) return;
   const target = parseTarget(backend.address);
   if (target.kind === 'failure') {
     faults.add(`${path}.address`, target.reason, target.fix);
-    return undefined;
-  }
-  if (target.kind === 'unix') {
+  } else if (target.kind === 'unix') {
     if (traits.hasUdp) {
       const reason = 'a Unix socket takes TCP connections only, and the service has a udp listener';
       faults.add(`${path}.address`, reason, 'give the UDP listener a service of its own');
@@ -181,13 +195,26 @@ function validateTarget(backend: Backend, path: string, traits: Traits, faults: 
     const reason = 'has no port, so that health checks do not know where to go';
     faults.add(`${path}.address`, reason, 'write "host:port", or set health.port');
   }
-  return target;
 }
 
-function validateBackend(backend: Backend, path: string, traits: Traits, faults: Faults): void {
-  const target = validateTarget(backend, path, traits, faults);
+class BackendPlace {
+  readonly #service: string;
+  readonly #index: number;
+
+  constructor(service: string, index: number) {
+    this.#service = service;
+    this.#index = index;
+  }
+
+  toString(): string {
+    return `${this.#service}.backends[${this.#index}]`;
+  }
+}
+
+function validateBackend(backend: Backend, path: Place, traits: Traits, faults: Faults): void {
+  validateTarget(backend, path, traits, faults);
   const name = backendName(backend);
-  if (utf8Length(name) > LIMITS.backendNameBytes) {
+  if (longerThan(name, LIMITS.backendNameBytes)) {
     const field = backend.name === '' ? 'address' : 'name';
     const fix = backend.name === '' ? 'give the backend a short name' : 'shorten it';
     faults.add(`${path}.${field}`, `is longer than ${LIMITS.backendNameBytes} bytes`, fix);
@@ -195,7 +222,7 @@ function validateBackend(backend: Backend, path: string, traits: Traits, faults:
   if (backend.name !== '' && (CONTROL.test(name) || name.trim() !== name)) {
     faults.add(`${path}.name`, 'has control characters, or spaces at an end', 'write a printable name');
   }
-  range(faults, `${path}.weight`, backend.weight, 0, LIMITS.weight);
+  range(faults, path, 'weight', backend.weight, 0, LIMITS.weight);
   if (backend.region !== '' && (!REGION.test(backend.region) || backend.region.length > LIMITS.regionBytes)) {
     const fix = `write at most ${LIMITS.regionBytes} of letters, digits, ".", "_" and "-", such as "eu-west"`;
     faults.add(`${path}.region`, `${JSON.stringify(backend.region)} is not a region name`, fix);
@@ -205,14 +232,14 @@ function validateBackend(backend: Backend, path: string, traits: Traits, faults:
     const fix = isCountry(upper) ? `write "${upper}"` : 'write an ISO 3166-1 alpha-2 code, such as "DE"';
     faults.add(`${path}.country`, `${JSON.stringify(backend.country)} is not a country code`, fix);
   }
-  range(faults, `${path}.softLimit`, backend.softLimit, 1, 0xffff_ffff);
-  range(faults, `${path}.hardLimit`, backend.hardLimit, 1, 0xffff_ffff);
+  range(faults, path, 'softLimit', backend.softLimit, 1, 0xffff_ffff);
+  range(faults, path, 'hardLimit', backend.hardLimit, 1, 0xffff_ffff);
   if (backend.softLimit !== undefined && backend.hardLimit !== undefined && backend.hardLimit < backend.softLimit) {
     const reason = `${backend.hardLimit} is below softLimit ${backend.softLimit}`;
     faults.add(`${path}.hardLimit`, reason, `write at least ${backend.softLimit}, or lower softLimit`);
   }
   if (backend.sendProxy !== ProxyProtocolVersion.UNSPECIFIED) {
-    known(faults, `${path}.sendProxy`, backend.sendProxy, ProxyProtocolVersion);
+    known(faults, path, 'sendProxy', backend.sendProxy, ProxyProtocolVersion);
     if (traits.hasUdp) {
       const reason = 'the PROXY protocol is sent on TCP connections only, and the service has a udp listener';
       faults.add(`${path}.sendProxy`, reason, 'remove it, or give the UDP listener a service of its own');
@@ -220,12 +247,13 @@ function validateBackend(backend: Backend, path: string, traits: Traits, faults:
   }
   if (backend.sourceAddress !== '') {
     const source = parseIp(backend.sourceAddress);
+    const target = parseTarget(backend.address);
     if (source === undefined) {
       const reason = `${JSON.stringify(backend.sourceAddress)} is not an IP address`;
       faults.add(`${path}.sourceAddress`, reason, 'write an address of this node, without port');
-    } else if (target?.kind === 'unix') {
+    } else if (target.kind === 'unix') {
       faults.add(`${path}.sourceAddress`, 'means nothing for a Unix socket', 'remove it');
-    } else if (target?.kind === 'ip' && target.address.length !== source.length) {
+    } else if (target.kind === 'ip' && target.address.length !== source.length) {
       const fix = 'write an address of the same family as the backend';
       faults.add(`${path}.sourceAddress`, 'is of another address family than the backend', fix);
     }
@@ -233,9 +261,9 @@ function validateBackend(backend: Backend, path: string, traits: Traits, faults:
 }
 
 function validateBalance(balance: Balance, backends: number, path: string, faults: Faults): void {
-  known(faults, `${path}.algorithm`, balance.algorithm, Algorithm);
-  range(faults, `${path}.panicThreshold`, balance.panicThresholdPercent, 0, 100);
-  time(faults, `${path}.slowStart`, balance.slowStartMs, 0, 3_600_000);
+  known(faults, path, 'algorithm', balance.algorithm, Algorithm);
+  range(faults, path, 'panicThreshold', balance.panicThresholdPercent, 0, 100);
+  time(faults, path, 'slowStart', balance.slowStartMs, 0, 3_600_000);
   const size = balance.maglevTableSize;
   if (size !== undefined) {
     const at = `${path}.maglevTableSize`;
@@ -247,11 +275,11 @@ function validateBalance(balance: Balance, backends: number, path: string, fault
   }
   const { affinity } = balance;
   if (affinity !== undefined) {
-    known(faults, `${path}.affinity.by`, affinity.by, AffinityKey);
-    time(faults, `${path}.affinity.ttl`, affinity.ttlMs, 1_000, 30 * DAY_MS);
-    range(faults, `${path}.affinity.ipv4Prefix`, affinity.ipv4Prefix, 1, 32);
-    range(faults, `${path}.affinity.ipv6Prefix`, affinity.ipv6Prefix, 1, 128);
-    range(faults, `${path}.affinity.maxEntries`, affinity.maxEntries, 1, LIMITS.tableEntries);
+    known(faults, path, 'affinity.by', affinity.by, AffinityKey);
+    time(faults, path, 'affinity.ttl', affinity.ttlMs, 1_000, 30 * DAY_MS);
+    range(faults, path, 'affinity.ipv4Prefix', affinity.ipv4Prefix, 1, 32);
+    range(faults, path, 'affinity.ipv6Prefix', affinity.ipv6Prefix, 1, 128);
+    range(faults, path, 'affinity.maxEntries', affinity.maxEntries, 1, LIMITS.tableEntries);
   }
 }
 
@@ -265,13 +293,13 @@ export function parseStatusRange(text: string): { first: number; last: number } 
 }
 
 function validateHealth(health: HealthCheck, path: string, faults: Faults): void {
-  known(faults, `${path}.type`, health.type, HealthCheckType);
-  time(faults, `${path}.interval`, health.intervalMs, 50, DAY_MS);
-  time(faults, `${path}.timeout`, health.timeoutMs, 1, 300_000);
-  range(faults, `${path}.fall`, health.fall, 1, 1_000);
-  range(faults, `${path}.rise`, health.rise, 1, 1_000);
-  range(faults, `${path}.jitter`, health.jitterPercent, 0, 100);
-  range(faults, `${path}.port`, health.port, 1, 65_535);
+  known(faults, path, 'type', health.type, HealthCheckType);
+  time(faults, path, 'interval', health.intervalMs, 50, DAY_MS);
+  time(faults, path, 'timeout', health.timeoutMs, 1, 300_000);
+  range(faults, path, 'fall', health.fall, 1, 1_000);
+  range(faults, path, 'rise', health.rise, 1, 1_000);
+  range(faults, path, 'jitter', health.jitterPercent, 0, 100);
+  range(faults, path, 'port', health.port, 1, 65_535);
   if (health.http !== undefined) {
     const { method, path: target, host, expectStatus, expectBody } = health.http;
     if (health.type !== HealthCheckType.HTTP) {
@@ -297,7 +325,7 @@ function validateHealth(health: HealthCheck, path: string, faults: Faults): void
         }
       });
     }
-    if (utf8Length(expectBody) > LIMITS.probeBodyBytes) {
+    if (longerThan(expectBody, LIMITS.probeBodyBytes)) {
       faults.add(`${path}.http.expectBody`, 'is too long', `write at most ${LIMITS.probeBodyBytes} bytes`);
     }
     if (expectBody !== '' && method === 'HEAD') {
@@ -323,10 +351,10 @@ function validateHealth(health: HealthCheck, path: string, faults: Faults): void
 function validateRest(service: Service, path: string, faults: Faults): void {
   const { outlier, timeouts, limits, udp, dns, labels } = service;
   if (outlier !== undefined) {
-    range(faults, `${path}.outlier.consecutiveFailures`, outlier.consecutiveFailures, 1, 1_000);
-    time(faults, `${path}.outlier.baseEjection`, outlier.baseEjectionMs, 100, DAY_MS);
-    time(faults, `${path}.outlier.maxEjection`, outlier.maxEjectionMs, 100, DAY_MS);
-    range(faults, `${path}.outlier.maxEjected`, outlier.maxEjectedPercent, 0, 100);
+    range(faults, path, 'outlier.consecutiveFailures', outlier.consecutiveFailures, 1, 1_000);
+    time(faults, path, 'outlier.baseEjection', outlier.baseEjectionMs, 100, DAY_MS);
+    time(faults, path, 'outlier.maxEjection', outlier.maxEjectionMs, 100, DAY_MS);
+    range(faults, path, 'outlier.maxEjected', outlier.maxEjectedPercent, 0, 100);
     const base = outlier.baseEjectionMs ?? DEFAULTS.outlierBaseMs;
     const max = outlier.maxEjectionMs ?? Math.max(base, DEFAULTS.outlierMaxMs);
     if (max < base) {
@@ -335,21 +363,21 @@ function validateRest(service: Service, path: string, faults: Faults): void {
     }
   }
   if (timeouts !== undefined) {
-    time(faults, `${path}.timeouts.connect`, timeouts.connectMs, 1, 600_000);
-    time(faults, `${path}.timeouts.idle`, timeouts.idleMs, 10, 30 * DAY_MS);
-    time(faults, `${path}.timeouts.halfClosed`, timeouts.halfClosedMs, 10, 30 * DAY_MS);
-    time(faults, `${path}.timeouts.drain`, timeouts.drainMs, 0, DAY_MS);
+    time(faults, path, 'timeouts.connect', timeouts.connectMs, 1, 600_000);
+    time(faults, path, 'timeouts.idle', timeouts.idleMs, 10, 30 * DAY_MS);
+    time(faults, path, 'timeouts.halfClosed', timeouts.halfClosedMs, 10, 30 * DAY_MS);
+    time(faults, path, 'timeouts.drain', timeouts.drainMs, 0, DAY_MS);
   }
   if (limits !== undefined) {
-    range(faults, `${path}.limits.maxConnections`, limits.maxConnections, 1, 0xffff_ffff);
-    range(faults, `${path}.limits.maxConnectionsPerSource`, limits.maxConnectionsPerSource, 1, 0xffff_ffff);
-    range(faults, `${path}.limits.sourceIpv4Prefix`, limits.sourceIpv4Prefix, 1, 32);
-    range(faults, `${path}.limits.sourceIpv6Prefix`, limits.sourceIpv6Prefix, 1, 128);
+    range(faults, path, 'limits.maxConnections', limits.maxConnections, 1, 0xffff_ffff);
+    range(faults, path, 'limits.maxConnectionsPerSource', limits.maxConnectionsPerSource, 1, 0xffff_ffff);
+    range(faults, path, 'limits.sourceIpv4Prefix', limits.sourceIpv4Prefix, 1, 32);
+    range(faults, path, 'limits.sourceIpv6Prefix', limits.sourceIpv6Prefix, 1, 128);
   }
-  range(faults, `${path}.udp.maxSessions`, udp?.maxSessions, 1, LIMITS.tableEntries);
+  range(faults, path, 'udp.maxSessions', udp?.maxSessions, 1, LIMITS.tableEntries);
   if (dns !== undefined) {
-    time(faults, `${path}.dns.minTtl`, dns.minTtlMs, 100, DAY_MS);
-    time(faults, `${path}.dns.maxTtl`, dns.maxTtlMs, 100, DAY_MS);
+    time(faults, path, 'dns.minTtl', dns.minTtlMs, 100, DAY_MS);
+    time(faults, path, 'dns.maxTtl', dns.maxTtlMs, 100, DAY_MS);
     const min = dns.minTtlMs ?? DEFAULTS.dnsMinTtlMs;
     const max = dns.maxTtlMs ?? DEFAULTS.dnsMaxTtlMs;
     if (max < min) {
@@ -369,7 +397,7 @@ function validateRest(service: Service, path: string, faults: Faults): void {
       faults.add(`${path}.labels`, `${JSON.stringify(name.slice(0, 140))} is not a label name`, fix);
     }
     const value = labels[name] ?? '';
-    if (utf8Length(value) > 256 || CONTROL.test(value)) {
+    if (longerThan(value, 256) || CONTROL.test(value)) {
       const reason = 'is longer than 256 bytes, or has control characters';
       faults.add(`${path}.labels.${name}`, reason, 'write a short printable value');
     }
@@ -411,7 +439,7 @@ export function validateService(service: Service, path: string, faults: Faults):
     const names = new Map<string, number>();
     for (let i = 0; i < backends.length; i++) {
       const backend = backends[i] as Backend;
-      validateBackend(backend, `${path}.backends[${i}]`, traits, faults);
+      validateBackend(backend, new BackendPlace(path, i), traits, faults);
       const name = backendName(backend);
       const earlier = names.get(name);
       if (earlier !== undefined) {

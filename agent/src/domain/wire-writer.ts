@@ -77,6 +77,14 @@ export class WireWriter {
     this.#length += value.length;
   }
 
+  /** A bytes field of four, from a number: an IPv4 address. */
+  ipv4(field: number, address: number): void {
+    this.#reserve(16);
+    this.#varint((field << 3) | 2);
+    this.#bytes[this.#length++] = 4;
+    for (let shift = 24; shift >= 0; shift -= 8) this.#bytes[this.#length++] = (address >>> shift) & 255;
+  }
+
   /** With `always`, the empty text is written too: a member of a oneof, or of a repeated field. */
   text(field: number, value: string, always = false): void {
     if (value === '' && !always) return;

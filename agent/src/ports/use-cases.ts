@@ -2,9 +2,9 @@
  * What the inbound adapters (gRPC, HTTP, file watch) may ask of the application. Messages are those of the API
  * (shared/proto), so that nothing is mapped twice; expected failures are thrown as ApplicationError.
  */
+import type { Service } from '@marcher/model';
 import type {
   ApplyTiming,
-  Change,
   Condition,
   ObjectDiff,
   Revision,
@@ -24,6 +24,16 @@ export interface Caller {
   /** "root (uid 0)", "file:/etc/marcher/config.yaml", "tcp:127.0.0.1:40112" */
   readonly author: string;
   readonly origin: 'api' | 'file' | 'revert' | 'import';
+}
+
+/**
+ * marcher.v1.Change; services may also be packed, as they came, or be made one by one as they are needed: a large
+ * configuration needs not be in memory decoded. Packed ones are not even decoded when they are what is stored already.
+ */
+export interface RequestedChange {
+  readonly upsert: Iterable<Service | Uint8Array>;
+  readonly remove: readonly string[];
+  readonly replaceAll: boolean;
 }
 
 export interface PlanResult {
@@ -54,8 +64,8 @@ export type WatchEvent =
   | { readonly kind: 'resync'; readonly version: bigint };
 
 export interface ConfigUseCases {
-  plan(change: Change): Promise<PlanResult>;
-  apply(change: Change, options: ApplyOptions, caller: Caller): Promise<ApplyResult>;
+  plan(change: RequestedChange): Promise<PlanResult>;
+  apply(change: RequestedChange, options: ApplyOptions, caller: Caller): Promise<ApplyResult>;
   get(name: string): ServiceResource | undefined;
   list(query: { pageSize: number; pageToken: string; labels: Readonly<Record<string, string>> }): {
     resources: ServiceResource[];

@@ -30,9 +30,10 @@ int link_connect(struct link *link, const char *path)
 	struct timeval patience = {.tv_sec = 1};
 
 	*link = LINK_NONE;
-	if (strlen(path) >= sizeof(address.sun_path))
+	size_t length = strlen(path);
+	if (length >= sizeof(address.sun_path))
 		return -ENAMETOOLONG;
-	strcpy(address.sun_path, path);
+	memcpy(address.sun_path, path, length + 1);
 	int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (sock < 0)
 		return -errno;
@@ -46,7 +47,7 @@ int link_connect(struct link *link, const char *path)
 	return 0;
 }
 
-/* Waits for the reply with this id; others are strays. */
+/* Waits for the reply with this id; others are strays. *reply is set exactly when 0 is returned. */
 static int reply_wait(struct link *link, uint64_t id, unsigned timeout_ms, EngineReply **reply, int *got, size_t *ngot)
 {
 	uint64_t deadline = control_now_ms() + timeout_ms;
@@ -54,7 +55,8 @@ static int reply_wait(struct link *link, uint64_t id, unsigned timeout_ms, Engin
 	size_t room = *ngot;
 	int error = packet ? 0 : -ENOMEM;
 
-	while (!error) {
+	*reply = NULL;
+	while (!error && !*reply) {
 		uint64_t now = control_now_ms();
 		struct pollfd ready = {.fd = link->sock, .events = POLLIN};
 		int n = poll(&ready, 1, deadline > now ? (int)(deadline - now) : 0);
@@ -62,7 +64,7 @@ static int reply_wait(struct link *link, uint64_t id, unsigned timeout_ms, Engin
 			continue;
 		if (n <= 0) {
 			error = n < 0 ? -errno : -ETIMEDOUT;
-			break;
+			continue;
 		}
 		int fds[IPC_FDS_MAX];
 		size_t nfds = IPC_FDS_MAX;
@@ -71,13 +73,13 @@ static int reply_wait(struct link *link, uint64_t id, unsigned timeout_ms, Engin
 			continue;
 		if (length <= 0) {
 			error = length == 0 || length == -ECONNRESET ? -EPIPE : (int)length;
-			break;
+			continue;
 		}
 		EngineReply *answer = marcher__engine__v1__reply__unpack(NULL, (size_t)length, packet);
 		if (!answer) {
 			close_all(fds, nfds);
 			error = -EPROTO;
-			break;
+			continue;
 		}
 		if (answer->id != id) {
 			close_all(fds, nfds);
@@ -92,7 +94,6 @@ static int reply_wait(struct link *link, uint64_t id, unsigned timeout_ms, Engin
 		close_all(fds + keep, nfds - keep);
 		*ngot = keep;
 		*reply = answer;
-		break;
 	}
 	free(packet);
 	return error;

@@ -150,7 +150,7 @@ static int upgrade(struct marcher *handle, const char *executable, uint32_t drai
 	if (error)
 		control_notice(handle, "the engine that was replaced could not be told to drain: %s",
 		               link_error(error));
-	if (executable && strcmp(executable, handle->options.engine_path)) {
+	if (executable && strcmp(executable, handle->options.engine_path) != 0) {
 		/* What is restarted after a crash is what runs now. */
 		char *copy = strdup(executable);
 		if (copy) {

@@ -724,16 +724,17 @@ struct agent_link *agent_link_new(struct engine *engine, const char *path)
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct timespec now;
 	struct stat st;
-	if (strlen(path) >= sizeof(address.sun_path)) {
+	size_t length = strlen(path);
+	if (length >= sizeof(address.sun_path)) {
 		errno = ENAMETOOLONG;
 		return NULL;
 	}
-	strcpy(address.sun_path, path);
+	memcpy(address.sun_path, path, length + 1);
 	struct agent_link *link = calloc(1, sizeof(*link));
 	if (!link)
 		return NULL;
 	link->engine = engine;
-	strcpy(link->path, path);
+	memcpy(link->path, path, length + 1);
 	clock_gettime(CLOCK_REALTIME, &now);
 	link->started_unix_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 	int error = build_id_of("/proc/self/exe", link->build_id);

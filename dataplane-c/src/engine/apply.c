@@ -368,10 +368,11 @@ static void publish(struct apply *apply)
 	struct runtime *runtime = apply->runtime;
 	for (struct draft *draft = apply->drafts; draft; draft = draft->next) {
 		struct service_entry *entry = draft->entry;
+		const struct service_object *service = draft->service;
 		runtime->nservices += entry->current == NULL;
 		draft_commit(runtime, draft);
-		for (uint32_t i = 0; i < entry->current->nclaims; i++) {
-			struct claim *claim = entry->current->claims[i];
+		for (uint32_t i = 0; i < service->nclaims; i++) {
+			struct claim *claim = service->claims[i];
 			bool starts = claim->listener && !claim->listener->binding;
 			claim->owner = entry;
 			settle_claim(claim, &draft->listeners[claim->draft_listener]);

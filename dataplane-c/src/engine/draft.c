@@ -237,6 +237,7 @@ static bool copy_backends(struct runtime *runtime, struct draft *draft, const Ma
 {
 	struct service *service = &draft->service->pub;
 	struct table old = {0};
+	service->nbackends = 0;
 	service->backends = calloc(message->n_backends ? message->n_backends : 1, sizeof(*service->backends));
 	draft->settings = calloc(message->n_backends ? message->n_backends : 1, sizeof(*draft->settings));
 	bool complete = service->backends && draft->settings && index_backends(draft->entry, &old);

@@ -291,6 +291,8 @@ static struct listen_source *new_ends(struct engine *engine, struct listener *li
 
 int listen_open(struct engine *engine, struct listener *listener, uint32_t backlog, bool shared)
 {
+	if (!engine->nworkers) /* they have ended: nobody would poll it */
+		return -ESHUTDOWN;
 	/* A group is taken over whole, whatever number of workers the predecessor had: connections that the kernel
 	 * assigns to a member nobody polls would be lost. */
 	unsigned want = shared ? 1 : engine->nworkers, capacity = want > 256 ? want : 256;
@@ -481,7 +483,7 @@ static void all_closed(struct engine *engine, struct engine_message *message)
 static void deafen(const struct listener *listener, int fd)
 {
 	struct addr nobody = {.port = 9}; /* discard, of loopback */
-	struct sockaddr_storage local, sa;
+	struct sockaddr_storage local = {.ss_family = AF_UNSPEC}, sa;
 	socklen_t length = sizeof(local);
 	if (getsockname(fd, (struct sockaddr *)&local, &length) < 0)
 		return;

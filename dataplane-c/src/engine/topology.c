@@ -19,10 +19,11 @@
 
 #define SYSFS_TEXT_MAX 8192 /* 1,024 CPUs as a list of single numbers take 4,010 bytes */
 
-/* Reads a small text file below root into text, without its line end. Returns its length or -errno. */
+/* Reads a small text file below root into text, without its line end. Returns its length or -errno (text is empty). */
 static int sysfs_read(const char *root, const char *path, char *text, size_t size)
 {
 	char name[4096];
+	text[0] = '\0';
 	int written = snprintf(name, sizeof(name), "%s/%s", root, path);
 	if (written < 0 || (size_t)written >= sizeof(name))
 		return -ENAMETOOLONG;
@@ -42,8 +43,10 @@ static int sysfs_read(const char *root, const char *path, char *text, size_t siz
 		length += (size_t)n;
 	}
 	close(fd);
-	if (error)
+	if (error) {
+		text[0] = '\0';
 		return error;
+	}
 	while (length && (text[length - 1] == '\n' || text[length - 1] == ' '))
 		length--;
 	text[length] = '\0';

@@ -102,6 +102,8 @@ struct view *view_build(const struct service *service, uint64_t now_ms, bool wit
 	for (uint32_t i = 0; i < service->nbackends; i++) {
 		const struct backend *backend = service->backends[i];
 		uint32_t sharing = used_of(backend, panic);
+		if (!sharing)
+			continue;
 		for (uint32_t k = 0; k < backend->nendpoints; k++) {
 			struct endpoint *endpoint = backend->endpoints[k];
 			if (!candidate(backend, endpoint) || (!panic && !usable(endpoint)))
@@ -114,7 +116,8 @@ struct view *view_build(const struct service *service, uint64_t now_ms, bool wit
 			entry->soft_limit = backend->soft_limit;
 			entry->hard_limit = backend->hard_limit;
 			entry->country = backend->country;
-			entry->region = backend->region[0] ? region_intern(backend->region) : region_of_country(backend->country);
+			entry->region = backend->region[0] ? region_intern(backend->region)
+			                                   : region_of_country(backend->country);
 			view->total_weight += entry->weight;
 		}
 	}

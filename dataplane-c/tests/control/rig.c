@@ -96,7 +96,7 @@ int rig_open(struct rig *rig, struct marcher **out)
 	        .size = sizeof(options),
 	        .engine_path = rig_engine(),
 	        .run_dir = rig->dir,
-	        .heartbeat_ms = 100,
+	        .heartbeat_ms = 250, /* three without an answer are a hang: a busy machine is none */
 	        .request_timeout_ms = 3000,
 	};
 	return marcher_open(&options, out);
@@ -159,7 +159,7 @@ int rig_ask(uint16_t port, uint64_t *generation)
 {
 	struct sockaddr_in address = {
 	        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	struct timeval patience = {.tv_sec = 5};
+	struct timeval patience = {.tv_sec = 30};
 	char text[64] = "";
 	int pid = 0, fd = socket(AF_INET, SOCK_STREAM, 0);
 	unsigned long long value = 0;

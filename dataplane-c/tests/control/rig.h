@@ -35,10 +35,12 @@ void rig_reopen(struct rig *rig);
 int rig_apply(struct rig *rig, uint64_t generation, uint64_t base, const char *services);
 struct marcher_engine_status rig_status(struct rig *rig);
 
-/* Connects to the port and reads "<pid> <generation>". Returns the pid, 0 when refused or reset. Blocks up to 5 s. */
+/* Connects to the port and reads "<pid> <generation>". Returns the pid, 0 when refused or reset. Blocks up to 30 s. */
 int rig_ask(uint16_t port, uint64_t *generation);
 
 uint64_t rig_now_ms(void);
+/* For what must happen, on a machine that may be busy. */
+#define RIG_PATIENCE_MS 30000
 /* Evaluates the condition every 2 ms until it is true or ms have passed. */
 #define rig_eventually(condition, ms)                         \
 	({                                                    \

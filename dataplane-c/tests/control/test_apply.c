@@ -63,8 +63,9 @@ static void a_full_disk_fails_no_apply_and_costs_no_snapshot(void **state)
 	}
 	rig_reopen(rig);
 	assert_int_equal(rig_apply(rig, 1, 0, "web"), MARCHER_OK);
-	assert_true(rig_eventually(
-	        access((snprintf(path, sizeof(path), "%s/snapshot.frames", rig->dir), path), F_OK) == 0, 1000));
+	assert_true(
+	        rig_eventually(access((snprintf(path, sizeof(path), "%s/snapshot.frames", rig->dir), path), F_OK) == 0,
+	                       RIG_PATIENCE_MS));
 	snprintf(path, sizeof(path), "%s/ballast", rig->dir);
 	FILE *ballast = fopen(path, "w");
 	while (fwrite(fill, 1, sizeof(fill), ballast) == sizeof(fill) && !fflush(ballast))
@@ -77,14 +78,14 @@ static void a_full_disk_fails_no_apply_and_costs_no_snapshot(void **state)
 	struct marcher_engine_status status = rig_status(rig);
 	assert_int_equal(status.saved_generation, 3);
 	assert_non_null(strstr(status.last_error, "memory only"));
-	assert_true(rig_eventually(rig_status(rig).banked_sockets == 2, 1000));
+	assert_true(rig_eventually(rig_status(rig).banked_sockets == 2, RIG_PATIENCE_MS));
 	kill(status.pid, SIGKILL);
 	uint64_t generation;
 	assert_true(rig_ask(rig->ports[1], &generation) > 0);
 	assert_int_equal(generation, 3);
 
 	assert_int_equal(unlink(path), 0);
-	assert_true(rig_eventually(!strstr(rig_status(rig).last_error, "memory only"), 8000));
+	assert_true(rig_eventually(!strstr(rig_status(rig).last_error, "memory only"), RIG_PATIENCE_MS));
 	rig_reopen(rig);
 	assert_int_equal(rig_status(rig).saved_generation, 3);
 	marcher_stop(rig->marcher, 0);
@@ -103,7 +104,7 @@ static void an_answer_that_comes_late_still_counts(void **state)
 	                                  .request_timeout_ms = 200};
 	assert_int_equal(marcher_open(&options, &rig->marcher), MARCHER_OK);
 	assert_int_equal(rig_apply(rig, 1, 0, "web slow"), MARCHER_E_TIMEOUT);
-	assert_true(rig_eventually(rig_status(rig).saved_generation == 1, 3000));
+	assert_true(rig_eventually(rig_status(rig).saved_generation == 1, RIG_PATIENCE_MS));
 	assert_int_equal(rig_status(rig).generation, 1);
 	assert_int_equal(rig_status(rig).restarts, 0);
 }
@@ -118,11 +119,11 @@ static void a_small_change_costs_the_library_little(void **state)
 		assert_int_equal(rig_apply(rig, g, g - 1, "api"), MARCHER_OK);
 	uint64_t took = rig_now_ms() - start;
 	print_message("500 changes: %llu ms\n", (unsigned long long)took);
-	assert_true(took < 500 * 5);
-	assert_true(rig_eventually(rig_status(rig).saved_generation == 501, 1000));
+	assert_true(took < 500 * 20); /* on a machine that is busy */
+	assert_true(rig_eventually(rig_status(rig).saved_generation == 501, RIG_PATIENCE_MS));
 	/* Over a restart on the compacted journal. */
 	kill(rig_status(rig).pid, SIGKILL);
-	assert_true(rig_eventually(rig_status(rig).restarts == 1 && rig_status(rig).running, 3000));
+	assert_true(rig_eventually(rig_status(rig).restarts == 1 && rig_status(rig).running, RIG_PATIENCE_MS));
 	assert_int_equal(rig_status(rig).generation, 501);
 }
 

@@ -85,7 +85,7 @@ static void turn_for(unsigned ms)
 
 static void set_timeout(int fd)
 {
-	struct timeval patience = {.tv_sec = 3};
+	struct timeval patience = {.tv_sec = 30};
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 }
 
@@ -135,7 +135,7 @@ static int connected(int type, uint16_t port)
 static void expect_closed(uint16_t port)
 {
 	int fd = connected(SOCK_STREAM, port);
-	for (unsigned i = 0; i < 200 && fd >= 0; i++) {
+	for (unsigned i = 0; i < 3000 && fd >= 0; i++) {
 		close(fd);
 		turn_for(10);
 		fd = connected(SOCK_STREAM, port);
@@ -260,11 +260,12 @@ static void web(struct rig_service *rig, const char *name, uint16_t port, int ba
 /* Everything that was given up has been freed. */
 static void expect_nothing_left(void)
 {
-	for (unsigned i = 0; i < 200 && engine->runtime->names.used; i++)
+	for (unsigned i = 0; i < 3000 && engine->runtime->names.used; i++)
 		turn_for(10);
 	assert_int_equal(engine->runtime->names.used, 0);
 	assert_int_equal(engine->runtime->claims.used, 0);
-	turn_for(50);
+	for (unsigned i = 0; i < 3000 && engine->runtime->reclaim_count; i++)
+		turn_for(10);
 	assert_int_equal(engine->runtime->reclaim_count, 0);
 }
 
@@ -510,7 +511,7 @@ static void the_connections_of_a_removed_service_end_at_its_drain_time(void **st
 	struct rig_service a;
 	char *names[1] = {(char *)(uintptr_t) "a"};
 	web(&a, "a", port, backend);
-	a.message.drain_timeout_ms = 300;
+	a.message.drain_timeout_ms = 1000;
 	assert_true(apply(false, &a, NULL));
 	struct through t = pass(port, backend);
 	/* Also those of an older generation. */
@@ -522,8 +523,8 @@ static void the_connections_of_a_removed_service_end_at_its_drain_time(void **st
 	turn_for(100);
 	say(&t);
 	say(&second);
-	assert_int_equal(ended(t.client, 1000), 0);
-	assert_int_equal(ended(second.client, 1000), 0);
+	assert_int_equal(ended(t.client, 30000), 0);
+	assert_int_equal(ended(second.client, 30000), 0);
 	hang_up(&t);
 	hang_up(&second);
 	expect_nothing_left();
@@ -575,7 +576,7 @@ static void a_removed_service_drains_though_its_port_lives_on(void **state)
 	struct rig_service a, b;
 	web(&a, "a", port, one);
 	web(&b, "b", port, two);
-	a.message.drain_timeout_ms = 200;
+	a.message.drain_timeout_ms = 1000;
 	assert_true(apply(false, &a, NULL));
 	struct through oldest = pass(port, one);
 	a.message.idle_timeout_ms = 77777;
@@ -584,8 +585,8 @@ static void a_removed_service_drains_though_its_port_lives_on(void **state)
 	assert_true(apply(false, &b, NULL));
 	struct through now = pass(port, two);
 	say(&oldest);
-	assert_int_equal(ended(oldest.client, 1000), 0);
-	assert_int_equal(ended(old.client, 1000), 0);
+	assert_int_equal(ended(oldest.client, 30000), 0);
+	assert_int_equal(ended(old.client, 30000), 0);
 	say(&now);
 	hang_up(&oldest);
 	hang_up(&old);
@@ -636,7 +637,7 @@ static void a_removed_backend_drains_and_its_neighbour_does_not(void **state)
 	without.message.drain_timeout_ms = 200;
 	rig_add_backend(&without, 1, port_of(two));
 	assert_true(apply(true, &without, NULL));
-	assert_int_equal(ended(old.client, 1000), 0);
+	assert_int_equal(ended(old.client, 30000), 0);
 	say(&now);
 	hang_up(&old);
 	hang_up(&now);
@@ -659,11 +660,11 @@ static void a_limit_on_connections_holds_over_generations(void **state)
 	second = pass(port, backend);
 	int third = connected(SOCK_STREAM, port);
 	if (third >= 0) {
-		assert_int_equal(ended(third, 1000), 0);
+		assert_int_equal(ended(third, 30000), 0);
 		close(third);
 	}
 	hang_up(&first);
-	for (unsigned i = 0; i < 100 && *current("a")->pub.active > 1; i++)
+	for (unsigned i = 0; i < 3000 && *current("a")->pub.active > 1; i++)
 		turn_for(10);
 	first = pass(port, backend);
 	hang_up(&first);

@@ -7,6 +7,7 @@ import { API_VERSION, documentShape } from './file-shape.js';
 import { serviceFromFile } from './from-file.js';
 import { nearest } from './nearest.js';
 import { formatPath, type ModelViolation, type PathSegment, parsePath } from './violation.js';
+import { parseYamlParts } from './yaml-parts.js';
 import { parseYamlText, type YamlText } from './yaml-text.js';
 
 export const TEXT_BYTES_MAX = 64 * 1024 * 1024;
@@ -14,6 +15,8 @@ export const TEXT_BYTES_MAX = 64 * 1024 * 1024;
 export const VIOLATIONS_MAX = 1_000;
 /** Finding lines means parsing again with positions kept, which takes seconds and gigabytes for the largest texts. */
 const LOCATE_BYTES_MAX = 4 * 1024 * 1024;
+/** From here on reading in parts pays, although a text with a mistake is then read twice. */
+const PARTS_BYTES_MIN = 128 * 1024;
 
 export interface ParseOptions {
   /** Absent: JSON when the source ends in .json or the text begins with "{", else YAML. */
@@ -153,6 +156,8 @@ export function parseConfiguration(text: string, options: ParseOptions = {}): Pa
       }
     }
   }
+  const whole = documents === undefined && body.length >= PARTS_BYTES_MIN ? parseYamlParts(body) : undefined;
+  if (whole !== undefined) documents = [whole];
   if (documents === undefined) {
     yaml = parseYamlText(body);
     if (yaml.violations.length > 0) {
@@ -171,7 +176,7 @@ export function parseConfiguration(text: string, options: ParseOptions = {}): Pa
       for (const service of inspected.services) configuration.services.push(serviceFromFile(service));
       return;
     }
-    yaml ??= body.length <= LOCATE_BYTES_MAX ? parseYamlText(body) : undefined;
+    yaml ??= whole !== undefined || body.length <= LOCATE_BYTES_MAX ? parseYamlText(body) : undefined;
     for (const { path, reason, fix } of inspected.found.slice(0, VIOLATIONS_MAX - violations.length)) {
       const at = yaml?.locate(index, path);
       const prefix: PathSegment[] = documents.length > 1 ? ['documents', index] : [];

@@ -22,6 +22,8 @@ import type { ModelViolation, PathSegment } from './violation.js';
 /** Nodes that all aliases of one text may add up to. */
 export const EXPANDED_NODES_MAX = 5_000_000;
 
+export const YAML_OPTIONS = { prettyErrors: false, merge: true, logLevel: 'silent' } as const;
+
 export interface Position {
   readonly line: number;
   readonly column: number;
@@ -63,12 +65,7 @@ export function parseYamlText(text: string): YamlText {
   const documents: unknown[] = [];
   let parsed: Document.Parsed[] = [];
   try {
-    const result = parseAllDocuments(text, {
-      lineCounter: lines,
-      prettyErrors: false,
-      merge: true,
-      logLevel: 'silent',
-    });
+    const result = parseAllDocuments(text, { ...YAML_OPTIONS, lineCounter: lines });
     parsed = Array.isArray(result) ? [...result] : [];
   } catch (error) {
     // Nesting deeper than the stack.

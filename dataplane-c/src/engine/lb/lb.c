@@ -401,6 +401,8 @@ static void build_deadlines(struct service_state *state, const struct view *view
 static void build_alias(struct service_state *state, const struct view *view)
 {
 	uint32_t n = view->count;
+	if (n < 2) /* nothing to choose between */
+		return;
 	uint64_t total = 0;
 	for (uint32_t i = 0; i < n; i++)
 		total += weight_of(&view->entries[i]);

@@ -456,9 +456,19 @@ static void second_event(struct poll_source *source, uint32_t events)
 		second_failed(tunnel, false);
 		return;
 	}
-	if (!(events & POLL_WRITE))
+	/* It wins, unless the first has something to tell in the same turn: an event for that must not be taken for one
+	 * of the socket that replaces it. */
+	if (events & POLL_WRITE) {
+		setup->second_connected = true;
+		tunnel_queue(tunnel);
+	}
+}
+
+void tunnel_connect_queued(struct tunnel *tunnel)
+{
+	if (!has_second(tunnel) || !tunnel->setup->second_connected)
 		return;
-	/* It wins: the first is let go of without blame. */
+	/* The first is let go of without blame. */
 	drop_first(tunnel);
 	lb_release(tunnel->endpoint);
 	endpoint_unref(tunnel->endpoint);
@@ -500,6 +510,7 @@ static void begin_second(struct tunnel *tunnel)
 		return;
 	}
 	setup->second.fd = fd;
+	setup->second_connected = false;
 	if (poller_add(this_worker->poller, &setup->second) < 0) {
 		drop_second(tunnel);
 		lb_release(endpoint);

@@ -50,7 +50,7 @@ struct tunnel {
 	struct tunnel_side side[2];
 	struct tunnel_direction direction[2];
 	struct tunnel *prev, *next; /* all of the worker's */
-	struct tunnel *run_next;    /* has used up its turn's share: goes on in the next turn */
+	struct tunnel *run_next;    /* has used up its turn's share, or waits for the end of the turn's events */
 	struct timer timer;
 	struct worker_deferred deferred;
 	struct service *service;
@@ -80,6 +80,7 @@ struct tunnel_setup {
 	uint32_t second_began_us;
 	uint32_t ntried;
 	bool timed_out; /* how the last attempt failed */
+	bool second_connected;
 	struct worker_deferred deferred;
 	const struct endpoint *tried[LB_TRIED_MAX]; /* compared, never followed */
 };
@@ -113,6 +114,8 @@ void tunnel_read_header(struct tunnel *tunnel);
 /* Goes to a backend. early: bytes from the client in the worker's scratch. */
 void tunnel_connect(struct tunnel *tunnel, const uint8_t *early, size_t length);
 void tunnel_connect_event(struct tunnel *tunnel, uint32_t events);
+/* After the turn's events: a second attempt that has connected takes the place of the first. */
+void tunnel_connect_queued(struct tunnel *tunnel);
 void tunnel_connect_timer(struct tunnel *tunnel, uint64_t now_ms);
 /* When connecting has to be looked at next. */
 uint64_t tunnel_connect_deadline(const struct tunnel *tunnel);
@@ -126,6 +129,8 @@ void tunnel_backend_event(struct poll_source *source, uint32_t events);
 void tunnel_relay(struct tunnel *tunnel);
 /* Turns Nagle's algorithm off towards the backend. */
 void tunnel_no_delay(struct tunnel *tunnel);
+/* Goes on with it after the events of this turn. */
+void tunnel_queue(struct tunnel *tunnel);
 void tunnel_run_queued(struct timer *timer, uint64_t now_ms);
 
 /* tunnel_report.c */

@@ -14,6 +14,9 @@
 
 /* So many bytes in a row without finding the source empty make it bulk. */
 #define SPLICE_AFTER_BYTES (128u * 1024)
+/* What the pipe has to have carried until the source ran dry for the next bytes to go through it from the first on:
+ * below it a copy is cheaper than two splices. */
+#define SPLICE_WORTH_BYTES (32u * 1024)
 /* What one direction may move before others get their turn. */
 #define TURN_BYTES (1024 * 1024)
 
@@ -214,9 +217,10 @@ static enum step splice_in(struct tunnel *tunnel, unsigned d, size_t *moved)
 		direction->no_splice = true;
 		return STEP_ON;
 	}
-	/* One that was bulk until now will be again: it keeps its streak, unless little came. */
+	/* One that was bulk until now will be again: it goes on without copying, unless little came. */
 	if (n == -EAGAIN)
-		direction->streak = direction->streak > 2 * SPLICE_AFTER_BYTES ? SPLICE_AFTER_BYTES : 0;
+		direction->streak =
+		        direction->streak >= SPLICE_AFTER_BYTES + SPLICE_WORTH_BYTES ? SPLICE_AFTER_BYTES : 0;
 	return read_failed(tunnel, d, (int)n);
 }
 
@@ -233,7 +237,7 @@ static bool is_bulk(struct tunnel_direction *direction)
 	return direction->pipe != NULL;
 }
 
-static void queue(struct tunnel *tunnel)
+void tunnel_queue(struct tunnel *tunnel)
 {
 	struct worker *worker = this_worker;
 	struct tunnel_worker *state = worker->tunnel;
@@ -265,7 +269,7 @@ static void move(struct tunnel *tunnel, unsigned d)
 		} else if (!from->readable) {
 			return;
 		} else if (moved >= TURN_BYTES) {
-			queue(tunnel);
+			tunnel_queue(tunnel);
 			return;
 		} else {
 			step = is_bulk(direction) ? splice_in(tunnel, d, &moved) : copy(tunnel, d, &moved);
@@ -312,7 +316,17 @@ void tunnel_run_queued(struct timer *timer, uint64_t now_ms)
 		if (!state->run_first)
 			state->run_last = &state->run_first;
 		tunnel->queued = false;
-		tunnel_relay(tunnel);
+		switch ((enum tunnel_state)tunnel->state) {
+		case TUNNEL_CONNECTING:
+			tunnel_connect_queued(tunnel);
+			break;
+		case TUNNEL_ESTABLISHED:
+			tunnel_relay(tunnel);
+			break;
+		case TUNNEL_HEADER:
+		case TUNNEL_CLOSED:
+			break;
+		}
 	}
 }
 

@@ -862,8 +862,8 @@ void dns_free(struct dns *dns)
 	if (!dns)
 		return;
 	for (size_t i = 0; i < dns->nbuckets; i++) {
-		while (dns->buckets[i]) {
-			struct dns_name *name = dns->buckets[i];
+		for (struct dns_name *name = dns->buckets[i], *chain; name; name = chain) {
+			chain = name->chain;
 			for (size_t k = 0; k < name->nbackends; k++)
 				name->backends[k]->dns = NULL;
 			remove_name(name);

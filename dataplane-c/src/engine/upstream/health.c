@@ -509,8 +509,8 @@ void prober_free(struct prober *prober)
 	if (!prober)
 		return;
 	for (size_t i = 0; i < prober->nbuckets; i++) {
-		while (prober->buckets[i]) {
-			struct health_probe *probe = prober->buckets[i];
+		for (struct health_probe *probe = prober->buckets[i], *chain; probe; probe = chain) {
+			chain = probe->chain;
 			for (size_t k = 0; k < probe->nwatchers; k++)
 				probe->watchers[k]->probe = NULL;
 			remove_probe(probe);

@@ -287,6 +287,7 @@ static size_t take_line(struct http_response *response, const uint8_t *data, siz
 			*result = broken(response, "out of memory");
 			return length;
 		}
+		response->line_length = 0;
 	}
 	for (size_t i = 0; i < length; i++) {
 		uint8_t c = data[i];

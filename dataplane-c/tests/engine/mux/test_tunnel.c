@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -278,6 +279,38 @@ static void a_refused_connection_goes_to_the_next_backend_with_all_its_bytes(voi
 	close(listening);
 }
 
+static void what_a_refused_backend_said_of_itself_is_not_held_against_the_next_one(void **state)
+{
+	(void)state;
+	uint16_t port;
+	int listening = rig_listen(&port);
+	rig_init(&rig);
+	rig_add_port(&rig, rig_refusing_port());
+	rig_add_port(&rig, port);
+	rig_start(&rig);
+	for (int i = 0; i < 4; i++) {
+		/* It says nothing yet: so the refusal comes as an event of the pending connection. */
+		int client = rig_client(&rig);
+		int backend = rig_accept(listening);
+		say(client, "question");
+		hear(backend, "question");
+		for (int part = 0; part < 3; part++) {
+			say(backend, "part of the answer");
+			hear(client, "part of the answer");
+			usleep(5000);
+		}
+		close(backend);
+		hear_end(client);
+		close(client);
+		assert_int_equal(rig_closed_event(&rig).reason, MARCHER_CLOSE_NORMAL);
+	}
+	rig_wait_idle(&rig);
+	assert_true(rig_counter(&rig, rig.service.slot, MARCHER_CONNECT_RETRIES) >= 1);
+	assert_int_equal(rig_counter(&rig, rig.backends[1].slot, MARCHER_CONNECTIONS_OPENED), 4);
+	rig_stop(&rig);
+	close(listening);
+}
+
 static void the_client_is_reset_when_every_backend_refuses(void **state)
 {
 	(void)state;
@@ -318,7 +351,7 @@ static void a_backend_that_does_not_answer_takes_a_part_of_the_budget(void **sta
 	uint16_t black_port, port;
 	int fillers[2], black = rig_blackhole(&black_port, fillers), listening = rig_listen(&port);
 	rig_init(&rig);
-	rig.service.connect_timeout_ms = 1200;
+	rig.service.connect_timeout_ms = 3000;
 	unsigned hole = rig_add_port(&rig, black_port);
 	rig_add_port(&rig, port);
 	rig_start(&rig);
@@ -337,7 +370,7 @@ static void a_backend_that_does_not_answer_takes_a_part_of_the_budget(void **sta
 		hear_end(client);
 		close(client);
 	}
-	assert_in_range(slowest, 390, 900);
+	assert_in_range(slowest, 990, 2900);
 	assert_in_range(atomic_load(&rig.reports_failed[hole]), 1, 2);
 	rig_wait_idle(&rig);
 	rig_stop(&rig);
@@ -411,7 +444,7 @@ static void the_connect_budget_holds_for_all_attempts_together(void **state)
 	uint64_t began = now_ms();
 	int client = rig_client(&rig);
 	hear_reset(client);
-	assert_in_range(now_ms() - began, 880, 1300);
+	assert_in_range(now_ms() - began, 880, 1700); /* twice the budget would be too much */
 	close(client);
 	struct marcher_event event = rig_closed_event(&rig);
 	assert_int_equal(event.reason, MARCHER_CLOSE_CONNECT_TIMEOUT);
@@ -430,13 +463,12 @@ static void a_client_that_resets_while_its_backend_is_sought_is_let_go(void **st
 	int fillers[2], black = rig_blackhole(&port, fillers);
 	rig_init(&rig);
 	rig_add_port(&rig, port);
+	rig.service.connect_timeout_ms = 60000; /* not what ends it */
 	rig_start(&rig);
-	uint64_t began = now_ms();
 	int client = rig_client(&rig);
 	usleep(50000);
 	reset(client);
 	assert_int_equal(rig_closed_event(&rig).reason, MARCHER_CLOSE_CLIENT_RESET);
-	assert_true(now_ms() - began < 1000);
 	rig_stop(&rig);
 	close(fillers[0]);
 	close(fillers[1]);
@@ -591,11 +623,11 @@ static void a_listed_source_without_a_header_is_reset(void **state)
 	hear_reset(client);
 	close(client);
 	assert_int_equal(rig_closed_event(&rig).reason, MARCHER_CLOSE_PROXY_HEADER);
+	uint64_t began = now_ms();
 	client = rig_client(&rig);
 	say(client, "PROXY TCP4 1.2");
-	uint64_t began = now_ms();
 	hear_reset(client);
-	assert_in_range(now_ms() - began, 250, 700);
+	assert_in_range(now_ms() - began, 290, 20000);
 	close(client);
 	assert_int_equal(rig_closed_event(&rig).reason, MARCHER_CLOSE_PROXY_HEADER);
 	assert_int_equal(rig_counter(&rig, rig.service.slot, MARCHER_PROXY_HEADER_ERRORS), 2);
@@ -665,20 +697,20 @@ static void an_idle_connection_is_closed(void **state)
 {
 	(void)state;
 	int listening = one_backend();
-	rig.service.idle_timeout_ms = 300;
-	rig.service.connect_timeout_ms = 100;
+	rig.service.idle_timeout_ms = 1000;
+	rig.service.connect_timeout_ms = 500; /* has no meaning once the backend has answered */
 	rig_start(&rig);
 	int client = rig_client(&rig);
 	int backend = rig_accept(listening);
 	uint64_t began = now_ms();
 	for (int i = 0; i < 5; i++) { /* every byte begins the time anew, in either direction */
-		usleep(150000);
+		usleep(300000);
 		say(i & 1 ? client : backend, "z");
 		hear(i & 1 ? backend : client, "z");
 	}
 	hear_end(client);
 	hear_end(backend);
-	assert_in_range(now_ms() - began, 1000, 1500);
+	assert_in_range(now_ms() - began, 2450, 20000);
 	assert_int_equal(rig_closed_event(&rig).reason, MARCHER_CLOSE_IDLE_TIMEOUT);
 	assert_int_equal(rig_counter(&rig, rig.service.slot, MARCHER_IDLE_TIMEOUTS), 1);
 	close(client);
@@ -691,18 +723,18 @@ static void a_half_closed_connection_gets_less_time(void **state)
 {
 	(void)state;
 	int listening = one_backend();
-	rig.service.half_closed_timeout_ms = 200;
+	rig.service.half_closed_timeout_ms = 1000;
 	rig_start(&rig);
 	int client = rig_client(&rig);
 	int backend = rig_accept(listening);
 	shutdown(client, SHUT_WR);
 	hear_end(backend);
-	usleep(120000);
+	usleep(500000);
+	uint64_t began = now_ms();
 	say(backend, "z");
 	hear(client, "z");
-	uint64_t began = now_ms();
 	hear_end(client);
-	assert_in_range(now_ms() - began, 150, 500);
+	assert_in_range(now_ms() - began, 950, 20000); /* from the last byte on */
 	assert_int_equal(rig_closed_event(&rig).reason, MARCHER_CLOSE_HALF_CLOSED_TIMEOUT);
 	close(client);
 	close(backend);
@@ -726,14 +758,13 @@ static void draining_connections_go_on_until_the_deadline(void **state)
 	int backend = rig_accept(listening);
 	say(client, "a");
 	hear(backend, "a");
-	uint64_t ms = 250;
+	uint64_t ms = 800, began = now_ms();
 	rig_call(&rig, begin_drain, &ms);
 	say(client, "b");
 	hear(backend, "b");
-	uint64_t began = now_ms();
 	hear_reset(client);
 	hear_reset(backend);
-	assert_in_range(now_ms() - began, 200, 600);
+	assert_in_range(now_ms() - began, 750, 20000);
 	assert_int_equal(rig_closed_event(&rig).reason, MARCHER_CLOSE_DRAINED);
 	assert_int_equal(rig_counter(&rig, rig.service.slot, MARCHER_DRAIN_CLOSED), 1);
 	close(client);
@@ -752,16 +783,15 @@ static unsigned count_admitted(int listening, unsigned n)
 
 	for (unsigned i = 0; i < n; i++) {
 		clients[i] = rig_client(&rig);
-		char byte;
 		/* An error is told once: to the write or to the read that follows. */
 		bool told = send(clients[i], "?", 1, MSG_NOSIGNAL) < 0;
-		struct timeval short_wait = {.tv_usec = 150000};
-		setsockopt(clients[i], SOL_SOCKET, SO_RCVTIMEO, &short_wait, sizeof(short_wait));
-		ssize_t r = recv(clients[i], &byte, 1, 0);
-		if (told || (r < 0 && errno == ECONNRESET)) {
+		struct pollfd either[] = {{.fd = clients[i], .events = POLLIN}, {.fd = listening, .events = POLLIN}};
+		assert_true(told || poll(either, 2, 30000) > 0);
+		if (told || either[0].revents) {
+			if (!told)
+				hear_reset(clients[i]);
 			refused++;
 		} else {
-			assert_int_equal(r, -1);
 			backends[admitted++] = rig_accept(listening);
 		}
 	}
@@ -929,6 +959,7 @@ int main(void)
 	        cmocka_unit_test(an_answer_still_arrives_when_a_write_meets_the_reset_first),
 	        cmocka_unit_test(bytes_behind_urgent_data_are_not_lost),
 	        cmocka_unit_test(a_refused_connection_goes_to_the_next_backend_with_all_its_bytes),
+	        cmocka_unit_test(what_a_refused_backend_said_of_itself_is_not_held_against_the_next_one),
 	        cmocka_unit_test(the_client_is_reset_when_every_backend_refuses),
 	        cmocka_unit_test(the_client_is_reset_when_there_is_no_backend),
 	        cmocka_unit_test(a_backend_that_does_not_answer_takes_a_part_of_the_budget),

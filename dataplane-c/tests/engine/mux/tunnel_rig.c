@@ -95,7 +95,7 @@ static uint64_t now_us(void)
 
 static void set_limits(int fd)
 {
-	struct timeval limit = {.tv_sec = 10};
+	struct timeval limit = {.tv_sec = 30};
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
@@ -287,7 +287,7 @@ void rig_wait_idle(struct rig *rig)
 {
 	uint64_t n = 1;
 
-	for (int i = 0; i < 1000 && n; i++) {
+	for (int i = 0; i < 6000 && n; i++) {
 		rig_call(rig, count, &n);
 		if (n)
 			usleep(5000);
@@ -299,13 +299,13 @@ struct marcher_event rig_closed_event(struct rig *rig)
 {
 	struct marcher_event event;
 
-	for (int i = 0; i < 1000; i++) {
+	for (int i = 0; i < 6000; i++) {
 		while (event_ring_read(rig->worker.stats.ring, EVENT_RING_CAPACITY, &event, 1) == 1)
 			if (event.kind == MARCHER_EVENT_CONNECTION_CLOSED)
 				return event;
 		usleep(5000);
 	}
-	fail_msg("no CONNECTION_CLOSED event within 5 s");
+	fail_msg("no CONNECTION_CLOSED event within 30 s");
 	return event;
 }
 

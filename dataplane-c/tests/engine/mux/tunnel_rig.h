@@ -51,12 +51,12 @@ void rig_call(struct rig *rig, void (*function)(struct rig *, void *), void *con
 void rig_stop(struct rig *rig);
 
 uint64_t rig_counter(struct rig *rig, uint32_t slot, enum marcher_counter counter);
-/* Waits until the relay has no connection left (at most 5 s). */
+/* Waits until the relay has no connection left (at most 30 s). */
 void rig_wait_idle(struct rig *rig);
-/* Takes the next CONNECTION_CLOSED event out of the worker's ring, waiting for at most 5 s. */
+/* Takes the next CONNECTION_CLOSED event out of the worker's ring, waiting for at most 30 s. */
 struct marcher_event rig_closed_event(struct rig *rig);
 
-/* Sockets of the test itself, all blocking with a 10 s limit. */
+/* Sockets of the test itself, all blocking with a 30 s limit. */
 int rig_client(struct rig *rig); /* connected to the relay */
 int rig_listen(uint16_t *port);  /* on 127.0.0.1, any port */
 int rig_accept(int listening);

@@ -106,7 +106,7 @@ static void *serve(void *arg)
 		}
 		if (fds[1].revents) {
 			int fd = accept(server.tcp, NULL, NULL);
-			struct timeval patience = {.tv_usec = 50000};
+			struct timeval patience = {.tv_usec = 200000};
 			setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 			uint8_t head[2];
 			while (recv(fd, head, 2, MSG_WAITALL) == 2) {
@@ -297,11 +297,11 @@ static void a_refresh_changes_the_set(void **state)
 	backend_init(&backend, "app.example");
 	dns_watch(dns, &backend, 60, 60000);
 	loop_until(resolutions == 1);
-	loop_for(200);
+	loop_until(queries() >= 3);
 	assert_int_equal(resolutions, 1); /* asked again, but nothing was new */
-	assert_true(queries() >= 2);
 	set_addresses(LIST("192.0.2.2"), LIST("2001:db8::1"));
-	loop_until(resolutions >= 2 && nresolved == 2);
+	/* The two families may come one after the other: a query was under way when the addresses changed. */
+	loop_until(resolutions >= 2 && nresolved == 2 && resolved[0].ip[3] == 2);
 	expect_addresses("192.0.2.2:8080 [2001:db8::1]:8080");
 	set_addresses(LIST("192.0.2.2"), NULL); /* AAAA has no record any more, A has: it is gone */
 	loop_until(nresolved == 1);
@@ -315,8 +315,8 @@ static void the_ttl_is_held_between_floor_and_ceiling(void **state)
 		uint32_t ttl, min, max;
 		unsigned least, most;
 	} cases[] = {
-	        {0, 100, 60000, 4, 11},  /* every 100 ms */
-	        {3600, 20, 100, 5, 15},  /* every 85 to 90 ms */
+	        {0, 100, 60000, 2, 11},  /* every 100 ms; fewer on a busy machine */
+	        {3600, 20, 100, 2, 15},  /* every 85 to 90 ms */
 	        {3600, 20, 60000, 1, 1}, /* not within the test */
 	};
 	(void)state;
@@ -414,7 +414,7 @@ static void one_family_that_fails_neither_delays_nor_removes_the_other(void **st
 	uint64_t begin = clock_ms();
 	dns_watch(dns, &backend, 50, 60000);
 	loop_until(resolutions == 1);
-	assert_true(clock_ms() - begin < 1500); /* not after the time-out of AAAA */
+	assert_true(clock_ms() - begin < 6000); /* not after the time-out of AAAA: 7 s */
 	expect_addresses("192.0.2.1:8080");
 	tear_down();
 

@@ -14,6 +14,7 @@ static struct endpoint *endpoint_lists[BACKENDS_MAX][1];
 
 static void set_up(unsigned count)
 {
+	turns_ms = 1000;
 	engine_set_up();
 	memset(backends, 0, sizeof(backends));
 	memset(endpoints, 0, sizeof(endpoints));
@@ -183,11 +184,14 @@ static void without_detection_nothing_is_counted(void **state)
 	tear_down();
 }
 
+static atomic_uint reporting;
+
 static void *report_failures(void *arg)
 {
 	struct endpoint *endpoint = arg;
 	for (unsigned i = 0; i < 30000; i++)
 		outlier_report(NULL, &service, endpoint, i % 8 == 7);
+	atomic_fetch_sub(&reporting, 1);
 	return NULL;
 }
 
@@ -198,9 +202,11 @@ static void many_threads_may_report_at_once(void **state)
 	set_up(8);
 	service.outlier_base_ms = 1;
 	service.outlier_max_ms = 2;
+	atomic_store(&reporting, 4);
 	for (unsigned i = 0; i < 4; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, report_failures, &endpoints[i % 2]), 0);
-	loop_for(50);
+	while (atomic_load(&reporting))
+		loop_turn();
 	for (unsigned i = 0; i < 4; i++)
 		pthread_join(threads[i], NULL);
 	loop_for(50);

@@ -35,7 +35,7 @@ async function follow(path: string): Promise<FileSource> {
     parser: fileURLToPath(new URL('../../../../dist/adapters/inbound/file-watch/parse-child.js', import.meta.url)),
     log: { info: () => undefined, warn: () => undefined },
     apply: async (services) => {
-      const names = [...services].map((item) => (item instanceof Uint8Array ? packedName(item) : item.name));
+      const names = [...services].map((item) => (item instanceof Uint8Array ? (packedName(item) ?? '') : item.name));
       answer();
       applied.push(names);
       return { changed: true };

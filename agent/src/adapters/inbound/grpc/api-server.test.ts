@@ -106,6 +106,20 @@ describe('every protocol on both listeners', () => {
     expect((await client.get({ name: 'web' })).resource?.service?.name).toBe('web');
   });
 
+  test.each([
+    ['gRPC', createGrpcTransport],
+    ['gRPC-Web', createGrpcWebTransport],
+    ['Connect', createConnectTransport],
+  ] as const)('%s with messages in JSON', async (_name, kind) => {
+    await serve();
+    const client = config(
+      unixTransport((options) => (kind as typeof createGrpcTransport)({ ...options, useBinaryFormat: false })),
+    );
+    expect((await client.plan({ change: { upsert: [web] } })).diffs[0]?.name).toBe('web');
+    expect((await client.apply({ change: { upsert: [web] } })).version).toBe(1n);
+    expect((await client.get({ name: 'web' })).resource?.service?.backends[0]?.address).toBe('10.0.0.1:80');
+  });
+
   test('gRPC over loopback TCP names the caller by its address', async () => {
     const server = await serve({ tcp: { host: '127.0.0.1', port: 0 } });
     await config(tcpTransport(server)).apply({ change: { upsert: [web] } });

@@ -13,7 +13,14 @@ import {
   type ServerHttp2Session,
 } from 'node:http2';
 import type { Socket } from 'node:net';
-import { Code, ConnectError, type ConnectRouter, createConnectRouter, createContextValues } from '@connectrpc/connect';
+import {
+  Code,
+  ConnectError,
+  type ConnectRouter,
+  type ConnectRouterOptions,
+  createConnectRouter,
+  createContextValues,
+} from '@connectrpc/connect';
 import {
   compressionGzip,
   universalRequestFromNodeRequest,
@@ -27,7 +34,7 @@ import type { UseCases } from '../../../ports/use-cases.js';
 import type { ApiLogger } from './api-log.js';
 import { createCallGate, peerKey } from './call-gate.js';
 import { createCallLog } from './call-log.js';
-import { routeConfigService } from './config-api.js';
+import { routeConfigService, routePackedChanges } from './config-api.js';
 import { routeHealthService } from './health-api.js';
 import { listenOnLoopback, type TcpAddress } from './loopback-listener.js';
 import { routeNodeService } from './node-api.js';
@@ -213,13 +220,14 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
 type Handler = (request: Http2ServerRequest, response: Http2ServerResponse, peer: Peer | undefined) => void;
 
 function createHandler(useCases: UseCases, limits: ApiLimits, logger: ApiLogger, shutdownSignal: AbortSignal): Handler {
-  const router: ConnectRouter = createConnectRouter({
+  const options: ConnectRouterOptions = {
     acceptCompression: [compressionGzip],
     readMaxBytes: limits.messageMaxBytes,
     shutdownSignal,
     requestGate: createCallGate(limits),
     interceptors: [createCallLog(logger)],
-  });
+  };
+  const router: ConnectRouter = createConnectRouter(options);
   const services = [ConfigService, NodeService, TrafficService];
   routeConfigService(router, useCases.config, limits);
   routeNodeService(router, useCases.node);
@@ -231,10 +239,15 @@ function createHandler(useCases: UseCases, limits: ApiLimits, logger: ApiLogger,
   );
   routeReflectionServices(router, [...services, Health]);
   const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+  const packedRouter = createConnectRouter(options);
+  routePackedChanges(packedRouter, useCases.config, limits);
+  const packedHandlers = new Map(packedRouter.handlers.map((handler) => [handler.requestPath, handler]));
 
   return (request, response, peer) => {
     const path = request.url.split('?', 1)[0] ?? '';
-    const handler = handlers.get(path);
+    // application/json, application/grpc+json and the like; a GET of Connect's has no type and no changes.
+    const json = /json/i.test(request.headers['content-type'] ?? '');
+    const handler = (json ? undefined : packedHandlers.get(path)) ?? handlers.get(path);
     if (handler === undefined || peer === undefined) {
       // gRPC clients read this as UNIMPLEMENTED.
       response.writeHead(404);

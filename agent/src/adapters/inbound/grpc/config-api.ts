@@ -3,13 +3,20 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { create } from '@bufbuild/protobuf';
 import type { ConnectRouter, HandlerContext } from '@connectrpc/connect';
+import { PackedApplyRequestSchema, PackedPlanRequestSchema } from '@marcher/proto/marcher/agent/v1/packed_change_pb';
 import {
-  type Change,
+  type ApplyRequest,
   ChangeSchema,
   ConfigService,
   type WatchResponseSchema,
 } from '@marcher/proto/marcher/v1/config_service_pb';
-import { ApplicationError, type Caller, type ConfigUseCases, type WatchEvent } from '../../../ports/use-cases.js';
+import {
+  ApplicationError,
+  type Caller,
+  type ConfigUseCases,
+  type RequestedChange,
+  type WatchEvent,
+} from '../../../ports/use-cases.js';
 import { untilAborted } from './abortable-stream.js';
 import { peerKey } from './call-gate.js';
 import { invalidArgument } from './errors.js';
@@ -29,25 +36,12 @@ export function routeConfigService(
   const large = { readMaxBytes: limits.changeMaxBytes };
 
   router.rpc(method.plan, async (request) => await config.plan(required(request.change)), large);
-  router.rpc(
-    method.apply,
-    async (request, context) =>
-      await config.apply(
-        required(request.change),
-        {
-          expectedVersion: request.expectedVersion,
-          message: note(request.message),
-          omitDiff: request.omitDiff,
-        },
-        callerOf(context),
-      ),
-    large,
-  );
+  router.rpc(method.apply, async (request, context) => await apply(config, request, context), large);
   router.rpc(method.get, (request) => {
     if (request.name === '') throw invalidArgument('name is empty: expected the name of a service');
     const resource = config.get(request.name);
     if (resource === undefined) {
-      throw new ApplicationError('not_found', `there is no service "${request.name}": List shows those there are`);
+      throw new ApplicationError('not_found', `there is no service "${request.name}": see marcher get services`);
     }
     return { resource, version: config.version };
   });
@@ -81,12 +75,42 @@ export function routeConfigService(
   });
 }
 
+/**
+ * Plan and Apply for messages in binary, which need not be decoded whole (packed_change.proto). JSON is for small ones
+ * and goes to routeConfigService.
+ */
+export function routePackedChanges(
+  router: ConnectRouter,
+  config: ConfigUseCases,
+  limits: { readonly changeMaxBytes: number },
+): void {
+  const { method } = ConfigService;
+  const large = { readMaxBytes: limits.changeMaxBytes };
+  const plan = { ...method.plan, input: PackedPlanRequestSchema };
+  router.rpc(plan, async (request) => await config.plan(required(request.change)), large);
+  router.rpc(
+    { ...method.apply, input: PackedApplyRequestSchema },
+    async (request, context) => await apply(config, request, context),
+    large,
+  );
+}
+
+type Applied = Pick<ApplyRequest, 'expectedVersion' | 'message' | 'omitDiff'> & {
+  change?: RequestedChange | undefined;
+};
+
+async function apply(config: ConfigUseCases, request: Applied, context: HandlerContext) {
+  const { expectedVersion, omitDiff } = request;
+  const options = { expectedVersion, message: note(request.message), omitDiff };
+  return await config.apply(required(request.change), options, callerOf(context));
+}
+
 export function callerOf(context: HandlerContext): Caller {
   return { author: context.values.get(peerKey).author, origin: 'api' };
 }
 
 /** A change left out is an empty one: it applies and changes nothing, as an empty file does. */
-function required(change: Change | undefined): Change {
+function required(change: RequestedChange | undefined): RequestedChange {
   return change ?? create(ChangeSchema);
 }
 

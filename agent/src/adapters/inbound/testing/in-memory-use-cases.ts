@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A whole application in memory for tests of the inbound adapters: names are validated, versions kept, nothing runs. */
-import { create } from '@bufbuild/protobuf';
+import { create, fromBinary } from '@bufbuild/protobuf';
 import { timestampNow } from '@bufbuild/protobuf/wkt';
 import {
   ApplyTimingSchema,
-  type Change,
   type Condition,
   type ObjectDiff,
   ObjectDiffSchema,
@@ -15,7 +14,7 @@ import {
   ServiceResourceSchema,
   ViolationSchema,
 } from '@marcher/proto/marcher/v1/config_service_pb';
-import type { Service } from '@marcher/proto/marcher/v1/model_pb';
+import { type Service, ServiceSchema } from '@marcher/proto/marcher/v1/model_pb';
 import {
   type BackendStatus,
   BackendStatusSchema,
@@ -38,6 +37,7 @@ import {
   type Caller,
   type ConfigUseCases,
   type NodeUseCases,
+  type RequestedChange,
   type TrafficUseCases,
   type UseCases,
   type WatchEvent,
@@ -87,8 +87,11 @@ export class InMemoryUseCases implements UseCases {
     });
   }
 
-  private next(change: Change): Map<string, Service> {
-    const violations = change.upsert.flatMap((service, i) =>
+  private next(change: RequestedChange): Map<string, Service> {
+    const upsert = [...change.upsert].map((item) =>
+      item instanceof Uint8Array ? fromBinary(ServiceSchema, item) : item,
+    );
+    const violations = upsert.flatMap((service, i) =>
       /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(service.name)
         ? []
         : [
@@ -102,7 +105,7 @@ export class InMemoryUseCases implements UseCases {
     if (violations.length > 0) throw new ApplicationError('invalid', 'the change is not valid', violations);
     const services = new Map(change.replaceAll ? [] : this.states.at(-1)?.map((service) => [service.name, service]));
     for (const name of change.remove) services.delete(name);
-    for (const service of change.upsert) services.set(service.name, service);
+    for (const service of upsert) services.set(service.name, service);
     return services;
   }
 
@@ -152,10 +155,10 @@ export class InMemoryUseCases implements UseCases {
     get version() {
       return self.version;
     },
-    async plan(change: Change) {
+    async plan(change: RequestedChange) {
       return { version: self.version, diffs: self.diff(self.next(change)), violations: [] };
     },
-    async apply(change: Change, options: ApplyOptions, caller: Caller) {
+    async apply(change: RequestedChange, options: ApplyOptions, caller: Caller) {
       await self.applyDelay;
       const services = self.next(change);
       self.expect(options.expectedVersion);

@@ -105,6 +105,7 @@ export class SqliteConfigStore implements ConfigStore {
   readonly #putService;
   readonly #deleteService;
   readonly #putChange;
+  readonly #putCreation;
   readonly #setMeta;
   readonly #getMeta;
 
@@ -139,6 +140,7 @@ export class SqliteConfigStore implements ConfigStore {
         'INSERT INTO changes (version, name, before_body, before_generation, exists_after) VALUES (?, ?, ?, ' +
           '(SELECT generation FROM services WHERE name = ?), ?)',
       );
+      this.#putCreation = w.prepare('INSERT INTO changes (version, name, exists_after) VALUES (?, ?, ?)');
       this.#setMeta = w.prepare('INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)');
       this.#getMeta = w.prepare<[string], { value: bigint }>('SELECT value FROM meta WHERE key = ?');
       this.#version = guarded(
@@ -235,8 +237,11 @@ export class SqliteConfigStore implements ConfigStore {
     let updated = 0;
     let deleted = 0;
     let bytes = 0;
-    for (const { name, before, after } of changes) {
-      this.#putChange.run(version, name, before ?? null, name, after === undefined ? 0 : 1);
+    // In the tables' order, which is that of bytes: each page is filled once. Names are ASCII (domain/validate.ts).
+    const ordered = changes.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+    for (const { name, before, after } of ordered) {
+      if (before === undefined) this.#putCreation.run(version, name, after === undefined ? 0 : 1);
+      else this.#putChange.run(version, name, before, name, after === undefined ? 0 : 1);
       bytes += name.length * 2 + 64 + (before?.length ?? 0);
       if (after === undefined) {
         this.#deleteService.run(name);

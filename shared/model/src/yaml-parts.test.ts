@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { stringify } from 'yaml';
+import { parseConfiguration } from './parse.js';
+import { parseYamlParts } from './yaml-parts.js';
+import { parseYamlText } from './yaml-text.js';
+
+const scalar = fc.oneof(
+  fc.string(),
+  fc.integer(),
+  fc.boolean(),
+  fc.constant(null),
+  fc.constantFrom('- a', 'a\n- b\n', 'a: b', '# no comment', 'services:', '  - x', '"', "'", 'long '.repeat(40)),
+);
+const value = fc.letrec((tie) => ({
+  any: fc.oneof({ maxDepth: 3 }, scalar, tie('list'), tie('map')),
+  list: fc.array(tie('any'), { maxLength: 3 }),
+  map: fc.dictionary(fc.constantFrom('name', 'listeners', 'services', 'a b'), tie('any'), { maxKeys: 3 }),
+}));
+const documents = fc
+  .record({
+    before: fc.constantFrom({}, { apiVersion: 'marcher/v1' }, { note: 'a\nservices:\n  - b\n' }),
+    services: fc.array(value.any, { minLength: 1, maxLength: 6 }),
+    after: fc.constantFrom({}, { zone: ['a', { b: 1 }] }),
+    indentSeq: fc.boolean(),
+    defaultStringType: fc.constantFrom('PLAIN', 'QUOTE_DOUBLE', 'BLOCK_LITERAL', 'BLOCK_FOLDED'),
+    lineWidth: fc.constantFrom(20, 80),
+    crlf: fc.boolean(),
+  })
+  .map(({ before, services, after, crlf, ...options }) => {
+    const text = stringify({ ...before, services, ...after }, {
+      aliasDuplicateObjects: false,
+      defaultKeyType: 'PLAIN',
+      ...options,
+    } as object);
+    return crlf ? text.replaceAll('\n', '\r\n') : text;
+  });
+
+const sameAsWhole = (text: string): 'same' | 'left' => {
+  const data = parseYamlParts(text, 1);
+  if (data === undefined) return 'left';
+  const whole = parseYamlText(text);
+  expect(whole.violations).toEqual([]);
+  expect(whole.documents).toEqual([data]);
+  return 'same';
+};
+
+describe('a YAML text read in parts', () => {
+  test('says what it says as a whole', () => {
+    let same = 0;
+    fc.assert(
+      fc.property(documents, (text) => {
+        if (sameAsWhole(text) === 'same') same++;
+      }),
+      { numRuns: 1_000 },
+    );
+    expect(same).toBeGreaterThan(500);
+  });
+
+  test('says so too after any edit, or is left to be read as a whole', () => {
+    const edit = fc.tuple(
+      fc.nat(),
+      fc.nat(12),
+      fc.constantFrom('', ' ', '  ', '\n', '- ', '\n- ', '"', "'", '[', '}', ':', '#', '|', 'services:\n', '\t', '?'),
+    );
+    let same = 0;
+    fc.assert(
+      fc.property(documents, fc.array(edit, { minLength: 1, maxLength: 3 }), (text, edits) => {
+        let changed = text;
+        for (const [place, remove, insert] of edits) {
+          const at = place % (changed.length + 1);
+          changed = changed.slice(0, at) + insert + changed.slice(at + remove);
+        }
+        if (sameAsWhole(changed) === 'same') same++;
+      }),
+      { numRuns: 4_000 },
+    );
+    expect(same).toBeGreaterThan(300);
+  });
+
+  test.each([
+    ['anchors', 'services:\n  - { health: &h {} }\n  - { health: *h }\n'],
+    ['several documents', 'services:\n  - a\n---\nservices:\n  - b\n'],
+    ['a quoted text that holds a line like an item', 'services:\n  - "a\n  - b"\n'],
+    ['a flow collection that holds one', 'services:\n  - [a,\n  - b]\n'],
+    ['a value beside the items', 'services:\n  - a\n null\n'],
+    ['no items', 'services: []\n'],
+    ['two headings', 'services:\n  - a\nservices:\n  - b\n'],
+    ['a heading in a quoted text', 'note: "\nservices:\n  - a\n"\n'],
+  ])('is left to be read as a whole with %s', (_what, text) => {
+    expect(parseYamlParts(text)).toBeUndefined();
+  });
+
+  const many = (line: string) => {
+    const service = (i: number) =>
+      `  - name: s${i}\n    listeners: [{ port: ${i + 1} }]\n    backends: [{ address: "10.0.0.1:80" }]\n`;
+    const all = Array.from({ length: 3_000 }, (_, i) => service(i));
+    return `apiVersion: marcher/v1\nservices:\n${all.join('')}${line}`;
+  };
+
+  test('gives a large configuration', () => {
+    const { configuration } = parseConfiguration(many(''));
+    expect(configuration?.services.map(({ name }) => name)).toEqual(Array.from({ length: 3_000 }, (_, i) => `s${i}`));
+  });
+
+  test.each([
+    ['a field that there is not', '  - name: x\n    listenrs: []\n', 'services[3000].listenrs', 9_004],
+    ['bad syntax', '  - name: "x\n', '', 9_004],
+  ])('gives the line of a mistake in a large configuration: %s', (_what, line, path, number) => {
+    const { violations } = parseConfiguration(many(line));
+    expect(violations?.map((violation) => violation.path)).toContain(path);
+    expect(violations?.[0]?.line).toBe(number);
+  });
+});
