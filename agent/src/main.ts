@@ -74,6 +74,12 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
 
   const adopted = dataplane.status().adopted;
   const geoipPath = config.geoipPath ?? embeddedCountryDatabase();
+  const libraries = dataplane.selfCheck();
+  const misresolved = [
+    ...libraries.libraries.filter(({ ok }) => !ok).map((l) => `${l.symbol} is of ${l.resolved}, not of ${l.expected}`),
+    ...libraries.forbidden.map((what) => `${what} must not be there`),
+  ].join('; ');
+  if (!libraries.ok) log.error({ reason: misresolved }, 'libmarcher is not linked as it was built');
   const collect = garbageCollector();
   let copyFailure = '';
   const copy = createLastGoodCopy(config.stateDir, store, {
@@ -90,6 +96,8 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
     const out: NodeCondition[] = [];
     if (recovery !== undefined)
       out.push({ type: 'StoreIntact', status: false, reason: 'Recovered', message: recovery });
+    if (!libraries.ok)
+      out.push({ type: 'LibrariesAsBuilt', status: false, reason: 'Misresolved', message: misresolved });
     if (copyFailure !== '')
       out.push({ type: 'CopyWritten', status: false, reason: 'WriteFailed', message: copyFailure });
     const unreadable = unreadableReason(geoipPath);

@@ -16,9 +16,10 @@
 
 enum { REQUEST_BYTES = 64, CHUNK_BYTES = 256 * 1024, DATAGRAM_MAX = 2048 };
 
-static inline void die(const char *what) {
-  fprintf(stderr, "%s: %s\n", what, strerror(errno));
-  exit(1);
+static inline void die(const char *what)
+{
+	fprintf(stderr, "%s: %s\n", what, strerror(errno));
+	exit(1);
 }
 
 #endif

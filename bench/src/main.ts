@@ -1,22 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
-/** npm run bench -- l4|config [--rounds N] [--only NAME]; ends with 1 when a goal was missed. */
+/** npm run bench -- l4|config [--rounds N] [--seconds S] [--only NAME]; ends with 1 when a goal was missed. */
 import { parseArgs } from 'node:util';
 import { config } from './config.js';
 import { l4 } from './l4.js';
 
-const usage = 'usage: npm run bench -- l4|config [--rounds N] [--only NAME]';
+const usage = `usage: npm run bench -- l4 [--rounds N] [--seconds S] [--only NAME]
+       npm run bench -- config [--rounds N]
+  --rounds N    rounds that a median is taken over (l4: 9, config: 5)
+  --seconds S   l4: length of each proxy's slice of a round (1)
+  --only NAME   l4: only the workloads whose name contains NAME; the result goes to a file of its own`;
 try {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { rounds: { type: 'string', default: '5' }, only: { type: 'string' } },
+    options: {
+      rounds: { type: 'string' },
+      seconds: { type: 'string', default: '1' },
+      only: { type: 'string' },
+      help: { type: 'boolean', default: false },
+    },
   });
-  const rounds = Number(values.rounds);
+  if (values.help) {
+    console.log(usage);
+    process.exit(0);
+  }
+  const rounds = Number(values.rounds ?? (positionals[0] === 'l4' ? 9 : 5));
+  const seconds = Number(values.seconds);
+  if (!(seconds >= 0.2 && seconds <= 60))
+    throw new Error(`--seconds '${values.seconds}': a number from 0.2 to 60 is expected`);
   if (!Number.isInteger(rounds) || rounds < 1)
     throw new Error(`--rounds '${values.rounds}': a whole number from 1 is expected`);
   const [name] = positionals;
   if (positionals.length !== 1 || (name !== 'l4' && name !== 'config'))
     throw new Error(`unknown benchmark '${positionals.join(' ')}'`);
-  const passed = name === 'l4' ? await l4(rounds, values.only) : await config(rounds);
+  const passed = name === 'l4' ? await l4({ rounds, seconds, only: values.only }) : await config(rounds);
   process.exit(passed ? 0 : 1);
 } catch (error) {
   console.error(`${(error as Error).message}\n${usage}`);

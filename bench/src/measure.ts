@@ -6,16 +6,39 @@ import { cpus, release, totalmem } from 'node:os';
 
 const ticksPerSecond = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
 
-/** User and system time in seconds of the processes, threads that have ended included (proc(5), stat). */
+/** User and system time in seconds of the processes, to the nanosecond: /proc/PID/stat counts in ticks of 10 ms. */
 export const cpuSeconds = (pids: readonly number[]): number => {
-  let ticks = 0;
+  let nanoseconds = 0;
   for (const pid of pids) {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    // The command's name may hold blanks and parentheses: count from the last one.
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    ticks += Number(fields[11]) + Number(fields[12]);
+    for (const thread of readdirSync(`/proc/${pid}/task`)) {
+      try {
+        // On the CPU, waiting for it, time slices (Documentation/scheduler/sched-stats).
+        nanoseconds += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'latin1').split(' ')[0]);
+      } catch {
+        // A thread that has just ended.
+      }
+    }
   }
-  return ticks / ticksPerSecond;
+  return nanoseconds / 1e9;
+};
+
+export interface CoreTime {
+  readonly busySeconds: number;
+  /** Taken by the hypervisor for others. */
+  readonly stolenSeconds: number;
+}
+
+/** What all of the machine did on a core (proc(5), stat). */
+export const coreTime = (core: number): CoreTime => {
+  const row = readFileSync('/proc/stat', 'latin1')
+    .split('\n')
+    .find((line) => line.startsWith(`cpu${core} `));
+  if (row === undefined) throw new Error(`this machine has no core ${core}: the benchmark needs two`);
+  const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0, steal = 0] = row.split(' ').slice(1).map(Number);
+  return {
+    busySeconds: (user + nice + system + irq + softirq) / ticksPerSecond,
+    stolenSeconds: steal / ticksPerSecond,
+  };
 };
 
 export interface Memory {
@@ -35,7 +58,7 @@ export const memory = (pids: readonly number[]): Memory => {
   return { rssBytes, pssBytes };
 };
 
-/** Memory of all TCP sockets of this network namespace, as the kernel accounts it. */
+/** Memory of all TCP sockets of the machine, as the kernel accounts it. */
 export const tcpMemoryBytes = (): number =>
   4096 * Number(/^TCP:.* mem (\d+)/m.exec(readFileSync('/proc/net/sockstat', 'latin1'))?.[1] ?? 0);
 
@@ -72,6 +95,6 @@ export const machine = (): Record<string, unknown> => ({
 
 /** The first line that a program prints about its version (on either output). */
 export const version = (command: string, ...args: string[]): string => {
-  const text = execFileSync('sh', ['-c', 'exec "$@" 2>&1', 'sh', command, ...args], { encoding: 'utf8' });
+  const text = execFileSync('sh', ['-c', '"$@" 2>&1 || true', 'sh', command, ...args], { encoding: 'utf8' });
   return text.split('\n')[0]?.trim() ?? '';
 };
