@@ -576,12 +576,34 @@ static void files_done(void *arg, int status, int timeouts, struct ares_addrinfo
 		ares_freeaddrinfo(info);
 }
 
+static bool is_localhost(const char *host)
+{
+	static const char suffix[] = ".localhost";
+	size_t length = strlen(host), tail = sizeof(suffix) - 1;
+	return strcasecmp(host, suffix + 1) == 0 || (length > tail && strcasecmp(host + length - tail, suffix) == 0);
+}
+
+/* Never asked of a server, also where /etc/hosts lacks it (RFC 6761, section 6.3). */
+static void answer_localhost(struct dns_name *name)
+{
+	static const struct addr loopback[FAMILIES] = {
+	        [V4] = {.family = AF_INET, .ip = {127, 0, 0, 1}},
+	        [V6] = {.family = AF_INET6, .ip = {[15] = 1}},
+	};
+	for (int family = V4; family < FAMILIES; family++) {
+		if (list_set(&name->fresh[family], &loopback[family], 1))
+			name->outcome[family] = OUTCOME_ANSWERED;
+	}
+}
+
 /* /etc/hosts first, as everyone expects, and when it has the name for one family it answers for both, as in glibc. */
 static bool look_into_files(struct dns_name *name)
 {
 	struct ares_addrinfo_hints hints = {
 	        .ai_family = AF_UNSPEC, .ai_flags = ARES_AI_NOSORT, .ai_socktype = SOCK_STREAM};
 	ares_getaddrinfo(name->dns->files, name->host, NULL, &hints, files_done, name);
+	if (name->outcome[V4] != OUTCOME_ANSWERED && name->outcome[V6] != OUTCOME_ANSWERED && is_localhost(name->host))
+		answer_localhost(name);
 	return name->outcome[V4] == OUTCOME_ANSWERED || name->outcome[V6] == OUTCOME_ANSWERED;
 }
 
