@@ -7,6 +7,8 @@
  * abort() while it is loaded hang           the main thread stops answering hang-worker    the turn counters stand
  * still A request for the connections of the service "many" is answered with as many as it allows. FAKE_ENGINE_FAIL in
  * the environment: write it to stderr and exit(3). FAKE_ENGINE_NO_LOAD: come up without the snapshot.
+ * FAKE_ENGINE_HANG: write the process number to stderr and stand still, "silent" before it listens, "mute" listening.
+ * FAKE_ENGINE_GARBAGE: the statistics have another magic number.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -90,7 +92,7 @@ static void make_memory(void)
 	engine.stats = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, engine.stats_fd, 0);
 	engine.events = mmap(NULL, event_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, engine.events_fd, 0);
 	*(struct stats_header *)engine.stats = (struct stats_header){
-	        .magic = STATS_MAGIC,
+	        .magic = getenv("FAKE_ENGINE_GARBAGE") ? 1 : STATS_MAGIC,
 	        .version = STATS_VERSION,
 	        .workers = WORKERS,
 	        .slots = SLOTS,
@@ -519,8 +521,15 @@ int main(int argc, char **argv)
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path ? path : "");
 	int control = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	const char *hang = getenv("FAKE_ENGINE_HANG");
+	if (hang)
+		fprintf(stderr, "hangs: %d\n", getpid());
+	while (hang && !strcmp(hang, "silent"))
+		pause();
 	if (bind(control, (struct sockaddr *)&address, sizeof(address)) || listen(control, 8))
 		die(address.sun_path);
+	while (hang)
+		pause();
 	for (;;)
 		turn(control);
 }

@@ -48,6 +48,14 @@ static int bound(uint16_t *port)
 	return fd;
 }
 
+static void forget_demands(void)
+{
+	unsetenv("FAKE_ENGINE_FAIL");
+	unsetenv("FAKE_ENGINE_NO_LOAD");
+	unsetenv("FAKE_ENGINE_HANG");
+	unsetenv("FAKE_ENGINE_GARBAGE");
+}
+
 int rig_setup(void **state)
 {
 	struct rig *rig = calloc(1, sizeof(*rig));
@@ -56,8 +64,7 @@ int rig_setup(void **state)
 	int first = bound(&rig->ports[0]), second = bound(&rig->ports[1]);
 	close(first);
 	close(second);
-	unsetenv("FAKE_ENGINE_FAIL");
-	unsetenv("FAKE_ENGINE_NO_LOAD");
+	forget_demands();
 	*state = rig;
 	return 0;
 }
@@ -76,8 +83,7 @@ static void remove_tree(const char *dir)
 int rig_teardown(void **state)
 {
 	struct rig *rig = *state;
-	unsetenv("FAKE_ENGINE_FAIL");
-	unsetenv("FAKE_ENGINE_NO_LOAD");
+	forget_demands();
 	if (rig->marcher) {
 		struct marcher_engine_status status = rig_status(rig);
 		marcher_stop(rig->marcher, 0);
@@ -111,6 +117,18 @@ void rig_reopen(struct rig *rig)
 		fail_msg("marcher_open: %s", marcher_last_error(NULL));
 }
 
+static int apply_packed(struct rig *rig, const Marcher__Engine__V1__Snapshot *snapshot)
+{
+	size_t length = marcher__engine__v1__snapshot__get_packed_size(snapshot), reply_length = 0;
+	uint8_t *packed = malloc(length), *reply = NULL;
+
+	marcher__engine__v1__snapshot__pack(snapshot, packed);
+	int code = marcher_apply(rig->marcher, packed, length, 0, &reply, &reply_length);
+	marcher_buffer_free(reply);
+	free(packed);
+	return code;
+}
+
 int rig_apply(struct rig *rig, uint64_t generation, uint64_t base, const char *services)
 {
 	Marcher__Engine__V1__Snapshot snapshot = MARCHER__ENGINE__V1__SNAPSHOT__INIT;
@@ -138,13 +156,31 @@ int rig_apply(struct rig *rig, uint64_t generation, uint64_t base, const char *s
 	snapshot.base_generation = base;
 	snapshot.services = pointers;
 	snapshot.n_services = n;
-	size_t length = marcher__engine__v1__snapshot__get_packed_size(&snapshot);
-	uint8_t *packed = malloc(length), *reply = NULL;
-	size_t reply_length = 0;
-	marcher__engine__v1__snapshot__pack(&snapshot, packed);
-	int code = marcher_apply(rig->marcher, packed, length, 0, &reply, &reply_length);
-	marcher_buffer_free(reply);
-	free(packed);
+	return apply_packed(rig, &snapshot);
+}
+
+int rig_apply_listeners(struct rig *rig, uint64_t generation, size_t listeners)
+{
+	Marcher__Engine__V1__Snapshot snapshot = MARCHER__ENGINE__V1__SNAPSHOT__INIT;
+	Marcher__Engine__V1__Service service = MARCHER__ENGINE__V1__SERVICE__INIT, *services[] = {&service};
+	Marcher__Engine__V1__Listener *all = calloc(listeners, sizeof(*all)),
+	                              **pointers = calloc(listeners, sizeof(*pointers));
+
+	for (size_t i = 0; i < listeners; i++) {
+		marcher__engine__v1__listener__init(&all[i]);
+		all[i].transport = MARCHER__ENGINE__V1__TRANSPORT__TRANSPORT_TCP;
+		all[i].port_first = all[i].port_last = i ? 0 : rig->ports[0];
+		pointers[i] = &all[i];
+	}
+	service.name = (char *)"web";
+	service.listeners = pointers;
+	service.n_listeners = listeners;
+	snapshot.generation = generation;
+	snapshot.services = services;
+	snapshot.n_services = 1;
+	int code = apply_packed(rig, &snapshot);
+	free(pointers);
+	free(all);
 	return code;
 }
 
@@ -153,6 +189,90 @@ struct marcher_engine_status rig_status(struct rig *rig)
 	struct marcher_engine_status status;
 	assert_int_equal(marcher_engine_status(rig->marcher, &status), MARCHER_OK);
 	return status;
+}
+
+static int by_size(const void *a, const void *b)
+{
+	unsigned long x = *(const unsigned long *)a, y = *(const unsigned long *)b;
+	return x < y ? -1 : x > y;
+}
+
+static bool listens(unsigned long inode)
+{
+	char line[512];
+	bool found = false;
+	FILE *table = fopen("/proc/net/tcp", "r");
+
+	while (table && !found && fgets(line, sizeof(line), table)) {
+		unsigned state;
+		unsigned long of;
+		found = sscanf(line, " %*u: %*s %*s %x %*s %*s %*s %*u %*d %lu", &state, &of) == 2 && state == 0x0a &&
+		        of == inode;
+	}
+	if (table)
+		fclose(table);
+	return found;
+}
+
+size_t rig_listening(int pid, unsigned long *inodes, size_t max)
+{
+	char path[64], target[64];
+	struct dirent *entry;
+	size_t n = 0, distinct = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	DIR *fds = opendir(path);
+	while (fds && n < max && (entry = readdir(fds))) {
+		unsigned long inode;
+		ssize_t length = readlinkat(dirfd(fds), entry->d_name, target, sizeof(target) - 1);
+		target[length > 0 ? length : 0] = '\0';
+		if (sscanf(target, "socket:[%lu]", &inode) == 1 && listens(inode))
+			inodes[n++] = inode;
+	}
+	if (fds)
+		closedir(fds);
+	qsort(inodes, n, sizeof(inodes[0]), by_size);
+	for (size_t i = 0; i < n; i++)
+		if (!distinct || inodes[distinct - 1] != inodes[i])
+			inodes[distinct++] = inodes[i];
+	return distinct;
+}
+
+bool rig_ended(int pid)
+{
+	char path[64], state = 'X';
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	FILE *file = fopen(path, "r");
+	if (!file)
+		return true;
+	if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+		state = 'X';
+	fclose(file);
+	return state == 'Z' || state == 'X';
+}
+
+char *rig_log(const struct rig *rig)
+{
+	char path[128], *text = calloc(1, 1 << 16);
+
+	snprintf(path, sizeof(path), "%s/engine.log", rig->dir);
+	FILE *file = fopen(path, "r");
+	assert_non_null(file);
+	text[fread(text, 1, (1 << 16) - 1, file)] = '\0';
+	fclose(file);
+	return text;
+}
+
+void rig_log_append(const struct rig *rig, const char *text)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/engine.log", rig->dir);
+	FILE *file = fopen(path, "a");
+	assert_non_null(file);
+	fputs(text, file);
+	assert_int_equal(fclose(file), 0);
 }
 
 int rig_ask(uint16_t port, uint64_t *generation)

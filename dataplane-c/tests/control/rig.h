@@ -33,7 +33,18 @@ void rig_reopen(struct rig *rig);
 /* Applies services (space-separated names; "web" listens on ports[0], "api" on ports[1]). base 0:
  * complete. */
 int rig_apply(struct rig *rig, uint64_t generation, uint64_t base, const char *services);
+/* A complete snapshot of one service "web" with so many listeners: the first on ports[0], the others on any port. */
+int rig_apply_listeners(struct rig *rig, uint64_t generation, size_t listeners);
 struct marcher_engine_status rig_status(struct rig *rig);
+
+/* The inodes of the TCP sockets on which the process listens, each once and in order. Returns how many. */
+size_t rig_listening(int pid, unsigned long *inodes, size_t max);
+/* Has the process ended? Also when nobody has reaped it yet. */
+bool rig_ended(int pid);
+/* The whole engine.log of the run directory; free it. */
+char *rig_log(const struct rig *rig);
+/* Appends to engine.log, as an engine does. */
+void rig_log_append(const struct rig *rig, const char *text);
 
 /* Connects to the port and reads "<pid> <generation>". Returns the pid, 0 when refused or reset. Blocks up to 30 s. */
 int rig_ask(uint16_t port, uint64_t *generation);
