@@ -160,6 +160,8 @@ static void *run(void *context)
 		worker->now_us = now_us();
 		worker->now_ms = worker->now_us / 1000;
 		timer_wheel_advance(worker->timers, worker->now_ms);
+		if (rig->each_turn)
+			rig->each_turn(rig);
 		void (*call)(struct rig *, void *) = atomic_exchange(&rig->call, NULL);
 		if (call) {
 			call(rig, rig->call_context);

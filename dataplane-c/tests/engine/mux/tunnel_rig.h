@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A worker of its own thread with one listener, one service and hand-built endpoints, and real sockets on loopback:
- * what test_tunnel.c tests the relay with. Balancing, limits, timers and polling are the engine's own; what belongs to
- * the main thread (references, outlier detection) is counted here.
+ * what the test_tunnel*.c test the relay with. Balancing, limits, timers and polling are the engine's own; what belongs
+ * to the main thread (references, outlier detection) is counted here.
  */
 #ifndef TUNNEL_RIG_H
 #define TUNNEL_RIG_H
@@ -31,6 +31,8 @@ struct rig {
 	int relay_buffer;   /* SO_SNDBUF and SO_RCVBUF of accepted sockets; 0: the system's */
 	int client_segment; /* TCP_MAXSEG of rig_client's sockets; 0: the system's */
 	uint16_t port;
+	void (*each_turn)(
+	        struct rig *); /* on the worker's thread, between a turn's timers and the next wait; or NULL */
 	pthread_t thread;
 	atomic_bool stop;
 	_Atomic(void (*)(struct rig *, void *)) call;
