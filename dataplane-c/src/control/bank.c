@@ -118,6 +118,9 @@ int bank_fetch(struct bank *bank, struct link *link, unsigned timeout_ms, size_t
 			next.version = list->version;
 			done = true;
 		} else {
+			/* Both at once would be twice the limit: then those that were kept go first. */
+			if (bank->count + list->total > limit)
+				bank_clear(bank);
 			error = bank_take(&next, list, fds, nfds);
 			done = next.count >= next.wanted || !nfds;
 		}

@@ -148,9 +148,14 @@ static void drop_at(struct memory_set *set, unsigned index)
 
 void memory_add(struct memory_set *set, struct engine_memory *memory)
 {
-	/* Eight engines within seconds: the oldest one's unread events are given up. */
-	if (set->count == MEMORIES_MAX)
-		drop_at(set, 0);
+	/* So many engines within seconds: unread events of the oldest that has ended are given up. Those that live on
+	 * are known elsewhere. */
+	if (set->count == MEMORIES_MAX) {
+		unsigned at = 0;
+		while (at + 1 < set->count && !set->items[at]->ended)
+			at++;
+		drop_at(set, at);
+	}
 	memory->epoch = set->next_epoch++ % SLOT_EPOCHS;
 	set->items[set->count++] = memory;
 	set->current = memory;

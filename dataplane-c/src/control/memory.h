@@ -14,7 +14,7 @@
 
 #include "marcher.h"
 
-#define MEMORIES_MAX 8
+#define MEMORIES_MAX 16         /* more than RETIRING_MAX and the current one: when it is full, some have ended */
 #define MEMORY_LINGER_MS 10000u /* after the last event of an engine that has ended was read */
 #define SLOT_BITS 18
 #define SLOT_EPOCHS (1u << (32 - SLOT_BITS))

@@ -41,14 +41,14 @@ static bool process_has_group(int fd, gid_t gid)
 	gid_t *groups = malloc(size);
 	bool member = false;
 
-	if (groups && getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) < 0 && errno == ERANGE &&
-	    size <= GROUPS_MAX * sizeof(gid_t)) {
+	if (groups && getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) < 0) {
+		/* Any other failure (ENODATA: nobody at the other end) leaves the list as malloc gave it. */
+		if (errno != ERANGE || size > GROUPS_MAX * sizeof(gid_t))
+			size = 0;
 		free(groups);
-		groups = malloc(size);
+		groups = size ? malloc(size) : NULL;
 		if (groups && getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) < 0)
 			size = 0;
-	} else if (size > 64 * sizeof(gid_t)) {
-		size = 0;
 	}
 	for (size_t i = 0; groups && i < size / sizeof(gid_t); i++)
 		member |= groups[i] == gid;

@@ -201,7 +201,8 @@ void spawn_log_tail(const struct engine_options *options, uint64_t offset, pid_t
 	if (fd < 0)
 		return;
 	if (!fstat(fd, &st) && (uint64_t)st.st_size > offset) {
-		if ((uint64_t)st.st_size - offset > sizeof(text) - 1)
+		bool cut = (uint64_t)st.st_size - offset > sizeof(text) - 1;
+		if (cut)
 			offset = (uint64_t)st.st_size - (sizeof(text) - 1);
 		ssize_t n = pread(fd, text, sizeof(text) - 1, (off_t)offset);
 		while (n > 0) {
@@ -210,7 +211,8 @@ void spawn_log_tail(const struct engine_options *options, uint64_t offset, pid_t
 			text[n] = '\0';
 			while (n > 0 && text[n - 1] != '\n')
 				n--;
-			if (text[n] && !is_of_another(text + n, pid)) {
+			/* What is left of a line that begins before the window does not tell whose it is. */
+			if (text[n] && !(cut && !n) && !is_of_another(text + n, pid)) {
 				snprintf(line, size, "%s", text + n);
 				break;
 			}
