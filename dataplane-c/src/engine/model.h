@@ -97,7 +97,7 @@ struct endpoint {
 /* What a pick sees: immutable. */
 struct view_entry {
 	struct endpoint *endpoint;
-	uint32_t weight;     /* effective: slow start applied, never 0 */
+	uint32_t weight;     /* effective: slow start and scale applied, never 0 */
 	uint32_t soft_limit; /* 0: none */
 	uint32_t hard_limit; /* 0: none */
 	uint16_t country;
@@ -107,8 +107,8 @@ struct view_entry {
 struct view {
 	uint64_t version; /* differs for each view of a service */
 	uint32_t count;
-	uint32_t total_weight;
-	bool panic; /* unhealthy ones are in it */
+	uint32_t weight_scale; /* what the operator's weights were multiplied by */
+	bool panic;            /* unhealthy ones are in it */
 	struct maglev_table *maglev;
 	struct view_entry entries[];
 };

@@ -5,7 +5,9 @@
  * all (Envoy's panic mode).
  *
  * The operator's weight is the backend's: the endpoints of a name with several addresses share it. With sharing and
- * with slow start small weights need fractions, so then all weights of the view are multiplied by WEIGHT_SCALE.
+ * with slow start small weights need fractions, so then all weights of the view are multiplied by WEIGHT_SCALE. Round
+ * robin ignores the operator's weights, but not slow start. Geo holds the whole backend's load against the whole
+ * backend's weight: nothing to share.
  */
 #include <string.h>
 
@@ -68,6 +70,16 @@ static struct counts count(const struct service *service)
 	return counts;
 }
 
+static uint32_t weight_of(const struct service *service, const struct backend *backend)
+{
+	return service->algorithm == ALGORITHM_ROUND_ROBIN ? 1 : backend->weight;
+}
+
+static bool shares_weight(const struct service *service)
+{
+	return service->algorithm != ALGORITHM_ROUND_ROBIN && service->algorithm != ALGORITHM_GEO;
+}
+
 static uint32_t used_of(const struct backend *backend, bool panic)
 {
 	uint32_t used = 0;
@@ -96,8 +108,7 @@ struct view *view_build(const struct service *service, uint64_t now_ms, bool wit
 				ramp_percent(service, endpoint, now_ms, ramp_ms);
 		}
 	}
-	/* The geo score divides load by weight and adds it to a score of its own: there the scale would show. */
-	uint64_t scale = (*ramp_ms || counts.shared) && service->algorithm != ALGORITHM_GEO ? WEIGHT_SCALE : 1;
+	view->weight_scale = *ramp_ms || (counts.shared && shares_weight(service)) ? WEIGHT_SCALE : 1;
 
 	for (uint32_t i = 0; i < service->nbackends; i++) {
 		const struct backend *backend = service->backends[i];
@@ -108,8 +119,10 @@ struct view *view_build(const struct service *service, uint64_t now_ms, bool wit
 			struct endpoint *endpoint = backend->endpoints[k];
 			if (!candidate(backend, endpoint) || (!panic && !usable(endpoint)))
 				continue;
-			uint64_t weight = backend->weight * scale * ramp_percent(service, endpoint, now_ms, ramp_ms) /
-			                  100 / sharing;
+			uint64_t weight = (uint64_t)weight_of(service, backend) * view->weight_scale *
+			                  ramp_percent(service, endpoint, now_ms, ramp_ms) / 100;
+			if (shares_weight(service))
+				weight /= sharing;
 			struct view_entry *entry = &view->entries[view->count++];
 			entry->endpoint = endpoint;
 			entry->weight = weight ? (uint32_t)weight : 1;
@@ -118,7 +131,6 @@ struct view *view_build(const struct service *service, uint64_t now_ms, bool wit
 			entry->country = backend->country;
 			entry->region = backend->region[0] ? region_intern(backend->region)
 			                                   : region_of_country(backend->country);
-			view->total_weight += entry->weight;
 		}
 	}
 	if (with_maglev && view->count) {

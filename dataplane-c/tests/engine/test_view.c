@@ -50,13 +50,9 @@ static int setup(void **state)
 static struct view *build(uint64_t now_ms)
 {
 	struct view *view = view_build(&service, now_ms, service.algorithm == ALGORITHM_MAGLEV, &ramp);
-	uint64_t total = 0;
 	assert_non_null(view);
-	for (uint32_t i = 0; i < view->count; i++) {
+	for (uint32_t i = 0; i < view->count; i++)
 		assert_true(view->entries[i].weight > 0);
-		total += view->entries[i].weight;
-	}
-	assert_int_equal(total, view->total_weight);
 	return view;
 }
 
@@ -78,7 +74,7 @@ static void everything_usable_is_in_it_with_its_settings(void **state)
 	strcpy(backends[2].region, "eu");
 	struct view *view = build(1000);
 	assert_int_equal(view->count, BACKENDS);
-	assert_int_equal(view->total_weight, 21);
+	assert_int_equal(view->weight_scale, 1);
 	assert_false(view->panic);
 	const struct view_entry *entry = entry_of(view, &endpoints[2][0]);
 	assert_int_equal(entry->weight, 3);
@@ -198,14 +194,47 @@ static void one_that_was_never_unhealthy_does_not_ramp(void **state)
 	view_free(view);
 }
 
-static void geo_keeps_the_scale_of_its_score(void **state)
+/* Its load is the backend's, too: all endpoints have the score of their backend. */
+static void geo_weighs_each_endpoint_as_its_backend(void **state)
 {
 	(void)state;
 	service.algorithm = ALGORITHM_GEO;
 	backends[0].nendpoints = 3;
 	struct view *view = build(1000);
+	assert_int_equal(view->weight_scale, 1);
 	assert_int_equal(entry_of(view, &endpoints[5][0])->weight, 6);
+	assert_int_equal(entry_of(view, &endpoints[0][2])->weight, 1);
+	view_free(view);
+}
+
+static void slow_start_holds_for_geo_with_the_scale_told(void **state)
+{
+	(void)state;
+	service.algorithm = ALGORITHM_GEO;
+	service.slow_start_ms = 10000;
+	endpoints[0][0].healthy_since_ms = 5000;
+	struct view *view = build(8000);
+	assert_int_equal(entry_of(view, &endpoints[0][0])->weight * 100, 30 * view->weight_scale);
+	assert_int_equal(entry_of(view, &endpoints[1][0])->weight, 2 * view->weight_scale);
+	view_free(view);
+}
+
+static void round_robin_ignores_weights_but_not_slow_start(void **state)
+{
+	(void)state;
+	service.algorithm = ALGORITHM_ROUND_ROBIN;
+	service.slow_start_ms = 10000;
+	backends[2].nendpoints = 3;
+	endpoints[0][0].healthy_since_ms = 5000;
+	struct view *view = build(8000);
+	assert_int_equal(entry_of(view, &endpoints[0][0])->weight, 30);
+	assert_int_equal(entry_of(view, &endpoints[1][0])->weight, 100);
+	assert_int_equal(entry_of(view, &endpoints[2][1])->weight, 100);
+	assert_int_equal(entry_of(view, &endpoints[5][0])->weight, 100);
+	view_free(view);
+	view = build(15000);
 	assert_int_equal(entry_of(view, &endpoints[0][0])->weight, 1);
+	assert_int_equal(entry_of(view, &endpoints[5][0])->weight, 1);
 	view_free(view);
 }
 
@@ -250,7 +279,9 @@ int main(void)
 	        cmocka_unit_test_setup(addresses_of_one_name_share_its_weight, setup),
 	        cmocka_unit_test_setup(slow_start_rises_from_a_tenth_to_all, setup),
 	        cmocka_unit_test_setup(one_that_was_never_unhealthy_does_not_ramp, setup),
-	        cmocka_unit_test_setup(geo_keeps_the_scale_of_its_score, setup),
+	        cmocka_unit_test_setup(geo_weighs_each_endpoint_as_its_backend, setup),
+	        cmocka_unit_test_setup(slow_start_holds_for_geo_with_the_scale_told, setup),
+	        cmocka_unit_test_setup(round_robin_ignores_weights_but_not_slow_start, setup),
 	        cmocka_unit_test_setup(a_backend_without_a_region_is_in_that_of_its_country, setup),
 	        cmocka_unit_test_setup(maglev_has_its_table_over_the_entries, setup),
 	};

@@ -159,8 +159,8 @@ static struct endpoint *scan(const struct view *view, const struct lb_request *r
 	return NULL;
 }
 
-/* Round robin: equal turns whatever the weights. One that is passed over loses its turn. The cursor's start is random
- * so that workers do not march in step. */
+/* Round robin: equal turns. One that is passed over loses its turn. The cursor's start is random so that workers do not
+ * march in step. */
 static struct endpoint *pick_round_robin(struct service_state *state, const struct view *view,
                                          const struct lb_request *request)
 {
@@ -341,15 +341,19 @@ static inline uint32_t geo_distance(const struct view_entry *entry, const struct
 	return 3;
 }
 
-/* geo_distance * 100 + (active / soft_limit) / weight in fixed point with 32 binary digits after the point: active fits
- * into 31 bits, so that the sum stays below 2^64, and loads differ as long as soft_limit * weight < 2^32. Without a
- * soft limit load is held against GEO_SOFT_LIMIT. A backend whose load / weight reaches 100 loses a class: so the
- * formula. */
-static inline uint64_t geo_score(const struct view_entry *entry, const struct lb_request *request)
+/* geo_distance * 100 + (active / soft_limit) / weight in fixed point with 32 binary digits after the point: active
+ * times the weights' scale fits into 31 bits, so that the sum stays below 2^64, and loads differ as long as soft_limit
+ * * weight < 2^32. Without a soft limit load is held against GEO_SOFT_LIMIT. A backend whose load / weight reaches 100
+ * loses a class: so the formula. */
+static inline uint64_t geo_score(const struct view *view, const struct view_entry *entry,
+                                 const struct lb_request *request)
 {
-	uint64_t active = atomic_load_explicit(&entry->endpoint->backend->active, memory_order_relaxed) & INT32_MAX;
+	uint64_t active = atomic_load_explicit(&entry->endpoint->backend->active, memory_order_relaxed);
+	uint64_t load = active * view->weight_scale;
 	uint64_t divisor = (uint64_t)(entry->soft_limit ? entry->soft_limit : GEO_SOFT_LIMIT) * weight_of(entry);
-	return ((uint64_t)geo_distance(entry, request) * 100 << 32) + (active << 32) / divisor;
+	if (load > INT32_MAX)
+		load = INT32_MAX;
+	return ((uint64_t)geo_distance(entry, request) * 100 << 32) + (load << 32) / divisor;
 }
 
 /* The lowest score; the scan's random start lets equals share. */
@@ -362,7 +366,7 @@ static struct endpoint *pick_geo(const struct view *view, const struct lb_reques
 		const struct view_entry *entry = &view->entries[wrap(start + i, view->count)];
 		if (!usable(request, entry))
 			continue;
-		uint64_t score = geo_score(entry, request);
+		uint64_t score = geo_score(view, entry, request);
 		if (!best || score < best_score) {
 			best = entry;
 			best_score = score;
@@ -442,6 +446,12 @@ out:
 	free(order);
 }
 
+/* The view of plain round robin has unequal weights only while one of its entries is on slow start. */
+static bool takes_turns(enum algorithm algorithm)
+{
+	return algorithm == ALGORITHM_WEIGHTED_ROUND_ROBIN || algorithm == ALGORITHM_ROUND_ROBIN;
+}
+
 /* Brings the state up to the view. */
 static void state_build(struct service_state *state, const struct view *view, enum algorithm algorithm, uint64_t random)
 {
@@ -456,9 +466,9 @@ static void state_build(struct service_state *state, const struct view *view, en
 	if (state->uniform) /* weighted round robin is then plain round robin, weighted random is plain random */
 		return;
 	random = mix(random);
-	if (algorithm == ALGORITHM_WEIGHTED_ROUND_ROBIN && view->count <= SMOOTH_MAX)
+	if (takes_turns(algorithm) && view->count <= SMOOTH_MAX)
 		build_smooth(state, view, random);
-	else if (algorithm == ALGORITHM_WEIGHTED_ROUND_ROBIN)
+	else if (takes_turns(algorithm))
 		build_deadlines(state, view, random);
 	else if (algorithm == ALGORITHM_RANDOM || algorithm == ALGORITHM_LEAST_CONNECTIONS)
 		build_alias(state, view);
@@ -490,7 +500,7 @@ struct endpoint *lb_pick(struct lb_state *state, struct service *service, const 
 		return pick_least_connections(own, view, request);
 	if (service->algorithm == ALGORITHM_RANDOM)
 		return pick_random(own, view, request);
-	if (service->algorithm == ALGORITHM_WEIGHTED_ROUND_ROBIN && own->built)
+	if (own->built)
 		return view->count <= SMOOTH_MAX ? pick_smooth(own, view, request)
 		                                 : pick_by_deadline(own, view, request);
 	return pick_round_robin(own, view, request);

@@ -123,6 +123,23 @@ static void round_robin_keeps_its_cursor_when_the_view_changes(void **context)
 	run_free(&run);
 }
 
+static void round_robin_gives_fewer_turns_to_one_on_slow_start(void **context)
+{
+	(void)context;
+	for (uint32_t n = 4; n <= 24; n += 20) { /* both ways to take turns by weight */
+		uint32_t weights[24];
+		for (uint32_t i = 0; i < n; i++)
+			weights[i] = i == 1 ? 10 : 100;
+		struct run run;
+		run_init(&run, ALGORITHM_ROUND_ROBIN, n, weights, 5);
+		run.f.view->weight_scale = 100;
+		spread(&run, (n * 10 - 9) * 50);
+		for (uint32_t i = 0; i < n; i++)
+			assert_in_range(run.hits[i], i == 1 ? 49 : 498, i == 1 ? 51 : 502);
+		run_free(&run);
+	}
+}
+
 static void round_robin_passes_over_tried_and_full(void **context)
 {
 	(void)context;
@@ -436,6 +453,32 @@ static void geo_gives_up_distance_at_a_hundredfold_load(void **context)
 	run_free(&run);
 }
 
+/* As one on slow start: the score is that of unscaled weights. */
+static void geo_scores_alike_whatever_the_scale_of_weights(void **context)
+{
+	(void)context;
+	const uint32_t weights[] = {100, 10};
+	struct run run;
+	run_init(&run, ALGORITHM_GEO, 2, weights, 43);
+	run.f.view->weight_scale = 100;
+	run.f.view->entries[0].country = country_code("DE");
+	run.f.view->entries[0].region = run.f.view->entries[1].region = 1;
+	run.f.view->entries[0].soft_limit = run.f.view->entries[1].soft_limit = 2;
+	struct lb_request request = {.client_country = country_code("DE"), .client_region = 1};
+	for (unsigned i = 0; i < 200; i++) /* as above: its score stays below 100 */
+		assert_int_equal(index_of(&run, pick_for(&run, &request)), 0);
+	for (unsigned i = 0; i < 8; i++) /* and with one on it the far one's is 100 + 1 / 2 / 0.1 */
+		pick_for(&run, &request);
+	assert_int_equal(run.f.endpoints[1].active, 1);
+	run_free(&run);
+	run_init(&run, ALGORITHM_GEO, 2, weights, 43);
+	run.f.view->weight_scale = 100;
+	for (unsigned i = 0; i < 1100; i++)
+		assert_non_null(pick(&run));
+	assert_in_range(run.f.endpoints[1].active, 98, 102);
+	run_free(&run);
+}
+
 static void geo_equals_share(void **context)
 {
 	(void)context;
@@ -624,6 +667,7 @@ int main(void)
 	        cmocka_unit_test(round_robin_gives_equal_turns),
 	        cmocka_unit_test(round_robin_starts_anywhere_so_workers_are_out_of_step),
 	        cmocka_unit_test(round_robin_keeps_its_cursor_when_the_view_changes),
+	        cmocka_unit_test(round_robin_gives_fewer_turns_to_one_on_slow_start),
 	        cmocka_unit_test(round_robin_passes_over_tried_and_full),
 	        cmocka_unit_test(weighted_round_robin_is_exact_over_a_cycle_and_smooth),
 	        cmocka_unit_test(weighted_round_robin_of_many_is_smooth_too),
@@ -641,6 +685,7 @@ int main(void)
 	        cmocka_unit_test(geo_unknown_client_goes_to_the_nodes_region),
 	        cmocka_unit_test(geo_balances_by_load_over_soft_limit_and_weight),
 	        cmocka_unit_test(geo_gives_up_distance_at_a_hundredfold_load),
+	        cmocka_unit_test(geo_scores_alike_whatever_the_scale_of_weights),
 	        cmocka_unit_test(geo_equals_share),
 	        cmocka_unit_test(every_algorithm_finds_the_last_place_and_then_says_none),
 	        cmocka_unit_test(endpoints_of_one_backend_share_its_hard_limit),

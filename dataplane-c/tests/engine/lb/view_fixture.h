@@ -33,6 +33,7 @@ static inline void fixture_init(struct fixture *f, enum algorithm algorithm, uin
 	f->service.view = f->view;
 	f->view->version = ++versions;
 	f->view->count = count;
+	f->view->weight_scale = 1;
 	for (uint32_t i = 0; i < count; i++) {
 		uint32_t number = first + i;
 		char name[32];
@@ -45,7 +46,6 @@ static inline void fixture_init(struct fixture *f, enum algorithm algorithm, uin
 		f->endpoints[i].addr.ip[3] = (uint8_t)number;
 		f->view->entries[i] =
 		        (struct view_entry){.endpoint = &f->endpoints[i], .weight = weights ? weights[i] : 1};
-		f->view->total_weight += f->view->entries[i].weight;
 	}
 }
 

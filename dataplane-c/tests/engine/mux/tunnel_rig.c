@@ -225,7 +225,7 @@ unsigned rig_add(struct rig *rig, const struct addr *addr)
 	rig->endpoints[i].backend = &rig->backends[i];
 	rig->endpoints[i].addr = *addr;
 	rig->view->entries[i] = (struct view_entry){.endpoint = &rig->endpoints[i], .weight = 1};
-	rig->view->total_weight++;
+	rig->view->weight_scale = 1;
 	return i;
 }
 
