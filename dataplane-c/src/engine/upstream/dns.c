@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * c-ares in the main thread's loop. What is watched is a name with its TTL bounds; each has rounds, and a round asks
- * for A and AAAA as two lookups, so that one family that is slow or broken neither delays nor removes the other:
+ * What is watched is a name with its TTL bounds; each has rounds, and a round asks for A and AAAA as two lookups, so
+ * that one family that is slow or broken neither delays nor removes the other:
  *
  *   IDLE ─ refresh due ─▶ WAITING (a bounded number of rounds at a time) ─▶ ASKING ─▶ IDLE
  *
@@ -13,33 +13,24 @@
 
 #include <ares.h>
 #include <ctype.h>
-#include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/ioctl.h>
 #include <sys/queue.h>
-#include <sys/stat.h>
 #include <xxhash.h>
 
 #include "../runtime.h"
+#include "dns_answer.h"
+#include "resolver.h"
 #include "spread.h"
 
-#define ADDRESSES_MAX 64u /* of one name, both families together */
-#define ROUNDS_MAX 100u   /* in flight: 200 queries, which fit into a name server's receive buffer */
-#define TTL_FLOOR_MS 50u  /* whatever the configuration says */
+#define ROUNDS_MAX 100u  /* in flight: 200 queries, which fit into a name server's receive buffer */
+#define TTL_FLOOR_MS 50u /* whatever the configuration says */
 #define RETRY_MIN_MS 1000u
 #define RETRY_MAX_MS 30000u
-#define SECOND_FAMILY_MS 50u  /* how long the first answer waits for the other family (RFC 8305 section 3) */
-#define QUERY_TIMEOUT_MS 1000 /* doubled with each try: 7 s in all */
-#define QUERY_TRIES 3
-#define READS_PER_TURN 64
-#define RESOLV_CONF "/etc/resolv.conf"
-#define RESOLV_CONF_CHECK_MS 5000u
+#define SECOND_FAMILY_MS 50u /* how long the first answer waits for the other family (RFC 8305 section 3) */
 
 enum { V4, V6, FAMILIES };
 
@@ -52,12 +43,6 @@ enum outcome {
 };
 
 struct dns_name;
-
-/* Sorted, no address twice; memory for just as many as there are (there may be a hundred thousand names). */
-struct addr_list {
-	struct addr *at;
-	unsigned count;
-};
 
 /* One lookup of a round. Outlives its name when that goes in the middle. */
 struct lookup {
@@ -93,264 +78,33 @@ struct dns_name {
 
 TAILQ_HEAD(name_list, dns_name);
 
-/* A socket of c-ares. */
-struct dns_socket {
-	struct poll_source source;
-	struct dns *dns;
-	struct dns_socket *next;
-	bool wants_write;
-};
-
 struct dns {
 	struct engine *engine;
-	char *servers;
-	ares_channel files;   /* looks into /etc/hosts only; never has a socket */
-	ares_channel channel; /* asks the name servers only */
-	bool channel_open;
+	struct resolver *resolver;
 	struct dns_name **buckets;
 	size_t nbuckets, nnames; /* buckets: a power of two */
 	struct name_list waiting;
 	unsigned rounds;
-	struct dns_socket *sockets, *closed;
-	struct timer timeout; /* c-ares' own */
-	struct timer turn;    /* frees closed sockets, writes, starts rounds that wait */
-	struct stat resolv_conf;
-	uint64_t resolv_conf_checked_ms;
+	struct timer turn; /* starts rounds that wait */
 };
 
 static void turn_soon(struct dns *dns);
 static void name_due(struct timer *timer, uint64_t now_ms);
 
-/* ---- c-ares and the loop ---- */
-
-static void arm_timeout(struct dns *dns);
-
-static void timeout_due(struct timer *timer, uint64_t now_ms)
-{
-	struct dns *dns = (struct dns *)((char *)timer - offsetof(struct dns, timeout));
-	(void)now_ms;
-	if (dns->channel_open)
-		ares_process_fd(dns->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-	arm_timeout(dns);
-}
-
-/* After everything that may have begun or ended a query. */
-static void arm_timeout(struct dns *dns)
-{
-	struct timeval tv;
-	if (!dns->channel_open || !ares_timeout(dns->channel, NULL, &tv)) {
-		timer_disarm(dns->engine->timers, &dns->timeout);
-		return;
-	}
-	uint64_t ms = (uint64_t)tv.tv_sec * 1000 + (uint64_t)tv.tv_usec / 1000 + 1;
-	timer_arm(dns->engine->timers, &dns->timeout, dns->engine->now_ms + ms, timeout_due);
-}
-
-static void socket_ready(struct poll_source *source, uint32_t events)
-{
-	struct dns_socket *sock = (struct dns_socket *)((char *)source - offsetof(struct dns_socket, source));
-	struct dns *dns = sock->dns;
-	/* c-ares reads a TCP stream piece by piece, the poller reports it once: go on while bytes are there. The
-	 * callback may close the socket (fd becomes -1) or the whole channel. */
-	for (unsigned i = 0; source->fd >= 0 && dns->channel_open; i++) {
-		int fd = source->fd, left = 0;
-		bool readable = events & (POLL_READ | POLL_ERROR);
-		bool writable = events & (POLL_WRITE | POLL_ERROR);
-		ares_process_fd(dns->channel, readable ? fd : ARES_SOCKET_BAD, writable ? fd : ARES_SOCKET_BAD);
-		events = POLL_READ;
-		if (source->fd < 0 || ioctl(fd, FIONREAD, &left) != 0 || left == 0)
-			break;
-		if (i == READS_PER_TURN) { /* a server that floods gets its turn with the others */
-			sock->wants_write = true;
-			turn_soon(dns);
-			break;
-		}
-	}
-	arm_timeout(dns);
-}
-
-/* c-ares opened, closed or wants to write on a socket. */
-static void socket_state(void *data, ares_socket_t fd, int readable, int writable)
-{
-	struct dns *dns = data;
-	struct dns_socket **link = &dns->sockets;
-	while (*link && (*link)->source.fd != fd)
-		link = &(*link)->next;
-	struct dns_socket *sock = *link;
-	if (!readable && !writable) {
-		if (!sock)
-			return;
-		poller_remove(dns->engine->poller, &sock->source);
-		sock->source.fd = -1;
-		*link = sock->next;
-		sock->next = dns->closed;
-		dns->closed = sock;
-		turn_soon(dns);
-		return;
-	}
-	if (sock) {
-		if (writable) { /* it may be writable already, and then no edge will tell */
-			sock->wants_write = true;
-			turn_soon(dns);
-		}
-		return;
-	}
-	sock = calloc(1, sizeof(*sock));
-	if (!sock)
-		return; /* the query times out and is tried again */
-	sock->source = (struct poll_source){.handler = socket_ready, .fd = fd};
-	sock->dns = dns;
-	if (poller_add(dns->engine->poller, &sock->source) != 0) {
-		free(sock);
-		return;
-	}
-	sock->next = dns->sockets;
-	dns->sockets = sock;
-}
-
-static int channel_open(struct dns *dns)
-{
-	struct ares_options options = {
-	        .timeout = QUERY_TIMEOUT_MS,
-	        .tries = QUERY_TRIES,
-	        .sock_state_cb = socket_state,
-	        .sock_state_cb_data = dns,
-	        .lookups = (char *)"b",
-	};
-	int status = ares_init_options(&dns->channel, &options,
-	                               ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB | ARES_OPT_LOOKUPS);
-	if (status != ARES_SUCCESS) {
-		log_line(LOG_ERROR, "dns: the resolver cannot be set up from " RESOLV_CONF " reason=\"%s\"",
-		         ares_strerror(status));
-		return -EINVAL;
-	}
-	if (dns->servers && (status = ares_set_servers_ports_csv(dns->channel, dns->servers)) != ARES_SUCCESS) {
-		log_line(LOG_ERROR, "dns: not a list of name servers servers=%s reason=\"%s\"", dns->servers,
-		         ares_strerror(status));
-		ares_destroy(dns->channel);
-		return -EINVAL;
-	}
-	dns->channel_open = true;
-	if (stat(RESOLV_CONF, &dns->resolv_conf) != 0)
-		memset(&dns->resolv_conf, 0, sizeof(dns->resolv_conf));
-	return 0;
-}
-
-static bool files_open(struct dns *dns)
-{
-	struct ares_options options = {.lookups = (char *)"f"};
-	return ares_init_options(&dns->files, &options, ARES_OPT_LOOKUPS) == ARES_SUCCESS;
-}
-
-static void channel_close(struct dns *dns)
-{
-	if (!dns->channel_open)
-		return;
-	dns->channel_open = false;
-	ares_destroy(dns->channel); /* calls back every lookup with ARES_EDESTRUCTION and closes the sockets */
-}
-
-/* c-ares 1.18 reads resolv.conf once. On a node whose servers change (DHCP, VPN) that would be the end of DNS. Not to
- * be called from within a callback of c-ares. */
-static void follow_resolv_conf(struct dns *dns)
-{
-	struct stat now;
-	if (dns->servers || dns->rounds > 0 ||
-	    (dns->channel_open && dns->engine->now_ms - dns->resolv_conf_checked_ms < RESOLV_CONF_CHECK_MS))
-		return;
-	dns->resolv_conf_checked_ms = dns->engine->now_ms;
-	if (stat(RESOLV_CONF, &now) != 0)
-		memset(&now, 0, sizeof(now));
-	if (dns->channel_open && now.st_ino == dns->resolv_conf.st_ino && now.st_size == dns->resolv_conf.st_size &&
-	    now.st_mtim.tv_sec == dns->resolv_conf.st_mtim.tv_sec &&
-	    now.st_mtim.tv_nsec == dns->resolv_conf.st_mtim.tv_nsec)
-		return;
-	if (dns->channel_open)
-		log_line(LOG_INFO, "dns: " RESOLV_CONF " has changed and is read again");
-	channel_close(dns);
-	channel_open(dns);
-}
-
 /* ---- Answers ---- */
-
-/* false when out of memory: the list is as it was. */
-static bool list_set(struct addr_list *list, const struct addr *addrs, unsigned count)
-{
-	struct addr *copy = NULL;
-	if (count) {
-		copy = malloc(count * sizeof(*copy));
-		if (!copy)
-			return false;
-		memcpy(copy, addrs, count * sizeof(*copy));
-	}
-	free(list->at);
-	list->at = copy;
-	list->count = count;
-	return true;
-}
-
-static int compare_addrs(const void *a, const void *b)
-{
-	const struct addr *x = a, *y = b;
-	if (x->family != y->family)
-		return x->family == AF_INET ? -1 : 1;
-	return memcmp(x->ip, y->ip, sizeof(x->ip));
-}
-
-/* Nothing that a backend can live on: connecting to 0.0.0.0 would reach this very node. */
-static bool is_unusable(const struct addr *addr)
-{
-	static const uint8_t zero[16];
-	size_t length = addr->family == AF_INET ? 4 : 16;
-	return memcmp(addr->ip, zero, length) == 0 ||
-	       (addr->family == AF_INET ? addr->ip[0] >= 224 && addr->ip[0] < 240 : addr->ip[0] == 0xff);
-}
 
 static void take_answer(struct dns_name *name, int family, const struct ares_addrinfo *info)
 {
-	uint64_t ttl = UINT64_MAX;
-	for (const struct ares_addrinfo_cname *cname = info->cnames; cname; cname = cname->next) {
-		if (cname->ttl >= 0 && (uint64_t)cname->ttl < ttl)
-			ttl = (uint64_t)cname->ttl;
-	}
-	struct addr out[ADDRESSES_MAX] = {0};
-	unsigned count = 0;
-	for (const struct ares_addrinfo_node *node = info->nodes; node; node = node->ai_next) {
-		struct addr addr;
-		bool ok = false;
-		if (node->ai_family == AF_INET && node->ai_addrlen >= (ares_socklen_t)sizeof(struct sockaddr_in))
-			ok = addr_from_bytes(&addr, (const uint8_t *)&((struct sockaddr_in *)node->ai_addr)->sin_addr,
-			                     4, 0);
-		else if (node->ai_family == AF_INET6 && node->ai_addrlen >= (ares_socklen_t)sizeof(struct sockaddr_in6))
-			ok = addr_from_bytes(&addr, (const uint8_t *)&((struct sockaddr_in6 *)node->ai_addr)->sin6_addr,
-			                     16, 0);
-		/* A mapped IPv4 address in an AAAA record is a mistake, and would be in the list twice. */
-		if (!ok || addr.family != (family == V4 ? AF_INET : AF_INET6) || is_unusable(&addr))
-			continue;
-		if (node->ai_ttl >= 0 && (uint64_t)node->ai_ttl < ttl)
-			ttl = (uint64_t)node->ai_ttl;
-		/* Insertion keeps the smallest addresses: of an answer that is too long always the same ones. */
-		unsigned at = 0;
-		while (at < count && compare_addrs(&out[at], &addr) < 0)
-			at++;
-		if (at < count && compare_addrs(&out[at], &addr) == 0)
-			continue;
-		if (at == ADDRESSES_MAX)
-			continue;
-		unsigned kept = count < ADDRESSES_MAX ? count : ADDRESSES_MAX - 1;
-		memmove(&out[at + 1], &out[at], (kept - at) * sizeof(*out));
-		out[at] = addr;
-		count = kept + 1;
-	}
-	if (!list_set(&name->fresh[family], out, count)) {
+	uint64_t ttl_ms;
+	if (dns_answer_take(info, family == V4 ? AF_INET : AF_INET6, &name->fresh[family], &ttl_ms) != 0) {
 		name->outcome[family] = OUTCOME_FAILED;
 		name->status[family] = ARES_ENOMEM;
 		return;
 	}
-	name->outcome[family] = count ? OUTCOME_ANSWERED : OUTCOME_NO_RECORD;
-	uint64_t ms = ttl > UINT32_MAX ? UINT32_MAX : ttl * 1000;
-	if (count && ms < name->ttl_ms)
-		name->ttl_ms = ms;
+	bool any = name->fresh[family].count > 0;
+	name->outcome[family] = any ? OUTCOME_ANSWERED : OUTCOME_NO_RECORD;
+	if (any && ttl_ms < name->ttl_ms)
+		name->ttl_ms = ttl_ms;
 }
 
 static void lookup_done(void *arg, int status, int timeouts, struct ares_addrinfo *info)
@@ -395,7 +149,7 @@ static void free_name(struct dns_name *name)
 
 static void tell_backend(const struct dns_name *name, struct backend *backend)
 {
-	struct addr addrs[ADDRESSES_MAX];
+	struct addr addrs[DNS_ADDRESSES_MAX];
 	unsigned count = name->published.count;
 	for (unsigned i = 0; i < count; i++) {
 		addrs[i] = name->published.at[i];
@@ -420,21 +174,21 @@ static void push_event(struct dns_name *name, const struct backend *backend, con
 /* The union of both families, when it differs from what the backends were told. */
 static void publish(struct dns_name *name)
 {
-	struct addr set[ADDRESSES_MAX];
+	struct addr set[DNS_ADDRESSES_MAX];
 	unsigned count = 0;
 	/* Both families keep a share when together they are too many. */
 	const struct addr_list *good = name->good;
-	unsigned v6 = good[V6].count < ADDRESSES_MAX / 2 ? good[V6].count : ADDRESSES_MAX / 2;
-	unsigned v4 = good[V4].count < ADDRESSES_MAX - v6 ? good[V4].count : ADDRESSES_MAX - v6;
-	v6 = good[V6].count < ADDRESSES_MAX - v4 ? good[V6].count : ADDRESSES_MAX - v4;
+	unsigned v6 = good[V6].count < DNS_ADDRESSES_MAX / 2 ? good[V6].count : DNS_ADDRESSES_MAX / 2;
+	unsigned v4 = good[V4].count < DNS_ADDRESSES_MAX - v6 ? good[V4].count : DNS_ADDRESSES_MAX - v6;
+	v6 = good[V6].count < DNS_ADDRESSES_MAX - v4 ? good[V6].count : DNS_ADDRESSES_MAX - v4;
 	for (unsigned i = 0; i < v4; i++)
 		set[count++] = good[V4].at[i];
 	for (unsigned i = 0; i < v6; i++)
 		set[count++] = good[V6].at[i];
 	bool same = count == name->published.count;
 	for (unsigned i = 0; same && i < count; i++)
-		same = compare_addrs(&set[i], &name->published.at[i]) == 0;
-	if ((same && name->answered) || !list_set(&name->published, set, count))
+		same = addr_compare(&set[i], &name->published.at[i]) == 0;
+	if ((same && name->answered) || !addr_list_set(&name->published, set, count))
 		return;
 	name->answered = true;
 
@@ -591,7 +345,7 @@ static void answer_localhost(struct dns_name *name)
 	        [V6] = {.family = AF_INET6, .ip = {[15] = 1}},
 	};
 	for (int family = V4; family < FAMILIES; family++) {
-		if (list_set(&name->fresh[family], &loopback[family], 1))
+		if (addr_list_set(&name->fresh[family], &loopback[family], 1))
 			name->outcome[family] = OUTCOME_ANSWERED;
 	}
 }
@@ -599,9 +353,7 @@ static void answer_localhost(struct dns_name *name)
 /* /etc/hosts first, as everyone expects, and when it has the name for one family it answers for both, as in glibc. */
 static bool look_into_files(struct dns_name *name)
 {
-	struct ares_addrinfo_hints hints = {
-	        .ai_family = AF_UNSPEC, .ai_flags = ARES_AI_NOSORT, .ai_socktype = SOCK_STREAM};
-	ares_getaddrinfo(name->dns->files, name->host, NULL, &hints, files_done, name);
+	resolver_look_into_files(name->dns->resolver, name->host, files_done, name);
 	if (name->outcome[V4] != OUTCOME_ANSWERED && name->outcome[V6] != OUTCOME_ANSWERED && is_localhost(name->host))
 		answer_localhost(name);
 	return name->outcome[V4] == OUTCOME_ANSWERED || name->outcome[V6] == OUTCOME_ANSWERED;
@@ -615,7 +367,7 @@ static void start_round(struct dns_name *name)
 	name->pending = FAMILIES;
 	dns->rounds++;
 	for (int family = V4; family < FAMILIES; family++) {
-		list_set(&name->fresh[family], NULL, 0);
+		addr_list_set(&name->fresh[family], NULL, 0);
 		name->outcome[family] = OUTCOME_NONE;
 		name->status[family] = ARES_SUCCESS;
 		name->lookups[family] = NULL;
@@ -628,23 +380,21 @@ static void start_round(struct dns_name *name)
 	/* Callbacks may run within the calls (a bad name): they only note and arm the timer. */
 	for (int family = V4; family < FAMILIES; family++) {
 		struct lookup *lookup = calloc(1, sizeof(*lookup));
-		struct ares_addrinfo_hints hints = {.ai_family = family == V4 ? AF_INET : AF_INET6,
-		                                    .ai_flags = ARES_AI_NOSORT,
-		                                    .ai_socktype = SOCK_STREAM};
-		if (!lookup || !dns->channel_open) {
-			name->status[family] = lookup ? ARES_ENOTINITIALIZED : ARES_ENOMEM;
-			free(lookup);
-			name->outcome[family] = OUTCOME_FAILED;
-			if (--name->pending == 0)
-				timer_arm(dns->engine->timers, &name->timer, dns->engine->now_ms, name_due);
-			continue;
+		if (lookup) {
+			*lookup = (struct lookup){.name = name, .family = family};
+			name->lookups[family] = lookup;
+			if (resolver_ask(dns->resolver, name->host, family == V4 ? AF_INET : AF_INET6, lookup_done,
+			                 lookup))
+				continue;
+			name->lookups[family] = NULL;
 		}
-		lookup->name = name;
-		lookup->family = family;
-		name->lookups[family] = lookup;
-		ares_getaddrinfo(dns->channel, name->host, NULL, &hints, lookup_done, lookup);
+		name->status[family] = lookup ? ARES_ENOTINITIALIZED : ARES_ENOMEM;
+		free(lookup);
+		name->outcome[family] = OUTCOME_FAILED;
+		if (--name->pending == 0)
+			timer_arm(dns->engine->timers, &name->timer, dns->engine->now_ms, name_due);
 	}
-	arm_timeout(dns);
+	resolver_arm(dns->resolver);
 }
 
 /* A refresh is due, a round has ended, or one family has been waited for long enough. */
@@ -662,7 +412,8 @@ static void name_due(struct timer *timer, uint64_t now_ms)
 		}
 		break;
 	case IDLE:
-		follow_resolv_conf(dns);
+		if (dns->rounds == 0)
+			resolver_follow(dns->resolver);
 		if (dns->rounds < ROUNDS_MAX && TAILQ_EMPTY(&dns->waiting)) {
 			start_round(name);
 		} else {
@@ -679,20 +430,6 @@ static void turn(struct timer *timer, uint64_t now_ms)
 {
 	struct dns *dns = (struct dns *)((char *)timer - offsetof(struct dns, turn));
 	(void)now_ms;
-	while (dns->closed) {
-		struct dns_socket *sock = dns->closed;
-		dns->closed = sock->next;
-		free(sock);
-	}
-	for (struct dns_socket *sock = dns->sockets; sock;) {
-		if (!sock->wants_write) {
-			sock = sock->next;
-			continue;
-		}
-		sock->wants_write = false;
-		socket_ready(&sock->source, POLL_READ | POLL_WRITE);
-		sock = dns->sockets; /* the list may have changed; every turn of this loop clears one mark */
-	}
 	struct dns_name *name;
 	while (dns->rounds < ROUNDS_MAX && (name = TAILQ_FIRST(&dns->waiting))) {
 		TAILQ_REMOVE(&dns->waiting, name, queue);
@@ -846,32 +583,16 @@ void dns_unwatch(struct dns *dns, struct backend *backend)
 
 struct dns *dns_new(struct engine *engine, const char *servers)
 {
-	static bool initialised;
-	if (!initialised && ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS)
-		return NULL;
-	initialised = true;
 	struct dns *dns = calloc(1, sizeof(*dns));
 	if (!dns)
 		return NULL;
 	dns->engine = engine;
+	TAILQ_INIT(&dns->waiting);
 	dns->nbuckets = 64;
 	dns->buckets = calloc(dns->nbuckets, sizeof(*dns->buckets));
-	TAILQ_INIT(&dns->waiting);
-	bool has_servers = servers && *servers;
-	if (has_servers)
-		dns->servers = strdup(servers);
-	if (!dns->buckets || (has_servers && !dns->servers)) {
-		free(dns->servers);
-		free(dns->buckets);
-		free(dns);
-		return NULL;
-	}
-	/* A resolv.conf that cannot be read today may be readable tomorrow; a bad list of servers stays bad. */
-	bool has_files = files_open(dns);
-	if (!has_files || (channel_open(dns) != 0 && dns->servers)) {
-		if (has_files)
-			ares_destroy(dns->files);
-		free(dns->servers);
+	if (dns->buckets)
+		dns->resolver = resolver_new(engine, servers);
+	if (!dns->resolver) {
 		free(dns->buckets);
 		free(dns);
 		return NULL;
@@ -891,21 +612,8 @@ void dns_free(struct dns *dns)
 			remove_name(name);
 		}
 	}
-	channel_close(dns);
-	ares_destroy(dns->files);
-	timer_disarm(dns->engine->timers, &dns->timeout);
+	resolver_free(dns->resolver);
 	timer_disarm(dns->engine->timers, &dns->turn);
-	while (dns->closed) {
-		struct dns_socket *sock = dns->closed;
-		dns->closed = sock->next;
-		free(sock);
-	}
-	while (dns->sockets) {
-		struct dns_socket *sock = dns->sockets;
-		dns->sockets = sock->next;
-		free(sock);
-	}
 	free(dns->buckets);
-	free(dns->servers);
 	free(dns);
 }
