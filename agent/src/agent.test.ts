@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The use cases over a real store and a data plane that records. */
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+/** The use cases over a real store and the data plane in memory. */
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { create } from '@bufbuild/protobuf';
 import { parseConfiguration, type Service } from '@marcher/model';
+import { ConnectionSchema } from '@marcher/proto/marcher/engine/v1/control_pb';
 import { type Change, ChangeSchema } from '@marcher/proto/marcher/v1/config_service_pb';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { createLastGoodCopy } from './adapters/outbound/sqlite/last-good-copy.js';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { InMemoryDataplane } from './adapters/outbound/dataplane/in-memory.js';
+import { createLastGoodCopy, type LastGoodCopy } from './adapters/outbound/sqlite/last-good-copy.js';
 import { type OpenedStore, openStore } from './adapters/outbound/sqlite/open-store.js';
 import { type Agent, type AgentOptions, createAgent } from './agent.js';
 import { packService } from './application/service-codec.js';
-import { RecordingDataplane } from './application/testing/recording-dataplane.js';
+import { StoreError } from './ports/config-store.js';
 import { DataplaneError } from './ports/dataplane.js';
 import type { ApplicationError, WatchEvent } from './ports/use-cases.js';
 
@@ -19,7 +21,7 @@ const CALLER = { author: 'tester', origin: 'api' } as const;
 const QUIET = { info: () => undefined, warn: () => undefined, error: () => undefined };
 let dir: string;
 let opened: OpenedStore;
-let dataplane: RecordingDataplane;
+let dataplane: InMemoryDataplane;
 let agent: Agent;
 
 async function start(options: Partial<AgentOptions> = {}): Promise<void> {
@@ -44,11 +46,12 @@ async function stop(): Promise<void> {
 
 beforeEach(async () => {
   dir = mkdtempSync(join(tmpdir(), 'marcher-agent-'));
-  dataplane = new RecordingDataplane();
+  dataplane = new InMemoryDataplane();
   await start();
 });
 
 afterEach(async () => {
+  vi.restoreAllMocks();
   await stop().catch(() => undefined);
   rmSync(dir, { recursive: true, force: true });
 });
@@ -94,7 +97,7 @@ describe('apply', () => {
 
   test('sends only what differs, on the base that the engine runs', async () => {
     await apply(change([service('a', 80), service('b', 81)]));
-    const base = dataplane.generation;
+    const base = dataplane.status().generation;
     await apply(change([service('a', 80), service('b', 82)]));
     const { snapshot } = dataplane.applied.at(-1) ?? {};
     expect(snapshot?.baseGeneration).toBe(base);
@@ -185,8 +188,8 @@ describe('apply', () => {
     };
     expect((await failure(apply(change([service('b', 81)])))).code).toBe('unavailable');
     expect(agent.node.unreadiness().map(({ type }) => type)).toEqual(['Programmed']);
-    dataplane.beforeReply = () => undefined;
-    dataplane.crash();
+    dataplane.beforeReply = undefined;
+    dataplane.lose();
     await agent.config.reconcile();
     expectState(['a'], 1n);
     expect(agent.node.unreadiness()).toEqual([]);
@@ -208,7 +211,7 @@ describe('apply', () => {
 
   test('falls back to a complete snapshot when the engine has started anew', async () => {
     await apply(change([service('a', 80)]));
-    dataplane.crash();
+    dataplane.lose();
     await apply(change([service('b', 81)]));
     expectState(['a', 'b'], 2n);
   });
@@ -216,8 +219,8 @@ describe('apply', () => {
   test('also when the engine starts anew between looking at it and sending the change', async () => {
     await apply(change([service('a', 80)]));
     dataplane.beforeReply = () => {
-      dataplane.beforeReply = () => undefined;
-      dataplane.crash();
+      dataplane.beforeReply = undefined;
+      dataplane.lose();
     };
     await apply(change([service('b', 81)]));
     expectState(['a', 'b'], 2n);
@@ -226,11 +229,8 @@ describe('apply', () => {
 
   test('a listener of the change that can not be bound is a refusal also in a complete snapshot', async () => {
     await apply(change([service('a', 80)]));
-    dataplane.crash();
-    dataplane.unbound = (snapshot) =>
-      snapshot.services
-        .filter(({ name }) => name === 'b')
-        .map(({ name }) => ({ service: name, path: 'x', reason: 'in use' }));
+    dataplane.lose();
+    dataplane.occupied.add('tcp/81');
     expect((await failure(apply(change([service('b', 81)])))).code).toBe('refused');
     expectState(['a'], 1n);
   });
@@ -259,8 +259,8 @@ describe('a new agent', () => {
   test('programs everything, tolerantly, into an engine that runs something else', async () => {
     await apply(change([service('a', 80)]));
     await stop();
-    dataplane.crash();
-    dataplane.unbound = () => [{ service: 'a', path: '', reason: 'tcp *:80: address already in use' }];
+    dataplane.lose();
+    dataplane.occupied.add('tcp/80');
     await start();
     expectState(['a'], 1n);
     expect(agent.config.get('a')?.conditions.at(-1)).toMatchObject({
@@ -301,20 +301,66 @@ describe('a new agent', () => {
   });
 
   test('a damaged database is set aside and the copy recovered', async () => {
-    await apply(change([service('a', 80), service('b', 81)]));
-    const copy = createLastGoodCopy(dir, opened.store, {
+    await stop();
+    let copy: LastGoodCopy | undefined;
+    await start({ onDrained: () => copy?.schedule() });
+    copy = createLastGoodCopy(dir, opened.store, {
       delayMs: 3_600_000,
       onFailure: (error) => expect(error).toBeUndefined(),
     });
-    copy.schedule();
+    await apply(change([service('a', 80), service('b', 81)]));
+    await agent.node.drain({ service: 'b', backend: '10.0.0.1:80' }, CALLER);
+    await agent.node.drain({ service: '', backend: '' }, CALLER);
     copy.flush();
     await stop();
+    dataplane.lose();
     for (const suffix of ['-wal', '-shm']) rmSync(join(dir, `marcher.db${suffix}`), { force: true });
     writeFileSync(join(dir, 'marcher.db'), Buffer.alloc(8_192, 'x'));
     await start();
     expect(opened.recovery).toContain('2 services were recovered');
     expectState(['a', 'b'], 1n);
-    expect(readdirSync(dir).some((name) => name.startsWith('marcher.db.damaged-'))).toBe(true);
+    expect(opened.recovery).toMatch(/without their history$/);
+    expect(dataplane.node?.draining).toBe(true);
+    expect(['a', 'b'].map((name) => dataplane.services.get(name)?.backends[0]?.drain)).toEqual([false, true]);
+    // The copy of an earlier version had no such file.
+    await stop();
+    for (const name of ['marcher.db-wal', 'marcher.db-shm', 'last-good.drains'])
+      rmSync(join(dir, name), { force: true });
+    writeFileSync(join(dir, 'marcher.db'), Buffer.alloc(8_192, 'x'));
+    await start();
+    expect(opened.recovery).toMatch(/without their history and what was drained$/);
+  });
+
+  test('damage is told until what was put aside is removed, over restarts too', async () => {
+    expect(opened.damage()).toBeUndefined();
+    await stop();
+    for (const suffix of ['-wal', '-shm']) rmSync(join(dir, `marcher.db${suffix}`), { force: true });
+    writeFileSync(join(dir, 'marcher.db'), Buffer.alloc(8_192, 'x'));
+    await start();
+    const aside = readdirSync(dir).filter((name) => name.startsWith('marcher.db.damaged-'));
+    expect(aside).toHaveLength(1);
+    const path = join(dir, aside[0] as string);
+    expect(opened.damage()).toContain(opened.recovery);
+    expect(opened.damage()).toContain(`remove ${path}`);
+    await stop();
+    await start();
+    expect(opened.recovery).toBeUndefined();
+    expect(opened.damage()).toContain(`remove ${path}`);
+    rmSync(path);
+    expect(opened.damage()).toBeUndefined();
+  });
+
+  test('a service whose stored bytes have changed on the disk is damage too', async () => {
+    await apply(change([service('a', 80, { labels: { note: 'unmistakable' } })]));
+    await stop();
+    const path = join(dir, 'marcher.db');
+    const bytes = readFileSync(path);
+    const at = bytes.indexOf('unmistakable');
+    expect(at).toBeGreaterThan(0);
+    for (let i = at; i !== -1; i = bytes.indexOf('unmistakable', i + 1)) bytes[i] = 0x55;
+    writeFileSync(path, bytes);
+    await start();
+    expect(opened.recovery).toContain('service "a"');
   });
 });
 
@@ -359,7 +405,7 @@ describe('an agent whose store lost everything', () => {
 describe('a configuration that keeps ending the engine', () => {
   beforeEach(async () => {
     await apply(change([service('a', 80)]));
-    const good = dataplane.generation;
+    const good = dataplane.status().generation;
     await apply(change([service('b', 81)]));
     dataplane.setAsideFor(good, ['a']);
     dataplane.applied.length = 0;
@@ -371,6 +417,15 @@ describe('a configuration that keeps ending the engine', () => {
     expect(agent.node.unreadiness()).toEqual([]);
     expect(agent.node.status().conditions).toMatchObject([{ type: 'Programmed', status: false, reason: 'SetAside' }]);
     expect(agent.config.get('a')?.conditions.at(-1)).toMatchObject({ type: 'Programmed', status: false });
+  });
+
+  test('is not programmed by a drain either, which is kept for the next', async () => {
+    const error = await failure(agent.node.drain({ service: 'a', backend: '10.0.0.1:80' }, CALLER));
+    expect([error.code, error.message]).toEqual(['unavailable', expect.stringContaining('is kept')]);
+    await agent.config.reconcile();
+    expect(dataplane.applied).toEqual([]);
+    await apply(change([], ['b']));
+    expect(dataplane.services.get('a')?.backends[0]?.drain).toBe(true);
   });
 
   test('is replaced by the next', async () => {
@@ -392,7 +447,7 @@ describe('the engine of another build', () => {
     await start();
     await apply(change([service('b', 81)]));
     expect(dataplane.upgrades).toEqual([{ drainMs: 3_600_000 }]);
-    expect(dataplane.buildId).toBe('new');
+    expect(dataplane.status().buildId).toBe('new');
   });
 
   test('stays when the new one can not take over, which is said and tried again', async () => {
@@ -406,7 +461,7 @@ describe('the engine of another build', () => {
       { type: 'EngineCurrent', status: false, message: expect.stringContaining('ended with code 1') },
     ]);
     dataplane.refuseUpgrade = () => undefined;
-    await expect.poll(() => dataplane.buildId).toBe('new');
+    await expect.poll(() => dataplane.status().buildId).toBe('new');
     await expect.poll(() => agent.node.status().conditions).toEqual([]);
   });
 });
@@ -494,12 +549,13 @@ describe('watch', () => {
 describe('drain', () => {
   test('of a backend and of the node reach the engine and outlive the agent', async () => {
     await apply(change([service('a', 80)]));
+    dataplane.open = ['1', '2', '3'].map((client) => create(ConnectionSchema, { client }));
     expect(await agent.node.drain({ service: '', backend: '' }, CALLER)).toBe(3);
     await agent.node.drain({ service: 'a', backend: '10.0.0.1:80' }, CALLER);
     expect(dataplane.node?.draining).toBe(true);
     expect(dataplane.services.get('a')?.backends[0]?.drain).toBe(true);
     await stop();
-    dataplane.crash();
+    dataplane.lose();
     await start();
     expect(dataplane.node?.draining).toBe(true);
     expect(dataplane.services.get('a')?.backends[0]?.drain).toBe(true);
@@ -509,10 +565,144 @@ describe('drain', () => {
     expect(dataplane.services.get('a')?.backends[0]?.drain).toBe(false);
   });
 
+  test('that the engine did not hear of takes effect when it answers again', async () => {
+    await apply(change([service('a', 80)]));
+    const backend = { service: 'a', backend: '10.0.0.1:80' };
+    for (const drained of [true, false]) {
+      dataplane.beforeReply = () => {
+        throw new DataplaneError('timeout', 'no answer');
+      };
+      const error = await failure(drained ? agent.node.drain(backend, CALLER) : agent.node.undrain(backend, CALLER));
+      expect([error.code, error.message]).toEqual(['unavailable', expect.stringContaining('is kept')]);
+      dataplane.beforeReply = undefined;
+      if (drained) await agent.config.reconcile();
+      else {
+        await stop();
+        await start();
+      }
+      expect(dataplane.services.get('a')?.backends[0]?.drain).toBe(drained);
+    }
+  });
+
+  test('that the engine refuses does not pass for done', async () => {
+    await apply(change([service('a', 80)]));
+    dataplane.refuse = () => 'out of memory';
+    const error = await failure(agent.node.drain({ service: '', backend: '' }, CALLER));
+    expect([error.code, error.message]).toEqual(['unavailable', expect.stringContaining('out of memory')]);
+    dataplane.refuse = () => undefined;
+    await agent.config.reconcile();
+    expect(dataplane.node?.draining).toBe(true);
+  });
+
+  test('confirms a version that it has brought to the engine', async () => {
+    await apply(change([service('a', 80)]));
+    opened.store.commit({ timeMs: 0, author: '', origin: 'api', message: '' }, [
+      { name: 'b', before: undefined, after: packService(service('b', 81)) },
+    ]);
+    await stop();
+    dataplane.lose();
+    dataplane.beforeReply = () => {
+      throw new DataplaneError('timeout', 'no answer');
+    };
+    await start();
+    dataplane.beforeReply = undefined;
+    await agent.node.drain({ service: '', backend: '' }, CALLER);
+    await agent.config.reconcile();
+    await apply(change([service('c', 82)]));
+    expectState(['a', 'b', 'c'], 3n);
+  });
+
+  test('that the store can not keep is refused with what to do', async () => {
+    await apply(change([service('a', 80)]));
+    vi.spyOn(opened.store, 'setDrained').mockImplementation(() => {
+      throw new StoreError('full', 'database or disk is full; free some space');
+    });
+    const error = await failure(agent.node.drain({ service: '', backend: '' }, CALLER));
+    expect([error.code, error.message]).toEqual(['unavailable', expect.stringContaining('free some space')]);
+    expect(agent.node.status().draining).toBe(false);
+  });
+
   test('of what does not exist says what exists', async () => {
     await apply(change([service('a', 80)]));
     const error = await failure(agent.node.drain({ service: 'a', backend: 'x' }, CALLER));
     expect([error.code, error.message]).toEqual(['not_found', expect.stringContaining('it has 10.0.0.1:80')]);
+  });
+});
+
+describe('when things go wrong', () => {
+  const corrupt = (): never => {
+    throw new StoreError('corrupt', 'database disk image is malformed; restart the agent');
+  };
+
+  test('a change that is in force is not called failed because a drain could not be forgotten', async () => {
+    await apply(change([service('a', 80)]));
+    await agent.node.drain({ service: 'a', backend: '10.0.0.1:80' }, CALLER);
+    const setDrained = vi.spyOn(opened.store, 'setDrained').mockImplementation(corrupt);
+    const other = service('a', 80, { backends: [{ address: '10.0.0.2:80' }] });
+    const versions: number[] = [];
+    await stop();
+    await start({ onVersion: (changed) => versions.push(changed) });
+    setDrained.mockRestore();
+    vi.spyOn(opened.store, 'setDrained').mockImplementation(corrupt);
+    expect(await apply(change([other]))).toMatchObject({ changed: true });
+    expect(versions).toEqual([1]);
+    vi.restoreAllMocks();
+    // Forgotten with the next change of the service.
+    await apply(change([service('a', 81, { backends: [{ address: '10.0.0.2:80' }] })]));
+    expect(opened.store.drainedBackends()).toEqual([]);
+  });
+
+  test('a status is given also when the store can not be read', async () => {
+    await apply(change([service('a', 80)]));
+    vi.spyOn(opened.store, 'hash').mockImplementation(corrupt);
+    const status = agent.node.status();
+    expect(status).toMatchObject({ configHash: '', services: 1, ready: true });
+    expect(status.conditions).toMatchObject([{ type: 'StoreIntact', status: false, reason: 'Unreadable' }]);
+    expect(status.conditions[0]?.message).toContain('malformed');
+  });
+
+  test.each<[string, () => unknown]>([
+    ['list', () => agent.config.list({ pageSize: 0, pageToken: '', labels: {} })],
+    ['tiers', () => agent.node.tiers('')],
+    ['backends', () => agent.node.backends('a')],
+    ['watch', () => agent.config.watch(0n, new AbortController().signal)[Symbol.asyncIterator]().next()],
+  ])('%s of a store that can not be read says so', async (_what, ask) => {
+    await apply(change([service('a', 80)]));
+    for (const method of ['scan', 'names', 'get'] as const) vi.spyOn(opened.store, method).mockImplementation(corrupt);
+    const error = await failure(Promise.resolve().then(ask));
+    expect([error.code, error.message]).toEqual(['unavailable', expect.stringContaining('malformed')]);
+  });
+
+  test('a stored configuration that the engine refuses is logged once, and again when the reason changes', async () => {
+    await apply(change([service('a', 80)]));
+    await stop();
+    dataplane.lose();
+    let reason = 'first';
+    dataplane.refuse = () => reason;
+    const logged: unknown[] = [];
+    await start({ log: { ...QUIET, error: (fields) => logged.push((fields as { reason: string }).reason) } });
+    await agent.config.reconcile();
+    reason = 'second';
+    await agent.config.reconcile();
+    await agent.config.reconcile();
+    expect(logged).toEqual([expect.stringContaining('first'), expect.stringContaining('second')]);
+    expect(agent.node.unreadiness().map(({ type }) => type)).toEqual(['Programmed']);
+  });
+
+  test('a port that was lost with a crash of the engine shows, and shows when it is back', async () => {
+    await apply(change([service('a', 80), service('b', 81)]));
+    dataplane.crash();
+    dataplane.occupied.add('tcp/81');
+    await agent.config.reconcile();
+    expect(agent.node.status().conditions).toMatchObject([{ type: 'ListenersBound', status: false }]);
+    expect(agent.config.get('b')?.conditions.at(-1)).toMatchObject({ type: 'Programmed', reason: 'ListenerNotBound' });
+    const sent = dataplane.applied.length;
+    await agent.config.reconcile();
+    expect(dataplane.applied.length).toBe(sent);
+    dataplane.occupied.clear();
+    dataplane.crash();
+    await agent.config.reconcile();
+    expect(agent.node.status().conditions).toEqual([]);
   });
 });
 

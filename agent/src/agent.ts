@@ -24,6 +24,7 @@ export interface AgentOptions {
   readonly conditions?: () => readonly NodeCondition[];
   readonly onVersion?: (changed: number) => void;
   readonly onProgrammed?: (services: number) => void;
+  readonly onDrained?: () => void;
   readonly watch?: WatchOptions;
   readonly reconcileMs?: number;
   readonly collectMs?: number;
@@ -55,7 +56,9 @@ export function createAgent(options: AgentOptions): Agent {
     ...(options.watch === undefined ? {} : { watch: options.watch }),
     onVersion: (changed) => {
       // Not within the change: slots get new owners only some time after their services have gone.
-      setImmediate(() => events.settle());
+      setImmediate(() => {
+        if (!stopped) events.settle();
+      });
       options.onVersion?.(changed);
     },
     ...(options.onProgrammed === undefined ? {} : { onProgrammed: options.onProgrammed }),
@@ -75,6 +78,7 @@ export function createAgent(options: AgentOptions): Agent {
     startedMs: Date.now(),
     memoryBytes: () => process.memoryUsage.rss(),
     pid: process.pid,
+    onDrained: () => options.onDrained?.(),
     conditions: () => [
       ...(upgrade.condition === undefined ? [] : [upgrade.condition]),
       ...(options.conditions?.() ?? []),

@@ -50,7 +50,7 @@ const FLAGS: readonly Flag[] = [
   {
     name: 'api',
     value: 'HOST:PORT',
-    help: 'also serve the API on loopback TCP, open to every local user (default: off)',
+    help: 'also serve the API on loopback TCP, where every local user may change the node (default: off)',
   },
   { name: 'socket', value: 'PATH', help: 'Unix socket of the API, or "none" (default /run/marcher/marcher.sock)' },
   { name: 'socket-group', value: 'GROUP', help: 'group that may use the socket beside root (default marcher)' },

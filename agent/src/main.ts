@@ -94,8 +94,8 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
   let source: FileSource | undefined;
   const conditions = (): NodeCondition[] => {
     const out: NodeCondition[] = [];
-    if (recovery !== undefined)
-      out.push({ type: 'StoreIntact', status: false, reason: 'Recovered', message: recovery });
+    const damage = opened.damage();
+    if (damage !== undefined) out.push({ type: 'StoreIntact', status: false, reason: 'Recovered', message: damage });
     if (!libraries.ok)
       out.push({ type: 'LibrariesAsBuilt', status: false, reason: 'Misresolved', message: misresolved });
     if (copyFailure !== '')
@@ -124,6 +124,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
       copy.schedule();
       if (changed >= COLLECT_AFTER_SERVICES) setImmediate(collect);
     },
+    onDrained: () => copy.schedule(),
     onProgrammed: (services) => {
       if (services >= COLLECT_AFTER_SERVICES) setImmediate(collect);
     },

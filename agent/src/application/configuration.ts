@@ -26,8 +26,7 @@ import {
   ViolationSchema,
 } from '@marcher/proto/marcher/v1/config_service_pb';
 import { diffServices } from '../domain/diff.js';
-import { type CommitChange, type ConfigStore, StoreError } from '../ports/config-store.js';
-import { DataplaneError } from '../ports/dataplane.js';
+import type { CommitChange, ConfigStore } from '../ports/config-store.js';
 import {
   ApplicationError,
   type ApplyOptions,
@@ -42,6 +41,7 @@ import { ConfigurationIndex, type Inventory, type PreparedChange } from './chang
 import type { Outcome, Programming } from './programming.js';
 import { SerialQueue } from './serial-queue.js';
 import { unpackService } from './service-codec.js';
+import { guarded, unavailable } from './unavailable.js';
 import { WatchHub, type WatchOptions } from './watch-hub.js';
 
 export interface ConfigurationLog {
@@ -77,6 +77,8 @@ export class Configuration implements ConfigUseCases {
   readonly #queue = new SerialQueue();
   /** A version that was refused and could not be taken back, because the store failed. */
   #undoPending = false;
+  /** Why the engine refuses the stored configuration; said once, and tried every second. */
+  #refusal = '';
 
   constructor(options: ConfigurationOptions) {
     this.#options = options;
@@ -91,8 +93,14 @@ export class Configuration implements ConfigUseCases {
           return store.version;
         },
         get: (name) => this.get(name),
-        names: () => store.names(),
-        changedSince: (version) => store.changedSince(version),
+        *names() {
+          try {
+            yield* store.names();
+          } catch (error) {
+            throw unavailable(error);
+          }
+        },
+        changedSince: (version) => guarded(() => store.changedSince(version)),
       },
       options.watch,
     );
@@ -126,13 +134,18 @@ export class Configuration implements ConfigUseCases {
       this.#undoPending = false;
     }
     let result: Awaited<ReturnType<Programming['reconcile']>>;
+    const unbound = [...this.#programming.unboundServices.keys()];
     try {
       result = await this.#programming.reconcile();
     } catch (error) {
       this.#programming.forget(error instanceof Error ? error.message : String(error));
       throw error;
     }
-    if (result === 'unchanged') return;
+    if (result === 'unchanged') {
+      // It came to the engine with a drain, before this had its turn.
+      if (this.#programming.inStep) this.#store.confirm();
+      return;
+    }
     if (result === 'refused' && this.#store.pendingVersion !== 0n) {
       const version = this.#store.pendingVersion;
       this.#log.warn({ version, reason: this.#programming.failure }, 'taking back a version that was not in force yet');
@@ -141,19 +154,24 @@ export class Configuration implements ConfigUseCases {
       result = await this.#programming.reconcile();
     }
     if (result === 'refused') {
-      this.#log.error({ reason: this.#programming.failure }, 'the data plane refuses the stored configuration');
+      const { failure } = this.#programming;
+      if (failure !== this.#refusal) {
+        this.#log.error({ reason: failure }, 'the data plane refuses the stored configuration; trying again');
+      }
+      this.#refusal = failure;
       return;
     }
+    this.#refusal = '';
     this.#store.confirm();
     this.#programming.record(this.#store.version);
     this.#log.info({ version: this.#store.version, result, ...this.#index.inventory }, 'data plane is in step');
-    this.#hub.changed(this.#programming.unboundServices.keys());
+    this.#hub.changed([...unbound, ...this.#programming.unboundServices.keys()]);
     if (result === 'programmed') this.#options.onProgrammed?.(this.#index.inventory.services);
   }
 
   plan(change: RequestedChange): Promise<PlanResult> {
     return this.#queue.run(() => {
-      const prepared = this.#guard(() => this.#index.prepare(change));
+      const prepared = guarded(() => this.#index.prepare(change));
       const version = this.#store.version;
       if ('violations' in prepared) return { version, diffs: [], violations: prepared.violations };
       prepared.reject();
@@ -175,7 +193,7 @@ export class Configuration implements ConfigUseCases {
     if (this.#undoPending)
       throw new ApplicationError('unavailable', 'the store cannot be written: see the status of the node');
     const delta = this.#programming.inStep ? this.#programming.delta() : undefined;
-    const prepared = this.#guard(() => this.#index.prepare(change, delta && ((service) => delta.service(service))));
+    const prepared = guarded(() => this.#index.prepare(change, delta && ((service) => delta.service(service))));
     if ('violations' in prepared) {
       const count = prepared.violations.length;
       throw new ApplicationError(
@@ -208,7 +226,7 @@ export class Configuration implements ConfigUseCases {
     prepared.accept();
     this.#store.confirm();
     this.#programming.record(this.#store.version);
-    for (const { name, after } of changes) this.#programming.dropStaleDrains(name, after);
+    this.#dropStaleDrains(changes);
     this.#hub.changed(changes.map(({ name }) => name));
     this.#options.onVersion?.(changes.length);
     const version = this.#store.version;
@@ -217,6 +235,15 @@ export class Configuration implements ConfigUseCases {
       'configuration changed',
     );
     return { version, changed: true, diffs: options.omitDiff ? [] : diffs(changes), timing };
+  }
+
+  /** The change is in force whether or not this works; what stays is looked at again with the service's next change. */
+  #dropStaleDrains(changes: readonly CommitChange[]): void {
+    try {
+      for (const { name, after } of changes) this.#programming.dropStaleDrains(name, after);
+    } catch (error) {
+      this.#log.warn({ reason: String(error) }, 'drains of backends that have gone could not be forgotten');
+    }
   }
 
   /** Hands a committed change to the data plane, or takes it back and throws. */
@@ -259,7 +286,7 @@ export class Configuration implements ConfigUseCases {
   }
 
   get(name: string): ServiceResource | undefined {
-    const stored = this.#guard(() => this.#store.get(name));
+    const stored = guarded(() => this.#store.get(name));
     return stored && this.#resource(name, stored.body, stored.generation);
   }
 
@@ -298,17 +325,19 @@ export class Configuration implements ConfigUseCases {
     const resources: ServiceResource[] = [];
     let nextPageToken = '';
     let last = '';
-    for (const { name, body, generation } of this.#store.scan(after)) {
-      const resource = this.#resource(name, body, generation);
-      if (!wanted.every(([key, value]) => resource.service?.labels[key] === value)) continue;
-      if (resources.length === limit) {
-        nextPageToken = Buffer.from(last, 'utf8').toString('base64url');
-        break;
+    return guarded(() => {
+      for (const { name, body, generation } of this.#store.scan(after)) {
+        const resource = this.#resource(name, body, generation);
+        if (!wanted.every(([key, value]) => resource.service?.labels[key] === value)) continue;
+        if (resources.length === limit) {
+          nextPageToken = Buffer.from(last, 'utf8').toString('base64url');
+          break;
+        }
+        resources.push(resource);
+        last = name;
       }
-      resources.push(resource);
-      last = name;
-    }
-    return { resources, nextPageToken, total: this.#store.count(), version: this.#store.version };
+      return { resources, nextPageToken, total: this.#store.count(), version: this.#store.version };
+    });
   }
 
   watch(resumeVersion: bigint, signal: AbortSignal): AsyncIterable<WatchEvent> {
@@ -322,7 +351,7 @@ export class Configuration implements ConfigUseCases {
 
   history(query: { limit: number; beforeVersion: bigint; withDiff: boolean }): Revision[] {
     const limit = Math.min(query.limit || 50, 1_000);
-    return this.#guard(() => {
+    return guarded(() => {
       let budget = DIFFS_MAX;
       return this.#store.revisions({ limit, beforeVersion: query.beforeVersion }).map((revision) => {
         const found = query.withDiff && budget > 0 ? diffs(this.#store.changesOf(revision.version), budget) : [];
@@ -334,7 +363,7 @@ export class Configuration implements ConfigUseCases {
   }
 
   async revert(version: bigint, options: { expectedVersion: bigint; message: string }, caller: Caller) {
-    const changes = this.#guard(() => this.#store.stateAt(version));
+    const changes = guarded(() => this.#store.stateAt(version));
     if (changes === undefined) {
       throw new ApplicationError('not_found', `history has no version ${version}: see marcher history`);
     }
@@ -365,21 +394,6 @@ export class Configuration implements ConfigUseCases {
     const message = `the configuration is at version ${now}, and the change was made for version ${expected}: plan again`;
     throw new ApplicationError('conflict', message);
   }
-
-  #guard<T>(work: () => T): T {
-    try {
-      return work();
-    } catch (error) {
-      throw unavailable(error);
-    }
-  }
-}
-
-function unavailable(error: unknown): unknown {
-  if (error instanceof StoreError || error instanceof DataplaneError) {
-    return new ApplicationError('unavailable', error.message);
-  }
-  return error;
 }
 
 function refusalFix(reason: string): string {

@@ -1,21 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 import { LogKind } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import { beforeEach, expect, test } from 'vitest';
-import type { EngineEvent } from '../ports/dataplane.js';
+import { type EngineEvent, SlotKind } from '../ports/dataplane.js';
 import { EventLog } from './event-log.js';
-import { RecordingDataplane } from './testing/recording-dataplane.js';
 
-let dataplane: RecordingDataplane;
+let pending: EngineEvent[];
+let slots: Map<number, { service: string; name: string }>;
 let log: EventLog;
 let bound: string[];
 
 beforeEach(() => {
-  dataplane = new RecordingDataplane();
-  dataplane.slots.set(1, { service: 'web', name: '' });
-  dataplane.slots.set(2, { service: 'web', name: '10.0.0.1:80' });
-  dataplane.slots.set(3, { service: 'dns', name: '' });
+  pending = [];
+  slots = new Map([
+    [1, { service: 'web', name: '' }],
+    [2, { service: 'web', name: '10.0.0.1:80' }],
+    [3, { service: 'dns', name: '' }],
+  ]);
   bound = [];
-  log = new EventLog(dataplane, ({ service, bound: is, message }) => bound.push(`${service} ${is} ${message}`));
+  const source = {
+    events() {
+      const events = pending;
+      pending = [];
+      return { length: events.length, dropped: 0n, at: (index: number) => events[index] as EngineEvent };
+    },
+    slotName(slot: number) {
+      const found = slots.get(slot);
+      return found && { slot, kind: SlotKind.service, ...found };
+    },
+  };
+  log = new EventLog(source, ({ service, bound: is, message }) => bound.push(`${service} ${is} ${message}`));
 });
 
 function event(fields: Partial<EngineEvent>): EngineEvent {
@@ -50,7 +63,7 @@ async function read(query: { service?: string; tail?: number }): Promise<string[
 }
 
 test('events become entries with names and reasons', async () => {
-  dataplane.pendingEvents = [
+  pending = [
     event({ reason: 6 }),
     event({ kind: 3, reason: 1 }),
     event({ kind: 4, reason: 1, backendSlot: 0, message: 'tcp *:80' }),
@@ -66,7 +79,7 @@ test('events become entries with names and reasons', async () => {
 
 test('the last ones of one service, however many there were of others', async () => {
   for (let i = 0; i < 40; i++) {
-    dataplane.pendingEvents = Array.from({ length: 300 }, (_, j) =>
+    pending = Array.from({ length: 300 }, (_, j) =>
       event({ serviceSlot: j === 0 ? 3 : 1, backendSlot: 0, connectionId: BigInt(i * 300 + j) }),
     );
     log.collect();
@@ -78,10 +91,10 @@ test('the last ones of one service, however many there were of others', async ()
 });
 
 test('settled entries keep the name that the slot had', async () => {
-  dataplane.pendingEvents = Array.from({ length: 300 }, () => event({}));
+  pending = Array.from({ length: 300 }, () => event({}));
   log.collect();
   log.settle();
-  dataplane.slots.set(1, { service: 'other', name: '' });
+  slots.set(1, { service: 'other', name: '' });
   expect((await read({ tail: 1 }))[0]).toContain('web/');
 });
 
@@ -89,7 +102,7 @@ test('a follower gets what comes, of its service, and ends with the signal', asy
   const control = new AbortController();
   const stream = log.read({ service: 'web', tail: 0, follow: true }, control.signal)[Symbol.asyncIterator]();
   const next = stream.next();
-  dataplane.pendingEvents = [event({ serviceSlot: 3 }), event({ connectionId: 7n })];
+  pending = [event({ serviceSlot: 3 }), event({ connectionId: 7n })];
   log.collect();
   expect((await next).value?.entry.connectionId).toBe(7n);
   const last = stream.next();
@@ -100,10 +113,10 @@ test('a follower gets what comes, of its service, and ends with the signal', asy
 test('a follower that does not read loses entries, and is told how many', async () => {
   const stream = log.read({ service: '', tail: 0, follow: true }, new AbortController().signal)[Symbol.asyncIterator]();
   const first = stream.next();
-  dataplane.pendingEvents = [event({})];
+  pending = [event({})];
   log.collect();
   await first;
-  dataplane.pendingEvents = Array.from({ length: 5_000 }, () => event({}));
+  pending = Array.from({ length: 5_000 }, () => event({}));
   log.collect();
   expect((await stream.next()).value?.dropped).toBe(904n);
   expect((await stream.next()).value?.dropped).toBe(0n);

@@ -23,6 +23,7 @@ import { ApplicationError, type Caller, type NodeUseCases } from '../ports/use-c
 import type { Configuration, ConfigurationLog } from './configuration.js';
 import type { Identity, Programming } from './programming.js';
 import { unpackService } from './service-codec.js';
+import { guarded, unavailable } from './unavailable.js';
 
 /** What other parts have to say about the node: the file source, the store. */
 export interface NodeCondition {
@@ -44,6 +45,8 @@ export interface NodeOptions {
   readonly memoryBytes: () => number;
   readonly pid: number;
   readonly conditions: () => readonly NodeCondition[];
+  /** After something was drained or undrained. */
+  readonly onDrained: () => void;
 }
 
 const HEALTH: Readonly<Record<string, Health>> = {
@@ -67,6 +70,9 @@ export class Node implements NodeUseCases {
     const engine = this.#options.dataplane.status();
     const inventory = configuration.inventory;
     const unready = this.unreadiness();
+    const { hash, damage } = this.#hash();
+    // One of a type: what is wrong now says more than what was recovered from.
+    const others = this.#shortcomings().filter(({ type }) => !damage.some((condition) => condition.type === type));
     return create(StatusResponseSchema, {
       nodeName: identity.name,
       region: identity.region,
@@ -75,13 +81,13 @@ export class Node implements NodeUseCases {
       started: timestampFromMs(this.#options.startedMs),
       pid: this.#options.pid,
       configVersion: store.version,
-      configHash: store.hash(),
+      configHash: hash,
       services: inventory.services,
       backends: inventory.backends,
       listeners: inventory.listeners,
       draining: programming.nodeDraining,
       ready: unready.length === 0,
-      conditions: [...unready, ...this.#shortcomings()],
+      conditions: [...unready, ...damage, ...others],
       engine: create(EngineStatusSchema, {
         running: engine.running,
         pid: engine.pid,
@@ -97,6 +103,16 @@ export class Node implements NodeUseCases {
       }),
       memoryBytes: BigInt(this.#options.memoryBytes()),
     });
+  }
+
+  /** A store that can't be read must not keep the status from being told. */
+  #hash(): { hash: string; damage: Condition[] } {
+    try {
+      return { hash: this.#options.store.hash(), damage: [] };
+    } catch (error) {
+      const message = `the database can't be read: ${error instanceof Error ? error.message : String(error)}`;
+      return { hash: '', damage: [this.#condition('StoreIntact', false, 'Unreadable', message)] };
+    }
   }
 
   unreadiness(): Condition[] {
@@ -159,22 +175,24 @@ export class Node implements NodeUseCases {
       const { tier, reasons, fasterIf } = classify(unpackService(body));
       services.push(create(ServiceTierSchema, { service: name, tier, reasons, fasterIf }));
     };
-    if (service === '') for (const stored of store.scan()) add(stored.name, stored.body);
-    else {
-      const stored = store.get(service);
-      if (stored === undefined) throw notFound(service);
-      add(service, stored.body);
-    }
+    guarded(() => {
+      if (service === '') for (const stored of store.scan()) add(stored.name, stored.body);
+      else {
+        const stored = store.get(service);
+        if (stored === undefined) throw notFound(service);
+        add(service, stored.body);
+      }
+    });
     return { services, tiers: TIERS.map((tier) => create(TierAvailabilitySchema, tier)) };
   }
 
   async drain(target: { service: string; backend: string }, caller: Caller): Promise<number> {
-    await this.#setDrained(target, true, caller);
+    await this.#setDrained(target, true, caller).catch(rethrow);
     return this.#openConnections(target);
   }
 
   async undrain(target: { service: string; backend: string }, caller: Caller): Promise<void> {
-    await this.#setDrained(target, false, caller);
+    await this.#setDrained(target, false, caller).catch(rethrow);
   }
 
   #setDrained(
@@ -205,6 +223,7 @@ export class Node implements NodeUseCases {
         { service, backend, drained, author: caller.author },
         drained ? 'taken out of service' : 'put back into service',
       );
+      this.#options.onDrained();
       await this.#program(service);
     });
   }
@@ -212,27 +231,47 @@ export class Node implements NodeUseCases {
   /** The decision is kept already: when the engine can't be reached now, the next reconciliation brings it there. */
   async #program(service: string): Promise<void> {
     const { programming, store } = this.#options;
+    const kept = (until: string) =>
+      new ApplicationError('unavailable', `${until}: this is kept, and takes effect then`);
     if (programming.holding) {
-      const message =
-        'the configuration of this node was lost: it is kept, and takes effect when the configuration is applied again';
-      throw new ApplicationError('unavailable', message);
+      throw kept('the configuration of this node was lost, and has to be applied again');
     }
+    if (programming.condemned) {
+      throw kept('the stored configuration kept ending the engine and was set aside, and has to be changed');
+    }
+    let accepted: boolean;
     try {
-      if (programming.inStep) {
-        const delta = programming.delta(service === '');
-        const stored = service === '' ? undefined : store.get(service);
-        if (stored !== undefined) delta.service(unpackService(stored.body));
-        const outcome = await delta.send(true);
-        if (outcome?.accepted !== true) await programming.complete();
-      } else await programming.complete();
-      programming.record(store.version);
+      accepted = await this.#tell(service);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       programming.forget(reason);
       if (!(error instanceof DataplaneError)) throw error;
-      const message = `${reason}; it is kept, and takes effect as soon as the engine answers`;
-      throw new ApplicationError('unavailable', message);
+      throw new ApplicationError(
+        'unavailable',
+        `${reason}; it is kept, and takes effect as soon as the engine answers`,
+      );
     }
+    if (!accepted) {
+      const { failure } = programming;
+      programming.forget(failure);
+      throw new ApplicationError(
+        'unavailable',
+        `${failure}; it is kept, and takes effect as soon as the engine takes it`,
+      );
+    }
+    programming.record(store.version);
+  }
+
+  /** Whether the engine has accepted it. */
+  async #tell(service: string): Promise<boolean> {
+    const { programming, store } = this.#options;
+    if (programming.inStep) {
+      const delta = programming.delta(service === '');
+      const stored = service === '' ? undefined : store.get(service);
+      if (stored !== undefined) delta.service(unpackService(stored.body));
+      if ((await delta.send(true))?.accepted === true) return true;
+    }
+    return (await programming.complete()).accepted;
   }
 
   async #openConnections({ service, backend }: { service: string; backend: string }): Promise<number> {
@@ -247,10 +286,9 @@ export class Node implements NodeUseCases {
   }
 
   async backends(service: string): Promise<BackendStatus[]> {
-    if (service !== '' && this.#options.store.get(service) === undefined) throw notFound(service);
-    const states = await this.#options.dataplane.backends(service).catch((error: unknown) => {
-      throw error instanceof DataplaneError ? new ApplicationError('unavailable', error.message) : error;
-    });
+    const { store, dataplane } = this.#options;
+    if (service !== '' && guarded(() => store.get(service)) === undefined) throw notFound(service);
+    const states = await dataplane.backends(service).catch(rethrow);
     return states.map((state) =>
       create(BackendStatusSchema, {
         service: state.service,
@@ -268,6 +306,10 @@ export class Node implements NodeUseCases {
       }),
     );
   }
+}
+
+function rethrow(error: unknown): never {
+  throw unavailable(error);
 }
 
 function notFound(service: string): ApplicationError {

@@ -14,6 +14,8 @@ import { unpackService } from './service-codec.js';
 
 export type Identity = Omit<NodeFacts, 'draining'>;
 
+/** In place of the version that the engine runs: it is that version, but perhaps with other backends drained. */
+const DRAINS_CHANGED = 0n;
 /** What a writer may keep between two snapshots; a larger buffer is given back. */
 const WRITER_KEPT_BYTES = 1 << 20;
 
@@ -29,6 +31,8 @@ export class Programming {
   #writer = new SnapshotWriter();
   /** Generation that the engine runs by our knowledge; 0n: unknown, a complete snapshot is due. */
   #generation = 0n;
+  /** Process that told us which listeners it could not bind; another one may have lost some. */
+  #pid = 0;
   #nodeDraining: boolean;
   readonly #drained = new Map<string, Set<string>>();
   /** Listeners that could not be bound yet: service -> what the engine says. */
@@ -100,8 +104,9 @@ export class Programming {
       service: (service) => writer.service(service, this.#drained.get(service.name)),
       removed: (name) => writer.removed(name),
       send: async (tolerateBindErrors) => {
+        const { pid } = this.#dataplane.status();
         const reply = await this.#dataplane.apply(writer.bytes(), { tolerateBindErrors });
-        if (reply.accepted) this.#accepted(generation, reply);
+        if (reply.accepted) this.#accepted(generation, reply, pid);
         // The engine has restarted, or somebody else programmed it: the delta does not fit, and says nothing of the change.
         const fits = reply.accepted || reply.generation === base;
         this.#trim();
@@ -127,13 +132,14 @@ export class Programming {
     for (const [name, bytes] of replaced) {
       if (bytes !== undefined && !seen.has(name)) writer.service(unpackService(bytes), this.#drained.get(name));
     }
+    const { pid } = this.#dataplane.status();
     const reply = await this.#dataplane.apply(writer.bytes(), { tolerateBindErrors: true });
     this.#trim();
     if (!reply.accepted) {
       this.#failure = `the data plane refused the configuration: ${reply.reasons.map((r) => `${r.path}: ${r.reason}`).join('; ')}`;
       return outcome(reply);
     }
-    this.#accepted(generation, reply);
+    this.#accepted(generation, reply, pid);
     const mine = reply.unbound.filter(({ service }) => replaced.has(service));
     return mine.length > 0 ? { accepted: false, reasons: mine } : { accepted: true, reasons: [] };
   }
@@ -153,15 +159,19 @@ export class Programming {
   get condemned(): boolean {
     const stored = this.#store.programmed();
     const { setAsideGeneration } = this.#dataplane.status();
-    return (
-      setAsideGeneration !== 0n && setAsideGeneration === stored.generation && stored.version === this.#store.version
-    );
+    const current = stored.version === this.#store.version || stored.version === DRAINS_CHANGED;
+    return setAsideGeneration !== 0n && setAsideGeneration === stored.generation && current;
   }
 
   /** Brings an adopted engine, or one that has restarted, to the store's state. Throws when it can't be reached. */
   async reconcile(): Promise<'unchanged' | 'adopted' | 'programmed' | 'refused'> {
-    if (this.inStep) return 'unchanged';
     const status = this.#dataplane.status();
+    if (this.inStep) {
+      if (status.pid === this.#pid) return 'unchanged';
+      // It restarted on what it had, or was replaced. Its answer says which listeners it could not bind.
+      if ((await this.delta(true).send(true))?.accepted === true) return 'adopted';
+      this.#generation = 0n;
+    }
     if (this.condemned) {
       this.#generation = 0n;
       this.#failure = `the stored configuration kept ending the engine and was set aside; the one before it runs: change the configuration, and report this with snapshot.aside of the run directory`;
@@ -183,8 +193,9 @@ export class Programming {
   }
 
   /** Each answer lists every listener that is not bound, not only those of the snapshot. */
-  #accepted(generation: bigint, reply: ApplyReply): void {
+  #accepted(generation: bigint, reply: ApplyReply, pid: number): void {
     this.#generation = generation;
+    this.#pid = pid;
     this.#failure = '';
     this.#unbound.clear();
     for (const { service, path, reason } of reply.unbound) {
@@ -222,6 +233,12 @@ export class Programming {
   }
 
   setBackendDrained(service: string, backend: string, drained: boolean): void {
+    // Until the engine has been told it must not be taken for one that runs what is stored, by whichever agent.
+    if (!this.condemned) this.#store.setProgrammed({ ...this.#store.programmed(), version: DRAINS_CHANGED });
+    this.#keepDrained(service, backend, drained);
+  }
+
+  #keepDrained(service: string, backend: string, drained: boolean): void {
     this.#store.setDrained({ service, backend }, drained);
     if (drained) this.#drainedOf(service).add(backend);
     else {
@@ -235,7 +252,7 @@ export class Programming {
     const drained = this.#drained.get(name);
     if (drained === undefined) return;
     const left = new Set(body === undefined ? [] : unpackService(body).backends.map(backendName));
-    for (const backend of [...drained]) if (!left.has(backend)) this.setBackendDrained(name, backend, false);
+    for (const backend of [...drained]) if (!left.has(backend)) this.#keepDrained(name, backend, false);
   }
 
   #trim(): void {

@@ -12,16 +12,10 @@ import {
   type ServiceStats,
   ServiceStatsSchema,
 } from '@marcher/proto/marcher/v1/traffic_service_pb';
-import {
-  CONNECT_US_BUCKETS,
-  Counter,
-  type Dataplane,
-  DataplaneError,
-  SlotKind,
-  type SlotStats,
-} from '../ports/dataplane.js';
+import { CONNECT_US_BUCKETS, Counter, type Dataplane, SlotKind, type SlotStats } from '../ports/dataplane.js';
 import { ApplicationError, type TrafficUseCases } from '../ports/use-cases.js';
 import type { EventLog } from './event-log.js';
+import { unavailable } from './unavailable.js';
 
 const CONNECTIONS_MAX = 10_000;
 
@@ -94,7 +88,7 @@ export class Traffic implements TrafficUseCases {
     this.#check(service);
     const most = Math.min(limit === 0 ? 100 : limit, CONNECTIONS_MAX);
     const list = await this.#dataplane.connections(service, most).catch((error: unknown) => {
-      throw error instanceof DataplaneError ? new ApplicationError('unavailable', error.message) : error;
+      throw unavailable(error);
     });
     const connections = list.connections.map(({ $typeName: _, $unknown: __, openedUnixMs, ...connection }) =>
       create(ConnectionSchema, { ...connection, opened: timestampFromMs(Number(openedUnixMs)) }),

@@ -23,7 +23,7 @@ import type { Connection, LogEntry, ServiceStats } from '@marcher/proto/marcher/
 export interface Caller {
   /** "root (uid 0)", "file:/etc/marcher/config.yaml", "tcp:127.0.0.1:40112" */
   readonly author: string;
-  readonly origin: 'api' | 'file' | 'revert' | 'import';
+  readonly origin: 'api' | 'file' | 'revert';
 }
 
 /**

@@ -11,6 +11,7 @@ const scalar = fc.oneof(
   fc.integer(),
   fc.boolean(),
   fc.constant(null),
+  fc.constantFrom('http://h/?a=1&b=2', '^ok.*$', 'a & b', '&a', '*a', 'R&D'),
   fc.constantFrom('- a', 'a\n- b\n', 'a: b', '# no comment', 'services:', '  - x', '"', "'", 'long '.repeat(40)),
 );
 const value = fc.letrec((tie) => ({
@@ -62,7 +63,29 @@ describe('a YAML text read in parts', () => {
     const edit = fc.tuple(
       fc.nat(),
       fc.nat(12),
-      fc.constantFrom('', ' ', '  ', '\n', '- ', '\n- ', '"', "'", '[', '}', ':', '#', '|', 'services:\n', '\t', '?'),
+      fc.constantFrom(
+        '',
+        ' ',
+        '  ',
+        '\n',
+        '- ',
+        '\n- ',
+        '"',
+        "'",
+        '[',
+        '}',
+        ':',
+        '#',
+        '|',
+        'services:\n',
+        '\t',
+        '?',
+        '&',
+        '*',
+        '&a ',
+        '*a',
+        '<<: *a',
+      ),
     );
     let same = 0;
     fc.assert(
@@ -77,6 +100,53 @@ describe('a YAML text read in parts', () => {
       { numRuns: 4_000 },
     );
     expect(same).toBeGreaterThan(300);
+  });
+
+  test.each([
+    ['a query', 'services:\n  - "http://h/?a=1&b=2"\n  - http://h/?a=1&b=2\n'],
+    ['a pattern', 'services:\n  - ^ok.*$\n  - "[a-z_]* b"\n'],
+    ['a lone one in a text or comment', 'services:\n  - a & b # x * y\n'],
+  ])('takes & and * of %s for what they are', (_what, text) => {
+    expect(sameAsWhole(text)).toBe('same');
+  });
+
+  const name = fc.constantFrom('a', 'a1', '-', 'ä', '"', '&', '*');
+  const before = fc.constantFrom(
+    ' ',
+    '\t',
+    '- ',
+    '? ',
+    ': ',
+    '[',
+    '{',
+    ', ',
+    ',',
+    ':',
+    '!t ',
+    '"k":',
+    "'k':",
+    '\n',
+    '=',
+    'x',
+    '.',
+  );
+  test('takes no anchor or alias for something else, wherever one may stand', () => {
+    const piece = fc
+      .tuple(before, fc.constantFrom('&', '*'), name, fc.constantFrom('', ' 1', ': 1', ']', '}', '\n'))
+      .map((all) => all.join(''));
+    const text = fc
+      .array(fc.oneof(piece, fc.constantFrom('a: ', 'b', '  - ', '\n  - ', '\n    ', '<<: ', '&a x', '*a')), {
+        maxLength: 8,
+      })
+      .map((all) => `services:\n  - b\n  - ${all.join('')}\n`);
+    let same = 0;
+    fc.assert(
+      fc.property(text, (one) => {
+        if (sameAsWhole(one) === 'same') same++;
+      }),
+      { numRuns: 20_000 },
+    );
+    expect(same).toBeGreaterThan(100);
   });
 
   test.each([

@@ -23,6 +23,13 @@ function lineStart(text: string, from: number, to: number): { indent: number; fi
   return { indent: at - from, first };
 }
 
+/**
+ * What may be an anchor or an alias: these begin a node, so that a space, a line or an indicator is before them, and have a
+ * name. "?a=1&b=2" and ".*" are neither. In a comment or a quoted text something may look like one, which costs time
+ * only; and what were missed here would be refused by dataOf.
+ */
+const ANCHOR_OR_ALIAS = /(?<![0-9A-Za-z_=/.])[&*](?![\s,\]}]|$)/;
+
 /** Where the items of `services:` begin, and one place more: where they end. */
 function cut(text: string): number[] | undefined {
   const found = /^services:[ \t]*(?:#.*)?\r?$/m.exec(text);
@@ -58,12 +65,13 @@ function dataOf(text: string): unknown {
   const documents = parseAllDocuments(text, YAML_OPTIONS);
   const [document] = documents;
   if (!Array.isArray(documents) || documents.length !== 1 || document === undefined) return undefined;
-  return document.errors.length > 0 ? undefined : document.toJS();
+  // 0: an alias throws. Its anchor may stand in another part; and without aliases anchors mean nothing.
+  return document.errors.length > 0 ? undefined : document.toJS({ maxAliasCount: 0 });
 }
 
 /** The document, as reading the text as a whole would give it; undefined: only reading it as a whole can tell. */
 export function parseYamlParts(text: string, partCharacters = PART_CHARACTERS): unknown {
-  if (/[&*]|\r(?!\n)/.test(text) || /^(?:%|---|\.\.\.)/m.test(text)) return undefined;
+  if (ANCHOR_OR_ALIAS.test(text) || /\r(?!\n)/.test(text) || /^(?:%|---|\.\.\.)/m.test(text)) return undefined;
   const cuts = cut(text);
   if (cuts === undefined) return undefined;
   const end = cuts.at(-1) as number;

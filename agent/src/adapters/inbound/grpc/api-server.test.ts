@@ -77,10 +77,6 @@ function unixTransport(kind = createGrpcTransport, path = socketPath): Transport
   });
 }
 
-function tcpTransport(server: ApiServer): Transport {
-  return createGrpcTransport({ baseUrl: `http://127.0.0.1:${server.tcpAddress?.port}` });
-}
-
 const config = (transport: Transport = unixTransport()): Client<typeof ConfigService> =>
   createClient(ConfigService, transport);
 const web = { name: 'web', backends: [{ address: '10.0.0.1:80' }], labels: { team: 'edge' } };
@@ -120,20 +116,15 @@ describe('every protocol on both listeners', () => {
     expect((await client.get({ name: 'web' })).resource?.service?.backends[0]?.address).toBe('10.0.0.1:80');
   });
 
-  test('gRPC over loopback TCP names the caller by its address', async () => {
-    const server = await serve({ tcp: { host: '127.0.0.1', port: 0 } });
-    await config(tcpTransport(server)).apply({ change: { upsert: [web] } });
-    expect(useCases.callers[0]?.author).toMatch(/^tcp:127\.0\.0\.1:\d+$/);
-  });
-
-  test('a read-only loopback listener reads and refuses to change', async () => {
-    const server = await serve({ tcp: { host: '::1', port: 0, access: 'read-only' } });
-    const transport = createGrpcTransport({ baseUrl: `http://[::1]:${server.tcpAddress?.port}` });
-    expect((await config(transport).list({})).total).toBe(0n);
-    const error = await failure(config(transport).apply({ change: { upsert: [web] } }));
-    expect(error.code).toBe(Code.PermissionDenied);
-    expect(error.rawMessage).toContain('read-only');
-    expect(useCases.version).toBe(0n);
+  test.each([
+    ['127.0.0.1', '127.0.0.1'],
+    ['::1', '[::1]'],
+    ['localhost', '127.0.0.1'],
+  ])('gRPC over loopback TCP, on %s, names the caller by its address', async (host, shown) => {
+    const server = await serve({ tcp: { host, port: 0 } });
+    const transport = createGrpcTransport({ baseUrl: `http://${shown}:${server.tcpAddress?.port}` });
+    await config(transport).apply({ change: { upsert: [web] } });
+    expect(useCases.callers[0]?.author.replace(/:\d+$/, '')).toBe(`tcp:${shown}`);
   });
 
   test.each(['0.0.0.0', '192.0.2.1', '::', 'example.com'])('refuses to listen on %s', async (host) => {

@@ -38,14 +38,7 @@ import { routeConfigService, routePackedChanges } from './config-api.js';
 import { routeHealthService } from './health-api.js';
 import { listenOnLoopback, type TcpAddress } from './loopback-listener.js';
 import { routeNodeService } from './node-api.js';
-import {
-  type Access,
-  createUserNames,
-  identifyTcpPeer,
-  identifyUnixPeer,
-  type Peer,
-  type PeerCredentialsPort,
-} from './peer.js';
+import { createUserNames, identifyTcpPeer, identifyUnixPeer, type Peer, type PeerCredentialsPort } from './peer.js';
 import { routeReflectionServices } from './reflection-api.js';
 import { routeTrafficService } from './traffic-api.js';
 import { type BoundSocket, listenOnUnixSocket } from './unix-socket.js';
@@ -58,8 +51,8 @@ export interface ApiServerOptions {
   readonly socketPath?: string | undefined;
   /** Group that may use the socket beside root and the agent's user. Default "marcher". */
   readonly socketGroup?: string | undefined;
-  /** Loopback listener without authentication; absent: none. */
-  readonly tcp?: (TcpAddress & { readonly access?: Access | undefined }) | undefined;
+  /** Loopback listener without authentication: whoever reaches it may do everything. Absent: none. */
+  readonly tcp?: TcpAddress | undefined;
   readonly limits?: Partial<ApiLimits> | undefined;
 }
 
@@ -185,10 +178,9 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
           logger.info({ socket: bound.path }, 'API listens on a Unix socket');
         }
         if (options.tcp !== undefined) {
-          const access = options.tcp.access ?? 'read-write';
-          const server = createListener((socket) => identifyTcpPeer(socket, access));
+          const server = createListener(identifyTcpPeer);
           tcpAddress = await listenOnLoopback(server, options.tcp, 'the API');
-          logger.info({ ...tcpAddress, access }, 'API listens on loopback, open to every local user');
+          logger.info({ ...tcpAddress }, 'API listens on loopback: every local user may change this node');
         }
       } catch (error) {
         await this.stop();

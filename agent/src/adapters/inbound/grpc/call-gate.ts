@@ -12,7 +12,7 @@ export const peerKey = createContextKey<Peer>(
   { description: 'who calls' },
 );
 
-/** Calls that change something; refused to read-only peers, logged even when all is well. */
+/** Calls that change something; logged even when all is well. */
 export const changingMethods: ReadonlySet<string> = new Set(
   [ConfigService.method.apply, ConfigService.method.revert, NodeService.method.drain, NodeService.method.undrain].map(
     (method) => `${method.parent.typeName}/${method.name}`,
@@ -38,12 +38,6 @@ export function createCallGate(limits: GateLimits): (context: HandlerContext) =>
     const peer = context.values.get(peerKey);
     const method = `${context.service.typeName}/${context.method.name}`;
     if (!peer.allowed) throw new ConnectError(peer.reason, Code.PermissionDenied);
-    if (peer.access === 'read-only' && changingMethods.has(method)) {
-      throw new ConnectError(
-        `${method} changes the node and this listener is read-only: use the Unix socket (--target unix:PATH)`,
-        Code.PermissionDenied,
-      );
-    }
     if (largeMethods.has(method)) {
       if (changes >= limits.changesInFlight) throw full(`${limits.changesInFlight} Plan and Apply calls`);
       changes++;

@@ -6,8 +6,8 @@
  * group `marcher`; the file's mode (0660) is only the first fence, since a socket may be passed on or its mode changed.
  * Whoever is refused still gets an answer (PERMISSION_DENIED and what to do) rather than a closed connection.
  *
- * Loopback TCP: nothing is known about the peer but its address, so every local user is let in. That is why this
- * listener exists only when it is asked for, binds loopback addresses only, and can be made read-only.
+ * Loopback TCP: nothing is known about the peer but its address, so every local user is let in, and may change the node
+ * as root may. That is why this listener exists only when it is asked for (--api) and binds loopback addresses only.
  */
 import { readFileSync, statSync } from 'node:fs';
 import type { Socket } from 'node:net';
@@ -23,10 +23,8 @@ export interface PeerCredentials {
 /** Reads the credentials of a connected Unix socket; throws when the kernel does not tell. */
 export type PeerCredentialsPort = (fd: number) => PeerCredentials;
 
-export type Access = 'read-write' | 'read-only';
-
 export type Peer =
-  | { readonly allowed: true; readonly author: string; readonly access: Access }
+  | { readonly allowed: true; readonly author: string }
   | { readonly allowed: false; readonly author: string; readonly reason: string };
 
 /** File descriptor of a Node socket, or undefined where Node does not show it (closed meanwhile, or changed inside). */
@@ -67,7 +65,7 @@ export function identifyUnixPeer(
   const name = options.userName(peer.uid);
   const author = name === undefined ? `uid ${peer.uid}` : `${name} (uid ${peer.uid})`;
   if (peer.uid === 0 || peer.uid === options.ownUid || peer.member) {
-    return { allowed: true, author, access: 'read-write' };
+    return { allowed: true, author };
   }
   return {
     allowed: false,
@@ -78,10 +76,10 @@ export function identifyUnixPeer(
   };
 }
 
-export function identifyTcpPeer(socket: Socket, access: Access): Peer {
+export function identifyTcpPeer(socket: Socket): Peer {
   const address = socket.remoteAddress ?? 'unknown';
   const host = address.includes(':') ? `[${address}]` : address;
-  return { allowed: true, author: `tcp:${host}:${socket.remotePort ?? 0}`, access };
+  return { allowed: true, author: `tcp:${host}:${socket.remotePort ?? 0}` };
 }
 
 const passwdPath = '/etc/passwd';

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * A deterministic data plane for tests: no process, no clock, no randomness. It runs snapshots by the engine's rules
- * (generations rise, a delta continues what runs), keeps the merged state, and lets the test play the engine: count, log,
- * occupy a port, crash.
+ * (generations rise, a delta continues what runs), keeps the merged state and what it was given, and lets the test play
+ * the engine: count, log, occupy a port, refuse, not answer, crash.
  */
 import { create, fromBinary } from '@bufbuild/protobuf';
 import {
@@ -49,16 +49,24 @@ export class InMemoryDataplane implements Dataplane {
   /** What runs, by name. */
   readonly services = new Map<string, Service>();
   node: Node | undefined;
-  /** Every snapshot that was accepted, oldest first. */
-  readonly accepted: Snapshot[] = [];
+  /** Every snapshot that reached the engine, oldest first, with what was asked for. */
+  readonly applied: { readonly snapshot: Snapshot; readonly tolerateBindErrors: boolean }[] = [];
   /** Ports ("tcp/80") that a foreign process holds. */
   readonly occupied = new Set<string>();
+  /** Says what is wrong with a snapshot; undefined: nothing. */
+  refuse: (snapshot: Snapshot) => string | undefined = () => undefined;
+  /** Runs when a snapshot has arrived, before anything becomes of it. */
+  beforeReply: (() => Promise<void> | void) | undefined;
   /** The build that an upgrade would start. */
   installed = '0'.repeat(64);
+  readonly upgrades: { readonly drainMs: number }[] = [];
+  /** Says why an upgrade fails; undefined: it does not. */
+  refuseUpgrade: () => string | undefined = () => undefined;
   /** What connections() answers. */
   open: Connection[] = [];
 
   #generation = 0n;
+  #setAside = 0n;
   #saved: { generation: bigint; services: Map<string, Service>; node: Node | undefined } | undefined;
   #running = true;
   #stopped = false;
@@ -77,6 +85,9 @@ export class InMemoryDataplane implements Dataplane {
     const snapshot = input instanceof Uint8Array ? decode(input) : input;
     if (snapshot.generation === 0n) throw new DataplaneError('invalid', 'the snapshot has no generation');
     if (!this.#running) throw new DataplaneError('no-engine', 'no engine is running');
+    this.applied.push({ snapshot, tolerateBindErrors: options.tolerateBindErrors });
+    // Waited for only when there is one: snapshots take effect in the order of the calls.
+    if (this.beforeReply !== undefined) await this.beforeReply();
     const refuse = (path: string, reason: string, service = ''): ApplyReply =>
       create(ApplyReplySchema, {
         accepted: false,
@@ -89,7 +100,9 @@ export class InMemoryDataplane implements Dataplane {
     if (snapshot.baseGeneration !== 0n && snapshot.baseGeneration !== this.#generation) {
       return refuse('base_generation', `the change continues ${snapshot.baseGeneration} but ${this.#generation} runs`);
     }
-    const unbound = this.#unbound(snapshot);
+    const reason = this.refuse(snapshot);
+    if (reason !== undefined) return refuse('', reason);
+    const unbound = this.#unbound(snapshot.services);
     if (unbound.length > 0 && !options.tolerateBindErrors) {
       return create(ApplyReplySchema, { accepted: false, generation: this.#generation, reasons: unbound });
     }
@@ -99,13 +112,14 @@ export class InMemoryDataplane implements Dataplane {
     if (snapshot.node !== undefined || snapshot.baseGeneration === 0n) this.node = snapshot.node;
     this.#generation = snapshot.generation;
     this.#saved = { generation: this.#generation, services: new Map(this.services), node: this.node };
-    this.accepted.push(snapshot);
     this.#fillSlots();
-    return create(ApplyReplySchema, { accepted: true, generation: this.#generation, unbound });
+    // As the engine: every listener that is not bound, not only those of this snapshot.
+    const still = this.#unbound([...this.services.values()]);
+    return create(ApplyReplySchema, { accepted: true, generation: this.#generation, unbound: still });
   }
 
-  #unbound(snapshot: Snapshot) {
-    return snapshot.services.flatMap((service, s) =>
+  #unbound(services: readonly Service[]) {
+    return services.flatMap((service, s) =>
       service.listeners.flatMap((listener, l) => {
         const transport = listener.transport === Transport.UDP ? 'udp' : 'tcp';
         for (let port = listener.portFirst; port <= listener.portLast; port++) {
@@ -114,7 +128,7 @@ export class InMemoryDataplane implements Dataplane {
             return [
               create(ReasonSchema, {
                 path,
-                reason: `${transport} port ${port}: address already in use`,
+                reason: `cannot listen on ${transport}:*:${port}: Address already in use`,
                 service: service.name,
               }),
             ];
@@ -159,7 +173,7 @@ export class InMemoryDataplane implements Dataplane {
       retiring: 0,
       generation: this.#generation,
       savedGeneration: this.#saved?.generation ?? 0n,
-      setAsideGeneration: 0n,
+      setAsideGeneration: this.#setAside,
       startedUnixMs: 0,
       memoryBytes: this.#running ? 1 << 20 : 0,
       eventsDropped: this.#dropped,
@@ -209,9 +223,12 @@ export class InMemoryDataplane implements Dataplane {
     return this.installed;
   }
 
-  async upgrade(): Promise<void> {
+  async upgrade(options: { drainMs: number }): Promise<void> {
     this.#use();
     if (!this.#running) throw new DataplaneError('no-engine', 'no engine is running');
+    this.upgrades.push({ drainMs: options.drainMs });
+    const reason = this.refuseUpgrade();
+    if (reason !== undefined) throw new DataplaneError('no-engine', reason);
     this.#pid++;
     this.#buildId = this.installed;
     this.#fresh();
@@ -244,6 +261,20 @@ export class InMemoryDataplane implements Dataplane {
     this.node = this.#saved?.node;
     this.#generation = this.#saved?.generation ?? 0n;
     this.#fresh();
+  }
+
+  /** As a crash, but the last good snapshot is lost with it. */
+  lose(): void {
+    this.#saved = undefined;
+    this.crash();
+  }
+
+  /** What runs keeps ending the engine, which goes back to the services that it ran with that generation. */
+  setAsideFor(generation: bigint, services: readonly string[]): void {
+    this.#setAside = this.#generation;
+    const kept = new Map([...this.services].filter(([name]) => services.includes(name)));
+    this.#saved = { generation, services: kept, node: this.node };
+    this.crash();
   }
 
   /** Counts on a service (name '') or one of its backends. */

@@ -1,21 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Opens the state directory: locked, checked, and recovered when the database is damaged. */
-import { chmodSync, existsSync, mkdirSync, renameSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { fromBinary } from '@bufbuild/protobuf';
 import { ConfigurationSchema } from '@marcher/model';
 import { packService } from '../../../application/service-codec.js';
 import { StoreError } from '../../../ports/config-store.js';
-import { readLastGoodCopy } from './last-good-copy.js';
+import { readLastGoodCopy, readLastGoodDrains } from './last-good-copy.js';
 import { SqliteConfigStore, storeError } from './sqlite-config-store.js';
 import { lockState } from './state-lock.js';
 
 const FILE = 'marcher.db';
+const ASIDE = `${FILE}.damaged-`;
 
 export interface OpenedStore {
   readonly store: SqliteConfigStore;
   /** Set when the database was damaged: what was done, for operators. */
   readonly recovery: string | undefined;
+  /**
+   * What there is to say of damage, this time's or an earlier one's: as long as a database that was put aside is there.
+   * Whoever removes it has seen what was lost.
+   */
+  damage(): string | undefined;
   close(): void;
 }
 
@@ -41,6 +47,7 @@ export function openStore(stateDir: string, nowMs: number): OpenedStore {
     return {
       store,
       recovery,
+      damage: () => damage(stateDir, recovery),
       close() {
         store.close();
         lock.release();
@@ -52,6 +59,23 @@ export function openStore(stateDir: string, nowMs: number): OpenedStore {
   }
 }
 
+function damage(stateDir: string, recovery: string | undefined): string | undefined {
+  let aside: string[];
+  try {
+    aside = readdirSync(stateDir)
+      .filter((name) => name.startsWith(ASIDE) && !/-(?:wal|shm)$/.test(name))
+      .sort();
+  } catch {
+    return recovery;
+  }
+  const newest = aside.at(-1);
+  if (newest === undefined) return undefined;
+  const path = join(stateDir, newest);
+  const what = recovery ?? `the database was damaged at an earlier start and is kept as ${path}`;
+  const others = aside.length === 1 ? '' : ` and ${aside.length - 1} before it`;
+  return `${what}; to dismiss this, remove ${path}${others}`;
+}
+
 function openOrRecover(stateDir: string, nowMs: number): { store: SqliteConfigStore; recovery: string | undefined } {
   const path = join(stateDir, FILE);
   try {
@@ -59,12 +83,15 @@ function openOrRecover(stateDir: string, nowMs: number): { store: SqliteConfigSt
   } catch (error) {
     if (!(error instanceof StoreError) || error.code !== 'corrupt') throw error;
     const stamp = new Date(nowMs).toISOString().replaceAll(':', '').replace(/\.\d+/, '');
-    const aside = `${path}.damaged-${stamp}`;
+    const aside = join(stateDir, `${ASIDE}${stamp}`);
     for (const suffix of ['', '-wal', '-shm']) {
       if (existsSync(path + suffix)) renameSync(path + suffix, aside + suffix);
     }
     const store = new SqliteConfigStore(path);
     const kept = `the database was damaged (${error.message.split(';')[0]}) and is kept as ${aside}`;
+    const drains = readLastGoodDrains(stateDir);
+    for (const drain of drains ?? []) store.setDrained(drain, true);
+    const drained = drains === undefined ? ' and what was drained' : '';
     const copy = readLastGoodCopy(stateDir);
     if (copy === undefined) {
       return { store, recovery: `${kept}; there was no copy of the configuration to recover` };
@@ -77,7 +104,7 @@ function openOrRecover(stateDir: string, nowMs: number): { store: SqliteConfigSt
     store.close();
     return {
       store: new SqliteConfigStore(path),
-      recovery: `${kept}; ${services.length} services were recovered, without their history`,
+      recovery: `${kept}; ${services.length} services were recovered, without their history${drained}`,
     };
   }
 }

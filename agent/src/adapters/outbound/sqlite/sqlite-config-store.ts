@@ -113,6 +113,7 @@ export class SqliteConfigStore implements ConfigStore {
   constructor(path: string, options: { history?: HistoryLimits } = {}) {
     this.#history = options.history ?? DEFAULT_HISTORY;
     this.#writer = guarded(() => new Database(path));
+    let reader: Database.Database | undefined;
     try {
       configure(this.#writer);
       guarded(() => {
@@ -124,10 +125,11 @@ export class SqliteConfigStore implements ConfigStore {
         if (check !== 'ok') throw new StoreError('corrupt', `the database fails its check: ${check}`);
         migrate(this.#writer);
       });
-      this.#reader = guarded(() => new Database(path, { readonly: true }));
-      configure(this.#reader);
+      reader = guarded(() => new Database(path, { readonly: true }));
+      this.#reader = reader;
+      configure(reader);
       const w = this.#writer;
-      const r = this.#reader;
+      const r = reader;
       this.#getService = r.prepare<[string], ServiceRow>('SELECT name, body, generation FROM services WHERE name = ?');
       this.#scanServices = r.prepare<[string], ServiceRow>(
         `SELECT name, body, generation FROM services WHERE name > ? ORDER BY name LIMIT ${SCAN_BATCH}`,
@@ -150,9 +152,22 @@ export class SqliteConfigStore implements ConfigStore {
       // History may have been pruned down to nothing, or a recovered file may start with none.
       const floor = this.#meta('version_floor');
       if (floor > this.#version) this.#version = floor;
+      guarded(() => this.#checkBodies());
     } catch (error) {
+      reader?.close();
       this.#writer.close();
       throw storeError(error);
+    }
+  }
+
+  /** SQLite checks the structure of its pages, and not that the disk has kept what stands in them. */
+  #checkBodies(): void {
+    const rows = this.#reader.prepare<[], { name: string; body: Uint8Array; hash: Uint8Array }>(
+      'SELECT name, body, hash FROM services',
+    );
+    for (const { name, body, hash } of rows.iterate()) {
+      if (digest('sha256', body, 'buffer').equals(hash)) continue;
+      throw new StoreError('corrupt', `service ${JSON.stringify(name)} is not what was written`);
     }
   }
 
