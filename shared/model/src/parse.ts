@@ -7,16 +7,16 @@ import { API_VERSION, documentShape } from './file-shape.js';
 import { serviceFromFile } from './from-file.js';
 import { nearest } from './nearest.js';
 import { formatPath, type ModelViolation, type PathSegment, parsePath } from './violation.js';
-import { parseYamlParts } from './yaml-parts.js';
-import { parseYamlText, type YamlText } from './yaml-text.js';
+import { YamlParts } from './yaml-parts.js';
+import { type Position, parseYamlText } from './yaml-text.js';
 
 export const TEXT_BYTES_MAX = 64 * 1024 * 1024;
 /** As many as a person reads; a file of 10,000 wrong services would otherwise answer with megabytes. */
 export const VIOLATIONS_MAX = 1_000;
-/** Finding lines means parsing again with positions kept, which takes seconds and gigabytes for the largest texts. */
-const LOCATE_BYTES_MAX = 4 * 1024 * 1024;
+/** YAML that can't be read in parts, and JSON whose mistakes are to be found: a hundred bytes of memory for each. */
+const WHOLE_CHARACTERS_MAX = 8 * 1024 * 1024;
 /** From here on reading in parts pays, although a text with a mistake is then read twice. */
-const PARTS_BYTES_MIN = 128 * 1024;
+const PARTS_CHARACTERS_MIN = 128 * 1024;
 
 export interface ParseOptions {
   /** Absent: JSON when the source ends in .json or the text begins with "{", else YAML. */
@@ -143,31 +143,11 @@ export function parseConfiguration(text: string, options: ParseOptions = {}): Pa
     const fix = 'split it into several files, or apply it in parts';
     return { violations: [{ path: '', reason: `is larger than ${TEXT_BYTES_MAX} bytes`, fix, ...place }] };
   }
-  const body = text.charCodeAt(0) === 0xfeff ? text.slice(1) : text;
-  let documents: readonly unknown[] | undefined;
-  let yaml: YamlText | undefined;
-  if (isJson(body, options)) {
-    try {
-      documents = [JSON.parse(body)];
-    } catch (error) {
-      // YAML's flow style begins with "{" too, so only a text that is neither is refused, with YAML's position.
-      if (options.format === 'json' || body.length > LOCATE_BYTES_MAX || options.source?.endsWith('.json') === true) {
-        return { violations: [{ ...jsonFailure(body, error), ...place }] };
-      }
-    }
+  const read = readText(withoutMark(text), options);
+  if (read.violations !== undefined) {
+    return { violations: read.violations.slice(0, VIOLATIONS_MAX).map((violation) => ({ ...violation, ...place })) };
   }
-  const whole = documents === undefined && body.length >= PARTS_BYTES_MIN ? parseYamlParts(body) : undefined;
-  if (whole !== undefined) documents = [whole];
-  if (documents === undefined) {
-    yaml = parseYamlText(body);
-    if (yaml.violations.length > 0) {
-      return { violations: yaml.violations.slice(0, VIOLATIONS_MAX).map((violation) => ({ ...violation, ...place })) };
-    }
-    // A trailing "---" is a habit, not a document.
-    documents = yaml.documents.filter((document, index) => index === 0 || document !== undefined);
-    if (documents.length === 0) documents = [undefined];
-  }
-
+  const { documents, locate } = read;
   const configuration = create(ConfigurationSchema);
   const violations: ModelViolation[] = [];
   documents.forEach((document, index) => {
@@ -176,14 +156,65 @@ export function parseConfiguration(text: string, options: ParseOptions = {}): Pa
       for (const service of inspected.services) configuration.services.push(serviceFromFile(service));
       return;
     }
-    yaml ??= whole !== undefined || body.length <= LOCATE_BYTES_MAX ? parseYamlText(body) : undefined;
     for (const { path, reason, fix } of inspected.found.slice(0, VIOLATIONS_MAX - violations.length)) {
-      const at = yaml?.locate(index, path);
+      const at = locate(index, path);
       const prefix: PathSegment[] = documents.length > 1 ? ['documents', index] : [];
       violations.push({ path: formatPath([...prefix, ...path]), reason, fix, ...place, ...at });
     }
   });
   return violations.length > 0 ? { violations } : { configuration };
+}
+
+type Locate = (document: number, path: readonly PathSegment[]) => Position | undefined;
+type Read =
+  | { readonly documents: readonly unknown[]; readonly locate: Locate; readonly violations?: undefined }
+  | { readonly documents?: undefined; readonly violations: readonly ModelViolation[] };
+
+function withoutMark(text: string): string {
+  return text.charCodeAt(0) === 0xfeff ? text.slice(1) : text;
+}
+
+function readText(text: string, options: ParseOptions): Read {
+  if (isJson(text, options)) {
+    try {
+      return { documents: [JSON.parse(text)], locate: locator(text) };
+    } catch (error) {
+      // YAML's flow style begins with "{" too, so only a text that is neither is refused, with YAML's position.
+      const surely = options.format === 'json' || options.source?.endsWith('.json') === true;
+      if (surely || text.length > WHOLE_CHARACTERS_MAX) return { violations: [jsonFailure(text, error)] };
+    }
+  }
+  const parts = text.length >= PARTS_CHARACTERS_MIN ? YamlParts.of(text) : undefined;
+  const document = parts?.read();
+  if (parts !== undefined && document !== undefined) {
+    return { documents: [document], locate: (_index, path) => parts.locate(path) };
+  }
+  if (text.length > WHOLE_CHARACTERS_MAX) {
+    const mistakes = parts?.mistakes(VIOLATIONS_MAX) ?? [];
+    return { violations: mistakes.length > 0 ? mistakes : [tooLargeAsAWhole(text.length)] };
+  }
+  const yaml = parseYamlText(text);
+  if (yaml.violations.length > 0) return { violations: yaml.violations };
+  // A trailing "---" is a habit, not a document.
+  const documents = yaml.documents.filter((each, index) => index === 0 || each !== undefined);
+  return { documents: documents.length > 0 ? documents : [undefined], locate: yaml.locate };
+}
+
+/** Reads the text again, and only when asked. */
+function locator(text: string): Locate {
+  let locate: Locate | undefined;
+  return (index, path) => {
+    locate ??= text.length <= WHOLE_CHARACTERS_MAX ? parseYamlText(text).locate : () => undefined;
+    return locate(index, path);
+  };
+}
+
+function tooLargeAsAWhole(characters: number): ModelViolation {
+  return {
+    path: '',
+    reason: `has ${characters} characters of YAML that can only be read as a whole, and at most ${WHOLE_CHARACTERS_MAX} are`,
+    fix: 'write services as a list with a line for each field, without anchors, aliases and several documents; or split it into several files, or write JSON',
+  };
 }
 
 function jsonFailure(text: string, error: unknown): ModelViolation {
@@ -192,7 +223,7 @@ function jsonFailure(text: string, error: unknown): ModelViolation {
   const violation = { path: '', reason, fix: 'correct the text at this place' };
   if (at === null) {
     // V8 quotes a short text in place of a position; the YAML parser stumbles over the same character.
-    const { line, column } = text.length <= LOCATE_BYTES_MAX ? (parseYamlText(text).violations[0] ?? {}) : {};
+    const { line, column } = text.length <= WHOLE_CHARACTERS_MAX ? (parseYamlText(text).violations[0] ?? {}) : {};
     return line === undefined || column === undefined ? violation : { ...violation, line, column };
   }
   const before = text.slice(0, Number(at[1]));
@@ -210,7 +241,18 @@ export function locateViolations<V extends { path: string; reason: string; fix: 
   options: ParseOptions = {},
 ): ModelViolation[] {
   const place = options.source === undefined ? {} : { source: options.source };
-  const yaml = text.length <= LOCATE_BYTES_MAX ? parseYamlText(text) : undefined;
+  const body = withoutMark(text);
+  const parts = body.length >= PARTS_CHARACTERS_MIN ? YamlParts.of(body) : undefined;
+  if (parts !== undefined) {
+    return violations.map(({ path, reason, fix }) => ({
+      path,
+      reason,
+      fix,
+      ...place,
+      ...parts.locate(parsePath(path)),
+    }));
+  }
+  const yaml = body.length <= WHOLE_CHARACTERS_MAX ? parseYamlText(body) : undefined;
   const counts = (yaml?.documents ?? []).map((document) => {
     const services = (document as { services?: unknown } | undefined)?.services;
     return Array.isArray(services) ? services.length : 0;

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import { parseConfiguration } from './parse.js';
-import { parseYamlParts } from './yaml-parts.js';
+import { YamlParts } from './yaml-parts.js';
 import { parseYamlText } from './yaml-text.js';
 
 const scalar = fc.oneof(
@@ -39,7 +39,7 @@ const documents = fc
   });
 
 const sameAsWhole = (text: string): 'same' | 'left' => {
-  const data = parseYamlParts(text, 1);
+  const data = YamlParts.of(text)?.read(1);
   if (data === undefined) return 'left';
   const whole = parseYamlText(text);
   expect(whole.violations).toEqual([]);
@@ -159,7 +159,7 @@ describe('a YAML text read in parts', () => {
     ['two headings', 'services:\n  - a\nservices:\n  - b\n'],
     ['a heading in a quoted text', 'note: "\nservices:\n  - a\n"\n'],
   ])('is left to be read as a whole with %s', (_what, text) => {
-    expect(parseYamlParts(text)).toBeUndefined();
+    expect(YamlParts.of(text)?.read()).toBeUndefined();
   });
 
   const many = (line: string) => {
@@ -177,9 +177,54 @@ describe('a YAML text read in parts', () => {
   test.each([
     ['a field that there is not', '  - name: x\n    listenrs: []\n', 'services[3000].listenrs', 9_004],
     ['bad syntax', '  - name: "x\n', '', 9_004],
+    ['a field after the services', 'zone: a\n', 'zone', 9_003],
   ])('gives the line of a mistake in a large configuration: %s', (_what, line, path, number) => {
     const { violations } = parseConfiguration(many(line));
     expect(violations?.map((violation) => violation.path)).toContain(path);
-    expect(violations?.[0]?.line).toBe(number);
+    expect(violations?.find((violation) => violation.path === path)?.line).toBe(number);
+  });
+
+  test('locates as the whole does', () => {
+    fc.assert(
+      fc.property(documents, fc.nat(6), fc.constantFrom('name', 'listeners', 'services', 0, 1), (text, item, field) => {
+        const parts = YamlParts.of(text);
+        if (parts?.read() === undefined) return;
+        const whole = parseYamlText(text);
+        const here = item < (whole.documents[0] as { services: unknown[] }).services.length;
+        for (const path of [
+          ['services'],
+          ['apiVersion'],
+          ['zone', 1, 'b'],
+          ...(here ? [['services', item, field]] : []),
+        ]) {
+          expect(parts.locate(path)).toEqual(whole.locate(0, path));
+        }
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  describe('too large to be read as a whole', () => {
+    const huge = (line: string, at: number) => {
+      const service = (i: number) =>
+        `  - name: s${i}\n    listeners: [{ port: 80 }]\n    backends: [] # ${'-'.repeat(1_000)}\n`;
+      const all = Array.from({ length: 9_000 }, (_, i) => service(i) + (i === at ? line : ''));
+      return `apiVersion: marcher/v1\nservices:\n${all.join('')}`;
+    };
+
+    test.each([
+      ['a field that there is not', '    colour: red\n', 'services[7000].colour', 21_006],
+      ['a quote that is not closed', '    labels: { a: "b }\n', '', 21_007],
+      ['bad syntax that hides an item', '    labels: { a: b\n', '', 21_007],
+    ])('says what is wrong, and where: %s', (_what, line, path, number) => {
+      const { violations } = parseConfiguration(huge(line, 7_000), { source: 'c.yaml' });
+      expect(violations?.[0]).toMatchObject({ path, line: number, source: 'c.yaml' });
+    });
+
+    test('is refused with a way out when only the whole could tell what it says', () => {
+      const { violations } = parseConfiguration(huge('    labels: &a {}\n', 7_000));
+      expect(violations).toHaveLength(1);
+      expect(violations?.[0]?.fix).toContain('without anchors');
+    });
   });
 });

@@ -7,10 +7,12 @@
  * A text is cut only before a line that begins with "-" at the items' indentation, which nothing else can be there: block
  * scalars and continued plain scalars are indented further, and a quoted text or a flow collection that is cut open
  * makes a part that is not valid. A part that is not valid, or has another number of items than it should, means: not
- * like this. Then, as with everything unusual (anchors, directives, several documents), the text is read as a whole.
+ * like this, or a mistake. Then, as with everything unusual (anchors, directives, several documents), only reading the
+ * text as a whole can tell.
  */
 import { parseAllDocuments } from 'yaml';
-import { YAML_OPTIONS } from './yaml-text.js';
+import type { ModelViolation, PathSegment } from './violation.js';
+import { type Position, parseYamlText, YAML_OPTIONS, type YamlText } from './yaml-text.js';
 
 /** Small: what is made of a part should be gone before the collector looks at it twice. */
 const PART_CHARACTERS = 8 * 1024;
@@ -69,30 +71,125 @@ function dataOf(text: string): unknown {
   return document.errors.length > 0 ? undefined : document.toJS({ maxAliasCount: 0 });
 }
 
-/** The document, as reading the text as a whole would give it; undefined: only reading it as a whole can tell. */
-export function parseYamlParts(text: string, partCharacters = PART_CHARACTERS): unknown {
-  if (ANCHOR_OR_ALIAS.test(text) || /\r(?!\n)/.test(text) || /^(?:%|---|\.\.\.)/m.test(text)) return undefined;
-  const cuts = cut(text);
-  if (cuts === undefined) return undefined;
-  const end = cuts.at(-1) as number;
-  try {
-    const frame = dataOf(text.slice(0, cuts[0]) + text.slice(end));
-    if (typeof frame !== 'object' || frame === null || !('services' in frame) || frame.services !== null) {
+function newlines(text: string, from: number, to: number): number {
+  let count = 0;
+  for (let at = text.indexOf('\n', from); at !== -1 && at < to; at = text.indexOf('\n', at + 1)) count++;
+  return count;
+}
+
+export class YamlParts {
+  readonly #text: string;
+  readonly #cuts: readonly number[];
+  /** The text without the items. */
+  readonly #frame: string;
+  /** Line breaks before each cut, as far as they were counted. */
+  readonly #breaks: number[];
+  /** What was located in last: mistakes come one service after the other. */
+  #last: { readonly item: number; readonly text: YamlText } | undefined;
+
+  private constructor(text: string, cuts: readonly number[]) {
+    const start = cuts[0] as number;
+    this.#text = text;
+    this.#cuts = cuts;
+    this.#frame = text.slice(0, start) + text.slice(cuts.at(-1));
+    this.#breaks = [newlines(text, 0, start)];
+  }
+
+  /** undefined: the text can't be cut, or means something else in parts. */
+  static of(text: string): YamlParts | undefined {
+    if (ANCHOR_OR_ALIAS.test(text) || /\r(?!\n)/.test(text) || /^(?:%|---|\.\.\.)/m.test(text)) return undefined;
+    const cuts = cut(text);
+    return cuts && new YamlParts(text, cuts);
+  }
+
+  /** The document, as reading the text as a whole would give it; undefined: only that can tell. */
+  read(partCharacters = PART_CHARACTERS): unknown {
+    try {
+      const frame = this.#readFrame();
+      if (frame === undefined) return undefined;
+      const services: unknown[] = [];
+      for (const [first, last] of this.#parts(partCharacters)) {
+        const part = this.#readPart(first, last);
+        if (part === undefined) return undefined;
+        for (const item of part) services.push(item);
+      }
+      return { ...frame, services };
+    } catch {
+      // Nested deeper than the stack, or the like: reading it as a whole says what.
       return undefined;
     }
-    const services: unknown[] = [];
+  }
+
+  /** Why read() gave nothing, as far as parts can tell: for a text that is too large to be read as a whole. */
+  mistakes(max: number, partCharacters = PART_CHARACTERS): ModelViolation[] {
+    const found: ModelViolation[] = [];
+    const note = (text: YamlText, lineOf: (line: number) => number): void => {
+      for (const violation of text.violations) {
+        found.push(violation.line === undefined ? violation : { ...violation, line: lineOf(violation.line) });
+      }
+    };
+    note(parseYamlText(this.#frame), (line) => this.#lineOfFrame(line));
+    for (const [first, last] of this.#parts(partCharacters)) {
+      if (found.length >= max) break;
+      if (this.#readPart(first, last) !== undefined) continue;
+      // Item by item, so that a mistake in one does not hide those in the next.
+      for (let item = first; item < last; item++) {
+        note(this.#item(item), (line) => line + this.#breaksBefore(item));
+      }
+    }
+    return found.slice(0, max);
+  }
+
+  locate(path: readonly PathSegment[]): Position | undefined {
+    const [field, item, ...rest] = path;
+    if (field !== 'services' || typeof item !== 'number') {
+      const at = parseYamlText(this.#frame).locate(0, path);
+      return at && { line: this.#lineOfFrame(at.line), column: at.column };
+    }
+    if (item >= this.#cuts.length - 1) return undefined;
+    const at = this.#item(item).locate(0, [0, ...rest]);
+    return at && { line: at.line + this.#breaksBefore(item), column: at.column };
+  }
+
+  #readFrame(): object | undefined {
+    const frame = dataOf(this.#frame);
+    const hasNoMore = typeof frame === 'object' && frame !== null && 'services' in frame && frame.services === null;
+    return hasNoMore ? frame : undefined;
+  }
+
+  #readPart(first: number, last: number): unknown[] | undefined {
+    const part = dataOf(this.#text.slice(this.#cuts[first], this.#cuts[last]));
+    return Array.isArray(part) && part.length === last - first ? part : undefined;
+  }
+
+  /** Items first to last - 1 at a time. */
+  *#parts(characters: number): Generator<[first: number, last: number]> {
+    const cuts = this.#cuts;
     for (let first = 0; first < cuts.length - 1; ) {
-      const start = cuts[first] as number;
       let last = first + 1;
-      while (last < cuts.length - 1 && (cuts[last] as number) - start < partCharacters) last++;
-      const part = dataOf(text.slice(start, cuts[last]));
-      if (!Array.isArray(part) || part.length !== last - first) return undefined;
-      for (const item of part) services.push(item);
+      while (last < cuts.length - 1 && (cuts[last] as number) - (cuts[first] as number) < characters) last++;
+      yield [first, last];
       first = last;
     }
-    return { ...frame, services };
-  } catch {
-    // Nested deeper than the stack, or the like: reading it as a whole says what.
-    return undefined;
+  }
+
+  #item(item: number): YamlText {
+    if (this.#last?.item !== item) {
+      this.#last = { item, text: parseYamlText(this.#text.slice(this.#cuts[item], this.#cuts[item + 1])) };
+    }
+    return this.#last.text;
+  }
+
+  #breaksBefore(item: number): number {
+    for (let at = this.#breaks.length; at <= item; at++) {
+      const before = this.#breaks[at - 1] as number;
+      this.#breaks.push(before + newlines(this.#text, this.#cuts[at - 1] as number, this.#cuts[at] as number));
+    }
+    return this.#breaks[item] as number;
+  }
+
+  #lineOfFrame(line: number): number {
+    const before = this.#breaks[0] as number;
+    return line <= before ? line : line + this.#breaksBefore(this.#cuts.length - 1) - before;
   }
 }

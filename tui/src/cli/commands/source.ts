@@ -59,22 +59,22 @@ export async function readSource(files: readonly string[]): Promise<Source> {
   return {
     services,
     async locate(found) {
-      const located: Problem[] = [];
-      const texts = new Map<Part, string | undefined>();
-      for (const problem of found) {
-        const segments = parsePath(problem.where);
+      const located = [...found];
+      const byPart = new Map<Part, { at: number; violation: ModelViolation }[]>();
+      for (const [at, { where, reason, fix }] of found.entries()) {
+        const segments = parsePath(where);
         const index = segments[1];
         const part = typeof index === 'number' ? parts.findLast((each) => each.first <= index) : undefined;
-        if (part === undefined || typeof index !== 'number') {
-          located.push(problem);
-          continue;
-        }
-        if (!texts.has(part)) texts.set(part, part.kept ?? (part.name === '-' ? undefined : await readText(part.name)));
-        const text = texts.get(part);
+        if (part === undefined || typeof index !== 'number') continue;
         segments[1] = index - part.first;
-        const violation = { path: formatPath(segments), reason: problem.reason, fix: problem.fix };
-        const at = text === undefined ? [violation] : locateViolations(text, [violation], { source: part.name });
-        located.push(...at.map(toProblem));
+        const violation = { path: formatPath(segments), reason, fix };
+        byPart.set(part, [...(byPart.get(part) ?? []), { at, violation }]);
+      }
+      for (const [part, mine] of byPart) {
+        const text = part.kept ?? (part.name === '-' ? undefined : await readText(part.name));
+        const violations = mine.map(({ violation }) => violation);
+        const placed = text === undefined ? violations : locateViolations(text, violations, { source: part.name });
+        for (const [i, violation] of placed.entries()) located[mine[i]?.at ?? 0] = toProblem(violation);
       }
       return located;
     },
