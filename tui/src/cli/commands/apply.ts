@@ -3,6 +3,7 @@ import { create, toJson } from '@bufbuild/protobuf';
 import { ApplyResponseSchema, ChangeSchema, PlanResponseSchema } from '@marcher/proto/marcher/v1/config_service_pb';
 import { ExitCode } from '../exit-code.js';
 import { Failure, toFailure } from '../failure.js';
+import { noticed } from '../output/notice.js';
 import { countDiffs, formatCounts, formatDiffs } from '../output/plan-view.js';
 import { plural } from '../output/quantity.js';
 import { type Session, type TargetOptions, versionNumber } from '../session.js';
@@ -24,11 +25,15 @@ interface ApplyOptions extends PlanOptions {
   readonly dryRun?: boolean;
 }
 
+const checking = (services: number): string => `the agent has ${plural(services, 'service')}`;
+
 export async function plan(session: Session, options: PlanOptions): Promise<ExitCode> {
   const source = await readSource(options.file);
   const agent = await session.agent(options);
   const change = { upsert: source.services, replaceAll: options.prune === true };
-  const response = await located(source, () => agent.config.plan({ change }, session.call(options)));
+  const response = await located(source, () =>
+    noticed(checking(source.services.length), () => agent.config.plan({ change }, session.call(options))),
+  );
   if (response.violations.length > 0) {
     const problems = response.violations.map(({ path, reason, fix }) => ({ where: path, reason, fix }));
     throw new Failure(ExitCode.invalidConfiguration, 'the configuration is not valid', await source.locate(problems));
@@ -66,7 +71,9 @@ export async function applyServices(
   const change = create(ChangeSchema, { replaceAll });
   change.upsert = source.services;
   const response = await located(source, () =>
-    agent.config.apply({ change, expectedVersion, message: options.message, omitDiff }, session.call(options)),
+    noticed(checking(count), () =>
+      agent.config.apply({ change, expectedVersion, message: options.message, omitDiff }, session.call(options)),
+    ),
   );
   if (options.output === 'json') {
     await session.write(`${JSON.stringify(toJson(ApplyResponseSchema, response), null, 2)}\n`);

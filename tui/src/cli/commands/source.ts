@@ -17,9 +17,12 @@ import {
 } from '@marcher/model';
 import { ExitCode } from '../exit-code.js';
 import { Failure, type Problem } from '../failure.js';
+import { noticed } from '../output/notice.js';
 import { bytes } from '../output/quantity.js';
 
 const keptMaxBytes = 4 << 20;
+/** About half a second of reading. */
+const noticedBytes = 1 << 20;
 
 interface Part {
   readonly name: string;
@@ -41,7 +44,9 @@ export async function readSource(files: readonly string[]): Promise<Source> {
   for (const file of files) {
     const text = await readText(file);
     const name = file === '-' ? 'standard input' : file;
-    const result = parseConfiguration(text, { source: name });
+    const parse = () => parseConfiguration(text, { source: name });
+    const result =
+      text.length < noticedBytes ? parse() : await noticed(`reading ${name} (${bytes(text.length)})`, parse);
     if (result.violations !== undefined) {
       problems.push(...result.violations.map(toProblem));
       continue;
