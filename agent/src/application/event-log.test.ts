@@ -21,7 +21,8 @@ beforeEach(() => {
     events() {
       const events = pending;
       pending = [];
-      return { length: events.length, dropped: 0n, at: (index: number) => events[index] as EngineEvent };
+      const at = (index: number) => events[index] as EngineEvent;
+      return { length: events.length, dropped: 0n, at, kind: (index: number) => at(index).kind };
     },
     slotName(slot: number) {
       const found = slots.get(slot);
@@ -90,12 +91,19 @@ test('the last ones of one service, however many there were of others', async ()
   expect(kept.at(-1)).toContain('11999');
 });
 
-test('settled entries keep the name that the slot had', async () => {
-  pending = Array.from({ length: 300 }, () => event({}));
+test('entries keep the names that their slots had when these were settled', async () => {
+  const names = async () => (await read({})).map((line) => line.split(' ')[0]);
+  pending = [event({})];
   log.collect();
   log.settle();
   slots.set(1, { service: 'other', name: '' });
-  expect((await read({ tail: 1 }))[0]).toContain('web/');
+  slots.delete(2);
+  pending = [event({})];
+  log.collect();
+  expect(await names()).toEqual(['web/10.0.0.1:80', 'other/']);
+  log.settle();
+  slots.set(1, { service: 'third', name: '' });
+  expect(await names()).toEqual(['web/10.0.0.1:80', 'other/']);
 });
 
 test('a follower gets what comes, of its service, and ends with the signal', async () => {

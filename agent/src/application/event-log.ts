@@ -4,8 +4,8 @@
  * each in batches, and become messages only when somebody reads them: a node that opens 50,000 connections per second
  * writes 100,000 events, which nobody may be looking at.
  *
- * A slot's name is looked up when the event is decoded. Slots change owner when services come and go, so what is
- * still packed is decoded before that (settle()).
+ * An event names service and backend by their slots. Slots change owner when services come and go, so their names are
+ * looked up before that (settle()), and else when an event is decoded.
  */
 import { create } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
@@ -56,8 +56,9 @@ function reasonText(event: EngineEvent): string {
 }
 
 interface Kept {
-  readonly length: number;
-  at(index: number): LogEntry;
+  readonly batch: EventBatch;
+  /** Slots' names, once these may have changed since. */
+  names?: ReadonlyMap<number, SlotName | undefined>;
 }
 
 interface Follower {
@@ -100,23 +101,24 @@ export class EventLog {
       for (const follower of this.#followers) follower.dropped += lost;
     }
     if (batch.length === 0) return 0;
-    const kept: Kept = { length: batch.length, at: (index) => this.#decode(batch.at(index)) };
-    // Decoded at once when that is cheap or somebody reads along; listener changes concern the status of the node.
-    if (this.#followers.size > 0 || batch.length <= 256) {
-      const entries = Array.from({ length: batch.length }, (_, index) => kept.at(index));
-      this.#batches.push({ length: entries.length, at: (index) => entries[index] as LogEntry });
-      for (const entry of entries) this.#distribute(entry);
-    } else this.#batches.push(kept);
-    this.#noticeListeners(batch);
+    const kept: Kept = { batch };
+    this.#batches.push(kept);
     this.#kept += batch.length;
-    while (this.#kept - (this.#batches[0]?.length ?? 0) >= KEPT_MAX) this.#kept -= this.#batches.shift()?.length ?? 0;
+    while (this.#kept - (this.#batches[0]?.batch.length ?? 0) >= KEPT_MAX) {
+      this.#kept -= this.#batches.shift()?.batch.length ?? 0;
+    }
+    this.#noticeListeners(batch);
+    if (this.#followers.size > 0) {
+      for (let i = 0; i < batch.length; i++) this.#distribute(this.#decode(kept, i));
+    }
     return batch.length;
   }
 
+  /** They concern the status of the node. */
   #noticeListeners(batch: EventBatch): void {
     for (let i = 0; i < batch.length; i++) {
+      if (batch.kind(i) !== EventKind.listenerChanged) continue;
       const event = batch.at(i);
-      if (event.kind !== EventKind.listenerChanged) continue;
       const service = this.#source.slotName(event.serviceSlot)?.service ?? '';
       if (service !== '') this.#onListener({ service, bound: event.reason === 1, message: event.message });
     }
@@ -131,9 +133,14 @@ export class EventLog {
     }
   }
 
-  #decode(event: EngineEvent): LogEntry {
-    const service = event.serviceSlot === 0 ? undefined : this.#source.slotName(event.serviceSlot);
-    const backend = event.backendSlot === 0 ? undefined : this.#source.slotName(event.backendSlot);
+  #decode({ batch, names }: Kept, index: number): LogEntry {
+    const event = batch.at(index);
+    const nameOf = (slot: number): SlotName | undefined => {
+      if (slot === 0) return undefined;
+      return names === undefined ? this.#source.slotName(slot) : names.get(slot);
+    };
+    const service = nameOf(event.serviceSlot);
+    const backend = nameOf(event.backendSlot);
     return create(LogEntrySchema, {
       time: timestampFromMs(Number(event.timeUnixUs / 1_000n)),
       kind: KINDS[event.kind] ?? LogKind.UNSPECIFIED,
@@ -154,20 +161,27 @@ export class EventLog {
     });
   }
 
-  /** Decodes what is still packed: names of slots are about to change. */
+  /** Looks up the names that stand in events so far: slots are about to change owner. */
   settle(): void {
-    this.#batches = this.#batches.map((batch) => {
-      const entries = Array.from({ length: batch.length }, (_, index) => batch.at(index));
-      return { length: entries.length, at: (index: number) => entries[index] as LogEntry };
-    });
+    const names = new Map<number, SlotName | undefined>();
+    for (const kept of this.#batches) {
+      if (kept.names !== undefined) continue;
+      for (let i = 0; i < kept.batch.length; i++) {
+        const { serviceSlot, backendSlot } = kept.batch.at(i);
+        for (const slot of [serviceSlot, backendSlot]) {
+          if (slot !== 0 && !names.has(slot)) names.set(slot, this.#source.slotName(slot));
+        }
+      }
+      kept.names = names;
+    }
   }
 
   #tail(service: string, count: number): LogEntry[] {
     const out: LogEntry[] = [];
     for (let b = this.#batches.length - 1; b >= 0 && out.length < count; b--) {
-      const batch = this.#batches[b] as Kept;
-      for (let i = batch.length - 1; i >= 0 && out.length < count; i--) {
-        const entry = batch.at(i);
+      const kept = this.#batches[b] as Kept;
+      for (let i = kept.batch.length - 1; i >= 0 && out.length < count; i--) {
+        const entry = this.#decode(kept, i);
         if (service === '' || entry.service === service) out.push(entry);
       }
     }

@@ -149,6 +149,8 @@ export interface EventBatch {
   /** Lost since the data plane was opened, because a ring was full. */
   readonly dropped: bigint;
   at(index: number): EngineEvent;
+  /** at(index).kind, for less: there may be a hundred thousand events per second. */
+  kind(index: number): EventKind;
 }
 
 export interface SelfCheck {

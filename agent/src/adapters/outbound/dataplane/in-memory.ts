@@ -216,7 +216,12 @@ export class InMemoryDataplane implements Dataplane {
     this.#use();
     if (!Number.isInteger(max) || max < 1) throw new RangeError(`events: max ${max}`);
     const events = this.#events.splice(0, max);
-    return { length: events.length, dropped: this.#dropped, at: (index) => at(events, index) };
+    return {
+      length: events.length,
+      dropped: this.#dropped,
+      at: (index) => at(events, index),
+      kind: (index) => at(events, index).kind,
+    };
   }
 
   async installedBuildId(): Promise<string> {

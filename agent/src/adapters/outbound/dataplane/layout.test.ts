@@ -27,6 +27,8 @@ describe('an event', () => {
   it('is read field by field', () => {
     expect([batch.length, batch.dropped]).toEqual([2, 3n]);
     const event = batch.at(1);
+    expect([batch.kind(0), batch.kind(1)]).toEqual([0, EventKind.connectionClosed]);
+    expect(() => batch.kind(2)).toThrow(RangeError);
     expect(event.timeUnixUs).toBe(1_700_000_000_000_000n);
     expect([event.serviceSlot, event.backendSlot, event.kind, event.reason]).toEqual([7, 0, 2, 1]);
     expect([event.transport, batch.at(0).transport]).toEqual(['udp', '']);

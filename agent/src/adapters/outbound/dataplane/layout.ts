@@ -91,6 +91,8 @@ export function formatAddress(bytes: Buffer, at: number): string {
   return family === AF_UNIX ? 'unix' : '';
 }
 
+const KIND_AT = 24;
+
 export class EventRecord implements EngineEvent {
   readonly #bytes: Buffer;
   readonly #at: number;
@@ -113,7 +115,7 @@ export class EventRecord implements EngineEvent {
     return this.#bytes.readUInt32LE(this.#at + 20);
   }
   get kind(): EventKind {
-    return this.#bytes.readUInt16LE(this.#at + 24) as EventKind;
+    return this.#bytes.readUInt16LE(this.#at + KIND_AT) as EventKind;
   }
   get reason(): number {
     return this.#bytes.readUInt16LE(this.#at + 26);
@@ -167,9 +169,18 @@ export class RawEventBatch implements EventBatch {
   }
 
   at(index: number): EngineEvent {
+    this.#check(index);
+    return new EventRecord(this.#bytes, index);
+  }
+
+  kind(index: number): EventKind {
+    this.#check(index);
+    return this.#bytes.readUInt16LE(index * EVENT_BYTES + KIND_AT) as EventKind;
+  }
+
+  #check(index: number): void {
     if (!Number.isInteger(index) || index < 0 || index >= this.length) {
       throw new RangeError(`no event ${index} among ${this.length}`);
     }
-    return new EventRecord(this.#bytes, index);
   }
 }
