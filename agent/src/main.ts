@@ -200,7 +200,8 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
   }
   const { services, backends } = agent.config.inventory;
   log.info({ version, pid: process.pid, services, backends, state: config.stateDir }, 'marcherd is ready');
-  systemd.ready(`${services} services, ${backends} backends`);
+  // What does not change: systemd keeps showing it.
+  systemd.ready(`marcherd ${version} serves: see marcher status`);
 }
 
 async function main(): Promise<void> {

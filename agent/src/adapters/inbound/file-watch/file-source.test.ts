@@ -105,6 +105,14 @@ test('a half-written file keeps what was, and is read when it is whole', async (
   await condition('Applied');
 });
 
+test('a file that is there and can not be read is a condition, and names the error', async () => {
+  const path = join(dir, 'c.yaml');
+  symlinkSync('/proc/self/mem', path); // a regular file whose first page nobody can read, not even root
+  await follow(path);
+  expect(source?.condition).toMatchObject({ status: false, reason: 'SourceUnreadable' });
+  expect(source?.condition.message).toContain('EIO');
+});
+
 test('a missing source is a condition, not an end, and may come and go', async () => {
   const path = join(dir, 'c.yaml');
   await follow(path);

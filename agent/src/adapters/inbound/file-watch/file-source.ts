@@ -41,6 +41,8 @@ export interface FileSourceCondition {
   readonly message: string;
 }
 
+/** After what may pass without the files changing. */
+const RETRY_MS = 5_000;
 /** Violations that a condition names; the log has more. */
 const NAMED_MAX = 5;
 const LOGGED_MAX = 100;
@@ -152,15 +154,23 @@ export class FileSource {
   async #take(state: SourceState): Promise<void> {
     const { path, log } = this.#options;
     const started = performance.now();
-    let origins: readonly Origin[] = [];
+    let content: Awaited<ReturnType<typeof readSource>>;
     try {
-      const content = await readSource(state, this.#options.parser);
-      if ('violations' in content) {
-        this.#refuse(content.violations);
-        return;
-      }
-      origins = content.origins;
-      const parsed = performance.now();
+      content = await readSource(state, this.#options.parser);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      log.warn({ path, reason }, 'configuration source can not be read');
+      this.#fail('SourceUnreadable', reason);
+      this.#retryAt = performance.now() + RETRY_MS;
+      return;
+    }
+    if ('violations' in content) {
+      this.#refuse(content.violations);
+      return;
+    }
+    const { origins } = content;
+    const parsed = performance.now();
+    try {
       const caller: Caller = { author: `file:${path}`, origin: 'file' };
       const { changed } = await this.#options.apply(content.services, '', caller);
       const applied = performance.now();
@@ -177,7 +187,7 @@ export class FileSource {
         error instanceof ApplicationError ? error.violations.map((v) => `${v.path}: ${v.reason} (${v.fix})`) : [];
       log.warn({ path, reason, details: details.slice(0, LOGGED_MAX) }, 'configuration source could not be applied');
       this.#fail('NotApplied', [reason, ...details.slice(0, NAMED_MAX)].join('; '));
-      this.#retryAt = performance.now() + 5_000;
+      this.#retryAt = performance.now() + RETRY_MS;
     }
   }
 
