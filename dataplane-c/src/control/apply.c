@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Snapshots and other requests on their way to the engine. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +37,7 @@ static void accepted(struct marcher *handle, const struct snapshot_head *head, c
 	supervisor_wake(handle);
 }
 
-static void forget_late(struct marcher *handle)
+void apply_forget_late(struct marcher *handle)
 {
 	if (!handle->late.request_id)
 		return;
@@ -58,7 +59,7 @@ void apply_late_reply(void *arg, const EngineReply *reply)
 		if (length)
 			munmap((void *)(uintptr_t)snapshot, length);
 	}
-	forget_late(handle);
+	apply_forget_late(handle);
 }
 
 /* Gives the packed message to the caller. */
@@ -71,6 +72,19 @@ static int hand_out(struct marcher *handle, const ProtobufCMessage *message, uin
 		return control_fail(handle, MARCHER_E_NO_MEMORY, "no memory for a reply of %zu bytes", length);
 	*out_length = protobuf_c_message_pack(message, *out);
 	return MARCHER_OK;
+}
+
+/* The failure as marcher_error, reported; a closed connection is opened again when the engine lives. */
+static int call_failed(struct marcher *handle, int error, const char *what)
+{
+	int code = control_call_failed(handle, error, what);
+
+	if (error == -EPIPE && !lifecycle_disconnected(handle))
+		control_fail(handle, code,
+		             "%s: engine %d closed the connection before it answered and was connected again; it runs "
+		             "generation %llu",
+		             what, (int)handle->link.pid, (unsigned long long)handle->generation);
+	return code;
 }
 
 static int apply(struct marcher *handle, const uint8_t *snapshot, size_t length, uint32_t flags,
@@ -86,10 +100,11 @@ static int apply(struct marcher *handle, const uint8_t *snapshot, size_t length,
 	message.tolerate_bind_errors = flags & MARCHER_APPLY_TOLERATE_BIND_ERRORS;
 	request.kind_case = MARCHER__ENGINE__V1__REQUEST__KIND_APPLY;
 	request.apply = &message;
-	forget_late(handle);
+	/* What came in late stays booked for: its answer comes before this one's. */
 	int error = link_call(&handle->link, &request, &fd, 1, handle->request_timeout_ms, &reply, NULL, NULL);
 	if (error == -ETIMEDOUT) {
-		int copy = dup(fd);
+		int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+		apply_forget_late(handle); /* one is kept track of: the latest */
 		if (copy >= 0) {
 			handle->late.request_id = request.id;
 			handle->late.fd = copy;
@@ -99,12 +114,9 @@ static int apply(struct marcher *handle, const uint8_t *snapshot, size_t length,
 		handle->watch.next_ping_ms = 0;
 		supervisor_wake(handle);
 	}
-	if (error) {
-		code = control_call_failed(handle, error, "applying a snapshot");
-		if (error == -EPIPE)
-			lifecycle_disconnected(handle);
-		return code;
-	}
+	if (error)
+		return call_failed(handle, error, "applying a snapshot");
+	apply_forget_late(handle); /* answers come in the order of the requests */
 	if (reply->kind_case != MARCHER__ENGINE__V1__REPLY__KIND_APPLY) {
 		code = control_fail(handle, MARCHER_E_PROTOCOL, "the engine did not apply generation %llu: %s",
 		                    (unsigned long long)head->generation,
@@ -204,12 +216,8 @@ static int request_answer(struct marcher *handle, EngineRequest *message, uint8_
 	if (code)
 		return code;
 	int error = link_call(&handle->link, message, NULL, 0, handle->request_timeout_ms, &reply, fds, &nfds);
-	if (error) {
-		code = control_call_failed(handle, error, "a request");
-		if (error == -EPIPE)
-			lifecycle_disconnected(handle);
-		return code;
-	}
+	if (error)
+		return call_failed(handle, error, "a request");
 	if (wants_memfd(reply) && (!nfds || unfold(reply, fds[0])))
 		code = control_fail(handle, MARCHER_E_PROTOCOL,
 		                    "the engine's reply names a memfd that is missing or unreadable");

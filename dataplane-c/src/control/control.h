@@ -127,8 +127,11 @@ void control_publish_journal(struct marcher *handle);
 /* Starts the engine on the last good snapshot. Returns 0 or -errno and a reason. *again: another attempt now may help,
  * since a snapshot was set aside or is under suspicion. */
 int lifecycle_start(struct marcher *handle, bool *again, char *why, size_t why_size);
-/* Makes a connected engine the current one: memory, status, the watch. Takes over *link. */
-int lifecycle_adopt(struct marcher *handle, struct link *link, bool adopted, char *why, size_t why_size);
+/* Maps the memory that came with the engine's Hello. Returns NULL and a reason when it cannot be read. *link stays the
+ * caller's, but for the two descriptors. */
+struct engine_memory *lifecycle_map(struct link *link, bool adopted, char *why, size_t why_size);
+/* Makes a connected engine the current one: memory, status, the watch. Takes over *link and memory. */
+void lifecycle_adopt(struct marcher *handle, struct link *link, struct engine_memory *memory, bool adopted);
 /* The current engine has ended: reaps it, says so, plans the restart. */
 void lifecycle_ended(struct marcher *handle);
 /* Has the current engine's process ended? Waits up to wait_ms for it. */
@@ -146,7 +149,14 @@ int supervisor_start(struct marcher *handle);
 void supervisor_stop(struct marcher *handle);
 void supervisor_wake(struct marcher *handle);
 
-/* apply.c: struct link's stray: an answer to an apply that was given up on. */
+/* upgrade.c, under link_lock: ends what an agent that died in the middle of an upgrade has left in the run directory.
+ */
+void upgrade_end_leftovers(struct marcher *handle);
+
+/* apply.c */
+/* struct link's stray: an answer to an apply that was given up on. */
 void apply_late_reply(void *handle, const EngineReply *reply);
+/* No such answer can come any more. */
+void apply_forget_late(struct marcher *handle);
 
 #endif

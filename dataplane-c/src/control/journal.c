@@ -89,8 +89,9 @@ struct scan {
 	unsigned deltas;
 };
 
-/* Walks the frames of fd up to the first one that is torn, malformed or does not continue the one before. */
-static void scan_frames(int fd, struct scan *scan)
+/* Walks the frames of fd up to the first one that is torn, malformed or does not continue the one before. Returns 0, or
+ * -errno when the file could not be read to that point: then what follows may be good. */
+static int scan_frames(int fd, struct scan *scan)
 {
 	struct stat st;
 	uint64_t header;
@@ -98,21 +99,26 @@ static void scan_frames(int fd, struct scan *scan)
 
 	*scan = (struct scan){0};
 	if (fstat(fd, &st) < 0 || st.st_size < 0)
-		return;
+		return -errno;
 	uint64_t size = (uint64_t)st.st_size, offset = 0;
-	while (size - offset > sizeof(header) && !read_all(fd, &header, sizeof(header), offset)) {
+	while (size - offset > sizeof(header)) {
+		int error = read_all(fd, &header, sizeof(header), offset);
+		if (error)
+			return error;
 		uint64_t length = le64toh(header);
 		if (length > IPC_SNAPSHOT_MAX || length > size - offset - sizeof(header))
-			return;
+			return 0;
 		uint8_t *frame = malloc(length ? (size_t)length : 1);
 		if (!frame)
-			return;
-		bool good = !read_all(fd, frame, (size_t)length, offset + sizeof(header)) &&
-		            !snapshot_head_read(frame, (size_t)length, &head);
+			return -ENOMEM;
+		error = read_all(fd, frame, (size_t)length, offset + sizeof(header));
+		bool good = !error && !snapshot_head_read(frame, (size_t)length, &head);
 		free(frame);
+		if (error)
+			return error;
 		if (!good || !head.generation ||
 		    (offset ? head.base_generation != scan->generation : head.base_generation != 0))
-			return;
+			return 0;
 		scan->last_offset = offset;
 		offset += sizeof(header) + length;
 		scan->length = offset;
@@ -122,6 +128,7 @@ static void scan_frames(int fd, struct scan *scan)
 		else
 			scan->base_length = offset;
 	}
+	return 0;
 }
 
 static void take_scan(struct journal *journal, const struct scan *scan)
@@ -169,6 +176,29 @@ static void off_disk(struct journal *journal, int error, const char *what)
 	         strerror(-error));
 }
 
+/* The file is there and its first snapshot is not, or it cannot be read: a disk that fails. It is kept, and the
+ * complete snapshot before it taken, which journal_maintain writes anew under its name. */
+static void open_previous(struct journal *journal)
+{
+	struct scan scan;
+
+	renameat(journal->dir_fd, FRAMES, journal->dir_fd, FRAMES_ASIDE);
+	int fd = openat(journal->dir_fd, FRAMES_PREVIOUS, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	/* Cut off what is torn: an engine reads to the end. */
+	if (fd >= 0 && (scan_frames(fd, &scan) || !scan.length || ftruncate(fd, (off_t)scan.length) < 0)) {
+		close(fd);
+		fd = -1;
+	}
+	if (fd >= 0) {
+		take_scan(journal, &scan);
+		journal->fd = fd;
+	}
+	snprintf(journal->problem, sizeof(journal->problem),
+	         "the last good snapshot is unreadable (a failing disk?) and was moved to snapshot.aside; generation "
+	         "%llu is used instead",
+	         (unsigned long long)journal->generation);
+}
+
 int journal_open(struct journal *journal, int dir_fd)
 {
 	struct scan scan;
@@ -181,10 +211,12 @@ int journal_open(struct journal *journal, int dir_fd)
 	int fd = openat(dir_fd, FRAMES, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
-	scan_frames(fd, &scan);
-	if (!scan.length) {
+	int unread = scan_frames(fd, &scan);
+	if (unread || !scan.length) {
 		close(fd);
-		unlinkat(dir_fd, FRAMES, 0);
+		if (unread == -ENOMEM)
+			return unread;
+		open_previous(journal);
 		return 0;
 	}
 	take_scan(journal, &scan);

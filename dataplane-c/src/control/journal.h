@@ -43,7 +43,8 @@ struct journal {
 	char problem[160]; /* why the last good snapshot is not on disk; empty: it is */
 };
 
-/* Reads what is there; a torn tail is cut off. Returns 0 or -errno. */
+/* Reads what is there; a torn tail is cut off, and a file that cannot be used set aside for the one before. Returns 0
+ * or -errno. */
 int journal_open(struct journal *journal, int dir_fd);
 void journal_close(struct journal *journal);
 

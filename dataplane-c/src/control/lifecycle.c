@@ -89,11 +89,7 @@ static bool starts_empty(struct marcher *handle)
 	unlink(path);
 	if (error)
 		return false;
-	siginfo_t info;
-	pidfd_send_signal(link.pidfd, SIGKILL, NULL, 0);
-	while (waitid(P_PIDFD, (id_t)link.pidfd, &info, WEXITED) < 0 && errno == EINTR)
-		;
-	link_close(&link);
+	spawn_end(&link);
 	return true;
 }
 
@@ -101,10 +97,18 @@ int lifecycle_start(struct marcher *handle, bool *again, char *why, size_t why_s
 {
 	struct spawned spawned;
 	struct link link = LINK_NONE;
+	struct engine_memory *memory = NULL;
 	bool at_path = false;
 
 	*again = false;
 	int frames = journal_frames(&handle->journal, &at_path);
+	if (frames < 0 && frames != -ENOENT) {
+		/* There is one: an engine without it would come up and serve nothing. */
+		snprintf(why, why_size, "opening the last good snapshot for the engine: %s", link_error(frames));
+		control_notice(handle, "%s", why);
+		plan_restart(handle);
+		return frames;
+	}
 	/* The path is ours (the run directory is locked) and its engine has ended. */
 	unlink(handle->socket_path);
 	int error = spawn_engine(&handle->options, NULL, handle->socket_path, frames, at_path, handle->bank.count > 0,
@@ -120,14 +124,22 @@ int lifecycle_start(struct marcher *handle, bool *again, char *why, size_t why_s
 	if (!error)
 		error = spawn_wait(&handle->options, &spawned, handle->socket_path, handle->close_fd,
 		                   handle->request_timeout_ms, &link, why, why_size);
+	if (!error) {
+		memory = lifecycle_map(&link, false, why, why_size);
+		if (!memory) {
+			spawn_end(&link);
+			error = -EPROTO;
+		}
+	}
 	if (!error)
-		error = lifecycle_adopt(handle, &link, false, why, why_size);
+		lifecycle_adopt(handle, &link, memory, false);
 	if (!error || error == -ECANCELED)
 		return error;
-	link_close(&link);
 	control_notice(handle, "%s", why);
 	plan_restart(handle);
-	if (ran && frames >= 0) {
+	/* Only what the engine did itself says something about the snapshot: neither this process's lack of
+	 * descriptors nor an engine of another build does. */
+	if (ran && frames >= 0 && (error == -ECHILD || error == -ETIMEDOUT)) {
 		*again = true;
 		if (suspect_snapshot(handle, 0)) {
 			if (starts_empty(handle))
@@ -139,25 +151,39 @@ int lifecycle_start(struct marcher *handle, bool *again, char *why, size_t why_s
 	return error;
 }
 
-int lifecycle_adopt(struct marcher *handle, struct link *link, bool adopted, char *why, size_t why_size)
+/* Says so when the engine runs another generation than it would be restarted on. */
+static void unsaved_notice(struct marcher *handle)
 {
-	struct engine_memory *memory = memory_map(link->stats_fd, link->events_fd, adopted, why, why_size);
+	uint64_t saved = journal_generation(&handle->journal);
+
+	if (saved != handle->generation)
+		control_notice(handle,
+		               "the engine runs generation %llu and the last good snapshot in the run directory is "
+		               "generation %llu: the next complete snapshot brings it up to date",
+		               (unsigned long long)handle->generation, (unsigned long long)saved);
+}
+
+struct engine_memory *lifecycle_map(struct link *link, bool adopted, char *why, size_t why_size)
+{
+	char reason[ERROR_TEXT_MAX - 64];
+	struct engine_memory *memory = memory_map(link->stats_fd, link->events_fd, adopted, reason, sizeof(reason));
 
 	link->stats_fd = link->events_fd = -1;
-	if (!memory) {
-		if (link->child) {
-			siginfo_t info;
-			pidfd_send_signal(link->pidfd, SIGKILL, NULL, 0);
-			while (waitid(P_PIDFD, (id_t)link->pidfd, &info, WEXITED) < 0 && errno == EINTR)
-				;
-		}
-		link_close(link);
-		return -EPROTO;
-	}
+	if (!memory)
+		snprintf(why, why_size, "engine %d: %s", (int)link->pid, reason);
+	return memory;
+}
+
+void lifecycle_adopt(struct marcher *handle, struct link *link, struct engine_memory *memory, bool adopted)
+{
 	pthread_mutex_lock(&handle->memory_lock);
 	memory_add(&handle->memories, memory);
 	pthread_mutex_unlock(&handle->memory_lock);
 
+	apply_forget_late(handle); /* that was another connection's */
+	/* What an engine that ran before wrote until now cannot be told from what others did. */
+	if (adopted)
+		link->log_offset = spawn_log_size(&handle->options);
 	link->stray = apply_late_reply;
 	link->stray_arg = handle;
 	handle->link = *link;
@@ -184,14 +210,9 @@ int lifecycle_adopt(struct marcher *handle, struct link *link, bool adopted, cha
 	snprintf(status->version, sizeof(status->version), "%s", handle->link.version);
 	snprintf(status->build_id, sizeof(status->build_id), "%s", handle->link.build_id);
 	pthread_mutex_unlock(&handle->state_lock);
-	uint64_t saved = journal_generation(&handle->journal);
-	if (adopted && saved != handle->generation)
-		control_notice(handle,
-		               "the engine runs generation %llu and the last good snapshot in the run directory is "
-		               "generation %llu: the next complete snapshot brings it up to date",
-		               (unsigned long long)handle->generation, (unsigned long long)saved);
+	if (adopted)
+		unsaved_notice(handle);
 	pthread_cond_broadcast(&handle->changed);
-	return 0;
 }
 
 void lifecycle_ended(struct marcher *handle)
@@ -203,7 +224,7 @@ void lifecycle_ended(struct marcher *handle)
 
 	spawn_reap(handle->link.pidfd, handle->link.child, &by_signal, how, sizeof(how));
 	pid_t pid = handle->link.pid;
-	spawn_log_tail(&handle->options, 0, pid, last, sizeof(last));
+	spawn_log_tail(&handle->options, handle->link.log_offset, pid, last, sizeof(last));
 	link_close(&handle->link);
 	handle->watch.killed_by_us = false;
 
@@ -214,10 +235,7 @@ void lifecycle_ended(struct marcher *handle)
 	pthread_mutex_lock(&handle->state_lock);
 	handle->status.running = 0;
 	pthread_mutex_unlock(&handle->state_lock);
-	if (handle->late.request_id) {
-		handle->late.request_id = 0;
-		close(handle->late.fd);
-	}
+	apply_forget_late(handle);
 	control_notice(handle, "engine %d %s%s; its last words: %s", (int)pid, hung ? "hung and " : "", how,
 	               *last ? last : "none");
 	if (now - handle->watch.started_ms >= HEALTHY_MS)
@@ -260,6 +278,15 @@ int lifecycle_disconnected(struct marcher *handle)
 	handle->link.sock = again.sock;
 	handle->link.next_id = again.next_id;
 	again.sock = -1;
+	apply_forget_late(handle);
+	if (again.generation != handle->generation) {
+		/* An apply went through whose answer was lost with the connection. */
+		handle->generation = again.generation;
+		pthread_mutex_lock(&handle->state_lock);
+		handle->status.generation = again.generation;
+		pthread_mutex_unlock(&handle->state_lock);
+		unsaved_notice(handle);
+	}
 	link_close(&again);
 	return 0;
 }
@@ -301,8 +328,10 @@ int lifecycle_retire(struct marcher *handle, struct link *link, struct engine_me
 	if (!error && reply->kind_case != MARCHER__ENGINE__V1__REPLY__KIND_RETIRE)
 		error = -EPROTO;
 	link_reply_free(reply);
-	/* One that cannot be told would hold its ports for ever. */
-	if (error && error != -EPIPE)
+	/* One that cannot be told would hold its ports for ever: also one that closed the connection and did not end.
+	 */
+	struct pollfd ended = {.fd = link->pidfd, .events = POLLIN};
+	if (error && (error != -EPIPE || poll(&ended, 1, 200) <= 0))
 		pidfd_send_signal(link->pidfd, SIGKILL, NULL, 0);
 
 	struct retiring *place = &handle->retiring[0];

@@ -218,6 +218,8 @@ const char *link_error(int error)
 		return "another process holds its control lease";
 	case -EMSGSIZE:
 		return "the message is longer than a packet";
+	case -EMFILE:
+		return "this process is at its limit on open files: raise LimitNOFILE";
 	default:
 		return strerror(-error);
 	}

@@ -20,6 +20,7 @@ struct link {
 	bool child;
 	bool lease;
 	uint64_t next_id;
+	uint64_t log_offset; /* where this engine's part of engine.log begins, as far as is known */
 	/* From Hello */
 	uint32_t workers;
 	uint64_t generation;

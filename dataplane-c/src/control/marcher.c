@@ -268,6 +268,14 @@ static void kill_silent(struct link *link)
 		poll(&gone, 1, 2000);
 }
 
+/* An engine has closed the connection: its process, which ends a moment after its sockets, is still there. */
+static bool lives_on(const struct link *link)
+{
+	struct pollfd gone = {.fd = link->pidfd, .events = POLLIN};
+
+	return link->pidfd >= 0 && poll(&gone, 1, 200) == 0;
+}
+
 /* Adopts the engine that runs in the directory. MARCHER_OK, MARCHER_E_NO_ENGINE when none does, or a failure. */
 static int adopt(struct marcher *handle)
 {
@@ -281,22 +289,43 @@ static int adopt(struct marcher *handle)
 			return MARCHER_E_NO_ENGINE;
 		if (error == -EAGAIN) {
 			error = -EBUSY; /* its accept queue is full */
-			snprintf(why, sizeof(why), "the engine accepts no control connection");
+			snprintf(why, sizeof(why),
+			         "the engine on %s accepts no control connection: it hangs, or too many processes ask "
+			         "at "
+			         "once; when it stays so, end it (kill -KILL)",
+			         handle->socket_path);
 		} else if (error) {
 			return control_fail(NULL, MARCHER_E_SYSTEM, "connecting to %s: %s", handle->socket_path,
 			                    strerror(-error));
 		} else {
 			error = link_hello(&link, true, handle->request_timeout_ms, why, sizeof(why));
 		}
-		if (!error && !lifecycle_adopt(handle, &link, true, why, sizeof(why)))
+		struct engine_memory *memory = error ? NULL : lifecycle_map(&link, true, why, sizeof(why));
+		if (memory) {
+			lifecycle_adopt(handle, &link, memory, true);
 			return MARCHER_OK;
+		}
 		if (error == -ETIMEDOUT)
 			kill_silent(&link);
+		if (error == -EPIPE && lives_on(&link)) {
+			/* Another one beside it would share its ports, and nobody would ever end this one. */
+			error = -EBUSY;
+			snprintf(why, sizeof(why),
+			         "engine %d closes every control connection: too many processes are connected to it; "
+			         "end "
+			         "those, or the engine (kill -TERM %d)",
+			         (int)link.pid, (int)link.pid);
+		}
 		link_close(&link);
 		if (error == -ETIMEDOUT || error == -EPIPE)
 			return MARCHER_E_NO_ENGINE;
 		if (error != -EBUSY)
-			return control_fail(NULL, MARCHER_E_PROTOCOL, "adopting the running engine: %s", why);
+			return control_fail(
+			        NULL, MARCHER_E_PROTOCOL,
+			        error ? "adopting the running engine: %s"
+			              : "adopting the running engine: %s, or end that engine (kill -TERM) and "
+			                "this agent starts its own",
+			        why);
 		if (control_now_ms() >= deadline)
 			return control_fail(NULL, MARCHER_E_BUSY, "%s", why);
 		poll(NULL, 0, 10);
@@ -349,6 +378,8 @@ static int open_handle(struct marcher *handle, const struct marcher_options *opt
 		                    handle->options.run_dir, strerror(-error));
 	}
 	handle->journal_open = true;
+	if (*handle->journal.problem)
+		control_notice(handle, "%s", handle->journal.problem); /* outlives the problem */
 	/* Absolute: the engine's directory is "/". One that is not there yet may be when it is needed. */
 	char *absolute = realpath(options->engine_path, NULL);
 	handle->options.engine_path = absolute ? absolute : strdup(options->engine_path);

@@ -55,10 +55,38 @@ static bool events_check(struct engine_memory *memory)
 	memcpy(&header, memory->events, sizeof(header));
 	memory->rings = header.rings;
 	memory->capacity = header.capacity;
-	if (header.magic != EVENT_RING_MAGIC || !header.rings || header.rings > ROWS_MAX || !header.capacity ||
-	    header.capacity > 1u << 20 || (header.capacity & (header.capacity - 1)))
+	if (header.magic != EVENT_RING_MAGIC || header.version != EVENT_RING_VERSION || !header.rings ||
+	    header.rings > ROWS_MAX || !header.capacity || header.capacity > 1u << 20 ||
+	    (header.capacity & (header.capacity - 1)))
 		return false;
 	return header.rings * event_ring_bytes(header.capacity) <= memory->events_size - EVENTS_OFFSET;
+}
+
+/* Which of the two files it is, and what it says of itself. */
+static void describe_refusal(const struct engine_memory *memory, bool stats_good, char *why, size_t why_size)
+{
+	struct stats_header stats = {0};
+	struct event_file_header events = {0};
+
+	if (memory->stats_size >= sizeof(stats))
+		memcpy(&stats, memory->stats, sizeof(stats));
+	if (memory->events_size >= sizeof(events))
+		memcpy(&events, memory->events, sizeof(events));
+	bool known = stats_good ? events.magic == EVENT_RING_MAGIC : stats.magic == STATS_MAGIC;
+	uint32_t version = stats_good ? events.version : stats.version;
+	uint32_t expected = stats_good ? EVENT_RING_VERSION : STATS_VERSION;
+	const char *what = stats_good ? "event" : "statistics";
+
+	if (known && version != expected)
+		snprintf(why, why_size,
+		         "its %s file has another layout, version %u; this library reads version %u: use the engine "
+		         "build that belongs to this library",
+		         what, version, expected);
+	else
+		snprintf(why, why_size,
+		         "its %s file has another layout than version %u has, or is damaged: use the engine build "
+		         "that belongs to this library",
+		         what, expected);
 }
 
 static uint64_t dropped_now(const struct engine_memory *memory)
@@ -104,11 +132,9 @@ struct engine_memory *memory_map(int stats_fd, int events_fd, bool adopted, char
 	}
 	memory->events = map;
 	memory->events_size = (size_t)events.st_size;
-	if (!stats_check(memory) || !events_check(memory)) {
-		snprintf(why, why_size,
-		         "its shared memory has another layout than version %u; replace the engine by the "
-		         "build that belongs to this library",
-		         STATS_VERSION);
+	bool stats_good = stats_check(memory);
+	if (!stats_good || !events_check(memory)) {
+		describe_refusal(memory, stats_good, why, why_size);
 		goto fail;
 	}
 	if (adopted)
@@ -319,7 +345,9 @@ static uint32_t rings_read(struct engine_memory *memory, struct marcher_event *o
 		uint32_t want = max - copied;
 		if (turn < memory->rings && want > share)
 			want = share;
-		struct event_ring *ring = event_ring_at(memory->events, memory->next_ring);
+		/* By the capacity that was checked: the header is the engine's, which may have gone astray since. */
+		struct event_ring *ring = (void *)(memory->events + EVENTS_OFFSET +
+		                                   memory->next_ring * event_ring_bytes(memory->capacity));
 		memory->next_ring = (memory->next_ring + 1) % memory->rings;
 		copied += event_ring_read(ring, memory->capacity, out + copied, want);
 	}

@@ -89,6 +89,45 @@ static int above_child_fds(int fd)
 	return moved;
 }
 
+/* What an operator can do about it. */
+static const char *start_hint(const char *executable, int error)
+{
+	struct stat st;
+	bool there = !stat(executable, &st);
+
+	switch (error) {
+	case ENOENT:
+		return there ? " (the file is there, but the dynamic linker or interpreter that it names is not: is it "
+		               "built for another system? install the build for this one)"
+		             : " (no file is there: is the engine's path right, and the engine installed?)";
+	case ENOTDIR:
+		return " (a part of the path is no directory: is the engine's path right?)";
+	case EACCES:
+		return !there                ? " (a directory of the path may not be searched by this user)"
+		       : S_ISDIR(st.st_mode) ? " (this is a directory: give the path of the engine's executable)"
+		       : st.st_mode & 0111
+		               ? " (this user may not execute it, or its file system is mounted noexec)"
+		               : " (the file is not executable: chmod +x it, or is the engine's path right?)";
+	case ENOEXEC:
+		return " (not an executable for this machine: is it built for another architecture, or cut short? "
+		       "install the engine build for this one)";
+	case ETXTBSY:
+		return " (something still writes to the file: wait until it is copied, and replace an engine by "
+		       "renaming "
+		       "a whole copy over it)";
+	case EMFILE:
+		return " (this process is at its limit on open files: raise LimitNOFILE)";
+	case ENFILE:
+		return " (the machine is at its limit on open files: raise fs.file-max)";
+	case EAGAIN:
+		return " (at a limit on processes: raise TasksMax, LimitNPROC or kernel.pid_max)";
+	case ENOMEM:
+		return " (no memory for another process: free some, or raise the memory limit)";
+	default:
+		return "";
+	}
+}
+
 int spawn_engine(const struct engine_options *options, const char *executable, const char *socket_path, int frames_fd,
                  bool at_path, bool inherit, struct spawned *spawned, char *why, size_t why_size)
 {
@@ -149,7 +188,7 @@ int spawn_engine(const struct engine_options *options, const char *executable, c
 	}
 	if (error) {
 		snprintf(why, why_size, "starting %s: %s%s", executable, strerror(-error),
-		         error == -ENOENT || error == -EACCES ? " (is the engine's path right, and executable?)" : "");
+		         start_hint(executable, -error));
 		if (pair[0] >= 0)
 			close(pair[0]);
 	} else {
@@ -200,7 +239,11 @@ void spawn_log_tail(const struct engine_options *options, uint64_t offset, pid_t
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return;
-	if (!fstat(fd, &st) && (uint64_t)st.st_size > offset) {
+	bool sized = !fstat(fd, &st) && st.st_size > 0;
+	/* Cut since, by us or by the operator's log rotation: what is there was written after that. */
+	if (sized && (uint64_t)st.st_size < offset)
+		offset = 0;
+	if (sized && (uint64_t)st.st_size > offset) {
 		bool cut = (uint64_t)st.st_size - offset > sizeof(text) - 1;
 		if (cut)
 			offset = (uint64_t)st.st_size - (sizeof(text) - 1);
@@ -221,14 +264,24 @@ void spawn_log_tail(const struct engine_options *options, uint64_t offset, pid_t
 	close(fd);
 }
 
-void spawn_log_rotate(const struct engine_options *options)
+uint64_t spawn_log_size(const struct engine_options *options)
+{
+	char path[4096];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/" ENGINE_LOG, options->run_dir);
+	return !lstat(path, &st) && st.st_size > 0 ? (uint64_t)st.st_size : 0;
+}
+
+bool spawn_log_rotate(const struct engine_options *options)
 {
 	char path[4096], old[4096];
+	bool cut = false;
 	struct stat st;
 
 	snprintf(path, sizeof(path), "%s/" ENGINE_LOG, options->run_dir);
 	if (stat(path, &st) < 0 || st.st_size <= (off_t)ENGINE_LOG_MAX)
-		return;
+		return false;
 	/* Copied and cut rather than renamed: the engine has the file open and appends. Lines that come between the
 	 * copy and the cut are lost, which is the price. */
 	snprintf(old, sizeof(old), "%s/" ENGINE_LOG ".1", options->run_dir);
@@ -243,13 +296,12 @@ void spawn_log_rotate(const struct engine_options *options)
 		       write(to, buffer, (size_t)n) == n)
 			offset += n;
 		free(buffer);
-		if (ftruncate(from, 0) < 0) {
-			/* Tried again at the next heartbeat. */
-		}
+		cut = !ftruncate(from, 0); /* else tried again at the next round */
 		close(from);
 	}
 	if (to >= 0)
 		close(to);
+	return cut;
 }
 
 /* True and -ECHILD's reason once the process has ended. */
@@ -276,6 +328,12 @@ static void kill_and_reap(int pidfd)
 		;
 }
 
+void spawn_end(struct link *link)
+{
+	kill_and_reap(link->pidfd);
+	link_close(link);
+}
+
 int spawn_wait(const struct engine_options *options, struct spawned *spawned, const char *socket_path, int stop_fd,
                unsigned timeout_ms, struct link *link, char *why, size_t why_size)
 {
@@ -297,6 +355,7 @@ int spawn_wait(const struct engine_options *options, struct spawned *spawned, co
 				error = -EPROTO;
 			}
 			if (!error) {
+				link->log_offset = spawned->log_offset;
 				spawned->pidfd = -1;
 				return 0;
 			}
@@ -306,7 +365,7 @@ int spawn_wait(const struct engine_options *options, struct spawned *spawned, co
 			if (error != -EPIPE)
 				break;
 		} else if (error != -ENOENT && error != -ECONNREFUSED && error != -EAGAIN) {
-			snprintf(why, why_size, "connecting to %s: %s", socket_path, strerror(-error));
+			snprintf(why, why_size, "connecting to %s: %s", socket_path, link_error(error));
 			break;
 		}
 		/* Nobody tells when a Unix socket begins to listen, so it is asked, ever less often, while the

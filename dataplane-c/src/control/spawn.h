@@ -36,10 +36,17 @@ int spawn_wait(const struct engine_options *options, struct spawned *spawned, co
  * exited, -1: not our child, nobody knows. */
 void spawn_reap(int pidfd, bool child, int *by_signal, char *text, size_t size);
 
-/* The last line that engine pid wrote after offset, without its newline; empty when there is none. */
+/* Kills a child, reaps it and closes the connection to it. */
+void spawn_end(struct link *link);
+
+/* The last line that engine pid wrote after offset, without its newline; empty when there is none. Of a log that has
+ * become shorter than offset everything was written later. */
 void spawn_log_tail(const struct engine_options *options, uint64_t offset, pid_t pid, char *line, size_t size);
 
-/* Moves a log that has grown too large to engine.log.1. The engine's descriptor stays valid (it appends). */
-void spawn_log_rotate(const struct engine_options *options);
+uint64_t spawn_log_size(const struct engine_options *options);
+
+/* Moves a log that has grown too large to engine.log.1. The engine's descriptor stays valid (it appends). True when it
+ * was cut: offsets into it begin at 0 again. */
+bool spawn_log_rotate(const struct engine_options *options);
 
 #endif

@@ -46,7 +46,8 @@ static void check_turns(struct marcher *handle, const Marcher__Engine__V1__PingR
 	if (!any_still) {
 		handle->watch.still_pings = 0;
 		handle->watch.still_since_ms = now;
-		memcpy(handle->watch.turns, reply->worker_turns, n * sizeof(handle->watch.turns[0]));
+		if (n)
+			memcpy(handle->watch.turns, reply->worker_turns, n * sizeof(handle->watch.turns[0]));
 		handle->watch.nturns = n;
 		return;
 	}
@@ -91,6 +92,16 @@ static bool someone_waits(void *arg)
 	       atomic_load(&handle->closing);
 }
 
+/* What is kept open, whether the engine's list could be fetched or not. */
+static void publish_bank(struct marcher *handle)
+{
+	pthread_mutex_lock(&handle->state_lock);
+	if (!handle->bank_stale)
+		handle->status.listening_sockets = handle->bank.wanted;
+	handle->status.banked_sockets = (uint32_t)handle->bank.count;
+	pthread_mutex_unlock(&handle->state_lock);
+}
+
 /* Returns in how many ms to try again; 0: done. */
 static unsigned fill_bank(struct marcher *handle)
 {
@@ -99,6 +110,8 @@ static unsigned fill_bank(struct marcher *handle)
 	if (someone_waits(handle))
 		return 1;
 	int error = bank_fetch(&handle->bank, &handle->link, handle->heartbeat_ms, limit, someone_waits, handle);
+	handle->bank_stale = error != 0;
+	publish_bank(handle);
 	if (error == -EAGAIN)
 		return 1;
 	if (error == -EPIPE || error == -ETIMEDOUT) {
@@ -110,11 +123,6 @@ static unsigned fill_bank(struct marcher *handle)
 		control_notice(handle, "fetching the listening sockets: %s", link_error(error));
 		return BANK_RETRY_MS;
 	}
-	handle->bank_stale = false;
-	pthread_mutex_lock(&handle->state_lock);
-	handle->status.listening_sockets = handle->bank.wanted;
-	handle->status.banked_sockets = (uint32_t)handle->bank.count;
-	pthread_mutex_unlock(&handle->state_lock);
 	if (handle->bank.wanted > limit)
 		control_notice(
 		        handle,
@@ -188,7 +196,7 @@ static void *supervise(void *arg)
 {
 	struct marcher *handle = arg;
 	unsigned timeout = 0;
-	uint64_t next_log_ms = 0;
+	uint64_t next_tidy_ms = 0;
 
 	while (!atomic_load(&handle->closing)) {
 		wait_for_work(handle, timeout);
@@ -203,9 +211,16 @@ static void *supervise(void *arg)
 		control_publish_journal(handle);
 		if (again)
 			timeout = sooner(timeout, now + again, now);
-		if (now >= next_log_ms) {
-			spawn_log_rotate(&handle->options);
-			next_log_ms = now + 10000;
+		if (now >= next_tidy_ms) {
+			pthread_mutex_lock(&handle->link_lock);
+			upgrade_end_leftovers(handle);
+			pthread_mutex_unlock(&handle->link_lock);
+			if (spawn_log_rotate(&handle->options)) {
+				pthread_mutex_lock(&handle->link_lock);
+				handle->link.log_offset = 0;
+				pthread_mutex_unlock(&handle->link_lock);
+			}
+			next_tidy_ms = now + 10000;
 		}
 		pthread_mutex_lock(&handle->memory_lock);
 		memory_sweep(&handle->memories, now);

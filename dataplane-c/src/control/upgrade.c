@@ -3,10 +3,13 @@
  * Replacing the engine by another build, and stopping it.
  *
  * Upgrade: the successor is started on a socket of its own, gets every listening socket and the last good snapshot, and
- * has to answer with the generation that runs. From then on both accept, on the same sockets. Only then its control
- * socket is renamed over engine.sock, and the old engine told to retire. Until that rename nothing of the old one was
- * touched, so any failure ends with the new one killed.
+ * has to answer with the generation that runs and to have statistics that this library can read. From then on both
+ * accept, on the same sockets. Only then its control socket is renamed over engine.sock, and the old engine told to
+ * retire. Until that rename nothing of the old one was touched, so any failure ends with the new one killed; after it
+ * nothing can fail. An agent that dies in the middle leaves two engines on the same sockets; the one that is not
+ * engine.sock has a name with a number then, and the next agent ends it (upgrade_end_leftovers).
  */
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,11 +23,15 @@
 #include "ipc/frame.h"
 #include "spawn.h"
 
+#define LEFTOVER_PATIENCE_MS 1000u
+#define LEFTOVER_DRAIN_MS 30000u
+
 /* All sockets at once would need as many descriptors here as the engine has; they go through in packets. */
 static int relay_listeners(struct marcher *handle, const struct spawned *spawned, struct bank *first)
 {
 	int error = 0;
 	uint32_t sent = 0, total = first->wanted;
+	uint64_t version = first->version;
 
 	while (!error && sent < total) {
 		struct bank packet = {0};
@@ -34,7 +41,10 @@ static int relay_listeners(struct marcher *handle, const struct spawned *spawned
 		} else {
 			error = bank_fetch_packet(&packet, &handle->link, sent, handle->request_timeout_ms);
 		}
-		if (!error && (!packet.count || packet.wanted != total))
+		/* The engine opens and closes listeners of its own accord too: those it could not bind. */
+		if (!error && (packet.wanted != total || packet.version != version))
+			error = -EAGAIN;
+		if (!error && !packet.count)
 			error = -EPROTO;
 		if (!error)
 			error = bank_send_packet(&packet, total, sent, spawned->inherit_fd, spawned->pidfd,
@@ -45,18 +55,9 @@ static int relay_listeners(struct marcher *handle, const struct spawned *spawned
 	return error;
 }
 
-static void kill_child(struct link *link)
-{
-	siginfo_t info;
-
-	pidfd_send_signal(link->pidfd, SIGKILL, NULL, 0);
-	while (waitid(P_PIDFD, (id_t)link->pidfd, &info, WEXITED) < 0 && errno == EINTR)
-		;
-	link_close(link);
-}
-
-/* Starts the successor and hands everything over. On failure nothing is left of it. */
-static int start_successor(struct marcher *handle, const char *executable, const char *path, struct link *next)
+/* Starts the successor, hands everything over and maps its memory. On failure nothing is left of it. */
+static int start_successor(struct marcher *handle, const char *executable, const char *path, struct link *next,
+                           struct engine_memory **memory)
 {
 	char why[ERROR_TEXT_MAX];
 	struct spawned spawned;
@@ -67,6 +68,12 @@ static int start_successor(struct marcher *handle, const char *executable, const
 	if (error)
 		return control_call_failed(handle, error, "fetching the listening sockets");
 	int frames = journal_frames(&handle->journal, &at_path);
+	if (frames < 0 && frames != -ENOENT) {
+		bank_clear(&first);
+		return control_fail(handle, MARCHER_E_SYSTEM,
+		                    "opening the last good snapshot: %s; the running engine was not touched",
+		                    link_error(frames));
+	}
 	unlink(path);
 	error = spawn_engine(&handle->options, executable, path, frames, at_path, first.wanted > 0, &spawned, why,
 	                     sizeof(why));
@@ -82,31 +89,44 @@ static int start_successor(struct marcher *handle, const char *executable, const
 		close(spawned.inherit_fd);
 	}
 	bank_clear(&first);
-	error = spawn_wait(&handle->options, &spawned, path, handle->close_fd, handle->request_timeout_ms, next, why,
-	                   sizeof(why));
+	if (relayed && relayed != -EPIPE)
+		next->pidfd = spawned.pidfd; /* nothing to wait for */
+	else
+		error = spawn_wait(&handle->options, &spawned, path, handle->close_fd, handle->request_timeout_ms, next,
+		                   why, sizeof(why));
 	if (!error && relayed) {
-		snprintf(why, sizeof(why), "handing over the listening sockets: %s", link_error(relayed));
-		kill_child(next);
+		snprintf(why, sizeof(why), "handing over the listening sockets: %s",
+		         relayed == -EAGAIN ? "they changed meanwhile; try again" : link_error(relayed));
+		spawn_end(next);
 		error = relayed;
 	}
 	if (!error && next->generation != handle->generation) {
 		snprintf(why, sizeof(why), "the new engine came up with generation %llu instead of %llu",
 		         (unsigned long long)next->generation, (unsigned long long)handle->generation);
-		kill_child(next);
+		spawn_end(next);
 		error = -EPROTO;
+	}
+	int code = error == -ETIMEDOUT ? MARCHER_E_TIMEOUT : MARCHER_E_NO_ENGINE;
+	if (!error) {
+		*memory = lifecycle_map(next, false, why, sizeof(why));
+		if (!*memory) {
+			spawn_end(next);
+			error = -EPROTO;
+			code = MARCHER_E_PROTOCOL;
+		}
 	}
 	if (error) {
 		unlink(path);
-		return control_fail(handle, error == -ETIMEDOUT ? MARCHER_E_TIMEOUT : MARCHER_E_NO_ENGINE,
-		                    "%s; the running engine was not touched", why);
+		return control_fail(handle, code, "%s; the running engine was not touched", why);
 	}
 	return MARCHER_OK;
 }
 
 static int upgrade(struct marcher *handle, const char *executable, uint32_t drain_ms)
 {
-	char path[128], why[ERROR_TEXT_MAX];
+	char path[128], old_path[128];
 	struct link next = LINK_NONE;
+	struct engine_memory *next_memory = NULL;
 	int code = control_await_engine(handle);
 
 	if (code)
@@ -119,12 +139,19 @@ static int upgrade(struct marcher *handle, const char *executable, uint32_t drai
 		        "snapshot, then upgrade",
 		        (unsigned long long)handle->generation, (unsigned long long)saved);
 	snprintf(path, sizeof(path), "%s/engine.%d.sock", handle->options.run_dir, (int)getpid());
-	code = start_successor(handle, executable, path, &next);
+	code = start_successor(handle, executable, path, &next, &next_memory);
 	if (code)
 		return code;
+	/* The old one keeps a name until it was told: should this process die in between, the next one finds it. */
+	snprintf(old_path, sizeof(old_path), "%s/engine.%d.sock", handle->options.run_dir, (int)handle->link.pid);
+	unlink(old_path);
+	bool named = !link(handle->socket_path, old_path);
 	if (rename(path, handle->socket_path) < 0) {
 		int error = errno;
-		kill_child(&next);
+		if (named)
+			unlink(old_path);
+		memory_free(next_memory);
+		spawn_end(&next);
 		unlink(path);
 		return control_fail(handle, MARCHER_E_SYSTEM,
 		                    "renaming %s to %s: %s; the running engine was not touched", path,
@@ -134,19 +161,10 @@ static int upgrade(struct marcher *handle, const char *executable, uint32_t drai
 	pthread_mutex_lock(&handle->memory_lock);
 	struct engine_memory *memory = handle->memories.current;
 	pthread_mutex_unlock(&handle->memory_lock);
-	handle->link = LINK_NONE;
-	int error = lifecycle_adopt(handle, &next, false, why, sizeof(why));
-	if (error) {
-		/* Its shared memory is unreadable. The old one still listens, and on the same sockets. */
-		handle->link = old;
-		unlink(handle->socket_path);
-		return control_fail(
-		        handle, MARCHER_E_PROTOCOL,
-		        "the new engine: %s; the running engine serves on, but an agent that starts later cannot "
-		        "find it: upgrade to a build that belongs to this library",
-		        why);
-	}
-	error = lifecycle_retire(handle, &old, memory, drain_ms);
+	lifecycle_adopt(handle, &next, next_memory, false);
+	int error = lifecycle_retire(handle, &old, memory, drain_ms);
+	if (named)
+		unlink(old_path);
 	if (error)
 		control_notice(handle, "the engine that was replaced could not be told to drain: %s",
 		               link_error(error));
@@ -159,6 +177,61 @@ static int upgrade(struct marcher *handle, const char *executable, uint32_t drai
 		}
 	}
 	return MARCHER_OK;
+}
+
+/* "engine.4711.sock" */
+static bool is_temporary(const char *name)
+{
+	unsigned number;
+	int end = 0;
+
+	return sscanf(name, "engine.%10u.sock%n", &number, &end) == 1 && end && !name[end];
+}
+
+static void end_leftover(struct marcher *handle, const char *path)
+{
+	char why[ERROR_TEXT_MAX];
+	struct link link;
+	unsigned patience =
+	        handle->request_timeout_ms < LEFTOVER_PATIENCE_MS ? handle->request_timeout_ms : LEFTOVER_PATIENCE_MS;
+
+	int error = link_connect(&link, path);
+	if (error && error != -ECONNREFUSED)
+		return; /* another time */
+	unlink(path);
+	if (error)
+		return;
+	error = link_hello(&link, true, patience, why, sizeof(why));
+	pid_t pid = link.pid;
+	if (link.pidfd < 0 || pid == handle->link.pid) {
+		link_close(&link);
+	} else if (error) {
+		pidfd_send_signal(link.pidfd, SIGKILL, NULL, 0);
+		link_close(&link);
+		control_notice(handle,
+		               "engine %d, left by an upgrade that was cut short, did not answer and was killed",
+		               (int)pid);
+	} else {
+		lifecycle_retire(handle, &link, NULL, LEFTOVER_DRAIN_MS);
+		control_notice(handle,
+		               "engine %d, left by an upgrade that was cut short, was told to drain within %u s",
+		               (int)pid, LEFTOVER_DRAIN_MS / 1000);
+	}
+}
+
+void upgrade_end_leftovers(struct marcher *handle)
+{
+	DIR *dir = opendir(handle->options.run_dir);
+	struct dirent *entry;
+	char path[256];
+
+	while (dir && (entry = readdir(dir)))
+		if (is_temporary(entry->d_name)) {
+			snprintf(path, sizeof(path), "%s/%.32s", handle->options.run_dir, entry->d_name);
+			end_leftover(handle, path);
+		}
+	if (dir)
+		closedir(dir);
 }
 
 int marcher_upgrade(struct marcher *handle, const char *engine_path, uint32_t drain_ms)
@@ -193,11 +266,14 @@ int marcher_stop(struct marcher *handle, uint32_t drain_ms)
 		struct link old = handle->link;
 		handle->link = LINK_NONE;
 		error = lifecycle_retire(handle, &old, memory, drain_ms);
-		pthread_mutex_lock(&handle->state_lock);
-		handle->status.running = 0;
-		handle->status.banked_sockets = handle->status.listening_sockets = 0;
-		pthread_mutex_unlock(&handle->state_lock);
+		/* While it drains it still answers there: whoever opens the directory next is to start an engine, not
+		 * to adopt this one. The path is this handle's, and the engine leaves one alone that is not its own. */
+		unlink(handle->socket_path);
 	}
+	pthread_mutex_lock(&handle->state_lock);
+	handle->status.running = 0;
+	handle->status.banked_sockets = handle->status.listening_sockets = 0;
+	pthread_mutex_unlock(&handle->state_lock);
 	/* The ports are to be free. */
 	bank_clear(&handle->bank);
 	handle->bank_stale = false;

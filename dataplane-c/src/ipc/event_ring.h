@@ -17,7 +17,8 @@
 #include "marcher.h"
 
 #define EVENT_RING_MAGIC 0x3153544e4556454dull /* "MEVENTS1" */
-#define EVENT_RING_CAPACITY 8192u              /* events per ring; a power of two */
+#define EVENT_RING_VERSION 1u
+#define EVENT_RING_CAPACITY 8192u /* events per ring; a power of two */
 
 struct event_file_header {
 	uint64_t magic;

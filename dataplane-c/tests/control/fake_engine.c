@@ -1,14 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * An engine for the tests of libmarcher: speaks control.proto, listens on what the snapshot says (TCP, answering every
- * connection with its generation and closing it), writes statistics and events, and misbehaves on demand. The demands
- * are names of services in the snapshot: refuse         the snapshot is refused with a reason slow           the reply
- * to the apply comes after 400 ms crash          abort() 50 ms after it runs (also after a restart on it) crash-at-once
- * abort() while it is loaded hang           the main thread stops answering hang-worker    the turn counters stand
- * still A request for the connections of the service "many" is answered with as many as it allows. FAKE_ENGINE_FAIL in
- * the environment: write it to stderr and exit(3). FAKE_ENGINE_NO_LOAD: come up without the snapshot.
- * FAKE_ENGINE_HANG: write the process number to stderr and stand still, "silent" before it listens, "mute" listening.
- * FAKE_ENGINE_GARBAGE: the statistics have another magic number.
+ * connection with its generation and closing it), writes statistics and events, and misbehaves on demand.
+ *
+ * Names of services in the snapshot that are demands:
+ * - refuse: the snapshot is refused with a reason
+ * - slow: the reply to the apply comes after 400 ms
+ * - crash: abort() 50 ms after it runs (also after a restart on it)
+ * - crash-at-once: abort() while it is loaded
+ * - hang: the main thread stops answering
+ * - hang-worker: the turn counters stand still
+ * - hang-up: the connection is closed instead of answering this apply, and instead of retiring
+ * - closed: new control connections are closed at once
+ *
+ * A request for the connections of the service "many" is answered with as many as it allows.
+ *
+ * Demands in the environment:
+ * - FAKE_ENGINE_FAIL: write it to stderr and exit(3)
+ * - FAKE_ENGINE_NO_LOAD: come up without the snapshot
+ * - FAKE_ENGINE_HANG: write the process number to stderr and stand still, "silent" before it listens, "mute" listening
+ * - FAKE_ENGINE_GARBAGE: the statistics have another magic number
+ * - FAKE_ENGINE_TORN_LISTENERS: the last packet of the list of so many listening sockets has no keys
+ * - FAKE_ENGINE_RESTLESS: every packet of that list has another version
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -61,7 +74,7 @@ static struct {
 	int stats_fd, events_fd;
 	uint8_t *stats, *events;
 	uint64_t turns;
-	bool hang, hang_worker, slow;
+	bool hang, hang_worker, slow, hang_up, closed;
 	uint64_t crash_at_ms, retire_at_ms;
 } engine = {.lease = -1, .listeners_version = 1};
 
@@ -219,6 +232,8 @@ static void take(const Snapshot *s)
 	engine.hang |= named(s, "hang");
 	engine.hang_worker |= named(s, "hang-worker");
 	engine.slow = named(s, "slow");
+	engine.hang_up = named(s, "hang-up");
+	engine.closed |= named(s, "closed");
 }
 
 static void close_unused(void)
@@ -308,7 +323,10 @@ static void on_apply(int peer, Reply *reply, int fd)
 	reply->apply = &apply;
 	if (engine.slow)
 		usleep(400000);
-	reply_send(peer, reply, NULL, 0);
+	if (engine.hang_up)
+		shutdown(peer, SHUT_RDWR);
+	else
+		reply_send(peer, reply, NULL, 0);
 	marcher__engine__v1__snapshot__free_unpacked(s, NULL);
 	if (length)
 		munmap((void *)(uintptr_t)data, length);
@@ -329,8 +347,12 @@ static void on_listeners(int peer, Reply *reply, const Marcher__Engine__V1__List
 			keys[n] = engine.listeners[i].key;
 			fds[n] = engine.listeners[i].fd;
 		}
+	const char *torn = getenv("FAKE_ENGINE_TORN_LISTENERS");
+	bool without = torn && strtoul(torn, NULL, 10) == engine.nlisteners && list.offset + n == engine.nlisteners;
 	list.keys = keys;
-	list.n_keys = n;
+	list.n_keys = without ? 0 : n;
+	if (getenv("FAKE_ENGINE_RESTLESS"))
+		engine.listeners_version++;
 	reply->kind_case = MARCHER__ENGINE__V1__REPLY__KIND_LISTENERS;
 	reply->listeners = &list;
 	reply_send(peer, reply, fds, n);
@@ -413,6 +435,10 @@ static bool serve(int peer)
 		break;
 	case MARCHER__ENGINE__V1__REQUEST__KIND_RETIRE: {
 		Marcher__Engine__V1__RetireReply retire = MARCHER__ENGINE__V1__RETIRE_REPLY__INIT;
+		if (engine.hang_up) {
+			shutdown(peer, SHUT_RDWR);
+			break;
+		}
 		while (engine.nlisteners)
 			close(engine.listeners[--engine.nlisteners].fd);
 		reply.kind_case = MARCHER__ENGINE__V1__REPLY__KIND_RETIRE;
@@ -479,6 +505,10 @@ static void turn(int control)
 		}
 	if (fds[0].revents & POLLIN) {
 		int peer = accept4(control, NULL, NULL, SOCK_CLOEXEC);
+		if (engine.closed) {
+			close(peer);
+			peer = -1;
+		}
 		for (size_t i = 0; i < PEERS_MAX; i++)
 			if (engine.peers[i] < 0) {
 				engine.peers[i] = peer;

@@ -54,6 +54,8 @@ static void forget_demands(void)
 	unsetenv("FAKE_ENGINE_NO_LOAD");
 	unsetenv("FAKE_ENGINE_HANG");
 	unsetenv("FAKE_ENGINE_GARBAGE");
+	unsetenv("FAKE_ENGINE_TORN_LISTENERS");
+	unsetenv("FAKE_ENGINE_RESTLESS");
 }
 
 int rig_setup(void **state)

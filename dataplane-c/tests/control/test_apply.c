@@ -109,6 +109,27 @@ static void an_answer_that_comes_late_still_counts(void **state)
 	assert_int_equal(rig_status(rig).restarts, 0);
 }
 
+/* The one that was given up on runs in the end, whatever becomes of the next. */
+static void a_late_answer_counts_also_when_the_next_apply_waits_for_it(void **state)
+{
+	struct rig *rig = *state;
+	struct marcher_options options = {.size = sizeof(options),
+	                                  .engine_path = rig_engine(),
+	                                  .run_dir = rig->dir,
+	                                  .heartbeat_ms = 1000,
+	                                  .request_timeout_ms = 250};
+	assert_int_equal(marcher_open(&options, &rig->marcher), MARCHER_OK);
+	assert_int_equal(rig_apply(rig, 1, 0, "web"), MARCHER_OK);
+	assert_int_equal(rig_apply(rig, 2, 1, "slow"), MARCHER_E_TIMEOUT);
+	/* Its answer comes while this one waits, which is refused and not answered in time either. */
+	assert_int_equal(rig_apply(rig, 3, 2, "refuse"), MARCHER_E_TIMEOUT);
+	assert_true(rig_eventually(rig_status(rig).saved_generation == 2, RIG_PATIENCE_MS));
+	assert_int_equal(rig_status(rig).generation, 2);
+	kill(rig_status(rig).pid, SIGKILL);
+	assert_true(rig_eventually(rig_status(rig).restarts == 1 && rig_status(rig).running, RIG_PATIENCE_MS));
+	assert_int_equal(rig_status(rig).generation, 2);
+}
+
 static void a_small_change_costs_the_library_little(void **state)
 {
 	struct rig *rig = *state;
@@ -170,6 +191,7 @@ int main(void)
 	        TEST(the_librarys_own_requests_are_refused),
 	        TEST(a_full_disk_fails_no_apply_and_costs_no_snapshot),
 	        TEST(an_answer_that_comes_late_still_counts),
+	        TEST(a_late_answer_counts_also_when_the_next_apply_waits_for_it),
 	        TEST(a_small_change_costs_the_library_little),
 	        cmocka_unit_test(the_self_check_tells_where_every_symbol_comes_from),
 	        cmocka_unit_test(a_peer_is_known_by_its_groups),

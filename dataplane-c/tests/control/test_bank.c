@@ -3,6 +3,7 @@
 #include "rig.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -411,7 +412,68 @@ static void the_limit_is_half_of_the_descriptors(void **state)
 	assert_int_equal(limit, before.rlim_max > 1u << 20 ? 1u << 19 : before.rlim_max / 2);
 }
 
-/* The last test: an unprivileged process cannot raise the limit again. */
+/* Near the limit the old sockets are let go before the new ones are there. */
+static void what_is_kept_is_told_also_when_the_list_cannot_be_fetched(void **state)
+{
+	struct rig *rig = *state;
+	struct rlimit before, few;
+	unsigned long inodes[128];
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = before;
+	few.rlim_cur = few.rlim_max = 120;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	setenv("FAKE_ENGINE_TORN_LISTENERS", "41", 1);
+	rig_reopen(rig);
+	assert_int_equal(rig_apply_listeners(rig, 1, 40), MARCHER_OK);
+	assert_true(rig_eventually(rig_status(rig).banked_sockets == 40, RIG_PATIENCE_MS));
+	assert_int_equal(rig_apply_listeners(rig, 2, 41), MARCHER_OK);
+	assert_true(
+	        rig_eventually(strstr(rig_status(rig).last_error, "fetching the listening sockets"), RIG_PATIENCE_MS));
+	assert_int_equal(rig_listening(getpid(), inodes, 128), 0);
+	assert_int_equal(rig_status(rig).banked_sockets, 0);
+	assert_int_equal(rig_apply_listeners(rig, 3, 42), MARCHER_OK);
+	assert_true(rig_eventually(rig_status(rig).banked_sockets == 42, RIG_PATIENCE_MS));
+	setrlimit(RLIMIT_NOFILE, &before);
+}
+
+/* An engine without the snapshot would come up and serve nothing. */
+static void without_descriptors_no_engine_is_started_until_there_are_some(void **state)
+{
+	struct rig *rig = *state;
+	struct rlimit before, few;
+	int taken[128];
+	size_t n = 0;
+	uint64_t generation = 0;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = before;
+	few.rlim_cur = few.rlim_max = 120;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	rig_reopen(rig);
+	assert_int_equal(rig_apply_listeners(rig, 7, 3), MARCHER_OK);
+	assert_true(rig_eventually(rig_status(rig).banked_sockets == 3, RIG_PATIENCE_MS));
+	int pid = rig_status(rig).pid;
+	while (n < 128 && (taken[n] = fcntl(0, F_DUPFD_CLOEXEC, 3)) >= 0)
+		n++;
+	kill(pid, SIGKILL);
+	/* Its end frees its connection and its pidfd: those too. */
+	bool told = false;
+	for (uint64_t until = rig_now_ms() + RIG_PATIENCE_MS; !told && rig_now_ms() < until; rig_pause()) {
+		while (n < 128 && (taken[n] = fcntl(0, F_DUPFD_CLOEXEC, 3)) >= 0)
+			n++;
+		told = strstr(rig_status(rig).last_error, "opening the last good snapshot") &&
+		       strstr(rig_status(rig).last_error, "LimitNOFILE");
+	}
+	assert_true(told);
+	assert_int_equal(rig_status(rig).set_aside_generation, 0);
+	while (n)
+		close(taken[--n]);
+	assert_true(rig_eventually(rig_status(rig).running, RIG_PATIENCE_MS));
+	assert_int_equal(rig_ask(rig->ports[0], &generation), rig_status(rig).pid);
+	assert_int_equal(generation, 7);
+	setrlimit(RLIMIT_NOFILE, &before);
+}
+
+/* The last tests: an unprivileged process cannot raise the limit again. */
 static void too_many_sockets_are_not_banked_and_the_operator_is_told(void **state)
 {
 	struct rig *rig = *state;
@@ -460,6 +522,8 @@ int main(void)
 	        TEST(every_socket_goes_to_the_next_engine_after_sigkill),
 	        TEST(the_bank_follows_the_listeners),
 	        cmocka_unit_test(the_limit_is_half_of_the_descriptors),
+	        TEST(what_is_kept_is_told_also_when_the_list_cannot_be_fetched),
+	        TEST(without_descriptors_no_engine_is_started_until_there_are_some),
 	        TEST(too_many_sockets_are_not_banked_and_the_operator_is_told),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

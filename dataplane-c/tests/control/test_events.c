@@ -207,9 +207,30 @@ static void what_an_event_says_is_kept_within_its_bounds(void **state)
 	memory_rig_free(&rig);
 }
 
+/* The header is in memory that the engine can write at any time. */
+static void a_header_that_changes_after_the_check_is_not_believed(void **state)
+{
+	struct memory_rig rig;
+	struct memory_set set = {0};
+	(void)state;
+	memory_rig_make(&rig);
+	memory_add(&set, memory_rig_map(&rig, false, NULL));
+	for (uint32_t worker = 0; worker < MEMORY_RIG_ROWS; worker++)
+		assert_true(memory_rig_event(&rig, worker, 1, worker));
+	rig.file->capacity = 1u << 30;
+	rig.file->rings = UINT32_MAX;
+	assert_int_equal(read_all(&set, 64, 1), MEMORY_RIG_ROWS);
+	for (uint32_t worker = 0; worker < MEMORY_RIG_ROWS; worker++)
+		assert_int_equal(connections[worker], worker);
+	memory_sweep(&set, UINT64_MAX);
+	memory_rig_free(&rig);
+}
+
+static char why[256];
+
 static bool refused(const struct memory_rig *rig, bool spoiled)
 {
-	char why[256] = "";
+	*why = '\0';
 	struct engine_memory *memory = memory_rig_map(rig, false, why);
 	memory_free(memory);
 	assert_true(memory || strstr(why, "layout") || strstr(why, "sealed") || strstr(why, "mapping"));
@@ -230,6 +251,8 @@ static void an_event_file_of_another_layout_is_refused(void **state)
 	        {.magic = EVENT_RING_MAGIC, .version = 1, .rings = 3, .capacity = 16},
 	        {.magic = EVENT_RING_MAGIC, .version = 1, .rings = 257, .capacity = 1u << 20},
 	        {.magic = EVENT_RING_MAGIC, .version = 1, .rings = 1, .capacity = 1u << 31},
+	        {.magic = EVENT_RING_MAGIC, .version = EVENT_RING_VERSION + 1, .rings = 3, .capacity = 8},
+	        {.magic = EVENT_RING_MAGIC, .version = 0, .rings = 3, .capacity = 8},
 	        {0},
 	};
 	struct memory_rig rig;
@@ -243,6 +266,14 @@ static void an_event_file_of_another_layout_is_refused(void **state)
 			fail_msg("lie %zu was taken for true", i);
 	}
 	*rig.file = sound;
+	rig.file->version = 7;
+	assert_true(refused(&rig, true));
+	assert_non_null(strstr(why, "event file has another layout, version 7; this library reads version 1"));
+	*rig.file = sound;
+	rig.header->version = 9;
+	assert_true(refused(&rig, true));
+	assert_non_null(strstr(why, "statistics file has another layout, version 9"));
+	rig.header->version = STATS_VERSION;
 	assert_false(refused(&rig, false));
 	memory_rig_free(&rig);
 }
@@ -319,6 +350,7 @@ int main(void)
 	        cmocka_unit_test(of_too_many_engines_the_oldest_ones_events_are_given_up),
 	        cmocka_unit_test(a_spoiled_ring_is_skipped_and_works_again),
 	        cmocka_unit_test(what_an_event_says_is_kept_within_its_bounds),
+	        cmocka_unit_test(a_header_that_changes_after_the_check_is_not_believed),
 	        cmocka_unit_test(an_event_file_of_another_layout_is_refused),
 	        TEST(events_survive_a_crash_with_their_names),
 	        TEST(events_that_nobody_reads_are_dropped_and_counted),

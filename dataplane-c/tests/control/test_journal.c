@@ -186,6 +186,41 @@ static void bytes_that_are_no_snapshot_are_not_used(void **state)
 	assert_int_equal(journal_frames(&f->journal, &at_path), -ENOENT);
 }
 
+/* As a disk that fails may leave it. */
+static void an_unreadable_file_is_kept_and_the_one_before_used(void **state)
+{
+	struct fixture *f = *state;
+	static const char noise[] = "this is no snapshot at all, and long enough to be read as a length and a frame";
+	char kept[sizeof(noise)];
+	Snapshot *all[8];
+	bool at_path;
+	put(f, 1, 0, "one", 0);
+	settle(f);
+	put(f, 2, 0, "two", 0);
+	settle(f);
+	int fd = openat(f->dir_fd, "snapshot.frames", O_RDWR);
+	assert_int_equal(pwrite(fd, noise, sizeof(noise), 0), sizeof(noise));
+	close(fd);
+	reopen(f);
+	assert_int_equal(journal_generation(&f->journal), 1);
+	assert_non_null(strstr(f->journal.problem, "snapshot.aside"));
+	assert_non_null(strstr(f->journal.problem, "generation 1 is used"));
+	fd = openat(f->dir_fd, "snapshot.aside", O_RDONLY);
+	assert_int_equal(pread(fd, kept, sizeof(kept), 0), sizeof(kept));
+	close(fd);
+	assert_memory_equal(kept, noise, sizeof(noise));
+	settle(f);
+	fd = journal_frames(&f->journal, &at_path);
+	assert_true(fd >= 0 && at_path);
+	close(fd);
+	reopen(f);
+	size_t n = frames(f, all, 8);
+	assert_int_equal(n, 1);
+	assert_string_equal(all[0]->services[0]->name, "one");
+	free_frames(all, n);
+	assert_int_equal(put(f, 3, 1, "three", 0), 0);
+}
+
 static void stepping_back_drops_the_last_change_then_returns_to_the_snapshot_before(void **state)
 {
 	struct fixture *f = *state;
@@ -278,6 +313,7 @@ int main(void)
 	        TEST(a_change_to_another_generation_is_stale),
 	        TEST(a_torn_tail_is_cut_off),
 	        TEST(bytes_that_are_no_snapshot_are_not_used),
+	        TEST(an_unreadable_file_is_kept_and_the_one_before_used),
 	        TEST(stepping_back_drops_the_last_change_then_returns_to_the_snapshot_before),
 	        TEST(many_changes_are_merged_and_the_last_stays_apart),
 	        TEST(a_disk_that_takes_no_more_costs_no_change),

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The engines' common log: whose last words are quoted, and how the file is kept small. */
+/* Executables that cannot be started; and the engines' common log: whose last words are quoted, and how the file is
+ * kept small. */
 #include "rig.h"
 
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +15,62 @@
 #include "control/spawn.h"
 
 #define TIME "2026-01-31T12:00:00.000Z "
+
+/* That starting it fails so, and the reason names the path and has the hint. */
+static void assert_refused(struct rig *rig, const char *path, int error, const char *hint)
+{
+	struct engine_options options = {.run_dir = rig->dir, .engine_path = (char *)(uintptr_t)path};
+	struct spawned spawned;
+	char why[512] = "";
+
+	assert_int_equal(
+	        spawn_engine(&options, NULL, "/nonexistent.sock", -1, false, false, &spawned, why, sizeof(why)),
+	        -error);
+	if (!strstr(why, path) || !strstr(why, strerror(error)) || !strstr(why, hint))
+		fail_msg("%s: %s (expected: %s)", path, why, hint);
+	assert_int_equal(spawned.pidfd, -1);
+}
+
+static void write_file(const char *path, const void *data, size_t length, mode_t mode)
+{
+	FILE *file = fopen(path, "w");
+
+	assert_non_null(file);
+	assert_int_equal(fwrite(data, 1, length, file), length);
+	assert_int_equal(fclose(file), 0);
+	assert_int_equal(chmod(path, mode), 0);
+}
+
+static void an_executable_that_cannot_be_started_is_named_with_what_to_do(void **state)
+{
+	struct rig *rig = *state;
+	static const char script[] = "#!/nonexistent/interpreter\n";
+	Elf64_Ehdr foreign = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
+	                      .e_type = ET_EXEC,
+	                      .e_machine = EM_S390,
+	                      .e_version = EV_CURRENT,
+	                      .e_ehsize = sizeof(foreign)};
+	char path[128], below[160];
+
+	snprintf(path, sizeof(path), "%s/engine", rig->dir);
+	assert_refused(rig, path, ENOENT, "no file is there");
+	write_file(path, "", 0, 0700);
+	assert_refused(rig, path, ENOEXEC, "not an executable for this machine");
+	write_file(path, &foreign, sizeof(foreign), 0700);
+	assert_refused(rig, path, ENOEXEC, "another architecture");
+	write_file(path, script, sizeof(script) - 1, 0700);
+	assert_refused(rig, path, ENOENT, "the dynamic linker or interpreter that it names is not");
+	write_file(path, script, sizeof(script) - 1, 0600);
+	assert_refused(rig, path, EACCES, "chmod +x");
+	snprintf(below, sizeof(below), "%s/engine", path);
+	assert_refused(rig, below, ENOTDIR, "a part of the path is no directory");
+	assert_refused(rig, rig->dir, EACCES, "this is a directory");
+	write_file(path, script, sizeof(script) - 1, 0700);
+	int writer = open(path, O_WRONLY | O_CLOEXEC);
+	assert_true(writer >= 0);
+	assert_refused(rig, path, ETXTBSY, "wait until it is copied");
+	close(writer);
+}
 
 static void assert_tail(struct rig *rig, uint64_t offset, pid_t pid, const char *expected)
 {
@@ -66,7 +126,6 @@ static void what_was_there_before_the_engine_is_not_its_own(void **state)
 	const char *before = "abort of the engine before\n";
 	rig_log_append(rig, before);
 	assert_tail(rig, strlen(before), 100, "");
-	assert_tail(rig, 1 << 20, 100, "");
 	rig_log_append(rig, "no core 99");
 	assert_tail(rig, strlen(before), 100, "no core 99");
 }
@@ -84,8 +143,9 @@ static void a_long_line_and_a_long_log_are_cut(void **state)
 	for (int i = 0; i < 100; i++)
 		rig_log_append(rig, TIME "info  [100] one of many lines\n");
 	assert_tail(rig, 0, 100, TIME "info  [100] one of many lines");
-	/* Cut since the engine was started: its part of the log is gone. */
-	assert_tail(rig, 1 << 20, 100, "");
+	/* Cut since the engine was started: what is there came later. */
+	assert_tail(rig, 1 << 20, 100, TIME "info  [100] one of many lines");
+	assert_tail(rig, 1 << 20, 200, "");
 }
 
 static void the_rest_of_a_line_is_not_taken_for_anybodys(void **state)
@@ -144,6 +204,7 @@ static void a_log_that_has_grown_is_moved_aside_and_kept(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	        TEST(an_executable_that_cannot_be_started_is_named_with_what_to_do),
 	        TEST(without_a_log_there_are_no_words),
 	        TEST(the_last_line_of_the_engine_is_quoted_past_anothers),
 	        TEST(a_line_without_a_writer_may_be_anybodys),

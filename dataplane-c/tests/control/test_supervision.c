@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* libmarcher against a fake engine: start, adopt, lock, crash, hang, replace, stop. */
+/* libmarcher against a fake engine: start, adopt, lock, crash, hang, stop. */
 #include "rig.h"
 
 #include <fcntl.h>
@@ -203,51 +203,6 @@ static void a_worker_that_stands_still_is_a_hang(void **state)
 	assert_true(rig_eventually(rig_status(rig).pid != pid, RIG_PATIENCE_MS));
 }
 
-static void an_upgrade_hands_over_the_sockets_and_drains_the_old_engine(void **state)
-{
-	struct rig *rig = *state;
-	rig_reopen(rig);
-	assert_int_equal(rig_apply(rig, 1, 0, "web api"), MARCHER_OK);
-	int pid = rig_status(rig).pid;
-	int code = marcher_upgrade(rig->marcher, NULL, 1500);
-	if (code)
-		fail_msg("%s", marcher_last_error(rig->marcher));
-	struct marcher_engine_status status = rig_status(rig);
-	assert_int_not_equal(status.pid, pid);
-	assert_int_equal(status.generation, 1);
-	assert_int_equal(status.retiring, 1);
-	assert_int_equal(status.restarts, 0);
-	for (int i = 0; i < 20; i++)
-		assert_int_equal(rig_ask(rig->ports[i % 2], NULL), status.pid);
-	assert_true(rig_eventually(rig_status(rig).retiring == 0, RIG_PATIENCE_MS));
-	assert_int_equal(kill(pid, 0), -1);
-	/* The successor is found under the usual name. */
-	rig_reopen(rig);
-	assert_int_equal(rig_status(rig).pid, status.pid);
-	assert_int_equal(rig_apply(rig, 2, 1, "web"), MARCHER_OK);
-}
-
-static void a_failed_upgrade_leaves_the_old_engine_alone(void **state)
-{
-	struct rig *rig = *state;
-	rig_reopen(rig);
-	assert_int_equal(rig_apply(rig, 1, 0, "web"), MARCHER_OK);
-	int pid = rig_status(rig).pid;
-	setenv("FAKE_ENGINE_FAIL", "this build is broken", 1);
-	assert_int_equal(marcher_upgrade(rig->marcher, NULL, 100), MARCHER_E_NO_ENGINE);
-	assert_non_null(strstr(marcher_last_error(rig->marcher), "this build is broken"));
-	unsetenv("FAKE_ENGINE_FAIL");
-	setenv("FAKE_ENGINE_NO_LOAD", "1", 1);
-	assert_int_equal(marcher_upgrade(rig->marcher, NULL, 100), MARCHER_E_NO_ENGINE);
-	assert_non_null(strstr(marcher_last_error(rig->marcher), "generation 0 instead of 1"));
-	unsetenv("FAKE_ENGINE_NO_LOAD");
-	assert_int_equal(marcher_upgrade(rig->marcher, "/nonexistent", 100), MARCHER_E_INVALID);
-	assert_int_equal(rig_status(rig).pid, pid);
-	assert_int_equal(rig_status(rig).retiring, 0);
-	assert_int_equal(rig_ask(rig->ports[0], NULL), pid);
-	assert_int_equal(rig_apply(rig, 2, 1, "api"), MARCHER_OK);
-}
-
 static void stop_ends_the_engine_and_frees_the_ports(void **state)
 {
 	struct rig *rig = *state;
@@ -260,6 +215,144 @@ static void stop_ends_the_engine_and_frees_the_ports(void **state)
 	assert_int_equal(rig_ask(rig->ports[0], NULL), 0);
 	assert_int_equal(rig_status(rig).running, 0);
 	assert_int_equal(rig_apply(rig, 2, 1, "api"), MARCHER_E_NO_ENGINE);
+}
+
+static void stop_lets_go_of_the_sockets_also_while_no_engine_runs(void **state)
+{
+	struct rig *rig = *state;
+	rig_reopen(rig);
+	assert_int_equal(rig_apply(rig, 1, 0, "web"), MARCHER_OK);
+	assert_true(rig_eventually(rig_status(rig).banked_sockets == 1, RIG_PATIENCE_MS));
+	setenv("FAKE_ENGINE_FAIL", "not now", 1);
+	kill(rig_status(rig).pid, SIGKILL);
+	assert_true(rig_eventually(!rig_status(rig).running, RIG_PATIENCE_MS));
+	assert_int_equal(rig_status(rig).banked_sockets, 1);
+	assert_int_equal(marcher_stop(rig->marcher, 0), MARCHER_OK);
+	assert_int_equal(rig_status(rig).banked_sockets, 0);
+	assert_int_equal(rig_status(rig).listening_sockets, 0);
+	assert_int_equal(rig_ask(rig->ports[0], NULL), 0);
+}
+
+/* It has closed its listening sockets and is about to end: a new agent needs one that serves. */
+static void an_engine_that_was_told_to_drain_is_not_adopted(void **state)
+{
+	struct rig *rig = *state;
+	rig_reopen(rig);
+	assert_int_equal(rig_apply(rig, 1, 0, "web"), MARCHER_OK);
+	int drains = rig_status(rig).pid;
+	assert_int_equal(marcher_stop(rig->marcher, 60000), MARCHER_OK);
+	rig_reopen(rig);
+	struct marcher_engine_status status = rig_status(rig);
+	assert_false(rig_ended(drains));
+	assert_int_not_equal(status.pid, drains);
+	assert_int_equal(status.adopted, 0);
+	assert_int_equal(rig_ask(rig->ports[0], NULL), status.pid);
+	kill(drains, SIGKILL);
+}
+
+/* A second one beside it would share its ports, and nobody would ever end the first. */
+static void an_engine_that_takes_no_connection_is_not_doubled(void **state)
+{
+	struct rig *rig = *state;
+	char pid[32];
+	rig_reopen(rig);
+	assert_int_equal(rig_apply(rig, 1, 0, "web closed"), MARCHER_OK);
+	int first = rig_status(rig).pid;
+	marcher_close(rig->marcher);
+	rig->marcher = NULL;
+	assert_int_equal(rig_open(rig, &rig->marcher), MARCHER_E_BUSY);
+	snprintf(pid, sizeof(pid), "kill -TERM %d", first);
+	assert_non_null(strstr(marcher_last_error(NULL), pid));
+	assert_int_equal(rig_ask(rig->ports[0], NULL), first);
+	kill(first, SIGKILL);
+}
+
+/* It would hold its ports for ever. */
+static void an_engine_that_cannot_be_told_to_drain_is_killed(void **state)
+{
+	struct rig *rig = *state;
+	rig_reopen(rig);
+	assert_int_equal(rig_apply(rig, 1, 0, "web"), MARCHER_OK);
+	int pid = rig_status(rig).pid;
+	assert_int_equal(rig_apply(rig, 2, 1, "hang-up"), MARCHER_E_NO_ENGINE);
+	assert_int_equal(rig_status(rig).pid, pid);
+	assert_int_equal(marcher_stop(rig->marcher, 600000), MARCHER_OK);
+	assert_true(rig_eventually(rig_status(rig).retiring == 0, RIG_PATIENCE_MS));
+	assert_true(rig_ended(pid));
+	assert_int_equal(rig_ask(rig->ports[0], NULL), 0);
+}
+
+static void a_lost_answer_does_not_hide_what_runs(void **state)
+{
+	struct rig *rig = *state;
+	rig_reopen(rig);
+	assert_int_equal(rig_apply(rig, 1, 0, "web"), MARCHER_OK);
+	int pid = rig_status(rig).pid;
+	assert_int_equal(rig_apply(rig, 2, 1, "hang-up"), MARCHER_E_NO_ENGINE);
+	assert_non_null(strstr(marcher_last_error(rig->marcher), "connected again; it runs generation 2"));
+	struct marcher_engine_status status = rig_status(rig);
+	assert_int_equal(status.pid, pid);
+	assert_int_equal(status.running, 1);
+	assert_int_equal(status.generation, 2);
+	assert_int_equal(status.saved_generation, 1);
+	assert_non_null(strstr(status.last_error, "runs generation 2 and the last good snapshot"));
+	/* What brings it up to date. */
+	assert_int_equal(rig_apply(rig, 3, 0, "web"), MARCHER_OK);
+	assert_int_equal(rig_status(rig).saved_generation, 3);
+	assert_int_equal(rig_status(rig).restarts, 0);
+}
+
+/* As when a package with another build was installed and the engine ends later. */
+static void an_engine_of_another_build_does_not_cost_the_snapshot(void **state)
+{
+	struct rig *rig = *state;
+	rig_reopen(rig);
+	assert_int_equal(rig_apply(rig, 1, 0, "web"), MARCHER_OK);
+	assert_int_equal(rig_apply(rig, 2, 1, "api"), MARCHER_OK);
+	setenv("FAKE_ENGINE_GARBAGE", "1", 1);
+	kill(rig_status(rig).pid, SIGKILL);
+	assert_true(rig_eventually(strstr(rig_status(rig).last_error, "another layout"), RIG_PATIENCE_MS));
+	/* Attempts at 0, 100, 200, 400 and 800 ms. */
+	uint64_t until = rig_now_ms() + 2000;
+	while (rig_now_ms() < until)
+		rig_pause();
+	assert_int_equal(rig_status(rig).running, 0);
+	assert_int_equal(rig_status(rig).set_aside_generation, 0);
+	assert_int_equal(rig_status(rig).saved_generation, 2);
+	unsetenv("FAKE_ENGINE_GARBAGE");
+	assert_true(rig_eventually(rig_status(rig).running, RIG_PATIENCE_MS));
+	assert_int_equal(rig_status(rig).generation, 2);
+}
+
+static int killed(struct rig *rig)
+{
+	int pid = rig_status(rig).pid;
+	uint32_t restarts = rig_status(rig).restarts;
+	kill(pid, SIGKILL);
+	assert_true(rig_eventually(rig_status(rig).restarts == restarts + 1, RIG_PATIENCE_MS));
+	return pid;
+}
+
+static void last_words_are_not_those_of_an_engine_before(void **state)
+{
+	struct rig *rig = *state;
+	rig_log_append(rig, "free(): double free of long ago\n");
+	rig_reopen(rig);
+	assert_int_equal(rig_apply(rig, 1, 0, "web"), MARCHER_OK);
+	killed(rig);
+	assert_non_null(strstr(rig_status(rig).last_error, "its last words: none"));
+	/* The next one's: those without its number too. */
+	rig_log_append(rig, "free(): double free of today\n");
+	killed(rig);
+	assert_non_null(strstr(rig_status(rig).last_error, "its last words: free(): double free of today"));
+	/* Of one that was adopted, what came since. */
+	rig_reopen(rig);
+	killed(rig);
+	assert_non_null(strstr(rig_status(rig).last_error, "its last words: none"));
+	rig_reopen(rig);
+	rig_log_append(rig, "stack smashing detected\n");
+	killed(rig);
+	assert_non_null(strstr(rig_status(rig).last_error, "its last words: stack smashing detected"));
 }
 
 static void a_removed_listener_is_not_kept_open(void **state)
@@ -293,9 +386,14 @@ int main(void)
 	        TEST(repeated_kill_9_does_not_blame_the_snapshot),
 	        TEST(an_engine_that_stops_answering_is_killed_and_restarted),
 	        TEST(a_worker_that_stands_still_is_a_hang),
-	        TEST(an_upgrade_hands_over_the_sockets_and_drains_the_old_engine),
-	        TEST(a_failed_upgrade_leaves_the_old_engine_alone),
 	        TEST(stop_ends_the_engine_and_frees_the_ports),
+	        TEST(stop_lets_go_of_the_sockets_also_while_no_engine_runs),
+	        TEST(an_engine_that_was_told_to_drain_is_not_adopted),
+	        TEST(an_engine_that_takes_no_connection_is_not_doubled),
+	        TEST(an_engine_that_cannot_be_told_to_drain_is_killed),
+	        TEST(a_lost_answer_does_not_hide_what_runs),
+	        TEST(an_engine_of_another_build_does_not_cost_the_snapshot),
+	        TEST(last_words_are_not_those_of_an_engine_before),
 	        TEST(a_removed_listener_is_not_kept_open),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define LISTENERS 8u /* the fake engine hands over three to a packet */
@@ -65,6 +67,11 @@ static void the_old_engine_is_let_drain_and_then_ends(void **state)
 	uint64_t start = rig_now_ms();
 	upgrade(rig, NULL, 600);
 	struct marcher_engine_status status = rig_status(rig);
+	assert_int_not_equal(status.pid, old);
+	assert_int_equal(status.generation, 1);
+	assert_int_equal(status.restarts, 0);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(rig_ask(rig->ports[i % 2], NULL), status.pid);
 	assert_true(rig_eventually(rig_status(rig).retiring == 0, RIG_PATIENCE_MS));
 	assert_true(rig_now_ms() - start >= 600);
 	assert_true(rig_ended(old));
@@ -211,21 +218,19 @@ static void a_path_that_does_not_exist_is_named(void **state)
 	assert_untouched(rig, pid, 5);
 }
 
-static void memory_of_another_layout_leaves_the_old_engine_serving(void **state)
+static void a_successor_whose_memory_cannot_be_read_is_killed(void **state)
 {
 	struct rig *rig = *state;
-	int pid = open_with_web(rig, 5);
+	int pid = open_with_web(rig, 5), refused = 0;
 	setenv("FAKE_ENGINE_GARBAGE", "1", 1);
 	assert_int_equal(marcher_upgrade(rig->marcher, NULL, 100), MARCHER_E_PROTOCOL);
 	unsetenv("FAKE_ENGINE_GARBAGE");
 	assert_non_null(strstr(last(rig), "another layout"));
-	assert_int_equal(rig_status(rig).running, 1);
-	assert_int_equal(rig_status(rig).pid, pid);
-	assert_int_equal(rig_status(rig).retiring, 0);
-	assert_int_equal(rig_ask(rig->ports[0], NULL), pid);
-	assert_int_equal(rig_apply(rig, 6, 5, "api"), MARCHER_OK);
-	assert_int_equal(rig_status(rig).pid, pid);
-	assert_int_equal(rig_status(rig).restarts, 0);
+	assert_non_null(strstr(last(rig), "the running engine was not touched"));
+	assert_int_equal(sscanf(last(rig), "engine %d: ", &refused), 1);
+	assert_int_not_equal(refused, pid);
+	assert_int_equal(kill(refused, 0), -1); /* ended and reaped */
+	assert_untouched(rig, pid, 5);          /* and still found under the usual name */
 	/* A build that fits puts it right. */
 	upgrade(rig, NULL, 60000);
 	int next = rig_status(rig).pid;
@@ -233,6 +238,18 @@ static void memory_of_another_layout_leaves_the_old_engine_serving(void **state)
 	rig_reopen(rig);
 	assert_int_equal(rig_status(rig).pid, next);
 	kill(pid, SIGKILL);
+}
+
+static void listening_sockets_that_change_meanwhile_end_the_upgrade(void **state)
+{
+	struct rig *rig = *state;
+	setenv("FAKE_ENGINE_RESTLESS", "1", 1);
+	rig_reopen(rig);
+	assert_int_equal(rig_apply_listeners(rig, 5, LISTENERS), MARCHER_OK);
+	int pid = rig_status(rig).pid;
+	assert_int_equal(marcher_upgrade(rig->marcher, NULL, 100), MARCHER_E_NO_ENGINE);
+	assert_non_null(strstr(last(rig), "they changed meanwhile; try again"));
+	assert_untouched(rig, pid, 5);
 }
 
 static void without_the_snapshot_that_runs_there_is_no_upgrade(void **state)
@@ -312,6 +329,68 @@ static void what_was_upgraded_to_is_what_a_crash_restarts(void **state)
 	assert_string_equal(runs, next);
 }
 
+/* Runs the fake engine as what an agent has left that was killed in the middle of an upgrade. */
+static pid_t leave(const struct rig *rig, const char *name, const char *hang)
+{
+	char path[128];
+	snprintf(path, sizeof(path), "%s/%s", rig->dir, name);
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* when the test fails */
+		if (hang)
+			setenv("FAKE_ENGINE_HANG", hang, 1);
+		execl(rig_engine(), rig_engine(), "--socket", path, (char *)NULL);
+		_exit(127);
+	}
+	assert_true(rig_eventually(access(path, F_OK) == 0, RIG_PATIENCE_MS));
+	return pid;
+}
+
+static void what_an_upgrade_that_was_cut_short_left_is_ended(void **state)
+{
+	struct rig *rig = *state;
+	char path[3][128];
+	int pid = open_with_web(rig, 5);
+	marcher_close(rig->marcher);
+	rig->marcher = NULL;
+	pid_t drains = leave(rig, "engine.4711.sock", NULL), mute = leave(rig, "engine.4712.sock", "mute");
+	/* Of a third nothing is left but the name. */
+	pid_t gone = leave(rig, "engine.4713.sock", NULL);
+	kill(gone, SIGKILL);
+	assert_int_equal(waitpid(gone, NULL, 0), gone);
+
+	rig_reopen(rig);
+	for (int i = 0; i < 3; i++) {
+		snprintf(path[i], sizeof(path[i]), "%s/engine.%d.sock", rig->dir, 4711 + i);
+		assert_true(rig_eventually(access(path[i], F_OK), RIG_PATIENCE_MS));
+	}
+	assert_true(rig_eventually(rig_ended(mute), RIG_PATIENCE_MS));
+	assert_true(rig_eventually(rig_status(rig).retiring == 1, RIG_PATIENCE_MS));
+	assert_false(rig_ended(drains)); /* it has its time */
+	assert_non_null(strstr(rig_status(rig).last_error, "left by an upgrade"));
+	kill(drains, SIGKILL);
+	assert_true(rig_eventually(rig_status(rig).retiring == 0, RIG_PATIENCE_MS));
+	waitpid(drains, NULL, 0);
+	waitpid(mute, NULL, 0);
+	assert_untouched(rig, pid, 5);
+}
+
+/* What the one above finds is not there after an upgrade that went well. */
+static void no_name_with_a_number_is_left_by_an_upgrade(void **state)
+{
+	struct rig *rig = *state;
+	char path[128];
+	int old = open_with_web(rig, 5);
+	upgrade(rig, NULL, 60000);
+	const int numbers[] = {old, rig_status(rig).pid, (int)getpid()};
+	for (int i = 0; i < 3; i++) {
+		snprintf(path, sizeof(path), "%s/engine.%d.sock", rig->dir, numbers[i]);
+		assert_int_equal(access(path, F_OK), -1);
+	}
+	kill(old, SIGKILL);
+}
+
 /* The one that ended is to be quoted, and not the one that drains and writes to the same file. */
 static void last_words_are_those_of_the_engine_that_ended(void **state)
 {
@@ -348,9 +427,12 @@ int main(void)
 	        TEST(a_successor_on_another_generation_is_refused),
 	        TEST(a_successor_that_hangs_is_killed),
 	        TEST(a_path_that_does_not_exist_is_named),
-	        TEST(memory_of_another_layout_leaves_the_old_engine_serving),
+	        TEST(a_successor_whose_memory_cannot_be_read_is_killed),
+	        TEST(listening_sockets_that_change_meanwhile_end_the_upgrade),
 	        TEST(without_the_snapshot_that_runs_there_is_no_upgrade),
 	        TEST(what_was_upgraded_to_is_what_a_crash_restarts),
+	        TEST(what_an_upgrade_that_was_cut_short_left_is_ended),
+	        TEST(no_name_with_a_number_is_left_by_an_upgrade),
 	        TEST(last_words_are_those_of_the_engine_that_ended),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
