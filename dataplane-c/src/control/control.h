@@ -2,10 +2,11 @@
 /*
  * The handle, and which lock guards what.
  *
- *   link_lock     the connection to the running engine and everything that starts, replaces or ends it. Held for a
- * whole request, so a second caller waits. Taken by callers of [blocks] functions and by the supervisor. journal.lock
- * the last good snapshot (journal.h) memory_lock   the engines' statistics and event rings (memory.h) state_lock what
- * status and last_error show; innermost, held for a few copies only
+ * - link_lock: the connection to the running engine and everything that starts, replaces or ends it. Held for a whole
+ *   request, so a second caller waits. Taken by callers of [blocks] functions and by the supervisor.
+ * - journal.lock: the last good snapshot (journal.h)
+ * - memory_lock: the engines' statistics and event rings (memory.h)
+ * - state_lock: what status and last_error show; innermost, held for a few copies only
  *
  * Order: link_lock, then one of journal.lock and memory_lock, then state_lock.
  */
@@ -141,6 +142,11 @@ bool lifecycle_has_ended(const struct marcher *handle, unsigned wait_ms);
 int lifecycle_disconnected(struct marcher *handle);
 /* Tells an engine to drain and puts it on the list of those that do. Takes over *link. Returns 0 or -errno. */
 int lifecycle_retire(struct marcher *handle, struct link *link, struct engine_memory *memory, uint32_t drain_ms);
+/* Puts an engine that drains already on that list, to be killed when it has not ended within drain_ms and a little.
+ * Takes over *link. */
+void lifecycle_let_drain(struct marcher *handle, struct link *link, struct engine_memory *memory, uint32_t drain_ms);
+/* The current engine was told to end by somebody else: lets it drain, and has another one started. */
+void lifecycle_left(struct marcher *handle, uint32_t drain_ms);
 /* Reaps those that have ended and kills those whose time is over. */
 void lifecycle_reap_retired(struct marcher *handle);
 

@@ -333,7 +333,12 @@ int lifecycle_retire(struct marcher *handle, struct link *link, struct engine_me
 	struct pollfd ended = {.fd = link->pidfd, .events = POLLIN};
 	if (error && (error != -EPIPE || poll(&ended, 1, 200) <= 0))
 		pidfd_send_signal(link->pidfd, SIGKILL, NULL, 0);
+	lifecycle_let_drain(handle, link, memory, drain_ms);
+	return error;
+}
 
+void lifecycle_let_drain(struct marcher *handle, struct link *link, struct engine_memory *memory, uint32_t drain_ms)
+{
 	struct retiring *place = &handle->retiring[0];
 	for (unsigned i = 0; i < RETIRING_MAX; i++) {
 		if (handle->retiring[i].pidfd < 0) {
@@ -360,7 +365,22 @@ int lifecycle_retire(struct marcher *handle, struct link *link, struct engine_me
 	link->pidfd = -1;
 	link_close(link);
 	count_retiring(handle);
-	return error;
+}
+
+void lifecycle_left(struct marcher *handle, uint32_t drain_ms)
+{
+	pthread_mutex_lock(&handle->memory_lock);
+	struct engine_memory *memory = handle->memories.current;
+	pthread_mutex_unlock(&handle->memory_lock);
+	control_notice(handle,
+	               "engine %d was told to end by somebody else (SIGTERM?) and drains: another one is started",
+	               (int)handle->link.pid);
+	lifecycle_let_drain(handle, &handle->link, memory, drain_ms);
+	pthread_mutex_lock(&handle->state_lock);
+	handle->status.running = 0;
+	pthread_mutex_unlock(&handle->state_lock);
+	apply_forget_late(handle);
+	handle->watch.next_start_ms = control_now_ms();
 }
 
 void lifecycle_reap_retired(struct marcher *handle)

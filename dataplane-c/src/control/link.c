@@ -185,6 +185,7 @@ int link_hello(struct link *link, bool take_lease, unsigned timeout_ms, char *wh
 		link->workers = h->workers;
 		link->generation = h->generation;
 		link->started_unix_ms = h->started_unix_ms;
+		link->retiring_ms = h->retiring_ms;
 		text_copy(link->version, sizeof(link->version), h->engine_version);
 		text_copy(link->build_id, sizeof(link->build_id), h->build_id);
 		link->stats_fd = fds[0];

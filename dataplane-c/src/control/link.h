@@ -25,6 +25,7 @@ struct link {
 	uint32_t workers;
 	uint64_t generation;
 	uint64_t started_unix_ms;
+	uint32_t retiring_ms; /* it takes no new connections and ends within this time; 0: it does not */
 	char version[32];
 	char build_id[72];
 	int stats_fd, events_fd;

@@ -302,8 +302,13 @@ static int adopt(struct marcher *handle)
 		}
 		struct engine_memory *memory = error ? NULL : lifecycle_map(&link, true, why, sizeof(why));
 		if (memory) {
+			uint32_t retiring_ms = link.retiring_ms;
 			lifecycle_adopt(handle, &link, memory, true);
-			return MARCHER_OK;
+			if (!retiring_ms)
+				return MARCHER_OK;
+			/* It serves nobody new: it may finish, and its statistics count, beside the one to come. */
+			lifecycle_left(handle, retiring_ms);
+			return MARCHER_E_NO_ENGINE;
 		}
 		if (error == -ETIMEDOUT)
 			kill_silent(&link);

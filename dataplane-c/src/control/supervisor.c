@@ -61,6 +61,7 @@ static void ping(struct marcher *handle)
 	Marcher__Engine__V1__PingRequest message = MARCHER__ENGINE__V1__PING_REQUEST__INIT;
 	EngineRequest request = MARCHER__ENGINE__V1__REQUEST__INIT;
 	EngineReply *reply = NULL;
+	uint32_t retiring_ms = 0;
 
 	request.kind_case = MARCHER__ENGINE__V1__REQUEST__KIND_PING;
 	request.ping = &message;
@@ -79,9 +80,12 @@ static void ping(struct marcher *handle)
 			handle->watch.next_ping_ms = control_now_ms(); /* it has had its time already */
 	} else {
 		handle->watch.missed_pings = 0;
+		retiring_ms = reply->ping->retiring_ms;
 		check_turns(handle, reply->ping);
 	}
 	link_reply_free(reply);
+	if (retiring_ms)
+		lifecycle_left(handle, retiring_ms);
 }
 
 static bool someone_waits(void *arg)
@@ -187,7 +191,7 @@ static unsigned watch_engine(struct marcher *handle)
 	}
 	if (now >= handle->watch.next_ping_ms)
 		ping(handle);
-	if (lifecycle_has_ended(handle, 0))
+	if (handle->link.sock < 0 || lifecycle_has_ended(handle, 0))
 		return 0;
 	return sooner(next, handle->watch.next_ping_ms, control_now_ms());
 }

@@ -245,6 +245,7 @@ static void answer_hello(struct peer *peer, const Request *request)
 	hello.started_unix_ms = link->started_unix_ms;
 	hello.stats_size = stats_bytes(engine->stats);
 	hello.events_size = stats_events_bytes(engine->stats);
+	hello.retiring_ms = engine_retiring_ms(engine);
 	Reply reply = MARCHER__ENGINE__V1__REPLY__INIT;
 	reply.id = request->id;
 	reply.kind_case = MARCHER__ENGINE__V1__REPLY__KIND_HELLO;
@@ -389,6 +390,7 @@ static void answer_ping(struct peer *peer, const Request *request)
 	uint64_t turns[WORKERS_MAX];
 	Marcher__Engine__V1__PingReply ping = MARCHER__ENGINE__V1__PING_REPLY__INIT;
 	ping.generation = runtime_generation(engine->runtime);
+	ping.retiring_ms = engine_retiring_ms(engine);
 	for (unsigned i = 0; i < engine->nworkers; i++)
 		turns[i] = atomic_load_explicit(&engine->workers[i]->turns, memory_order_relaxed);
 	ping.worker_turns = turns;

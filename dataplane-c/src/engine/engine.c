@@ -125,6 +125,14 @@ void engine_retire(struct engine *engine, uint32_t drain_ms)
 	timer_arm(engine->timers, &retiring.check, engine->now_ms + RETIRED_CHECK_MS, check_retired);
 }
 
+uint32_t engine_retiring_ms(const struct engine *engine)
+{
+	if (!retiring.retired)
+		return 0;
+	uint64_t left = retiring.deadline_ms > engine->now_ms ? retiring.deadline_ms - engine->now_ms : 1;
+	return left < UINT32_MAX ? (uint32_t)left : UINT32_MAX;
+}
+
 /* The loop */
 
 int engine_loop_start(struct engine *engine)

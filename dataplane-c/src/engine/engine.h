@@ -59,6 +59,8 @@ void engine_run_messages(struct engine *engine);
 /* Main thread. Gives the listening sockets up to a successor (or to nobody), drains, and ends the process when the last
  * connection has ended or the time is over. */
 void engine_retire(struct engine *engine, uint32_t drain_ms);
+/* 0: it does not retire; else in how many ms it ends at the latest, at least 1. */
+uint32_t engine_retiring_ms(const struct engine *engine);
 /* Connections and UDP sessions over all workers, as of their last turns. */
 uint64_t engine_connections(const struct engine *engine);
 /* From any thread: one more turn of the main thread's loop. */

@@ -107,7 +107,7 @@ struct stats *stats_new(unsigned workers)
 	stats->header->directory_offset = directory;
 	stats->header->counters_offset = counters;
 	stats->events->magic = EVENT_RING_MAGIC;
-	stats->events->version = 1;
+	stats->events->version = EVENT_RING_VERSION;
 	stats->events->rings = stats->rows;
 	stats->events->capacity = EVENT_RING_CAPACITY;
 	return stats;

@@ -24,15 +24,26 @@ struct backend {
 	pthread_t thread;
 };
 
+static void *answer(void *arg)
+{
+	int client = (int)(intptr_t)arg;
+	char byte;
+	if (read(client, &byte, 1) == 1 && write(client, "ok", 2) != 2)
+		perror("backend");
+	close(client);
+	return NULL;
+}
+
 static void *answer_all(void *arg)
 {
 	struct backend *backend = arg;
 	int client;
 	while ((client = accept(backend->fd, NULL, NULL)) >= 0) {
-		char byte;
-		if (read(client, &byte, 1) == 1 && write(client, "ok", 2) != 2)
-			perror("backend");
-		close(client);
+		pthread_t thread;
+		if (pthread_create(&thread, NULL, answer, (void *)(intptr_t)client))
+			close(client);
+		else
+			pthread_detach(thread);
 	}
 	return NULL;
 }
@@ -175,6 +186,87 @@ static void a_killed_engine_serves_again_soon_and_refuses_nobody(void **state)
 	backend_stop(&backend);
 }
 
+/* A connection that is open and has had nothing answered yet: it keeps a draining engine alive. */
+static int open_connection(uint16_t port)
+{
+	struct sockaddr_in address = {
+	        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct timeval patience = {.tv_sec = 30};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	return fd;
+}
+
+static void finish_connection(int fd)
+{
+	char text[2];
+	assert_int_equal(send(fd, "?", 1, MSG_NOSIGNAL), 1);
+	assert_int_equal(recv(fd, text, 2, MSG_WAITALL), 2);
+	close(fd);
+}
+
+static uint64_t open_connections(struct rig *rig)
+{
+	struct marcher_slot_stats slots[16];
+	uint64_t open = 0;
+	uint32_t cursor = 0;
+	int n = marcher_stats_read(rig->marcher, &cursor, 0, slots, 16);
+	for (int i = 0; i < n; i++) {
+		const uint64_t *counters = slots[i].counters;
+		if (slots[i].kind == MARCHER_SLOT_SERVICE)
+			open += counters[MARCHER_CONNECTIONS_OPENED] - counters[MARCHER_CONNECTIONS_CLOSED];
+	}
+	return open;
+}
+
+static void an_engine_told_to_end_by_somebody_else_has_a_successor_at_once(void **state)
+{
+	struct rig *rig = *state;
+	struct backend backend;
+
+	open_engine(rig);
+	backend_start(&backend);
+	assert_int_equal(apply(rig, 1, backend.port), MARCHER_OK);
+	int fd = open_connection(rig->ports[0]);
+	assert_true(rig_eventually(open_connections(rig) == 1, RIG_PATIENCE_MS));
+	int before = rig_status(rig).pid;
+	uint64_t told = rig_now_ms();
+	kill(before, SIGTERM); /* it has 10 s for the connection */
+	assert_true(rig_eventually(rig_status(rig).running && rig_status(rig).pid != before, RIG_PATIENCE_MS));
+	assert_true(request(rig->ports[0]));
+	assert_true(rig_now_ms() - told < 8000);
+	assert_int_equal(rig_status(rig).retiring, 1);
+	finish_connection(fd);
+	assert_true(rig_eventually(rig_status(rig).retiring == 0, RIG_PATIENCE_MS));
+	backend_stop(&backend);
+}
+
+static void an_engine_that_is_ending_is_not_adopted(void **state)
+{
+	struct rig *rig = *state;
+	struct backend backend;
+
+	open_engine(rig);
+	backend_start(&backend);
+	assert_int_equal(apply(rig, 1, backend.port), MARCHER_OK);
+	int fd = open_connection(rig->ports[0]);
+	assert_true(rig_eventually(open_connections(rig) == 1, RIG_PATIENCE_MS));
+	int before = rig_status(rig).pid;
+	marcher_close(rig->marcher);
+	rig->marcher = NULL;
+	kill(before, SIGTERM);
+	usleep(100000); /* nobody is there to ask it */
+	open_engine(rig);
+	assert_int_not_equal(rig_status(rig).pid, before);
+	assert_int_equal(rig_status(rig).generation, 1);
+	assert_int_equal(rig_status(rig).retiring, 1);
+	assert_true(request(rig->ports[0]));
+	finish_connection(fd);
+	assert_true(rig_eventually(rig_status(rig).retiring == 0, RIG_PATIENCE_MS));
+	backend_stop(&backend);
+}
+
 struct load {
 	uint16_t port;
 	atomic_bool over;
@@ -249,6 +341,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        TEST(a_killed_engine_serves_again_soon_and_refuses_nobody),
+	        TEST(an_engine_told_to_end_by_somebody_else_has_a_successor_at_once),
+	        TEST(an_engine_that_is_ending_is_not_adopted),
 	        TEST(upgrades_under_load_lose_no_request),
 	        TEST(an_agent_that_comes_and_goes_loses_no_request),
 	};
