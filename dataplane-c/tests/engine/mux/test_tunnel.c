@@ -24,53 +24,6 @@
 
 static struct rig rig;
 
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-static void say(int fd, const char *text)
-{
-	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
-}
-
-static void hear(int fd, const char *text)
-{
-	char got[256];
-	size_t length = strlen(text);
-
-	assert_true(length < sizeof(got));
-	assert_int_equal(recv(fd, got, length, MSG_WAITALL), length);
-	assert_memory_equal(got, text, length);
-}
-
-static void hear_end(int fd)
-{
-	char byte;
-
-	assert_int_equal(recv(fd, &byte, 1, 0), 0);
-}
-
-static void hear_reset(int fd)
-{
-	char bytes[64];
-
-	ssize_t n = recv(fd, bytes, sizeof(bytes), 0);
-	assert_int_equal(n, -1);
-	assert_int_equal(errno, ECONNRESET);
-}
-
-static void reset(int fd)
-{
-	struct linger hard = {.l_onoff = 1};
-
-	setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
-	close(fd);
-}
-
 /* A relay before one listening backend; returns its socket. */
 static int one_backend(void)
 {
@@ -89,21 +42,21 @@ static void either_side_may_end_first(void **state)
 	rig_start(&rig);
 	for (int backend_first = 0; backend_first < 2; backend_first++) {
 		int client = rig_client(&rig);
-		say(client, "hello");
+		rig_say(client, "hello");
 		int backend = rig_accept(listening);
-		hear(backend, "hello");
+		rig_hear(backend, "hello");
 		int first = backend_first ? backend : client, second = backend_first ? client : backend;
-		say(first, "last words");
+		rig_say(first, "last words");
 		shutdown(first, SHUT_WR);
-		hear(second, "last words");
-		hear_end(second);
+		rig_hear(second, "last words");
+		rig_hear_end(second);
 		/* The other direction goes on. */
 		for (int i = 0; i < 3; i++) {
-			say(second, "still here");
-			hear(first, "still here");
+			rig_say(second, "still here");
+			rig_hear(first, "still here");
 		}
 		shutdown(second, SHUT_WR);
-		hear_end(first);
+		rig_hear_end(first);
 		struct marcher_event event = rig_closed_event(&rig);
 		assert_int_equal(event.reason, MARCHER_CLOSE_NORMAL);
 		assert_int_equal(event.bytes_received, 5 + (backend_first ? 30 : 10));
@@ -126,10 +79,10 @@ static void a_client_that_says_nothing_hears_a_backend_that_speaks_first(void **
 	rig_start(&rig);
 	int client = rig_client(&rig);
 	int backend = rig_accept(listening);
-	say(backend, "220 ready");
-	hear(client, "220 ready");
+	rig_say(backend, "220 ready");
+	rig_hear(client, "220 ready");
 	close(backend);
-	hear_end(client);
+	rig_hear_end(client);
 	close(client);
 	rig_wait_idle(&rig);
 	rig_stop(&rig);
@@ -143,13 +96,13 @@ static void a_reset_is_passed_on_as_a_reset(void **state)
 	rig_start(&rig);
 	for (int from_backend = 0; from_backend < 2; from_backend++) {
 		int client = rig_client(&rig);
-		say(client, "x");
+		rig_say(client, "x");
 		int backend = rig_accept(listening);
-		hear(backend, "x");
-		say(backend, "y");
-		hear(client, "y");
-		reset(from_backend ? backend : client);
-		hear_reset(from_backend ? client : backend);
+		rig_hear(backend, "x");
+		rig_say(backend, "y");
+		rig_hear(client, "y");
+		rig_reset(from_backend ? backend : client);
+		rig_hear_reset(from_backend ? client : backend);
 		close(from_backend ? client : backend);
 		assert_int_equal(rig_closed_event(&rig).reason,
 		                 from_backend ? MARCHER_CLOSE_BACKEND_RESET : MARCHER_CLOSE_CLIENT_RESET);
@@ -167,13 +120,13 @@ static void an_answer_given_before_a_reset_still_arrives(void **state)
 	int listening = one_backend();
 	rig_start(&rig);
 	int client = rig_client(&rig);
-	say(client, "a request that the backend does not read to its end");
+	rig_say(client, "a request that the backend does not read to its end");
 	int backend = rig_accept(listening);
-	hear(backend, "a request");
-	say(backend, "413 too large");
+	rig_hear(backend, "a request");
+	rig_say(backend, "413 too large");
 	close(backend); /* with unread bytes: RST */
-	hear(client, "413 too large");
-	hear_reset(client);
+	rig_hear(client, "413 too large");
+	rig_hear_reset(client);
 	close(client);
 	rig_wait_idle(&rig);
 	rig_stop(&rig);
@@ -189,9 +142,9 @@ static void send_urgent(struct rig *r, void *context)
 	struct pair *pair = context;
 
 	(void)r;
-	say(pair->client, "before");
+	rig_say(pair->client, "before");
 	assert_int_equal(send(pair->client, "!", 1, MSG_OOB | MSG_NOSIGNAL), 1);
-	say(pair->client, "behind");
+	rig_say(pair->client, "behind");
 	shutdown(pair->client, SHUT_WR);
 }
 
@@ -205,10 +158,10 @@ static void bytes_behind_urgent_data_are_not_lost(void **state)
 	usleep(20000);
 	/* While the worker is busy: it finds everything there, the FIN too, and a read stops at the mark. */
 	rig_call(&rig, send_urgent, &pair);
-	hear(pair.backend, "beforebehind");
-	hear_end(pair.backend);
+	rig_hear(pair.backend, "beforebehind");
+	rig_hear_end(pair.backend);
 	close(pair.backend);
-	hear_end(pair.client);
+	rig_hear_end(pair.client);
 	close(pair.client);
 	rig_wait_idle(&rig);
 	rig_stop(&rig);
@@ -220,8 +173,8 @@ static void write_into_a_reset(struct rig *r, void *context)
 	struct pair *pair = context;
 
 	(void)r;
-	say(pair->client, "more of it");
-	say(pair->backend, "413 too large");
+	rig_say(pair->client, "more of it");
+	rig_say(pair->backend, "413 too large");
 	close(pair->backend);
 }
 
@@ -231,14 +184,14 @@ static void an_answer_still_arrives_when_a_write_meets_the_reset_first(void **st
 	int listening = one_backend();
 	rig_start(&rig);
 	struct pair pair = {.client = rig_client(&rig)};
-	say(pair.client, "a request that the backend does not read to its end");
+	rig_say(pair.client, "a request that the backend does not read to its end");
 	pair.backend = rig_accept(listening);
-	hear(pair.backend, "a request");
+	rig_hear(pair.backend, "a request");
 	usleep(20000);
 	/* While the worker is busy, so that it meets the client's bytes first. */
 	rig_call(&rig, write_into_a_reset, &pair);
-	hear(pair.client, "413 too large");
-	hear_reset(pair.client);
+	rig_hear(pair.client, "413 too large");
+	rig_hear_reset(pair.client);
 	close(pair.client);
 	assert_int_equal(rig_closed_event(&rig).reason, MARCHER_CLOSE_BACKEND_RESET);
 	rig_stop(&rig);
@@ -270,10 +223,10 @@ static void a_proxy_header_is_read_in_any_number_of_segments(void **state)
 				usleep(300);
 		}
 		int backend = rig_accept(listening);
-		hear(backend, v1);
-		hear(backend, "payload");
+		rig_hear(backend, v1);
+		rig_hear(backend, "payload");
 		close(backend);
-		hear_end(client);
+		rig_hear_end(client);
 		close(client);
 		struct marcher_event event = rig_closed_event(&rig);
 		assert_int_equal(event.client.port, 40112);
@@ -295,15 +248,15 @@ static void a_listed_source_without_a_header_is_reset(void **state)
 	rig.service.connect_timeout_ms = 300; /* also the limit for a header to arrive */
 	rig_start(&rig);
 	int client = rig_client(&rig);
-	say(client, "GET / HTTP/1.1\r\n");
-	hear_reset(client);
+	rig_say(client, "GET / HTTP/1.1\r\n");
+	rig_hear_reset(client);
 	close(client);
 	assert_int_equal(rig_closed_event(&rig).reason, MARCHER_CLOSE_PROXY_HEADER);
-	uint64_t began = now_ms();
+	uint64_t began = rig_now_ms();
 	client = rig_client(&rig);
-	say(client, "PROXY TCP4 1.2");
-	hear_reset(client);
-	assert_in_range(now_ms() - began, 290, 20000);
+	rig_say(client, "PROXY TCP4 1.2");
+	rig_hear_reset(client);
+	assert_in_range(rig_now_ms() - began, 290, 20000);
 	close(client);
 	assert_int_equal(rig_closed_event(&rig).reason, MARCHER_CLOSE_PROXY_HEADER);
 	assert_int_equal(rig_counter(&rig, rig.service.slot, MARCHER_PROXY_HEADER_ERRORS), 2);
@@ -319,9 +272,9 @@ static void an_unlisted_source_is_relayed_as_it_is(void **state)
 	rig.binding.naccept_proxy = 1;
 	rig_start(&rig);
 	int client = rig_client(&rig);
-	say(client, "PROXY TCP4 1.2.3.4 1.2.3.4 1 1\r\n");
+	rig_say(client, "PROXY TCP4 1.2.3.4 1.2.3.4 1 1\r\n");
 	int backend = rig_accept(listening);
-	hear(backend, "PROXY TCP4 1.2.3.4 1.2.3.4 1 1\r\n");
+	rig_hear(backend, "PROXY TCP4 1.2.3.4 1.2.3.4 1 1\r\n");
 	close(backend);
 	close(client);
 	rig_wait_idle(&rig);
@@ -354,12 +307,12 @@ static void a_proxy_header_is_sent_without_waiting_for_the_client(void **state)
 		assert_int_equal(header.source.port, ntohs(sa.sin_port));
 		assert_int_equal(header.destination.port, rig.port);
 		assert_int_equal(header.destination.ip[0], 127);
-		say(backend, "220 ready");
-		hear(client, "220 ready");
-		say(client, "EHLO");
-		hear(backend, "EHLO");
+		rig_say(backend, "220 ready");
+		rig_hear(client, "220 ready");
+		rig_say(client, "EHLO");
+		rig_hear(backend, "EHLO");
 		close(client);
-		hear_end(backend);
+		rig_hear_end(backend);
 		close(backend);
 		rig_wait_idle(&rig);
 		rig_stop(&rig);
@@ -378,15 +331,15 @@ static void an_idle_connection_is_closed(void **state)
 	rig_start(&rig);
 	int client = rig_client(&rig);
 	int backend = rig_accept(listening);
-	uint64_t began = now_ms();
+	uint64_t began = rig_now_ms();
 	for (int i = 0; i < 5; i++) { /* every byte begins the time anew, in either direction */
 		usleep(300000);
-		say(i & 1 ? client : backend, "z");
-		hear(i & 1 ? backend : client, "z");
+		rig_say(i & 1 ? client : backend, "z");
+		rig_hear(i & 1 ? backend : client, "z");
 	}
-	hear_end(client);
-	hear_end(backend);
-	assert_in_range(now_ms() - began, 2450, 20000);
+	rig_hear_end(client);
+	rig_hear_end(backend);
+	assert_in_range(rig_now_ms() - began, 2450, 20000);
 	assert_int_equal(rig_closed_event(&rig).reason, MARCHER_CLOSE_IDLE_TIMEOUT);
 	assert_int_equal(rig_counter(&rig, rig.service.slot, MARCHER_IDLE_TIMEOUTS), 1);
 	close(client);
@@ -404,13 +357,13 @@ static void a_half_closed_connection_gets_less_time(void **state)
 	int client = rig_client(&rig);
 	int backend = rig_accept(listening);
 	shutdown(client, SHUT_WR);
-	hear_end(backend);
+	rig_hear_end(backend);
 	usleep(500000);
-	uint64_t began = now_ms();
-	say(backend, "z");
-	hear(client, "z");
-	hear_end(client);
-	assert_in_range(now_ms() - began, 950, 20000); /* from the last byte on */
+	uint64_t began = rig_now_ms();
+	rig_say(backend, "z");
+	rig_hear(client, "z");
+	rig_hear_end(client);
+	assert_in_range(rig_now_ms() - began, 950, 20000); /* from the last byte on */
 	assert_int_equal(rig_closed_event(&rig).reason, MARCHER_CLOSE_HALF_CLOSED_TIMEOUT);
 	close(client);
 	close(backend);
@@ -432,15 +385,15 @@ static void draining_connections_go_on_until_the_deadline(void **state)
 	rig_start(&rig);
 	int client = rig_client(&rig);
 	int backend = rig_accept(listening);
-	say(client, "a");
-	hear(backend, "a");
-	uint64_t ms = 800, began = now_ms();
+	rig_say(client, "a");
+	rig_hear(backend, "a");
+	uint64_t ms = 800, began = rig_now_ms();
 	rig_call(&rig, begin_drain, &ms);
-	say(client, "b");
-	hear(backend, "b");
-	hear_reset(client);
-	hear_reset(backend);
-	assert_in_range(now_ms() - began, 750, 20000);
+	rig_say(client, "b");
+	rig_hear(backend, "b");
+	rig_hear_reset(client);
+	rig_hear_reset(backend);
+	assert_in_range(rig_now_ms() - began, 750, 20000);
 	assert_int_equal(rig_closed_event(&rig).reason, MARCHER_CLOSE_DRAINED);
 	assert_int_equal(rig_counter(&rig, rig.service.slot, MARCHER_DRAIN_CLOSED), 1);
 	close(client);
@@ -465,7 +418,7 @@ static unsigned count_admitted(int listening, unsigned n)
 		assert_true(told || poll(either, 2, 30000) > 0);
 		if (told || either[0].revents) {
 			if (!told)
-				hear_reset(clients[i]);
+				rig_hear_reset(clients[i]);
 			refused++;
 		} else {
 			backends[admitted++] = rig_accept(listening);
@@ -530,7 +483,7 @@ static void affinity_holds_until_its_backend_fails(void **state)
 	int bound = -1, alive = 3;
 	for (int i = 0; i < 12; i++) {
 		int client = rig_client(&rig);
-		say(client, "x");
+		rig_say(client, "x");
 		struct marcher_event event;
 		/* Whoever it is, it answers by closing: the event tells which. */
 		shutdown(client, SHUT_WR);
@@ -583,9 +536,9 @@ static void the_list_tells_who_is_connected_to_whom(void **state)
 	int clients[3], backends[3];
 	for (int i = 0; i < 3; i++) {
 		clients[i] = rig_client(&rig);
-		say(clients[i], "abc");
+		rig_say(clients[i], "abc");
 		backends[i] = rig_accept(listening);
-		hear(backends[i], "abc");
+		rig_hear(backends[i], "abc");
 	}
 	Marcher__Engine__V1__ConnectionList *list = malloc(sizeof(*list));
 	marcher__engine__v1__connection_list__init(list);
@@ -614,12 +567,12 @@ static void connections_that_are_open_when_the_worker_stops_are_reset(void **sta
 	int listening = one_backend();
 	rig_start(&rig);
 	int client = rig_client(&rig);
-	say(client, "a");
+	rig_say(client, "a");
 	int backend = rig_accept(listening);
-	hear(backend, "a");
+	rig_hear(backend, "a");
 	rig_stop(&rig);
-	hear_reset(client);
-	hear_reset(backend);
+	rig_hear_reset(client);
+	rig_hear_reset(backend);
 	close(client);
 	close(backend);
 	close(listening);

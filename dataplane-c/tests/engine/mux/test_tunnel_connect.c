@@ -23,53 +23,6 @@
 
 static struct rig rig;
 
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-static void say(int fd, const char *text)
-{
-	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
-}
-
-static void hear(int fd, const char *text)
-{
-	char got[256];
-	size_t length = strlen(text);
-
-	assert_true(length < sizeof(got));
-	assert_int_equal(recv(fd, got, length, MSG_WAITALL), length);
-	assert_memory_equal(got, text, length);
-}
-
-static void hear_end(int fd)
-{
-	char byte;
-
-	assert_int_equal(recv(fd, &byte, 1, 0), 0);
-}
-
-static void hear_reset(int fd)
-{
-	char bytes[64];
-
-	ssize_t n = recv(fd, bytes, sizeof(bytes), 0);
-	assert_int_equal(n, -1);
-	assert_int_equal(errno, ECONNRESET);
-}
-
-static void reset(int fd)
-{
-	struct linger hard = {.l_onoff = 1};
-
-	setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
-	close(fd);
-}
-
 static void a_refused_connection_goes_to_the_next_backend_with_all_its_bytes(void **state)
 {
 	(void)state;
@@ -84,11 +37,11 @@ static void a_refused_connection_goes_to_the_next_backend_with_all_its_bytes(voi
 		char text[32];
 		int client = rig_client(&rig);
 		snprintf(text, sizeof(text), "request %d", i);
-		say(client, text);
+		rig_say(client, text);
 		int backend = rig_accept(listening);
-		hear(backend, text);
+		rig_hear(backend, text);
 		close(backend);
-		hear_end(client);
+		rig_hear_end(client);
 		close(client);
 	}
 	rig_wait_idle(&rig);
@@ -116,15 +69,15 @@ static void what_a_refused_backend_said_of_itself_is_not_held_against_the_next_o
 		/* It says nothing yet: so the refusal comes as an event of the pending connection. */
 		int client = rig_client(&rig);
 		int backend = rig_accept(listening);
-		say(client, "question");
-		hear(backend, "question");
+		rig_say(client, "question");
+		rig_hear(backend, "question");
 		for (int part = 0; part < 3; part++) {
-			say(backend, "part of the answer");
-			hear(client, "part of the answer");
+			rig_say(backend, "part of the answer");
+			rig_hear(client, "part of the answer");
 			usleep(5000);
 		}
 		close(backend);
-		hear_end(client);
+		rig_hear_end(client);
 		close(client);
 		assert_int_equal(rig_closed_event(&rig).reason, MARCHER_CLOSE_NORMAL);
 	}
@@ -146,7 +99,7 @@ static void the_client_is_reset_when_every_backend_refuses(void **state)
 		int client = rig_client(&rig);
 		/* An error is told once: to the write or to the read that follows. */
 		if (!speaks || send(client, "x", 1, MSG_NOSIGNAL) == 1)
-			hear_reset(client);
+			rig_hear_reset(client);
 		close(client);
 		struct marcher_event event = rig_closed_event(&rig);
 		assert_int_equal(event.reason, MARCHER_CLOSE_CONNECT_FAILED);
@@ -162,7 +115,7 @@ static void the_client_is_reset_when_there_is_no_backend(void **state)
 	rig_init(&rig);
 	rig_start(&rig);
 	int client = rig_client(&rig);
-	hear_reset(client);
+	rig_hear_reset(client);
 	close(client);
 	assert_int_equal(rig_closed_event(&rig).reason, MARCHER_CLOSE_NO_BACKEND);
 	assert_int_equal(rig_counter(&rig, rig.service.slot, MARCHER_NO_BACKEND), 1);
@@ -181,17 +134,17 @@ static void a_backend_that_does_not_answer_takes_a_part_of_the_budget(void **sta
 	rig_start(&rig);
 	uint64_t slowest = 0;
 	for (int i = 0; i < 2; i++) { /* round robin: one of the two goes to the hole first */
-		uint64_t began = now_ms();
+		uint64_t began = rig_now_ms();
 		int client = rig_client(&rig);
-		say(client, "held back, sent once");
+		rig_say(client, "held back, sent once");
 		int backend = rig_accept(listening);
-		hear(backend, "held back, sent once");
-		if (now_ms() - began > slowest)
-			slowest = now_ms() - began;
+		rig_hear(backend, "held back, sent once");
+		if (rig_now_ms() - began > slowest)
+			slowest = rig_now_ms() - began;
 		shutdown(client, SHUT_WR);
-		hear_end(backend);
+		rig_hear_end(backend);
 		close(backend);
-		hear_end(client);
+		rig_hear_end(client);
 		close(client);
 	}
 	assert_in_range(slowest, 900, 2900);
@@ -214,7 +167,7 @@ static void open_crowd(struct rig *r, void *context)
 	for (int i = 0; i < CROWD; i++) {
 		clients[i] = rig_client(r);
 		snprintf(text, sizeof(text), "client %02d", i);
-		say(clients[i], text);
+		rig_say(clients[i], text);
 	}
 }
 
@@ -241,9 +194,9 @@ static void bytes_that_came_before_the_connection_was_accepted_are_kept(void **s
 		assert_false(heard[number]);
 		heard[number] = true;
 		shutdown(clients[number], SHUT_WR);
-		hear_end(backend); /* and nothing twice */
+		rig_hear_end(backend); /* and nothing twice */
 		close(backend);
-		hear_end(clients[number]);
+		rig_hear_end(clients[number]);
 		close(clients[number]);
 	}
 	assert_true(atomic_load(&rig.reports_failed[hole]) >= CROWD / 4);
@@ -265,10 +218,10 @@ static void the_connect_budget_holds_for_all_attempts_together(void **state)
 	rig_add_port(&rig, ports[0]);
 	rig_add_port(&rig, ports[1]);
 	rig_start(&rig);
-	uint64_t began = now_ms();
+	uint64_t began = rig_now_ms();
 	int client = rig_client(&rig);
-	hear_reset(client);
-	assert_in_range(now_ms() - began, 800, 1700); /* twice the budget would be too much */
+	rig_hear_reset(client);
+	assert_in_range(rig_now_ms() - began, 800, 1700); /* twice the budget would be too much */
 	close(client);
 	struct marcher_event event = rig_closed_event(&rig);
 	assert_int_equal(event.reason, MARCHER_CLOSE_CONNECT_TIMEOUT);
@@ -291,7 +244,7 @@ static void a_client_that_resets_while_its_backend_is_sought_is_let_go(void **st
 	rig_start(&rig);
 	int client = rig_client(&rig);
 	usleep(50000);
-	reset(client);
+	rig_reset(client);
 	assert_int_equal(rig_closed_event(&rig).reason, MARCHER_CLOSE_CLIENT_RESET);
 	rig_stop(&rig);
 	close(fillers[0]);
@@ -331,15 +284,15 @@ static void a_name_with_both_families_is_tried_in_parallel(void **state)
 	rig_start(&rig);
 	uint64_t slowest = 0;
 	for (int i = 0; i < 2; i++) {
-		uint64_t began = now_ms();
+		uint64_t began = rig_now_ms();
 		int client = rig_client(&rig);
-		say(client, "hello");
+		rig_say(client, "hello");
 		int backend = rig_accept(listening);
-		hear(backend, "hello");
-		if (now_ms() - began > slowest)
-			slowest = now_ms() - began;
+		rig_hear(backend, "hello");
+		if (rig_now_ms() - began > slowest)
+			slowest = rig_now_ms() - began;
 		close(backend);
-		hear_end(client);
+		rig_hear_end(client);
 		close(client);
 	}
 	assert_in_range(slowest, 200, 1900);
@@ -405,20 +358,20 @@ static void a_second_family_that_connects_in_the_turn_in_which_the_first_fails_w
 		atomic_store(&armed, true);
 		int client = rig_client(&rig);
 		if (i & 2)
-			say(client, "question");
+			rig_say(client, "question");
 		int backend = rig_accept(listening);
 		if (!(i & 2))
-			say(client, "question");
-		hear(backend, "question");
+			rig_say(client, "question");
+		rig_hear(backend, "question");
 		for (int part = 0; part < 2; part++) {
-			say(backend, "part of the answer");
-			hear(client, "part of the answer");
+			rig_say(backend, "part of the answer");
+			rig_hear(client, "part of the answer");
 			usleep(5000);
 		}
-		say(client, "thanks");
-		hear(backend, "thanks");
+		rig_say(client, "thanks");
+		rig_hear(backend, "thanks");
 		close(backend);
-		hear_end(client);
+		rig_hear_end(client);
 		close(client);
 		struct marcher_event event = rig_closed_event(&rig);
 		assert_int_equal(event.reason, MARCHER_CLOSE_NORMAL);
@@ -455,18 +408,18 @@ static void a_unix_socket_is_a_backend_like_another(void **state)
 	int clients[4];
 	for (int i = 0; i < 4; i++) {
 		clients[i] = rig_client(&rig);
-		say(clients[i], "over unix");
+		rig_say(clients[i], "over unix");
 	}
 	usleep(50000);
 	for (int i = 0; i < 4; i++) {
 		int backend = rig_accept(listening);
-		hear(backend, "over unix");
-		say(backend, "answer");
+		rig_hear(backend, "over unix");
+		rig_say(backend, "answer");
 		close(backend);
 	}
 	for (int i = 0; i < 4; i++) {
-		hear(clients[i], "answer");
-		hear_end(clients[i]);
+		rig_hear(clients[i], "answer");
+		rig_hear_end(clients[i]);
 		close(clients[i]);
 	}
 	rig_wait_idle(&rig);

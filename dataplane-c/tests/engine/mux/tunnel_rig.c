@@ -365,3 +365,50 @@ int rig_blackhole(uint16_t *port, int fillers[2])
 	usleep(20000);
 	return fd;
 }
+
+uint64_t rig_now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+void rig_say(int fd, const char *text)
+{
+	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+void rig_hear(int fd, const char *text)
+{
+	char got[256];
+	size_t length = strlen(text);
+
+	assert_true(length < sizeof(got));
+	assert_int_equal(recv(fd, got, length, MSG_WAITALL), length);
+	assert_memory_equal(got, text, length);
+}
+
+void rig_hear_end(int fd)
+{
+	char byte;
+
+	assert_int_equal(recv(fd, &byte, 1, 0), 0);
+}
+
+void rig_hear_reset(int fd)
+{
+	char bytes[64];
+
+	ssize_t n = recv(fd, bytes, sizeof(bytes), 0);
+	assert_int_equal(n, -1);
+	assert_int_equal(errno, ECONNRESET);
+}
+
+void rig_reset(int fd)
+{
+	struct linger hard = {.l_onoff = 1};
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+	close(fd);
+}

@@ -62,6 +62,12 @@ struct marcher_event rig_closed_event(struct rig *rig);
 int rig_client(struct rig *rig); /* connected to the relay */
 int rig_listen(uint16_t *port);  /* on 127.0.0.1, any port */
 int rig_accept(int listening);
+void rig_say(int fd, const char *text);
+void rig_hear(int fd, const char *text); /* exactly that comes */
+void rig_hear_end(int fd);
+void rig_hear_reset(int fd);
+void rig_reset(int fd); /* closes with RST */
+uint64_t rig_now_ms(void);
 uint16_t rig_refusing_port(void);                  /* nobody listens there */
 int rig_blackhole(uint16_t *port, int fillers[2]); /* a full backlog: SYNs are dropped */
 
