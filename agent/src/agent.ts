@@ -3,15 +3,19 @@
  * The agent without its adapters: use cases over a store and a data plane, and the loops that keep them together. What
  * runs where is main.ts's to say.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Configuration, type ConfigurationLog } from './application/configuration.js';
 import { EngineUpgrade } from './application/engine-upgrade.js';
 import { EventLog } from './application/event-log.js';
 import { Node, type NodeCondition } from './application/node.js';
+import { type Decapsulated, NO_PACKET_TIER, PacketForwarding } from './application/packet-forwarding.js';
 import { type Identity, Programming } from './application/programming.js';
 import { Traffic } from './application/traffic.js';
 import type { WatchOptions } from './application/watch-hub.js';
+import { DEFAULTS } from './domain/defaults.js';
 import type { ConfigStore } from './ports/config-store.js';
 import type { Dataplane } from './ports/dataplane.js';
+import type { PacketTier } from './ports/packet-tier.js';
 import type { UseCases } from './ports/use-cases.js';
 
 export interface AgentOptions {
@@ -29,6 +33,11 @@ export interface AgentOptions {
   readonly reconcileMs?: number;
   readonly collectMs?: number;
   readonly upgradeRetryMs?: number;
+  /** Absent: everything is relayed. */
+  readonly packetTier?: PacketTier;
+  /** Absent: none. */
+  readonly decapsulated?: Decapsulated;
+  readonly packetRetryMs?: number;
 }
 
 export interface Agent extends UseCases {
@@ -40,6 +49,8 @@ export interface Agent extends UseCases {
   stop(): Promise<void>;
 }
 
+/** Traffic of the engine does not wait longer than this for programs of the packet tier to be loaded. */
+const PACKET_TIER_START_MS = 5_000;
 /** Collecting goes on at once while it finds a full batch. */
 const BATCH = 4_096;
 const COLLECT_MS = 100;
@@ -50,13 +61,20 @@ const MANY_EVENTS = 256;
 
 export function createAgent(options: AgentOptions): Agent {
   const { store, dataplane, identity, log } = options;
-  const programming = new Programming(dataplane, store, identity);
+  const programming = new Programming(dataplane, store, identity, {
+    get available() {
+      return packets.available;
+    },
+    services: () => config.packetServices,
+  });
   const upgrade = new EngineUpgrade(dataplane, log);
   const config = new Configuration({
     store,
     programming,
     log,
     nowMs: () => Date.now(),
+    onApplied: () => packets.sync(),
+    packetStanding: (name, generation) => packets.standing(name, generation),
     owner: options.owner,
     ...(options.watch === undefined ? {} : { watch: options.watch }),
     onVersion: (changed) => {
@@ -68,13 +86,32 @@ export function createAgent(options: AgentOptions): Agent {
     },
     ...(options.onProgrammed === undefined ? {} : { onProgrammed: options.onProgrammed }),
   });
-  const events = new EventLog(dataplane, ({ service, bound, message }) => {
-    if (bound) programming.listenerBound(service, message);
-    config.touched([service]);
+  const packets = new PacketForwarding({
+    tier: options.packetTier ?? NO_PACKET_TIER,
+    store,
+    dataplane,
+    log,
+    nowMs: () => Date.now(),
+    services: () => config.packetServices,
+    drains: programming,
+    decapsulated: options.decapsulated ?? { addresses: [], guePort: DEFAULTS.guePort },
+    onAvailable: () => config.recarry(),
+    onStanding: (services) => config.touched(services.filter((name) => config.has(name))),
+    ...(options.packetRetryMs === undefined ? {} : { retryMs: options.packetRetryMs }),
+  });
+  const events = new EventLog(dataplane, {
+    onListener: ({ service, bound, message }) => {
+      if (bound) programming.listenerBound(service, message);
+      config.touched([service]);
+    },
+    onHealth: (service) => {
+      if (config.packetServices.has(service)) packets.healthChanged(service);
+    },
   });
   const node = new Node({
     configuration: config,
     programming,
+    packets,
     store,
     dataplane,
     identity,
@@ -83,13 +120,21 @@ export function createAgent(options: AgentOptions): Agent {
     startedMs: Date.now(),
     memoryBytes: () => process.memoryUsage.rss(),
     pid: process.pid,
-    onDrained: () => options.onDrained?.(),
+    onDrained: () => {
+      void packets.sync();
+      options.onDrained?.();
+    },
     conditions: () => [
       ...(upgrade.condition === undefined ? [] : [upgrade.condition]),
       ...(options.conditions?.() ?? []),
     ],
   });
-  const traffic = new Traffic(dataplane, events, (service) => config.has(service));
+  const traffic = new Traffic(
+    dataplane,
+    events,
+    (service) => config.has(service),
+    () => packets.status(),
+  );
 
   let stopped = false;
   let timers: NodeJS.Timeout[] = [];
@@ -136,13 +181,17 @@ export function createAgent(options: AgentOptions): Agent {
     upgradeEngine,
     async start() {
       config.load();
+      await Promise.race([packets.start(), sleep(PACKET_TIER_START_MS, undefined, { ref: false })]);
+      packets.engineTold();
       await reconcile();
+      await packets.sync();
       void upgradeEngine();
       every(options.upgradeRetryMs ?? 60_000, () => (upgrade.failed ? upgradeEngine() : undefined));
       every(options.reconcileMs ?? 1_000, () => {
         reconciling = reconcile();
         return reconciling;
       });
+      every(options.reconcileMs ?? 1_000, () => packets.reconcile());
       let collected = 0;
       const collectMs = options.collectMs ?? COLLECT_MS;
       every(
@@ -162,7 +211,7 @@ export function createAgent(options: AgentOptions): Agent {
     async stop() {
       stopped = true;
       for (const timer of timers) clearTimeout(timer);
-      await Promise.all([reconciling, upgrading]);
+      await Promise.all([reconciling, upgrading, packets.stop()]);
     },
   };
 }

@@ -13,6 +13,51 @@ function mistakes(args: string[], environment: Record<string, string> = {}): rea
   return command.kind === 'mistakes' ? command.mistakes : [];
 }
 
+test('interfaces, programs and addresses of the packet tiers', () => {
+  expect(config([])).toMatchObject({
+    interfaces: [],
+    bpfDir: '/sys/fs/bpf/marcher',
+    xdpMode: 'auto',
+    decapsulated: [],
+    guePort: 6080,
+  });
+  const args = [
+    '--bpf-dir',
+    '/b/m',
+    '--xdp',
+    'generic',
+    '--decapsulate',
+    '192.0.2.1,2001:db8::1',
+    '--gue-port',
+    '6081',
+  ];
+  expect(config(args, { MARCHER_INTERFACES: 'eth0, eth0.5,wlan-1' })).toMatchObject({
+    interfaces: ['eth0', 'eth0.5', 'wlan-1'],
+    bpfDir: '/b/m',
+    xdpMode: 'generic',
+    decapsulated: ['192.0.2.1', '2001:db8::1'],
+    guePort: 6081,
+  });
+  expect(config(['--interfaces', 'none']).interfaces).toEqual([]);
+  for (const [wrong, expected] of [
+    [['--interfaces', 'eth0,'], /names "", which is no interface/],
+    [['--interfaces', 'sixteen-letters-'], /no interface/],
+    [['--interfaces', 'a/b'], /no interface/],
+    [['--interfaces', 'eth0,eth0'], /eth0 twice/],
+    [['--interfaces', Array.from({ length: 65 }, (_, i) => `e${i}`).join()], /more than 64/],
+    [['--xdp', 'nativ'], /did you mean native/],
+    [['--interfaces', 'e', '--decapsulate', '192.0.2.1/32'], /no IP address/],
+    [['--interfaces', 'e', '--decapsulate', 'fe80::1%e'], /no IP address/],
+    [['--decapsulate', '192.0.2.1'], /--interfaces/],
+    [['--gue-port', '70000'], /not a port/],
+    [['--gue-port', '1e3'], /not a port/],
+  ] as const) {
+    const found = mistakes([...wrong]);
+    expect(found, wrong.join(' ')).toHaveLength(1);
+    expect(found[0]).toMatch(expected);
+  }
+});
+
 test('options and variables mean the same, and the option wins', () => {
   expect(config(['--node-name', 'a', '--workers=3'])).toMatchObject({ nodeName: 'a', workers: 3 });
   expect(config([], { MARCHER_NODE_NAME: 'b', MARCHER_STOP_ENGINE_ON_EXIT: '1' })).toMatchObject({

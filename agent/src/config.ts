@@ -6,6 +6,7 @@ import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { nearest } from '@marcher/model';
 import { isCountry } from './domain/country.js';
+import { DEFAULTS } from './domain/defaults.js';
 
 export interface AgentConfig {
   readonly stateDir: string;
@@ -27,10 +28,21 @@ export interface AgentConfig {
   /** undefined: the embedded database; '' : none. */
   readonly geoipPath: string | undefined;
   readonly stopEngineOnExit: boolean;
+  /** Of the packet tiers; none: they are off. */
+  readonly interfaces: readonly string[];
+  readonly bpfDir: string;
+  readonly xdpMode: XdpMode;
+  /** Addresses of this node under which encapsulated packets are unpacked. */
+  readonly decapsulated: readonly string[];
+  /** UDP port at which GUE comes to them. */
+  readonly guePort: number;
 }
 
 export const LOG_LEVELS = ['error', 'warn', 'info', 'debug'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
+
+export const XDP_MODES = ['auto', 'native', 'generic'] as const;
+export type XdpMode = (typeof XDP_MODES)[number];
 
 interface Flag {
   readonly name: string;
@@ -64,6 +76,19 @@ const FLAGS: readonly Flag[] = [
   { name: 'country', value: 'CC', help: 'country of this node, ISO 3166-1 alpha-2, for the geo algorithm' },
   { name: 'geoip', value: 'PATH', help: 'country database in MaxMind format, or "none" (default: the embedded one)' },
   { name: 'log-level', value: 'LEVEL', help: `${LOG_LEVELS.join(', ')} (default info)` },
+  {
+    name: 'interfaces',
+    value: 'LIST',
+    help: 'network interfaces for XDP, such as eth0,eth1, which forwarding.mode ipip, gue and l2 need (default: none)',
+  },
+  { name: 'bpf-dir', value: 'DIR', help: 'where BPF programs are pinned, in a bpffs (default /sys/fs/bpf/marcher)' },
+  { name: 'xdp', value: 'MODE', help: `${XDP_MODES.join(', ')} (default auto: native where the driver can)` },
+  {
+    name: 'decapsulate',
+    value: 'LIST',
+    help: 'addresses of this node under which XDP unpacks IPIP and GUE: for backends (default: none)',
+  },
+  { name: 'gue-port', value: 'PORT', help: `UDP port of GUE under those addresses (default ${DEFAULTS.guePort})` },
   { name: 'stop-engine-on-exit', help: 'stop the engine, and so all traffic, when the agent is told to stop' },
 ];
 
@@ -100,6 +125,10 @@ export function helpText(): string {
 const RUN_DIR_BYTES_MAX = 80;
 /** 107 bytes that the kernel takes, less a suffix while the socket is being put in place (adapters/inbound/grpc/unix-socket.ts). */
 const SOCKET_PATH_BYTES_MAX = 103;
+
+/** Each is attached to and looked at; nobody has more. */
+const INTERFACES_MAX = 64;
+const DECAPSULATED_MAX = 256;
 
 interface Given {
   readonly value: string;
@@ -230,6 +259,35 @@ function interpret(given: ReadonlyMap<string, Given>, mistakes: string[]): Agent
     else mistakes.push(`the socket's path ${reason}`);
   }
 
+  const interfaces = list(text('interfaces'));
+  for (const [i, name] of interfaces.entries()) {
+    if (!/^[^\s/:,]{1,15}$/.test(name) || name === '.' || name === '..') {
+      wrong('interfaces', `names ${JSON.stringify(name)}, which is no interface: write names such as eth0,eth1`);
+    } else if (interfaces.indexOf(name) !== i) wrong('interfaces', `names ${name} twice: keep one`);
+  }
+  if (interfaces.length > INTERFACES_MAX) wrong('interfaces', `names more than ${INTERFACES_MAX} interfaces`);
+  const xdp = text('xdp') ?? 'auto';
+  if (!(XDP_MODES as readonly string[]).includes(xdp)) {
+    const meant = nearest(xdp, XDP_MODES);
+    wrong('xdp', `is not a mode: ${meant === undefined ? `write ${XDP_MODES.join(', ')}` : `did you mean ${meant}?`}`);
+  }
+  const bpfDir = resolve(text('bpf-dir') ?? '/sys/fs/bpf/marcher');
+  const decapsulated = list(text('decapsulate'));
+  for (const address of decapsulated) {
+    if (isIP(address) === 0 || address.includes('%')) {
+      wrong('decapsulate', `names ${JSON.stringify(address)}, which is no IP address: write 192.0.2.1 or 2001:db8::1`);
+    }
+  }
+  if (decapsulated.length > DECAPSULATED_MAX) wrong('decapsulate', `names more than ${DECAPSULATED_MAX} addresses`);
+  if (decapsulated.length > 0 && interfaces.length === 0) {
+    wrong('decapsulate', 'has no effect without interfaces: name those that the packets come in by with --interfaces');
+  }
+
+  const guePort = Number(text('gue-port') ?? DEFAULTS.guePort);
+  if (!/^\d{1,5}$/.test(text('gue-port') ?? '1') || guePort < 1 || guePort > 65_535) {
+    wrong('gue-port', 'is not a port: write 1 to 65535');
+  }
+
   const runDir = resolve(text('run') ?? join(stateDir, 'run'));
   if (Buffer.byteLength(runDir) > RUN_DIR_BYTES_MAX) {
     const reason = `is longer than ${RUN_DIR_BYTES_MAX} bytes, so that sockets in it get no valid path: choose a shorter one`;
@@ -255,7 +313,17 @@ function interpret(given: ReadonlyMap<string, Given>, mistakes: string[]): Agent
     logLevel: logLevel as LogLevel,
     geoipPath: geoip === 'none' ? '' : geoip === undefined ? undefined : resolve(geoip),
     stopEngineOnExit: stop === 'true' || stop === '1',
+    interfaces,
+    bpfDir,
+    xdpMode: xdp as XdpMode,
+    decapsulated,
+    guePort,
   };
+}
+
+function list(text: string | undefined): string[] {
+  if (text === undefined || text === 'none') return [];
+  return text.split(',').map((part) => part.trim());
 }
 
 function isCpuList(text: string): boolean {

@@ -2,8 +2,8 @@
 /**
  * marcherd: the composition root, the one place that names concrete adapters.
  *
- * Order of starting: the state (locked, checked), the engine (adopted or started), the last good configuration into the
- * engine; only then the configuration source and the API, since traffic must not wait for either.
+ * Order of starting: the state (locked, checked), the engine (adopted or started), the packet tier (adopted or loaded),
+ * the last good configuration into both; only then the configuration source and the API, since traffic must not wait for either.
  */
 import { accessSync, constants, readFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
@@ -12,6 +12,7 @@ import { FileSource } from './adapters/inbound/file-watch/file-source.js';
 import { createApiServer } from './adapters/inbound/grpc/api-server.js';
 import { createHttpServer } from './adapters/inbound/http/http-server.js';
 import { openDataplane } from './adapters/outbound/dataplane/dataplane.js';
+import { LibmarcherPacketTier } from './adapters/outbound/packet/packet-tier.js';
 import { createLastGoodCopy } from './adapters/outbound/sqlite/last-good-copy.js';
 import { openStore } from './adapters/outbound/sqlite/open-store.js';
 import { createSystemdNotify } from './adapters/outbound/systemd-notify.js';
@@ -107,11 +108,19 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
     return out;
   };
 
+  const packetTier = new LibmarcherPacketTier({
+    interfaces: config.interfaces,
+    pinDir: config.bpfDir,
+    xdpMode: config.xdpMode,
+    libraryPath: config.libraryPath,
+  });
   const agent = createAgent({
     store,
     dataplane,
     version,
     log,
+    packetTier,
+    decapsulated: { addresses: config.decapsulated, guePort: config.guePort },
     owner: config.source,
     conditions,
     identity: {
@@ -168,6 +177,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
         await dataplane
           .stop(STOP_DRAIN_MS)
           .catch((error) => log.warn({ reason: message(error) }, 'the engine was not stopped'));
+      await packetTier.close();
       await dataplane.close();
       opened.close();
     })();

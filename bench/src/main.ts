@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/** npm run bench -- l4|config [--rounds N] [--seconds S] [--only NAME]; ends with 1 when a goal was missed. */
+/** npm run bench -- l4|config|xdp [--rounds N] [--seconds S] [--only NAME]; ends with 1 when a goal was missed. */
 import { parseArgs } from 'node:util';
 import { config } from './config.js';
 import { l4 } from './l4.js';
+import { xdp } from './xdp.js';
 
 const usage = `usage: npm run bench -- l4 [--rounds N] [--seconds S] [--only NAME]
        npm run bench -- config [--rounds N]
-  --rounds N    rounds that a median is taken over (l4: 9, config: 5)
+       npm run bench -- xdp [--rounds N]
+  --rounds N    rounds that a median is taken over (l4: 9, config and xdp: 5)
   --seconds S   l4: length of each proxy's slice of a round (1)
   --only NAME   l4: only the workloads whose name contains NAME; the result goes to a file of its own`;
 try {
@@ -30,9 +32,15 @@ try {
   if (!Number.isInteger(rounds) || rounds < 1)
     throw new Error(`--rounds '${values.rounds}': a whole number from 1 is expected`);
   const [name] = positionals;
-  if (positionals.length !== 1 || (name !== 'l4' && name !== 'config'))
+  const benchmarks: Readonly<Record<string, () => Promise<boolean>>> = {
+    l4: () => l4({ rounds, seconds, only: values.only }),
+    config: () => config(rounds),
+    xdp: () => xdp(rounds),
+  };
+  const benchmark = benchmarks[name ?? ''];
+  if (positionals.length !== 1 || benchmark === undefined)
     throw new Error(`unknown benchmark '${positionals.join(' ')}'`);
-  const passed = name === 'l4' ? await l4({ rounds, seconds, only: values.only }) : await config(rounds);
+  const passed = await benchmark();
   process.exit(passed ? 0 : 1);
 } catch (error) {
   console.error(`${(error as Error).message}\n${usage}`);

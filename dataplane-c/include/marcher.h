@@ -236,6 +236,51 @@ int marcher_self_check(char *out, size_t length);
  * pid, uid, gid of the peer and whether it is a member of the named group (0/1), for the API's local socket. */
 int marcher_peer_credentials(int fd, const char *group, int32_t *pid, uint32_t *uid, uint32_t *gid, int32_t *member);
 
+/*
+ * The packet tiers: XDP programs that forward without user space. A handle of its own, since they work without an
+ * engine. Programs, links and maps are pinned under pin_dir/v<layout> and go on without the agent; the next
+ * marcher_packet_open adopts them. Needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.
+ */
+struct marcher_packet; /* opaque handle */
+
+enum marcher_xdp_mode {
+	MARCHER_XDP_AUTO = 0, /* native, else generic */
+	MARCHER_XDP_NATIVE = 1,
+	MARCHER_XDP_GENERIC = 2,
+};
+
+/* size = sizeof(struct marcher_packet_options). */
+struct marcher_packet_options {
+	uint32_t size;
+	uint32_t xdp_mode;      /* enum marcher_xdp_mode */
+	uint32_t flows;         /* entries of the flow table; 0: 1,048,576. Only for maps that are made now */
+	const char *pin_dir;    /* below a bpffs that is mounted, such as /sys/fs/bpf/marcher; created 0700 */
+	const char *interfaces; /* names separated by commas */
+};
+
+/* Loads the programs or adopts those that are pinned, and attaches them to the interfaces; from others that this
+ * pin_dir was attached to they are taken off. MARCHER_E_BUSY: another process has pin_dir open. An interface that
+ * cannot be attached to fails the call only when none can: marcher_packet_status tells. [blocks] */
+int marcher_packet_open(const struct marcher_packet_options *options, struct marcher_packet **handle);
+
+/* Lets go; everything stays in force. */
+void marcher_packet_close(struct marcher_packet *handle);
+
+/* As marcher_last_error. */
+const char *marcher_packet_last_error(struct marcher_packet *handle);
+
+/* Puts a table (marcher.packet.v1.Table, serialised) in force: services one after the other, each at once. *reply is a
+ * serialised ApplyReply also when the result is MARCHER_E_REFUSED; then nothing has changed. [blocks] */
+int marcher_packet_apply(struct marcher_packet *handle, const uint8_t *table, size_t length, uint8_t **reply,
+                         size_t *reply_length);
+
+/* A serialised marcher.packet.v1.Status. */
+int marcher_packet_status(struct marcher_packet *handle, uint8_t **reply, size_t *reply_length);
+
+/* Takes the programs off every interface and removes every pin of this library, of whichever layout, and pin_dir
+ * itself. Anything else below pin_dir stays, and fails the call with its name. [blocks] */
+int marcher_packet_uninstall(const char *pin_dir);
+
 #pragma GCC visibility pop
 
 #ifdef __cplusplus

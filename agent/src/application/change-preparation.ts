@@ -8,6 +8,7 @@ import { create } from '@bufbuild/protobuf';
 import type { Service } from '@marcher/model';
 import { type Violation, ViolationSchema } from '@marcher/proto/marcher/v1/config_service_pb';
 import { LIMITS } from '../domain/defaults.js';
+import { packetModeOf } from '../domain/packet-service.js';
 import { type Claim, type Conflict, PortOwnership } from '../domain/port-ownership.js';
 import { claimsOf, Faults, validateService } from '../domain/validate.js';
 import type { CommitChange, ConfigStore } from '../ports/config-store.js';
@@ -18,6 +19,8 @@ import { packedName, packService, repackService, sameBytes, unpackService } from
 interface Footprint {
   readonly claims: readonly Claim[];
   readonly backends: number;
+  /** Asks for a packet tier. */
+  readonly packets: boolean;
 }
 
 export interface PreparedChange {
@@ -45,6 +48,7 @@ interface Touched {
 export class ConfigurationIndex {
   readonly #store: ConfigStore;
   readonly #footprints = new Map<string, Footprint>();
+  readonly #packets = new Set<string>();
   #ports = new PortOwnership();
   #backends = 0;
   #listeners = 0;
@@ -56,12 +60,13 @@ export class ConfigurationIndex {
   /** Reads everything once. */
   load(): void {
     this.#footprints.clear();
+    this.#packets.clear();
     this.#ports = new PortOwnership();
     this.#backends = 0;
     this.#listeners = 0;
     for (const { name, body } of this.#store.scan()) {
       const service = unpackService(body);
-      const footprint = { claims: claimsOf(service), backends: service.backends.length };
+      const footprint = footprintOf(service);
       for (const claim of footprint.claims) this.#ports.claim(name, claim);
       this.#set(name, footprint);
     }
@@ -69,6 +74,11 @@ export class ConfigurationIndex {
 
   has(name: string): boolean {
     return this.#footprints.has(name);
+  }
+
+  /** Names of the services that ask for a packet tier. */
+  get packets(): ReadonlySet<string> {
+    return this.#packets;
   }
 
   get inventory(): Inventory {
@@ -81,6 +91,8 @@ export class ConfigurationIndex {
     this.#listeners += (footprint?.claims.length ?? 0) - (old?.claims.length ?? 0);
     if (footprint === undefined) this.#footprints.delete(name);
     else this.#footprints.set(name, footprint);
+    if (footprint?.packets) this.#packets.add(name);
+    else this.#packets.delete(name);
   }
 
   /**
@@ -95,7 +107,7 @@ export class ConfigurationIndex {
     const changes: CommitChange[] = [];
     const seen = new Map<string, string>();
     const touch = (name: string, path: string, service: Service | undefined): void => {
-      const footprint = service && { claims: claimsOf(service), backends: service.backends.length };
+      const footprint = service && footprintOf(service);
       touched.push({ name, path, footprint });
     };
 
@@ -232,6 +244,11 @@ export class ConfigurationIndex {
         : 'choose another port, or take it from the other service in the same change';
     faults.add(`${path}.listeners[${index}]`, `${transport} ${at} is ${whose}`, fix);
   }
+}
+
+function footprintOf(service: Service): Footprint {
+  const packets = packetModeOf(service) !== undefined;
+  return { claims: claimsOf(service), backends: service.backends.length, packets };
 }
 
 function decoded(item: Service | Uint8Array, path: string, faults: Faults): Service | undefined {

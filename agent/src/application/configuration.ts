@@ -38,6 +38,7 @@ import {
   type WatchEvent,
 } from '../ports/use-cases.js';
 import { ConfigurationIndex, type Inventory, type PreparedChange } from './change-preparation.js';
+import type { PacketStanding } from './packet-forwarding.js';
 import type { Outcome, Programming } from './programming.js';
 import { SerialQueue } from './serial-queue.js';
 import { unpackService } from './service-codec.js';
@@ -62,6 +63,10 @@ export interface ConfigurationOptions {
   readonly onVersion?: (changed: number) => void;
   /** After the whole configuration was compiled and handed over anew. */
   readonly onProgrammed?: (services: number) => void;
+  /** Awaited after a change is in force in the engine, before its caller is told: the packet tiers follow. */
+  readonly onApplied?: () => Promise<void>;
+  /** How a service that asks for a packet tier is there, as of this generation of it. */
+  readonly packetStanding?: (name: string, generation: bigint) => PacketStanding;
 }
 
 /** More are not diffed in one answer: nobody reads them, and each holds both sides decoded. */
@@ -121,6 +126,29 @@ export class Configuration implements ConfigUseCases {
 
   has(name: string): boolean {
     return this.#index.has(name);
+  }
+
+  /** Names of the services that ask for a packet tier. */
+  get packetServices(): ReadonlySet<string> {
+    return this.#index.packets;
+  }
+
+  /** The packet tier came or went: the engine is told anew whether to listen for the services that ask for it. */
+  recarry(): Promise<void> {
+    return this.#queue.run(async () => {
+      // Out of step, it is told of everything by the next reconciliation.
+      if (this.#index.packets.size === 0 || !this.#programming.inStep) return;
+      try {
+        if ((await this.#programming.packetDelta(false).send(true))?.accepted === true) {
+          this.#programming.record(this.#store.version);
+          this.#hub.changed(this.#index.packets);
+          return;
+        }
+        this.#programming.forget('the engine did not take the services that the packet tier carries or carried');
+      } catch (error) {
+        this.#programming.forget(error instanceof Error ? error.message : String(error));
+      }
+    });
   }
 
   /** Called now and then: the engine may have restarted, or a store that failed may work again. */
@@ -185,7 +213,15 @@ export class Configuration implements ConfigUseCases {
       const message = `the configuration of this node comes from ${owner}: change it there, or start the agent without --config`;
       return Promise.reject(new ApplicationError('refused', message));
     }
-    return this.#queue.run(() => this.#apply(change, options, caller));
+    return this.#applyAndFollow(change, options, caller);
+  }
+
+  async #applyAndFollow(change: RequestedChange, options: ApplyOptions, caller: Caller): Promise<ApplyResult> {
+    const hadPackets = this.#index.packets.size > 0;
+    const result = await this.#queue.run(() => this.#apply(change, options, caller));
+    // Not in the queue: nobody else has to wait for it.
+    if (result.changed && (hadPackets || this.#index.packets.size > 0)) await this.#options.onApplied?.();
+    return result;
   }
 
   async #apply(change: RequestedChange, options: ApplyOptions, caller: Caller): Promise<ApplyResult> {
@@ -311,10 +347,14 @@ export class Configuration implements ConfigUseCases {
               message: `${unbound.join('; ')}; the engine tries again every second`,
             }
           : { status: true, reason: 'Programmed', message: '' };
+    const packets = this.#index.packets.has(name)
+      ? this.#options.packetStanding?.(name, observedGeneration)
+      : undefined;
+    const standing = packets !== undefined && (!packets.relayed || programmed.status) ? packets : programmed;
     return [
       { type: 'Accepted', status: true, reason: 'Accepted', message: '' },
       { type: 'ResolvedRefs', status: true, reason: 'ResolvedRefs', message: '' },
-      { type: 'Programmed', ...programmed },
+      { type: 'Programmed', status: standing.status, reason: standing.reason, message: standing.message },
     ].map((condition) => create(ConditionSchema, { ...condition, observedGeneration }));
   }
 
@@ -397,6 +437,9 @@ export class Configuration implements ConfigUseCases {
 }
 
 function refusalFix(reason: string): string {
+  if (/cannot assign requested address|EADDRNOTAVAIL/i.test(reason)) {
+    return 'give the address to an interface of this node (ip address add); a virtual address of forwarding.mode ipip, gue or l2 needs none while XDP is available: marcher status says why it is not';
+  }
   return /address already in use|EADDRINUSE/i.test(reason)
     ? 'another process has the port (ss -ltnup shows which): stop it, or choose another port'
     : 'change what the reason names and try again';

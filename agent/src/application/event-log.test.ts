@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import { LogKind } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import { beforeEach, expect, test } from 'vitest';
-import { type EngineEvent, SlotKind } from '../ports/dataplane.js';
+import { type EngineEvent, EventKind, SlotKind } from '../ports/dataplane.js';
 import { EventLog } from './event-log.js';
 
 let pending: EngineEvent[];
 let slots: Map<number, { service: string; name: string }>;
 let log: EventLog;
+let health: string[];
 let bound: string[];
 
 beforeEach(() => {
@@ -17,6 +18,7 @@ beforeEach(() => {
     [3, { service: 'dns', name: '' }],
   ]);
   bound = [];
+  health = [];
   const source = {
     events() {
       const events = pending;
@@ -29,7 +31,10 @@ beforeEach(() => {
       return found && { slot, kind: SlotKind.service, ...found };
     },
   };
-  log = new EventLog(source, ({ service, bound: is, message }) => bound.push(`${service} ${is} ${message}`));
+  log = new EventLog(source, {
+    onListener: ({ service, bound: is, message }) => bound.push(`${service} ${is} ${message}`),
+    onHealth: (service) => health.push(service),
+  });
 });
 
 function event(fields: Partial<EngineEvent>): EngineEvent {
@@ -104,6 +109,17 @@ test('entries keep the names that their slots had when these were settled', asyn
   log.settle();
   slots.set(1, { service: 'third', name: '' });
   expect(await names()).toEqual(['web/10.0.0.1:80', 'other/']);
+});
+
+test('listeners and health are told as they are collected', () => {
+  pending = [
+    event({ kind: EventKind.healthChanged, serviceSlot: 3 }),
+    event({}),
+    event({ kind: EventKind.listenerChanged, serviceSlot: 1, reason: 1, message: 'tcp:80' }),
+    event({ kind: EventKind.healthChanged, serviceSlot: 99 }),
+  ];
+  log.collect();
+  expect([health, bound]).toEqual([['dns'], ['web true tcp:80']]);
 });
 
 test('a follower gets what comes, of its service, and ends with the signal', async () => {

@@ -73,6 +73,13 @@ export interface EventSource {
   slotName(slot: number): SlotName | undefined;
 }
 
+/** Told while events are collected. */
+export interface EventCallbacks {
+  readonly onListener: (change: ListenerChange) => void;
+  /** An address of a backend of the service became healthy or unhealthy. */
+  readonly onHealth?: (service: string) => void;
+}
+
 export interface ListenerChange {
   readonly service: string;
   readonly bound: boolean;
@@ -81,15 +88,15 @@ export interface ListenerChange {
 
 export class EventLog {
   readonly #source: EventSource;
-  readonly #onListener: (change: ListenerChange) => void;
+  readonly #callbacks: EventCallbacks;
   #batches: Kept[] = [];
   #kept = 0;
   #dropped = 0n;
   readonly #followers = new Set<Follower>();
 
-  constructor(source: EventSource, onListener: (change: ListenerChange) => void) {
+  constructor(source: EventSource, callbacks: EventCallbacks) {
     this.#source = source;
-    this.#onListener = onListener;
+    this.#callbacks = callbacks;
   }
 
   /** Moves what the rings have into the log; to be called often enough for them not to fill up. Returns how many. */
@@ -107,20 +114,25 @@ export class EventLog {
     while (this.#kept - (this.#batches[0]?.batch.length ?? 0) >= KEPT_MAX) {
       this.#kept -= this.#batches.shift()?.batch.length ?? 0;
     }
-    this.#noticeListeners(batch);
+    this.#notice(batch);
     if (this.#followers.size > 0) {
       for (let i = 0; i < batch.length; i++) this.#distribute(this.#decode(kept, i));
     }
     return batch.length;
   }
 
-  /** They concern the status of the node. */
-  #noticeListeners(batch: EventBatch): void {
+  /** Listeners concern the status of the node, health what the packet tiers forward to. */
+  #notice(batch: EventBatch): void {
+    const { onListener, onHealth } = this.#callbacks;
     for (let i = 0; i < batch.length; i++) {
-      if (batch.kind(i) !== EventKind.listenerChanged) continue;
+      const kind = batch.kind(i);
+      if (kind !== EventKind.listenerChanged && kind !== EventKind.healthChanged) continue;
       const event = batch.at(i);
       const service = this.#source.slotName(event.serviceSlot)?.service ?? '';
-      if (service !== '') this.#onListener({ service, bound: event.reason === 1, message: event.message });
+      if (service === '') continue;
+      if (kind === EventKind.listenerChanged)
+        onListener({ service, bound: event.reason === 1, message: event.message });
+      else onHealth?.(service);
     }
   }
 

@@ -14,13 +14,18 @@ import {
   StatusResponseSchema,
   type TierAvailability,
   TierAvailabilitySchema,
+  type TierTraffic,
+  TierTrafficSchema,
+  XdpDropSchema,
+  XdpInterfaceSchema,
 } from '@marcher/proto/marcher/v1/node_service_pb';
-import { classify, TIERS } from '../domain/classify.js';
+import { classify, tiersOf } from '../domain/classify.js';
 import { backendName } from '../domain/validate.js';
 import type { ConfigStore } from '../ports/config-store.js';
-import { type Dataplane, DataplaneError } from '../ports/dataplane.js';
+import { Counter, type Dataplane, DataplaneError, SlotKind } from '../ports/dataplane.js';
 import { ApplicationError, type Caller, type NodeUseCases } from '../ports/use-cases.js';
 import type { Configuration, ConfigurationLog } from './configuration.js';
+import type { PacketForwarding } from './packet-forwarding.js';
 import type { Identity, Programming } from './programming.js';
 import { unpackService } from './service-codec.js';
 import { guarded, unavailable } from './unavailable.js';
@@ -36,6 +41,7 @@ export interface NodeCondition {
 export interface NodeOptions {
   readonly configuration: Configuration;
   readonly programming: Programming;
+  readonly packets: PacketForwarding;
   readonly store: ConfigStore;
   readonly dataplane: Dataplane;
   readonly identity: Identity;
@@ -65,8 +71,9 @@ export class Node implements NodeUseCases {
     this.#options = options;
   }
 
-  status(): StatusResponse {
-    const { configuration, identity, store, programming } = this.#options;
+  status({ withTraffic }: { withTraffic: boolean } = { withTraffic: false }): StatusResponse {
+    const { configuration, identity, store, programming, packets } = this.#options;
+    const xdp = packets.status();
     const engine = this.#options.dataplane.status();
     const inventory = configuration.inventory;
     const unready = this.unreadiness();
@@ -102,7 +109,37 @@ export class Node implements NodeUseCases {
         lastError: engine.lastError,
       }),
       memoryBytes: BigInt(this.#options.memoryBytes()),
+      xdpInterfaces: (xdp?.interfaces ?? []).map(({ name, mode, reason }) =>
+        create(XdpInterfaceSchema, { name, mode, reason }),
+      ),
+      traffic: withTraffic ? this.#traffic() : [],
+      xdpDrops: withTraffic
+        ? (xdp?.drops ?? []).map(({ reason, packets }) => create(XdpDropSchema, { reason, packets }))
+        : [],
     });
+  }
+
+  #traffic(): TierTraffic[] {
+    const { configuration, dataplane, packets } = this.#options;
+    const xdp = create(TierTrafficSchema, {
+      tier: 'xdp',
+      services: packets.available ? configuration.packetServices.size : 0,
+    });
+    for (const { traffic } of packets.status()?.services ?? []) {
+      xdp.packets += traffic?.packets ?? 0n;
+      xdp.bytes += traffic?.bytes ?? 0n;
+    }
+    const relay = create(TierTrafficSchema, {
+      tier: 'relay',
+      services: configuration.inventory.services - xdp.services,
+    });
+    for (const slot of dataplane.stats({ activeOnly: true })) {
+      if (slot.kind !== SlotKind.service) continue;
+      relay.packets += slot.counter(Counter.udpPacketsReceived);
+      relay.bytes += slot.counter(Counter.bytesReceived);
+      relay.bytesReturned += slot.counter(Counter.bytesSent);
+    }
+    return packets.available || xdp.packets > 0n ? [xdp, relay] : [relay];
   }
 
   /** A store that can't be read must not keep the status from being told. */
@@ -147,7 +184,11 @@ export class Node implements NodeUseCases {
     const out = this.#options
       .conditions()
       .map(({ type, status, reason, message }) => this.#condition(type, status, reason, message));
-    const { programming } = this.#options;
+    const { programming, packets } = this.#options;
+    const packetTier = packets.condition();
+    if (packetTier !== undefined) {
+      out.push(this.#condition(packetTier.type, packetTier.status, packetTier.reason, packetTier.message));
+    }
     if (programming.condemned) out.push(this.#condition('Programmed', false, 'SetAside', programming.failure));
     if (programming.holding) {
       const message =
@@ -169,11 +210,23 @@ export class Node implements NodeUseCases {
   }
 
   tiers(service: string): { services: ServiceTier[]; tiers: TierAvailability[] } {
-    const { store } = this.#options;
+    const { store, packets } = this.#options;
+    const xdp = packets.offer();
+    const carried = new Map((packets.status()?.services ?? []).map(({ name, traffic }) => [name, traffic]));
     const services: ServiceTier[] = [];
     const add = (name: string, body: Uint8Array): void => {
-      const { tier, reasons, fasterIf } = classify(unpackService(body));
-      services.push(create(ServiceTierSchema, { service: name, tier, reasons, fasterIf }));
+      const { tier, reasons, fasterIf } = classify(unpackService(body), xdp);
+      const traffic = carried.get(name);
+      services.push(
+        create(ServiceTierSchema, {
+          service: name,
+          tier,
+          reasons,
+          fasterIf,
+          xdpPackets: traffic?.packets ?? 0n,
+          xdpBytes: traffic?.bytes ?? 0n,
+        }),
+      );
     };
     guarded(() => {
       if (service === '') for (const stored of store.scan()) add(stored.name, stored.body);
@@ -183,7 +236,7 @@ export class Node implements NodeUseCases {
         add(service, stored.body);
       }
     });
-    return { services, tiers: TIERS.map((tier) => create(TierAvailabilitySchema, tier)) };
+    return { services, tiers: tiersOf(xdp).map((tier) => create(TierAvailabilitySchema, tier)) };
   }
 
   async drain(target: { service: string; backend: string }, caller: Caller): Promise<number> {

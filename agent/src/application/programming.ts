@@ -7,6 +7,7 @@
 import type { Service } from '@marcher/model';
 import type { ApplyReply, Reason } from '@marcher/proto/marcher/engine/v1/control_pb';
 import { type NodeFacts, SnapshotWriter } from '../domain/compile.js';
+import { packetModeOf } from '../domain/packet-service.js';
 import { backendName } from '../domain/validate.js';
 import type { ConfigStore } from '../ports/config-store.js';
 import type { Dataplane } from '../ports/dataplane.js';
@@ -24,10 +25,21 @@ export interface Outcome {
   readonly reasons: readonly Reason[];
 }
 
+/** Which services the engine is only to probe the backends of, since their packets pass it by. */
+export interface PacketCarriage {
+  /** Those that ask for a packet tier are carried by it now. */
+  readonly available: boolean;
+  /** Names of the stored services that ask for one. */
+  services(): Iterable<string>;
+}
+
+const RELAY_ALONE: PacketCarriage = { available: false, services: () => [] };
+
 export class Programming {
   readonly #dataplane: Dataplane;
   readonly #store: ConfigStore;
   readonly #identity: Identity;
+  readonly #carriage: PacketCarriage;
   #writer = new SnapshotWriter();
   /** Generation that the engine runs by our knowledge; 0n: unknown, a complete snapshot is due. */
   #generation = 0n;
@@ -39,10 +51,11 @@ export class Programming {
   readonly #unbound = new Map<string, string[]>();
   #failure = 'the configuration has not been handed to the data plane yet';
 
-  constructor(dataplane: Dataplane, store: ConfigStore, identity: Identity) {
+  constructor(dataplane: Dataplane, store: ConfigStore, identity: Identity, carriage: PacketCarriage = RELAY_ALONE) {
     this.#dataplane = dataplane;
     this.#store = store;
     this.#identity = identity;
+    this.#carriage = carriage;
     this.#nodeDraining = store.nodeDraining();
     for (const { service, backend } of store.drainedBackends()) this.#drainedOf(service).add(backend);
   }
@@ -94,6 +107,21 @@ export class Programming {
     return highest + 1n;
   }
 
+  #compile(service: Service): void {
+    const listens = !this.#carriage.available || packetModeOf(service) === undefined;
+    this.#writer.service(service, this.#drained.get(service.name), listens);
+  }
+
+  /** A delta with all services that ask for a packet tier: whether the engine is to listen for them may have changed. */
+  packetDelta(withNode: boolean): Delta {
+    const delta = this.delta(withNode);
+    for (const name of this.#carriage.services()) {
+      const stored = this.#store.get(name);
+      if (stored !== undefined) delta.service(unpackService(stored.body));
+    }
+    return delta;
+  }
+
   /** A delta on what the engine runs. Services are compiled as they come; nothing is sent before send(). */
   delta(withNode = false): Delta {
     const writer = this.#writer;
@@ -101,7 +129,7 @@ export class Programming {
     const generation = this.#nextGeneration();
     writer.begin(generation, base, withNode ? this.#facts() : undefined);
     return {
-      service: (service) => writer.service(service, this.#drained.get(service.name)),
+      service: (service) => this.#compile(service),
       removed: (name) => writer.removed(name),
       send: async (tolerateBindErrors) => {
         const { pid } = this.#dataplane.status();
@@ -127,10 +155,10 @@ export class Programming {
     for (const { name, body } of this.#store.scan()) {
       seen.add(name);
       const bytes = replaced.has(name) ? replaced.get(name) : body;
-      if (bytes !== undefined) writer.service(unpackService(bytes), this.#drained.get(name));
+      if (bytes !== undefined) this.#compile(unpackService(bytes));
     }
     for (const [name, bytes] of replaced) {
-      if (bytes !== undefined && !seen.has(name)) writer.service(unpackService(bytes), this.#drained.get(name));
+      if (bytes !== undefined && !seen.has(name)) this.#compile(unpackService(bytes));
     }
     const { pid } = this.#dataplane.status();
     const reply = await this.#dataplane.apply(writer.bytes(), { tolerateBindErrors: true });
@@ -184,9 +212,10 @@ export class Programming {
     const stored = this.#store.programmed();
     const current = stored.version === this.#store.version && this.#store.pendingVersion === 0n;
     if (current && stored.generation !== 0n && status.running && status.generation === stored.generation) {
-      // It runs the stored configuration. Facts about the node come from flags, which may differ from last time's.
+      // It runs the stored configuration. Facts about the node come from flags, which may differ from last time's, and
+      // so may whether there is a packet tier.
       this.#generation = stored.generation;
-      if ((await this.delta(true).send(true))?.accepted === true) return 'adopted';
+      if ((await this.packetDelta(true).send(true))?.accepted === true) return 'adopted';
       this.#generation = 0n;
     }
     return (await this.complete()).accepted ? 'programmed' : 'refused';

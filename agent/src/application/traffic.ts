@@ -2,6 +2,7 @@
 /** What the data plane carries: counters, connections and the connection log. */
 import { create } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
+import type { Status } from '@marcher/proto/marcher/packet/v1/packet_pb';
 import {
   BackendStatsSchema,
   type Connection,
@@ -13,7 +14,7 @@ import {
   ServiceStatsSchema,
 } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import { CONNECT_US_BUCKETS, Counter, type Dataplane, SlotKind, type SlotStats } from '../ports/dataplane.js';
-import { ApplicationError, type TrafficUseCases } from '../ports/use-cases.js';
+import { ApplicationError, type PacketTraffic, type TrafficUseCases } from '../ports/use-cases.js';
 import type { EventLog } from './event-log.js';
 import { unavailable } from './unavailable.js';
 
@@ -48,11 +49,18 @@ export class Traffic implements TrafficUseCases {
   readonly #dataplane: Dataplane;
   readonly #events: EventLog;
   readonly #exists: (service: string) => boolean;
+  readonly #packetStatus: () => Status | undefined;
 
-  constructor(dataplane: Dataplane, events: EventLog, exists: (service: string) => boolean) {
+  constructor(
+    dataplane: Dataplane,
+    events: EventLog,
+    exists: (service: string) => boolean,
+    packetStatus: () => Status | undefined,
+  ) {
     this.#dataplane = dataplane;
     this.#events = events;
     this.#exists = exists;
+    this.#packetStatus = packetStatus;
   }
 
   #check(service: string): void {
@@ -78,6 +86,19 @@ export class Traffic implements TrafficUseCases {
       }
     }
     return [...found.values()].sort((a, b) => (a.service < b.service ? -1 : 1));
+  }
+
+  packets(): PacketTraffic {
+    const status = this.#packetStatus();
+    const backends = (status?.services ?? []).flatMap(({ name, backends }) =>
+      backends.map(({ name: backend, traffic }) => ({
+        service: name,
+        backend,
+        packets: traffic?.packets ?? 0n,
+        bytes: traffic?.bytes ?? 0n,
+      })),
+    );
+    return { backends, drops: status?.drops ?? [] };
   }
 
   get eventsDropped(): bigint {

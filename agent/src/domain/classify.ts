@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Which tier carries a service, and why. The need-mask is what the configuration asks for; a tier fits when it can do
- * all of that and the node offers it. This build has one tier, the engine's relay, and says so.
+ * all of that and the node offers it. A service is given to XDP only when its configuration says how (forwarding.mode):
+ * backends must be made ready for that, which nobody can see from here.
  */
 import { Algorithm, Protocol, ProxyProtocolVersion, type Service } from '@marcher/model';
+import { modeName, packetModeOf } from './packet-service.js';
 
 export type Tier = 'xdp' | 'tc' | 'relay' | 'l7';
 
@@ -20,12 +22,30 @@ interface Need {
   readonly faster: string;
 }
 
-export const TIERS: readonly { tier: Tier; available: boolean; reason: string }[] = [
-  { tier: 'xdp', available: false, reason: 'this version has no XDP programs' },
-  { tier: 'tc', available: false, reason: 'this version has no tc programs' },
-  { tier: 'relay', available: true, reason: 'the engine relays TCP and UDP' },
-  { tier: 'l7', available: false, reason: 'this version does not read HTTP or TLS' },
-];
+/** What a tier of this node is good for at the moment. */
+export interface TierOffer {
+  readonly tier: Tier;
+  readonly available: boolean;
+  readonly reason: string;
+}
+
+export interface XdpOffer {
+  readonly available: boolean;
+  /** Where it is attached, or why it is not available and how it would be. */
+  readonly reason: string;
+  /** What would make it faster, such as a driver that runs it natively. */
+  readonly fasterIf: readonly string[];
+}
+
+/** All tiers, the fastest first. */
+export function tiersOf(xdp: XdpOffer): TierOffer[] {
+  return [
+    { tier: 'xdp', available: xdp.available, reason: xdp.reason },
+    { tier: 'tc', available: false, reason: 'this version has no tc programs' },
+    { tier: 'relay', available: true, reason: 'the engine relays TCP and UDP' },
+    { tier: 'l7', available: false, reason: 'this version does not read HTTP or TLS' },
+  ];
+}
 
 function needs(service: Service): Need[] {
   const { listeners, backends, balance, limits } = service;
@@ -64,19 +84,40 @@ function needs(service: Service): Need[] {
   ];
 }
 
-export function classify(service: Service): Classification {
+const HOW: Readonly<Record<string, string>> = {
+  ipip: 'packets go to the backend inside another IP header',
+  gue: 'packets go to the backend inside a UDP datagram',
+  l2: "packets go to the backend's Ethernet address",
+};
+
+export function classify(service: Service, xdp: XdpOffer): Classification {
+  const mode = modeName(service);
+  if (packetModeOf(service) !== undefined) {
+    if (xdp.available) {
+      return {
+        tier: 'xdp',
+        reasons: [`forwarding.mode ${mode}: ${HOW[mode]}, and it answers the client directly`, xdp.reason],
+        fasterIf: [...xdp.fasterIf],
+      };
+    }
+    return {
+      tier: 'relay',
+      reasons: [`forwarding.mode ${mode} asks for XDP, which is not available: ${xdp.reason}`],
+      fasterIf: ['XDP was available'],
+    };
+  }
   const present = needs(service).filter((need) => need.needs);
+  const packets = 'with forwarding.mode ipip, gue or l2, and backends that are made ready for it';
   return {
     tier: 'relay',
-    reasons: [
-      ...present.map((need) => need.reason),
-      ...(present.length === 0
-        ? ['nothing in the configuration needs more than packet forwarding, but this version has no faster tier']
-        : []),
-    ],
+    reasons:
+      present.length > 0
+        ? present.map((need) => need.reason)
+        : ['nothing in the configuration needs more than packet forwarding, but forwarding.mode is relay'],
     fasterIf: [
       ...present.map((need) => need.faster),
-      'the node offered XDP or tc, which this version does not have yet',
+      packets,
+      ...(xdp.available ? [] : [`XDP was available: ${xdp.reason}`]),
     ],
   };
 }

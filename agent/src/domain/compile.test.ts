@@ -116,6 +116,23 @@ test('what is written out is passed on', () => {
   });
 });
 
+test('a service that another tier carries has no listeners, and is otherwise the same', () => {
+  const [service] = services({
+    name: 'web',
+    listeners: [{ address: '192.0.2.1', port: 80 }],
+    backends: [{ address: '10.0.0.1' }],
+    health: { port: 80 },
+  });
+  const compiled = (listens: boolean) => {
+    const writer = new SnapshotWriter(1);
+    writer.begin(1n, 0n, NODE);
+    writer.service(service as Service, undefined, listens);
+    return fromBinary(SnapshotSchema, writer.bytes()).services[0];
+  };
+  expect(compiled(false)?.listeners).toEqual([]);
+  expect({ ...compiled(false), listeners: [] }).toEqual({ ...compiled(true), listeners: [] });
+});
+
 test('texts and nested messages of any length are framed rightly', () => {
   fc.assert(
     fc.property(fc.array(fc.string({ unit: 'grapheme', maxLength: 300, size: 'max' }), { maxLength: 20 }), (names) => {

@@ -136,11 +136,16 @@ function algorithmNumber(service: Service): number {
   return algorithm === Algorithm.UNSPECIFIED ? Algorithm.WEIGHTED_ROUND_ROBIN : algorithm;
 }
 
-function writeService(out: WireWriter, service: Service, draining: ReadonlySet<string> | undefined): void {
+function writeService(
+  out: WireWriter,
+  service: Service,
+  draining: ReadonlySet<string> | undefined,
+  listens: boolean,
+): void {
   const { balance, health, outlier, timeouts, limits, udp, dns } = service;
   const affinity = balance?.affinity;
   out.text(1, service.name);
-  writeListeners(out, service);
+  if (listens) writeListeners(out, service);
   for (const backend of service.backends) {
     const mark = out.begin(3);
     writeBackend(out, backend, draining?.has(backendName(backend)) ?? false);
@@ -211,10 +216,13 @@ export class SnapshotWriter {
     }
   }
 
-  /** draining: names of backends that the operator has taken out of service on this node. */
-  service(service: Service, draining?: ReadonlySet<string>): void {
+  /**
+   * draining: names of backends that the operator has taken out of service on this node. Without listeners the engine
+   * only probes the backends: another tier carries the service.
+   */
+  service(service: Service, draining?: ReadonlySet<string>, listens = true): void {
     const mark = this.#out.begin(SNAPSHOT.services);
-    writeService(this.#out, service, draining);
+    writeService(this.#out, service, draining, listens);
     this.#out.end(mark);
   }
 

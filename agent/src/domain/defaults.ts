@@ -28,6 +28,8 @@ export const DEFAULTS = {
   outlierBaseMs: 10_000,
   outlierMaxMs: 300_000,
   outlierMaxPercent: 50,
+  /** gue in IANA's registry of service names. */
+  guePort: 6_080,
 } as const;
 
 export const LIMITS = {
@@ -37,6 +39,8 @@ export const LIMITS = {
   portsPerService: 65_535,
   prefixesPerListener: 1_024,
   backendsPerService: 1_000,
+  /** Addresses with port of a service that is forwarded by packets; a node has 65,536 (bpf/lib/layout.h). */
+  vipsPerService: 4_096,
   labels: 64,
   /** MARCHER_NAME_MAX with its final NUL. */
   backendNameBytes: 127,

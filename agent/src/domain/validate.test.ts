@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import { parseConfiguration, type Service } from '@marcher/model';
+import { create } from '@bufbuild/protobuf';
+import { type ForwardingMode, ForwardingSchema, parseConfiguration, type Service } from '@marcher/model';
 import { describe, expect, test } from 'vitest';
 import { Faults, validateService } from './validate.js';
 
@@ -21,6 +22,16 @@ function faults(fields: object): string[] {
 const listener = (fields: object) => ({ listeners: [{ protocol: 'tcp', port: 80, ...fields }] });
 const backend = (fields: object) => ({ backends: [{ address: '10.0.0.1:80', ...fields }] });
 
+/** Of a service that is valid as such. */
+const packets = (mode: string, fields: object = {}) => ({
+  listeners: [{ address: '192.0.2.1', port: 80 }],
+  backends: [{ name: 'a', address: '10.0.0.1' }],
+  forwarding: { mode },
+  ...fields,
+});
+const vip = (...fields: object[]) => ({ listeners: fields.map((one) => ({ address: '192.0.2.1', port: 80, ...one })) });
+const real = (address: string, fields: object = {}) => ({ backends: [{ name: 'a', address, ...fields }] });
+
 test('what an operator would expect to be valid is valid', () => {
   for (const fields of [
     {},
@@ -35,6 +46,20 @@ test('what an operator would expect to be valid is valid', () => {
     { health: { type: 'http', http: { path: '/up?x=1', expectStatus: [204, '200-299'] } } },
     { health: { type: 'udp', udp: { payload: 'ping' } } },
     { outlier: { baseEjection: '1h' } },
+    { forwarding: {} },
+    { forwarding: { mode: 'relay' }, limits: { maxConnections: 5 } },
+    packets('ipip'),
+    packets('gue', { forwarding: { mode: 'gue', guePort: 6081 } }),
+    packets('l2', real('10.0.0.1:80', { weight: 0, sourceAddress: '10.0.0.2', drain: true })),
+    packets('ipip', vip({ port: '1-65535' })),
+    packets('ipip', vip({ port: [80, 443] })),
+    packets('ipip', { ...vip({}, { protocol: 'udp' }), ...real('10.0.0.1:80') }),
+    packets('ipip', real('[2001:db8::1]:80')),
+    packets('gue', vip({ address: '2001:db8::2' })),
+    packets('l2', { ...vip({ address: '2001:db8::2' }), ...real('2001:db8::1') }),
+    packets('ipip', { health: { type: 'http', port: 8080 }, outlier: { enabled: false } }),
+    packets('ipip', { balance: { algorithm: 'maglev', maglevTableSize: 65_537, panicThreshold: 50 } }),
+    packets('ipip', { balance: { affinity: { by: 'source-ip', ttl: '1h', ipv4Prefix: 32 }, slowStart: '0s' } }),
   ]) {
     expect(faults(fields), JSON.stringify(fields)).toEqual([]);
   }
@@ -110,6 +135,32 @@ const TABLE: [string, object][] = [
   ['connections 0', { limits: { maxConnections: 0 } }],
   ['dns times crossed', { dns: { minTtl: '10m' } }],
   ['label name', { labels: { 'a b': 'x' } }],
+  ['packets to every address', packets('ipip', { listeners: [{ port: 80 }] })],
+  ['packets to every IPv6 address', packets('gue', vip({ address: '::' }))],
+  ['packets to a multicast address', packets('ipip', vip({ address: '224.0.0.1' }))],
+  ['packets with PROXY headers from clients', packets('ipip', vip({ acceptProxyFrom: ['10.0.0.0/8'] }))],
+  ['packets with a limit of the listener', packets('ipip', vip({ maxConnections: 5 }))],
+  ['packets to too many ports', packets('ipip', vip({ port: '1-4097' }))],
+  ['packets to a name', packets('ipip', real('app'))],
+  ['packets to a Unix socket', packets('l2', real('unix:/run/app.sock'))],
+  ['packets to another port', packets('ipip', real('10.0.0.1:8080'))],
+  ['packets to one port of several', packets('ipip', { ...vip({ port: [80, 443] }), ...real('10.0.0.1:80') })],
+  ['packets to a broadcast address', packets('ipip', real('255.255.255.255'))],
+  ['packets of IPv6 inside IPv4', packets('ipip', vip({}, { address: '2001:db8::2' }))],
+  ['packets of IPv4 to an IPv6 neighbour', packets('l2', real('2001:db8::1'))],
+  ['packets to a name with a space', packets('ipip', { backends: [{ name: 'a b', address: '10.0.0.1' }] })],
+  ['packets with PROXY headers to backends', packets('gue', real('10.0.0.1', { sendProxy: 'v2' }))],
+  ['packets with a limit of the backend', packets('gue', real('10.0.0.1', { hardLimit: 5 }))],
+  ['packets in turns', packets('ipip', { balance: { algorithm: 'round-robin' } })],
+  ['packets by load', packets('ipip', { balance: { algorithm: 'least-connections' } })],
+  ['packets by distance', packets('ipip', { balance: { algorithm: 'geo' } })],
+  ['packets with slow start', packets('ipip', { balance: { slowStart: '10s' } })],
+  ['packets with affinity by prefix', packets('ipip', { balance: { affinity: { ipv4Prefix: 24 } } })],
+  ['packets with outlier detection', packets('ipip', { outlier: {} })],
+  ['packets with a limit', packets('ipip', { limits: { maxConnections: 5 } })],
+  ['packets with a limit by source', packets('ipip', { limits: { maxConnectionsPerSource: 5 } })],
+  ['GUE port beside another mode', packets('ipip', { forwarding: { mode: 'ipip', guePort: 6080 } })],
+  ['GUE port 0', packets('gue', { forwarding: { mode: 'gue', guePort: 0 } })],
   ['label value', { labels: { a: 'x'.repeat(257) } }],
 ];
 
@@ -125,6 +176,37 @@ describe('one mistake is one violation', () => {
 
 test('the texts are as recorded', () => {
   expect(Object.fromEntries(TABLE.map(([name, fields]) => [name, faults(fields)[0]]))).toMatchSnapshot();
+});
+
+test('all that keeps packets from being forwarded is reported at once', () => {
+  const found = faults({
+    listeners: [{ port: 80, acceptProxyFrom: ['10.0.0.0/8'] }],
+    backends: [{ address: 'app:81', sendProxy: 'v2' }, { address: 'unix:/x' }],
+    forwarding: { mode: 'ipip', guePort: 1 },
+    balance: { algorithm: 'geo' },
+    outlier: {},
+    limits: { maxConnections: 1 },
+  });
+  expect(found.map((text) => text.split(': ')[0])).toEqual([
+    's.forwarding.guePort',
+    's.listeners[0].address',
+    's.listeners[0].acceptProxyFrom',
+    's.backends[0].address',
+    's.backends[0].sendProxy',
+    's.backends[1].address',
+    's.balance.algorithm',
+    's.outlier',
+    's.limits.maxConnections',
+  ]);
+});
+
+test('a mode of a later version is named', () => {
+  const later = service({});
+  const found = new Faults();
+  validateService({ ...later, forwarding: create(ForwardingSchema, { mode: 9 as ForwardingMode }) }, 's', found);
+  expect(found.list.map(({ path, reason }) => `${path}: ${reason}`)).toEqual([
+    's.forwarding.mode: 9 is not a value that this version knows',
+  ]);
 });
 
 test('what is wrong in several places is reported in all of them', () => {

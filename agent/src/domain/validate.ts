@@ -18,6 +18,7 @@ import {
 import { ipv4Target, parseIp, parsePrefix, parseTarget } from './address.js';
 import { isCountry } from './country.js';
 import { DEFAULTS, LIMITS } from './defaults.js';
+import { validateForwarding } from './packet-service.js';
 import { addressKey, type Claim } from './port-ownership.js';
 
 export interface Fault {
@@ -452,4 +453,5 @@ export function validateService(service: Service, path: string, faults: Faults):
   if (service.balance !== undefined) validateBalance(service.balance, backends.length, `${path}.balance`, faults);
   if (service.health !== undefined) validateHealth(service.health, `${path}.health`, faults);
   validateRest(service, path, faults);
+  validateForwarding(service, path, faults);
 }

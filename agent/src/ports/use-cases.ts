@@ -85,7 +85,8 @@ export interface ConfigUseCases {
 }
 
 export interface NodeUseCases {
-  status(): StatusResponse;
+  /** With traffic: what each tier has carried, counted over all services. */
+  status(options?: { withTraffic: boolean }): StatusResponse;
   tiers(service: string): { services: ServiceTier[]; tiers: TierAvailability[] };
   /** Both empty: the node. Kept over restarts. Returns the connections that are open now. */
   drain(target: { service: string; backend: string }, caller: Caller): Promise<number>;
@@ -95,9 +96,21 @@ export interface NodeUseCases {
   unreadiness(): Condition[];
 }
 
+/** What XDP has forwarded and dropped since its maps were made. */
+export interface PacketTraffic {
+  readonly backends: readonly {
+    readonly service: string;
+    readonly backend: string;
+    readonly packets: bigint;
+    readonly bytes: bigint;
+  }[];
+  readonly drops: readonly { readonly reason: string; readonly packets: bigint }[];
+}
+
 export interface TrafficUseCases {
   /** Counters of one service, or all, summed over workers. */
   stats(service: string, withBackends: boolean): ServiceStats[];
+  packets(): PacketTraffic;
   readonly eventsDropped: bigint;
   connections(service: string, limit: number): Promise<{ connections: Connection[]; total: number }>;
   /** The last entries, then (follow) new ones until the signal aborts. */

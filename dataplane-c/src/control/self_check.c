@@ -114,12 +114,18 @@ static bool forbidden_library(const char *name)
 	return false;
 }
 
-/* What it should come from, in words: the one library whose prefix we know, else any that is needed. */
+/* What it should come from, in words: the one library whose prefix we know, else any that is needed. libbpf brings
+ * libelf and libz along, whose symbols this library does not use itself. */
 static const char *expected_library(const struct object *self, const char *symbol)
 {
-	for (size_t i = 0; i < self->nneeded; i++)
-		if (starts_with(symbol, "protobuf_c_") && starts_with(self->needed[i], "libprotobuf-c"))
-			return self->needed[i];
+	static const struct {
+		const char *symbols, *library;
+	} known[] = {{"protobuf_c_", "libprotobuf-c"}, {"bpf_", "libbpf"}, {"libbpf_", "libbpf"}};
+
+	for (size_t k = 0; k < sizeof(known) / sizeof(known[0]); k++)
+		for (size_t i = 0; starts_with(symbol, known[k].symbols) && i < self->nneeded; i++)
+			if (starts_with(self->needed[i], known[k].library))
+				return self->needed[i];
 	return "libc.so.6";
 }
 

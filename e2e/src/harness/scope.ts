@@ -76,6 +76,15 @@ export class Scope {
     return target;
   }
 
+  /** A BPF file system of the run's own: what is pinned there goes with it. */
+  addBpffs(): string {
+    const target = path.join(this.dir, 'bpf');
+    mkdirSync(target);
+    this.#leave({ kind: 'mount', path: target });
+    execFileSync('mount', ['-t', 'bpf', 'marcher-e2e', target]);
+    return target;
+  }
+
   #command(netns: string | undefined, argv: readonly string[]): [string, string[]] {
     if (netns === undefined) return [argv[0] as string, argv.slice(1)];
     return ['nsenter', [`--net=/run/netns/${netns}`, '--', ...argv]];

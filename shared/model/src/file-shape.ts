@@ -50,6 +50,7 @@ export const ALGORITHMS = [
 export const AFFINITY_KEYS = ['source-ip'] as const;
 export const HEALTH_CHECK_TYPES = ['tcp', 'http', 'udp'] as const;
 export const PROXY_VERSIONS = ['v1', 'v2'] as const;
+export const FORWARDING_MODES = ['relay', 'ipip', 'gue', 'l2'] as const;
 
 const listener = z.strictObject({
   protocol: z.enum(PROTOCOLS).optional(),
@@ -131,6 +132,7 @@ export const serviceShape = z.strictObject({
   udp: z.strictObject({ maxSessions: whole }).optional(),
   dns: z.strictObject({ minTtl: duration, maxTtl: duration }).optional(),
   labels: z.record(z.string(), z.string()).optional(),
+  forwarding: z.strictObject({ mode: z.enum(FORWARDING_MODES).optional(), guePort: whole }).optional(),
 });
 
 export const API_VERSION = 'marcher/v1';

@@ -4,6 +4,7 @@ import { create } from '@bufbuild/protobuf';
 import {
   AffinityKey,
   Algorithm,
+  ForwardingMode,
   HealthCheckType,
   Protocol,
   ProxyProtocolVersion,
@@ -24,6 +25,12 @@ const ALGORITHM = {
   geo: Algorithm.GEO,
 } as const;
 const HEALTH_TYPE = { tcp: HealthCheckType.TCP, http: HealthCheckType.HTTP, udp: HealthCheckType.UDP } as const;
+const FORWARDING = {
+  relay: ForwardingMode.RELAY,
+  ipip: ForwardingMode.IPIP,
+  gue: ForwardingMode.GUE,
+  l2: ForwardingMode.L2,
+} as const;
 const PROXY = { v1: ProxyProtocolVersion.V1, v2: ProxyProtocolVersion.V2 } as const;
 
 /** Leaves out what the file leaves out: an absent field means "the default", and `undefined` is not absent. */
@@ -124,6 +131,13 @@ export function serviceFromFile(file: ServiceShape): Service {
     udp: file.udp === undefined ? undefined : present({ ...file.udp }),
     dns: file.dns === undefined ? undefined : present({ minTtlMs: file.dns.minTtl, maxTtlMs: file.dns.maxTtl }),
     labels: file.labels,
+    forwarding:
+      file.forwarding === undefined
+        ? undefined
+        : present({
+            mode: file.forwarding.mode === undefined ? undefined : FORWARDING[file.forwarding.mode],
+            guePort: file.forwarding.guePort,
+          }),
   });
   return create(ServiceSchema, init as Init);
 }

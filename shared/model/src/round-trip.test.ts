@@ -105,6 +105,7 @@ const service = message({
   udp: maybe(message({ maxSessions: maybe(u32) })),
   dns: maybe(message({ minTtlMs: maybe(u32), maxTtlMs: maybe(u32) })),
   labels: fc.dictionary(label, text, { maxKeys: 3 }),
+  forwarding: maybe(message({ mode: fc.constantFrom(0, 1, 2, 3, 4), guePort: maybe(u32) })),
 });
 
 const configuration = fc

@@ -5,6 +5,7 @@ import {
   Algorithm,
   type Backend,
   type Balance,
+  ForwardingMode,
   type HealthCheck,
   HealthCheckType,
   type Listener,
@@ -31,6 +32,12 @@ const HEALTH_TYPE: Readonly<Record<number, string>> = {
   [HealthCheckType.TCP]: 'tcp',
   [HealthCheckType.HTTP]: 'http',
   [HealthCheckType.UDP]: 'udp',
+};
+const FORWARDING: Readonly<Record<number, string>> = {
+  [ForwardingMode.RELAY]: 'relay',
+  [ForwardingMode.IPIP]: 'ipip',
+  [ForwardingMode.GUE]: 'gue',
+  [ForwardingMode.L2]: 'l2',
 };
 const PROXY: Readonly<Record<number, string>> = {
   [ProxyProtocolVersion.V1]: 'v1',
@@ -129,7 +136,7 @@ function health(message: HealthCheck): Fields {
 }
 
 export function serviceToFile(message: Service): ServiceFile {
-  const { outlier, timeouts, limits, udp, dns, labels } = message;
+  const { outlier, timeouts, limits, udp, dns, labels, forwarding } = message;
   const labelNames = Object.keys(labels).sort();
   return compact({
     name: message.name,
@@ -169,5 +176,9 @@ export function serviceToFile(message: Service): ServiceFile {
     dns: dns === undefined ? undefined : compact({ minTtl: duration(dns.minTtlMs), maxTtl: duration(dns.maxTtlMs) }),
     labels:
       labelNames.length === 0 ? undefined : Object.fromEntries(labelNames.map((name) => [name, labels[name] ?? ''])),
+    forwarding:
+      forwarding === undefined
+        ? undefined
+        : compact({ mode: FORWARDING[forwarding.mode], guePort: forwarding.guePort }),
   }) as ServiceFile;
 }

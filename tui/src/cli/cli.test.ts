@@ -173,7 +173,12 @@ describe('reading', () => {
   });
 
   test('status, explain, history, connections, stats and version', async () => {
-    expect((await run(['status'])).stdout).toContain('north: ready');
+    const { stdout } = await run(['status']);
+    expect(stdout).toContain('north: ready');
+    expect(stdout).toContain('XDP      eth0: native\nXDP      eth1: not attached (there is no such interface)\n');
+    expect(stdout).toMatch(/TIER +SERVICES +PACKETS-IN +IN +SHARE-IN +OUT\nxdp +1 +12 +3\.0KiB +75\.0% +-\n/);
+    expect(stdout).toMatch(/relay +2 +5 +1\.0KiB +25\.0% +4\.0KiB\nDropped by XDP: no-backend 3\n$/);
+    expect((await run(['explain', 'service', 'web'])).stdout).toContain('XDP has forwarded 4 packets, 2.0KiB\n');
     expect((await run(['explain', 'service', 'web'])).stdout).toMatch(
       /tier relay, because\n {2}- nothing faster is there/,
     );
@@ -183,6 +188,12 @@ describe('reading', () => {
     expect((await run(['version', '--agent'])).stdout).toMatch(/^marcher \d.*\nmarcherd 9\.9\.9/);
     expect((await run(['revert', '1'])).stdout).toContain('Reverted to version 1 as version 2');
     expect((await run(['revert', '99'])).code).toBe(8);
+  });
+
+  test('explain tells how packets are forwarded, and the check that is the default', async () => {
+    const text = web.replace('name: web', 'name: vip\n    health: {}\n    forwarding: { mode: ipip }');
+    expect((await run(['apply', '-f', '-'], { stdin: text })).code).toBe(0);
+    expect((await run(['explain', 'service', 'vip'])).stdout).toContain('health check tcp, forwarding ipip\n');
   });
 
   test('drain wants a backend with a service, and tells what is left', async () => {

@@ -121,14 +121,27 @@ export async function startFakeAgent(path: string): Promise<FakeAgent> {
       },
     });
     router.service(NodeService, {
-      status: () => ({
+      status: ({ withTraffic }) => ({
         nodeName: 'north',
         version: '9.9.9',
         ready: true,
         pid: 1,
         engine: { running: true, workers: 2 },
+        xdpInterfaces: [
+          { name: 'eth0', mode: 'native' },
+          { name: 'eth1', mode: '', reason: 'there is no such interface' },
+        ],
+        traffic: withTraffic
+          ? [
+              { tier: 'xdp', services: 1, packets: 12n, bytes: 3_072n },
+              { tier: 'relay', services: 2, packets: 5n, bytes: 1_024n, bytesReturned: 4_096n },
+            ]
+          : [],
+        xdpDrops: withTraffic ? [{ reason: 'no-backend', packets: 3n }, { reason: 'truncated' }] : [],
       }),
-      tiers: ({ service }) => ({ services: [{ service, tier: 'relay', reasons: ['nothing faster is there'] }] }),
+      tiers: ({ service }) => ({
+        services: [{ service, tier: 'relay', reasons: ['nothing faster is there'], xdpPackets: 4n, xdpBytes: 2_048n }],
+      }),
       drain({ service, backend }) {
         agent.calls.push(`drain ${service}/${backend}`);
         return { connections: 2n };

@@ -2,12 +2,13 @@
 import { toJson } from '@bufbuild/protobuf';
 import { ServiceResourceSchema } from '@marcher/proto/marcher/v1/config_service_pb';
 import { BackendStatusSchema, TiersResponseSchema } from '@marcher/proto/marcher/v1/node_service_pb';
+import { bytes, plural } from '../output/quantity.js';
 import { printable } from '../output/style.js';
 import { formatTable } from '../output/table.js';
 import type { Session, TargetOptions } from '../session.js';
 import { backendColumns } from './get.js';
 import { parseKind } from './kind.js';
-import { algorithmText, healthCheckText, listenersText } from './services.js';
+import { algorithmText, forwardingText, healthCheckText, listenersText } from './services.js';
 
 export async function explain(
   session: Session,
@@ -35,14 +36,15 @@ export async function explain(
   const { style } = session;
   const service = resource?.service;
   let text = `${style.bold(`service ${printable(name)}`)} (changed in version ${resource?.generation ?? '?'})\n`;
-  text += `  listens on ${printable(listenersText(service))}, balance ${algorithmText(service)}, health check ${healthCheckText(service)}\n`;
+  text += `  listens on ${printable(listenersText(service))}, balance ${algorithmText(service)}, health check ${healthCheckText(service)}${forwardingText(service)}\n`;
   for (const { type, status, reason, message } of resource?.conditions ?? []) {
     const mark = status ? style.green('yes') : style.red('no');
     text += `  ${type}: ${mark}${reason === '' ? '' : ` ${printable(reason)}`}${message === '' ? '' : `: ${printable(message)}`}\n`;
   }
-  for (const { tier, reasons, fasterIf } of tiers.services) {
+  for (const { tier, reasons, fasterIf, xdpPackets, xdpBytes } of tiers.services) {
     text += `\nCarried by tier ${style.bold(printable(tier))}, because\n`;
     text += reasons.map((reason) => `  - ${printable(reason)}\n`).join('');
+    if (xdpPackets > 0n) text += `XDP has forwarded ${plural(xdpPackets, 'packet')}, ${bytes(xdpBytes)}\n`;
     if (fasterIf.length > 0) text += `Faster if\n${fasterIf.map((way) => `  - ${printable(way)}\n`).join('')}`;
   }
   if (tiers.tiers.length > 0) {

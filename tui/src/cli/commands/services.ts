@@ -2,7 +2,14 @@
 /** Services on a line: how their listeners, algorithm and state are written, and reading them page by page. */
 import type { AgentClient } from '@marcher/client';
 import type { ServiceResource } from '@marcher/proto/marcher/v1/config_service_pb';
-import { Algorithm, HealthCheckType, type Listener, Protocol, type Service } from '@marcher/proto/marcher/v1/model_pb';
+import {
+  Algorithm,
+  ForwardingMode,
+  HealthCheckType,
+  type Listener,
+  Protocol,
+  type Service,
+} from '@marcher/proto/marcher/v1/model_pb';
 
 const pageSize = 1000;
 
@@ -47,8 +54,16 @@ export function algorithmText(service: Service | undefined): string {
 }
 
 export function healthCheckText(service: Service | undefined): string {
-  const type = service?.health?.type ?? HealthCheckType.UNSPECIFIED;
-  return type === HealthCheckType.UNSPECIFIED ? '-' : (HealthCheckType[type] ?? '-').toLowerCase();
+  if (service?.health === undefined) return '-';
+  const { type } = service.health;
+  return type === HealthCheckType.UNSPECIFIED ? 'tcp' : (HealthCheckType[type] ?? '-').toLowerCase();
+}
+
+/** ", forwarding ipip"; nothing of a service that is relayed. */
+export function forwardingText(service: Service | undefined): string {
+  const mode = service?.forwarding?.mode ?? ForwardingMode.UNSPECIFIED;
+  const relayed = mode === ForwardingMode.UNSPECIFIED || mode === ForwardingMode.RELAY;
+  return relayed ? '' : `, forwarding ${(ForwardingMode[mode] ?? String(mode)).toLowerCase()}`;
 }
 
 /** "Programmed", or the first condition that is not met: "Conflicted (port 5001 belongs to "api")". */

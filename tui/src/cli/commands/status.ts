@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { toJson } from '@bufbuild/protobuf';
-import { StatusResponseSchema } from '@marcher/proto/marcher/v1/node_service_pb';
+import { type StatusResponse, StatusResponseSchema } from '@marcher/proto/marcher/v1/node_service_pb';
 import { age, bytes, plural, timeMs } from '../output/quantity.js';
 import { printable } from '../output/style.js';
+import { formatTable } from '../output/table.js';
 import type { Session, TargetOptions } from '../session.js';
 
 export async function status(
@@ -10,7 +11,7 @@ export async function status(
   options: TargetOptions & { output: 'text' | 'json' },
 ): Promise<undefined> {
   const agent = await session.agent(options);
-  const node = await agent.node.status({}, session.call(options));
+  const node = await agent.node.status({ withTraffic: true }, session.call(options));
   if (options.output === 'json') {
     await session.write(
       `${JSON.stringify(toJson(StatusResponseSchema, node, { alwaysEmitImplicit: true }), null, 2)}\n`,
@@ -48,9 +49,40 @@ export async function status(
     'Serving',
     `${plural(node.services, 'service')}, ${plural(node.listeners, 'listener')}, ${plural(node.backends, 'backend')}`,
   ]);
+  for (const { name, mode, reason } of node.xdpInterfaces) {
+    const text = `${printable(name)}: ${mode === '' ? 'not attached' : printable(mode)}${reason === '' ? '' : ` (${printable(reason)})`}`;
+    lines.push(['XDP', mode === '' ? style.red(text) : text]);
+  }
   for (const { type, status: met, reason, message } of node.conditions) {
     const text = `${printable(reason || type)}${message === '' ? '' : `: ${printable(message)}`}`;
     lines.push([met ? 'Note' : 'Problem', met ? text : style.red(text)]);
   }
-  await session.write(lines.map(([title, text]) => `${title.padEnd(8)} ${text}\n`).join(''));
+  await session.write(lines.map(([title, text]) => `${title.padEnd(8)} ${text}\n`).join('') + trafficText(node));
+}
+
+function trafficText({ traffic, xdpDrops }: StatusResponse): string {
+  if (traffic.length === 0) return '';
+  const total = traffic.reduce((sum, tier) => sum + tier.bytes, 0n);
+  const text = formatTable(
+    [
+      { title: 'TIER', value: ({ tier }) => tier },
+      { title: 'SERVICES', value: ({ services }) => String(services), align: 'right' },
+      { title: 'PACKETS-IN', value: ({ packets }) => String(packets), align: 'right' },
+      { title: 'IN', value: (tier) => bytes(tier.bytes), align: 'right' },
+      {
+        title: 'SHARE-IN',
+        value: (tier) => (total === 0n ? '-' : `${((Number(tier.bytes) / Number(total)) * 100).toFixed(1)}%`),
+        align: 'right',
+      },
+      {
+        title: 'OUT',
+        value: ({ tier, bytesReturned }) => (tier === 'xdp' ? '-' : bytes(bytesReturned)),
+        align: 'right',
+      },
+    ],
+    traffic,
+  );
+  const dropped = xdpDrops.filter(({ packets }) => packets > 0n);
+  const reasons = dropped.map(({ reason, packets }) => `${printable(reason)} ${packets}`).join(', ');
+  return `\n${text}${dropped.length === 0 ? '' : `Dropped by XDP: ${reasons}\n`}`;
 }

@@ -8,7 +8,7 @@ import { invalidArgument } from './errors.js';
 
 export function routeNodeService(router: ConnectRouter, node: NodeUseCases): void {
   const { method } = NodeService;
-  router.rpc(method.status, () => node.status());
+  router.rpc(method.status, ({ withTraffic }) => node.status({ withTraffic }));
   router.rpc(method.tiers, (request) => node.tiers(request.service));
   router.rpc(method.drain, async (request, context) => ({
     connections: BigInt(await node.drain(target(request), callerOf(context))),

@@ -73,6 +73,23 @@ const histogram = (...entries: [number, bigint][]): bigint[] => {
   return counts;
 };
 
+test('metrics of XDP, by backend and by reason', async () => {
+  const read = async () => checkExposition(await (await fetch(`${base}/metrics`)).text());
+  expect([...(await read()).keys()].filter((name) => name.includes('xdp'))).toEqual([]);
+  useCases.packetTraffic = {
+    backends: [
+      { service: 'web', backend: 'a', packets: 7n, bytes: 700n },
+      { service: 'web', backend: 'idle', packets: 0n, bytes: 0n },
+    ],
+    drops: [{ reason: 'no-backend', packets: 3n }],
+  };
+  expect([...(await read())].filter(([name]) => name.includes('xdp'))).toEqual([
+    ['marcher_xdp_packets_total{service="web",backend="a"}', '7'],
+    ['marcher_xdp_bytes_total{service="web",backend="a"}', '700'],
+    ['marcher_xdp_drops_total{reason="no-backend"}', '3'],
+  ]);
+});
+
 describe('health', () => {
   test('healthz answers while the process turns', async () => {
     const response = await fetch(`${base}/healthz`);

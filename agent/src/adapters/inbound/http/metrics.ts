@@ -168,6 +168,7 @@ export class Metrics {
     if (withHistograms) {
       yield* connectLines('marcher_backend_connect_duration_seconds', 'Time to connect to the backend.', backends);
     }
+    yield* this.packetLines();
     yield* this.healthLines();
   }
 
@@ -230,6 +231,32 @@ export class Metrics {
         'When the engine started, in seconds since 1970.',
         Number(engine.started.seconds) + engine.started.nanos / 1e9,
       );
+    }
+  }
+
+  private *packetLines(): Iterable<string> {
+    const { backends, drops } = this.useCases.traffic.packets();
+    const rows = backends
+      .filter(({ packets }) => packets > 0n)
+      .map(({ service, backend, packets, bytes }) => ({
+        text: labelText([
+          ['service', service],
+          ['backend', backend],
+        ]),
+        packets,
+        bytes,
+      }));
+    if (rows.length > 0) {
+      yield header('marcher_xdp_packets_total', 'counter', 'Packets from clients that XDP forwarded to the backend.');
+      for (const { text, packets } of rows) yield sample('marcher_xdp_packets_total', text, packets);
+      yield header('marcher_xdp_bytes_total', 'counter', 'Bytes of those packets, with their Ethernet headers.');
+      for (const { text, bytes } of rows) yield sample('marcher_xdp_bytes_total', text, bytes);
+    }
+    if (drops.length > 0) {
+      yield header('marcher_xdp_drops_total', 'counter', 'Packets that XDP dropped, by reason.');
+      for (const { reason, packets } of drops) {
+        yield sample('marcher_xdp_drops_total', labelText([['reason', reason]]), packets);
+      }
     }
   }
 

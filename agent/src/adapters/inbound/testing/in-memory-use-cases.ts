@@ -37,6 +37,7 @@ import {
   type Caller,
   type ConfigUseCases,
   type NodeUseCases,
+  type PacketTraffic,
   type RequestedChange,
   type TrafficUseCases,
   type UseCases,
@@ -52,6 +53,7 @@ export class InMemoryUseCases implements UseCases {
   readonly entries: LogEntry[] = [];
   readonly counters = new Map<string, Counters>();
   unready: Condition[] = [];
+  packetTraffic: PacketTraffic = { backends: [], drops: [] };
   /** Watches and followed logs that have begun and not ended. */
   openStreams = 0;
   /** Waited for in every apply: lets a test hold one up. */
@@ -297,6 +299,7 @@ export class InMemoryUseCases implements UseCases {
   };
 
   readonly traffic: TrafficUseCases = {
+    packets: () => this.packetTraffic,
     eventsDropped: 5n,
     stats: (service, withBackends) =>
       [...this.resources.values()]

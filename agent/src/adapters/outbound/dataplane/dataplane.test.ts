@@ -9,7 +9,9 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseConfiguration } from '@marcher/model';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { SnapshotWriter } from '../../../domain/compile.js';
 import { Counter, EventKind } from '../../../ports/dataplane.js';
 import { fileDescriptor } from '../../inbound/grpc/peer.js';
 import { Library } from './binding.js';
@@ -224,6 +226,34 @@ describe('the places', () => {
 
 describe('with libmarcher and the real engine', () => {
   dataplaneCompliance('libmarcher and marcher-engine', () => rig(real));
+
+  it('probes the backends of a service without listeners, which another tier carries', async () => {
+    const { dataplane, dispose } = await rig(real);
+    const server = createServer((socket) => socket.destroy());
+    try {
+      const port = await listening(server);
+      const writer = new SnapshotWriter();
+      writer.begin(1n, 0n, { name: 'n', region: '', country: '', geoipPath: '', draining: false });
+      const text = `{"apiVersion":"marcher/v1","services":[{"name":"web",
+        "listeners":[{"address":"192.0.2.1","port":80}],"forwarding":{"mode":"ipip"},
+        "backends":[{"name":"up","address":"127.0.0.1"},{"name":"down","address":"127.0.0.2"}],
+        "health":{"port":${port},"interval":"100ms","fall":1}}]}`;
+      for (const service of parseConfiguration(text).configuration?.services ?? []) {
+        writer.service(service, undefined, false);
+      }
+      expect(await dataplane.apply(writer.bytes().slice(), strict)).toMatchObject({ accepted: true, reasons: [] });
+      await expect
+        .poll(async () => (await dataplane.backends('web')).map(({ endpoints }) => endpoints[0]?.health))
+        .toEqual(['healthy', 'unhealthy']);
+      expect(dataplane.status().listeningSockets).toBe(0);
+      const events = dataplane.events();
+      const kinds = Array.from({ length: events.length }, (_, i) => events.kind(i));
+      expect(kinds).toContain(EventKind.healthChanged);
+    } finally {
+      await dispose();
+      server.close();
+    }
+  });
 
   it('runs the build that is installed', async () => {
     const { dataplane, dispose } = await rig(real);

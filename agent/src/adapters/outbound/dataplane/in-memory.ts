@@ -62,6 +62,8 @@ export class InMemoryDataplane implements Dataplane {
   readonly upgrades: { readonly drainMs: number }[] = [];
   /** Says why an upgrade fails; undefined: it does not. */
   refuseUpgrade: () => string | undefined = () => undefined;
+  /** What the probes say, by "service/backend": unknown, healthy, unhealthy. */
+  readonly health = new Map<string, string>();
   /** What connections() answers. */
   open: Connection[] = [];
 
@@ -156,7 +158,7 @@ export class InMemoryDataplane implements Dataplane {
             backend: backend.name,
             weight: backend.weight,
             draining: backend.drain,
-            endpoints: [{ address: backend.name, health: 'unknown' }],
+            endpoints: [{ address: backend.name, health: this.health.get(`${name}/${backend.name}`) ?? 'unknown' }],
           }),
         ),
       );

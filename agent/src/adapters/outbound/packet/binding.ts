@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * marcher_packet_* of marcher.h for JavaScript, and nothing more, by the rules of ../dataplane/binding.ts. Its own file
+ * and its own load, since the packet tiers have a handle of their own and work without an engine.
+ */
+import koffi from 'koffi';
+import { type Answer, type Handle, NativeError } from '../dataplane/binding.js';
+
+/** enum marcher_xdp_mode. */
+export const XDP_MODE = { auto: 0, native: 1, generic: 2 } as const;
+
+export interface NativePacketOptions {
+  readonly xdp_mode: number;
+  /** 0: the library's choice. */
+  readonly flows: number;
+  readonly pin_dir: string;
+  readonly interfaces: string;
+}
+
+// Anonymous: koffi's names are global to the process.
+const OPTIONS = koffi.struct({
+  size: 'uint32_t',
+  xdp_mode: 'uint32_t',
+  flows: 'uint32_t',
+  pin_dir: 'str',
+  interfaces: 'str',
+});
+
+const HANDLE = 'void *';
+const outPointer = koffi.out(koffi.pointer('void *'));
+const outSize = koffi.out(koffi.pointer('size_t'));
+
+type Native = ReturnType<ReturnType<typeof koffi.load>['func']>;
+
+/** Calls on a thread of the pool. */
+function call(native: Native, ...args: unknown[]): Promise<number> {
+  return new Promise((resolve, reject) => {
+    native.async(...args, (error: Error | null, result: number) => (error ? reject(error) : resolve(result)));
+  });
+}
+
+export class PacketLibrary {
+  readonly #open: Native;
+  readonly #close: Native;
+  readonly #lastError: Native;
+  readonly #errorName: Native;
+  readonly #apply: Native;
+  readonly #status: Native;
+  readonly #bufferFree: Native;
+
+  /** Throws NativeError: 'load' when there is no such library, 'abi' when it has no packet tiers. */
+  constructor(path: string) {
+    let library: ReturnType<typeof koffi.load>;
+    try {
+      library = koffi.load(path);
+    } catch (error) {
+      throw new NativeError('load', `loading ${path}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+    try {
+      this.#open = library.func('marcher_packet_open', 'int', [koffi.pointer(OPTIONS), outPointer]);
+      this.#close = library.func('marcher_packet_close', 'void', [HANDLE]);
+      this.#lastError = library.func('marcher_packet_last_error', 'str', [HANDLE]);
+      this.#errorName = library.func('marcher_error_name', 'str', ['int']);
+      this.#apply = library.func('marcher_packet_apply', 'int', [HANDLE, 'uint8_t *', 'size_t', outPointer, outSize]);
+      this.#status = library.func('marcher_packet_status', 'int', [HANDLE, outPointer, outSize]);
+      this.#bufferFree = library.func('marcher_buffer_free', 'void', ['void *']);
+    } catch {
+      throw new NativeError(
+        'abi',
+        `${path} was built without the packet tiers: install the libmarcher that was built with the agent`,
+      );
+    }
+  }
+
+  /** The error for a code, with what the library says about its last failure; null: of an open that failed. */
+  error(code: number, handle: Handle | null): NativeError {
+    return new NativeError(this.#errorName(code) as string, this.#lastError(handle) as string);
+  }
+
+  async open(options: NativePacketOptions): Promise<Handle> {
+    const handle: (Handle | null)[] = [null];
+    const code = await call(this.#open, { size: koffi.sizeof(OPTIONS), ...options }, handle);
+    const opened = handle[0];
+    if (code !== 0 || opened === null || opened === undefined) throw this.error(code, null);
+    return opened;
+  }
+
+  /** The handle is gone afterwards. */
+  close(handle: Handle): void {
+    this.#close(handle);
+  }
+
+  /** A refusal has both code and reply. */
+  async apply(handle: Handle, table: Uint8Array): Promise<Answer> {
+    const reply: (bigint | null)[] = [null];
+    const length: (number | bigint)[] = [0];
+    const code = await call(this.#apply, handle, table, table.length, reply, length);
+    return { code, reply: this.#take(reply[0], length[0]) };
+  }
+
+  /** A serialised marcher.packet.v1.Status. */
+  status(handle: Handle): Uint8Array {
+    const reply: (bigint | null)[] = [null];
+    const length: (number | bigint)[] = [0];
+    const code = this.#status(handle, reply, length) as number;
+    const bytes = this.#take(reply[0], length[0]);
+    if (code !== 0) throw this.error(code, handle);
+    return bytes;
+  }
+
+  #take(pointer: bigint | null | undefined, length: number | bigint | undefined): Uint8Array {
+    if (!pointer) return new Uint8Array(0);
+    try {
+      const bytes = Number(length);
+      return bytes === 0 ? new Uint8Array(0) : new Uint8Array(koffi.view(pointer, bytes)).slice();
+    } finally {
+      this.#bufferFree(pointer);
+    }
+  }
+}

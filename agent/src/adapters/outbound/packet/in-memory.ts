@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Deterministic packet tiers for tests: no kernel. They keep the table in force and what they were given, refuse what
+ * libmarcher refuses, and let the test play the kernel: count, refuse, fail, come and go.
+ */
+import { create, fromBinary } from '@bufbuild/protobuf';
+import {
+  type ApplyReply,
+  ApplyReplySchema,
+  type Interface,
+  InterfaceSchema,
+  type Reason,
+  ReasonSchema,
+  type Service,
+  type Status,
+  StatusSchema,
+  type Table,
+  TableSchema,
+} from '@marcher/proto/marcher/packet/v1/packet_pb';
+import { type PacketTier, PacketTierError, type PacketTierState } from '../../../ports/packet-tier.js';
+
+export class InMemoryPacketTier implements PacketTier {
+  state: PacketTierState = { kind: 'unavailable', reason: 'it has not been opened yet', retry: true };
+  /** Why open() does not open it; undefined: it does. */
+  unavailable: { readonly reason: string; readonly retry: boolean } | undefined;
+  interfaces: Interface[] = [create(InterfaceSchema, { name: 'eth0', index: 2, mode: 'native' })];
+  /** The table in force. */
+  table: Table | undefined;
+  /** Every table that arrived, oldest first. */
+  readonly applied: Table[] = [];
+  /** What obstacles() says. */
+  hindrances: string[] = [];
+  opens = 0;
+  /** Says what is wrong with a table beyond its form; undefined: nothing. */
+  refuse: (table: Table) => string | undefined = () => undefined;
+  /** Thrown by apply when set. */
+  failure: PacketTierError | undefined;
+  /** Runs when a table has arrived, before anything becomes of it. */
+  beforeReply: (() => Promise<void> | void) | undefined;
+  readonly #counted = new Map<string, { packets: bigint; bytes: bigint }>();
+  readonly drops = new Map<string, bigint>();
+  #tail: Promise<unknown> = Promise.resolve();
+  #closed = false;
+
+  async open(): Promise<PacketTierState> {
+    this.opens++;
+    if (this.state.kind === 'off' || this.#closed) return this.state;
+    this.state = this.unavailable === undefined ? { kind: 'open' } : { kind: 'unavailable', ...this.unavailable };
+    return this.state;
+  }
+
+  apply(bytes: Uint8Array): Promise<ApplyReply> {
+    const result = this.#tail.then(() => this.#apply(bytes));
+    this.#tail = result.catch(() => undefined);
+    return result;
+  }
+
+  async #apply(bytes: Uint8Array): Promise<ApplyReply> {
+    this.#use();
+    let table: Table;
+    try {
+      table = fromBinary(TableSchema, bytes);
+    } catch {
+      throw new PacketTierError('invalid', 'the table is no marcher.packet.v1.Table');
+    }
+    this.applied.push(table);
+    if (this.beforeReply !== undefined) await this.beforeReply();
+    if (this.failure !== undefined) throw this.failure;
+    const reasons = faultsOf(table);
+    const refusal = this.refuse(table);
+    if (refusal !== undefined) reasons.push(create(ReasonSchema, { reason: refusal }));
+    if (reasons.length > 0) return create(ApplyReplySchema, { accepted: false, reasons });
+    this.table = table;
+    return create(ApplyReplySchema, {
+      accepted: true,
+      services: table.services.length,
+      backends: table.services.reduce((sum, { backends }) => sum + backends.length, 0),
+    });
+  }
+
+  status(): Status {
+    this.#use();
+    const traffic = (key: string) => this.#counted.get(key) ?? { packets: 0n, bytes: 0n };
+    return create(StatusSchema, {
+      interfaces: this.interfaces,
+      layoutVersion: 1,
+      services: (this.table?.services ?? []).map(({ name, backends }) => ({
+        name,
+        traffic: traffic(name),
+        backends: backends.map((backend) => ({ name: backend.name, traffic: traffic(`${name}/${backend.name}`) })),
+      })),
+      drops: [...this.drops].map(([reason, packets]) => ({ reason, packets })),
+    });
+  }
+
+  obstacles(): readonly string[] {
+    return this.hindrances;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    if (this.state.kind === 'open') this.state = { kind: 'unavailable', reason: 'it was closed', retry: false };
+  }
+
+  /** What a test does as the kernel: forwards packets of a service to a backend. */
+  count(service: string, backend: string, packets: bigint, bytes: bigint): void {
+    for (const key of [service, `${service}/${backend}`]) {
+      const known = this.#counted.get(key) ?? { packets: 0n, bytes: 0n };
+      this.#counted.set(key, { packets: known.packets + packets, bytes: known.bytes + bytes });
+    }
+  }
+
+  #use(): void {
+    if (this.state.kind === 'open') return;
+    throw new PacketTierError('not-open', `the packet tier is not open: ${this.state.reason}`);
+  }
+}
+
+function isPrime(n: number): boolean {
+  if (n < 4) return n > 1;
+  for (let i = 2; i * i <= n; i++) if (n % i === 0) return false;
+  return true;
+}
+
+function faultsOf(table: Table): Reason[] {
+  const reasons: Reason[] = [];
+  const names = new Set<string>();
+  const vips = new Set<string>();
+  table.services.forEach((service, s) => {
+    const at = `services[${s}]`;
+    const fault = (path: string, reason: string): void => {
+      reasons.push(create(ReasonSchema, { path: `${at}.${path}`, reason, service: service.name }));
+    };
+    if (names.has(service.name)) fault('name', 'is the name of another service');
+    names.add(service.name);
+    service.vips.forEach(({ address, transport, port }, v) => {
+      const key = `${transport} ${port} ${address.join('.')}`;
+      if (address.length !== 4 && address.length !== 16) fault(`vips[${v}].address`, `has ${address.length} bytes`);
+      if (vips.has(key)) fault(`vips[${v}]`, 'is a VIP of another service, or stands twice');
+      vips.add(key);
+    });
+    faultsOfRing(service, fault);
+  });
+  return reasons;
+}
+
+function faultsOfRing(service: Service, fault: (path: string, reason: string) => void): void {
+  if (!isPrime(service.ringSize)) fault('ring_size', `${service.ringSize} is not a prime`);
+  else if (service.ringSize < service.backends.length) fault('ring_size', 'is below the number of backends');
+}

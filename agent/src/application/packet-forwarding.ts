@@ -1,0 +1,474 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Keeps the packet tiers on what the store says and on how backends are. Level-triggered: each run builds the table anew
+ * from the stored services, the drains and the health that the engine's probes see, and hands it over when it is not the
+ * one that is in force. A run follows each change, each health event, and each reconciliation, so that one that was
+ * missed or failed is made up for.
+ *
+ * While the tier is available, the engine has these services without listeners: it probes, and packets pass it by. While
+ * it is not, the engine relays them.
+ */
+import { toBinary } from '@bufbuild/protobuf';
+import type { Service } from '@marcher/model';
+import type { BackendState } from '@marcher/proto/marcher/engine/v1/control_pb';
+import { type ApplyReply, ServiceSchema, type Status } from '@marcher/proto/marcher/packet/v1/packet_pb';
+import { parseIp } from '../domain/address.js';
+import type { XdpOffer } from '../domain/classify.js';
+import { packetService } from '../domain/packet-table.js';
+import { backendName } from '../domain/validate.js';
+import { WireWriter } from '../domain/wire-writer.js';
+import type { ConfigStore } from '../ports/config-store.js';
+import type { Dataplane } from '../ports/dataplane.js';
+import { type PacketTier, PacketTierError } from '../ports/packet-tier.js';
+import type { ConfigurationLog } from './configuration.js';
+import { sameBytes, unpackService } from './service-codec.js';
+
+/** This node as a backend of packet tiers of others. */
+export interface Decapsulated {
+  /** IP addresses of this node under which it takes encapsulated packets. */
+  readonly addresses: readonly string[];
+  /** UDP port at which GUE comes to them. */
+  readonly guePort: number;
+}
+
+export interface PacketForwardingOptions {
+  readonly tier: PacketTier;
+  readonly store: ConfigStore;
+  readonly dataplane: Dataplane;
+  readonly log: ConfigurationLog;
+  readonly nowMs: () => number;
+  /** Names of the stored services that are to be forwarded by packets. */
+  readonly services: () => ReadonlySet<string>;
+  readonly drains: {
+    readonly nodeDraining: boolean;
+    isDrained(service: string, backend: string): boolean;
+  };
+  readonly decapsulated: Decapsulated;
+  /** The tier came or went: the engine is to have these services without listeners, or with. */
+  readonly onAvailable: () => Promise<void>;
+  /** These services are in force now, or no longer. */
+  readonly onStanding: (services: string[]) => void;
+  readonly retryMs?: number;
+}
+
+/** Of one service, for its Programmed condition. */
+export interface PacketStanding {
+  /** The engine carries it, so that its word counts too. */
+  readonly relayed: boolean;
+  readonly status: boolean;
+  readonly reason: string;
+  readonly message: string;
+}
+
+/** Between two attempts to open the tier, or to attach it where it is missing. */
+const RETRY_MS = 7_000;
+/** One answer of the API or of /metrics asks several times, and each counter is one per core. */
+const STATUS_KEPT_MS = 100;
+/**
+ * Above this number of services their health is asked for at once, with that of all others, and less often: a node may
+ * have 100,000 backends. Between that, events tell which services to ask for.
+ */
+const ASKED_ONE_BY_ONE_MAX = 32;
+const ASK_ALL_MS = 5_000;
+/** Field numbers of marcher.packet.v1.Table, whose services are packed one by one. */
+const TABLE = { services: 1, decapsulated: 2, decapsulatedGuePort: 3 } as const;
+const NO_BYTES = new Uint8Array(0);
+/** Reasons of a refusal that are shown; the rest is counted. */
+const SHOWN_MAX = 5;
+
+interface Decoded {
+  readonly service: Service;
+  readonly generation: bigint;
+}
+
+interface Verdict {
+  readonly address: string;
+  readonly unhealthy: boolean;
+}
+
+export class PacketForwarding {
+  readonly #options: PacketForwardingOptions;
+  #openedMs = Number.NEGATIVE_INFINITY;
+  #lastReason = '';
+  /** Services as they are stored, until the configuration changes. */
+  #decoded = new Map<string, Decoded>();
+  #decodedVersion = -1n;
+  /** Services by their names as they stand in the table, with the facts that they were made from. */
+  #packed = new Map<string, { readonly facts: string; readonly bytes: Uint8Array }>();
+  /** Services whose health may be another now: they are new, or an event has told. */
+  #changed = new Set<string>();
+  #askedMs = Number.NEGATIVE_INFINITY;
+  /** What the probes have said last, by service and backend: it holds while they do not know, or nobody can be asked. */
+  #verdicts = new Map<string, Map<string, Verdict>>();
+  #inForce: Uint8Array | undefined;
+  /** Generation of each service in the table that is in force. */
+  #carried = new Map<string, bigint>();
+  #failure:
+    | { reason: 'Refused' | 'NotApplied' | 'Held'; message: string; services: ReadonlyMap<string, string> }
+    | undefined;
+  /** What the engine was told last of whether the tier is available. */
+  #told = false;
+  #running: Promise<void> | undefined;
+  #again = false;
+  /** Of the backends that packets are sent to. */
+  #families = { ipv4: false, ipv6: false };
+  #stopped = false;
+  #lastRead: { readonly status: Status; readonly ms: number } | undefined;
+
+  constructor(options: PacketForwardingOptions) {
+    this.#options = options;
+  }
+
+  /** Packets of services that ask for it pass by the engine. */
+  get available(): boolean {
+    return this.#options.tier.state.kind === 'open';
+  }
+
+  /** Opens the tier for the first time, before the engine is told which services it is to listen for. */
+  async start(): Promise<void> {
+    await this.#open();
+  }
+
+  /** The engine is programmed now, by what available says. */
+  engineTold(): void {
+    this.#told = this.available;
+  }
+
+  /** Now and then: opens the tier when it is not open, and puts the table in force. */
+  async reconcile(): Promise<void> {
+    const { tier, nowMs, retryMs, onAvailable } = this.#options;
+    const { state } = tier;
+    const worthIt = state.kind === 'open' || (state.kind === 'unavailable' && state.retry);
+    if (worthIt && nowMs() - this.#openedMs >= (retryMs ?? RETRY_MS)) await this.#open();
+    await this.sync();
+    if (this.available === this.#told) return;
+    // Only now: what is to carry the packets has taken them over.
+    this.#told = this.available;
+    await onAvailable();
+  }
+
+  async #open(): Promise<void> {
+    const { tier, log, nowMs } = this.#options;
+    const before = this.available;
+    const state = await tier.open();
+    this.#lastRead = undefined;
+    this.#openedMs = nowMs();
+    if (state.kind !== 'open') {
+      this.#inForce = undefined;
+      this.#carried.clear();
+      this.#failure = undefined;
+      if (state.kind === 'unavailable' && state.reason !== this.#lastReason) {
+        log.warn({ reason: state.reason }, 'the packet tier is not available: the relay carries its services');
+      }
+      this.#lastReason = state.kind === 'unavailable' ? state.reason : '';
+      return;
+    }
+    this.#lastReason = '';
+    // Another handle: what is in force is what was pinned, which need not be what this agent gave last.
+    if (!before) {
+      this.#inForce = undefined;
+      log.info({ tier: this.offer().reason }, 'the packet tier is open');
+    }
+  }
+
+  /** Puts the table in force when it is another than before. Runs once more when it was asked for meanwhile. */
+  sync(): Promise<void> {
+    if (this.#running !== undefined) {
+      this.#again = true;
+      return this.#running;
+    }
+    const run = async (): Promise<void> => {
+      do {
+        this.#again = false;
+        try {
+          await this.#sync();
+        } catch (error) {
+          this.#failed(text(error));
+        }
+      } while (this.#again && !this.#stopped);
+    };
+    this.#running = run().finally(() => {
+      this.#running = undefined;
+    });
+    return this.#running;
+  }
+
+  /** The probes of this service came to another verdict. */
+  healthChanged(service: string): void {
+    this.#changed.add(service);
+    void this.sync();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#running;
+  }
+
+  async #sync(): Promise<void> {
+    if (this.#stopped || !this.available) return;
+    const { tier, log } = this.#options;
+    if (this.#holding()) {
+      const message = 'there is no stored configuration, and the packet tier carries on with what it was given before';
+      this.#failure = { reason: 'Held', message, services: new Map() };
+      return;
+    }
+    let generations: Map<string, bigint>;
+    let bytes: Uint8Array;
+    try {
+      const services = this.#services();
+      await this.#askHealth(services);
+      generations = new Map(Array.from(services, ([name, { generation }]) => [name, generation]));
+      bytes = this.#table(services);
+    } catch (error) {
+      this.#failed(`the table could not be made: ${text(error)}`);
+      return;
+    }
+    if (this.#inForce !== undefined && sameBytes(this.#inForce, bytes)) {
+      if (this.#failure !== undefined) log.info({}, 'the packet tier has what is configured again');
+      this.#failure = undefined;
+      this.#carry(generations);
+      return;
+    }
+    let reply: ApplyReply;
+    try {
+      reply = await tier.apply(bytes);
+    } catch (error) {
+      // It may or may not have taken effect: the next run makes sure.
+      this.#inForce = undefined;
+      this.#failed(text(error));
+      return;
+    }
+    if (!reply.accepted) {
+      this.#refused(reply, generations);
+      return;
+    }
+    if (this.#failure !== undefined) log.info({}, 'the packet tier has what is configured again');
+    this.#failure = undefined;
+    this.#inForce = bytes;
+    this.#carry(generations);
+  }
+
+  /** The store never had a configuration and programs that were found pinned carry services: the state was lost. */
+  #holding(): boolean {
+    const { store } = this.#options;
+    if (this.#inForce !== undefined || store.version !== 0n || store.pendingVersion !== 0n) return false;
+    return (this.#read()?.services.length ?? 0) > 0;
+  }
+
+  #carry(generations: Map<string, bigint>): void {
+    const before = this.#carried;
+    this.#carried = generations;
+    const names = new Set([...before.keys(), ...generations.keys()]);
+    const changed = [...names].filter((name) => before.get(name) !== generations.get(name));
+    if (changed.length > 0) this.#options.onStanding(changed);
+  }
+
+  #failed(message: string): void {
+    if (this.#failure?.message !== message) {
+      this.#options.log.error({ reason: message }, 'the packet tier could not be brought in step; trying again');
+    }
+    this.#failure = { reason: 'NotApplied', message, services: new Map() };
+  }
+
+  #refused(reply: ApplyReply, generations: ReadonlyMap<string, bigint>): void {
+    const services = new Map<string, string>();
+    for (const { service, path, reason } of reply.reasons) {
+      if (service !== '' && !services.has(service)) services.set(service, `${path}: ${reason}`);
+    }
+    const shown = reply.reasons.slice(0, SHOWN_MAX).map(({ service, path, reason }) => {
+      return [service === '' ? '' : `service ${service}: `, path === '' ? '' : `${path}: `, reason].join('');
+    });
+    if (reply.reasons.length > SHOWN_MAX) shown.push(`and ${reply.reasons.length - SHOWN_MAX} reasons more`);
+    const message = shown.join('; ');
+    if (this.#failure?.message === message) return;
+    this.#options.log.error({ reasons: shown }, 'the packet tier refused the table; the one before stays in force');
+    this.#failure = { reason: 'Refused', message, services };
+    this.#options.onStanding([...generations.keys()]);
+  }
+
+  /** Sorted by name: equal configurations make equal bytes. */
+  #services(): ReadonlyMap<string, Decoded> {
+    const { store, services } = this.#options;
+    if (this.#decodedVersion === store.version) return this.#decoded;
+    const known = this.#decoded;
+    const { version } = store;
+    this.#decoded = new Map();
+    for (const name of [...services()].sort()) {
+      const stored = store.get(name);
+      if (stored === undefined) continue;
+      const earlier = known.get(name);
+      if (earlier?.generation === stored.generation) this.#decoded.set(name, earlier);
+      else {
+        this.#decoded.set(name, { service: unpackService(stored.body), generation: stored.generation });
+        this.#changed.add(name);
+      }
+    }
+    this.#decodedVersion = version;
+    return this.#decoded;
+  }
+
+  async #askHealth(services: ReadonlyMap<string, Decoded>): Promise<void> {
+    const { dataplane, nowMs } = this.#options;
+    const wanted = new Set<string>();
+    for (const [name, { service }] of services) if (service.health !== undefined) wanted.add(name);
+    for (const name of this.#verdicts.keys()) if (!wanted.has(name)) this.#verdicts.delete(name);
+    if (wanted.size === 0) return;
+    const many = wanted.size > ASKED_ONE_BY_ONE_MAX;
+    const now = nowMs();
+    const all = !many || this.#changed.size > ASKED_ONE_BY_ONE_MAX || now - this.#askedMs >= ASK_ALL_MS;
+    const asked = all && many ? [''] : all ? wanted : [...this.#changed].filter((name) => wanted.has(name));
+    this.#changed = new Set();
+    if (all) this.#askedMs = now;
+    try {
+      for (const service of asked) this.#note(await dataplane.backends(service), wanted);
+    } catch {
+      // The engine does not answer, which the node's status says: what the probes saw last holds. Asked again at once.
+      this.#askedMs = Number.NEGATIVE_INFINITY;
+    }
+  }
+
+  #note(states: readonly BackendState[], wanted: ReadonlySet<string>): void {
+    const fresh = new Map<string, Map<string, Verdict>>();
+    for (const { service, backend, endpoints } of states) {
+      const [endpoint] = endpoints;
+      if (endpoint === undefined || !wanted.has(service)) continue;
+      const { address, health } = endpoint;
+      const earlier = this.#verdicts.get(service)?.get(backend);
+      let verdict: Verdict | undefined = { address, unhealthy: health === 'unhealthy' };
+      // An engine that has just started does not know yet: what the one before knew is better than nothing.
+      if (health === 'unknown') verdict = earlier?.address === address ? earlier : undefined;
+      if (verdict === undefined) continue;
+      const known = fresh.get(service) ?? new Map<string, Verdict>();
+      known.set(backend, verdict);
+      fresh.set(service, known);
+    }
+    for (const [service, verdicts] of fresh) this.#verdicts.set(service, verdicts);
+  }
+
+  /** A service is packed anew only when something about it has changed: this runs every second. */
+  #table(services: ReadonlyMap<string, Decoded>): Uint8Array {
+    const { drains, decapsulated } = this.#options;
+    const packed = this.#packed;
+    this.#packed = new Map();
+    this.#families = { ipv4: false, ipv6: false };
+    const out = new WireWriter();
+    for (const [name, { service, generation }] of services) {
+      const verdicts = this.#verdicts.get(name);
+      const unhealthy = (backend: string): boolean => verdicts?.get(backend)?.unhealthy ?? false;
+      const drained = (backend: string): boolean => drains.isDrained(name, backend);
+      let facts = `${generation} ${drains.nodeDraining}`;
+      for (const [i, backend] of service.backends.entries()) {
+        const own = backendName(backend);
+        if (unhealthy(own)) facts += ` ${i}!`;
+        if (drained(own)) facts += ` ${i}-`;
+        this.#families[backend.address.includes(':', backend.address.indexOf(':') + 1) ? 'ipv6' : 'ipv4'] = true;
+      }
+      const earlier = packed.get(name);
+      const standing = { nodeDraining: drains.nodeDraining, drained, unhealthy };
+      const bytes =
+        earlier?.facts === facts ? earlier.bytes : toBinary(ServiceSchema, packetService(service, standing));
+      this.#packed.set(name, { facts, bytes });
+      out.bytes(TABLE.services, bytes);
+    }
+    for (const address of decapsulated.addresses) out.bytes(TABLE.decapsulated, parseIp(address) ?? NO_BYTES);
+    out.uint(TABLE.decapsulatedGuePort, decapsulated.guePort);
+    return out.written();
+  }
+
+  /** Of a service that asks for a packet tier, as of this generation of it. */
+  standing(name: string, generation: bigint): PacketStanding {
+    const { state } = this.#options.tier;
+    if (state.kind !== 'open') {
+      const message = `carried by the relay, since the packet tier is not available: ${state.reason}`;
+      return { relayed: true, status: true, reason: 'Relayed', message };
+    }
+    if (this.#carried.get(name) === generation)
+      return { relayed: false, status: true, reason: 'Programmed', message: '' };
+    const failure = this.#failure;
+    if (failure === undefined) {
+      return { relayed: false, status: false, reason: 'Pending', message: 'it is being handed to the packet tier' };
+    }
+    const own = failure.services.get(name);
+    const message = `${own ?? failure.message}; what was in force before stays, and it is tried again every second`;
+    return { relayed: false, status: false, reason: `PacketTier${failure.reason}`, message };
+  }
+
+  /** What is wrong with the tier, for the status of the node; undefined: nothing, or nobody needs it. */
+  condition(): { type: string; status: boolean; reason: string; message: string } | undefined {
+    const of = (reason: string, message: string) => ({ type: 'PacketTier', status: false, reason, message });
+    const { tier, services } = this.#options;
+    const { state } = tier;
+    const count = services().size;
+    const whose = `${count} ${count === 1 ? 'service that asks' : 'services that ask'} for it`;
+    if (state.kind === 'off') {
+      return count === 0 ? undefined : of('Off', `the relay carries ${whose}: ${state.reason}`);
+    }
+    if (state.kind === 'unavailable') {
+      return of('Unavailable', `${count === 0 ? '' : `the relay carries ${whose}: `}${state.reason}`);
+    }
+    if (this.#failure?.reason === 'Refused') {
+      return of('Refused', `the table before stays in force: ${this.#failure.message}`);
+    }
+    if (this.#failure?.reason === 'Held')
+      return of('Held', `${this.#failure.message}: apply the whole configuration again`);
+    if (this.#failure !== undefined) return of('NotApplied', `${this.#failure.message}; trying again every second`);
+    const missing = this.#read()?.interfaces.filter(({ mode }) => mode === '') ?? [];
+    if (missing.length > 0) {
+      const named = missing.map(({ name, reason }) => `${name}: ${reason}`).join('; ');
+      return of('NotAttached', `${named}; trying again every few seconds`);
+    }
+    const obstacles = tier.obstacles(this.#families);
+    return obstacles.length === 0 ? undefined : of('Obstructed', obstacles.join('; '));
+  }
+
+  /** undefined: the tier is not open, or can't be read now. */
+  status(): Status | undefined {
+    return this.#read();
+  }
+
+  #read(): Status | undefined {
+    if (!this.available) return undefined;
+    const now = this.#options.nowMs();
+    const known = this.#lastRead;
+    if (known !== undefined && now >= known.ms && now - known.ms < STATUS_KEPT_MS) return known.status;
+    try {
+      const status = this.#options.tier.status();
+      this.#lastRead = { status, ms: now };
+      return status;
+    } catch {
+      return undefined;
+    }
+  }
+
+  offer(): XdpOffer {
+    const { state } = this.#options.tier;
+    if (state.kind !== 'open') return { available: false, reason: state.reason, fasterIf: [] };
+    const interfaces = this.#read()?.interfaces ?? [];
+    const attached = interfaces.map(({ name, mode, reason }) => {
+      const why = mode === 'native' || reason === '' ? '' : ` (${reason})`;
+      return `${mode === '' ? 'not attached to' : `${mode} to`} ${name}${why}`;
+    });
+    const generic = interfaces.filter(({ mode }) => mode === 'generic').map(({ name }) => name);
+    return {
+      available: true,
+      reason: attached.length === 0 ? 'the programs are loaded' : `attached ${attached.join(', ')}`,
+      fasterIf: generic.length === 0 ? [] : [`the driver of ${generic.join(', ')} ran XDP natively`],
+    };
+  }
+}
+
+/** Of an agent that is not given any. */
+export const NO_PACKET_TIER: PacketTier = {
+  state: { kind: 'off', reason: 'this agent was started without packet tiers' },
+  open: async () => NO_PACKET_TIER.state,
+  apply: () => Promise.reject(new PacketTierError('not-open', 'this agent was started without packet tiers')),
+  status: () => {
+    throw new PacketTierError('not-open', 'this agent was started without packet tiers');
+  },
+  obstacles: () => [],
+  close: async () => undefined,
+};
+
+function text(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+import { parseConfiguration, type Service } from '@marcher/model';
+import { expect, test } from 'vitest';
+import { classify, tiersOf, type XdpOffer } from './classify.js';
+
+function service(fields: object): Service {
+  const file = { name: 'web', listeners: [{ address: '192.0.2.1', port: 80 }], ...fields };
+  const parsed = parseConfiguration(JSON.stringify({ apiVersion: 'marcher/v1', services: [file] }));
+  return parsed.configuration?.services[0] as Service;
+}
+
+const NONE: XdpOffer = { available: false, reason: 'no interface was named: --interfaces', fasterIf: [] };
+const NATIVE: XdpOffer = { available: true, reason: 'attached native to eth0', fasterIf: [] };
+const GENERIC: XdpOffer = { available: true, reason: 'attached generic to eth0', fasterIf: ['eth0 ran XDP natively'] };
+
+const packets = service({ backends: [{ address: '10.0.0.1' }], forwarding: { mode: 'gue' } });
+const plain = service({ backends: [{ address: '10.0.0.1' }] });
+
+test('a service is given to XDP when it asks for it and the node has it', () => {
+  expect(classify(packets, NATIVE)).toMatchObject({ tier: 'xdp', fasterIf: [] });
+  expect(classify(packets, NATIVE).reasons).toEqual([
+    expect.stringMatching(/^forwarding\.mode gue: .* inside a UDP datagram/),
+    'attached native to eth0',
+  ]);
+  expect(classify(packets, GENERIC)).toMatchObject({ tier: 'xdp', fasterIf: ['eth0 ran XDP natively'] });
+});
+
+test('without XDP it is relayed, and the reason is the missing tier', () => {
+  const { tier, reasons, fasterIf } = classify(packets, NONE);
+  expect(tier).toBe('relay');
+  expect(reasons).toEqual([expect.stringMatching(/gue asks for XDP, which is not available: .*--interfaces/)]);
+  expect(fasterIf).toHaveLength(1);
+});
+
+test('a service that does not ask is relayed, with what stands against more', () => {
+  expect(classify(plain, NATIVE).tier).toBe('relay');
+  expect(classify(plain, NATIVE).fasterIf).toEqual([expect.stringContaining('forwarding.mode ipip, gue or l2')]);
+  expect(classify(plain, NONE).fasterIf.join()).toContain('--interfaces');
+  const heavy = service({
+    listeners: [{ port: 80, acceptProxyFrom: ['10.0.0.0/8'] }],
+    backends: [{ address: 'unix:/x', sendProxy: 'v2' }],
+    balance: { algorithm: 'geo' },
+    limits: { maxConnections: 1 },
+    outlier: {},
+  });
+  const { tier, reasons } = classify(heavy, NATIVE);
+  expect(tier).toBe('relay');
+  expect(reasons.map((reason) => reason.split(':')[0])).toEqual([
+    'listeners[].acceptProxyFrom',
+    'backends[].sendProxy',
+    'backends[].address',
+    'limits',
+    'balance.algorithm',
+    'outlier',
+  ]);
+});
+
+test('the tiers of the node say what they are good for', () => {
+  expect(tiersOf(NONE).map(({ tier, available }) => `${tier} ${available}`)).toEqual([
+    'xdp false',
+    'tc false',
+    'relay true',
+    'l7 false',
+  ]);
+  expect(tiersOf(GENERIC)[0]).toEqual({ tier: 'xdp', available: true, reason: 'attached generic to eth0' });
+});

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * From declared services to what the packet tiers forward (marcher.packet.v1.Table). The same facts give the same bytes,
+ * so that a table that says nothing new is known by comparing.
+ */
+import { create } from '@bufbuild/protobuf';
+import { type Backend, ForwardingMode, type Service } from '@marcher/model';
+import {
+  Forwarding,
+  type Service as PacketService,
+  ServiceSchema,
+  Transport,
+} from '@marcher/proto/marcher/packet/v1/packet_pb';
+import { parseTarget } from './address.js';
+import { DEFAULTS } from './defaults.js';
+import { guePortOf, packetModeOf, ringSizeOf, vipsOf } from './packet-service.js';
+import { backendName } from './validate.js';
+
+const FORWARDING = {
+  [ForwardingMode.IPIP]: Forwarding.IPIP,
+  [ForwardingMode.GUE]: Forwarding.GUE,
+  [ForwardingMode.L2]: Forwarding.L2,
+} as const;
+
+/** How a service is on this node, beyond what is declared. */
+export interface Standing {
+  readonly nodeDraining: boolean;
+  /** Taken out of service on this node. */
+  drained(backend: string): boolean;
+  /** By active probes; without any a backend counts as healthy. */
+  unhealthy(backend: string): boolean;
+}
+
+function weightOf(backend: Backend): number {
+  return backend.weight ?? DEFAULTS.weight;
+}
+
+/**
+ * Drained backends and those of weight 0 keep their flows; unhealthy ones lose them. When the share of healthy ones falls
+ * below the panic threshold, health says nothing more: the engine's rule (dataplane-c/src/engine/view.c).
+ */
+export function packetService(service: Service, standing: Standing): PacketService {
+  const mode = packetModeOf(service);
+  if (mode === undefined) throw new Error(`service ${service.name} is not forwarded by packets`);
+  const candidate = (backend: Backend): boolean =>
+    weightOf(backend) > 0 && !backend.drain && !standing.drained(backendName(backend));
+  let candidates = 0;
+  let healthy = 0;
+  for (const backend of service.backends) {
+    if (!candidate(backend)) continue;
+    candidates++;
+    if (!standing.unhealthy(backendName(backend))) healthy++;
+  }
+  const panic = healthy < candidates && healthy * 100 < candidates * (service.balance?.panicThresholdPercent ?? 0);
+  return create(ServiceSchema, {
+    name: service.name,
+    vips: Array.from(vipsOf(service), ({ address, udp, port }) => ({
+      address,
+      port,
+      transport: udp ? Transport.UDP : Transport.TCP,
+    })),
+    forwarding: FORWARDING[mode],
+    guePort: mode === ForwardingMode.GUE ? guePortOf(service) : 0,
+    ringSize: ringSizeOf(service),
+    sourceOnly: service.balance?.affinity !== undefined,
+    backends: service.backends.map((backend) => {
+      const name = backendName(backend);
+      const target = parseTarget(backend.address);
+      if (target.kind !== 'ip') throw new Error(`not an IP address: ${backend.address}`);
+      const dead = !panic && standing.unhealthy(name);
+      return {
+        name,
+        address: target.address,
+        weight: weightOf(backend),
+        usable: candidate(backend) && !standing.nodeDraining && !dead,
+        dead,
+      };
+    }),
+  });
+}

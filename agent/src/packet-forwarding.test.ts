@@ -1,0 +1,403 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The agent over a real store, with the data plane and the packet tiers in memory. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { create } from '@bufbuild/protobuf';
+import { parseConfiguration, type Service } from '@marcher/model';
+import { InterfaceSchema } from '@marcher/proto/marcher/packet/v1/packet_pb';
+import { ChangeSchema } from '@marcher/proto/marcher/v1/config_service_pb';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { InMemoryDataplane } from './adapters/outbound/dataplane/in-memory.js';
+import { InMemoryPacketTier } from './adapters/outbound/packet/in-memory.js';
+import { type OpenedStore, openStore } from './adapters/outbound/sqlite/open-store.js';
+import { type Agent, type AgentOptions, createAgent } from './agent.js';
+import { EventKind } from './ports/dataplane.js';
+import { PacketTierError } from './ports/packet-tier.js';
+import type { ApplicationError } from './ports/use-cases.js';
+
+const CALLER = { author: 'tester', origin: 'api' } as const;
+let dir: string;
+let opened: OpenedStore;
+let dataplane: InMemoryDataplane;
+let tier: InMemoryPacketTier;
+let agent: Agent;
+let logged: string[];
+
+async function start(options: Partial<AgentOptions> = {}): Promise<void> {
+  opened = openStore(dir, 0);
+  logged = [];
+  const note = (_: object, message: string): void => {
+    logged.push(message);
+  };
+  agent = createAgent({
+    store: opened.store,
+    dataplane,
+    packetTier: tier,
+    identity: { name: 'n', region: '', country: '', geoipPath: '' },
+    version: 'test',
+    log: { info: note, warn: note, error: note },
+    reconcileMs: 3_600_000,
+    collectMs: 3_600_000,
+    packetRetryMs: 0,
+    ...options,
+  });
+  await agent.start();
+}
+
+async function stop(): Promise<void> {
+  await agent.stop();
+  opened.close();
+}
+
+async function restart(options: Partial<AgentOptions> = {}): Promise<void> {
+  await stop();
+  await start(options);
+}
+
+beforeEach(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'marcher-packet-'));
+  dataplane = new InMemoryDataplane();
+  tier = new InMemoryPacketTier();
+});
+
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await stop().catch(() => undefined);
+  rmSync(dir, { recursive: true, force: true });
+});
+
+function service(fields: object = {}): Service {
+  const file = {
+    name: 'web',
+    listeners: [{ address: '192.0.2.1', port: 80 }],
+    backends: ['a', 'b', 'c'].map((name, i) => ({ name, address: `10.0.0.${i + 1}` })),
+    forwarding: { mode: 'ipip' },
+    ...fields,
+  };
+  const parsed = parseConfiguration(JSON.stringify({ apiVersion: 'marcher/v1', services: [file] }));
+  if (parsed.configuration === undefined) throw new Error(JSON.stringify(parsed.violations));
+  return parsed.configuration.services[0] as Service;
+}
+
+function apply(upsert: Service[], remove: string[] = []) {
+  const change = create(ChangeSchema, { upsert, remove });
+  return agent.config.apply(change, { expectedVersion: 0n, message: '', omitDiff: false }, CALLER);
+}
+
+const listens = (name: string): boolean => (dataplane.services.get(name)?.listeners.length ?? 0) > 0;
+const programmed = (name: string) => agent.config.get(name)?.conditions.find(({ type }) => type === 'Programmed');
+const problems = () => agent.node.status().conditions.map(({ type, reason }) => `${type} ${reason}`);
+
+/** "a b! (c)": usable, dead, neither. */
+function backends(name = 'web'): string {
+  const found = tier.table?.services.find((one) => one.name === name)?.backends ?? [];
+  return found.map(({ name, usable, dead }) => (dead ? `${name}!` : usable ? name : `(${name})`)).join(' ');
+}
+
+describe('a service that asks for a packet tier', () => {
+  test('is in its table when the change is applied, and the engine only probes its backends', async () => {
+    await start();
+    await apply([service(), service({ name: 'old', listeners: [{ port: 81 }], forwarding: { mode: 'relay' } })]);
+    expect(tier.table?.services.map(({ name }) => name)).toEqual(['web']);
+    expect(backends()).toBe('a b c');
+    expect([listens('web'), listens('old')]).toEqual([false, true]);
+    expect(dataplane.services.get('web')?.backends).toHaveLength(3);
+    expect(programmed('web')).toMatchObject({ status: true, reason: 'Programmed', message: '' });
+    expect(problems()).toEqual([]);
+    const { services, tiers } = agent.node.tiers('web');
+    expect(services[0]).toMatchObject({ tier: 'xdp', fasterIf: [] });
+    expect(services[0]?.reasons.join('; ')).toMatch(/ipip.*attached native to eth0/);
+    expect(tiers[0]).toMatchObject({ tier: 'xdp', available: true, reason: 'attached native to eth0' });
+    await apply([], ['web']);
+    expect(tier.table?.services).toEqual([]);
+  });
+
+  test('goes back to the engine when it is relayed again', async () => {
+    await start();
+    await apply([service()]);
+    await apply([service({ forwarding: { mode: 'relay' } })]);
+    expect(tier.table?.services).toEqual([]);
+    expect(listens('web')).toBe(true);
+  });
+
+  test('is refused with everything that stands against it', async () => {
+    await start();
+    const wrong = service({ listeners: [{ port: 80 }], backends: [{ address: 'app:81' }] });
+    const error = (await apply([wrong]).catch((caught: unknown) => caught)) as ApplicationError;
+    expect(error.violations.map(({ path }) => path)).toEqual([
+      'services[0].listeners[0].address',
+      'services[0].backends[0].address',
+    ]);
+    expect(tier.table?.services).toEqual([]);
+  });
+
+  test('may not take a port that a relayed service has', async () => {
+    await start();
+    await apply([service({ name: 'old', listeners: [{ port: 80 }], forwarding: undefined })]);
+    const error = (await apply([service()]).catch((caught: unknown) => caught)) as ApplicationError;
+    expect(error.violations[0]?.reason).toContain('the port of service "old"');
+  });
+
+  test('nothing is handed over when nothing differs', async () => {
+    await start({ reconcileMs: 5 });
+    await apply([service()]);
+    const { length } = tier.applied;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await apply([service({ name: 'old', listeners: [{ port: 81 }], forwarding: undefined })]);
+    expect(tier.applied).toHaveLength(length);
+  });
+});
+
+describe('backends of the table', () => {
+  test('follow the health that the engine sees, at its events', async () => {
+    await start({ collectMs: 5 });
+    await apply([service({ health: { port: 80 } })]);
+    expect(backends()).toBe('a b c');
+    dataplane.health.set('web/b', 'unhealthy');
+    dataplane.log({ service: 'web', backend: 'b', kind: EventKind.healthChanged, reason: 0 });
+    await expect.poll(() => backends()).toBe('a b! c');
+    dataplane.health.set('web/b', 'healthy');
+    dataplane.log({ service: 'web', backend: 'b', kind: EventKind.healthChanged, reason: 1 });
+    await expect.poll(() => backends()).toBe('a b c');
+  });
+
+  test('follow it without events too', async () => {
+    await start({ reconcileMs: 5 });
+    await apply([service({ health: { port: 80 } })]);
+    dataplane.health.set('web/b', 'unhealthy');
+    await expect.poll(() => backends()).toBe('a b! c');
+  });
+
+  test('stay as they were known while a fresh engine does not know, and while none answers', async () => {
+    await start({ reconcileMs: 5 });
+    await apply([service({ health: { port: 80 } })]);
+    dataplane.health.set('web/b', 'unhealthy');
+    await expect.poll(() => backends()).toBe('a b! c');
+    dataplane.health.set('web/b', 'unknown');
+    dataplane.crash();
+    await new Promise((resolve) => setTimeout(resolve, 40));
+    expect(backends()).toBe('a b! c');
+    dataplane.health.set('web/b', 'healthy');
+    await expect.poll(() => backends()).toBe('a b c');
+  });
+
+  test('of many services are asked for at events, service by service, and seldom all', async () => {
+    await start({ reconcileMs: 5, collectMs: 5 });
+    const many = Array.from({ length: 40 }, (_, i) =>
+      service({ name: `s${i}`, listeners: [{ address: `192.0.2.${i + 1}`, port: 80 }], health: { port: 80 } }),
+    );
+    const asked = vi.spyOn(dataplane, 'backends');
+    await apply(many);
+    expect(asked.mock.calls).toEqual([['']]);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(asked.mock.calls).toEqual([['']]);
+    dataplane.health.set('s7/b', 'unhealthy');
+    dataplane.log({ service: 's7', backend: 'b', kind: EventKind.healthChanged, reason: 0 });
+    await expect.poll(() => backends('s7')).toBe('a b! c');
+    expect(asked.mock.calls).toEqual([[''], ['s7']]);
+    expect(backends('s6')).toBe('a b c');
+    dataplane.health.set('s40/c', 'unhealthy');
+    await apply([service({ name: 's40', listeners: [{ address: '192.0.2.41', port: 80 }], health: { port: 80 } })]);
+    expect(backends('s40')).toBe('a b c!');
+    expect(asked.mock.calls).toEqual([[''], ['s7'], ['s40']]);
+    expect(tier.table?.services).toHaveLength(41);
+  });
+
+  test('are drained one by one and with the node, over restarts of the agent', async () => {
+    await start();
+    await apply([service()]);
+    await agent.node.drain({ service: 'web', backend: 'a' }, CALLER);
+    await expect.poll(() => backends()).toBe('(a) b c');
+    await restart();
+    expect(backends()).toBe('(a) b c');
+    await agent.node.drain({ service: '', backend: '' }, CALLER);
+    await expect.poll(() => backends()).toBe('(a) (b) (c)');
+    await agent.node.undrain({ service: '', backend: '' }, CALLER);
+    await agent.node.undrain({ service: 'web', backend: 'a' }, CALLER);
+    await expect.poll(() => backends()).toBe('a b c');
+  });
+});
+
+describe('a tier that is not available', () => {
+  test('leaves its services to the relay, which says why', async () => {
+    tier.unavailable = { reason: 'eth9: there is no such interface', retry: true };
+    await start();
+    await apply([service()]);
+    expect(listens('web')).toBe(true);
+    expect(tier.applied).toEqual([]);
+    expect(problems()).toEqual(['PacketTier Unavailable']);
+    expect(agent.node.status().ready).toBe(true);
+    expect(programmed('web')).toMatchObject({ status: true, reason: 'Relayed' });
+    expect(programmed('web')?.message).toContain('eth9');
+    const [found] = agent.node.tiers('web').services;
+    expect(found?.tier).toBe('relay');
+    expect(found?.reasons[0]).toContain('eth9: there is no such interface');
+  });
+
+  test('is opened when it can be, and then the engine lets go of them', async () => {
+    tier.unavailable = { reason: 'no', retry: true };
+    await start({ reconcileMs: 5 });
+    await apply([service()]);
+    await expect.poll(() => tier.opens).toBeGreaterThan(3);
+    expect(logged.filter((text) => text.includes('not available'))).toHaveLength(1);
+    tier.unavailable = undefined;
+    await expect.poll(() => listens('web')).toBe(false);
+    expect(backends()).toBe('a b c');
+    expect(programmed('web')?.reason).toBe('Programmed');
+  });
+
+  test('gives them back when it is lost', async () => {
+    await start({ reconcileMs: 5 });
+    await apply([service()]);
+    expect(listens('web')).toBe(false);
+    tier.unavailable = { reason: 'the interface has gone', retry: true };
+    await expect.poll(() => listens('web')).toBe(true);
+    expect(programmed('web')?.reason).toBe('Relayed');
+  });
+
+  test('is not tried again for a reason that does not pass', async () => {
+    tier.unavailable = { reason: 'the library has none', retry: false };
+    await start({ reconcileMs: 5 });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(tier.opens).toBe(1);
+  });
+
+  test('an engine that runs from before is told, whichever way it changed meanwhile', async () => {
+    await start();
+    await apply([service()]);
+    expect(listens('web')).toBe(false);
+    tier = new InMemoryPacketTier();
+    tier.state = { kind: 'off', reason: 'no interface was named: --interfaces' };
+    await restart();
+    expect(listens('web')).toBe(true);
+    expect(problems()).toEqual(['PacketTier Off']);
+    tier = new InMemoryPacketTier();
+    await restart();
+    expect(listens('web')).toBe(false);
+    expect(backends()).toBe('a b c');
+  });
+
+  test('that nobody asks for is no problem', async () => {
+    tier.state = { kind: 'off', reason: 'no interface was named: --interfaces' };
+    await start();
+    expect(problems()).toEqual([]);
+    expect(agent.node.tiers('').tiers[0]).toMatchObject({
+      available: false,
+      reason: expect.stringContaining('--inter'),
+    });
+  });
+});
+
+describe('a table', () => {
+  test('that is refused leaves the one before in force, and is said and tried again', async () => {
+    await start({ reconcileMs: 5 });
+    await apply([service()]);
+    tier.refuse = (table) => (table.services.length > 1 ? 'the VIPs are too many' : undefined);
+    await apply([service({ name: 'two', listeners: [{ address: '192.0.2.2', port: 80 }] })]);
+    expect(tier.table?.services.map(({ name }) => name)).toEqual(['web']);
+    expect(problems()).toEqual(['PacketTier Refused']);
+    expect(programmed('web')).toMatchObject({ status: true });
+    expect(programmed('two')).toMatchObject({ status: false, reason: 'PacketTierRefused' });
+    expect(programmed('two')?.message).toContain('the VIPs are too many');
+    expect(listens('two')).toBe(false);
+    await apply([service({ backends: [{ name: 'z', address: '10.0.0.9' }] })]);
+    expect(backends()).toBe('a b c');
+    expect(programmed('web')).toMatchObject({ status: false, reason: 'PacketTierRefused' });
+    await expect.poll(() => tier.applied.length).toBeGreaterThan(4);
+    expect(logged.filter((text) => text.includes('refused the table'))).toHaveLength(1);
+    tier.refuse = () => undefined;
+    await expect.poll(() => programmed('two')?.status).toBe(true);
+    expect(backends()).toBe('z');
+    expect(problems()).toEqual([]);
+  });
+
+  test('that could not be handed over is handed over again', async () => {
+    await start({ reconcileMs: 5 });
+    tier.failure = new PacketTierError('system', 'updating a map: Operation not permitted');
+    await apply([service()]);
+    expect(programmed('web')).toMatchObject({ status: false, reason: 'PacketTierNotApplied' });
+    expect(problems()).toEqual(['PacketTier NotApplied']);
+    tier.failure = undefined;
+    await expect.poll(() => programmed('web')?.status).toBe(true);
+    expect(backends()).toBe('a b c');
+    expect(problems()).toEqual([]);
+  });
+
+  test('of a change that comes while one is under way follows it', async () => {
+    await start();
+    let release = (): void => undefined;
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    tier.beforeReply = () => held;
+    const first = apply([service()]);
+    await expect.poll(() => tier.applied.length).toBe(2);
+    const second = apply([service({ backends: [{ name: 'z', address: '10.0.0.9' }] })]);
+    await expect.poll(() => agent.config.version).toBe(2n);
+    release();
+    await Promise.all([first, second]);
+    expect(backends()).toBe('z');
+  });
+
+  test('names the addresses under which this node takes packets as a backend', async () => {
+    await start({ decapsulated: { addresses: ['192.0.2.9', '2001:db8::9'], guePort: 6081 } });
+    expect(tier.table?.decapsulated.map(({ length }) => length)).toEqual([4, 16]);
+    expect(tier.table?.decapsulatedGuePort).toBe(6081);
+  });
+
+  test('that was in force stays when the configuration was lost', async () => {
+    await start();
+    await apply([service()]);
+    await stop();
+    rmSync(dir, { recursive: true, force: true });
+    await start();
+    expect(backends()).toBe('a b c');
+    expect(problems()).toContain('PacketTier Held');
+    await apply([service({ name: 'new' })]);
+    expect(tier.table?.services.map(({ name }) => name)).toEqual(['new']);
+    expect(problems()).toEqual([]);
+  });
+});
+
+test('traffic is told by tier and by backend, and drops by reason', async () => {
+  await start();
+  await apply([service(), service({ name: 'old', listeners: [{ port: 81 }], forwarding: undefined })]);
+  tier.count('web', 'a', 7n, 700n);
+  tier.drops.set('no-backend', 3n);
+  dataplane.count('old', '', 2, 300n);
+  dataplane.count('old', '', 3, 30n);
+  await new Promise((resolve) => setTimeout(resolve, 110));
+  const status = agent.node.status({ withTraffic: true });
+  expect(status.traffic).toMatchObject([
+    { tier: 'xdp', services: 1, packets: 7n, bytes: 700n, bytesReturned: 0n },
+    { tier: 'relay', services: 1, packets: 0n, bytes: 300n, bytesReturned: 30n },
+  ]);
+  expect(status.xdpDrops).toMatchObject([{ reason: 'no-backend', packets: 3n }]);
+  expect(agent.node.status().traffic).toEqual([]);
+  expect(agent.node.tiers('web').services[0]).toMatchObject({ xdpPackets: 7n, xdpBytes: 700n });
+  expect(agent.traffic.packets().backends[0]).toMatchObject({ service: 'web', backend: 'a', packets: 7n });
+});
+
+test('what keeps packets from backends shows', async () => {
+  await start();
+  await apply([service()]);
+  tier.hindrances = ['eth0: forwarding is off'];
+  expect(problems()).toEqual(['PacketTier Obstructed']);
+});
+
+test('interfaces that are not attached to, or not natively, show', async () => {
+  tier.interfaces = [
+    create(InterfaceSchema, { name: 'eth0', index: 2, mode: 'generic', reason: 'the driver has no XDP' }),
+    create(InterfaceSchema, { name: 'eth1', reason: 'there is no such interface' }),
+  ];
+  await start();
+  await apply([service()]);
+  expect(problems()).toEqual(['PacketTier NotAttached']);
+  expect(agent.node.status().xdpInterfaces).toMatchObject([{ mode: 'generic' }, { name: 'eth1', mode: '' }]);
+  const { services, tiers } = agent.node.tiers('web');
+  expect(tiers[0]?.reason).toBe(
+    'attached generic to eth0 (the driver has no XDP), not attached to eth1 (there is no such interface)',
+  );
+  expect(services[0]?.fasterIf).toEqual(['the driver of eth0 ran XDP natively']);
+});

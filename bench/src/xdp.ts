@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * npm run bench -- xdp: net time per packet of the XDP path, by BPF_PROG_TEST_RUN on the programs that an agent has
+ * pinned, with the maps that it has filled, at numbers of flows that fit into less and less cache.
+ */
+import { execFileSync } from 'node:child_process';
+import path from 'node:path';
+import { printTable } from '@marcher/e2e/demo/table';
+import { Agent } from '@marcher/e2e/harness/agent';
+import { makeRouted, VIP4 } from '@marcher/e2e/harness/routed';
+import { REPOSITORY, Scope, until } from '@marcher/e2e/harness/scope';
+import { machine, spread } from './measure.js';
+import { PROXY_CORE, pinned } from './peers.js';
+import { writeResult } from './result.js';
+
+const BUILD = path.join(REPOSITORY, 'dataplane-c/build-release/src');
+const XDP = path.join(REPOSITORY, 'bench/xdp/build');
+const LOGS = path.join(REPOSITORY, '.cache/bench-logs');
+const PORT = 80;
+const BACKENDS = 100;
+const REPEAT = 4_000_000;
+/** Flows, and the time that a packet may take. */
+const GOALS: readonly (readonly [flows: number, ns: number])[] = [
+  [1, 95],
+  [4_096, 105],
+  [65_536, 170],
+  [1_048_576, 280],
+];
+
+interface Line {
+  readonly flows: number;
+  readonly verdict: number;
+  readonly program_ns: number[];
+  readonly empty_ns: number[];
+}
+
+const XDP_TX = 3;
+
+export const xdp = async (rounds: number): Promise<boolean> => {
+  const scope = new Scope(LOGS);
+  try {
+    const net = makeRouted(scope, { directors: 1, backends: 0 });
+    const [director] = net.directors;
+    if (director === undefined) throw new Error('no director');
+    const pins = path.join(scope.addBpffs(), 'director');
+    const agent = new Agent(scope, {
+      netns: director.netns,
+      engine: path.join(BUILD, 'marcher-engine'),
+      args: ['--library', path.join(BUILD, 'control/libmarcher.so'), '--interfaces', 'up0', '--bpf-dir', pins],
+    });
+    await agent.start();
+    await agent.apply([
+      {
+        name: 'web',
+        listeners: [{ protocol: 'tcp', port: PORT, address: VIP4 }],
+        forwarding: { mode: 'ipip' },
+        backends: Array.from({ length: BACKENDS }, (_, i) => ({ name: `b${i}`, address: `10.78.${i}.2:${PORT}` })),
+      },
+    ]);
+    await until('XDP to carry the service', async () => {
+      const { services } = await agent.node.tiers({ service: '' });
+      return services[0]?.tier === 'xdp';
+    });
+    // The way to all backends leads over the router: its address is known from now on.
+    const lladdr = execFileSync('ip', ['-n', net.router, '-br', 'link', 'show', 'd1'], { encoding: 'utf8' })
+      .trim()
+      .split(/\s+/)[2];
+    execFileSync('ip', [
+      ...['-n', director.netns, 'neigh', 'replace', '10.79.1.1', 'lladdr', lladdr ?? '', 'nud', 'permanent'],
+      ...['dev', 'up0'],
+    ]);
+
+    const program = path.join(pins, 'v1/programs/xdp_root');
+    const counts = GOALS.map(([flows]) => String(flows));
+    const net_ns = new Map<number, number[]>();
+    for (let round = 0; round < rounds; round++) {
+      const argv = [path.join(XDP, 'bench-xdp'), path.join(XDP, 'flows.bpf.o'), program, 'up0', VIP4, String(PORT)];
+      const output = await scope.must(pinned(PROXY_CORE, [...argv, String(REPEAT), ...counts]), {
+        netns: director.netns,
+        timeoutMs: 120_000,
+      });
+      for (const text of output.trim().split('\n')) {
+        const line = JSON.parse(text) as Line;
+        if (line.verdict !== XDP_TX) throw new Error(`the program did not forward: verdict ${line.verdict}`);
+        const all = line.program_ns.map((ns, i) => ns - (line.empty_ns[i] ?? 0));
+        net_ns.set(line.flows, [...(net_ns.get(line.flows) ?? []), ...all]);
+      }
+    }
+
+    const figures = GOALS.map(([flows, goal]) => {
+      const ns = spread(net_ns.get(flows) ?? []);
+      return { flows, ns, goal, met: ns.median <= goal };
+    });
+    printTable(
+      ['flows', 'net ns per packet', 'spread', 'goal', ''],
+      figures.map(({ flows, ns, goal, met }) => [
+        flows.toLocaleString('en'),
+        ns.median.toFixed(0),
+        `${ns.min.toFixed(0)} to ${ns.max.toFixed(0)}`,
+        `<= ${goal}`,
+        met ? 'met' : 'SHORT',
+      ]),
+    );
+    const file = writeResult('xdp', {
+      machine: machine(),
+      rounds,
+      repeat: REPEAT,
+      what: `TCP over IPv4 in 64 B packets, IPIP, ${BACKENDS} backends, statistics on`,
+      figures,
+    });
+    console.log(`\n${file}`);
+    return figures.every(({ met }) => met);
+  } finally {
+    await scope.close();
+  }
+};

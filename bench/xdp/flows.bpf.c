@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Dual BSD/GPL */
+/*
+ * In front of the program that is measured: makes each run's packet one of another flow, and calls it. A packet that
+ * the run before has encapsulated is made what it was.
+ */
+#include <linux/bpf.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/tcp.h>
+
+#define PORTS 32768u /* of one client */
+
+struct bench {
+	__u64 runs;
+	__u32 flows;
+	__u32 vip;  /* network order */
+	__u16 port; /* network order */
+	__u16 reserved[3];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bench);
+} bench SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} target SEC(".maps");
+
+static __always_inline __u16 header_checksum(const struct iphdr *ip)
+{
+	const __u16 *words = (const __u16 *)ip;
+	__u32 sum = 0;
+
+#pragma unroll
+	for (unsigned i = 0; i < sizeof(*ip) / 2; i++)
+		sum += words[i];
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (__u16)~sum;
+}
+
+SEC("xdp")
+int flows(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct ethhdr *eth = data;
+	struct iphdr *ip = data + sizeof(*eth);
+	__u32 zero = 0;
+
+	if ((void *)(ip + 1) > end)
+		return XDP_ABORTED;
+	if (ip->protocol == IPPROTO_IPIP) {
+		if (bpf_xdp_adjust_head(ctx, sizeof(*ip)))
+			return XDP_ABORTED;
+		data = (void *)(long)ctx->data;
+		end = (void *)(long)ctx->data_end;
+	}
+	eth = data;
+	ip = data + sizeof(*eth);
+	struct tcphdr *tcp = (void *)(ip + 1);
+	if ((void *)(tcp + 1) > end)
+		return XDP_ABORTED;
+	struct bench *state = bpf_map_lookup_elem(&bench, &zero);
+	if (!state || !state->flows)
+		return XDP_ABORTED;
+	/* A step that is odd and no power of two's neighbour: one flow after the other, not in the order of their
+	 * numbers. */
+	__u32 flow = (__u32)((state->runs++ * 2654435761u) % state->flows);
+	__builtin_memset(eth, 0x02, ETH_ALEN * 2);
+	eth->h_proto = bpf_htons(ETH_P_IP);
+	ip->saddr = bpf_htonl(0x0a000000u + flow / PORTS + 1); /* 10.0.0.1 and on */
+	ip->daddr = state->vip;
+	ip->check = 0;
+	ip->check = header_checksum(ip);
+	tcp->source = bpf_htons((__u16)(1024 + flow % PORTS));
+	tcp->dest = state->port;
+	bpf_tail_call(ctx, &target, 0);
+	return XDP_ABORTED;
+}
+
+SEC("xdp")
+int nothing(struct xdp_md *ctx)
+{
+	(void)ctx;
+	return XDP_TX;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

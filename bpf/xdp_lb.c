@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Dual BSD/GPL */
+/*
+ * The load balancer: packets to a VIP go to a backend, encapsulated or with another Ethernet address alone; the backend
+ * answers the client directly. A flow stays with its backend by the table of flows, and by the ring where that has
+ * forgotten it; a TCP SYN begins a new flow and is decided by the ring.
+ *
+ * What is not for a VIP goes on unchanged. Fragments to an address that any VIP has are dropped, whatever their
+ * protocol: only the first has ports, and the stack of this host could not do anything with the others.
+ */
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+#include <stdbool.h>
+
+#include "lib/checksum.h"
+#include "lib/counters.h"
+#include "lib/drops.h"
+#include "lib/encapsulate.h"
+#include "lib/flow.h"
+#include "lib/icmp.h"
+#include "lib/maps.h"
+#include "lib/next_hop.h"
+#include "lib/parse.h"
+#include "lib/ring.h"
+#include "lib/slots.h"
+
+/* Whom a packet goes to. */
+struct choice {
+	struct service service;
+	__u32 service_index;
+	__u32 backend_index;
+	struct backend *backend;
+	__u64 hash; /* of the flow, whatever the ring was asked by */
+};
+
+static __always_inline struct vip *vip_find(const struct flow_key *flow)
+{
+	struct vip_key key = {.address = flow->destination, .port = flow->destination_port, .protocol = flow->protocol};
+	struct vip *vip = bpf_map_lookup_elem(&vips, &key);
+	if (!vip) {
+		key.port = 0;
+		vip = bpf_map_lookup_elem(&vips, &key);
+	}
+	return vip;
+}
+
+static __always_inline bool vip_has_address(const struct address *address)
+{
+	return bpf_map_lookup_elem(&vip_addresses, address);
+}
+
+/* A router's duty (RFC 1812, section 5.2.2); packets that go on to the stack are left to it. */
+static __always_inline bool header_valid(const struct xdp_md *ctx, const struct packet *packet)
+{
+	const void *data = (const void *)(long)ctx->data, *data_end = (const void *)(long)ctx->data_end;
+	if (packet->version != 4)
+		return true;
+	const struct iphdr *ip = data + (packet->ethernet_length & 0x1f);
+	return (const void *)(ip + 1) <= data_end && checksum_ipv4_valid(ip, data_end);
+}
+
+/* The backend of a flow: its own, else the ring's. choice->backend is NULL when there is none. begin: it may be a new
+ * one, and is remembered. */
+static __always_inline void choose(const struct flow_key *key, __u32 service_index, bool opens, bool begin,
+                                   struct choice *choice)
+{
+	choice->service_index = service_index;
+	choice->backend = NULL;
+	choice->hash = flow_hash(key, false);
+	struct service *service = bpf_map_lookup_elem(&services, &service_index);
+	if (!service || !service->forwarding)
+		return;
+	choice->service = *service;
+	bool table = !(service->flags & SERVICE_NO_FLOWS);
+	if (table && !opens)
+		choice->backend = flow_backend(key, &choice->backend_index);
+	if (choice->backend)
+		return;
+	__u64 hash = service->flags & SERVICE_SOURCE_ONLY ? flow_hash(key, true) : choice->hash;
+	choice->backend = ring_backend(service_index, hash, &choice->backend_index);
+	if (choice->backend && table && begin)
+		flow_remember(key, choice->backend_index, choice->backend);
+}
+
+/* Direct return by the link layer alone: the packet meets the backend as it is but for its TTL, which ends the circle
+ * that two directors of one link can make of each other. False: it has ended. */
+static __always_inline bool decrement_ttl(const struct packet *packet, void *at, const void *data_end)
+{
+	if (packet->version == 4) {
+		struct iphdr *ip = at;
+		if ((void *)(ip + 1) > data_end || ip->ttl <= 1)
+			return false;
+		__be16 before = *(__be16 *)&ip->ttl; /* with the protocol */
+		ip->ttl--;
+		ip->check = checksum_replace(ip->check, before, *(__be16 *)&ip->ttl);
+		return true;
+	}
+	struct ipv6hdr *ip = at;
+	if ((void *)(ip + 1) > data_end || ip->hop_limit <= 1)
+		return false;
+	ip->hop_limit--;
+	return true;
+}
+
+static __always_inline int forward(struct xdp_md *ctx, const struct packet *packet, const struct choice *choice)
+{
+	const struct backend *backend = choice->backend;
+	const __u16 forwarding = choice->service.forwarding;
+	const __u32 overhead = encapsulation_overhead(backend, forwarding);
+	const __u32 frame = ctx->data_end - ctx->data;
+	const bool direct = forwarding == FORWARDING_L2;
+	if (backend->flags & BACKEND_LOCAL) {
+		count_traffic(choice->service_index, choice->backend_index, frame);
+		return slots_from(ctx, XDP_SLOT_LB + 1);
+	}
+	struct route_query query = {
+	        .source = &backend->source,
+	        .destination = &backend->address,
+	        .length = overhead + packet->ip_length,
+	        .protocol = direct ? packet->key.protocol : encapsulation_protocol(packet, forwarding),
+	        .traffic_class = packet->traffic_class,
+	        .on_link = direct,
+	};
+	if (forwarding == FORWARDING_GUE) {
+		query.source_port = encapsulation_source_port(choice->hash);
+		query.destination_port = choice->service.port;
+	}
+	if (query.length > 0xffff)
+		return icmp_answer_too_big(ctx, packet, 0xffff - overhead);
+	struct next_hop hop = {};
+	enum drop_reason reason = DROP_NO_ROUTE;
+	switch (next_hop_find(ctx, &query, &hop, &reason)) {
+	case NEXT_HOP_FOUND:
+		break;
+	case NEXT_HOP_TOO_BIG:
+		return icmp_answer_too_big(ctx, packet, hop.mtu > overhead ? hop.mtu - overhead : 0);
+	default:
+		return drop(reason);
+	}
+	int front = (int)overhead + (int)next_hop_header_length(&hop) - (int)packet->ethernet_length;
+	if (front && bpf_xdp_adjust_head(ctx, -front))
+		return drop(DROP_NO_HEADROOM);
+	void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
+	bool v4 = direct ? packet->version == 4 : address_is_v4(&backend->address);
+	void *at = next_hop_write(data, data_end, &hop, bpf_htons(v4 ? ETH_P_IP : ETH_P_IPV6));
+	if (!at)
+		return drop(DROP_NO_HEADROOM);
+	if (direct) {
+		if (!decrement_ttl(packet, at, data_end))
+			return drop(DROP_TTL);
+	} else if (!encapsulate(at, data_end, packet, backend, forwarding, choice->service.port, choice->hash)) {
+		return drop(DROP_NO_HEADROOM);
+	}
+	count_traffic(choice->service_index, choice->backend_index, frame);
+	return next_hop_send(ctx, &hop);
+}
+
+SEC("xdp")
+int xdp_lb(struct xdp_md *ctx)
+{
+	struct packet packet = {};
+	struct flow_key quoted = {};
+	struct flow_key *key = &packet.key;
+	struct choice choice = {};
+	bool begin = true;
+	switch (packet_parse(ctx, &packet)) {
+	case PARSED_FLOW:
+		break;
+	case PARSED_ICMP:
+		switch (icmp_kind(ctx, &packet)) {
+		case ICMP_ECHO_REQUEST:
+			if (!vip_has_address(&packet.key.destination))
+				return slots_from(ctx, XDP_SLOT_LB + 1);
+			if (!header_valid(ctx, &packet))
+				return drop(DROP_BAD_CHECKSUM);
+			return icmp_answer_echo(ctx, &packet) ? XDP_TX : slots_from(ctx, XDP_SLOT_LB + 1);
+		case ICMP_ERROR:
+			if (!icmp_quoted_flow(ctx, &packet, &quoted))
+				return slots_from(ctx, XDP_SLOT_LB + 1);
+			key = &quoted;
+			begin = false;
+			break;
+		default:
+			return slots_from(ctx, XDP_SLOT_LB + 1);
+		}
+		break;
+	case PARSED_BROKEN:
+		if (vip_has_address(&packet.key.destination))
+			return drop(packet.reason);
+		return slots_from(ctx, XDP_SLOT_LB + 1);
+	default:
+		return slots_from(ctx, XDP_SLOT_LB + 1);
+	}
+	struct vip *vip = vip_find(key);
+	if (!vip)
+		return slots_from(ctx, XDP_SLOT_LB + 1);
+	if (!header_valid(ctx, &packet))
+		return drop(DROP_BAD_CHECKSUM);
+	choose(key, vip->service, packet.opens, begin, &choice);
+	if (!choice.backend)
+		return drop(DROP_NO_BACKEND);
+	return forward(ctx, &packet, &choice);
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

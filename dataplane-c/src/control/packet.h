@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The packet tiers as the library sees them: what is pinned, and what is in it.
+ *
+ *   pin_dir/v<LAYOUT_VERSION>/maps/<map>        every map that programs share, and three of the library's own
+ *                             programs/<name>   the program that runs now
+ *                             links/<ns>_<if>   XDP links, by the inode of the network namespace and the interface's
+ * index
+ *
+ * The maps are the truth: what the library has in memory (struct packet_state) is read from them when the handle is
+ * opened, and again after a failure in the middle of an apply. Names are not needed by the programs, so they are in
+ * maps of the library's own; a record is written before the index it names is used and removed after.
+ *
+ * Locks: calls_lock is held for a whole open, apply or close; table_lock, inside it, guards what status reads and is
+ * let go while rings are built, which takes long; error_lock is innermost. A process holds pin_dir itself by a flock on
+ * the directory (files on bpffs cannot be opened for that, its directories can); it ends with the process.
+ */
+#ifndef CONTROL_PACKET_H
+#define CONTROL_PACKET_H
+
+#include <linux/bpf.h>
+#include <net/if.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "bpf/lib/layout.h"
+#include "marcher.h"
+#include "marcher/packet/v1/packet.pb-c.h"
+#include "packet_vlan.h"
+
+#define PACKET_ERROR_MAX 1024
+#define PACKET_INTERFACES_MAX 64
+#define PACKET_REASONS_MAX 100
+#define PACKET_TABLE_BYTES_MAX (64u << 20)
+#define PACKET_FLOWS_MAX (64u << 20)
+#define PACKET_SERVICE_NAME_MAX 127
+#define PACKET_BACKEND_NAME_MAX 255
+#define PACKET_WEIGHT_MAX 65536u
+
+/* The library's own maps. A change here is a new LAYOUT_VERSION, too. */
+struct service_record {
+	uint64_t ring; /* fingerprint of what the ring was built from; 0: unknown */
+	char name[PACKET_SERVICE_NAME_MAX + 1];
+};
+
+struct backend_record {
+	uint32_t service;
+	char name[PACKET_BACKEND_NAME_MAX + 1];
+};
+
+struct build_record {
+	uint64_t fingerprint; /* of the object that the pinned program came from */
+};
+
+enum packet_map {
+	MAP_VIPS,
+	MAP_VIP_ADDRESSES,
+	MAP_SERVICES,
+	MAP_RINGS,
+	MAP_BACKENDS,
+	MAP_FLOWS,
+	MAP_SERVICE_COUNTERS,
+	MAP_BACKEND_COUNTERS,
+	MAP_DROPS,
+	MAP_XDP_SLOTS,
+	MAP_DECAP_ADDRESSES,
+	MAP_VLAN_DEVICES,
+	MAP_SERVICE_RECORDS,
+	MAP_BACKEND_RECORDS,
+	MAP_BUILD_RECORDS,
+	PACKET_MAPS,
+};
+
+extern const char *const packet_map_names[PACKET_MAPS];
+
+struct packet_interface {
+	char name[IF_NAMESIZE];
+	uint32_t index;
+	int link_fd;      /* -1: not attached */
+	const char *mode; /* "native", "generic", "" */
+	char reason[256];
+};
+
+struct packet_service {
+	uint32_t index;
+	bool wanted; /* by the table that is being applied */
+	struct service entry;
+	struct service_record record;
+};
+
+struct packet_backend {
+	uint32_t index;
+	uint32_t service;
+	bool wanted; /* as above */
+	struct backend entry;
+	char name[]; /* NUL-terminated */
+};
+
+struct packet_vip {
+	struct vip_key key;
+	struct vip vip;
+};
+
+struct packet_vip_address {
+	struct address address;
+	uint32_t vips; /* that have it */
+};
+
+struct packet_decap {
+	struct address address;
+	struct decap decap;
+};
+
+/* What the maps hold. */
+struct packet_state {
+	bool stale;                       /* a write has failed: to be read anew before the next apply */
+	struct packet_service **services; /* [SERVICES_MAX], NULL: free */
+	struct packet_backend **backends; /* [BACKENDS_MAX], NULL: free */
+	uint32_t nservices, nbackends;
+	struct packet_vip *vips; /* by key */
+	uint32_t nvips;
+	struct packet_vip_address *vip_addresses; /* by address */
+	uint32_t nvip_addresses;
+	struct packet_decap *decapsulated; /* by address */
+	uint32_t ndecapsulated;
+	struct packet_vlan *vlans;
+	uint32_t nvlans;
+};
+
+struct marcher_packet {
+	pthread_mutex_t calls_lock, table_lock, error_lock;
+	char error[PACKET_ERROR_MAX];
+	char *pin_dir; /* absolute */
+	int dir_fd;    /* holds the lock */
+	bool fresh;    /* nothing was pinned before */
+	bool adopted;
+	int maps[PACKET_MAPS];
+	uint32_t ring_flags; /* of the maps in MAP_RINGS */
+	int root_fd;
+	uint32_t root_id;
+	uint32_t xdp_mode;
+	struct packet_interface *interfaces;
+	uint32_t ninterfaces;
+	struct packet_state state;
+};
+
+/* The sentence for marcher_packet_last_error; returns code. handle NULL: of calls without one. */
+int packet_fail(struct marcher_packet *handle, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* A failed BPF or network call: adds what is missing when it was a matter of privilege. error is positive. */
+int packet_fail_system(struct marcher_packet *handle, int error, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));
+/* MARCHER_OK, or which capabilities the thread lacks. */
+int packet_check_capabilities(struct marcher_packet *handle);
+
+/* packet_dir.c */
+/* Checks and makes pin_dir, takes its lock. make false: MARCHER_OK and dir_fd -1 when there is none. */
+int packet_dir_open(struct marcher_packet *handle, const char *pin_dir, bool make);
+/* Path of a pin: pin_dir/v<layout>[/kind[/name]]; kind and name may be NULL. */
+void packet_dir_path(const struct marcher_packet *handle, char path[4096], const char *kind, const char *name);
+/* Detaches every link and removes every pin and folder of every version, and pin_dir. */
+int packet_dir_remove(struct marcher_packet *handle);
+
+/* packet_load.c */
+/* Adopts or makes the maps, loads the programs that are not the pinned ones, puts them in their slots. */
+int packet_load(struct marcher_packet *handle, uint32_t flows);
+/* An element of a map of any kind written; 0 or -errno. Hash maps report a race with a deletion as -EBUSY: retried. */
+int packet_put(const struct marcher_packet *handle, enum packet_map map, const void *key, const void *value);
+/* Its absence is not an error. 0 or -errno. */
+int packet_drop(const struct marcher_packet *handle, enum packet_map map, const void *key);
+
+/* 0, or -1 and errno. */
+int packet_map_info(int fd, struct bpf_map_info *info);
+
+/* packet_link.c */
+/* Attaches to the interfaces and detaches from others. Fails only when no interface could be attached to. */
+int packet_links_open(struct marcher_packet *handle, const char *interfaces);
+/* Attaches to those that are not attached any more (deleted and made anew), as far as it is possible. */
+void packet_links_renew(struct marcher_packet *handle);
+/* Notes which interfaces are gone. */
+void packet_links_look(struct marcher_packet *handle);
+void packet_links_close(struct marcher_packet *handle);
+
+/* packet_state.c */
+int packet_state_read(struct marcher_packet *handle);
+void packet_state_free(struct packet_state *state);
+int packet_vip_compare(const void *a, const void *b);
+int packet_address_compare(const void *a, const void *b);
+/* 4 or 16 bytes; false for any other length. */
+bool packet_address(struct address *out, const ProtobufCBinaryData *bytes);
+bool packet_address_is_v4(const struct address *address);
+
+/* packet_table.c */
+struct packet_wanted_backend {
+	const char *name;
+	struct address address;
+	uint32_t weight;
+	bool in_ring, dead;
+	uint32_t index; /* 0: to be allocated */
+};
+
+struct packet_wanted_service {
+	const char *name;
+	struct service entry;
+	uint32_t ring_size;
+	uint32_t index;        /* UINT32_MAX: to be allocated */
+	uint32_t first, count; /* in the table's backends; in order of name and address */
+};
+
+/* A table that has been found valid. Names belong to the message. */
+struct packet_wanted {
+	struct packet_wanted_service *services; /* by name */
+	struct packet_wanted_backend *backends;
+	struct packet_vip *vips;                  /* by key; vip.service is a position in services */
+	struct packet_vip_address *vip_addresses; /* by address */
+	struct packet_decap *decapsulated;        /* by address */
+	struct packet_vlan *vlans;                /* of this namespace, now; not of the message */
+	uint32_t nservices, nbackends, nvips, nvip_addresses, ndecapsulated, nvlans;
+};
+
+struct packet_reasons {
+	Marcher__Packet__V1__Reason *list[PACKET_REASONS_MAX];
+	size_t count;
+	bool no_memory;
+};
+
+/* Every reason why the table cannot be in force; an empty list: *wanted is filled. Returns MARCHER_OK also then, or
+ * MARCHER_E_NO_MEMORY. */
+int packet_table_check(const Marcher__Packet__V1__Table *table, struct packet_wanted *wanted,
+                       struct packet_reasons *reasons);
+void packet_wanted_free(struct packet_wanted *wanted);
+void packet_reason(struct packet_reasons *reasons, const char *service, const char *path, const char *format, ...)
+        __attribute__((format(printf, 4, 5)));
+void packet_reasons_free(struct packet_reasons *reasons);
+
+/* packet_apply.c, under calls_lock. */
+/* Puts it in force. May add reasons (no index is free), and then has changed nothing. */
+int packet_apply(struct marcher_packet *handle, struct packet_wanted *wanted, struct packet_reasons *reasons);
+
+/* packet_status.c */
+int packet_status(struct marcher_packet *handle, uint8_t **reply, size_t *reply_length);
+
+#endif

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The compiled BPF programs, which are inside the library. */
+#ifndef CONTROL_PACKET_OBJECTS_H
+#define CONTROL_PACKET_OBJECTS_H
+
+#include <stddef.h>
+
+#define PACKET_OBJECT_ROOT (-1) /* no slot: it is what is attached */
+
+struct packet_object {
+	const char *name; /* of the program, too */
+	int slot;         /* enum xdp_slot */
+	const void *(*bytes)(size_t *size);
+};
+
+extern const struct packet_object packet_objects[];
+extern const size_t packet_objects_count;
+
+#endif

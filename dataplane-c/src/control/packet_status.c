@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the packet tiers have done, read out of the programs' counters. Under table_lock. */
+#include "packet.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bpf/lib/layout_names.h"
+
+typedef Marcher__Packet__V1__Status Status;
+typedef Marcher__Packet__V1__Interface Interface;
+typedef Marcher__Packet__V1__Traffic Traffic;
+typedef Marcher__Packet__V1__ServiceTraffic ServiceTraffic;
+typedef Marcher__Packet__V1__BackendTraffic BackendTraffic;
+typedef Marcher__Packet__V1__Drop Drop;
+
+/* All that a reply needs besides the state: one allocation per kind. Strings are the state's. */
+struct reply {
+	Status status;
+	Interface *interfaces;
+	ServiceTraffic *services;
+	BackendTraffic *backends;
+	Traffic *traffic; /* of services, then of backends */
+	Drop drops[DROP_REASONS];
+	void **pointers; /* the lists of pointers that messages have, one after the other */
+	size_t npointers;
+};
+
+static void *list(struct reply *reply, size_t count)
+{
+	void *at = reply->pointers + reply->npointers;
+
+	reply->npointers += count;
+	return at;
+}
+
+/* Sum over the CPUs; false and errno when it cannot be read. */
+static bool read_traffic(const struct marcher_packet *handle, enum packet_map map, uint32_t index, int cpus,
+                         struct traffic *values, Traffic *out)
+{
+	if (bpf_map_lookup_elem(handle->maps[map], &index, values))
+		return false;
+	marcher__packet__v1__traffic__init(out);
+	for (int cpu = 0; cpu < cpus; cpu++) {
+		out->packets += values[cpu].packets;
+		out->bytes += values[cpu].bytes;
+	}
+	return true;
+}
+
+static bool add_drops(const struct marcher_packet *handle, struct reply *reply, int cpus, uint64_t *values)
+{
+	reply->status.drops = list(reply, DROP_REASONS);
+	for (uint32_t reason = DROP_NONE + 1; reason < DROP_REASONS; reason++) {
+		Drop *drop = &reply->drops[reason];
+		if (bpf_map_lookup_elem(handle->maps[MAP_DROPS], &reason, values))
+			return false;
+		marcher__packet__v1__drop__init(drop);
+		drop->reason = (char *)drop_reason_names[reason];
+		for (int cpu = 0; cpu < cpus; cpu++)
+			drop->packets += values[cpu];
+		reply->status.drops[reply->status.n_drops++] = drop;
+	}
+	return true;
+}
+
+static void add_interfaces(const struct marcher_packet *handle, struct reply *reply)
+{
+	reply->status.interfaces = list(reply, handle->ninterfaces);
+	for (uint32_t i = 0; i < handle->ninterfaces; i++) {
+		Interface *interface = &reply->interfaces[i];
+		marcher__packet__v1__interface__init(interface);
+		interface->name = handle->interfaces[i].name;
+		interface->index = handle->interfaces[i].index;
+		interface->mode = (char *)handle->interfaces[i].mode;
+		interface->reason = handle->interfaces[i].reason;
+		reply->status.interfaces[reply->status.n_interfaces++] = interface;
+	}
+}
+
+static bool add_services(const struct marcher_packet *handle, struct reply *reply, int cpus, struct traffic *values)
+{
+	const struct packet_state *state = &handle->state;
+	uint32_t *counts = calloc(SERVICES_MAX, sizeof(*counts)), traffic = 0, backends = 0;
+	ServiceTraffic **by_index = calloc(SERVICES_MAX, sizeof(ServiceTraffic *));
+	bool ok = counts && by_index;
+
+	reply->status.services = list(reply, state->nservices);
+	for (uint32_t i = 0; ok && i < BACKENDS_MAX; i++)
+		if (state->backends[i] && state->backends[i]->service < SERVICES_MAX)
+			counts[state->backends[i]->service]++;
+	for (uint32_t i = 0; ok && i < SERVICES_MAX; i++) {
+		if (!state->services[i])
+			continue;
+		ServiceTraffic *service = by_index[i] = &reply->services[reply->status.n_services];
+		marcher__packet__v1__service_traffic__init(service);
+		service->name = state->services[i]->record.name;
+		service->traffic = &reply->traffic[traffic++];
+		service->backends = list(reply, counts[i]);
+		reply->status.services[reply->status.n_services++] = service;
+		ok = read_traffic(handle, MAP_SERVICE_COUNTERS, i, cpus, values, service->traffic);
+	}
+	for (uint32_t i = 0; ok && i < BACKENDS_MAX; i++) {
+		const struct packet_backend *held = state->backends[i];
+		ServiceTraffic *service = held && held->service < SERVICES_MAX ? by_index[held->service] : NULL;
+		if (!service)
+			continue;
+		BackendTraffic *backend = &reply->backends[backends++];
+		marcher__packet__v1__backend_traffic__init(backend);
+		backend->name = (char *)held->name;
+		backend->traffic = &reply->traffic[traffic++];
+		service->backends[service->n_backends++] = backend;
+		ok = read_traffic(handle, MAP_BACKEND_COUNTERS, i, cpus, values, backend->traffic);
+	}
+	free(counts);
+	free(by_index);
+	return ok;
+}
+
+int packet_status(struct marcher_packet *handle, uint8_t **out, size_t *length)
+{
+	const struct packet_state *state = &handle->state;
+	int cpus = libbpf_num_possible_cpus();
+	struct reply reply = {.npointers = 0};
+	int code = MARCHER_OK;
+
+	if (cpus < 0)
+		return packet_fail_system(handle, -cpus, "counting the CPUs");
+	if (!state->services || !state->backends)
+		return packet_fail(handle, MARCHER_E_SYSTEM,
+		                   "the maps could not be read after a failed write: the next apply tries again");
+	struct traffic *values = calloc((size_t)cpus, sizeof(*values));
+	reply.interfaces = calloc(handle->ninterfaces + 1, sizeof(*reply.interfaces));
+	reply.services = calloc(state->nservices + 1, sizeof(*reply.services));
+	reply.backends = calloc(state->nbackends + 1, sizeof(*reply.backends));
+	reply.traffic = calloc((size_t)state->nservices + state->nbackends + 1, sizeof(*reply.traffic));
+	reply.pointers = calloc((size_t)handle->ninterfaces + state->nservices + state->nbackends + DROP_REASONS + 1,
+	                        sizeof(void *));
+	if (!values || !reply.interfaces || !reply.services || !reply.backends || !reply.traffic || !reply.pointers) {
+		code = packet_fail(handle, MARCHER_E_NO_MEMORY, "no memory");
+		goto out;
+	}
+	marcher__packet__v1__status__init(&reply.status);
+	reply.status.pin_dir = handle->pin_dir;
+	reply.status.layout_version = LAYOUT_VERSION;
+	reply.status.adopted = handle->adopted;
+	add_interfaces(handle, &reply);
+	errno = ENOMEM;
+	if (!add_services(handle, &reply, cpus, values) || !add_drops(handle, &reply, cpus, (uint64_t *)values)) {
+		code = packet_fail_system(handle, errno, "reading the counters");
+		goto out;
+	}
+	*length = marcher__packet__v1__status__get_packed_size(&reply.status);
+	*out = malloc(*length ? *length : 1);
+	if (*out)
+		marcher__packet__v1__status__pack(&reply.status, *out);
+	else
+		code = packet_fail(handle, MARCHER_E_NO_MEMORY, "no memory");
+out:
+	free(values);
+	free(reply.interfaces);
+	free(reply.services);
+	free(reply.backends);
+	free(reply.traffic);
+	free(reply.pointers);
+	return code;
+}

@@ -1,0 +1,549 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The packet tiers' life: opened, adopted, attached, replaced, taken away. The programs are the real ones. */
+#include "packet_rig.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define NEEDS_PRIVILEGE(state)  \
+	do {                    \
+		if (!*(state))  \
+			skip(); \
+	} while (0)
+
+static const char web[] = "service web ipip 251\n"
+                          "vip 198.51.100.1 80\n"
+                          "backend one 192.0.2.11 1\n"
+                          "backend two 192.0.2.12 1\n";
+
+static const Marcher__Packet__V1__Interface *interface_of(const PacketStatus *status, const char *name)
+{
+	for (size_t i = 0; i < status->n_interfaces; i++)
+		if (!strcmp(status->interfaces[i]->name, name))
+			return status->interfaces[i];
+	fail_msg("the status has no interface %s", name);
+	return NULL;
+}
+
+static void assert_mode(struct packet_rig *rig, const char *interface, const char *mode, const char *reason)
+{
+	PacketStatus *status = packet_rig_status(rig);
+	const Marcher__Packet__V1__Interface *found = interface_of(status, interface);
+
+	assert_string_equal(found->mode, mode);
+	if (!strstr(found->reason, reason))
+		fail_msg("%s: expected \"%s\" in the reason, which is: %s", interface, reason, found->reason);
+	packet_status_free(status);
+}
+
+static void assert_last_error(const char *text)
+{
+	if (!strstr(marcher_packet_last_error(NULL), text))
+		fail_msg("expected \"%s\" in: %s", text, marcher_packet_last_error(NULL));
+}
+
+static uint32_t pinned_program(const struct packet_rig *rig, const char *name)
+{
+	struct bpf_prog_info info = {0};
+	__u32 length = sizeof(info);
+	int fd = packet_pin(rig, name);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bpf_obj_get_info_by_fd(fd, &info, &length), 0);
+	close(fd);
+	return info.id;
+}
+
+static void opens_native_where_it_can_and_generic_elsewhere(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+
+	packet_rig_must_open(rig, "v0,lo");
+	assert_mode(rig, "v0", "native", "");
+	assert_mode(rig, "lo", "generic", "natively: Operation not supported");
+	assert_int_equal(packet_xdp_on("v0"), pinned_program(rig, "programs/xdp_root"));
+	assert_int_equal(packet_xdp_on("lo"), pinned_program(rig, "programs/xdp_root"));
+	PacketStatus *status = packet_rig_status(rig);
+	assert_false(status->adopted);
+	assert_int_equal(status->layout_version, LAYOUT_VERSION);
+	assert_string_equal(status->pin_dir, rig->pin_dir);
+	assert_int_equal(status->n_drops, DROP_REASONS - 1);
+	packet_status_free(status);
+
+	struct stat st;
+	assert_int_equal(stat(rig->pin_dir, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0700);
+}
+
+static void generic_is_used_where_it_is_asked_for(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+
+	assert_int_equal(packet_rig_open(rig, "v0", MARCHER_XDP_GENERIC), MARCHER_OK);
+	assert_mode(rig, "v0", "generic", "asked for");
+	packet_rig_close(rig);
+	/* And is left when native is: one interface takes one kind. */
+	assert_int_equal(packet_rig_open(rig, "v0", MARCHER_XDP_NATIVE), MARCHER_OK);
+	assert_mode(rig, "v0", "native", "");
+	packet_rig_close(rig);
+	assert_int_equal(packet_rig_open(rig, "lo", MARCHER_XDP_NATIVE), MARCHER_E_SYSTEM);
+	assert_last_error("natively: Operation not supported");
+}
+
+static void everything_stays_in_force_and_is_adopted(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	const char *programs[] = {"programs/xdp_root", "programs/xdp_lb", "programs/decap"};
+	uint32_t ids[3];
+
+	packet_rig_must_open(rig, "v0");
+	packet_rig_apply(rig, web);
+	uint32_t backend = packet_backend_of(rig, "192.0.2.11"), xdp = packet_xdp_on("v0");
+	for (int i = 0; i < 3; i++)
+		ids[i] = pinned_program(rig, programs[i]);
+	packet_rig_close(rig);
+	assert_int_equal(packet_xdp_on("v0"), xdp);
+
+	struct flow_key key = {.source_port = htons(1234), .protocol = IPPROTO_TCP};
+	struct flow flow = {.backend = backend, .generation = 7}, found = {0};
+	struct traffic *counts = calloc(1024, sizeof(*counts));
+	counts[0] = (struct traffic){.packets = 5, .bytes = 500};
+	packet_write(rig, "flows", &key, &flow);
+	packet_write(rig, "backend_counters", &backend, counts);
+	free(counts);
+
+	packet_rig_must_open(rig, "v0");
+	assert_int_equal(packet_xdp_on("v0"), xdp);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(pinned_program(rig, programs[i]), ids[i]);
+	packet_lookup(rig, "flows", &key, &found);
+	assert_memory_equal(&found, &flow, sizeof(flow));
+	PacketStatus *status = packet_rig_status(rig);
+	assert_true(status->adopted);
+	assert_int_equal(status->n_services, 1);
+	assert_string_equal(status->services[0]->name, "web");
+	assert_int_equal(status->services[0]->n_backends, 2);
+	assert_string_equal(status->services[0]->backends[0]->name, "one");
+	assert_int_equal(status->services[0]->backends[0]->traffic->packets, 5);
+	assert_int_equal(status->services[0]->backends[0]->traffic->bytes, 500);
+	packet_status_free(status);
+	/* The service is known, so the same table changes nothing. */
+	uint32_t ring = packet_ring_id(rig, packet_service_of(rig, "198.51.100.1", 80));
+	packet_rig_apply(rig, web);
+	assert_int_equal(packet_ring_id(rig, packet_service_of(rig, "198.51.100.1", 80)), ring);
+	packet_lookup(rig, "flows", &key, &found);
+}
+
+static void forget_build(const struct packet_rig *rig, const char *program)
+{
+	char key[32] = "";
+	uint64_t other = 1;
+
+	strncpy(key, program, sizeof(key) - 1);
+	packet_write(rig, "build_records", key, &other);
+}
+
+static int open_link(const struct packet_rig *rig, const char *interface)
+{
+	char name[64];
+	struct stat st;
+
+	assert_int_equal(stat("/proc/self/ns/net", &st), 0);
+	snprintf(name, sizeof(name), "links/%lu_%u", (unsigned long)st.st_ino, if_nametoindex(interface));
+	return packet_pin(rig, name);
+}
+
+static uint32_t link_id(const struct packet_rig *rig, const char *interface)
+{
+	struct bpf_link_info info = {0};
+	__u32 length = sizeof(info);
+	int fd = open_link(rig, interface);
+
+	if (fd < 0)
+		return 0;
+	assert_int_equal(bpf_obj_get_info_by_fd(fd, &info, &length), 0);
+	close(fd);
+	return info.id;
+}
+
+static void programs_of_another_build_are_replaced_in_place(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	uint32_t slot = XDP_SLOT_LB, id;
+
+	packet_rig_must_open(rig, "v0");
+	packet_rig_apply(rig, web);
+	uint32_t link = link_id(rig, "v0"), root = packet_xdp_on("v0"), decap = pinned_program(rig, "programs/decap");
+	uint32_t lb = pinned_program(rig, "programs/xdp_lb");
+	assert_int_not_equal(link, 0);
+	forget_build(rig, "xdp_lb");
+	forget_build(rig, "xdp_root");
+	packet_rig_close(rig);
+
+	packet_rig_must_open(rig, "v0");
+	PacketStatus *status = packet_rig_status(rig);
+	assert_false(status->adopted);
+	packet_status_free(status);
+	assert_int_not_equal(pinned_program(rig, "programs/xdp_lb"), lb);
+	packet_lookup(rig, "xdp_slots", &slot, &id);
+	assert_int_equal(id, pinned_program(rig, "programs/xdp_lb"));
+	/* The very link has the new program: there was no moment without one. */
+	assert_int_equal(link_id(rig, "v0"), link);
+	assert_int_not_equal(packet_xdp_on("v0"), root);
+	assert_int_equal(packet_xdp_on("v0"), pinned_program(rig, "programs/xdp_root"));
+	assert_int_equal(pinned_program(rig, "programs/decap"), decap);
+	packet_service_of(rig, "198.51.100.1", 80);
+}
+
+static void a_slot_that_somebody_changed_is_put_right(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	uint32_t slot = XDP_SLOT_DECAP, id;
+
+	packet_rig_must_open(rig, "v0");
+	packet_rig_close(rig);
+	int slots = packet_pin(rig, "maps/xdp_slots");
+	assert_int_equal(bpf_map_delete_elem(slots, &slot), 0);
+	/* A program of a build that had more of them than this one. */
+	uint32_t later = 5;
+	int lb = packet_pin(rig, "programs/xdp_lb");
+	assert_int_equal(bpf_map_update_elem(slots, &later, &lb, BPF_ANY), 0);
+	packet_rig_must_open(rig, "v0");
+	packet_lookup(rig, "xdp_slots", &slot, &id);
+	assert_int_equal(id, pinned_program(rig, "programs/decap"));
+	assert_int_not_equal(bpf_map_lookup_elem(slots, &later, &id), 0);
+	packet_rig_close(rig);
+	assert_int_equal(bpf_map_update_elem(slots, &slot, &lb, BPF_ANY), 0);
+	close(lb);
+	packet_rig_must_open(rig, "v0");
+	packet_lookup(rig, "xdp_slots", &slot, &id);
+	assert_int_equal(id, pinned_program(rig, "programs/decap"));
+	close(slots);
+}
+
+static void maps_of_another_build_are_refused(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	char path[256];
+
+	packet_rig_must_open(rig, "v0");
+	packet_rig_close(rig);
+	snprintf(path, sizeof(path), "%s/v%d/maps/vips", rig->pin_dir, LAYOUT_VERSION);
+	assert_int_equal(unlink(path), 0);
+	int fd = bpf_map_create(BPF_MAP_TYPE_HASH, "vips", sizeof(struct vip_key), 2 * sizeof(struct vip), VIPS_MAX,
+	                        NULL);
+	assert_int_equal(bpf_obj_pin(fd, path), 0);
+	close(fd);
+	assert_int_equal(packet_rig_open(rig, "v0", MARCHER_XDP_AUTO), MARCHER_E_PROTOCOL);
+	assert_last_error("maps/vips has value size 8, this build expects 4");
+	/* What is in force stays. */
+	assert_int_not_equal(packet_xdp_on("v0"), 0);
+	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
+
+	packet_rig_must_open(rig, "v0");
+	packet_rig_close(rig);
+	snprintf(path, sizeof(path), "%s/v%d", rig->pin_dir, LAYOUT_VERSION + 1);
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_int_equal(packet_rig_open(rig, "v0", MARCHER_XDP_AUTO), MARCHER_E_PROTOCOL);
+	assert_last_error("another build");
+	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
+}
+
+static void a_map_whose_pin_is_gone_is_made_anew_for_every_program(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	char path[256];
+
+	packet_rig_must_open(rig, "v0");
+	packet_rig_apply(rig, web);
+	packet_rig_close(rig);
+	/* One that two programs use: both have to get the new one. */
+	snprintf(path, sizeof(path), "%s/v%d/maps/drops", rig->pin_dir, LAYOUT_VERSION);
+	assert_int_equal(unlink(path), 0);
+	uint32_t lb = pinned_program(rig, "programs/xdp_lb"), decap = pinned_program(rig, "programs/decap");
+	packet_rig_must_open(rig, "v0");
+	assert_int_not_equal(pinned_program(rig, "programs/xdp_lb"), lb);
+	assert_int_not_equal(pinned_program(rig, "programs/decap"), decap);
+	assert_int_not_equal(packet_backend_of(rig, "192.0.2.11"), 0);
+	packet_rig_apply(rig, web);
+}
+
+static void one_process_has_it_at_a_time(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	struct marcher_packet *mine;
+	char who[64];
+	int ready[2], status;
+
+	packet_rig_must_open(rig, "v0");
+	mine = rig->packet;
+	assert_int_equal(packet_rig_open(rig, "v0", MARCHER_XDP_AUTO), MARCHER_E_BUSY);
+	rig->packet = mine;
+	assert_last_error("this process");
+	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_E_BUSY);
+	packet_rig_close(rig);
+
+	assert_int_equal(pipe(ready), 0);
+	pid_t child = fork();
+	if (!child) {
+		close(ready[0]);
+		int code = packet_rig_open(rig, "v0", MARCHER_XDP_AUTO);
+		if (write(ready[1], code ? "n" : "y", 1) == 1)
+			pause();
+		_exit(1);
+	}
+	char answer = 0;
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &answer, 1), 1);
+	close(ready[0]);
+	assert_int_equal(answer, 'y');
+	assert_int_equal(packet_rig_open(rig, "v0", MARCHER_XDP_AUTO), MARCHER_E_BUSY);
+	snprintf(who, sizeof(who), "process %d", (int)child);
+	assert_last_error(who);
+	/* Killed: nothing holds it any more, and the traffic's program stays. */
+	kill(child, SIGKILL);
+	waitpid(child, &status, 0);
+	assert_int_not_equal(packet_xdp_on("v0"), 0);
+	packet_rig_must_open(rig, "v0");
+}
+
+static void only_a_folder_on_bpffs_will_do(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	struct marcher_packet_options options = {.size = sizeof(options), .flows = 1024, .interfaces = "v0"};
+	struct marcher_packet *packet;
+	char path[256], plain[64];
+
+	snprintf(plain, sizeof(plain), "/tmp/marcher-not-bpffs-%d", (int)getpid());
+	snprintf(path, sizeof(path), "%s/below", plain);
+	options.pin_dir = path;
+	assert_int_equal(marcher_packet_open(&options, &packet), MARCHER_E_INVALID);
+	assert_last_error("mount -t bpf");
+	assert_int_not_equal(access(plain, F_OK), 0);
+	options.pin_dir = rig->mount;
+	assert_int_equal(marcher_packet_open(&options, &packet), MARCHER_E_INVALID);
+	assert_last_error("is the root of a BPF file system");
+	options.pin_dir = "relative";
+	assert_int_equal(marcher_packet_open(&options, &packet), MARCHER_E_INVALID);
+	assert_last_error("absolute");
+	snprintf(path, sizeof(path), "%s/with.dot", rig->mount);
+	options.pin_dir = path;
+	assert_int_equal(marcher_packet_open(&options, &packet), MARCHER_E_INVALID);
+	assert_last_error("must not have a dot");
+	snprintf(path, sizeof(path), "%s/open", rig->mount);
+	assert_int_equal(mkdir(path, 0700) | chmod(path, 0777), 0);
+	assert_int_equal(marcher_packet_open(&options, &packet), MARCHER_E_INVALID);
+	assert_last_error("can be written by others");
+	assert_null(packet);
+}
+
+static void options_are_checked(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	struct marcher_packet_options options = {
+	        .size = sizeof(options) - 1, .pin_dir = rig->pin_dir, .interfaces = "v0"};
+	struct marcher_packet *packet;
+	const char *wrong[] = {"", ",", "v0,", ",v0", "v0,,v1", "v0,v0", "a-name-of-sixteen"};
+
+	assert_int_equal(marcher_packet_open(&options, &packet), MARCHER_E_INVALID);
+	assert_last_error("built for another library");
+	options.size = sizeof(options);
+	options.xdp_mode = 3;
+	assert_int_equal(marcher_packet_open(&options, &packet), MARCHER_E_INVALID);
+	options.xdp_mode = 0;
+	options.flows = UINT32_MAX;
+	assert_int_equal(marcher_packet_open(&options, &packet), MARCHER_E_INVALID);
+	options.flows = 1024;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		options.interfaces = wrong[i];
+		assert_int_equal(marcher_packet_open(&options, &packet), MARCHER_E_INVALID);
+		/* What was loaded before the names were read has gone again. */
+		assert_int_not_equal(access(rig->pin_dir, F_OK), 0);
+	}
+}
+
+static void one_interface_that_cannot_be_attached_to_is_told_of(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+
+	packet_rig_must_open(rig, "nowhere,v0");
+	assert_mode(rig, "nowhere", "", "there is no such interface");
+	assert_mode(rig, "v0", "native", "");
+	packet_rig_close(rig);
+	/* None at all: the call fails, what was in force stays but for the interface that is no longer named. */
+	assert_int_equal(packet_rig_open(rig, "nowhere", MARCHER_XDP_AUTO), MARCHER_E_SYSTEM);
+	assert_last_error("nowhere: there is no such interface");
+	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
+	assert_int_equal(packet_rig_open(rig, "nowhere", MARCHER_XDP_AUTO), MARCHER_E_SYSTEM);
+	assert_int_not_equal(access(rig->pin_dir, F_OK), 0);
+}
+
+static void a_foreign_program_is_left_where_it_is(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	struct bpf_insn pass[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 2},
+	                          {.code = BPF_JMP | BPF_EXIT}};
+	char id[64];
+
+	int program = bpf_prog_load(BPF_PROG_TYPE_XDP, "somebodys", "GPL", pass, 2, NULL);
+	assert_true(program >= 0);
+	assert_int_equal(bpf_xdp_attach((int)if_nametoindex("v1"), program, 0, NULL), 0);
+	uint32_t foreign = packet_xdp_on("v1");
+	packet_rig_must_open(rig, "v0,v1");
+	snprintf(id, sizeof(id), "(id %u, somebodys)", foreign);
+	assert_mode(rig, "v1", "", id);
+	assert_int_equal(packet_xdp_on("v1"), foreign);
+	/* Once it has gone, the next apply takes the place. */
+	assert_int_equal(bpf_xdp_detach((int)if_nametoindex("v1"), 0, NULL), 0);
+	close(program);
+	packet_rig_apply(rig, web);
+	assert_mode(rig, "v1", "native", "");
+}
+
+static void an_interface_that_is_no_longer_named_is_left(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+
+	packet_rig_must_open(rig, "v0,v1");
+	assert_int_not_equal(packet_xdp_on("v1"), 0);
+	packet_rig_close(rig);
+	packet_rig_must_open(rig, "v0");
+	assert_int_not_equal(packet_xdp_on("v0"), 0);
+	assert_int_equal(packet_xdp_on("v1"), 0);
+	assert_int_equal(link_id(rig, "v1"), 0);
+}
+
+static void an_interface_may_go_and_come_back(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+
+	packet_rig_must_open(rig, "v0,lo");
+	packet_rig_run("ip link delete v0");
+	assert_mode(rig, "v0", "", "the interface is gone");
+	packet_rig_apply(rig, web);
+	assert_mode(rig, "v0", "", "there is no such interface");
+	packet_rig_run("ip link add v0 type veth peer name v1 && ip link set v0 up");
+	packet_rig_apply(rig, web);
+	assert_mode(rig, "v0", "native", "");
+	packet_rig_close(rig);
+	/* While nobody looks. */
+	packet_rig_run("ip link delete v0 && ip link add v0 type veth peer name v1");
+	packet_rig_must_open(rig, "v0,lo");
+	assert_mode(rig, "v0", "native", "");
+}
+
+static bool program_lives(uint32_t id)
+{
+	int fd = bpf_prog_get_fd_by_id(id);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+static void uninstalling_leaves_nothing(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	char other[256];
+
+	packet_rig_must_open(rig, "v0,lo");
+	packet_rig_apply(rig, web);
+	uint32_t root = packet_xdp_on("v0"), lb = pinned_program(rig, "programs/xdp_lb");
+	packet_rig_close(rig);
+	/* Somebody looks at a link: that does not keep its program on the interface. */
+	int held = open_link(rig, "v0");
+	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
+	assert_int_equal(packet_xdp_on("v0"), 0);
+	close(held);
+	assert_int_equal(packet_xdp_on("v0"), 0);
+	assert_int_equal(packet_xdp_on("lo"), 0);
+	assert_int_not_equal(access(rig->pin_dir, F_OK), 0);
+	/* The kernel frees programs after a grace period. */
+	for (int i = 0; i < 1000 && (program_lives(root) || program_lives(lb)); i++)
+		usleep(5000);
+	assert_false(program_lives(root));
+	assert_false(program_lives(lb));
+	/* Nothing to do is no failure. */
+	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
+	assert_int_equal(marcher_packet_uninstall("/tmp/marcher-nowhere/below"), MARCHER_OK);
+
+	/* What is somebody else's stays, and is named. */
+	packet_rig_must_open(rig, "v0");
+	packet_rig_close(rig);
+	snprintf(other, sizeof(other), "%s/theirs", rig->pin_dir);
+	assert_int_equal(mkdir(other, 0700), 0);
+	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_E_SYSTEM);
+	assert_last_error("theirs is not Marcher's");
+	assert_int_equal(packet_xdp_on("v0"), 0);
+	assert_int_equal(rmdir(other), 0);
+	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
+}
+
+static void without_the_privilege_it_says_what_is_missing(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	int status;
+
+	pid_t child = fork();
+	if (!child) {
+		if (setgid(65534) || setuid(65534))
+			_exit(1);
+		if (packet_rig_open(rig, "v0", MARCHER_XDP_AUTO) != MARCHER_E_SYSTEM)
+			_exit(2);
+		_exit(strstr(marcher_packet_last_error(NULL), "lacks CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON") ? 0 : 3);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, packet_rig_setup, packet_rig_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        TEST(opens_native_where_it_can_and_generic_elsewhere),
+	        TEST(generic_is_used_where_it_is_asked_for),
+	        TEST(everything_stays_in_force_and_is_adopted),
+	        TEST(programs_of_another_build_are_replaced_in_place),
+	        TEST(a_slot_that_somebody_changed_is_put_right),
+	        TEST(maps_of_another_build_are_refused),
+	        TEST(a_map_whose_pin_is_gone_is_made_anew_for_every_program),
+	        TEST(one_process_has_it_at_a_time),
+	        TEST(only_a_folder_on_bpffs_will_do),
+	        TEST(options_are_checked),
+	        TEST(one_interface_that_cannot_be_attached_to_is_told_of),
+	        TEST(a_foreign_program_is_left_where_it_is),
+	        TEST(an_interface_that_is_no_longer_named_is_left),
+	        TEST(an_interface_may_go_and_come_back),
+	        TEST(uninstalling_leaves_nothing),
+	        TEST(without_the_privilege_it_says_what_is_missing),
+	};
+	return cmocka_run_group_tests_name("packet", tests, packet_rig_namespaces, NULL);
+}
