@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** npm run e2e -- SUITE [--only TEXT] [--engine PATH] [--label NAME] */
+/** npm run e2e -- SUITE [--list] [--only TEXT] [--engine PATH] [--label NAME] */
 import { parseArgs } from 'node:util';
 import { type Case, runSuite } from './harness/suite.js';
 
@@ -9,16 +9,25 @@ const suites: Readonly<Record<string, () => Promise<readonly Case[]>>> = {
   packet: async () => (await import('./suites/packet/index.js')).packet,
 };
 
-const usage = `usage: npm run e2e -- ${Object.keys(suites).join('|')} [--only TEXT] [--engine PATH] [--label NAME]`;
+const usage = `usage: npm run e2e -- ${Object.keys(suites).join('|')} [--list] [--only TEXT] [--engine PATH] [--label NAME]`;
 
 try {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { only: { type: 'string' }, engine: { type: 'string' }, label: { type: 'string', default: '' } },
+    options: {
+      list: { type: 'boolean', default: false },
+      only: { type: 'string' },
+      engine: { type: 'string' },
+      label: { type: 'string', default: '' },
+    },
   });
   const name = positionals[0] ?? '';
   const suite = suites[name];
   if (suite === undefined || positionals.length !== 1) throw new Error(`unknown suite '${positionals.join(' ')}'`);
+  if (values.list) {
+    for (const one of await suite()) console.log(one.name);
+    process.exit(0);
+  }
   if (process.getuid?.() !== 0) throw new Error('network namespaces need root');
   const failed = await runSuite(await suite(), { name, label: values.label, engine: values.engine, only: values.only });
   process.exit(failed === 0 ? 0 : 1);
