@@ -29,9 +29,9 @@ static __always_inline __u64 ethertype_is_vlan(__be16 ethertype)
 	return (customer - 1) >> 63 | (service - 1) >> 63;
 }
 
-/* Length of the Ethernet header with its tags (14, 18 or 22) and the ethertype of what follows. 0: the frame ends
- * within, has a third tag, or is sent to a group: balanced traffic never is (it is not to be answered or forwarded:
- * RFC 1122, section 3.2.2; RFC 1812, section 5.3.4). */
+/* Length of the Ethernet header with its tags (14, 18 or 22) and the ethertype of what follows: a third tag is what
+ * follows. 0: the frame ends within, or is sent to a group: balanced traffic never is (it is not to be answered or
+ * forwarded: RFC 1122, section 3.2.2; RFC 1812, section 5.3.4). */
 static __always_inline __u32 ethernet_parse(const void *data, const void *data_end, __be16 *ethertype)
 {
 	const struct ethhdr *eth = data;
@@ -49,8 +49,6 @@ static __always_inline __u32 ethernet_parse(const void *data, const void *data_e
 			return 0;
 		type = shifted->h_proto;
 	}
-	if (ethertype_is_vlan(type))
-		return 0;
 	*ethertype = type;
 	return sizeof(*eth) + tags;
 }

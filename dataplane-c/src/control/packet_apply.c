@@ -257,11 +257,17 @@ static struct backend entry_for(struct applying *a, const struct packet_wanted_s
                                 const struct packet_wanted_backend *wanted, const struct backend *before)
 {
 	struct backend entry = *before;
+	struct address source;
 
 	entry.address = wanted->address;
 	entry.flags = wanted->dead ? 0 : BACKEND_IN_USE;
-	if (service->entry.forwarding != FORWARDING_L2)
-		source_towards(a, &wanted->address, &entry.source);
+	if (source_towards(a, &wanted->address, &source)) {
+		/* Towards an address of one's own the kernel chooses that very address. */
+		if (packet_address_compare(&source, &wanted->address) == 0)
+			entry.flags |= wanted->dead ? 0 : BACKEND_LOCAL;
+		if (service->entry.forwarding != FORWARDING_L2)
+			entry.source = source;
+	}
 	/* Its flows are over: those that come after its return are new ones. */
 	if (wanted->dead && before->flags & BACKEND_IN_USE)
 		entry.generation++;

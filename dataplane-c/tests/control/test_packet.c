@@ -65,6 +65,25 @@ static uint32_t pinned_program(const struct packet_rig *rig, const char *name)
 	return info.id;
 }
 
+/* The verifier gives up at a million instructions, and older ones see more paths than this one. */
+static void the_verifier_passes_programs_with_room_to_spare(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	const char *programs[] = {"programs/xdp_root", "programs/xdp_lb", "programs/decap"};
+
+	packet_rig_must_open(rig, "v0");
+	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++) {
+		struct bpf_prog_info info = {0};
+		__u32 length = sizeof(info);
+		int fd = packet_pin(rig, programs[i]);
+		assert_int_equal(bpf_obj_get_info_by_fd(fd, &info, &length), 0);
+		close(fd);
+		print_message("%s: %u instructions verified\n", programs[i], info.verified_insns);
+		assert_in_range(info.verified_insns, 1, 60000);
+	}
+}
+
 static void opens_native_where_it_can_and_generic_elsewhere(void **state)
 {
 	NEEDS_PRIVILEGE(state);
@@ -528,6 +547,7 @@ static void without_the_privilege_it_says_what_is_missing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	        TEST(the_verifier_passes_programs_with_room_to_spare),
 	        TEST(opens_native_where_it_can_and_generic_elsewhere),
 	        TEST(generic_is_used_where_it_is_asked_for),
 	        TEST(everything_stays_in_force_and_is_adopted),

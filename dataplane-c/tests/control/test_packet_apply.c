@@ -115,6 +115,13 @@ static void a_table_stands_in_the_maps(void **state)
 	address = packet_rig_address("2001:db8::1");
 	packet_lookup(rig, "decap_addresses", &address, &decap);
 	assert_int_equal(ntohs(decap.gue_port), 6080);
+	packet_rig_apply(rig, "service own ipip 7\n"
+	                      "vip 198.51.100.9 80\n"
+	                      "backend here 192.0.2.1 1\n"
+	                      "backend there 192.0.2.12 1\n");
+	assert_int_equal(backend_at(rig, packet_backend_of(rig, "192.0.2.1")).flags, BACKEND_IN_USE | BACKEND_LOCAL);
+	assert_int_equal(backend_at(rig, packet_backend_of(rig, "192.0.2.12")).flags, BACKEND_IN_USE);
+
 	PacketTable *table = packet_table("decap 2001:db8::1\n");
 	ApplyReply *reply;
 	table->decapsulated_gue_port = 7000;

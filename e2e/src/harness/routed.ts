@@ -38,31 +38,55 @@ export const routeVips = ({ router }: Routed, director: Host): void => {
   ip('-n', router, '-6', 'route', 'replace', 'fd99::/64', 'via', director.v6);
 };
 
-export const makeRouted = (scope: Scope, counts: { directors: number; backends: number }): Routed => {
+export interface RoutedOptions {
+  readonly directors: number;
+  readonly backends: number;
+  /** Directors and backends on one link, 10.79.0.0/24 and fd79::/64, behind a bridge of the router. */
+  readonly oneLink?: boolean;
+}
+
+export const makeRouted = (scope: Scope, options: RoutedOptions): Routed => {
+  /** Without duplicate address detection: IPv6 would say nothing for its second. */
+  const addNetns = (suffix: string): string => {
+    const netns = scope.addNetns(suffix);
+    inside(netns, 'sysctl', '-qw', 'net.ipv6.conf.all.accept_dad=0', 'net.ipv6.conf.default.accept_dad=0');
+    return netns;
+  };
   const forwarding = (netns: string): void =>
     inside(netns, 'sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1');
-  const router = scope.addNetns('r');
+  const router = addNetns('r');
   forwarding(router);
-  const attach = (suffix: string, v4: string, v6: string): Host => {
-    const netns = scope.addNetns(suffix);
+  /** Addresses and an interface that is up, and sends whole frames: checksums in place, no larger than the link. */
+  const bring = (netns: string, device: string, v4?: string, v6?: string): void => {
+    if (v4 !== undefined) ip('-n', netns, 'addr', 'add', `${v4}/24`, 'dev', device);
+    if (v6 !== undefined) ip('-n', netns, 'addr', 'add', `${v6}/64`, 'dev', device, 'nodad');
+    ip('-n', netns, 'link', 'set', device, 'up');
+    inside(netns, 'ethtool', '-K', device, 'tx', 'off', 'tso', 'off', 'gso', 'off', 'gro', 'on');
+  };
+  /** bridged: the router's end is a port of its bridge. */
+  const attach = (suffix: string, v4: string, v6: string, end: number, bridged: boolean): Host => {
+    const netns = addNetns(suffix);
     ip('-n', router, 'link', 'add', suffix, 'type', 'veth', 'peer', 'name', 'up0', 'netns', netns);
-    for (const [ns, device, end] of [
-      [router, suffix, 1],
-      [netns, 'up0', 2],
-    ] as const) {
-      ip('-n', ns, 'addr', 'add', `${v4}.${end}/24`, 'dev', device);
-      ip('-n', ns, 'addr', 'add', `${v6}::${end}/64`, 'dev', device, 'nodad');
-      ip('-n', ns, 'link', 'set', device, 'up');
-      // Frames that XDP sends on must be whole: checksums in place, no larger than the link.
-      inside(ns, 'ethtool', '-K', device, 'tx', 'off', 'tso', 'off', 'gso', 'off', 'gro', 'on');
-    }
+    if (bridged) {
+      bring(router, suffix);
+      ip('-n', router, 'link', 'set', suffix, 'master', 'lan');
+    } else bring(router, suffix, `${v4}.1`, `${v6}::1`);
+    const host = { netns, v4: `${v4}.${end}`, v6: `${v6}::${end}` };
+    bring(netns, 'up0', host.v4, host.v6);
     ip('-n', netns, 'route', 'add', 'default', 'via', `${v4}.1`);
     ip('-n', netns, '-6', 'route', 'add', 'default', 'via', `${v6}::1`);
-    return { netns, v4: `${v4}.2`, v6: `${v6}::2` };
+    return host;
   };
+  const oneLink = options.oneLink === true;
+  if (oneLink) {
+    ip('-n', router, 'link', 'add', 'lan', 'type', 'bridge');
+    bring(router, 'lan', '10.79.0.1', 'fd79::1');
+  }
   const numbers = (count: number): number[] => Array.from({ length: count }, (_, i) => i + 1);
-  const client = attach('c', '10.77.0', 'fd77');
-  const directors = numbers(counts.directors).map((i) => attach(`d${i}`, `10.79.${i}`, `fd79:${i}`));
+  const client = attach('c', '10.77.0', 'fd77', 2, false);
+  const directors = numbers(options.directors).map((i) =>
+    oneLink ? attach(`d${i}`, '10.79.0', 'fd79', 10 + i, true) : attach(`d${i}`, `10.79.${i}`, `fd79:${i}`, 2, false),
+  );
   directors.forEach(({ netns }, i) => {
     // XDP asks for the kernel's routes, which it tells only where forwarding is on.
     forwarding(netns);
@@ -70,7 +94,9 @@ export const makeRouted = (scope: Scope, counts: { directors: number; backends: 
     // it lies there until the next frame comes (veth_xdp_flush, drivers/net/veth.c). This one passes everything.
     ip('-n', router, 'link', 'set', 'dev', `d${i + 1}`, 'xdpdrv', 'obj', PASSING_PROGRAM, 'sec', 'xdp');
   });
-  const backends = numbers(counts.backends).map((i) => attach(`b${i}`, `10.78.${i}`, `fd78:${i}`));
+  const backends = numbers(options.backends).map((i) =>
+    oneLink ? attach(`b${i}`, '10.79.0', 'fd79', 20 + i, true) : attach(`b${i}`, `10.78.${i}`, `fd78:${i}`, 2, false),
+  );
   for (const { netns } of backends) {
     ip('-n', netns, 'addr', 'add', `${VIP4}/32`, 'dev', 'lo');
     ip('-n', netns, 'addr', 'add', `${VIP6}/128`, 'dev', 'lo', 'nodad');

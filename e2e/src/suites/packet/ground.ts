@@ -5,7 +5,7 @@ import { Agent, type ServiceFile } from '../../harness/agent.js';
 import { BackendProcess } from '../../harness/backend.js';
 import { Load } from '../../harness/load.js';
 import type { LoadSettings } from '../../harness/load-main.js';
-import { makeRouted, type Routed, VIP4, VIP6 } from '../../harness/routed.js';
+import { makeRouted, type Routed, type RoutedOptions, VIP4, VIP6 } from '../../harness/routed.js';
 import type { World } from '../../harness/suite.js';
 import type { Host } from '../../harness/topology.js';
 import { quickHealth } from '../services.js';
@@ -18,9 +18,9 @@ export class Ground {
   readonly net: Routed;
   readonly #bpffs: string;
 
-  constructor(world: World, counts: { directors: number; backends: number }) {
+  constructor(world: World, options: RoutedOptions) {
     this.world = world;
-    this.net = makeRouted(world.scope, counts);
+    this.net = makeRouted(world.scope, options);
     this.#bpffs = world.scope.addBpffs();
   }
 
@@ -60,9 +60,10 @@ export class Ground {
     return tcp as BackendProcess;
   }
 
-  async backends(count: number): Promise<BackendProcess[]> {
+  /** encapsulated: what comes has an outer header. */
+  async backends(count: number, encapsulated = true): Promise<BackendProcess[]> {
     const numbers = Array.from({ length: count }, (_, i) => i + 1);
-    await Promise.all(numbers.map((i) => this.receiver(i)));
+    if (encapsulated) await Promise.all(numbers.map((i) => this.receiver(i)));
     return Promise.all(numbers.map((i) => this.backend(i)));
   }
 

@@ -47,8 +47,9 @@ const settleAll = async (world: World, loads: Awaited<ReturnType<Ground['loads']
 const carriesBoth = (mode: string): Case => ({
   name: `${mode}: TCP and UDP over IPv4 and IPv6, answered by the backends themselves`,
   run: async (world: World) => {
-    const ground = new Ground(world, { directors: 1, backends: 3 });
-    await ground.backends(3);
+    const l2 = mode === 'l2';
+    const ground = new Ground(world, { directors: 1, backends: 3, oneLink: l2 });
+    await ground.backends(3, !l2);
     const director = await carried(ground, mode, [1, 2, 3]);
     const loads = await ground.loads(['tcp-short', 'tcp-keepalive', 'udp'], 200);
     await sleep(2_000);
@@ -66,6 +67,7 @@ const carriesBoth = (mode: string): Case => ({
 export const packet: readonly Case[] = [
   carriesBoth('ipip'),
   carriesBoth('gue'),
+  carriesBoth('l2'),
   {
     name: 'flows stay with their backend when others come, go or are drained',
     run: async (world: World) => {
