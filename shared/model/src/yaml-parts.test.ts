@@ -154,6 +154,7 @@ describe('a YAML text read in parts', () => {
     ['several documents', 'services:\n  - a\n---\nservices:\n  - b\n'],
     ['a quoted text that holds a line like an item', 'services:\n  - "a\n  - b"\n'],
     ['a flow collection that holds one', 'services:\n  - [a,\n  - b]\n'],
+    ['an explicit key', 'services:\n- ? a: b\n    c: d\n  - "  \n {}\n- e\n'],
     ['a value beside the items', 'services:\n  - a\n null\n'],
     ['no items', 'services: []\n'],
     ['two headings', 'services:\n  - a\nservices:\n  - b\n'],

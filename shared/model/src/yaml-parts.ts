@@ -32,6 +32,12 @@ function lineStart(text: string, from: number, to: number): { indent: number; fi
  */
 const ANCHOR_OR_ALIAS = /(?<![0-9A-Za-z_=/.])[&*](?![\s,\]}]|$)/;
 
+/**
+ * What may be an explicit key ("? key", a line or more). Nobody writes those here, and the library takes some of them for
+ * valid in a part that it refuses in the whole.
+ */
+const EXPLICIT_KEY = /(?<![^\s,[{:-])\?(?=\s|$)/;
+
 /** Where the items of `services:` begin, and one place more: where they end. */
 function cut(text: string): number[] | undefined {
   const found = /^services:[ \t]*(?:#.*)?\r?$/m.exec(text);
@@ -97,7 +103,13 @@ export class YamlParts {
 
   /** undefined: the text can't be cut, or means something else in parts. */
   static of(text: string): YamlParts | undefined {
-    if (ANCHOR_OR_ALIAS.test(text) || /\r(?!\n)/.test(text) || /^(?:%|---|\.\.\.)/m.test(text)) return undefined;
+    if (
+      ANCHOR_OR_ALIAS.test(text) ||
+      EXPLICIT_KEY.test(text) ||
+      /\r(?!\n)/.test(text) ||
+      /^(?:%|---|\.\.\.)/m.test(text)
+    )
+      return undefined;
     const cuts = cut(text);
     return cuts && new YamlParts(text, cuts);
   }
