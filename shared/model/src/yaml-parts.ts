@@ -38,6 +38,9 @@ const ANCHOR_OR_ALIAS = /(?<![0-9A-Za-z_=/.])[&*](?![\s,\]}]|$)/;
  */
 const EXPLICIT_KEY = /(?<![^\s,[{:-])\?(?=\s|$)/;
 
+/** A tab in a line's indentation, which YAML forbids in some places, and the library not always in a part. */
+const INDENTED_BY_TAB = /^[ \t]*\t/m;
+
 /** Where the items of `services:` begin, and one place more: where they end. */
 function cut(text: string): number[] | undefined {
   const found = /^services:[ \t]*(?:#.*)?\r?$/m.exec(text);
@@ -106,6 +109,7 @@ export class YamlParts {
     if (
       ANCHOR_OR_ALIAS.test(text) ||
       EXPLICIT_KEY.test(text) ||
+      INDENTED_BY_TAB.test(text) ||
       /\r(?!\n)/.test(text) ||
       /^(?:%|---|\.\.\.)/m.test(text)
     )
