@@ -30,7 +30,6 @@ struct choice {
 	__u32 service_index;
 	__u32 backend_index;
 	struct backend *backend;
-	__u64 hash; /* of the flow, whatever the ring was asked by */
 };
 
 static __always_inline struct vip *vip_find(const struct flow_key *flow)
@@ -66,20 +65,21 @@ static __always_inline void choose(const struct flow_key *key, __u32 service_ind
 {
 	choice->service_index = service_index;
 	choice->backend = NULL;
-	choice->hash = flow_hash(key, false);
 	struct service *service = bpf_map_lookup_elem(&services, &service_index);
 	if (!service || !service->forwarding)
 		return;
 	choice->service = *service;
-	bool table = !(service->flags & SERVICE_NO_FLOWS);
-	if (table && !opens)
-		choice->backend = flow_backend(key, &choice->backend_index);
+	struct flow_place place = {};
+	if (!(service->flags & SERVICE_NO_FLOWS))
+		flow_find_place(key, &place);
+	if (!opens)
+		choice->backend = flow_backend(&place, begin, &choice->backend_index);
 	if (choice->backend)
 		return;
-	__u64 hash = service->flags & SERVICE_SOURCE_ONLY ? flow_hash(key, true) : choice->hash;
+	__u64 hash = flow_hash(key, service->flags & SERVICE_SOURCE_ONLY);
 	choice->backend = ring_backend(service_index, hash, &choice->backend_index);
-	if (choice->backend && table && begin)
-		flow_remember(key, choice->backend_index, choice->backend);
+	if (choice->backend && begin)
+		flow_remember(&place, choice->backend_index, choice->backend);
 }
 
 /* Direct return by the link layer alone: the packet meets the backend as it is but for its TTL, which ends the circle
@@ -102,7 +102,9 @@ static __always_inline bool decrement_ttl(const struct packet *packet, void *at,
 	return true;
 }
 
-static __always_inline int forward(struct xdp_md *ctx, const struct packet *packet, const struct choice *choice)
+/* key: the flow's, which for an ICMP error is not the packet's. */
+static __always_inline int forward(struct xdp_md *ctx, const struct packet *packet, const struct flow_key *key,
+                                   const struct choice *choice)
 {
 	const struct backend *backend = choice->backend;
 	const __u16 forwarding = choice->service.forwarding;
@@ -113,6 +115,9 @@ static __always_inline int forward(struct xdp_md *ctx, const struct packet *pack
 		count_traffic(choice->service_index, choice->backend_index, frame);
 		return slots_from(ctx, XDP_SLOT_LB + 1);
 	}
+	/* What shows the flow to routers on the way: a port or a flow label. */
+	const bool shown = forwarding == FORWARDING_GUE || (!direct && !address_is_v4(&backend->address));
+	const __u64 hash = shown ? flow_hash(key, false) : 0;
 	struct route_query query = {
 	        .source = &backend->source,
 	        .destination = &backend->address,
@@ -122,14 +127,14 @@ static __always_inline int forward(struct xdp_md *ctx, const struct packet *pack
 	        .on_link = direct,
 	};
 	if (forwarding == FORWARDING_GUE) {
-		query.source_port = encapsulation_source_port(choice->hash);
+		query.source_port = encapsulation_source_port(hash);
 		query.destination_port = choice->service.port;
 	}
 	if (query.length > 0xffff)
 		return icmp_answer_too_big(ctx, packet, 0xffff - overhead);
 	struct next_hop hop = {};
 	enum drop_reason reason = DROP_NO_ROUTE;
-	switch (next_hop_find(ctx, &query, &hop, &reason)) {
+	switch (next_hop_find(ctx, &query, choice->backend_index, backend->generation, &hop, &reason)) {
 	case NEXT_HOP_FOUND:
 		break;
 	case NEXT_HOP_TOO_BIG:
@@ -148,7 +153,7 @@ static __always_inline int forward(struct xdp_md *ctx, const struct packet *pack
 	if (direct) {
 		if (!decrement_ttl(packet, at, data_end))
 			return drop(DROP_TTL);
-	} else if (!encapsulate(at, data_end, packet, backend, forwarding, choice->service.port, choice->hash)) {
+	} else if (!encapsulate(at, data_end, packet, backend, forwarding, choice->service.port, hash)) {
 		return drop(DROP_NO_HEADROOM);
 	}
 	count_traffic(choice->service_index, choice->backend_index, frame);
@@ -199,7 +204,7 @@ int xdp_lb(struct xdp_md *ctx)
 	choose(key, vip->service, packet.opens, begin, &choice);
 	if (!choice.backend)
 		return drop(DROP_NO_BACKEND);
-	return forward(ctx, &packet, &choice);
+	return forward(ctx, &packet, key, &choice);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

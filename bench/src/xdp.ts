@@ -4,6 +4,7 @@
  * pinned, with the maps that it has filled, at numbers of flows that fit into less and less cache.
  */
 import { execFileSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { printTable } from '@marcher/e2e/demo/table';
 import { Agent } from '@marcher/e2e/harness/agent';
@@ -70,7 +71,9 @@ export const xdp = async (rounds: number): Promise<boolean> => {
       ...['dev', 'up0'],
     ]);
 
-    const program = path.join(pins, 'v1/programs/xdp_root');
+    const [layout] = readdirSync(pins);
+    if (layout === undefined) throw new Error(`nothing is pinned in ${pins}`);
+    const program = path.join(pins, layout, 'programs/xdp_root');
     const counts = GOALS.map(([flows]) => String(flows));
     const net_ns = new Map<number, number[]>();
     for (let round = 0; round < rounds; round++) {

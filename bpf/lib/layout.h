@@ -17,7 +17,8 @@
 #define SERVICES_MAX 16384u
 #define BACKENDS_MAX 65536u
 #define RING_SLOTS_MAX 5000011u
-#define FLOWS_DEFAULT 1048576u /* entries of the flow table; the control library may choose another size */
+#define FLOWS_DEFAULT 4194304u /* ways of the flow table, 16 bytes each; the control library may choose another size \
+	                        */
 
 struct address {
 	__u32 word[4];
@@ -83,7 +84,6 @@ struct vlan_device {
 
 #define VLAN_DEVICES_MAX 4096u
 
-/* Map flows: LRU hash. A flow stays with its backend while that is in use, whatever the ring says now. */
 struct flow_key {
 	struct address source, destination;
 	__be16 source_port, destination_port;
@@ -91,9 +91,36 @@ struct flow_key {
 	__u8 reserved[3];
 };
 
+/*
+ * Map flows: array of sets, a power of two of them, one line of a CPU's cache each (BPF_F_MMAPABLE aligns values to
+ * pages). A flow is in the set that the low bits of its tag name. It stays with its backend while that is in use,
+ * whatever the ring says now.
+ */
+#define FLOW_WAYS 4u
+
 struct flow {
-	__u32 backend;
-	__u32 generation; /* of the backend when the flow began */
+	__u64 tag;   /* see flow_tag() in flow.h; never 0 for a flow */
+	__u64 state; /* 0: free */
+};
+
+struct flow_set {
+	struct flow way[FLOW_WAYS];
+};
+
+/* A state: 16 bits of backend, 23 of its generation when the flow began, one that says that more than one packet came,
+ * 24 of time (jiffies64 >> 8). */
+#define FLOW_STATE(backend, generation, stamp) ((__u64)(backend) | (__u64)(generation) << 16 | (__u64)(stamp) << 40)
+#define FLOW_BACKEND(state) ((__u32)((state)&0xffff))
+#define FLOW_GENERATION(state) ((__u32)((state) >> 16 & 0x7fffff))
+#define FLOW_AGAIN (1ull << 39)
+#define FLOW_STAMP(state) ((state) >> 40)
+
+/* Map flow_settings: array of one. */
+#define FLOW_KEY_WORDS (sizeof(struct flow_key) / sizeof(__u32))
+
+struct flow_settings {
+	__u32 mask;                /* the number of sets - 1 */
+	__u32 key[FLOW_KEY_WORDS]; /* at random, for as long as the table lives */
 };
 
 /* Maps service_counters and backend_counters: per-CPU arrays, by the same index. */

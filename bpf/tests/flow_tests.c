@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "expect.h"
 #include "flow_tests.h"
@@ -213,17 +214,132 @@ static void test_a_flow_entry_says_who_and_when(void **state)
 {
 	(void)state;
 	uint32_t backend = send_flow(1, SERVICE_RING, 4, TCP_ACK);
-	struct flow_key key = {.source_port = htons(20001),
-	                       .destination_port = htons(SERVICE_PORT(SERVICE_RING)),
-	                       .protocol = IPPROTO_TCP};
-	uint8_t *source = (uint8_t *)&key.source, *destination = (uint8_t *)&key.destination;
-	source[10] = source[11] = destination[10] = destination[11] = 0xff;
-	put_address(source + 12, "203.0.113.2");
-	put_address(destination + 12, VIP_V4);
-	struct flow flow;
-	assert_true(world_flow(&key, &flow));
-	assert_int_equal(flow.backend, backend);
-	assert_int_equal(flow.generation, 7);
+	struct flow *flow = world_a_flow();
+	assert_non_null(flow);
+	assert_int_not_equal(flow->tag, 0);
+	assert_int_equal(FLOW_BACKEND(flow->state), backend);
+	assert_int_equal(FLOW_GENERATION(flow->state), 7);
+	assert_int_not_equal(FLOW_STAMP(flow->state), 0);
+	assert_int_equal(flow->state & FLOW_AGAIN, 0);
+	send_flow(1, SERVICE_RING, 4, TCP_ACK);
+	assert_int_equal(flow->state & FLOW_AGAIN, FLOW_AGAIN);
+	assert_int_equal(FLOW_BACKEND(flow->state), backend);
+	/* Seen again later, it is as fresh as if it had just come. */
+	uint64_t fresh = FLOW_STAMP(flow->state);
+	flow->state = FLOW_STATE(backend, 7, fresh - 1000) | FLOW_AGAIN;
+	send_flow(1, SERVICE_RING, 4, TCP_ACK);
+	assert_in_range(FLOW_STAMP(flow->state), fresh, fresh + 100);
+}
+
+static void test_tags_depend_on_the_secret(void **state)
+{
+	(void)state;
+	send_flow(1, SERVICE_RING, 4, TCP_ACK);
+	uint64_t tag = world_a_flow()->tag;
+	world_reset();
+	world_set_flow_settings(0, 2);
+	send_flow(1, SERVICE_RING, 4, TCP_ACK);
+	assert_int_not_equal(world_a_flow()->tag, tag);
+}
+
+static void test_every_part_of_the_five_tuple_makes_another_flow(void **state)
+{
+	(void)state;
+	struct spec specs[] = {
+	        {.source = "203.0.113.1", .source_port = 1000},
+	        {.source = "203.0.113.2", .source_port = 1000},
+	        {.source = "203.0.113.1", .source_port = 1001},
+	        {.source = "203.0.113.1", .source_port = 1000, .protocol = IPPROTO_UDP},
+	        {.version = 6, .source = "2001:db8:7::1", .source_port = 1000},
+	        {.version = 6, .source = "2001:db8:8::1", .source_port = 1000},
+	        {.version = 6, .source = "2001:db8:7::2", .source_port = 1000},
+	        {.version = 6, .source = "2001:db8:7:0:1::1", .source_port = 1000},
+	};
+	for (size_t i = 0; i < sizeof(specs) / sizeof(specs[0]); i++) {
+		struct frame in;
+		specs[i].destination_port = SERVICE_PORT(SERVICE_RING);
+		specs[i].payload = 32;
+		if (!specs[i].protocol)
+			specs[i].flags = TCP_ACK;
+		frame_build(&in, &specs[i]);
+		for (int again = 0; again < 2; again++)
+			run_to_backend(&in);
+		assert_int_equal(world_flow_count(), i + 1);
+	}
+}
+
+static void test_a_flood_displaces_what_a_flood_has_brought(void **state)
+{
+	(void)state;
+	uint32_t first[FLOW_WAYS - 1], other = BACKEND_RING;
+	world_set_flow_settings(0, 1); /* one set */
+	for (uint32_t i = 0; i < FLOW_WAYS - 1; i++) {
+		first[i] = send_flow(i, SERVICE_RING, 4, TCP_SYN);
+		assert_int_equal(send_flow(i, SERVICE_RING, 4, TCP_ACK), first[i]);
+	}
+	for (uint32_t i = 100; i < 150; i++)
+		send_flow(i, SERVICE_RING, 4, i & 1 ? TCP_SYN : TCP_ACK);
+	assert_int_equal(world_flow_count(), FLOW_WAYS);
+	while (other == first[0] || other == first[1] || other == first[2])
+		other++;
+	replace_ring(SERVICE_RING, other);
+	for (uint32_t i = 0; i < FLOW_WAYS - 1; i++)
+		assert_int_equal(send_flow(i, SERVICE_RING, 4, TCP_ACK), first[i]);
+}
+
+static void test_the_quietest_flow_makes_place(void **state)
+{
+	(void)state;
+	uint32_t first[FLOW_WAYS], other = BACKEND_RING;
+	world_set_flow_settings(0, 1);
+	for (uint32_t i = 0; i < FLOW_WAYS; i++)
+		for (int again = 0; again < 2; again++)
+			first[i] = send_flow(i, SERVICE_RING, 4, TCP_ACK);
+	/* All were seen now, but the third. They stand in the order in which they came. */
+	struct flow *flow = world_a_flow() + 2;
+	flow->state = FLOW_STATE(FLOW_BACKEND(flow->state), 7, FLOW_STAMP(flow->state) - 5) | FLOW_AGAIN;
+	while (other == first[0] || other == first[1] || other == first[2] || other == first[3])
+		other++;
+	replace_ring(SERVICE_RING, other);
+	send_flow(100, SERVICE_RING, 4, TCP_SYN);
+	assert_int_equal(world_flow_count(), FLOW_WAYS);
+	for (uint32_t i = 0; i < FLOW_WAYS; i++)
+		if (i != 2)
+			assert_int_equal(send_flow(i, SERVICE_RING, 4, TCP_ACK), first[i]);
+	assert_int_equal(send_flow(2, SERVICE_RING, 4, TCP_ACK), other);
+}
+
+static void test_next_hops_are_asked_anew_after_a_moment(void **state)
+{
+	(void)state;
+	struct spec spec = {.destination_port = SERVICE_PORT(SERVICE_IPIP), .payload = 32};
+	struct frame in;
+	struct result kept, asked;
+	frame_build(&in, &spec);
+	world_run(&in, &kept);
+	assert_int_equal(kept.verdict, XDP_REDIRECT);
+	world_set_forwarding(false);
+	usleep(300000);
+	world_run(&in, &asked);
+	world_set_forwarding(true);
+	assert_int_equal(asked.verdict, XDP_DROP);
+	assert_only_drop(DROP_FORWARDING_OFF, 1);
+}
+
+static void test_a_packet_too_big_for_a_kept_next_hop_is_told(void **state)
+{
+	(void)state;
+	struct spec spec = {.destination_port = SERVICE_PORT(SERVICE_IPIP), .payload = 32};
+	struct frame in;
+	struct result result;
+	frame_build(&in, &spec);
+	world_run(&in, &result);
+	spec.payload = 1470;
+	frame_build(&in, &spec);
+	world_run(&in, &result);
+	assert_int_equal(result.verdict, XDP_TX);
+	assert_int_equal(result.frame.data[34], 3); /* ICMP: unreachable, needs fragmentation */
+	assert_int_equal(result.frame.data[35], 4);
 }
 
 static void test_stateless_services_follow_the_ring(void **state)
@@ -522,6 +638,12 @@ const struct CMUnitTest flow_tests[] = {
         cmocka_unit_test_setup(test_another_generation_is_another_backend, fresh),
         cmocka_unit_test_setup(test_flows_of_a_dead_backend_move, fresh),
         cmocka_unit_test_setup(test_a_flow_entry_says_who_and_when, fresh),
+        cmocka_unit_test_setup(test_tags_depend_on_the_secret, fresh),
+        cmocka_unit_test_setup(test_every_part_of_the_five_tuple_makes_another_flow, fresh),
+        cmocka_unit_test_setup(test_a_flood_displaces_what_a_flood_has_brought, fresh),
+        cmocka_unit_test_setup(test_the_quietest_flow_makes_place, fresh),
+        cmocka_unit_test_setup(test_next_hops_are_asked_anew_after_a_moment, fresh),
+        cmocka_unit_test_setup(test_a_packet_too_big_for_a_kept_next_hop_is_told, fresh),
         cmocka_unit_test_setup(test_stateless_services_follow_the_ring, fresh),
         cmocka_unit_test_setup(test_a_service_that_becomes_stateless_forgets_its_flows, fresh),
         cmocka_unit_test_setup(test_source_affinity_v4, fresh),

@@ -11,20 +11,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "namespace.h"
 
-#define FLOWS_TEST 8192
+#define FLOW_SETS 2048
 #define CPUS_MAX 512
 
 static struct {
 	struct bpf_object *root, *lb, *decap;
 	int root_fd, lb_fd, decap_fd;
 	int cpus;
-	int vips, vip_addresses, vlan_devices, services, rings, backends, flows, service_counters, backend_counters;
+	int vips, vip_addresses, vlan_devices, services, rings, backends, flows, flow_settings, next_hops;
+	int service_counters, backend_counters;
 	int drops, slots, decap_addresses;
+	struct flow_set *flow_sets; /* the map itself */
 	uint32_t ring[RING_SLOTS];
 	bool ring_changed[SERVICES_USED];
 	bool slot_changed[XDP_SLOTS];
@@ -121,7 +124,7 @@ static bool load_object(struct bpf_object *object, const char *name, int *fd)
 		if (shared >= 0 && bpf_map__reuse_fd(map, shared))
 			return false;
 		if (!strcmp(bpf_map__name(map), "flows"))
-			bpf_map__set_max_entries(map, FLOWS_TEST);
+			bpf_map__set_max_entries(map, FLOW_SETS);
 	}
 	int error = bpf_object__load(object);
 	if (error) {
@@ -362,17 +365,22 @@ bool world_open(const char *objects)
 		int *fd;
 		const char *name;
 	} maps[] = {
-	        {&world.vips, "vips"},         {&world.vip_addresses, "vip_addresses"},
-	        {&world.rings, "rings"},       {&world.vlan_devices, "vlan_devices"},
-	        {&world.drops, "drops"},       {&world.service_counters, "service_counters"},
-	        {&world.flows, "flows"},       {&world.backend_counters, "backend_counters"},
-	        {&world.services, "services"}, {&world.backends, "backends"},
+	        {&world.vips, "vips"},           {&world.vip_addresses, "vip_addresses"},
+	        {&world.rings, "rings"},         {&world.vlan_devices, "vlan_devices"},
+	        {&world.drops, "drops"},         {&world.service_counters, "service_counters"},
+	        {&world.flows, "flows"},         {&world.backend_counters, "backend_counters"},
+	        {&world.services, "services"},   {&world.backends, "backends"},
+	        {&world.next_hops, "next_hops"}, {&world.flow_settings, "flow_settings"},
 	};
 	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++) {
 		*maps[i].fd = map_of(world.lb, maps[i].name);
 		if (*maps[i].fd < 0)
 			return false;
 	}
+	world.flow_sets =
+	        mmap(NULL, FLOW_SETS * sizeof(*world.flow_sets), PROT_READ | PROT_WRITE, MAP_SHARED, world.flows, 0);
+	if (world.flow_sets == MAP_FAILED)
+		return false;
 	if (!load_object(world.decap, "decap", &world.decap_fd))
 		return false;
 	world.decap_addresses = map_of(world.decap, "decap_addresses");
@@ -459,9 +467,9 @@ static uint32_t first_flags(uint32_t backend)
 
 void world_reset(void)
 {
-	struct flow_key key;
-	while (!bpf_map_get_next_key(world.flows, NULL, &key))
-		must(!bpf_map_delete_elem(world.flows, &key), "flows");
+	memset(world.flow_sets, 0, FLOW_SETS * sizeof(*world.flow_sets));
+	world_set_flow_settings(FLOW_SETS - 1, 1);
+	world_forget_next_hops();
 	zero(world.drops, DROP_REASONS, sizeof(uint64_t));
 	zero(world.service_counters, SERVICES_USED, sizeof(struct traffic));
 	zero(world.backend_counters, BACKENDS_USED, sizeof(struct traffic));
@@ -525,20 +533,45 @@ struct traffic world_backend_traffic(uint32_t backend)
 	return traffic_of(world.backend_counters, backend);
 }
 
-bool world_flow(const struct flow_key *key, struct flow *flow)
+void world_set_flow_settings(uint32_t mask, uint32_t seed)
 {
-	return !bpf_map_lookup_elem(world.flows, key, flow);
+	struct flow_settings settings = {.mask = mask};
+	uint32_t zero = 0;
+	for (size_t i = 0; i < FLOW_KEY_WORDS; i++)
+		settings.key[i] = seed = seed * 1664525 + 1013904223; /* Numerical Recipes' generator */
+	must(!bpf_map_update_elem(world.flow_settings, &zero, &settings, BPF_ANY), "flow_settings");
+}
+
+void world_forget_next_hops(void)
+{
+	enum { KEPT = 1024 };
+	struct bpf_map_info info = {0};
+	uint32_t length = sizeof(info), count = KEPT, keys[KEPT];
+	must(!bpf_obj_get_info_by_fd(world.next_hops, &info, &length) && info.max_entries == KEPT, "next_hops");
+	for (uint32_t i = 0; i < KEPT; i++)
+		keys[i] = i;
+	void *values = calloc(KEPT * (size_t)world.cpus, (info.value_size + 7u) & ~7u);
+	LIBBPF_OPTS(bpf_map_batch_opts, options);
+	must(values && !bpf_map_update_batch(world.next_hops, keys, values, &count, &options), "next_hops");
+	free(values);
 }
 
 uint32_t world_flow_count(void)
 {
-	struct flow_key key, *previous = NULL;
 	uint32_t count = 0;
-	while (!bpf_map_get_next_key(world.flows, previous, &key)) {
-		previous = &key;
-		count++;
-	}
+	for (uint32_t i = 0; i < FLOW_SETS; i++)
+		for (uint32_t way = 0; way < FLOW_WAYS; way++)
+			count += world.flow_sets[i].way[way].state != 0;
 	return count;
+}
+
+struct flow *world_a_flow(void)
+{
+	for (uint32_t i = 0; i < FLOW_SETS; i++)
+		for (uint32_t way = 0; way < FLOW_WAYS; way++)
+			if (world.flow_sets[i].way[way].state)
+				return &world.flow_sets[i].way[way];
+	return NULL;
 }
 
 void world_set_forwarding(bool on)

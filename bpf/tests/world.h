@@ -106,8 +106,12 @@ void world_set_backend(uint32_t index, uint32_t generation, uint32_t flags);
 void world_set_service_flags(uint32_t service, uint32_t flags); /* of an IPIP service; stays until set again */
 uint32_t world_ring_entry(uint32_t slot);                       /* of the rings of RING_BACKENDS, as at first */
 
-bool world_flow(const struct flow_key *key, struct flow *flow);
 uint32_t world_flow_count(void);
+/* The first in the table as it stands in the map, or NULL. */
+struct flow *world_a_flow(void);
+/* mask 0: all flows in one set. */
+void world_set_flow_settings(uint32_t mask, uint32_t seed);
+void world_forget_next_hops(void);
 
 /* Empties a slot, or fills it with a program that answers every frame that gets there with verdict. */
 void world_set_slot_verdict(uint32_t slot, uint32_t verdict);

@@ -252,9 +252,9 @@ enum marcher_xdp_mode {
 /* size = sizeof(struct marcher_packet_options). */
 struct marcher_packet_options {
 	uint32_t size;
-	uint32_t xdp_mode;      /* enum marcher_xdp_mode */
-	uint32_t flows;         /* entries of the flow table; 0: 1,048,576. Only for maps that are made now */
-	const char *pin_dir;    /* below a bpffs that is mounted, such as /sys/fs/bpf/marcher; created 0700 */
+	uint32_t xdp_mode;   /* enum marcher_xdp_mode */
+	uint32_t flows;      /* room in the flow table, 16 bytes each; 0: 4,194,304. Only for maps that are made now */
+	const char *pin_dir; /* below a bpffs that is mounted, such as /sys/fs/bpf/marcher; created 0700 */
 	const char *interfaces; /* names separated by commas */
 };
 

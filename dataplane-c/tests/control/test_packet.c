@@ -137,11 +137,14 @@ static void everything_stays_in_force_and_is_adopted(void **state)
 	packet_rig_close(rig);
 	assert_int_equal(packet_xdp_on("v0"), xdp);
 
-	struct flow_key key = {.source_port = htons(1234), .protocol = IPPROTO_TCP};
-	struct flow flow = {.backend = backend, .generation = 7}, found = {0};
+	uint32_t key = 5, zero = 0;
+	struct flow_set flow = {{{.tag = 1, .state = FLOW_STATE(backend, 7, 1)}}}, found = {0};
+	struct flow_settings settings, again;
 	struct traffic *counts = calloc(1024, sizeof(*counts));
 	counts[0] = (struct traffic){.packets = 5, .bytes = 500};
 	packet_write(rig, "flows", &key, &flow);
+	packet_lookup(rig, "flow_settings", &zero, &settings);
+	assert_int_equal(settings.mask, 1024 / FLOW_WAYS - 1);
 	packet_write(rig, "backend_counters", &backend, counts);
 	free(counts);
 
@@ -151,6 +154,8 @@ static void everything_stays_in_force_and_is_adopted(void **state)
 		assert_int_equal(pinned_program(rig, programs[i]), ids[i]);
 	packet_lookup(rig, "flows", &key, &found);
 	assert_memory_equal(&found, &flow, sizeof(flow));
+	packet_lookup(rig, "flow_settings", &zero, &again);
+	assert_memory_equal(&again, &settings, sizeof(settings));
 	PacketStatus *status = packet_rig_status(rig);
 	assert_true(status->adopted);
 	assert_int_equal(status->n_services, 1);
