@@ -100,18 +100,17 @@ static __always_inline __u64 flow_now(void)
 	return (bpf_jiffies64() >> FLOW_STAMP_JIFFIES_SHIFT) & FLOW_STAMP_MASK;
 }
 
-/* The state of the flow, which is noted to be alive where it has been sent a packet (seen); 0: it is not known. */
-static __always_inline __u64 flow_state(const struct flow_place *place, bool seen)
+/* The state of the flow with this tag in the set, which is noted to be alive where it has been sent a packet (seen); 0:
+ * it is not there. */
+static __always_inline __u64 flow_state(struct flow_set *set, __u64 tag, bool seen)
 {
-	if (!place->set)
-		return 0;
 #pragma unroll
 	for (int i = 0; i < (int)FLOW_WAYS; i++) {
-		struct flow *flow = &place->set->way[i];
-		if (*(volatile __u64 *)&flow->tag != place->tag)
+		struct flow *flow = &set->way[i];
+		if (*(volatile __u64 *)&flow->tag != tag)
 			continue;
 		__u64 state = *(volatile __u64 *)&flow->state;
-		if (!state || *(volatile __u64 *)&flow->tag != place->tag)
+		if (!state || *(volatile __u64 *)&flow->tag != tag)
 			return 0;
 		if (seen) {
 			__u64 fresh = FLOW_STATE(FLOW_BACKEND(state), FLOW_GENERATION(state), flow_now()) | FLOW_AGAIN;
@@ -122,21 +121,6 @@ static __always_inline __u64 flow_state(const struct flow_place *place, bool see
 		return state;
 	}
 	return 0;
-}
-
-/* The backend that the flow has, or NULL: none, or it is no longer the one that the flow began with. */
-static __always_inline struct backend *flow_backend(const struct flow_place *place, bool seen, __u32 *index)
-{
-	__u64 state = flow_state(place, seen);
-	if (!state)
-		return NULL;
-	__u32 candidate = FLOW_BACKEND(state);
-	struct backend *backend = bpf_map_lookup_elem(&backends, &candidate);
-	if (!backend || !(backend->flags & BACKEND_IN_USE) ||
-	    (backend->generation & FLOW_GENERATION_MASK) != FLOW_GENERATION(state))
-		return NULL;
-	*index = candidate;
-	return backend;
 }
 
 /* How much a way is to be kept: 0 when it is the flow's own, 1 when it is free. Its own comes first, free or not: a
@@ -150,6 +134,23 @@ static __always_inline __u64 flow_worth(const struct flow *flow, __u64 tag, __u6
 		return 1;
 	__u64 age = (now - FLOW_STAMP(state)) & FLOW_STAMP_MASK;
 	return 2 + (FLOW_STAMP_MASK - age) + (state & FLOW_AGAIN ? FLOW_STAMP_MASK + 1 : 0);
+}
+
+/* The backend that the flow has, or NULL: none, or it is no longer the one that the flow began with. */
+static __always_inline struct backend *flow_backend(const struct flow_place *place, bool seen, __u32 *index)
+{
+	if (!place->set)
+		return NULL;
+	__u64 state = flow_state(place->set, place->tag, seen);
+	if (!state)
+		return NULL;
+	__u32 candidate = FLOW_BACKEND(state);
+	struct backend *backend = bpf_map_lookup_elem(&backends, &candidate);
+	if (!backend || !(backend->flags & BACKEND_IN_USE) ||
+	    (backend->generation & FLOW_GENERATION_MASK) != FLOW_GENERATION(state))
+		return NULL;
+	*index = candidate;
+	return backend;
 }
 
 static __always_inline void flow_remember(const struct flow_place *place, __u32 index, const struct backend *backend)

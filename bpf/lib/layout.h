@@ -17,8 +17,9 @@
 #define SERVICES_MAX 16384u
 #define BACKENDS_MAX 65536u
 #define RING_SLOTS_MAX 5000011u
-#define FLOWS_DEFAULT 4194304u /* ways of the flow table, 16 bytes each; the control library may choose another size \
-	                        */
+#define FLOWS_DEFAULT                                                                                  \
+	4194304u /* ways of the flow table, 16 bytes each; the control library may choose another size \
+	          */
 
 struct address {
 	__u32 word[4];
@@ -109,17 +110,19 @@ struct flow_set {
 
 /* A state: 16 bits of backend, 23 of its generation when the flow began, one that says that more than one packet came,
  * 24 of time (jiffies64 >> 8). */
-#define FLOW_STATE(backend, generation, stamp) ((__u64)(backend) | (__u64)(generation) << 16 | (__u64)(stamp) << 40)
+#define FLOW_STATE(backend, generation, stamp) \
+	((__u64)(backend) | (__u64)(generation) << 16 | (__u64)(stamp) << FLOW_STAMP_SHIFT)
 #define FLOW_BACKEND(state) ((__u32)((state)&0xffff))
 #define FLOW_GENERATION(state) ((__u32)((state) >> 16 & 0x7fffff))
 #define FLOW_AGAIN (1ull << 39)
-#define FLOW_STAMP(state) ((state) >> 40)
+#define FLOW_STAMP_SHIFT 40
+#define FLOW_STAMP(state) ((state) >> FLOW_STAMP_SHIFT)
 
 /* Map flow_settings: array of one. */
 #define FLOW_KEY_WORDS (sizeof(struct flow_key) / sizeof(__u32))
 
 struct flow_settings {
-	__u32 mask;                /* the number of sets - 1 */
+	__u32 mask;                /* the number of sets that are in use - 1: the first ones of the table */
 	__u32 key[FLOW_KEY_WORDS]; /* at random, for as long as the table lives */
 };
 

@@ -141,10 +141,22 @@ export class PacketForwarding {
     const worthIt = state.kind === 'open' || (state.kind === 'unavailable' && state.retry);
     if (worthIt && nowMs() - this.#openedMs >= (retryMs ?? RETRY_MS)) await this.#open();
     await this.sync();
+    await this.#tend();
     if (this.available === this.#told) return;
     // Only now: what is to carry the packets has taken them over.
     this.#told = this.available;
     await onAvailable();
+  }
+
+  /** Nothing depends on it at once: what fails is tried again with the next reconciliation. */
+  async #tend(): Promise<void> {
+    const { tier, log } = this.#options;
+    if (!this.available) return;
+    try {
+      await tier.tend();
+    } catch (error) {
+      log.warn({ reason: text(error) }, 'the upkeep of the packet tier failed; trying again');
+    }
   }
 
   async #open(): Promise<void> {
@@ -465,6 +477,7 @@ export const NO_PACKET_TIER: PacketTier = {
   status: () => {
     throw new PacketTierError('not-open', 'this agent was started without packet tiers');
   },
+  tend: async () => undefined,
   obstacles: () => [],
   close: async () => undefined,
 };

@@ -28,6 +28,8 @@ export interface PacketTier {
    * the answer also when it was refused, and then the table before stays in force. One call at a time is in flight.
    */
   apply(table: Uint8Array): Promise<ApplyReply>;
+  /** Upkeep of what is in force, now and then: such as room for more flows. */
+  tend(): Promise<void>;
   status(): Status;
   /** What keeps packets of these address families from reaching backends though all is attached, with what to do. */
   obstacles(families: { readonly ipv4: boolean; readonly ipv6: boolean }): readonly string[];

@@ -140,6 +140,7 @@ static void close_if_open(int fd)
 static void free_handle(struct marcher_packet *handle)
 {
 	packet_links_close(handle);
+	packet_flows_close(handle);
 	packet_state_free(&handle->state);
 	for (int i = 0; i < PACKET_MAPS; i++)
 		close_if_open(handle->maps[i]);
@@ -311,6 +312,16 @@ int marcher_packet_status(struct marcher_packet *handle, uint8_t **reply, size_t
 	packet_links_look(handle);
 	int code = packet_status(handle, reply, reply_length);
 	pthread_mutex_unlock(&handle->table_lock);
+	return code;
+}
+
+int marcher_packet_tend(struct marcher_packet *handle)
+{
+	if (!handle)
+		return packet_fail(handle, MARCHER_E_INVALID, "marcher_packet_tend: no handle");
+	pthread_mutex_lock(&handle->calls_lock);
+	int code = packet_flows_tend(handle);
+	pthread_mutex_unlock(&handle->calls_lock);
 	return code;
 }
 

@@ -145,6 +145,8 @@ struct marcher_packet {
 	struct packet_interface *interfaces;
 	uint32_t ninterfaces;
 	struct packet_state state;
+	struct flow_set *flows; /* the map of that name itself; NULL: not mapped */
+	uint32_t nflow_sets;
 };
 
 /* The sentence for marcher_packet_last_error; returns code. handle NULL: of calls without one. */
@@ -173,6 +175,15 @@ int packet_drop(const struct marcher_packet *handle, enum packet_map map, const 
 
 /* 0, or -1 and errno. */
 int packet_map_info(int fd, struct bpf_map_info *info);
+
+/* packet_flows.c */
+/* Of the map flows, for so many flows: a power of two. */
+uint32_t packet_flow_sets(uint32_t flows);
+/* Maps the table into memory, and gives it its secret when it has just been made. */
+int packet_flows_open(struct marcher_packet *handle);
+void packet_flows_close(struct marcher_packet *handle);
+/* Has more of the table used when its sets are full of flows in use; takes milliseconds, rarely tens of them. */
+int packet_flows_tend(struct marcher_packet *handle);
 
 /* packet_link.c */
 /* Attaches to the interfaces and detaches from others. Fails only when no interface could be attached to. */

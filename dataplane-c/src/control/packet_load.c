@@ -18,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -224,36 +223,6 @@ struct loading {
 	bool complete; /* every map of it was pinned */
 };
 
-/* A power of two, with room for so many flows. */
-static uint32_t flow_sets(uint32_t flows)
-{
-	uint32_t sets = 1;
-
-	while (sets < flows / FLOW_WAYS)
-		sets *= 2;
-	return sets;
-}
-
-/* The flow table that has just been made gets its secret. */
-static int settle_flows(struct marcher_packet *handle)
-{
-	struct flow_settings settings;
-	struct bpf_map_info info;
-	uint32_t zero = 0;
-
-	if (packet_map_info(handle->maps[MAP_FLOWS], &info) < 0 ||
-	    bpf_map_lookup_elem(handle->maps[MAP_FLOW_SETTINGS], &zero, &settings))
-		return packet_fail_system(handle, errno, "reading the flow table's settings");
-	if (settings.mask == info.max_entries - 1 && settings.key[0])
-		return MARCHER_OK;
-	settings.mask = info.max_entries - 1;
-	if (getrandom(settings.key, sizeof(settings.key), 0) != sizeof(settings.key))
-		return packet_fail_system(handle, errno, "getrandom");
-	settings.key[0] |= 1; /* not 0: it has been set */
-	int error = packet_put(handle, MAP_FLOW_SETTINGS, &zero, &settings);
-	return error ? packet_fail_system(handle, -error, "writing flow_settings") : MARCHER_OK;
-}
-
 /* Has the object use the maps that are pinned. */
 static int reuse_maps(struct marcher_packet *handle, struct loading *loading, uint32_t flows)
 {
@@ -271,7 +240,7 @@ static int reuse_maps(struct marcher_packet *handle, struct loading *loading, ui
 			handle->ring_flags = bpf_map__map_flags(bpf_map__inner_map(map));
 		bpf_map__set_pin_path(map, NULL);
 		if (is_flows)
-			bpf_map__set_max_entries(map, flow_sets(flows));
+			bpf_map__set_max_entries(map, packet_flow_sets(flows));
 		int fd = pinned(handle, "maps", name, path);
 		if (fd < 0 && errno == ENOENT) {
 			loading->complete = false;
@@ -510,7 +479,7 @@ int packet_load(struct marcher_packet *handle, uint32_t flows)
 			code = packet_fail_system(handle, errno, "opening %s", path);
 	}
 	if (!code)
-		code = settle_flows(handle);
+		code = packet_flows_open(handle);
 	if (code)
 		return code;
 	clear_other_programs(handle);

@@ -20,6 +20,13 @@ typedef Marcher__Packet__V1__ApplyReply ApplyReply;
 typedef Marcher__Packet__V1__Status PacketStatus;
 typedef Marcher__Packet__V1__Table PacketTable;
 
+/* First in each test. */
+#define NEEDS_PRIVILEGE(state)  \
+	do {                    \
+		if (!*(state))  \
+			skip(); \
+	} while (0)
+
 struct packet_rig {
 	char mount[64];   /* of the bpffs */
 	char pin_dir[96]; /* below it; not there yet */

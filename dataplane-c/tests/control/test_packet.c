@@ -16,12 +16,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define NEEDS_PRIVILEGE(state)  \
-	do {                    \
-		if (!*(state))  \
-			skip(); \
-	} while (0)
-
 static const char web[] = "service web ipip 251\n"
                           "vip 198.51.100.1 80\n"
                           "backend one 192.0.2.11 1\n"

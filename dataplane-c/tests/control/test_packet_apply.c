@@ -17,12 +17,6 @@
 
 #include "control/packet_ring.h"
 
-#define NEEDS_PRIVILEGE(state)  \
-	do {                    \
-		if (!*(state))  \
-			skip(); \
-	} while (0)
-
 #define VIP "198.51.100.1"
 
 static int open_setup(void **state)

@@ -46,6 +46,7 @@ export class PacketLibrary {
   readonly #errorName: Native;
   readonly #apply: Native;
   readonly #status: Native;
+  readonly #tend: Native;
   readonly #bufferFree: Native;
 
   /** Throws NativeError: 'load' when there is no such library, 'abi' when it has no packet tiers. */
@@ -63,6 +64,7 @@ export class PacketLibrary {
       this.#errorName = library.func('marcher_error_name', 'str', ['int']);
       this.#apply = library.func('marcher_packet_apply', 'int', [HANDLE, 'uint8_t *', 'size_t', outPointer, outSize]);
       this.#status = library.func('marcher_packet_status', 'int', [HANDLE, outPointer, outSize]);
+      this.#tend = library.func('marcher_packet_tend', 'int', [HANDLE]);
       this.#bufferFree = library.func('marcher_buffer_free', 'void', ['void *']);
     } catch {
       throw new NativeError(
@@ -106,6 +108,11 @@ export class PacketLibrary {
     const bytes = this.#take(reply[0], length[0]);
     if (code !== 0) throw this.error(code, handle);
     return bytes;
+  }
+
+  async tend(handle: Handle): Promise<void> {
+    const code = await call(this.#tend, handle);
+    if (code !== 0) throw this.error(code, handle);
   }
 
   #take(pointer: bigint | null | undefined, length: number | bigint | undefined): Uint8Array {

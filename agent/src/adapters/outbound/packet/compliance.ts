@@ -114,6 +114,15 @@ export function packetTierCompliance(name: string, make: () => Promise<Harness>)
       expect(tier.status().services.map(({ name }) => name)).toEqual(['before']);
     });
 
+    it('is tended while it is open, and what is in force stays', async () => {
+      await tier.open();
+      await tier.apply(table({ name: 'web', port: 80 }));
+      await tier.tend();
+      expect(tier.status().services.map(({ name }) => name)).toEqual(['web']);
+      await tier.close();
+      await expect(tier.tend()).rejects.toMatchObject({ code: 'not-open' });
+    });
+
     it('throws on what is no table', async () => {
       await tier.open();
       await expect(tier.apply(Uint8Array.of(0xff, 0xff))).rejects.toMatchObject({ code: 'invalid' });

@@ -97,6 +97,10 @@ export class InMemoryPacketTier implements PacketTier {
     return this.hindrances;
   }
 
+  async tend(): Promise<void> {
+    this.#use();
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     if (this.state.kind === 'open') this.state = { kind: 'unavailable', reason: 'it was closed', retry: false };

@@ -134,6 +134,13 @@ export class LibmarcherPacketTier implements PacketTier {
     });
   }
 
+  tend(): Promise<void> {
+    return this.#queued(async () => {
+      const { library, handle } = this.#opened();
+      await library.tend(handle);
+    });
+  }
+
   status(): Status {
     const { handle } = this.#opened();
     // The library serialises its calls: this thread would wait for the one that is under way.
