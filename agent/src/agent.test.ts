@@ -275,7 +275,7 @@ describe('a new agent', () => {
     await apply(change([service('a', 80)]));
     const body = opened.store.get('a')?.body;
     opened.store.commit({ timeMs: 0, author: '', origin: 'api', message: '' }, [
-      { name: 'a', before: body, after: undefined },
+      { kind: 'Service', name: 'a', before: body, after: undefined },
     ]);
     await stop();
     await start();
@@ -287,7 +287,7 @@ describe('a new agent', () => {
     await apply(change([service('a', 80)]));
     const body = opened.store.get('a')?.body;
     opened.store.commit({ timeMs: 0, author: '', origin: 'api', message: '' }, [
-      { name: 'a', before: body, after: undefined },
+      { kind: 'Service', name: 'a', before: body, after: undefined },
     ]);
     await stop();
     dataplane.refuse = (snapshot) =>
@@ -597,7 +597,7 @@ describe('drain', () => {
   test('confirms a version that it has brought to the engine', async () => {
     await apply(change([service('a', 80)]));
     opened.store.commit({ timeMs: 0, author: '', origin: 'api', message: '' }, [
-      { name: 'b', before: undefined, after: packService(service('b', 81)) },
+      { kind: 'Service', name: 'b', before: undefined, after: packService(service('b', 81)) },
     ]);
     await stop();
     dataplane.lose();

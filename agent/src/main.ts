@@ -154,9 +154,9 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
     source = new FileSource({
       path: config.source,
       log,
-      apply: (services, reason, caller) =>
+      apply: ({ services, objects }, reason, caller) =>
         agent.config.apply(
-          { upsert: services, remove: [], replaceAll: true },
+          { upsert: services, remove: [], replaceAll: true, upsertObjects: objects },
           { expectedVersion: 0n, message: reason, omitDiff: true },
           caller,
         ),

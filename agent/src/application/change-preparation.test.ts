@@ -31,7 +31,7 @@ describe('a change of packed services', () => {
       return body && { name, body, generation: 1n };
     };
     const scan = () => [...bodies.keys()].map((name) => stored(name) as StoredService);
-    index = new ConfigurationIndex({ get: stored, scan } as Partial<ConfigStore> as ConfigStore);
+    index = new ConfigurationIndex({ get: stored, scan, objects: () => [] } as Partial<ConfigStore> as ConfigStore);
     index.load();
     compiled = [];
   });

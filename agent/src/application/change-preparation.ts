@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * From a requested change to what has to be stored and compiled, or everything that is wrong with it. Only services that
- * differ from what is stored are looked at further; the rest of the configuration is known by the ports it owns.
+ * differ from what is stored are looked at further; the rest of the configuration is known by the ports it owns and the
+ * traffic policies it names.
  */
 
 import { create } from '@bufbuild/protobuf';
-import type { Service } from '@marcher/model';
+import { nearest, type Service, type TrafficPolicy } from '@marcher/model';
 import { type Violation, ViolationSchema } from '@marcher/proto/marcher/v1/config_service_pb';
 import { LIMITS } from '../domain/defaults.js';
+import { Faults } from '../domain/faults.js';
 import { packetModeOf } from '../domain/packet-service.js';
 import { type Claim, type Conflict, PortOwnership } from '../domain/port-ownership.js';
-import { claimsOf, Faults, validateService } from '../domain/validate.js';
+import { claimsOf, validateService } from '../domain/validate.js';
 import type { CommitChange, ConfigStore } from '../ports/config-store.js';
 import type { RequestedChange } from '../ports/use-cases.js';
+import { ObjectPreparation } from './object-preparation.js';
 import { packedName, packService, repackService, sameBytes, unpackService } from './service-codec.js';
 
 /** What is remembered of a service while its body rests in the store. */
@@ -21,10 +24,18 @@ interface Footprint {
   readonly backends: number;
   /** Asks for a packet tier. */
   readonly packets: boolean;
+  /** Name of its traffic policy; empty: none. */
+  readonly policy: string;
 }
 
+/** Given each service that is new or differs, or whose traffic policy does, with its policy as it will be. */
+export type Compile = (service: Service, policy: TrafficPolicy | undefined) => void;
+
 export interface PreparedChange {
+  /** Services after the other kinds. */
   readonly changes: readonly CommitChange[];
+  /** compile() has been given, or would have been, at least one service; or one is removed. */
+  readonly concernsServices: boolean;
   readonly validateMs: number;
   readonly compileMs: number;
   /** The change is in force: what it claims stays claimed. */
@@ -49,6 +60,8 @@ export class ConfigurationIndex {
   readonly #store: ConfigStore;
   readonly #footprints = new Map<string, Footprint>();
   readonly #packets = new Set<string>();
+  /** Names of services by the traffic policy that they name. */
+  readonly #byPolicy = new Map<string, Set<string>>();
   #ports = new PortOwnership();
   #backends = 0;
   #listeners = 0;
@@ -61,6 +74,7 @@ export class ConfigurationIndex {
   load(): void {
     this.#footprints.clear();
     this.#packets.clear();
+    this.#byPolicy.clear();
     this.#ports = new PortOwnership();
     this.#backends = 0;
     this.#listeners = 0;
@@ -81,6 +95,11 @@ export class ConfigurationIndex {
     return this.#packets;
   }
 
+  /** Names of the services that name a traffic policy. */
+  naming(policy: string): ReadonlySet<string> {
+    return this.#byPolicy.get(policy) ?? NO_NAMES;
+  }
+
   get inventory(): Inventory {
     return { services: this.#footprints.size, backends: this.#backends, listeners: this.#listeners };
   }
@@ -93,18 +112,36 @@ export class ConfigurationIndex {
     else this.#footprints.set(name, footprint);
     if (footprint?.packets) this.#packets.add(name);
     else this.#packets.delete(name);
+    if (old?.policy !== footprint?.policy) this.#setPolicy(name, old?.policy ?? '', footprint?.policy ?? '');
+  }
+
+  #setPolicy(name: string, old: string, policy: string): void {
+    const before = this.#byPolicy.get(old);
+    if (before?.delete(name) && before.size === 0) this.#byPolicy.delete(old);
+    if (policy === '') return;
+    const names = this.#byPolicy.get(policy) ?? new Set();
+    this.#byPolicy.set(policy, names.add(name));
   }
 
   /**
    * Takes over the change: an array of services is emptied as they are packed, so that a large one is not held twice.
-   * compile() is called for each service that is new or differs. accept() or reject() must follow before the next call.
+   * accept() or reject() must follow before the next call.
    */
-  prepare(change: RequestedChange, compile?: (service: Service) => void): PreparedChange | { violations: Violation[] } {
+  prepare(change: RequestedChange, compile?: Compile): PreparedChange | { violations: Violation[] } {
     const started = performance.now();
     let compileMs = 0;
     const faults = new Faults();
+    const objects = new ObjectPreparation(this.#store, change, faults);
     const touched: Touched[] = [];
-    const changes: CommitChange[] = [];
+    const changes: CommitChange[] = [...objects.changes];
+    /** Whose policy was looked at; the others name what they named before. */
+    const judged = new Set<string>();
+    const compiled = (service: Service, policy: TrafficPolicy | undefined): void => {
+      if (compile === undefined || faults.list.length > 0) return;
+      const before = performance.now();
+      compile(service, policy);
+      compileMs += performance.now() - before;
+    };
     const seen = new Map<string, string>();
     const touch = (name: string, path: string, service: Service | undefined): void => {
       const footprint = service && footprintOf(service);
@@ -133,24 +170,34 @@ export class ConfigurationIndex {
       const body = item instanceof Uint8Array ? repackService(item, service) : packService(service);
       if (stored !== undefined && sameBytes(stored.body, body)) continue;
       validateService(service, path, faults);
+      const policy = service.trafficPolicy === '' ? undefined : this.#policyOf(service, path, objects, faults);
+      judged.add(name);
       if (faults.list.length > known) continue;
       touch(name, path, service);
-      changes.push({ name, before: stored?.body, after: body });
-      if (compile !== undefined && faults.list.length === 0) {
-        const before = performance.now();
-        compile(service);
-        compileMs += performance.now() - before;
-      }
+      changes.push({ kind: 'Service', name, before: stored?.body, after: body });
+      compiled(service, policy);
     }
     this.#prepareRemovals(change, seen, faults, (name) => {
       const stored = this.#store.get(name);
       if (stored === undefined) return;
       touch(name, '', undefined);
-      changes.push({ name, before: stored.body, after: undefined });
+      judged.add(name);
+      changes.push({ kind: 'Service', name, before: stored.body, after: undefined });
     });
+    this.#checkRemovedPolicies(objects, judged, seen, faults);
+    let follow = 0;
+    for (const policy of objects.changedPolicies) {
+      for (const name of this.naming(policy)) {
+        const stored = judged.has(name) ? undefined : this.#store.get(name);
+        if (stored === undefined) continue;
+        follow++;
+        if (compile !== undefined) compiled(unpackService(stored.body), objects.policy(policy));
+      }
+    }
     const size =
       this.#footprints.size +
-      changes.reduce((sum, { before, after }) => {
+      changes.reduce((sum, { kind, before, after }) => {
+        if (kind !== 'Service') return sum;
         return sum + (after === undefined ? -1 : before === undefined ? 1 : 0);
       }, 0);
     if (size > LIMITS.services) {
@@ -164,6 +211,7 @@ export class ConfigurationIndex {
     }
     return {
       changes,
+      concernsServices: follow > 0 || changes.length > objects.changes.length,
       compileMs,
       validateMs: performance.now() - started - compileMs,
       accept: () => {
@@ -171,6 +219,35 @@ export class ConfigurationIndex {
       },
       reject: undo,
     };
+  }
+
+  #policyOf(service: Service, path: string, objects: ObjectPreparation, faults: Faults): TrafficPolicy | undefined {
+    const name = service.trafficPolicy;
+    const policy = objects.policy(name);
+    if (policy === undefined) faults.add(`${path}.trafficPolicy`, ...noPolicy(name, objects.policyNames));
+    return policy;
+  }
+
+  /** A policy must not go while services that stay as they are name it. */
+  #checkRemovedPolicies(
+    objects: ObjectPreparation,
+    judged: ReadonlySet<string>,
+    seen: ReadonlyMap<string, string>,
+    faults: Faults,
+  ): void {
+    for (const [policy, path] of objects.removedPolicies) {
+      const left = [...this.naming(policy)].filter((name) => !judged.has(name));
+      for (const name of left) {
+        const at = seen.get(name);
+        if (at !== undefined) faults.add(`${at}.trafficPolicy`, ...noPolicy(policy, objects.policyNames));
+      }
+      const unseen = left.filter((name) => !seen.has(name));
+      if (unseen.length === 0) continue;
+      const some = unseen.slice(0, 3).map((name) => JSON.stringify(name));
+      const rest = unseen.length > 3 ? ` and ${unseen.length - 3} more` : '';
+      const reason = `traffic policy ${JSON.stringify(policy)} is named by ${unseen.length === 1 ? 'service' : 'services'} ${some.join(', ')}${rest}`;
+      faults.add(path, reason, 'give them another policy, or none, in the same change');
+    }
   }
 
   /** Name of the stored service that these bytes are. */
@@ -246,9 +323,23 @@ export class ConfigurationIndex {
   }
 }
 
+const NO_NAMES: ReadonlySet<string> = new Set();
+/** As many as a message can name. */
+const NAMED_MAX = 5;
+
+function noPolicy(name: string, names: readonly string[]): [reason: string, fix: string] {
+  const meant = nearest(name, names);
+  const some = names.slice(0, NAMED_MAX).join(', ');
+  const there = names.length === 0 ? '' : `; there ${names.length === 1 ? 'is' : 'are'} ${some}`;
+  const more = names.length > NAMED_MAX ? ` and ${names.length - NAMED_MAX} more` : '';
+  const reason = `there is no traffic policy ${JSON.stringify(name.slice(0, 80))}`;
+  const fix = `add it to trafficPolicies, or name another${there}${more}`;
+  return [reason, meant === undefined ? fix : `did you mean ${meant}? Otherwise ${fix}`];
+}
+
 function footprintOf(service: Service): Footprint {
   const packets = packetModeOf(service) !== undefined;
-  return { claims: claimsOf(service), backends: service.backends.length, packets };
+  return { claims: claimsOf(service), backends: service.backends.length, packets, policy: service.trafficPolicy };
 }
 
 function decoded(item: Service | Uint8Array, path: string, faults: Faults): Service | undefined {

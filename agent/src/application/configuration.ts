@@ -11,6 +11,7 @@
  */
 import { create } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
+import { type Object$, ObjectKeySchema, type ObjectKind } from '@marcher/model';
 import {
   ApplyTimingSchema,
   ChangeSchema,
@@ -18,6 +19,8 @@ import {
   ConditionSchema,
   type ObjectDiff,
   ObjectDiffSchema,
+  type ObjectResource,
+  ObjectResourceSchema,
   Operation,
   type Revision,
   RevisionSchema,
@@ -25,8 +28,8 @@ import {
   ServiceResourceSchema,
   ViolationSchema,
 } from '@marcher/proto/marcher/v1/config_service_pb';
-import { diffServices } from '../domain/diff.js';
-import type { CommitChange, ConfigStore } from '../ports/config-store.js';
+import { diffObjects, diffServices } from '../domain/diff.js';
+import type { Changed, CommitChange, ConfigStore, StoredObject } from '../ports/config-store.js';
 import {
   ApplicationError,
   type ApplyOptions,
@@ -38,6 +41,8 @@ import {
   type WatchEvent,
 } from '../ports/use-cases.js';
 import { ConfigurationIndex, type Inventory, type PreparedChange } from './change-preparation.js';
+import { CurrentObjects } from './current-objects.js';
+import { unpackObject } from './object-codec.js';
 import type { PacketStanding } from './packet-forwarding.js';
 import type { Outcome, Programming } from './programming.js';
 import { SerialQueue } from './serial-queue.js';
@@ -67,6 +72,16 @@ export interface ConfigurationOptions {
   readonly onApplied?: () => Promise<void>;
   /** How a service that asks for a packet tier is there, as of this generation of it. */
   readonly packetStanding?: (name: string, generation: bigint) => PacketStanding;
+  /** Of an object that is not a service: whether what it says is in force. Absent: nobody says. */
+  readonly objectStanding?: (kind: ObjectKind, name: string, generation: bigint) => ObjectStanding | undefined;
+}
+
+/** For a Programmed condition. */
+export interface ObjectStanding {
+  readonly status: boolean;
+  /** CamelCase. */
+  readonly reason: string;
+  readonly message: string;
 }
 
 /** More are not diffed in one answer: nobody reads them, and each holds both sides decoded. */
@@ -77,6 +92,8 @@ export class Configuration implements ConfigUseCases {
   readonly #programming: Programming;
   readonly #log: ConfigurationLog;
   readonly #options: ConfigurationOptions;
+  /** Guards and traffic policies that are in force by the store. */
+  readonly objects: CurrentObjects;
   readonly #index: ConfigurationIndex;
   readonly #hub: WatchHub;
   readonly #queue = new SerialQueue();
@@ -91,6 +108,7 @@ export class Configuration implements ConfigUseCases {
     this.#programming = options.programming;
     this.#log = options.log;
     this.#index = new ConfigurationIndex(options.store);
+    this.objects = new CurrentObjects(options.store);
     const store = this.#store;
     this.#hub = new WatchHub(
       {
@@ -105,6 +123,11 @@ export class Configuration implements ConfigUseCases {
             throw unavailable(error);
           }
         },
+        object: ({ kind, name }) => {
+          const stored = guarded(() => store.object(kind, name));
+          return stored && this.#objectResource(stored);
+        },
+        objectNames: () => guarded(() => store.objects()),
         changedSince: (version) => guarded(() => store.changedSince(version)),
       },
       options.watch,
@@ -133,6 +156,11 @@ export class Configuration implements ConfigUseCases {
     return this.#index.packets;
   }
 
+  /** Names of the services that name a traffic policy. */
+  servicesNaming(policy: string): ReadonlySet<string> {
+    return this.#index.naming(policy);
+  }
+
   /** The packet tier came or went: the engine is told anew whether to listen for the services that ask for it. */
   recarry(): Promise<void> {
     return this.#queue.run(async () => {
@@ -141,7 +169,7 @@ export class Configuration implements ConfigUseCases {
       try {
         if ((await this.#programming.packetDelta(false).send(true))?.accepted === true) {
           this.#programming.record(this.#store.version);
-          this.#hub.changed(this.#index.packets);
+          this.#hub.changed({ services: [...this.#index.packets] });
           return;
         }
         this.#programming.forget('the engine did not take the services that the packet tier carries or carried');
@@ -193,7 +221,7 @@ export class Configuration implements ConfigUseCases {
     this.#store.confirm();
     this.#programming.record(this.#store.version);
     this.#log.info({ version: this.#store.version, result, ...this.#index.inventory }, 'data plane is in step');
-    this.#hub.changed([...unbound, ...this.#programming.unboundServices.keys()]);
+    this.#hub.changed({ services: [...unbound, ...this.#programming.unboundServices.keys()] });
     if (result === 'programmed') this.#options.onProgrammed?.(this.#index.inventory.services);
   }
 
@@ -218,13 +246,24 @@ export class Configuration implements ConfigUseCases {
 
   async #applyAndFollow(change: RequestedChange, options: ApplyOptions, caller: Caller): Promise<ApplyResult> {
     const hadPackets = this.#index.packets.size > 0;
-    const result = await this.#queue.run(() => this.#apply(change, options, caller));
+    let objects = false;
+    const result = await this.#queue.run(() => {
+      return this.#apply(change, options, caller, (changed) => {
+        objects = changed.objects.length > 0;
+      });
+    });
     // Not in the queue: nobody else has to wait for it.
-    if (result.changed && (hadPackets || this.#index.packets.size > 0)) await this.#options.onApplied?.();
+    const packets = hadPackets || this.#index.packets.size > 0;
+    if (result.changed && (packets || objects)) await this.#options.onApplied?.();
     return result;
   }
 
-  async #apply(change: RequestedChange, options: ApplyOptions, caller: Caller): Promise<ApplyResult> {
+  async #apply(
+    change: RequestedChange,
+    options: ApplyOptions,
+    caller: Caller,
+    onChanged: (changed: Changed) => void,
+  ): Promise<ApplyResult> {
     this.#checkVersion(options.expectedVersion);
     if (this.#undoPending)
       throw new ApplicationError('unavailable', 'the store cannot be written: see the status of the node');
@@ -244,6 +283,7 @@ export class Configuration implements ConfigUseCases {
       prepared.reject();
       return { version: this.#store.version, changed: false, diffs: [], timing };
     }
+    const base = this.#store.version;
     const before = performance.now();
     try {
       this.#store.commit(
@@ -256,14 +296,18 @@ export class Configuration implements ConfigUseCases {
     }
     const stored = performance.now();
     timing.storeMs = stored - before;
-    await this.#program(prepared, delta);
+    // The engine knows the other kinds by what services make of them: without a service it need not be there.
+    if (prepared.concernsServices) await this.#program(prepared, delta);
     timing.programMs = performance.now() - stored;
 
     prepared.accept();
     this.#store.confirm();
-    this.#programming.record(this.#store.version);
+    if (prepared.concernsServices) this.#programming.record(this.#store.version);
+    else this.#programming.carryOver(base, this.#store.version);
     this.#dropStaleDrains(changes);
-    this.#hub.changed(changes.map(({ name }) => name));
+    const changed = namesOf(changes);
+    this.#hub.changed(changed);
+    onChanged(changed);
     this.#options.onVersion?.(changes.length);
     const version = this.#store.version;
     this.#log.info(
@@ -276,7 +320,9 @@ export class Configuration implements ConfigUseCases {
   /** The change is in force whether or not this works; what stays is looked at again with the service's next change. */
   #dropStaleDrains(changes: readonly CommitChange[]): void {
     try {
-      for (const { name, after } of changes) this.#programming.dropStaleDrains(name, after);
+      for (const { kind, name, after } of changes) {
+        if (kind === 'Service') this.#programming.dropStaleDrains(name, after);
+      }
     } catch (error) {
       this.#log.warn({ reason: String(error) }, 'drains of backends that have gone could not be forgotten');
     }
@@ -284,7 +330,7 @@ export class Configuration implements ConfigUseCases {
 
   /** Hands a committed change to the data plane, or takes it back and throws. */
   async #program(prepared: PreparedChange, delta: ReturnType<Programming['delta']> | undefined): Promise<void> {
-    const { changes } = prepared;
+    const changes = prepared.changes.filter(({ kind }) => kind === 'Service');
     let outcome: Outcome | undefined;
     try {
       if (delta !== undefined) {
@@ -358,6 +404,22 @@ export class Configuration implements ConfigUseCases {
     ].map((condition) => create(ConditionSchema, { ...condition, observedGeneration }));
   }
 
+  listObjects({ kind, name }: { kind: ObjectKind | undefined; name: string | undefined }) {
+    return guarded(() => {
+      const stored = this.#store.objects(kind).filter((object) => name === undefined || object.name === name);
+      return { resources: stored.map((object) => this.#objectResource(object)), version: this.#store.version };
+    });
+  }
+
+  #objectResource({ kind, name, body, generation }: StoredObject): ObjectResource {
+    const standing = this.#options.objectStanding?.(kind, name, generation);
+    const conditions = [
+      { type: 'Accepted', status: true, reason: 'Accepted', message: '' },
+      ...(standing === undefined ? [] : [{ type: 'Programmed', ...standing }]),
+    ].map((condition) => create(ConditionSchema, { ...condition, observedGeneration: generation }));
+    return create(ObjectResourceSchema, { object: unpackObject(kind, body), generation, conditions });
+  }
+
   list(query: { pageSize: number; pageToken: string; labels: Readonly<Record<string, string>> }) {
     const limit = Math.min(Math.max(query.pageSize || 500, 1), 1_000);
     const wanted = Object.entries(query.labels);
@@ -386,7 +448,12 @@ export class Configuration implements ConfigUseCases {
 
   /** Conditions of these services have changed. */
   touched(services: Iterable<string>): void {
-    this.#hub.changed(services);
+    this.#hub.changed({ services: [...services] });
+  }
+
+  /** Conditions of these objects have changed. */
+  touchedObjects(objects: Changed['objects']): void {
+    this.#hub.changed({ objects });
   }
 
   history(query: { limit: number; beforeVersion: bigint; withDiff: boolean }): Revision[] {
@@ -408,10 +475,14 @@ export class Configuration implements ConfigUseCases {
       throw new ApplicationError('not_found', `history has no version ${version}: see marcher history`);
     }
     const now = this.#store.version;
-    const change = create(ChangeSchema, {
-      upsert: changes.flatMap(({ after }) => (after === undefined ? [] : [unpackService(after)])),
-      remove: changes.flatMap(({ name, before, after }) => (after === undefined && before !== undefined ? [name] : [])),
-    });
+    const change = create(ChangeSchema);
+    for (const { kind, name, before, after } of changes) {
+      if (kind === 'Service') {
+        if (after !== undefined) change.upsert.push(unpackService(after));
+        else if (before !== undefined) change.remove.push(name);
+      } else if (after !== undefined) change.upsertObjects.push(unpackObject(kind, after));
+      else if (before !== undefined) change.removeObjects.push(create(ObjectKeySchema, { kind, name }));
+    }
     const message = options.message === '' ? `revert to version ${version}` : options.message;
     // What the change was made from is the version read above, also when the caller does not insist on one.
     const expectedVersion = options.expectedVersion === 0n ? now : options.expectedVersion;
@@ -445,11 +516,27 @@ function refusalFix(reason: string): string {
     : 'change what the reason names and try again';
 }
 
+function namesOf(changes: readonly CommitChange[]): Changed {
+  const services: string[] = [];
+  const objects: { kind: ObjectKind; name: string }[] = [];
+  for (const { kind, name } of changes) {
+    if (kind === 'Service') services.push(name);
+    else objects.push({ kind, name });
+  }
+  return { services, objects };
+}
+
 function diffs(changes: readonly CommitChange[], max = DIFFS_MAX): ObjectDiff[] {
-  return changes.slice(0, max).map(({ name, before, after }) => {
+  return changes.slice(0, max).map((change) => {
+    const { kind, name, before, after } = change;
     const operation =
       before === undefined ? Operation.CREATE : after === undefined ? Operation.DELETE : Operation.UPDATE;
-    const fields = diffServices(before && unpackService(before), after && unpackService(after));
-    return create(ObjectDiffSchema, { kind: 'Service', name, operation, fields });
+    return create(ObjectDiffSchema, { kind, name, operation, fields: fieldsOf(change) });
   });
+}
+
+function fieldsOf({ kind, before, after }: CommitChange) {
+  if (kind === 'Service') return diffServices(before && unpackService(before), after && unpackService(after));
+  const unpacked = (body: Uint8Array | undefined): Object$ | undefined => body && unpackObject(kind, body);
+  return diffObjects(unpacked(before), unpacked(after));
 }

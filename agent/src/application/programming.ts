@@ -177,10 +177,16 @@ export class Programming {
    * carries on with it until there is a configuration to replace it by.
    */
   get holding(): boolean {
-    if (this.#store.version !== 0n || this.#store.pendingVersion !== 0n) return false;
+    if (this.#store.pendingVersion !== 0n || this.#hasHadServices()) return false;
     const { running, generation } = this.#dataplane.status();
     const ours = generation === this.#generation || generation === this.#store.programmed().generation;
     return running && generation !== 0n && !ours;
+  }
+
+  /** Versions that only concern the other kinds say nothing of what the engine runs. */
+  #hasHadServices(): boolean {
+    if (this.#store.version === 0n) return false;
+    return this.#store.programmed().generation !== 0n || this.#store.count() > 0;
   }
 
   /** The engine could not live with the stored configuration: programming it again would only end it again. */
@@ -238,6 +244,12 @@ export class Programming {
   /** Writes down that the engine runs this version. */
   record(version: bigint): void {
     this.#store.setProgrammed({ generation: this.#generation, version });
+  }
+
+  /** To the engine the second version is the first: what runs it, or could not live with it, does so with both. */
+  carryOver(from: bigint, to: bigint): void {
+    const { generation, version } = this.#store.programmed();
+    if (version === from) this.#store.setProgrammed({ generation, version: to });
   }
 
   /** The last snapshot says nothing of what the engine runs now. */

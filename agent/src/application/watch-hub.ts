@@ -6,18 +6,40 @@
  *                ▲                       │ queue full
  *                └────── resync ◀────────┘
  *
- * A reader's queue holds names, not messages: a service that changes ten times while a reader is away is sent once, as
+ * A reader's queue holds names, not messages: an object that changes ten times while a reader is away is sent once, as
  * it is then. So memory is bounded by the number of names, and a slow reader costs nobody else anything.
  */
-import type { ServiceResource } from '@marcher/proto/marcher/v1/config_service_pb';
+import type { ObjectKind } from '@marcher/model';
+import type { ObjectResource, ServiceResource } from '@marcher/proto/marcher/v1/config_service_pb';
+import type { Changed } from '../ports/config-store.js';
 import type { WatchEvent } from '../ports/use-cases.js';
 
 export interface WatchSource {
   readonly version: bigint;
   get(name: string): ServiceResource | undefined;
   names(): Iterable<string>;
+  object(key: ObjectName): ObjectResource | undefined;
+  /** Of all objects that are not services. */
+  objectNames(): readonly ObjectName[];
   /** undefined: history does not reach back that far. */
-  changedSince(version: bigint): readonly string[] | undefined;
+  changedSince(version: bigint): Changed | undefined;
+}
+
+interface ObjectName {
+  readonly kind: ObjectKind;
+  readonly name: string;
+}
+
+const NOTHING: Changed = { services: [], objects: [] };
+
+/** In a reader's queue: no name of a service has a slash. */
+function keyOf({ kind, name }: ObjectName): string {
+  return `${kind}/${name}`;
+}
+
+function* keysOf({ services, objects }: Partial<Changed>): Iterable<string> {
+  for (const object of objects ?? []) yield keyOf(object);
+  yield* services ?? [];
 }
 
 interface Reader {
@@ -48,9 +70,9 @@ export class WatchHub {
     return this.#readers.size;
   }
 
-  changed(names: Iterable<string>): void {
+  changed(changed: Partial<Changed>): void {
     if (this.#readers.size === 0) return;
-    for (const name of names) {
+    for (const name of keysOf(changed)) {
       for (const reader of this.#readers) {
         if (reader.overflowed) continue;
         reader.names.add(name);
@@ -70,8 +92,9 @@ export class WatchHub {
     signal.addEventListener('abort', wake);
     try {
       const missed = resumeVersion > 0n ? this.#source.changedSince(resumeVersion) : undefined;
-      if (missed !== undefined && missed.length <= this.#queueMax) {
-        for (const name of missed) reader.names.add(name);
+      const { services, objects } = missed ?? NOTHING;
+      if (missed !== undefined && services.length + objects.length <= this.#queueMax) {
+        for (const key of keysOf(missed)) reader.names.add(key);
         yield* this.#drain(reader, signal);
         yield { kind: 'synced', version: this.#source.version };
       } else {
@@ -94,6 +117,11 @@ export class WatchHub {
   }
 
   *#snapshot(signal: AbortSignal): Iterable<WatchEvent> {
+    for (const key of this.#source.objectNames()) {
+      if (signal.aborted) return;
+      const resource = this.#source.object(key);
+      if (resource !== undefined) yield { kind: 'upsertObject', resource, version: this.#source.version };
+    }
     for (const name of this.#source.names()) {
       if (signal.aborted) return;
       const resource = this.#source.get(name);
@@ -106,8 +134,17 @@ export class WatchHub {
     for (const name of reader.names) {
       if (signal.aborted) return;
       reader.names.delete(name);
-      const resource = this.#source.get(name);
       const version = this.#source.version;
+      const slash = name.indexOf('/');
+      if (slash !== -1) {
+        const key = { kind: name.slice(0, slash) as ObjectKind, name: name.slice(slash + 1) };
+        const resource = this.#source.object(key);
+        yield resource === undefined
+          ? { kind: 'removeObject', key, version }
+          : { kind: 'upsertObject', resource, version };
+        continue;
+      }
+      const resource = this.#source.get(name);
       yield resource === undefined ? { kind: 'remove', name, version } : { kind: 'upsert', resource, version };
     }
   }

@@ -30,6 +30,14 @@ export const DEFAULTS = {
   outlierMaxPercent: 50,
   /** gue in IANA's registry of service names. */
   guePort: 6_080,
+  guardIpv4Prefix: 24,
+  guardIpv6Prefix: 64,
+  guardBurstMs: 1_000,
+  synCookiesOnPerSecond: 10_000n,
+  synCookiesOffPerSecond: 5_000n,
+  /** A bandwidth's burst: so much time's worth of its rate, and at least so many bytes. */
+  bandwidthBurstMs: 50n,
+  bandwidthBurstBytesMin: 65_536n,
 } as const;
 
 export const LIMITS = {
@@ -52,4 +60,20 @@ export const LIMITS = {
   probeBodyBytes: 4_096,
   expectStatuses: 64,
   violations: 1_000,
+  guards: 64,
+  rulesPerGuard: 10_000,
+  /** Of all guards together: each source of a rule with each of its port ranges. */
+  guardEntries: 131_072,
+  portRangesPerRule: 256,
+  trafficPolicies: 1_000,
+  /** Of packets, bytes, SYNs or connections per second: the clock of a token bucket is in nanoseconds. */
+  eventsPerSecond: 1_000_000_000n,
+  bytesPerSecond: 1_000_000_000_000n,
+  bandwidthBitsMin: 8_000n,
+  bandwidthBitsMax: 10_000_000_000_000n,
+  /** A bucket that never holds a whole frame passes none. */
+  bandwidthBurstMin: 2_048n,
+  bandwidthBurstMax: 1n << 32n,
+  connectionBurstMax: 1_000_000_000n,
+  dscp: 63,
 } as const;

@@ -2,7 +2,8 @@
 import { create } from '@bufbuild/protobuf';
 import { type ForwardingMode, ForwardingSchema, parseConfiguration, type Service } from '@marcher/model';
 import { describe, expect, test } from 'vitest';
-import { Faults, validateService } from './validate.js';
+import { Faults } from './faults.js';
+import { validateService } from './validate.js';
 
 const GOOD = { name: 'web', listeners: [{ protocol: 'tcp', port: 80 }], backends: [{ address: '10.0.0.1:80' }] };
 

@@ -18,29 +18,10 @@ import {
 import { ipv4Target, parseIp, parsePrefix, parseTarget } from './address.js';
 import { isCountry } from './country.js';
 import { DEFAULTS, LIMITS } from './defaults.js';
+import { duration, type Faults, known, named, type Place, range, time } from './faults.js';
 import { validateForwarding } from './packet-service.js';
 import { addressKey, type Claim } from './port-ownership.js';
 
-export interface Fault {
-  readonly path: string;
-  readonly reason: string;
-  readonly fix: string;
-}
-
-/** Collects faults, up to a number that a person still reads. */
-export class Faults {
-  readonly list: Fault[] = [];
-
-  get full(): boolean {
-    return this.list.length >= LIMITS.violations;
-  }
-
-  add(path: string, reason: string, fix: string): void {
-    if (!this.full) this.list.push({ path, reason, fix });
-  }
-}
-
-const NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 const REGION = /^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$/;
 const LABEL_KEY = /^(?=.{1,128}$)[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?$/;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
@@ -60,35 +41,6 @@ function utf8Length(text: string): number {
     if (c >= 0x80) bytes += c >= 0x800 && (c < 0xd800 || c > 0xdfff) ? 2 : 1;
   }
   return bytes;
-}
-
-function duration(ms: number): string {
-  if (ms % 3_600_000 === 0) return `${ms / 3_600_000}h`;
-  if (ms % 60_000 === 0) return `${ms / 60_000}m`;
-  return ms % 1_000 === 0 ? `${ms / 1_000}s` : `${ms}ms`;
-}
-
-/** Where something stands. Put into words only when there is a fault: a configuration has 100,000 backends. */
-type Place = string | { toString(): string };
-
-function range(faults: Faults, at: Place, field: string, value: number | undefined, min: number, max: number): void {
-  if (value === undefined || (value >= min && value <= max)) return;
-  faults.add(`${at}.${field}`, `${value} is out of range`, `write a number from ${min} to ${max}`);
-}
-
-function time(faults: Faults, at: Place, field: string, value: number | undefined, minMs: number, maxMs: number): void {
-  if (value === undefined || (value >= minMs && value <= maxMs)) return;
-  const fix = `write a time from ${duration(minMs)} to ${duration(maxMs)}`;
-  faults.add(`${at}.${field}`, `${duration(value)} is out of range`, fix);
-}
-
-function known(faults: Faults, at: Place, field: string, value: number, names: object): void {
-  if (value in names) return;
-  faults.add(
-    `${at}.${field}`,
-    `${value} is not a value that this version knows`,
-    'use one of the values in the documentation',
-  );
 }
 
 export function isPrime(n: number): boolean {
@@ -407,12 +359,7 @@ function validateRest(service: Service, path: string, faults: Faults): void {
 
 /** Everything about one service that needs no other service to judge. */
 export function validateService(service: Service, path: string, faults: Faults): void {
-  if (!NAME.test(service.name)) {
-    const reason =
-      service.name === '' ? 'is missing' : `${JSON.stringify(service.name.slice(0, 80))} is not a service name`;
-    const fix = 'write 1 to 63 of a-z, 0-9 and "-", beginning and ending with a letter or digit';
-    faults.add(`${path}.name`, reason, fix);
-  }
+  named(faults, path, service.name, 'service');
   const { listeners, backends } = service;
   if (listeners.length === 0) {
     faults.add(`${path}.listeners`, 'has no listener', 'write at least one, such as [{ protocol: tcp, port: 80 }]');

@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Where configuration, its history and the node's own state are kept. Services are packed messages (marcher.v1.Service)
- * here, so that the store knows nothing of their fields and nobody holds 10,000 of them decoded.
+ * Where configuration, its history and the node's own state are kept. Objects are packed messages (marcher.v1.Service and
+ * those of the other kinds) here, so that the store knows nothing of their fields and nobody holds 10,000 of them decoded.
+ * Services, which may be many, are read one by one; objects of the other kinds all at once.
  *
  * Calls are synchronous: they are short, and a commit that has returned is on disk.
  */
+import type { Kind, ObjectKind } from '@marcher/model';
 
 export interface StoredService {
   readonly name: string;
   readonly body: Uint8Array;
   /** Version in which it was last changed. */
   readonly generation: bigint;
+}
+
+export interface StoredObject extends StoredService {
+  readonly kind: ObjectKind;
 }
 
 export interface NewRevision {
@@ -27,18 +33,19 @@ export interface StoredRevision extends NewRevision {
   readonly deleted: number;
 }
 
-export interface StoredChange {
+/** What a commit changes. `before` is what the store has now; the caller has just read it. */
+export interface CommitChange {
+  readonly kind: Kind;
   readonly name: string;
-  /** undefined: did not exist. */
+  /** undefined: does not exist. */
   readonly before: Uint8Array | undefined;
   readonly after: Uint8Array | undefined;
 }
 
-/** What a commit changes. `before` is what the store has now; the caller has just read it. */
-export interface CommitChange {
-  readonly name: string;
-  readonly before: Uint8Array | undefined;
-  readonly after: Uint8Array | undefined;
+/** Names of what changed. */
+export interface Changed {
+  readonly services: readonly string[];
+  readonly objects: readonly { readonly kind: ObjectKind; readonly name: string }[];
 }
 
 export interface ProgrammedState {
@@ -65,11 +72,15 @@ export interface ConfigStore {
   /** Version that was committed but that the data plane has not answered to yet; 0n: none. */
   readonly pendingVersion: bigint;
 
+  /** Services. */
   get(name: string): StoredService | undefined;
   names(): Iterable<string>;
   /** By name, those after the given one; memory stays bounded however many there are. */
   scan(afterName?: string): Iterable<StoredService>;
   count(): number;
+  /** Objects of the other kinds, by kind and name. */
+  objects(kind?: ObjectKind): StoredObject[];
+  object(kind: ObjectKind, name: string): StoredObject | undefined;
   /** SHA-256 over all names and bodies, hex. */
   hash(): string;
 
@@ -84,9 +95,10 @@ export interface ConfigStore {
   undo(): void;
 
   revisions(query: { limit: number; beforeVersion: bigint }): StoredRevision[];
-  changesOf(version: bigint): StoredChange[];
-  /** Names that changed after a version; undefined when history no longer reaches back that far. */
-  changedSince(version: bigint): string[] | undefined;
+  /** Services after the others, which are few. */
+  changesOf(version: bigint): CommitChange[];
+  /** What changed after a version; undefined when history no longer reaches back that far. */
+  changedSince(version: bigint): Changed | undefined;
   /** What commit() must be given to return to a version; undefined when history no longer reaches back that far. */
   stateAt(version: bigint): CommitChange[] | undefined;
 

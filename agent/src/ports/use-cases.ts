@@ -2,11 +2,12 @@
  * What the inbound adapters (gRPC, HTTP, file watch) may ask of the application. Messages are those of the API
  * (shared/proto), so that nothing is mapped twice; expected failures are thrown as ApplicationError.
  */
-import type { Service } from '@marcher/model';
+import type { Object$, ObjectKind, Service } from '@marcher/model';
 import type {
   ApplyTiming,
   Condition,
   ObjectDiff,
+  ObjectResource,
   Revision,
   ServiceResource,
   Violation,
@@ -33,7 +34,11 @@ export interface Caller {
 export interface RequestedChange {
   readonly upsert: Iterable<Service | Uint8Array>;
   readonly remove: readonly string[];
+  /** Those that are not in upsert and upsertObjects are removed. */
   readonly replaceAll: boolean;
+  /** Of the other kinds. */
+  readonly upsertObjects?: Iterable<Object$>;
+  readonly removeObjects?: readonly { readonly kind: string; readonly name: string }[];
 }
 
 export interface PlanResult {
@@ -59,6 +64,12 @@ export interface ApplyResult {
 export type WatchEvent =
   | { readonly kind: 'upsert'; readonly resource: ServiceResource; readonly version: bigint }
   | { readonly kind: 'remove'; readonly name: string; readonly version: bigint }
+  | { readonly kind: 'upsertObject'; readonly resource: ObjectResource; readonly version: bigint }
+  | {
+      readonly kind: 'removeObject';
+      readonly key: { readonly kind: ObjectKind; readonly name: string };
+      readonly version: bigint;
+    }
   | { readonly kind: 'synced'; readonly version: bigint }
   | { readonly kind: 'heartbeat'; readonly version: bigint }
   | { readonly kind: 'resync'; readonly version: bigint };
@@ -71,6 +82,11 @@ export interface ConfigUseCases {
     resources: ServiceResource[];
     nextPageToken: string;
     total: number;
+    version: bigint;
+  };
+  /** Absent: of every kind, and of every name. */
+  listObjects(query: { kind: ObjectKind | undefined; name: string | undefined }): {
+    resources: ObjectResource[];
     version: bigint;
   };
   /** Ends when the signal aborts. Bounded: a reader that is too slow gets 'resync' and a new snapshot. */

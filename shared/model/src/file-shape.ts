@@ -4,41 +4,15 @@
  * domain's business, which checks files and API requests alike.
  */
 import { z } from 'zod';
-import {
-  type BytesForm,
-  type Parsed,
-  parseBytes,
-  parseDuration,
-  parsePercent,
-  parsePorts,
-  parseWhole,
-} from './scalar.js';
-
-/** A scalar with a parser of its own. The fix travels in the issue's params. */
-function scalar<T>(parse: (value: unknown) => Parsed<T>) {
-  return z
-    .unknown()
-    .transform((value, context): T => {
-      const parsed = parse(value);
-      if ('value' in parsed) return parsed.value;
-      context.issues.push({ code: 'custom', message: parsed.reason, params: { fix: parsed.fix }, input: value });
-      return z.NEVER;
-    })
-    .optional();
-}
-
-const text = z.string().optional();
-const flag = z.boolean().optional();
-const whole = scalar(parseWhole);
-const duration = scalar(parseDuration);
-const percent = scalar(parsePercent);
-const ports = scalar(parsePorts);
-const bytes = scalar(parseBytes);
+import { bytes, duration, flag, percent, ports, text, whole } from './file-field.js';
+import { guardShape } from './guard-form.js';
+import { PROTOCOLS } from './protocol-form.js';
+import type { BytesForm } from './scalar.js';
+import { trafficPolicyShape } from './traffic-policy-form.js';
 
 /** Statuses are "200" or "200-299"; a bare number is what everybody writes. */
 const status = z.union([z.string(), z.number()]).transform(String);
 
-export const PROTOCOLS = ['tcp', 'udp'] as const;
 export const ALGORITHMS = [
   'round-robin',
   'weighted-round-robin',
@@ -50,7 +24,7 @@ export const ALGORITHMS = [
 export const AFFINITY_KEYS = ['source-ip'] as const;
 export const HEALTH_CHECK_TYPES = ['tcp', 'http', 'udp'] as const;
 export const PROXY_VERSIONS = ['v1', 'v2'] as const;
-export const FORWARDING_MODES = ['relay', 'ipip', 'gue', 'l2'] as const;
+export const FORWARDING_MODES = ['relay', 'ipip', 'gue', 'l2', 'nat'] as const;
 
 const listener = z.strictObject({
   protocol: z.enum(PROTOCOLS).optional(),
@@ -132,22 +106,28 @@ export const serviceShape = z.strictObject({
   udp: z.strictObject({ maxSessions: whole }).optional(),
   dns: z.strictObject({ minTtl: duration, maxTtl: duration }).optional(),
   labels: z.record(z.string(), z.string()).optional(),
-  forwarding: z.strictObject({ mode: z.enum(FORWARDING_MODES).optional(), guePort: whole }).optional(),
+  forwarding: z.strictObject({ mode: z.enum(FORWARDING_MODES).optional(), guePort: whole, sourceNat: flag }).optional(),
+  trafficPolicy: text,
 });
 
 export const API_VERSION = 'marcher/v1';
 
 export const documentShape = z.strictObject({
   apiVersion: z.literal(API_VERSION),
-  services: z.array(serviceShape),
+  services: z.array(serviceShape).optional(),
+  guards: z.array(guardShape).optional(),
+  trafficPolicies: z.array(trafficPolicyShape).optional(),
 });
+
+/** At least one of them stands in a document. */
+export const LISTS = ['services', 'guards', 'trafficPolicies'] as const;
 
 export type ServiceShape = z.output<typeof serviceShape>;
 export type ListenerShape = z.output<typeof listener>;
 export type BackendShape = z.output<typeof backend>;
 
 /** What printing makes: plain data of the file form, before its scalars are parsed. */
-export interface ServiceFile {
+export interface ObjectFile {
   name: string;
   [key: string]: FileValue | undefined;
 }

@@ -6,16 +6,16 @@ import {
   Algorithm,
   ForwardingMode,
   HealthCheckType,
-  Protocol,
   ProxyProtocolVersion,
   type Service,
   ServiceSchema,
 } from '@marcher/proto/marcher/v1/model_pb';
+import { present } from './file-field.js';
 import type { BackendShape, ListenerShape, ServiceShape } from './file-shape.js';
+import { PROTOCOL } from './protocol-form.js';
 
 type Init = NonNullable<Parameters<typeof create<typeof ServiceSchema>>[1]>;
 
-const PROTOCOL = { tcp: Protocol.TCP, udp: Protocol.UDP } as const;
 const ALGORITHM = {
   'round-robin': Algorithm.ROUND_ROBIN,
   'weighted-round-robin': Algorithm.WEIGHTED_ROUND_ROBIN,
@@ -30,14 +30,9 @@ const FORWARDING = {
   ipip: ForwardingMode.IPIP,
   gue: ForwardingMode.GUE,
   l2: ForwardingMode.L2,
+  nat: ForwardingMode.NAT,
 } as const;
 const PROXY = { v1: ProxyProtocolVersion.V1, v2: ProxyProtocolVersion.V2 } as const;
-
-/** Leaves out what the file leaves out: an absent field means "the default", and `undefined` is not absent. */
-function present<T extends Record<string, unknown>>(fields: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  for (const key in fields) if (fields[key] === undefined) delete fields[key];
-  return fields as { [K in keyof T]: Exclude<T[K], undefined> };
-}
 
 function listener(file: ListenerShape) {
   return present({
@@ -137,7 +132,9 @@ export function serviceFromFile(file: ServiceShape): Service {
         : present({
             mode: file.forwarding.mode === undefined ? undefined : FORWARDING[file.forwarding.mode],
             guePort: file.forwarding.guePort,
+            sourceNat: file.forwarding.sourceNat,
           }),
+    trafficPolicy: file.trafficPolicy,
   });
   return create(ServiceSchema, init as Init);
 }

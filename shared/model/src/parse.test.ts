@@ -1,6 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { Algorithm, formatViolation, locateViolations, Protocol, parseConfiguration } from './index.js';
+import {
+  Algorithm,
+  Ecn,
+  formatViolation,
+  GuardAction,
+  locateViolations,
+  Priority,
+  Protocol,
+  parseConfiguration,
+  printConfiguration,
+  SynCookiesMode,
+} from './index.js';
 
 function lines(text: string, source = 'c.yaml'): string[] {
   return (parseConfiguration(text, { source }).violations ?? []).map(formatViolation);
@@ -29,6 +40,92 @@ test('the example of the documentation is read with every convenience', () => {
   expect(service?.health).toMatchObject({ intervalMs: 90_000, timeoutMs: 250 });
   expect(service?.health?.http?.expectStatus).toEqual(['200', '300-399']);
   expect(service?.timeouts).toMatchObject({ connectMs: 5_000, idleMs: 3_600_000 });
+});
+
+const GUARDS = `apiVersion: marcher/v1
+guards:
+  - name: edge
+    default: allow
+    rules:
+      - action: deny
+        sources:
+          - 203.0.113.0/24
+        protocol: tcp
+        ports:
+          - 22
+          - 8000-8100
+      - action: redirect
+        redirect:
+          device: eth1
+      - action: allow
+        sources:
+          - 192.0.2.1
+        unlimited: true
+    sourceLimits:
+      ipv4Prefix: 24
+      packetsPerSecond: 10000
+      bytesPerSecond: 64MB
+      burst: 1s
+    synCookies:
+      mode: always
+      onPerSecond: 20000
+    drop:
+      martians: false
+trafficPolicies:
+  - name: gold
+    priority: P0
+    ingress:
+      rate: 1500Mbit
+      burst: 64KiB
+    perConnection:
+      egress:
+        rate: 800kbit
+    connections:
+      rate: 100
+      burst: 200
+    dscp: EF
+    ecn: mark
+`;
+
+test('guards and traffic policies are read without services, and printed as they were written', () => {
+  const configuration = parseConfiguration(GUARDS).configuration;
+  expect(configuration?.services).toEqual([]);
+  expect(configuration?.guards[0]).toMatchObject({
+    defaultAction: GuardAction.ALLOW,
+    rules: [
+      {
+        action: GuardAction.DENY,
+        protocol: Protocol.TCP,
+        ports: [
+          { first: 22, last: 22 },
+          { first: 8_000, last: 8_100 },
+        ],
+      },
+      { action: GuardAction.REDIRECT, redirectDevice: 'eth1' },
+      { action: GuardAction.ALLOW, unlimited: true },
+    ],
+    sourceLimits: { ipv4Prefix: 24, packetsPerSecond: 10_000n, bytesPerSecond: 64_000_000n, burstMs: 1_000 },
+    synCookies: { mode: SynCookiesMode.ALWAYS, onPerSecond: 20_000n },
+    dropMartians: false,
+  });
+  expect(configuration?.trafficPolicies[0]).toMatchObject({
+    priority: Priority.P0,
+    ingress: { rate: 1_500_000_000n, burst: 65_536n },
+    connectionEgress: { rate: 800_000n },
+    connections: { perSecond: 100n, burst: 200n },
+    dscp: 46,
+    ecn: Ecn.MARK,
+  });
+  expect(configuration && printConfiguration(configuration)).toBe(GUARDS);
+});
+
+test.each([
+  ['1.5Gbit', 1_500_000_000n],
+  ['100 mbit', 100_000_000n],
+  ['0.8kbit', 800n],
+])('a bandwidth of %s', (rate, bits) => {
+  const text = `apiVersion: marcher/v1\ntrafficPolicies: [{ name: a, ingress: { rate: ${rate} } }]\n`;
+  expect(parseConfiguration(text).configuration?.trafficPolicies[0]?.ingress?.rate).toBe(bits);
 });
 
 test('all mistakes are reported at once, with place and fix', () => {
@@ -62,6 +159,25 @@ describe('one mistake each', () => {
     ['apiVersion: marcher/v1\nservices:\n', 'services: is empty, not a list'],
     ['a: [1\n', 'is not valid YAML'],
     ['a: 1\na: 2\n', 'is not valid YAML'],
+    [
+      'apiVersion: marcher/v1\nguards: [{ name: a, rules: [{ actoin: deny, action: deny }] }]\n',
+      'did you mean action?',
+    ],
+    ['apiVersion: marcher/v1\nguards: [{ name: a, rules: [{ action: drop }] }]\n', 'allow, deny, redirect'],
+    ['apiVersion: marcher/v1\nguards: [{ name: a, default: redirect }]\n', 'write one of allow, deny'],
+    ['apiVersion: marcher/v1\ntrafficPolicies: [{ name: a, ingress: { rate: 100 } }]\n', '100 has no unit'],
+    ['apiVersion: marcher/v1\ntrafficPolicies: [{ name: a, ingress: {} }]\n', 'ingress.rate: is missing'],
+    [
+      'apiVersion: marcher/v1\ntrafficPolicies: [{ name: a, ingress: { rate: 1.5bit } }]\n',
+      'not a whole number of bits',
+    ],
+    ['apiVersion: marcher/v1\ntrafficPolicies: [{ name: a, ingress: { rate: 12Mbps } }]\n', 'is not a bandwidth'],
+    [
+      'apiVersion: marcher/v1\ntrafficPolicies: [{ name: a, egress: { rate: 1bit, burst: 1kilo } }]\n',
+      'is not an amount of bytes',
+    ],
+    ['apiVersion: marcher/v1\ntrafficPolicies: [{ name: a, dscp: AF44 }]\n', '"AF44" is not a DSCP'],
+    ['apiVersion: marcher/v1\ntrafficPolicies: [{ name: a, priority: p0 }]\n', 'did you mean P0?'],
     [`${HEAD}  - { name: 7 }\n`, 'write a text: "7"'],
     [`${HEAD}  - { name: a, listeners: [{ port: 1, ports: 2 }] }\n`, 'stands beside ports'],
     [`${HEAD}  - { name: a, timeouts: { idle: 1.5ms } }\n`, 'not a whole number of milliseconds'],
@@ -132,4 +248,12 @@ test('what the agent finds later gets its line too, over several documents', () 
     source: 'c',
   });
   expect(located.map(formatViolation)).toEqual(['c:9:9: services[1].backends[0].address: r (f)']);
+
+  const guards = `${HEAD}  - name: a\n---\napiVersion: marcher/v1\nguards:\n  - name: b\n---\n${HEAD}  - name: c\nguards:\n  - name: d\n`;
+  const each = ['services[1].name', 'guards[0].name', 'guards[1].name'];
+  const places = locateViolations(
+    guards,
+    each.map((path) => ({ path, reason: 'r', fix: 'f' })),
+  );
+  expect(places.map(({ line }) => line)).toEqual([11, 7, 13]);
 });

@@ -3,18 +3,18 @@
 import { create } from '@bufbuild/protobuf';
 import { type Configuration, ConfigurationSchema } from '@marcher/proto/marcher/v1/model_pb';
 import type { z } from 'zod';
-import { API_VERSION, documentShape } from './file-shape.js';
+import { API_VERSION, documentShape, LISTS } from './file-shape.js';
 import { serviceFromFile } from './from-file.js';
+import { guardFromFile } from './guard-form.js';
 import { nearest } from './nearest.js';
+import { trafficPolicyFromFile } from './traffic-policy-form.js';
 import { formatPath, type ModelViolation, type PathSegment, parsePath } from './violation.js';
 import { YamlParts } from './yaml-parts.js';
-import { type Position, parseYamlText } from './yaml-text.js';
+import { type Position, parseYamlText, WHOLE_CHARACTERS_MAX } from './yaml-text.js';
 
 export const TEXT_BYTES_MAX = 64 * 1024 * 1024;
 /** As many as a person reads; a file of 10,000 wrong services would otherwise answer with megabytes. */
 export const VIOLATIONS_MAX = 1_000;
-/** YAML that can't be read in parts, and JSON whose mistakes are to be found: a hundred bytes of memory for each. */
-const WHOLE_CHARACTERS_MAX = 8 * 1024 * 1024;
 /** From here on reading in parts pays, although a text with a mistake is then read twice. */
 const PARTS_CHARACTERS_MIN = 128 * 1024;
 
@@ -111,15 +111,23 @@ function fromIssue(issue: z.core.$ZodIssue): Found[] {
   }
 }
 
-function inspect(value: unknown): { services: z.output<typeof documentShape>['services'] } | { found: Found[] } {
+type DocumentShape = z.output<typeof documentShape>;
+
+/** A document without any list says nothing; which services there are is what it most often was to say. */
+function lacksLists(value: unknown): Found[] {
+  if (typeof value !== 'object' || value === null || LISTS.some((list) => list in value)) return [];
+  return [{ path: ['services'], reason: 'is missing', fix: `add it: a list; or one of ${LISTS.slice(1).join(', ')}` }];
+}
+
+function inspect(value: unknown): { document: DocumentShape } | { found: Found[] } {
   if (value === undefined || value === null) {
     // Not "no services": an empty file is most often one that is just being written.
     return { found: [{ path: [], reason: 'is empty', fix: `write apiVersion: ${API_VERSION} and services: []` }] };
   }
   const result = documentShape.safeParse(value, { reportInput: true });
+  const found: Found[] = lacksLists(value);
   if (result.success) {
-    const found: Found[] = [];
-    result.data.services.forEach((service, i) => {
+    result.data.services?.forEach((service, i) => {
       service.listeners?.forEach((listener, j) => {
         if (listener.port !== undefined && listener.ports !== undefined) {
           const reason = 'stands beside ports, which means the same';
@@ -127,9 +135,18 @@ function inspect(value: unknown): { services: z.output<typeof documentShape>['se
         }
       });
     });
-    return found.length > 0 ? { found } : { services: result.data.services };
+    return found.length > 0 ? { found } : { document: result.data };
   }
-  return { found: result.error.issues.flatMap(fromIssue) };
+  return { found: [...result.error.issues.flatMap(fromIssue), ...found] };
+}
+
+/** What a document declares is added to what those before it do. */
+function add(configuration: Configuration, document: DocumentShape): void {
+  for (const service of document.services ?? []) configuration.services.push(serviceFromFile(service));
+  for (const guard of document.guards ?? []) configuration.guards.push(guardFromFile(guard));
+  for (const policy of document.trafficPolicies ?? []) {
+    configuration.trafficPolicies.push(trafficPolicyFromFile(policy));
+  }
 }
 
 function isJson(text: string, options: ParseOptions): boolean {
@@ -152,8 +169,8 @@ export function parseConfiguration(text: string, options: ParseOptions = {}): Pa
   const violations: ModelViolation[] = [];
   documents.forEach((document, index) => {
     const inspected = inspect(document);
-    if ('services' in inspected) {
-      for (const service of inspected.services) configuration.services.push(serviceFromFile(service));
+    if ('document' in inspected) {
+      add(configuration, inspected.document);
       return;
     }
     for (const { path, reason, fix } of inspected.found.slice(0, VIOLATIONS_MAX - violations.length)) {
@@ -233,7 +250,7 @@ function jsonFailure(text: string, error: unknown): ModelViolation {
 
 /**
  * Adds line and column to violations that were found later (by the agent) in a configuration parsed from this text.
- * Paths count services over all documents of the text, as the parsed configuration does.
+ * Paths count the items of each list over all documents of the text, as the parsed configuration does.
  */
 export function locateViolations<V extends { path: string; reason: string; fix: string }>(
   text: string,
@@ -253,15 +270,17 @@ export function locateViolations<V extends { path: string; reason: string; fix: 
     }));
   }
   const yaml = body.length <= WHOLE_CHARACTERS_MAX ? parseYamlText(body) : undefined;
-  const counts = (yaml?.documents ?? []).map((document) => {
-    const services = (document as { services?: unknown } | undefined)?.services;
-    return Array.isArray(services) ? services.length : 0;
-  });
+  const documents = yaml?.documents ?? [];
+  const lengthIn = (document: number, list: string): number => {
+    const items = (documents[document] as Record<string, unknown> | undefined)?.[list];
+    return Array.isArray(items) ? items.length : 0;
+  };
   return violations.map(({ path, reason, fix }) => {
     const segments = parsePath(path);
+    const list = String(segments[0]);
     let document = 0;
     let index = typeof segments[1] === 'number' ? segments[1] : 0;
-    while (document < counts.length - 1 && index >= (counts[document] ?? 0)) index -= counts[document++] ?? 0;
+    while (document < documents.length - 1 && index >= lengthIn(document, list)) index -= lengthIn(document++, list);
     if (typeof segments[1] === 'number') segments[1] = index;
     const at = yaml?.locate(document, segments);
     return { path, reason, fix, ...place, ...at };

@@ -4,6 +4,11 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type Configuration, ConfigurationSchema, parseConfiguration, printConfiguration } from './index.js';
 
+const u64 = fc.bigInt({ min: 0n, max: 0xffff_ffff_ffff_ffffn });
+const amount = fc.oneof(
+  u64,
+  fc.constantFrom(0n, 1_000n, 1_500_000_000n, 800_000n, 65_536n, 1_000_000n, 1_024_000n, 999n, 2n ** 63n),
+);
 const u32 = fc.integer({ min: 0, max: 0xffff_ffff });
 const maybe = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined });
 const text = fc.string({ unit: 'grapheme', maxLength: 20 });
@@ -105,14 +110,61 @@ const service = message({
   udp: maybe(message({ maxSessions: maybe(u32) })),
   dns: maybe(message({ minTtlMs: maybe(u32), maxTtlMs: maybe(u32) })),
   labels: fc.dictionary(label, text, { maxKeys: 3 }),
-  forwarding: maybe(message({ mode: fc.constantFrom(0, 1, 2, 3, 4), guePort: maybe(u32) })),
+  forwarding: maybe(
+    message({ mode: fc.constantFrom(0, 1, 2, 3, 4, 5), guePort: maybe(u32), sourceNat: maybe(fc.boolean()) }),
+  ),
+  trafficPolicy: text,
 });
 
-const configuration = fc
-  .array(service, { maxLength: 4 })
-  .map((services) =>
-    create(ConfigurationSchema, { services } as Parameters<typeof create<typeof ConfigurationSchema>>[1]),
-  );
+const guard = message({
+  name: text,
+  defaultAction: fc.constantFrom(0, 1, 2),
+  rules: fc.array(
+    message({
+      action: fc.constantFrom(1, 2, 3),
+      sources: fc.array(text, { maxLength: 3 }),
+      protocol: fc.constantFrom(0, 1, 2),
+      ports: fc.array(message({ first: fc.nat(99_999), last: fc.nat(99_999) }), { maxLength: 3 }),
+      unlimited: fc.boolean(),
+      redirectDevice: text,
+      redirectAddress: text,
+    }),
+    { maxLength: 3 },
+  ),
+  sourceLimits: maybe(
+    message({
+      ipv4Prefix: maybe(u32),
+      ipv6Prefix: maybe(u32),
+      packetsPerSecond: maybe(u64),
+      bytesPerSecond: maybe(amount),
+      connectionsPerSecond: maybe(u64),
+      burstMs: maybe(u32),
+    }),
+  ),
+  synCookies: maybe(message({ mode: fc.constantFrom(0, 1, 2, 3), onPerSecond: maybe(u64), offPerSecond: maybe(u64) })),
+  dropMalformed: maybe(fc.boolean()),
+  dropBadFragments: maybe(fc.boolean()),
+  dropMartians: maybe(fc.boolean()),
+});
+
+const bandwidth = maybe(message({ rate: amount, burst: maybe(amount) }));
+const trafficPolicy = message({
+  name: text,
+  priority: fc.constantFrom(0, 1, 2, 3, 4),
+  ingress: bandwidth,
+  egress: bandwidth,
+  connectionIngress: bandwidth,
+  connectionEgress: bandwidth,
+  connections: maybe(message({ perSecond: u64, burst: maybe(u64) })),
+  dscp: maybe(fc.oneof(fc.nat(63), u32)),
+  ecn: fc.constantFrom(0, 1, 2),
+});
+
+const configuration = message({
+  services: fc.array(service, { maxLength: 4 }),
+  guards: fc.array(guard, { maxLength: 3 }),
+  trafficPolicies: fc.array(trafficPolicy, { maxLength: 3 }),
+}).map((fields) => create(ConfigurationSchema, fields as Parameters<typeof create<typeof ConfigurationSchema>>[1]));
 
 describe('every configuration survives printing and parsing', () => {
   for (const format of ['yaml', 'json'] as const) {

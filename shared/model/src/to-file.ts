@@ -9,16 +9,14 @@ import {
   type HealthCheck,
   HealthCheckType,
   type Listener,
-  Protocol,
   ProxyProtocolVersion,
   type Service,
 } from '@marcher/proto/marcher/v1/model_pb';
-import type { FileValue, ServiceFile } from './file-shape.js';
+import type { ObjectFile } from './file-shape.js';
+import { compact, type Fields, text } from './file-value.js';
+import { PROTOCOL_NAME } from './protocol-form.js';
 import { printBytes, printDuration, printPercent, printPorts } from './scalar.js';
 
-type Fields = { [key: string]: FileValue | undefined };
-
-const PROTOCOL: Readonly<Record<number, string>> = { [Protocol.TCP]: 'tcp', [Protocol.UDP]: 'udp' };
 const ALGORITHM: Readonly<Record<number, string>> = {
   [Algorithm.ROUND_ROBIN]: 'round-robin',
   [Algorithm.WEIGHTED_ROUND_ROBIN]: 'weighted-round-robin',
@@ -38,26 +36,21 @@ const FORWARDING: Readonly<Record<number, string>> = {
   [ForwardingMode.IPIP]: 'ipip',
   [ForwardingMode.GUE]: 'gue',
   [ForwardingMode.L2]: 'l2',
+  [ForwardingMode.NAT]: 'nat',
 };
 const PROXY: Readonly<Record<number, string>> = {
   [ProxyProtocolVersion.V1]: 'v1',
   [ProxyProtocolVersion.V2]: 'v2',
 };
 
-function compact(fields: Fields): Fields {
-  for (const key of Object.keys(fields)) if (fields[key] === undefined) delete fields[key];
-  return fields;
-}
-
 const duration = (ms: number | undefined) => (ms === undefined ? undefined : printDuration(ms));
 const percent = (value: number | undefined) => (value === undefined ? undefined : printPercent(value));
-const text = (value: string) => (value === '' ? undefined : value);
 
 function listener(message: Listener): Fields {
   const { ports } = message;
   const single = ports.length === 1;
   return compact({
-    protocol: PROTOCOL[message.protocol],
+    protocol: PROTOCOL_NAME[message.protocol],
     address: text(message.address),
     port: single ? printPorts(ports) : undefined,
     ports: single || ports.length === 0 ? undefined : printPorts(ports),
@@ -135,7 +128,7 @@ function health(message: HealthCheck): Fields {
   });
 }
 
-export function serviceToFile(message: Service): ServiceFile {
+export function serviceToFile(message: Service): ObjectFile {
   const { outlier, timeouts, limits, udp, dns, labels, forwarding } = message;
   const labelNames = Object.keys(labels).sort();
   return compact({
@@ -179,6 +172,11 @@ export function serviceToFile(message: Service): ServiceFile {
     forwarding:
       forwarding === undefined
         ? undefined
-        : compact({ mode: FORWARDING[forwarding.mode], guePort: forwarding.guePort }),
-  }) as ServiceFile;
+        : compact({
+            mode: FORWARDING[forwarding.mode],
+            guePort: forwarding.guePort,
+            sourceNat: forwarding.sourceNat,
+          }),
+    trafficPolicy: text(message.trafficPolicy),
+  }) as ObjectFile;
 }

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
-import { parseConfiguration } from './parse.js';
+import { locateViolations, parseConfiguration } from './parse.js';
 import { YamlParts } from './yaml-parts.js';
 import { parseYamlText } from './yaml-text.js';
 
@@ -21,9 +21,14 @@ const value = fc.letrec((tie) => ({
 }));
 const documents = fc
   .record({
-    before: fc.constantFrom({}, { apiVersion: 'marcher/v1' }, { note: 'a\nservices:\n  - b\n' }),
+    before: fc.constantFrom(
+      {},
+      { apiVersion: 'marcher/v1' },
+      { trafficPolicies: [{ name: 'a' }, 'services:'] },
+      { note: 'a\nservices:\n  - b\n' },
+    ),
     services: fc.array(value.any, { minLength: 1, maxLength: 6 }),
-    after: fc.constantFrom({}, { zone: ['a', { b: 1 }] }),
+    after: fc.constantFrom({}, { zone: ['a', { b: 1 }] }, { guards: ['- x', { rules: [{ ports: [1, '2-3'] }] }] }),
     indentSeq: fc.boolean(),
     defaultStringType: fc.constantFrom('PLAIN', 'QUOTE_DOUBLE', 'BLOCK_LITERAL', 'BLOCK_FOLDED'),
     lineWidth: fc.constantFrom(20, 80),
@@ -183,11 +188,11 @@ describe('a YAML text read in parts', () => {
     expect(YamlParts.of(text)?.read()).toBeUndefined();
   });
 
-  const many = (line: string) => {
+  const many = (line: string, before = '') => {
     const service = (i: number) =>
       `  - name: s${i}\n    listeners: [{ port: ${i + 1} }]\n    backends: [{ address: "10.0.0.1:80" }]\n`;
     const all = Array.from({ length: 3_000 }, (_, i) => service(i));
-    return `apiVersion: marcher/v1\nservices:\n${all.join('')}${line}`;
+    return `apiVersion: marcher/v1\n${before}services:\n${all.join('')}${line}`;
   };
 
   test('gives a large configuration', () => {
@@ -205,6 +210,22 @@ describe('a YAML text read in parts', () => {
     expect(violations?.find((violation) => violation.path === path)?.line).toBe(number);
   });
 
+  test('gives the line of a mistake in the lists before and after a large one', () => {
+    const before = 'guards:\n  - name: a\n    rules:\n      - action: deny\n      - action: drop\n';
+    const after = 'trafficPolicies:\n  - name: gold\n  - name: silver\n    ingress: { rate: fast }\n';
+    const { violations } = parseConfiguration(many(after, before));
+    expect(violations?.map(({ path, line, column }) => [path, line, column])).toEqual([
+      ['guards[0].rules[1].action', 6, 9],
+      ['trafficPolicies[1].ingress.rate', 9_011, 16],
+    ]);
+    const found = ['guards[0].rules[1].action', 'services[2999].name', 'trafficPolicies[1].name'].map((path) => ({
+      path,
+      reason: '',
+      fix: '',
+    }));
+    expect(locateViolations(many(after, before), found).map(({ line }) => line)).toEqual([6, 9_005, 9_010]);
+  });
+
   test('locates as the whole does', () => {
     fc.assert(
       fc.property(documents, fc.nat(6), fc.constantFrom('name', 'listeners', 'services', 0, 1), (text, item, field) => {
@@ -216,6 +237,8 @@ describe('a YAML text read in parts', () => {
           ['services'],
           ['apiVersion'],
           ['zone', 1, 'b'],
+          ['guards', 1, 'rules', 0, 'ports', 1],
+          ['trafficPolicies', 0, 'name'],
           ...(here ? [['services', item, field]] : []),
         ]) {
           expect(parts.locate(path)).toEqual(whole.locate(0, path));
@@ -240,6 +263,13 @@ describe('a YAML text read in parts', () => {
     ])('says what is wrong, and where: %s', (_what, line, path, number) => {
       const { violations } = parseConfiguration(huge(line, 7_000), { source: 'c.yaml' });
       expect(violations?.[0]).toMatchObject({ path, line: number, source: 'c.yaml' });
+    });
+
+    test('other lists that are too large are not read either', () => {
+      const rules = '      - { action: deny, sources: [192.0.2.1] }\n'.repeat(200_000);
+      const text = `${huge('', 0)}guards:\n  - name: a\n    rules:\n${rules}`;
+      const { violations } = parseConfiguration(text);
+      expect(violations?.map(({ reason }) => reason)).toEqual([expect.stringContaining('can only be read as a whole')]);
     });
 
     test('is refused with a way out when only the whole could tell what it says', () => {

@@ -2,7 +2,8 @@
 /**
  * A large YAML text, read in parts. The YAML library builds two trees of a whole document before it makes data of them:
  * of 10,000 services that is some 700 MB, and more time goes into collecting that garbage than into reading. Here the
- * items of the top level's `services:` are read some at a time.
+ * items of the top level's `services:` are read some at a time. The other lists, of which nobody has thousands, are read with
+ * what remains, the frame.
  *
  * A text is cut only before a line that begins with "-" at the items' indentation, which nothing else can be there: block
  * scalars and continued plain scalars are indented further, and a quoted text or a flow collection that is cut open
@@ -12,7 +13,7 @@
  */
 import { parseAllDocuments } from 'yaml';
 import type { ModelViolation, PathSegment } from './violation.js';
-import { type Position, parseYamlText, YAML_OPTIONS, type YamlText } from './yaml-text.js';
+import { type Position, parseYamlText, WHOLE_CHARACTERS_MAX, YAML_OPTIONS, type YamlText } from './yaml-text.js';
 
 /** Small: what is made of a part should be gone before the collector looks at it twice. */
 const PART_CHARACTERS = 8 * 1024;
@@ -95,6 +96,7 @@ export class YamlParts {
   readonly #breaks: number[];
   /** What was located in last: mistakes come one service after the other. */
   #last: { readonly item: number; readonly text: YamlText } | undefined;
+  #frameText: YamlText | undefined;
 
   private constructor(text: string, cuts: readonly number[]) {
     const start = cuts[0] as number;
@@ -115,7 +117,8 @@ export class YamlParts {
     )
       return undefined;
     const cuts = cut(text);
-    return cuts && new YamlParts(text, cuts);
+    const parts = cuts && new YamlParts(text, cuts);
+    return parts !== undefined && parts.#frame.length <= WHOLE_CHARACTERS_MAX ? parts : undefined;
   }
 
   /** The document, as reading the text as a whole would give it; undefined: only that can tell. */
@@ -144,7 +147,7 @@ export class YamlParts {
         found.push(violation.line === undefined ? violation : { ...violation, line: lineOf(violation.line) });
       }
     };
-    note(parseYamlText(this.#frame), (line) => this.#lineOfFrame(line));
+    note(this.#frameAsText(), (line) => this.#lineOfFrame(line));
     for (const [first, last] of this.#parts(partCharacters)) {
       if (found.length >= max) break;
       if (this.#readPart(first, last) !== undefined) continue;
@@ -159,12 +162,17 @@ export class YamlParts {
   locate(path: readonly PathSegment[]): Position | undefined {
     const [field, item, ...rest] = path;
     if (field !== 'services' || typeof item !== 'number') {
-      const at = parseYamlText(this.#frame).locate(0, path);
+      const at = this.#frameAsText().locate(0, path);
       return at && { line: this.#lineOfFrame(at.line), column: at.column };
     }
     if (item >= this.#cuts.length - 1) return undefined;
     const at = this.#item(item).locate(0, [0, ...rest]);
     return at && { line: at.line + this.#breaksBefore(item), column: at.column };
+  }
+
+  #frameAsText(): YamlText {
+    this.#frameText ??= parseYamlText(this.#frame);
+    return this.#frameText;
   }
 
   #readFrame(): object | undefined {

@@ -22,6 +22,9 @@ import type { ModelViolation, PathSegment } from './violation.js';
 /** Nodes that all aliases of one text may add up to. */
 export const EXPANDED_NODES_MAX = 5_000_000;
 
+/** Of a text that is read as a whole: a hundred bytes of memory for each. */
+export const WHOLE_CHARACTERS_MAX = 8 * 1024 * 1024;
+
 export const YAML_OPTIONS = { prettyErrors: false, merge: true, logLevel: 'silent' } as const;
 
 export interface Position {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { create } from '@bufbuild/protobuf';
+import { kindOf, nameOf } from '@marcher/model';
 import { ViolationSchema } from '@marcher/proto/marcher/v1/config_service_pb';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { packedName } from '../../../application/service-codec.js';
@@ -34,8 +35,9 @@ async function follow(path: string): Promise<FileSource> {
     quietMs: 20,
     parser: fileURLToPath(new URL('../../../../dist/adapters/inbound/file-watch/parse-child.js', import.meta.url)),
     log: { info: () => undefined, warn: () => undefined },
-    apply: async (services) => {
+    apply: async ({ services, objects }) => {
       const names = [...services].map((item) => (item instanceof Uint8Array ? (packedName(item) ?? '') : item.name));
+      for (const object of objects) names.push(`${kindOf(object)}/${nameOf(object)}`);
       answer();
       applied.push(names);
       return { changed: true };
@@ -138,6 +140,24 @@ test('all files of a directory are one configuration; a name in two of them is a
   );
 });
 
+test('guards and traffic policies of all files belong to it, each with its own names', async () => {
+  writeFileSync(join(dir, 'a.yaml'), text('a'));
+  writeFileSync(join(dir, 'b.yaml'), 'apiVersion: marcher/v1\nguards: [{ name: a }]\n');
+  writeFileSync(join(dir, 'c.yaml'), 'apiVersion: marcher/v1\ntrafficPolicies: [{ name: a }]\nguards: [{ name: b }]\n');
+  answer = () => {
+    if (applied.length === 0) return;
+    const violation = create(ViolationSchema, { path: 'guards[1].rules', reason: 'r', fix: 'f' });
+    throw new ApplicationError('invalid', 'm', [violation]);
+  };
+  await follow(dir);
+  expect(applied).toEqual([['a', 'Guard/a', 'Guard/b', 'TrafficPolicy/a']]);
+  writeFileSync(join(dir, 'c.yaml'), 'apiVersion: marcher/v1\nguards:\n- name: c\n  rules: []\n');
+  await condition('Invalid');
+  expect(source?.condition.message).toContain(`${join(dir, 'c.yaml')}:4:3: guards[0].rules: r (f)`);
+  writeFileSync(join(dir, 'c.yaml'), 'apiVersion: marcher/v1\nguards: [{ name: a }]\n');
+  await vi.waitFor(() => expect(source?.condition.message).toContain('"a" stands in'), { timeout: 5_000 });
+});
+
 test('what the agent finds wrong is told with the file and the place in it', async () => {
   writeFileSync(join(dir, 'a.yaml'), text('a'));
   writeFileSync(join(dir, 'b.yaml'), text('b', 'c'));
@@ -153,9 +173,9 @@ test('a large source is parsed in a process of its own', async () => {
   const names = Array.from({ length: 30_000 }, (_, i) => `service-with-a-long-name-${i}`);
   writeFileSync(
     join(dir, 'c.json'),
-    JSON.stringify({ apiVersion: 'marcher/v1', services: names.map((name) => ({ name })) }),
+    JSON.stringify({ apiVersion: 'marcher/v1', services: names.map((name) => ({ name })), guards: [{ name: 'edge' }] }),
   );
   await follow(join(dir, 'c.json'));
   expect(source?.condition.message).toContain('is in force');
-  expect(applied.at(-1)).toEqual(names);
+  expect(applied.at(-1)).toEqual([...names, 'Guard/edge']);
 }, 20_000);

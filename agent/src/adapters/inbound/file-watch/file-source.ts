@@ -12,18 +12,14 @@
  */
 import { type FSWatcher, readFileSync, watch } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import { formatViolation, locateViolations, type ModelViolation, type Service } from '@marcher/model';
+import { formatViolation, locateViolations, type ModelViolation } from '@marcher/model';
 import type { Violation } from '@marcher/proto/marcher/v1/config_service_pb';
 import { ApplicationError, type Caller } from '../../../ports/use-cases.js';
-import { type Origin, readSource, type SourceState, statSource } from './read-source.js';
+import { type Declared, type List, type Origin, readSource, type SourceState, statSource } from './read-source.js';
 
 export interface FileSourceOptions {
   readonly path: string;
-  readonly apply: (
-    services: Iterable<Service | Uint8Array>,
-    message: string,
-    caller: Caller,
-  ) => Promise<{ changed: boolean }>;
+  readonly apply: (declared: Declared, message: string, caller: Caller) => Promise<{ changed: boolean }>;
   readonly log: {
     info(fields: object, message: string): void;
     warn(fields: object, message: string): void;
@@ -172,7 +168,7 @@ export class FileSource {
     const parsed = performance.now();
     try {
       const caller: Caller = { author: `file:${path}`, origin: 'file' };
-      const { changed } = await this.#options.apply(content.services, '', caller);
+      const { changed } = await this.#options.apply(content, '', caller);
       const applied = performance.now();
       this.#condition = { status: true, reason: 'Applied', message: `${path} is in force` };
       const times = { parseMs: Math.round(parsed - started), applyMs: Math.round(applied - parsed) };
@@ -208,13 +204,15 @@ export class FileSource {
 
 /** services[17].name of the merged configuration -> services[2].name of its file. */
 function inFile({ path, reason, fix }: Violation, origins: readonly Origin[]): ModelViolation {
-  const match = /^services\[(\d+)\]/.exec(path);
+  const match = /^(services|guards|trafficPolicies)\[(\d+)\]/.exec(path);
   if (match === null) return { path, reason, fix };
-  let index = Number(match[1]);
-  for (const { file, services } of origins) {
-    if (index < services)
-      return { path: `services[${index}]${path.slice(match[0].length)}`, reason, fix, source: file };
-    index -= services;
+  const list = match[1] as List;
+  let index = Number(match[2]);
+  for (const { file, counts } of origins) {
+    if (index < counts[list]) {
+      return { path: `${list}[${index}]${path.slice(match[0].length)}`, reason, fix, source: file };
+    }
+    index -= counts[list];
   }
   return { path, reason, fix };
 }

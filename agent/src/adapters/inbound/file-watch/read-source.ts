@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * The files of a configuration source, and what they say. A directory is all its *.yaml, *.yml and *.json files, by name,
- * without hidden ones (Kubernetes' "..data" among them); their services are one configuration.
+ * without hidden ones (Kubernetes' "..data" among them); what they declare is one configuration.
  */
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { create } from '@bufbuild/protobuf';
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import {
   type Configuration,
   ConfigurationSchema,
+  KINDS,
+  LIST_OF,
   type ModelViolation,
+  type Object$,
+  ObjectSchema,
+  objectsOf,
   parseConfiguration,
   type Service,
   TEXT_BYTES_MAX,
@@ -74,14 +79,21 @@ export function statSource(path: string): SourceState {
   return { files, signature: files.map((file) => `${file.path}=${file.mark}`).join('\n'), bytes };
 }
 
-/** Where the services of a merged configuration came from. */
+export type List = (typeof LIST_OF)[keyof typeof LIST_OF];
+
+/** Where the items of a merged configuration's lists came from: how many of each list stand in a file. */
 export interface Origin {
   readonly file: string;
-  readonly services: number;
+  readonly counts: Readonly<Record<List, number>>;
+}
+
+export interface Declared {
+  readonly services: Iterable<Service | Uint8Array>;
+  readonly objects: readonly Object$[];
 }
 
 export type SourceContent =
-  | { readonly services: Iterable<Service | Uint8Array>; readonly origins: readonly Origin[] }
+  | (Declared & { readonly origins: readonly Origin[] })
   | { readonly violations: readonly ModelViolation[] };
 
 /** Parses and merges; a name that stands in two files is a violation that names both. */
@@ -98,16 +110,23 @@ export function parseFiles(
       violations.push(...parsed.violations);
       continue;
     }
-    const { services } = parsed.configuration;
-    services.forEach((service, index) => {
-      const other = owners.get(service.name);
-      if (other !== undefined && other !== file) {
-        const reason = `${JSON.stringify(service.name)} stands in ${other} too`;
-        violations.push({ path: `services[${index}].name`, reason, fix: 'remove one of the two', source: file });
-      } else owners.set(service.name, file);
-      configuration.services.push(service);
-    });
-    origins.push({ file, services: services.length });
+    for (const kind of KINDS) {
+      const list = LIST_OF[kind];
+      parsed.configuration[list].forEach(({ name }, index) => {
+        const key = `${kind}/${name}`;
+        const other = owners.get(key);
+        if (other !== undefined && other !== file) {
+          const reason = `${JSON.stringify(name)} stands in ${other} too`;
+          violations.push({ path: `${list}[${index}].name`, reason, fix: 'remove one of the two', source: file });
+        } else owners.set(key, file);
+      });
+    }
+    const { services, guards, trafficPolicies } = parsed.configuration;
+    for (const service of services) configuration.services.push(service);
+    for (const guard of guards) configuration.guards.push(guard);
+    for (const policy of trafficPolicies) configuration.trafficPolicies.push(policy);
+    const counts = { services: services.length, guards: guards.length, trafficPolicies: trafficPolicies.length };
+    origins.push({ file, counts });
   }
   return violations.length > 0 ? { violations } : { configuration, origins };
 }
@@ -117,11 +136,15 @@ export async function readSource(state: SourceState, parser = PARSER): Promise<S
   if (state.bytes > INLINE_BYTES_MAX) return readInChild(files, parser);
   const parsed = parseFiles(files);
   if ('violations' in parsed) return parsed;
-  return { services: parsed.configuration.services, origins: parsed.origins };
+  const { configuration, origins } = parsed;
+  return { services: configuration.services, objects: objectsOf(configuration), origins };
 }
 
-/** What the child writes: one JSON line, then the packed services, each after its length (4 bytes, big endian). */
-export type ChildAnswer = { origins: Origin[] } | { violations: ModelViolation[] };
+/**
+ * What the child writes: one JSON line, with the other objects as marcher.v1.Object in base64, then the packed services,
+ * each after its length (4 bytes, big endian).
+ */
+export type ChildAnswer = { origins: Origin[]; objects: string[] } | { violations: ModelViolation[] };
 
 export function writeAnswer(files: readonly string[], write: (bytes: Uint8Array | string) => void): void {
   const parsed = parseFiles(files);
@@ -129,7 +152,9 @@ export function writeAnswer(files: readonly string[], write: (bytes: Uint8Array 
     write(`${JSON.stringify(parsed)}\n`);
     return;
   }
-  write(`${JSON.stringify({ origins: parsed.origins })}\n`);
+  const objects = objectsOf(parsed.configuration).map((object) => toBinary(ObjectSchema, object));
+  const head = { origins: parsed.origins, objects: objects.map((body) => Buffer.from(body).toString('base64')) };
+  write(`${JSON.stringify(head)}\n`);
   for (const service of parsed.configuration.services) {
     const body = packService(service);
     const head = Buffer.alloc(4);
@@ -163,9 +188,12 @@ function readInChild(files: readonly string[], parser: string): Promise<SourceCo
       const output = Buffer.concat(chunks);
       const end = output.indexOf(10);
       const answer = JSON.parse(output.subarray(0, end).toString('utf8')) as ChildAnswer;
-      resolve(
-        'violations' in answer ? answer : { services: unpack(output.subarray(end + 1)), origins: answer.origins },
-      );
+      if ('violations' in answer) {
+        resolve(answer);
+        return;
+      }
+      const objects = answer.objects.map((body) => fromBinary(ObjectSchema, Buffer.from(body, 'base64')));
+      resolve({ services: unpack(output.subarray(end + 1)), objects, origins: answer.origins });
     });
   });
 }

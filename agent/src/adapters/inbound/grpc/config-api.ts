@@ -3,6 +3,7 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { create } from '@bufbuild/protobuf';
 import type { ConnectRouter, HandlerContext } from '@connectrpc/connect';
+import { isObjectKind, OBJECT_KINDS } from '@marcher/model';
 import { PackedApplyRequestSchema, PackedPlanRequestSchema } from '@marcher/proto/marcher/agent/v1/packed_change_pb';
 import {
   type ApplyRequest,
@@ -52,6 +53,13 @@ export function routeConfigService(
       labels: request.labels,
     });
     return { ...page, total: BigInt(page.total) };
+  });
+  router.rpc(method.listObjects, ({ kind, name }) => {
+    if (kind !== '' && !isObjectKind(kind)) {
+      const expected = `expected ${OBJECT_KINDS.join(', ')} or nothing`;
+      throw invalidArgument(`kind is ${JSON.stringify(kind.slice(0, 80))}: ${expected}; services are listed by List`);
+    }
+    return config.listObjects({ kind: kind === '' ? undefined : kind, name: name === '' ? undefined : name });
   });
   router.rpc(method.watch, async function* (request, context) {
     for await (const event of untilAborted(config.watch(request.resumeVersion, context.signal), context.signal)) {
@@ -127,6 +135,10 @@ function watchResponse(event: WatchEvent): MessageInitShape<typeof WatchResponse
       return { event: { case: 'upsert', value: event.resource }, version: event.version };
     case 'remove':
       return { event: { case: 'remove', value: event.name }, version: event.version };
+    case 'upsertObject':
+      return { event: { case: 'upsertObject', value: event.resource }, version: event.version };
+    case 'removeObject':
+      return { event: { case: 'removeObject', value: event.key }, version: event.version };
     default:
       return { event: { case: event.kind, value: {} }, version: event.version };
   }

@@ -2,11 +2,13 @@
 /** A whole application in memory for tests of the inbound adapters: names are validated, versions kept, nothing runs. */
 import { create, fromBinary } from '@bufbuild/protobuf';
 import { timestampNow } from '@bufbuild/protobuf/wkt';
+import { kindOf, nameOf } from '@marcher/model';
 import {
   ApplyTimingSchema,
   type Condition,
   type ObjectDiff,
   ObjectDiffSchema,
+  type ObjectResource,
   Operation,
   type Revision,
   RevisionSchema,
@@ -46,6 +48,7 @@ import {
 
 export class InMemoryUseCases implements UseCases {
   readonly resources = new Map<string, ServiceResource>();
+  readonly objects: ObjectResource[] = [];
   readonly states: Service[][] = [[]];
   readonly revisions: Revision[] = [];
   readonly callers: Caller[] = [];
@@ -183,6 +186,13 @@ export class InMemoryUseCases implements UseCases {
       };
     },
     get: (name: string) => self.resources.get(name),
+    listObjects({ kind, name }) {
+      const wanted = ({ object }: ObjectResource): boolean =>
+        object !== undefined &&
+        (kind === undefined || kindOf(object) === kind) &&
+        (name === undefined || nameOf(object) === name);
+      return { resources: self.objects.filter(wanted), version: self.version };
+    },
     list({ pageSize, pageToken, labels }) {
       const all = [...self.resources.values()].filter((resource) =>
         Object.entries(labels).every(([key, value]) => resource.service?.labels[key] === value),
@@ -200,6 +210,7 @@ export class InMemoryUseCases implements UseCases {
       self.openStreams++;
       try {
         let seen = self.version;
+        for (const resource of self.objects) yield { kind: 'upsertObject', resource, version: seen };
         for (const resource of self.resources.values()) yield { kind: 'upsert', resource, version: seen };
         yield { kind: 'synced', version: seen };
         while (!signal.aborted) {

@@ -10,14 +10,15 @@
 import { createHash } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Kind } from '@marcher/model';
 import type { ConfigStore } from '../../../ports/config-store.js';
 
 const NAME = 'last-good.binpb';
 const DRAINS_NAME = 'last-good.drains';
 const DIGEST_BYTES = 32;
 const RETRY_MS = 30_000;
-/** Tag of Configuration.services: field 1, length-delimited. */
-const SERVICES_TAG = 0x0a;
+/** Tags of the fields of Configuration (field << 3 | length-delimited). */
+const TAG = { Service: 0x0a, Guard: 0x12, TrafficPolicy: 0x1a } as const;
 
 /** Both empty: the node. */
 export interface Drain {
@@ -34,8 +35,8 @@ export interface LastGoodCopy {
 
 function pack(store: ConfigStore): Uint8Array[] {
   const chunks: Uint8Array[] = [];
-  for (const { body } of store.scan()) {
-    const head = [SERVICES_TAG];
+  const add = (kind: Kind, body: Uint8Array): void => {
+    const head: number[] = [TAG[kind]];
     let rest = body.length;
     while (rest > 0x7f) {
       head.push((rest & 0x7f) | 0x80);
@@ -43,7 +44,9 @@ function pack(store: ConfigStore): Uint8Array[] {
     }
     head.push(rest);
     chunks.push(Uint8Array.from(head), body);
-  }
+  };
+  for (const { body } of store.scan()) add('Service', body);
+  for (const { kind, body } of store.objects()) add(kind, body);
   return chunks;
 }
 

@@ -3,9 +3,10 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { fromBinary } from '@bufbuild/protobuf';
-import { ConfigurationSchema } from '@marcher/model';
+import { ConfigurationSchema, objectsOf } from '@marcher/model';
+import { packObject } from '../../../application/object-codec.js';
 import { packService } from '../../../application/service-codec.js';
-import { StoreError } from '../../../ports/config-store.js';
+import { type CommitChange, StoreError } from '../../../ports/config-store.js';
 import { readLastGoodCopy, readLastGoodDrains } from './last-good-copy.js';
 import { SqliteConfigStore, storeError } from './sqlite-config-store.js';
 import { lockState } from './state-lock.js';
@@ -96,15 +97,21 @@ function openOrRecover(stateDir: string, nowMs: number): { store: SqliteConfigSt
     if (copy === undefined) {
       return { store, recovery: `${kept}; there was no copy of the configuration to recover` };
     }
-    const { services } = fromBinary(ConfigurationSchema, copy);
-    const changes = services.map((service) => ({ name: service.name, before: undefined, after: packService(service) }));
+    const configuration = fromBinary(ConfigurationSchema, copy);
+    const { services } = configuration;
+    const objects = objectsOf(configuration);
+    const changes: CommitChange[] = services.map((service) => {
+      return { kind: 'Service', name: service.name, before: undefined, after: packService(service) };
+    });
+    for (const object of objects) changes.push({ ...packObject(object), before: undefined });
     const message = 'recovered from the last good copy after the database was damaged';
     // Left pending: it is confirmed when the data plane runs it, as any version is.
     if (changes.length > 0) store.commit({ timeMs: nowMs, author: 'marcherd', origin: 'recovery', message }, changes);
     store.close();
+    const others = objects.length === 0 ? '' : ` and ${objects.length} other objects`;
     return {
       store: new SqliteConfigStore(path),
-      recovery: `${kept}; ${services.length} services were recovered, without their history${drained}`,
+      recovery: `${kept}; ${services.length} services${others} were recovered, without their history${drained}`,
     };
   }
 }

@@ -7,19 +7,22 @@
  * through it, the version before, however long the data plane takes to answer.
  */
 import { createHash, hash as digest } from 'node:crypto';
+import type { ObjectKind } from '@marcher/model';
 import Database from 'better-sqlite3';
 import {
+  type Changed,
   type CommitChange,
   type ConfigStore,
   type NewRevision,
   type ProgrammedState,
-  type StoredChange,
+  type StoredObject,
   type StoredRevision,
   type StoredService,
   StoreError,
   type StoreErrorCode,
 } from '../../../ports/config-store.js';
 import { MIGRATIONS } from './migrations/index.js';
+import { type ObjectChange, ObjectTables } from './object-tables.js';
 
 export interface HistoryLimits {
   readonly versions: number;
@@ -91,10 +94,15 @@ function migrate(database: Database.Database): void {
   }
 }
 
+function isObjectChange(change: CommitChange): change is ObjectChange {
+  return change.kind !== 'Service';
+}
+
 export class SqliteConfigStore implements ConfigStore {
   readonly #writer: Database.Database;
   readonly #reader: Database.Database;
   readonly #history: HistoryLimits;
+  readonly #objects: ObjectTables;
   #version: bigint;
   #pending: bigint;
   #pinned = false;
@@ -130,6 +138,7 @@ export class SqliteConfigStore implements ConfigStore {
       configure(reader);
       const w = this.#writer;
       const r = reader;
+      this.#objects = guarded(() => new ObjectTables(w, r));
       this.#getService = r.prepare<[string], ServiceRow>('SELECT name, body, generation FROM services WHERE name = ?');
       this.#scanServices = r.prepare<[string], ServiceRow>(
         `SELECT name, body, generation FROM services WHERE name > ? ORDER BY name LIMIT ${SCAN_BATCH}`,
@@ -168,6 +177,10 @@ export class SqliteConfigStore implements ConfigStore {
     for (const { name, body, hash } of rows.iterate()) {
       if (digest('sha256', body, 'buffer').equals(hash)) continue;
       throw new StoreError('corrupt', `service ${JSON.stringify(name)} is not what was written`);
+    }
+    const damaged = this.#objects.damaged();
+    if (damaged !== undefined) {
+      throw new StoreError('corrupt', `${damaged.kind} ${JSON.stringify(damaged.name)} is not what was written`);
     }
   }
 
@@ -215,6 +228,14 @@ export class SqliteConfigStore implements ConfigStore {
     return guarded(() => Number(this.#reader.prepare('SELECT count(*) FROM services').pluck().get()));
   }
 
+  objects(kind?: ObjectKind): StoredObject[] {
+    return guarded(() => this.#objects.list(kind));
+  }
+
+  object(kind: ObjectKind, name: string): StoredObject | undefined {
+    return guarded(() => this.#objects.get(kind, name));
+  }
+
   hash(): string {
     const version = this.version;
     if (this.#hash?.version !== version) {
@@ -224,6 +245,7 @@ export class SqliteConfigStore implements ConfigStore {
       );
       guarded(() => {
         for (const row of rows.iterate()) sum.update(`${row.name}\n`).update(row.hash);
+        for (const row of this.#objects.hashes()) sum.update(`${row.kind}/${row.name}\n`).update(row.hash);
       });
       this.#hash = { version, text: sum.digest('hex') };
     }
@@ -254,18 +276,14 @@ export class SqliteConfigStore implements ConfigStore {
     let bytes = 0;
     // In the tables' order, which is that of bytes: each page is filled once. Names are ASCII (domain/validate.ts).
     const ordered = changes.toSorted((a, b) => (a.name < b.name ? -1 : 1));
-    for (const { name, before, after } of ordered) {
-      if (before === undefined) this.#putCreation.run(version, name, after === undefined ? 0 : 1);
-      else this.#putChange.run(version, name, before, name, after === undefined ? 0 : 1);
+    for (const change of ordered) {
+      const { name, before, after } = change;
+      if (isObjectChange(change)) this.#objects.write(version, change);
+      else this.#writeService(version, change);
       bytes += name.length * 2 + 64 + (before?.length ?? 0);
-      if (after === undefined) {
-        this.#deleteService.run(name);
-        deleted++;
-      } else {
-        this.#putService.run(name, after, version, digest('sha256', after, 'buffer'));
-        if (before === undefined) created++;
-        else updated++;
-      }
+      if (after === undefined) deleted++;
+      else if (before === undefined) created++;
+      else updated++;
     }
     this.#writer
       .prepare(
@@ -284,6 +302,13 @@ export class SqliteConfigStore implements ConfigStore {
         bytes,
       );
     this.#setMeta.run('pending_version', version);
+  }
+
+  #writeService(version: bigint, { name, before, after }: CommitChange): void {
+    if (before === undefined) this.#putCreation.run(version, name, after === undefined ? 0 : 1);
+    else this.#putChange.run(version, name, before, name, after === undefined ? 0 : 1);
+    if (after === undefined) this.#deleteService.run(name);
+    else this.#putService.run(name, after, version, digest('sha256', after, 'buffer'));
   }
 
   confirm(): void {
@@ -315,6 +340,7 @@ export class SqliteConfigStore implements ConfigStore {
           }
         }
         this.#writer.prepare('DELETE FROM changes WHERE version = ?').run(version);
+        this.#objects.undo(version);
         this.#writer.prepare('DELETE FROM versions WHERE version = ?').run(version);
         this.#setMeta.run('pending_version', 0n);
         this.#setMeta.run('version_floor', version - 1n);
@@ -340,6 +366,7 @@ export class SqliteConfigStore implements ConfigStore {
     if (cut === undefined) return;
     this.#writer.transaction(() => {
       this.#writer.prepare('DELETE FROM changes WHERE version <= ?').run(cut);
+      this.#objects.prune(cut);
       this.#writer.prepare('DELETE FROM versions WHERE version <= ?').run(cut);
       this.#setMeta.run('version_floor', cut);
     })();
@@ -401,7 +428,7 @@ export class SqliteConfigStore implements ConfigStore {
     }));
   }
 
-  changesOf(version: bigint): StoredChange[] {
+  changesOf(version: bigint): CommitChange[] {
     const rows = this.#reader.prepare<
       [bigint],
       { name: string; before_body: Uint8Array | null; after_body: Uint8Array | null; exists_after: bigint }
@@ -411,11 +438,15 @@ export class SqliteConfigStore implements ConfigStore {
         'ORDER BY n.version LIMIT 1), (SELECT s.body FROM services s WHERE s.name = c.name)) END AS after_body ' +
         'FROM changes c WHERE c.version = ? ORDER BY c.name',
     );
-    return guarded(() => rows.all(version)).map((row) => ({
-      name: row.name,
-      before: row.before_body ?? undefined,
-      after: row.after_body ?? undefined,
-    }));
+    return guarded(() => [
+      ...this.#objects.changesOf(version),
+      ...rows.all(version).map((row) => ({
+        kind: 'Service' as const,
+        name: row.name,
+        before: row.before_body ?? undefined,
+        after: row.after_body ?? undefined,
+      })),
+    ]);
   }
 
   #reachesBackTo(version: bigint): boolean {
@@ -425,11 +456,12 @@ export class SqliteConfigStore implements ConfigStore {
     return oldest !== null && oldest <= version + 1n;
   }
 
-  changedSince(version: bigint): string[] | undefined {
+  changedSince(version: bigint): Changed | undefined {
     return guarded(() => {
       if (!this.#reachesBackTo(version)) return undefined;
       const rows = this.#reader.prepare<[bigint], string>('SELECT DISTINCT name FROM changes WHERE version > ?');
-      return rows.pluck().all(version) as unknown as string[];
+      const services = rows.pluck().all(version) as unknown as string[];
+      return { services, objects: this.#objects.changedSince(version) };
     });
   }
 
@@ -444,11 +476,13 @@ export class SqliteConfigStore implements ConfigStore {
           'LEFT JOIN services s ON s.name = c.name WHERE c.version = ' +
           '(SELECT min(version) FROM changes m WHERE m.name = c.name AND m.version > ?) ORDER BY c.name',
       );
-      return rows.all(version).map((row) => ({
+      const services = rows.all(version).map((row) => ({
+        kind: 'Service' as const,
         name: row.name,
         before: row.now_body ?? undefined,
         after: row.then_body ?? undefined,
       }));
+      return [...this.#objects.stateAt(version), ...services];
     });
   }
 

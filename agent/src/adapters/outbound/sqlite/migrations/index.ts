@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { sql as configuration } from './0001-configuration.js';
+import { sql as objects } from './0002-objects.js';
 
 /** In order; PRAGMA user_version is the number of those that ran. Never edit one that has been released: add one. */
-export const MIGRATIONS: readonly string[] = [configuration];
+export const MIGRATIONS: readonly string[] = [configuration, objects];
