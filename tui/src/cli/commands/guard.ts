@@ -2,17 +2,9 @@
 /** Denying and allowing sources at once, in the guard "operator"; and what all guards say. */
 import { create, equals } from '@bufbuild/protobuf';
 import type { AgentClient } from '@marcher/client';
-import {
-  type Guard,
-  GuardAction,
-  type GuardRule,
-  GuardSchema,
-  guardRuleToFile,
-  Protocol,
-  parsePorts,
-  printPorts,
-} from '@marcher/model';
+import { parsePorts, printPorts } from '@marcher/model/scalar';
 import { type Change, ChangeSchema } from '@marcher/proto/marcher/v1/config_service_pb';
+import { type Guard, GuardAction, type GuardRule, GuardSchema, Protocol } from '@marcher/proto/marcher/v1/model_pb';
 import { ExitCode } from '../exit-code.js';
 import { Failure, usage } from '../failure.js';
 import type { Column } from '../output/table.js';
@@ -107,6 +99,7 @@ export async function list(
   const { resources } = await agent.config.listObjects({ kind: 'Guard' }, session.call(options));
   const guards = resources.flatMap(({ object }) => (object?.object.case === 'guard' ? object.object.value : []));
   if (options.output === 'json') {
+    const { guardRuleToFile } = await import('@marcher/model');
     const rules = guards.flatMap((guard) =>
       guard.rules.map((rule) => ({ guard: guard.name, ...guardRuleToFile(rule) })),
     );

@@ -1,20 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Guards and traffic policies on a line, and as the file that apply takes. */
 import { create } from '@bufbuild/protobuf';
+import { printBandwidth, printDscp } from '@marcher/model/scalar';
+import type { ObjectResource } from '@marcher/proto/marcher/v1/config_service_pb';
 import {
   type Bandwidth,
-  ConfigurationSchema,
   type Guard,
   GuardAction,
   Priority,
-  printBandwidth,
-  printConfiguration,
-  printDscp,
   type SynCookies,
   SynCookiesMode,
   type TrafficPolicy,
-} from '@marcher/model';
-import type { ObjectResource } from '@marcher/proto/marcher/v1/config_service_pb';
+} from '@marcher/proto/marcher/v1/model_pb';
 import { ExitCode } from '../exit-code.js';
 import { Failure } from '../failure.js';
 import type { Column } from '../output/table.js';
@@ -34,6 +31,7 @@ export async function getObjects(
   const { resources } = await agent.config.listObjects({ kind, name: name ?? '' }, session.call(options));
   if (name !== undefined && resources.length === 0) throw notFound(kind, name, kindName);
   if (options.output === 'json' || options.output === 'yaml') {
+    const { ConfigurationSchema, printConfiguration } = await import('@marcher/model');
     const configuration = create(ConfigurationSchema, {
       guards: resources.flatMap(({ object }) => (object?.object.case === 'guard' ? object.object.value : [])),
       trafficPolicies: resources.flatMap(({ object }) => {

@@ -14,7 +14,7 @@ import {
   GuardSchema,
   type PortRange,
   type Protocol,
-} from '@marcher/model';
+} from '@marcher/proto/marcher/v1/model_pb';
 
 export const OPERATOR = 'operator';
 
