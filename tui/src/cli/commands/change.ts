@@ -46,7 +46,11 @@ export async function makeChange(
       continue;
     }
     if (planned.violations.length > 0) {
-      const problems = planned.violations.map(({ path, reason, fix }) => ({ where: path, reason, fix }));
+      const problems = planned.violations.map(({ path, reason, fix }) => ({
+        where: placeOf(path, change),
+        reason,
+        fix,
+      }));
       throw new Failure(ExitCode.invalidConfiguration, 'the change is not valid; nothing was changed', problems);
     }
     const { diffs } = planned;
@@ -74,6 +78,13 @@ export async function makeChange(
       if (!conflict || expected !== 0n || attempt === attemptsMax) throw error;
     }
   }
+}
+
+/** guards[0].rules[2] -> guard operator: rules[2]: nobody has seen the list that it is in. */
+function placeOf(path: string, { upsertObjects }: Change): string {
+  const match = /^guards\[(\d+)\]\.?(.*)$/.exec(path);
+  const object = match === null ? undefined : upsertObjects[Number(match[1])]?.object;
+  return object?.case === 'guard' ? `guard ${object.value.name}: ${match?.[2]}` : path;
 }
 
 async function nothing(session: Session, { output }: ChangeOptions): Promise<void> {
