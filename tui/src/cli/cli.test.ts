@@ -301,10 +301,10 @@ describe('guards and traffic policies', () => {
   test('what the agent finds wrong in them is shown with the line of the file, of several', async () => {
     agent.failure = violationError(Code.InvalidArgument, 'not valid', 'guards[1].rules[0].sources[1]');
     const more =
-      'apiVersion: marcher/v1\nguards:\n  - name: more\n    rules:\n      - action: deny\n        sources: [x, y]\n';
-    const result = await run(['apply', '-f', file('kinds.yaml', kinds), '-f', file('more.yaml', more)]);
+      'apiVersion: marcher/v1\nguards:\n  - name: more\n    rules:\n      - action: deny\n        sources: [x]\n';
+    const result = await run(['apply', '-f', file('more.yaml', more), '-f', file('kinds.yaml', kinds)]);
     expect(result.code).toBe(3);
-    expect(result.stderr).toMatch(/more\.yaml:6:22: guards\[0\]\.rules\[0\]\.sources\[1\]: it is wrong/);
+    expect(result.stderr).toMatch(/kinds\.yaml:10:51: guards\[0\]\.rules\[0\]\.sources\[1\]: it is wrong/);
   });
 
   test('an operator denies and allows sources in a guard of its own', async () => {
