@@ -167,6 +167,7 @@ describe('a change of all kinds', () => {
   test('hands services to the engine again when the policy that they name is another', async () => {
     const named = web({ trafficPolicy: 'gold' });
     await apply(change({ services: [named, web({}, 81, 'other')], trafficPolicies: [gold] }));
+    expect(agent.config.objects.trafficPolicies.get('gold')).toMatchObject({ value: { priority: 1 }, generation: 1n });
     await apply(change({ trafficPolicies: [{ ...gold, priority: 'P3' }] }));
     expect(dataplane.applied.at(-1)?.snapshot.services.map((service) => service.name)).toEqual(['web']);
     expect([...agent.config.servicesNaming('gold')]).toEqual(['web']);
@@ -290,6 +291,8 @@ test('history tells the kinds, and revert brings all of them back', async () => 
   expect(reverted.diffs.map(shown)).toEqual(['UPDATE Guard/edge', 'CREATE TrafficPolicy/gold', 'UPDATE Service/web']);
   expect(agent.config.objects.trafficPolicies.get('gold')?.value.priority).toBe(1);
   expect((await client.get({ name: 'web' })).resource?.service?.trafficPolicy).toBe('gold');
+  await client.revert({ version: 2n });
+  expect(await names()).toEqual(['Service/web', 'Guard/edge']);
 });
 
 test('watch gives objects before services, then what becomes of them, and goes on where it was', async () => {
