@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Dual BSD/GPL */
+/*
+ * Services that are forwarded by NAT: what comes for a VIP goes to a backend under its address and port, and under this
+ * node's where that is asked for; what the backend answers becomes the VIP's again. At the ingress of each interface that
+ * clients or backends are behind. Answers of backends on this node leave by tc_egress.
+ *
+ * Packets go out from here where the kernel's routes say how. Whatever else is left to the stack.
+ */
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+#include <linux/if_packet.h>
+#include <stdbool.h>
+
+#include "lib/nat_begin.h"
+#include "lib/nat_flow.h"
+#include "lib/nat_packet.h"
+#include "lib/nat_rewrite.h"
+#include "lib/tc.h"
+#include "lib/vip.h"
+
+static __always_inline __u8 ttl_of(struct __sk_buff *skb, const struct packet *packet)
+{
+	__u8 ttl = 0;
+	bpf_skb_load_bytes(skb, packet->ethernet_length + (packet->version == 4 ? 8 : IPV6_HOP_LIMIT_OFFSET), &ttl, 1);
+	return ttl;
+}
+
+static __noinline int send(struct __sk_buff *skb, struct packet *packet, const struct nat_flow *flow)
+{
+	struct tc_hop hop = {};
+	enum drop_reason reason = DROP_NO_ROUTE;
+	enum tc_way way = TC_WAY_STACK;
+	if ((flow->flags & (NAT_LOCAL | NAT_REVERSE)) != NAT_LOCAL) {
+		__u32 length = skb->gso_size ? tc_headers(skb, packet) - packet->ethernet_length + skb->gso_size
+		                             : packet->ip_length;
+		way = tc_route(skb, packet, flow, length, &hop, &reason);
+	}
+	switch (way) {
+	case TC_WAY_STACK:
+		nat_count(skb, packet, flow);
+		return nat_rewrite(skb, packet, flow, false) ? tc_drop(DROP_TRUNCATED) : TC_GO_ON;
+	case TC_WAY_TOO_BIG:
+		return tc_drop(DROP_TOO_BIG);
+	case TC_WAY_DROP:
+		return tc_drop(reason);
+	default:
+		break;
+	}
+	if (ttl_of(skb, packet) <= 1)
+		return tc_drop(DROP_TTL);
+	nat_count(skb, packet, flow);
+	if (tc_untag(skb, packet) || nat_rewrite(skb, packet, flow, true))
+		return tc_drop(DROP_TRUNCATED);
+	return bpf_redirect_neigh(hop.ifindex, &hop.neighbour, sizeof(hop.neighbour), 0);
+}
+
+static __always_inline int carry(struct __sk_buff *skb, struct packet *packet)
+{
+	struct nat_flow flow;
+	__u32 now = nat_now();
+	if (!nat_known(skb, packet, now, &flow)) {
+		struct vip *vip = vip_find(&packet->key);
+		struct service *service = vip ? bpf_map_lookup_elem(&services, &vip->service) : NULL;
+		if (!service || service->forwarding != FORWARDING_NAT)
+			return TC_GO_ON;
+		if (!header_valid((const void *)(long)skb->data, (const void *)(long)skb->data_end, packet))
+			return tc_drop(DROP_BAD_CHECKSUM);
+		enum drop_reason reason = nat_begin(packet, vip->service, service, now, &flow);
+		if (reason != DROP_NONE)
+			return tc_drop(reason);
+	}
+	return send(skb, packet, &flow);
+}
+
+SEC("tc")
+int tc_ingress(struct __sk_buff *skb)
+{
+	struct packet packet = {};
+	/* Frames to others, which a device in promiscuous mode hands over, too. */
+	if (skb->pkt_type != PACKET_HOST)
+		return TC_GO_ON;
+	switch (tc_parse(skb, &packet)) {
+	case PARSED_FLOW:
+		return carry(skb, &packet);
+	case PARSED_BROKEN:
+		return vip_has_address(&packet.key.destination) ? tc_drop(packet.reason) : TC_GO_ON;
+	default:
+		return TC_GO_ON;
+	}
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";
