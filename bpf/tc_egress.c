@@ -7,6 +7,7 @@
 
 #include <bpf/bpf_helpers.h>
 
+#include "lib/nat_error.h"
 #include "lib/nat_flow.h"
 #include "lib/nat_packet.h"
 #include "lib/nat_rewrite.h"
@@ -21,7 +22,7 @@ static __always_inline bool needed(void)
 	return settings && (settings->flags & NAT_SETTING_LOCAL);
 }
 
-static __always_inline int answer(struct __sk_buff *skb, const struct packet *packet)
+static __noinline int answer(struct __sk_buff *skb, const struct packet *packet)
 {
 	const __u32 answers = NAT_REVERSE | NAT_LOCAL;
 	struct nat_flow flow;
@@ -30,6 +31,16 @@ static __always_inline int answer(struct __sk_buff *skb, const struct packet *pa
 		return TC_GO_ON;
 	nat_count(skb, packet, &flow);
 	return nat_rewrite(skb, packet, &flow, false) ? tc_drop(DROP_TRUNCATED) : TC_GO_ON;
+}
+
+/* An error of this node's own about what came to a backend here. */
+static __noinline int report(struct __sk_buff *skb, const struct packet *packet)
+{
+	struct nat_error *error = nat_error_find(skb, packet);
+	if (!error || !(error->flow.flags & NAT_REVERSE))
+		return TC_GO_ON;
+	nat_count(skb, packet, &error->flow);
+	return nat_error_rewrite(skb, packet, error, false) ? tc_drop(DROP_TRUNCATED) : TC_GO_ON;
 }
 
 SEC("tc")
@@ -41,6 +52,8 @@ int tc_egress(struct __sk_buff *skb)
 	switch (tc_parse(skb, &packet)) {
 	case PARSED_FLOW:
 		return answer(skb, &packet);
+	case PARSED_ICMP:
+		return report(skb, &packet);
 	default:
 		return TC_GO_ON;
 	}

@@ -13,10 +13,14 @@
 #include <stdbool.h>
 
 #include "lib/nat_begin.h"
+#include "lib/nat_error.h"
 #include "lib/nat_flow.h"
 #include "lib/nat_packet.h"
 #include "lib/nat_rewrite.h"
 #include "lib/tc.h"
+#include "lib/tc_mss.h"
+#include "lib/tc_route.h"
+#include "lib/tc_too_big.h"
 #include "lib/vip.h"
 
 static __always_inline __u8 ttl_of(struct __sk_buff *skb, const struct packet *packet)
@@ -26,31 +30,72 @@ static __always_inline __u8 ttl_of(struct __sk_buff *skb, const struct packet *p
 	return ttl;
 }
 
+/* Where the packet goes from here, and in hop->mtu what fits there. */
+static __always_inline enum tc_way way_of(struct __sk_buff *skb, const struct packet *packet,
+                                          const struct nat_flow *flow, struct tc_hop *hop)
+{
+	if ((flow->flags & (NAT_LOCAL | NAT_REVERSE)) == NAT_LOCAL)
+		return TC_WAY_STACK;
+	hop->length = skb->gso_size ? tc_headers(skb, packet) - packet->ethernet_length + skb->gso_size
+	                            : packet->ip_length;
+	return tc_route(skb, packet, &flow->source, &flow->destination, hop);
+}
+
+/* The largest segment that both ends' ways carry; hop is the packet's. 0: nobody knows. */
+static __noinline __u32 mss_of_path(struct __sk_buff *skb, const struct packet *packet, __u32 mtu)
+{
+	struct tc_hop back = {.length = packet->ip_length};
+	tc_route(skb, packet, &packet->key.destination, &packet->key.source, &back);
+	if (back.mtu && (!mtu || back.mtu < mtu))
+		mtu = back.mtu;
+	return mss_of_mtu(packet->version, mtu);
+}
+
 static __noinline int send(struct __sk_buff *skb, struct packet *packet, const struct nat_flow *flow)
 {
 	struct tc_hop hop = {};
-	enum drop_reason reason = DROP_NO_ROUTE;
-	enum tc_way way = TC_WAY_STACK;
-	if ((flow->flags & (NAT_LOCAL | NAT_REVERSE)) != NAT_LOCAL) {
-		__u32 length = skb->gso_size ? tc_headers(skb, packet) - packet->ethernet_length + skb->gso_size
-		                             : packet->ip_length;
-		way = tc_route(skb, packet, flow, length, &hop, &reason);
-	}
-	switch (way) {
-	case TC_WAY_STACK:
-		nat_count(skb, packet, flow);
-		return nat_rewrite(skb, packet, flow, false) ? tc_drop(DROP_TRUNCATED) : TC_GO_ON;
-	case TC_WAY_TOO_BIG:
-		return tc_drop(DROP_TOO_BIG);
-	case TC_WAY_DROP:
-		return tc_drop(reason);
-	default:
-		break;
-	}
-	if (ttl_of(skb, packet) <= 1)
+	enum tc_way way = way_of(skb, packet, flow, &hop);
+	if (way == TC_WAY_DROP)
+		return tc_drop(hop.reason);
+	if (way == TC_WAY_TOO_BIG)
+		return tc_answer_too_big(skb, packet, hop.mtu);
+	if (way == TC_WAY_OUT && ttl_of(skb, packet) <= 1)
 		return tc_drop(DROP_TTL);
 	nat_count(skb, packet, flow);
+	if (packet->tcp_flags & TCP_SYN) {
+		__u32 mss = mss_of_path(skb, packet, hop.mtu);
+		if (mss && tc_limit_mss(skb, packet, mss))
+			return tc_drop(DROP_TRUNCATED);
+	}
+	if (way == TC_WAY_STACK)
+		return nat_rewrite(skb, packet, flow, false) ? tc_drop(DROP_TRUNCATED) : TC_GO_ON;
 	if (tc_untag(skb, packet) || nat_rewrite(skb, packet, flow, true))
+		return tc_drop(DROP_TRUNCATED);
+	return bpf_redirect_neigh(hop.ifindex, &hop.neighbour, sizeof(hop.neighbour), 0);
+}
+
+/* An ICMP error about a packet of a flow. */
+static __noinline int report(struct __sk_buff *skb, struct packet *packet)
+{
+	struct nat_error *error = nat_error_find(skb, packet);
+	struct tc_hop hop = {.length = packet->ip_length};
+	enum tc_way way = TC_WAY_STACK;
+	if (!error)
+		return TC_GO_ON;
+	if (!header_valid((const void *)(long)skb->data, (const void *)(long)skb->data_end, packet))
+		return tc_drop(DROP_BAD_CHECKSUM);
+	if ((error->flow.flags & (NAT_LOCAL | NAT_REVERSE)) != NAT_LOCAL)
+		way = tc_route(skb, packet, &error->outer.source, &error->outer.destination, &hop);
+	if (way == TC_WAY_DROP || way == TC_WAY_TOO_BIG)
+		return tc_drop(way == TC_WAY_DROP ? hop.reason : DROP_TOO_BIG);
+	if (way == TC_WAY_OUT && ttl_of(skb, packet) <= 1)
+		return tc_drop(DROP_TTL);
+	nat_count(skb, packet, &error->flow);
+	if (way == TC_WAY_STACK)
+		return nat_error_rewrite(skb, packet, error, false) ? tc_drop(DROP_TRUNCATED) : TC_GO_ON;
+	/* Errors of many tags are nobody's: what is behind a second one is not untagged by the kernel either. */
+	if (packet->ethernet_length != sizeof(struct ethhdr) || (skb->vlan_present && bpf_skb_vlan_pop(skb)) ||
+	    nat_error_rewrite(skb, packet, error, true))
 		return tc_drop(DROP_TRUNCATED);
 	return bpf_redirect_neigh(hop.ifindex, &hop.neighbour, sizeof(hop.neighbour), 0);
 }
@@ -83,6 +128,8 @@ int tc_ingress(struct __sk_buff *skb)
 	switch (tc_parse(skb, &packet)) {
 	case PARSED_FLOW:
 		return carry(skb, &packet);
+	case PARSED_ICMP:
+		return report(skb, &packet);
 	case PARSED_BROKEN:
 		return vip_has_address(&packet.key.destination) ? tc_drop(packet.reason) : TC_GO_ON;
 	default:

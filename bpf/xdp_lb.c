@@ -142,6 +142,7 @@ int xdp_lb(struct xdp_md *ctx)
 	struct flow_key *key = &packet.key;
 	struct choice choice = {};
 	const void *data = (const void *)(long)ctx->data, *data_end = (const void *)(long)ctx->data_end;
+	__u32 ports;
 	bool begin = true;
 	switch (packet_parse(data, data_end, offset_from(data, data_end), &packet)) {
 	case PARSED_FLOW:
@@ -155,7 +156,7 @@ int xdp_lb(struct xdp_md *ctx)
 				return drop(DROP_BAD_CHECKSUM);
 			return icmp_answer_echo(ctx, &packet) ? XDP_TX : slots_from(ctx, XDP_SLOT_LB + 1);
 		case ICMP_ERROR:
-			if (!icmp_quoted_flow(data, data_end, &packet, &quoted))
+			if (!icmp_quoted_flow(data, data_end, &packet, &quoted, &ports))
 				return slots_from(ctx, XDP_SLOT_LB + 1);
 			key = &quoted;
 			begin = false;

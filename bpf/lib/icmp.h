@@ -114,9 +114,9 @@ static __always_inline bool icmp_answer_echo(struct xdp_md *ctx, const struct pa
 
 /* The flow that an ICMP error is about, as its packets come from the client: the error quotes what the backend sent in
  * the VIP's name, so that source and destination change places. False when the quote is none that a backend behind this
- * address sent. */
+ * address sent. *transport: offset of its ports. */
 static __always_inline bool icmp_quoted_flow(const void *data, const void *data_end, const struct packet *packet,
-                                             struct flow_key *key)
+                                             struct flow_key *key, __u32 *transport)
 {
 	const void *quote = data + (packet->transport & OFFSET_MASK) + sizeof(struct icmphdr);
 	const __be16 *ports;
@@ -147,6 +147,7 @@ static __always_inline bool icmp_quoted_flow(const void *data, const void *data_
 	/* Who reports a packet that this address did not send makes it up. */
 	if ((const void *)(ports + 2) > data_end || !address_equal(&key->destination, &packet->key.destination))
 		return false;
+	*transport = offset_from(data, ports);
 	key->destination_port = ports[0];
 	key->source_port = ports[1];
 	return true;

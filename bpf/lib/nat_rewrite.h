@@ -99,8 +99,8 @@ static __always_inline int rewrite_pseudo(struct __sk_buff *skb, __u32 at, __s64
 
 /* Gives the packet the flow's source and destination. decrement: its TTL, too, which must be at least 1. 0, or negative:
  * it cannot be written, and is spoiled. */
-static __always_inline int nat_rewrite(struct __sk_buff *skb, const struct packet *packet, const struct nat_flow *flow,
-                                       bool decrement)
+static __noinline int nat_rewrite(struct __sk_buff *skb, const struct packet *packet, const struct nat_flow *flow,
+                                  bool decrement)
 {
 	const bool v6 = packet->version == 6, udp = packet->key.protocol == IPPROTO_UDP;
 	const __u32 check_at = packet->transport + (udp ? UDP_CHECK_OFFSET : TCP_CHECK_OFFSET);

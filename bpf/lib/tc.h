@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Dual BSD/GPL */
-/* What programs at the traffic control hooks share: parsing of what may not be linear, verdicts, ways out. */
+/* What programs at the traffic control hooks share: parsing of what may not be linear, verdicts, tags. */
 #ifndef BPF_TC_H
 #define BPF_TC_H
 
@@ -12,10 +12,9 @@
 #include <linux/types.h>
 #include <stdbool.h>
 
-#include "address.h"
 #include "drops.h"
+#include "ethernet.h"
 #include "layout.h"
-#include "next_hop.h"
 #include "parse.h"
 
 /* Headers that are looked for: Ethernet with tags, IPv6 with extensions, TCP; for an ICMP error twice. */
@@ -75,70 +74,6 @@ static __always_inline __u32 tc_headers(struct __sk_buff *skb, const struct pack
 	__u8 offset = 0x50;
 	bpf_skb_load_bytes(skb, packet->transport + 12, &offset, 1);
 	return packet->transport + (offset >> 4) * 4;
-}
-
-enum tc_way {
-	TC_WAY_OUT,   /* by *hop */
-	TC_WAY_STACK, /* the kernel's own forwarding knows a way that this does not */
-	TC_WAY_TOO_BIG,
-	TC_WAY_DROP, /* *reason */
-};
-
-struct tc_hop {
-	struct bpf_redir_neigh neighbour;
-	__u32 ifindex;
-	__u32 mtu;
-};
-
-/* length: of the largest packet that comes of this one; 0: of none that could be too big. */
-static __always_inline enum tc_way tc_route(struct __sk_buff *skb, const struct packet *packet,
-                                            const struct nat_flow *to, __u32 length, struct tc_hop *hop,
-                                            enum drop_reason *reason)
-{
-	struct bpf_fib_lookup fib = {
-	        .l4_protocol = packet->key.protocol,
-	        .sport = to->source_port,
-	        .dport = to->destination_port,
-	        .tot_len = length > 0xffff ? 0xffff : length,
-	        .ifindex = skb->ifindex,
-	};
-	if (packet->version == 4) {
-		fib.family = FAMILY_V4;
-		fib.tos = packet->traffic_class;
-		fib.ipv4_src = to->source.word[3];
-		fib.ipv4_dst = to->destination.word[3];
-	} else {
-		fib.family = FAMILY_V6;
-		fib.flowinfo = bpf_htonl((__u32)packet->traffic_class << 20);
-		__builtin_memcpy(fib.ipv6_src, &to->source, sizeof(fib.ipv6_src));
-		__builtin_memcpy(fib.ipv6_dst, &to->destination, sizeof(fib.ipv6_dst));
-	}
-	switch (bpf_fib_lookup(skb, &fib, sizeof(fib), 0)) {
-	case BPF_FIB_LKUP_RET_SUCCESS:
-		hop->mtu = fib.mtu_result;
-		break;
-	case BPF_FIB_LKUP_RET_NO_NEIGH: /* the device and the next hop are known: the kernel will ask for its address */
-		break;
-	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
-		hop->mtu = fib.mtu_result;
-		return TC_WAY_TOO_BIG;
-	case BPF_FIB_LKUP_RET_FWD_DISABLED:
-		*reason = DROP_FORWARDING_OFF;
-		return TC_WAY_DROP;
-	case BPF_FIB_LKUP_RET_NOT_FWDED:
-	case BPF_FIB_LKUP_RET_UNSUPP_LWT:
-		return TC_WAY_STACK;
-	default:
-		*reason = DROP_NO_ROUTE;
-		return TC_WAY_DROP;
-	}
-	hop->ifindex = fib.ifindex;
-	hop->neighbour.nh_family = fib.family;
-	if (fib.family == FAMILY_V4)
-		hop->neighbour.ipv4_nh = fib.ipv4_dst;
-	else
-		__builtin_memcpy(hop->neighbour.ipv6_nh, fib.ipv6_dst, sizeof(hop->neighbour.ipv6_nh));
-	return TC_WAY_OUT;
 }
 
 /* Takes off VLAN tags, of which one may be beside the frame: they were those of the link it came by. */
