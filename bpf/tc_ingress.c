@@ -38,7 +38,14 @@ static __always_inline enum tc_way way_of(struct __sk_buff *skb, const struct pa
 		return TC_WAY_STACK;
 	hop->length = skb->gso_size ? tc_headers(skb, packet) - packet->ethernet_length + skb->gso_size
 	                            : packet->ip_length;
-	return tc_route(skb, packet, &flow->source, &flow->destination, hop);
+	enum tc_way way = tc_route(skb, packet, &flow->source, &flow->destination, hop);
+	if (way != TC_WAY_STACK || (flow->flags & NAT_REVERSE))
+		return way;
+	/* The stack takes nothing in that claims to be of this node. */
+	if (hop->reason == DROP_NONE && address_equal(&flow->source, &packet->key.source))
+		return way;
+	hop->reason = DROP_NO_ROUTE;
+	return TC_WAY_DROP;
 }
 
 /* The largest segment that both ends' ways carry; hop is the packet's. 0: nobody knows. */
@@ -107,7 +114,9 @@ static __always_inline int carry(struct __sk_buff *skb, struct packet *packet)
 	if (!nat_known(skb, packet, now, &flow)) {
 		struct vip *vip = vip_find(&packet->key);
 		struct service *service = vip ? bpf_map_lookup_elem(&services, &vip->service) : NULL;
-		if (!service || service->forwarding != FORWARDING_NAT)
+		/* A forged source begins nothing: the stack knows martians. */
+		if (!service || service->forwarding != FORWARDING_NAT ||
+		    !address_may_be_answered(&packet->key.source))
 			return TC_GO_ON;
 		if (!header_valid((const void *)(long)skb->data, (const void *)(long)skb->data_end, packet))
 			return tc_drop(DROP_BAD_CHECKSUM);

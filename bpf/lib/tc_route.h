@@ -28,7 +28,7 @@ struct tc_hop {
 	struct bpf_redir_neigh neighbour;
 	__u32 ifindex;
 	__u32 mtu;    /* 0: not known */
-	__u32 reason; /* enum drop_reason */
+	__u32 reason; /* enum drop_reason; TC_WAY_STACK: when the stack is not to have it either */
 };
 
 /* The packet's way from source to destination: enum tc_way. */
@@ -63,7 +63,9 @@ static __noinline int tc_route(struct __sk_buff *skb, const struct packet *packe
 	case BPF_FIB_LKUP_RET_FWD_DISABLED:
 		hop->reason = DROP_FORWARDING_OFF;
 		return TC_WAY_DROP;
-	case BPF_FIB_LKUP_RET_NOT_FWDED:
+	case BPF_FIB_LKUP_RET_NOT_FWDED: /* an address of this node, or no route at all */
+		hop->reason = DROP_NO_ROUTE;
+		return TC_WAY_STACK;
 	case BPF_FIB_LKUP_RET_UNSUPP_LWT:
 		return TC_WAY_STACK;
 	default:
