@@ -11,7 +11,12 @@
 import { toBinary } from '@bufbuild/protobuf';
 import type { Service } from '@marcher/model';
 import type { BackendState } from '@marcher/proto/marcher/engine/v1/control_pb';
-import { type ApplyReply, type Interface, ServiceSchema, type Status } from '@marcher/proto/marcher/packet/v1/packet_pb';
+import {
+  type ApplyReply,
+  type Interface,
+  ServiceSchema,
+  type Status,
+} from '@marcher/proto/marcher/packet/v1/packet_pb';
 import { parseIp } from '../domain/address.js';
 import type { PacketOffer, PacketOffers } from '../domain/classify.js';
 import { isNat } from '../domain/packet-service.js';
@@ -470,7 +475,10 @@ export class PacketForwarding {
     const untc = this.#natWanted() ? (this.#read()?.interfaces.filter(({ tc }) => tc === '') ?? []) : [];
     if (untc.length > 0) {
       const named = untc.map(({ name, tcReason }) => `${name}: ${tcReason}`).join('; ');
-      return of('NotAttached', `tc, which services of forwarding.mode nat need: ${named}; trying again every few seconds`);
+      return of(
+        'NotAttached',
+        `tc, which services of forwarding.mode nat need: ${named}; trying again every few seconds`,
+      );
     }
     const obstacles = tier.obstacles(this.#families);
     return obstacles.length === 0 ? undefined : of('Obstructed', obstacles.join('; '));

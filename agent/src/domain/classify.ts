@@ -112,7 +112,8 @@ function classifyPackets(service: Service, offers: PacketOffers): Classification
   const how = isNat(service)
     ? `${HOW[mode]}${service.forwarding?.sourceNat === true ? ", under this node's address" : ''}`
     : `${HOW[mode]}, and it answers the client directly`;
-  const direct = 'with forwarding.mode ipip, gue or l2, where backends answer past this node, if they are made ready for it';
+  const direct =
+    'with forwarding.mode ipip, gue or l2, where backends answer past this node, if they are made ready for it';
   return {
     tier,
     reasons: [`forwarding.mode ${mode}: ${how}`, offer.reason],

@@ -184,7 +184,12 @@ function validateBackends(service: Service, path: string, mode: string, faults: 
       if (!isOneHost(target.address)) {
         faults.add(`${at}.address`, 'is not the address of one host', 'write the unicast address of the backend');
       }
-      if (!isNat(service) && target.port !== 0 && target.port !== port && service.listeners.some(({ ports }) => ports.length > 0)) {
+      if (
+        !isNat(service) &&
+        target.port !== 0 &&
+        target.port !== port &&
+        service.listeners.some(({ ports }) => ports.length > 0)
+      ) {
         const reason =
           port === undefined
             ? `port ${target.port} can't stand for all the ports that clients come to, and forwarding.mode ${mode} changes none`
