@@ -11,7 +11,7 @@
 
 #include <linux/types.h>
 
-#define LAYOUT_VERSION 3
+#define LAYOUT_VERSION 4
 
 #define VIPS_MAX 65536u
 #define SERVICES_MAX 16384u
@@ -207,8 +207,8 @@ struct nat_flow {
 #define NAT_RESET 128u      /* TCP: the last packet was a reset */
 
 /* Of the default number of flows: entries, two per flow. The control library may choose other sizes. */
-#define NAT_FLOWS_DEFAULT (FLOWS_DEFAULT / 4)
-#define NAT_NEW_DEFAULT (FLOWS_DEFAULT / 16)
+#define NAT_FLOWS_DEFAULT (FLOWS_DEFAULT / 16)
+#define NAT_NEW_DEFAULT (FLOWS_DEFAULT / 64)
 
 /* Map nat_settings: array of one. Source ports that flows may be given, where their own is taken: two ranges that leave
  * out net.ipv4.ip_local_port_range, so that this node's own connections are never mistaken. Host order, both ends
