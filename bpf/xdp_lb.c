@@ -23,6 +23,7 @@
 #include "lib/parse.h"
 #include "lib/ring.h"
 #include "lib/slots.h"
+#include "lib/vip.h"
 
 /* Whom a packet goes to. */
 struct choice {
@@ -32,40 +33,13 @@ struct choice {
 	struct backend *backend;
 };
 
-static __always_inline struct vip *vip_find(const struct flow_key *flow)
-{
-	struct vip_key key = {.address = flow->destination, .port = flow->destination_port, .protocol = flow->protocol};
-	struct vip *vip = bpf_map_lookup_elem(&vips, &key);
-	if (!vip) {
-		key.port = 0;
-		vip = bpf_map_lookup_elem(&vips, &key);
-	}
-	return vip;
-}
-
-static __always_inline bool vip_has_address(const struct address *address)
-{
-	return bpf_map_lookup_elem(&vip_addresses, address);
-}
-
-/* A router's duty (RFC 1812, section 5.2.2); packets that go on to the stack are left to it. */
-static __always_inline bool header_valid(const struct xdp_md *ctx, const struct packet *packet)
-{
-	const void *data = (const void *)(long)ctx->data, *data_end = (const void *)(long)ctx->data_end;
-	if (packet->version != 4)
-		return true;
-	const struct iphdr *ip = data + (packet->ethernet_length & 0x1f);
-	return (const void *)(ip + 1) <= data_end && checksum_ipv4_valid(ip, data_end);
-}
-
 /* The backend of a flow: its own, else the ring's. choice->backend is NULL when there is none. begin: it may be a new
  * one, and is remembered. */
-static __always_inline void choose(const struct flow_key *key, __u32 service_index, bool opens, bool begin,
-                                   struct choice *choice)
+static __always_inline void choose(const struct flow_key *key, __u32 service_index, const struct service *service,
+                                   bool opens, bool begin, struct choice *choice)
 {
 	choice->service_index = service_index;
 	choice->backend = NULL;
-	struct service *service = bpf_map_lookup_elem(&services, &service_index);
 	if (!service || !service->forwarding)
 		return;
 	choice->service = *service;
@@ -112,7 +86,7 @@ static __always_inline int forward(struct xdp_md *ctx, const struct packet *pack
 	const __u32 frame = ctx->data_end - ctx->data;
 	const bool direct = forwarding == FORWARDING_L2;
 	if (backend->flags & BACKEND_LOCAL) {
-		count_traffic(choice->service_index, choice->backend_index, frame);
+		count_traffic(choice->service_index, choice->backend_index, 1, frame);
 		return slots_from(ctx, XDP_SLOT_LB + 1);
 	}
 	/* What shows the flow to routers on the way: a port or a flow label. */
@@ -156,7 +130,7 @@ static __always_inline int forward(struct xdp_md *ctx, const struct packet *pack
 	} else if (!encapsulate(at, data_end, packet, backend, forwarding, choice->service.port, hash)) {
 		return drop(DROP_NO_HEADROOM);
 	}
-	count_traffic(choice->service_index, choice->backend_index, frame);
+	count_traffic(choice->service_index, choice->backend_index, 1, frame);
 	return next_hop_send(ctx, &hop);
 }
 
@@ -167,20 +141,22 @@ int xdp_lb(struct xdp_md *ctx)
 	struct flow_key quoted = {};
 	struct flow_key *key = &packet.key;
 	struct choice choice = {};
+	const void *data = (const void *)(long)ctx->data, *data_end = (const void *)(long)ctx->data_end;
+	__u32 ports;
 	bool begin = true;
-	switch (packet_parse(ctx, &packet)) {
+	switch (packet_parse(data, data_end, offset_from(data, data_end), &packet)) {
 	case PARSED_FLOW:
 		break;
 	case PARSED_ICMP:
-		switch (icmp_kind(ctx, &packet)) {
+		switch (icmp_kind(data, data_end, &packet)) {
 		case ICMP_ECHO_REQUEST:
 			if (!vip_has_address(&packet.key.destination))
 				return slots_from(ctx, XDP_SLOT_LB + 1);
-			if (!header_valid(ctx, &packet))
+			if (!header_valid(data, data_end, &packet))
 				return drop(DROP_BAD_CHECKSUM);
 			return icmp_answer_echo(ctx, &packet) ? XDP_TX : slots_from(ctx, XDP_SLOT_LB + 1);
 		case ICMP_ERROR:
-			if (!icmp_quoted_flow(ctx, &packet, &quoted))
+			if (!icmp_quoted_flow(data, data_end, &packet, &quoted, &ports))
 				return slots_from(ctx, XDP_SLOT_LB + 1);
 			key = &quoted;
 			begin = false;
@@ -199,9 +175,12 @@ int xdp_lb(struct xdp_md *ctx)
 	struct vip *vip = vip_find(key);
 	if (!vip)
 		return slots_from(ctx, XDP_SLOT_LB + 1);
-	if (!header_valid(ctx, &packet))
+	struct service *service = bpf_map_lookup_elem(&services, &vip->service);
+	if (service && service->forwarding == FORWARDING_NAT)
+		return slots_from(ctx, XDP_SLOT_LB + 1);
+	if (!header_valid(data, data_end, &packet))
 		return drop(DROP_BAD_CHECKSUM);
-	choose(key, vip->service, packet.opens, begin, &choice);
+	choose(key, vip->service, service, packet.opens, begin, &choice);
 	if (!choice.backend)
 		return drop(DROP_NO_BACKEND);
 	return forward(ctx, &packet, key, &choice);

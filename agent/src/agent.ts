@@ -62,9 +62,7 @@ const MANY_EVENTS = 256;
 export function createAgent(options: AgentOptions): Agent {
   const { store, dataplane, identity, log } = options;
   const programming = new Programming(dataplane, store, identity, {
-    get available() {
-      return packets.available;
-    },
+    carries: (service) => packets.carries(service),
     services: () => config.packetServices,
   });
   const upgrade = new EngineUpgrade(dataplane, log);

@@ -11,17 +11,31 @@
 #include "layout.h"
 #include "maps.h"
 
-static __always_inline void count_traffic(__u32 service, __u32 backend, __u32 bytes)
+static __always_inline void count_traffic(__u32 service, __u32 backend, __u32 packets, __u32 bytes)
 {
 	struct traffic *traffic = bpf_map_lookup_elem(&service_counters, &service);
 	if (traffic) {
-		traffic->packets++;
+		traffic->packets += packets;
 		traffic->bytes += bytes;
 	}
 	traffic = bpf_map_lookup_elem(&backend_counters, &backend);
 	if (traffic) {
-		traffic->packets++;
+		traffic->packets += packets;
 		traffic->bytes += bytes;
+	}
+}
+
+static __always_inline void count_returned(__u32 service, __u32 backend, __u32 packets, __u32 bytes)
+{
+	struct traffic *traffic = bpf_map_lookup_elem(&service_counters, &service);
+	if (traffic) {
+		traffic->returned_packets += packets;
+		traffic->returned_bytes += bytes;
+	}
+	traffic = bpf_map_lookup_elem(&backend_counters, &backend);
+	if (traffic) {
+		traffic->returned_packets += packets;
+		traffic->returned_bytes += bytes;
 	}
 }
 

@@ -16,12 +16,17 @@ struct {
 	__type(value, __u64);
 } drops SEC(".maps");
 
-static __always_inline int drop(enum drop_reason reason)
+static __always_inline void drop_count(enum drop_reason reason)
 {
 	__u32 index = reason;
 	__u64 *packets = bpf_map_lookup_elem(&drops, &index);
 	if (packets)
 		*packets += 1;
+}
+
+static __always_inline int drop(enum drop_reason reason)
+{
+	drop_count(reason);
 	return XDP_DROP;
 }
 

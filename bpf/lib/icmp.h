@@ -53,9 +53,8 @@ enum icmp_kind {
 	ICMP_ERROR,
 };
 
-static __always_inline enum icmp_kind icmp_kind(const struct xdp_md *ctx, const struct packet *packet)
+static __always_inline enum icmp_kind icmp_kind(const void *data, const void *data_end, const struct packet *packet)
 {
-	const void *data = (const void *)(long)ctx->data, *data_end = (const void *)(long)ctx->data_end;
 	const struct icmphdr *icmp = data + (packet->transport & OFFSET_MASK);
 	if ((const void *)(icmp + 1) > data_end)
 		return ICMP_OTHER;
@@ -115,11 +114,10 @@ static __always_inline bool icmp_answer_echo(struct xdp_md *ctx, const struct pa
 
 /* The flow that an ICMP error is about, as its packets come from the client: the error quotes what the backend sent in
  * the VIP's name, so that source and destination change places. False when the quote is none that a backend behind this
- * address sent. */
-static __always_inline bool icmp_quoted_flow(const struct xdp_md *ctx, const struct packet *packet,
-                                             struct flow_key *key)
+ * address sent. *transport: offset of its ports. */
+static __always_inline bool icmp_quoted_flow(const void *data, const void *data_end, const struct packet *packet,
+                                             struct flow_key *key, __u32 *transport)
 {
-	const void *data = (const void *)(long)ctx->data, *data_end = (const void *)(long)ctx->data_end;
 	const void *quote = data + (packet->transport & OFFSET_MASK) + sizeof(struct icmphdr);
 	const __be16 *ports;
 	if (packet->version == 4) {
@@ -149,6 +147,7 @@ static __always_inline bool icmp_quoted_flow(const struct xdp_md *ctx, const str
 	/* Who reports a packet that this address did not send makes it up. */
 	if ((const void *)(ports + 2) > data_end || !address_equal(&key->destination, &packet->key.destination))
 		return false;
+	*transport = offset_from(data, ports);
 	key->destination_port = ports[0];
 	key->source_port = ports[1];
 	return true;

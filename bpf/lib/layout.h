@@ -11,7 +11,7 @@
 
 #include <linux/types.h>
 
-#define LAYOUT_VERSION 2
+#define LAYOUT_VERSION 4
 
 #define VIPS_MAX 65536u
 #define SERVICES_MAX 16384u
@@ -41,10 +41,12 @@ enum forwarding {
 	FORWARDING_IPIP = 1, /* IP in IP (RFC 2003), IPv6 in IPv6 (RFC 2473), IPv4 in IPv6 */
 	FORWARDING_GUE = 2,  /* direct IP in UDP: the GUE variant 1 (draft-ietf-intarea-gue-09, section 4) */
 	FORWARDING_L2 = 3,   /* only the Ethernet addresses change: backends on the same link */
+	FORWARDING_NAT = 4,  /* tc_ingress and tc_egress; XDP lets its packets pass */
 };
 
 #define SERVICE_NO_FLOWS 1u    /* flags: the ring alone decides */
 #define SERVICE_SOURCE_ONLY 2u /* flags: the ring is asked by the source address alone: affinity */
+#define SERVICE_SOURCE_NAT 4u  /* flags: FORWARDING_NAT: the source becomes the backend's source */
 
 /* Map services: array. */
 struct service {
@@ -62,9 +64,11 @@ struct service {
 /* Map backends: array. Index 0 is never used. */
 struct backend {
 	struct address address;
-	struct address source; /* outer source address of encapsulated packets */
+	struct address source; /* of encapsulated packets, and with SERVICE_SOURCE_NAT */
 	__u32 generation; /* raised each time that the index gets another owner: flows of the one before are stale */
 	__u32 flags;
+	__be16 port; /* FORWARDING_NAT: where packets go; 0: to the port that they came to */
+	__u16 reserved;
 };
 
 #define BACKEND_IN_USE 1u
@@ -130,6 +134,9 @@ struct flow_settings {
 struct traffic {
 	__u64 packets;
 	__u64 bytes; /* of the packets as they came, Ethernet header included */
+	/* From backends, which only FORWARDING_NAT sees. */
+	__u64 returned_packets;
+	__u64 returned_bytes;
 };
 
 /* Map drops: per-CPU array of __u64. The names stand in layout_names.h. */
@@ -148,6 +155,8 @@ enum drop_reason {
 	DROP_FORWARDING_OFF, /* net.ipvN.conf.IN.forwarding is 0: the kernel tells no routes */
 	DROP_CONGESTION,     /* an outer mark that the inner packet cannot carry (RFC 6040, section 4.2) */
 	DROP_BAD_VERSION,    /* an inner header is not of the IP version that the outer one announces */
+	DROP_NO_NAT_PORT,    /* every source port that was tried towards the backend is in use */
+	DROP_NAT_FULL,       /* the kernel has no entry of the tables of NAT for a new flow */
 	DROP_REASONS,
 };
 
@@ -169,5 +178,46 @@ struct decap {
 };
 
 #define DECAP_ADDRESSES_MAX 4096u
+
+/*
+ * Maps nat_flows and nat_new: LRU hashes by flow_key. Each flow has two entries: one by its packets as they come from
+ * the client, one by those that the backend answers with. Either says what such a packet's addresses and ports become,
+ * which is the other's key turned round: so either can make the other anew.
+ *
+ * A flow begins in nat_new, and moves when both ends have been heard: what forges its sources displaces only its like.
+ */
+struct nat_flow {
+	struct address source, destination;
+	__be16 source_port, destination_port;
+	__u32 flags;
+	__u32 service;
+	__u32 backend;
+	__u32 generation; /* of the backend when the flow began */
+	__u32 seen;       /* when a packet of either direction last came: CLOCK_MONOTONIC in units of 2^30 ns */
+	__u32 expected;   /* what the client will acknowledge: the backend's first sequence number and one */
+};
+
+#define NAT_REVERSE 1u      /* the entry of the packets that come from the backend */
+#define NAT_LOCAL 2u        /* the backend is this node */
+#define NAT_OPENED 4u       /* TCP: it began with a SYN, so that the end of its handshake can be told */
+#define NAT_ANSWERED 8u     /* the backend has been heard */
+#define NAT_CONFIRMED 16u   /* the client, too, after that: the entry is in nat_flows */
+#define NAT_FIN_CLIENT 32u  /* TCP: this side has ended */
+#define NAT_FIN_BACKEND 64u /* this one, too */
+#define NAT_RESET 128u      /* TCP: the last packet was a reset */
+
+/* Of the default number of flows: entries, two per flow. The control library may choose other sizes. */
+#define NAT_FLOWS_DEFAULT (FLOWS_DEFAULT / 16)
+#define NAT_NEW_DEFAULT (FLOWS_DEFAULT / 64)
+
+/* Map nat_settings: array of one. Source ports that flows may be given, where their own is taken: two ranges that leave
+ * out net.ipv4.ip_local_port_range, so that this node's own connections are never mistaken. Host order, both ends
+ * belong to it; first > last: an empty one. */
+struct nat_settings {
+	__u16 first[2], last[2];
+	__u32 flags;
+};
+
+#define NAT_SETTING_LOCAL 1u /* flags: some backend is this node: tc_egress has work */
 
 #endif

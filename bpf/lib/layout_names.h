@@ -20,6 +20,8 @@ static const char *const drop_reason_names[DROP_REASONS] = {
         [DROP_FORWARDING_OFF] = "forwarding-off",
         [DROP_CONGESTION] = "congestion",
         [DROP_BAD_VERSION] = "bad-version",
+        [DROP_NO_NAT_PORT] = "no-nat-port",
+        [DROP_NAT_FULL] = "nat-full",
 };
 
 #endif

@@ -23,6 +23,7 @@
 #include <stdbool.h>
 
 #include "address.h"
+#include "checksum.h"
 #include "ethernet.h"
 #include "layout.h"
 
@@ -57,8 +58,15 @@ struct packet {
 	__u8 version;          /* 4, 6 */
 	__u8 traffic_class;    /* DSCP and ECN */
 	bool opens;            /* TCP: SYN without ACK */
+	__u8 tcp_flags;        /* TCP_FIN and others */
 	__u8 reason;           /* PARSED_BROKEN: enum drop_reason */
 };
+
+/* The header's 14th byte. <linux/tcp.h> has its own as words. */
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
 
 struct extension_header {
 	__u8 next;
@@ -122,7 +130,8 @@ static __always_inline enum parsed parse_transport(const void *at, const void *d
 			return broken(packet, DROP_BAD_LENGTH);
 		packet->key.source_port = tcp->source;
 		packet->key.destination_port = tcp->dest;
-		packet->opens = tcp->syn && !tcp->ack;
+		packet->tcp_flags = ((const __u8 *)tcp)[13];
+		packet->opens = (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 		return PARSED_FLOW;
 	}
 	if (protocol == IPPROTO_UDP) {
@@ -194,10 +203,10 @@ static __always_inline enum parsed parse_ipv6(const void *data, const void *data
 	return parse_transport(transport, data_end, next, space, packet);
 }
 
-/* *packet must be zero. */
-static __always_inline enum parsed packet_parse(struct xdp_md *ctx, struct packet *packet)
+/* frame: the frame's length, of which [data, data_end) may be the beginning. *packet must be zero. */
+static __always_inline enum parsed packet_parse(const void *data, const void *data_end, __u32 frame,
+                                                struct packet *packet)
 {
-	const void *data = (const void *)(long)ctx->data, *data_end = (const void *)(long)ctx->data_end;
 	__be16 ethertype;
 	packet->ethernet_length = ethernet_parse(data, data_end, &ethertype);
 	if (!packet->ethernet_length)
@@ -209,9 +218,19 @@ static __always_inline enum parsed packet_parse(struct xdp_md *ctx, struct packe
 		parsed = parse_ipv6(data, data_end, packet);
 	/* Last, so that a frame cut within a header is told from one cut behind it. Longer frames are padded. */
 	if (parsed != PARSED_OTHER && parsed != PARSED_BROKEN &&
-	    packet->ip_length > offset_from(data, data_end) - packet->ethernet_length)
+	    packet->ip_length > frame - packet->ethernet_length)
 		return broken(packet, DROP_BAD_LENGTH);
 	return parsed;
+}
+
+/* A router's duty (RFC 1812, section 5.2.2); packets that go on to the stack are left to it. */
+static __always_inline bool header_valid(const void *data, const void *data_end,
+                                         const struct packet *packet)
+{
+	if (packet->version != 4)
+		return true;
+	const struct iphdr *ip = data + (packet->ethernet_length & 0x1f);
+	return (const void *)(ip + 1) <= data_end && checksum_ipv4_valid(ip, data_end);
 }
 
 #endif

@@ -106,13 +106,25 @@ static size_t put_transport(uint8_t *at, const struct spec *spec, const uint8_t 
 	case IPPROTO_TCP:
 		put16(at, source_port);
 		put16(at + 2, spec->destination_port);
-		put32(at + 4, 0x01020304);
-		put32(at + 8, 0x05060708);
+		put32(at + 4, spec->sequence ? spec->sequence : 0x01020304);
+		put32(at + 8, spec->acknowledge ? spec->acknowledge : 0x05060708);
 		at[12] = 5 << 4;
 		at[13] = spec->flags ? spec->flags : TCP_ACK;
 		put16(at + 14, 512);
 		put32(at + 16, 0);
-		length = 20 + put_payload(at + 20, spec);
+		length = 20;
+		if (spec->mss) {
+			memset(at + length, 1, spec->nops);
+			length += spec->nops;
+			at[length] = 2;
+			at[length + 1] = 4;
+			put16(at + length + 2, spec->mss);
+			length += 4;
+			while (length % 4)
+				at[length++] = 0;
+			at[12] = (uint8_t)(length / 4 << 4);
+		}
+		length += put_payload(at + length, spec);
 		put16(at + 16, transport_checksum(ip, protocol, at, length));
 		return length;
 	case IPPROTO_UDP:
@@ -121,7 +133,7 @@ static size_t put_transport(uint8_t *at, const struct spec *spec, const uint8_t 
 		put16(at + 6, 0);
 		length = 8 + put_payload(at + 8, spec);
 		put16(at + 4, (uint16_t)length);
-		if (!spec->inner)
+		if (!spec->inner && !spec->no_checksum)
 			put16(at + 6, transport_checksum(ip, protocol, at, length));
 		return length;
 	case IPPROTO_ICMP:

@@ -4,7 +4,7 @@
  *
  *   MARCHER_BPF_OBJECTS=DIRECTORY packet-tests [PATTERN]
  *
- * DIRECTORY has xdp_root, xdp_lb and decap as .bpf.o or .o. PATTERN chooses tests by name, as a shell's. Needs root and
+ * DIRECTORY has xdp_root, xdp_lb, decap, tc_ingress and tc_egress as .bpf.o or .o. PATTERN chooses tests by name, as a shell's. Needs root and
  * makes a network namespace of its own. Exits with 77 (skipped) without the privilege, unless MARCHER_BPF_REQUIRED is
  * set.
  */
@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "cases.h"
+#include "cases_nat.h"
 #include "expect.h"
 #include "flow_tests.h"
 #include "lib/layout_names.h"
@@ -144,27 +145,40 @@ int main(int argc, char **argv)
 	cases_parse(&list);
 	cases_icmp(&list);
 	cases_decap(&list);
-	struct CMUnitTest *tests = calloc(list.count + flow_tests_count, sizeof(*tests));
+	struct nat_case_list nat_list = {0};
+	cases_nat_forward(&nat_list);
+	cases_nat_errors(&nat_list);
+	const size_t cases = list.count + nat_list.count;
+	struct CMUnitTest *tests = calloc(cases + flow_tests_count + nat_flow_tests_count, sizeof(*tests));
 	if (!tests)
 		return 2;
 	for (size_t i = 0; i < list.count; i++)
 		tests[i] = (struct CMUnitTest){
 		        .name = list.cases[i].name, .test_func = run_case, .initial_state = &list.cases[i]};
-	memcpy(tests + list.count, flow_tests, flow_tests_count * sizeof(*tests));
-	size_t count = list.count + flow_tests_count;
+	for (size_t i = 0; i < nat_list.count; i++)
+		tests[list.count + i] = (struct CMUnitTest){.name = nat_list.cases[i].name,
+		                                            .test_func = nat_run_case,
+		                                            .initial_state = &nat_list.cases[i]};
+	memcpy(tests + cases, flow_tests, flow_tests_count * sizeof(*tests));
+	memcpy(tests + cases + flow_tests_count, nat_flow_tests, nat_flow_tests_count * sizeof(*tests));
+	size_t count = cases + flow_tests_count + nat_flow_tests_count;
 	if (geteuid() && !getenv("MARCHER_BPF_REQUIRED")) {
 		fprintf(stderr, "skipped: %zu tests of the BPF programs need root\n", count);
 		return SKIPPED;
 	}
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
-	if (!world_open(objects))
+	if (!world_open(objects) || !nat_open(objects))
 		return 2;
 	int failed = _cmocka_run_group_tests("packets", tests, count, NULL, NULL);
+	nat_close();
 	world_close();
 	for (size_t i = 0; i < list.count; i++)
 		free(list.cases[i].name);
 	free(list.cases);
+	for (size_t i = 0; i < nat_list.count; i++)
+		free(nat_list.cases[i].name);
+	free(nat_list.cases);
 	free(tests);
 	return failed ? 1 : 0;
 }

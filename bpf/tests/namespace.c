@@ -49,6 +49,10 @@ static const char setup[] = "link set lo up\n"
                             "route add fd00:2::/64 via fd00:1::fe\n"
                             "route add 10.9.0.0/24 via 10.1.0.254 mtu lock 1400\n"
                             "route add fd00:9::/64 via fd00:1::fe mtu lock 1400\n"
+                            "route add 203.0.113.0/24 via 10.1.0.254\n"
+                            "route add 2001:db8:7::/64 via fd00:1::fe\n"
+                            "route add 203.0.114.0/24 via 10.1.0.254 mtu lock 1400\n"
+                            "route add 2001:db8:8::/64 via fd00:1::fe mtu lock 1400\n"
                             "route add unreachable 172.30.0.0/16\n"
                             "route add blackhole 172.29.0.0/16\n";
 

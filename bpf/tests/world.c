@@ -78,7 +78,7 @@ static void must(bool good, const char *what)
 	}
 }
 
-static struct address address_of(const char *text)
+struct address world_address(const char *text)
 {
 	struct address address = {0};
 	uint8_t *bytes = (uint8_t *)&address;
@@ -132,6 +132,37 @@ static bool load_object(struct bpf_object *object, const char *name, int *fd)
 		return false;
 	}
 	*fd = bpf_program__fd(bpf_object__find_program_by_name(object, name));
+	return *fd >= 0;
+}
+
+int world_map(const char *name)
+{
+	return bpf_object__find_map_fd_by_name(world.lb, name);
+}
+
+unsigned world_in0(void)
+{
+	return world.in0;
+}
+
+bool world_load(const char *objects, const char *name, struct bpf_object **object, int *fd)
+{
+	struct bpf_map *map;
+	*object = open_object(objects, name);
+	if (!*object)
+		return false;
+	bpf_object__for_each_map(map, *object)
+	{
+		int shared = world_map(bpf_map__name(map));
+		if (shared >= 0 && bpf_map__reuse_fd(map, shared))
+			return false;
+	}
+	int error = bpf_object__load(*object);
+	if (error) {
+		fprintf(stderr, "%s: cannot be loaded: %s\n", name, strerror(-error));
+		return false;
+	}
+	*fd = bpf_program__fd(bpf_object__find_program_by_name(*object, name));
 	return *fd >= 0;
 }
 
@@ -224,10 +255,12 @@ void world_limit_headroom(uint32_t headroom, uint32_t length)
 
 void world_set_backend(uint32_t index, uint32_t generation, uint32_t flags)
 {
-	struct backend backend = {.address = address_of(facts[index].address),
-	                          .source = address_of(facts[index].source),
+	struct backend backend = {.address = world_address(facts[index].address),
+	                          .source = world_address(facts[index].source),
 	                          .generation = generation,
 	                          .flags = flags};
+	if (index != BACKEND_V4_GATEWAY && index != BACKEND_V6_GATEWAY)
+		backend.port = htons(BACKEND_PORT);
 	must(!bpf_map_update_elem(world.backends, &index, &backend, BPF_ANY), "backends");
 }
 
@@ -273,13 +306,13 @@ static void add_vip(const char *text, uint16_t port, uint32_t service)
 {
 	static const uint8_t protocols[] = {IPPROTO_TCP, IPPROTO_UDP};
 	for (int i = 0; i < 2; i++) {
-		struct vip_key key = {.address = address_of(text), .port = htons(port), .protocol = protocols[i]};
+		struct vip_key key = {.address = world_address(text), .port = htons(port), .protocol = protocols[i]};
 		struct vip vip = {.service = service};
 		if (!port && protocols[i] == IPPROTO_UDP)
 			continue;
 		must(!bpf_map_update_elem(world.vips, &key, &vip, BPF_ANY), "vips");
 	}
-	struct address address = address_of(text);
+	struct address address = world_address(text);
 	uint32_t count = 1;
 	must(!bpf_map_update_elem(world.vip_addresses, &address, &count, BPF_ANY), "vip_addresses");
 }
@@ -304,7 +337,7 @@ static void add_service(uint32_t index, uint32_t flags, enum forwarding forwardi
 
 static void add_decap(const char *text, uint16_t gue_port)
 {
-	struct address address = address_of(text);
+	struct address address = world_address(text);
 	struct decap decap = {.gue_port = htons(gue_port)};
 	must(!bpf_map_update_elem(world.decap_addresses, &address, &decap, BPF_ANY), "decap_addresses");
 }
@@ -314,6 +347,10 @@ static void fill_maps(void)
 	for (int forwarding = FORWARDING_IPIP; forwarding <= FORWARDING_L2; forwarding++)
 		for (uint32_t backend = 1; backend < BACKEND_RING; backend++)
 			add_service((uint32_t)SERVICE_OF(forwarding, backend), 0, forwarding);
+	for (uint32_t backend = 1; backend < BACKEND_RING; backend++) {
+		add_service(SERVICE_NAT + backend, 0, FORWARDING_NAT);
+		add_service(SERVICE_SOURCE_NATTED + backend, SERVICE_SOURCE_NAT, FORWARDING_NAT);
+	}
 	add_service(SERVICE_IPIP, 0, FORWARDING_IPIP);
 	add_service(SERVICE_RING, 0, FORWARDING_IPIP);
 	add_service(SERVICE_SOURCE, SERVICE_SOURCE_ONLY, FORWARDING_IPIP);
@@ -519,6 +556,8 @@ static struct traffic traffic_of(int map, uint32_t index)
 	for (int i = 0; i < world.cpus; i++) {
 		sum.packets += values[i].packets;
 		sum.bytes += values[i].bytes;
+		sum.returned_packets += values[i].returned_packets;
+		sum.returned_bytes += values[i].returned_bytes;
 	}
 	return sum;
 }

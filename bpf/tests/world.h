@@ -16,7 +16,10 @@
 #include "frame.h"
 #include "lib/layout.h"
 
+struct bpf_object;
+
 #define GUE_PORT 6080
+#define BACKEND_PORT 8080 /* of NAT; BACKEND_V4_GATEWAY and BACKEND_V6_GATEWAY have none of their own */
 #define SERVICE_PORT(service) ((uint16_t)(1000 + (service)))
 #define ANY_PORT_VIP_V4 "198.51.100.2" /* port 0: every one of TCP, service SERVICE_IPIP */
 #define ANY_PORT_VIP_V6 "2001:db8:100::2"
@@ -64,7 +67,10 @@ enum service_index {
 	SERVICE_RING_GUE,
 	SERVICE_LYING,    /* a ring that claims more slots than it has */
 	SERVICE_NO_SLOTS, /* a ring that claims none */
-	SERVICES_USED,
+	/* By NAT, one backend each, without and with SERVICE_SOURCE_NAT: SERVICE_NAT + backend. */
+	SERVICE_NAT = 257,
+	SERVICE_SOURCE_NATTED = 321,
+	SERVICES_USED = 385,
 };
 
 #define SERVICE_OF(forwarding, backend) (SERVICE_FIRST + ((forwarding)-1) * 64 + (backend))
@@ -84,6 +90,14 @@ struct result {
 /* False with a reason on stderr. */
 bool world_open(const char *objects);
 void world_close(void);
+
+/* A map of the programs', by name; -1. */
+int world_map(const char *name);
+unsigned world_in0(void);
+/* IPv4 as ::ffff:a.b.c.d. */
+struct address world_address(const char *text);
+/* What a program has in common with the others becomes theirs; then it is loaded. */
+bool world_load(const char *objects, const char *name, struct bpf_object **object, int *fd);
 
 /* No flows, no counts, rings and backends as they were at first. */
 void world_reset(void);

@@ -109,8 +109,8 @@ export class Node implements NodeUseCases {
         lastError: engine.lastError,
       }),
       memoryBytes: BigInt(this.#options.memoryBytes()),
-      xdpInterfaces: (xdp?.interfaces ?? []).map(({ name, mode, reason }) =>
-        create(XdpInterfaceSchema, { name, mode, reason }),
+      xdpInterfaces: (xdp?.interfaces ?? []).map(({ name, mode, reason, tc, tcReason }) =>
+        create(XdpInterfaceSchema, { name, mode, reason, tc, tcReason }),
       ),
       traffic: withTraffic ? this.#traffic() : [],
       xdpDrops: withTraffic
@@ -121,17 +121,20 @@ export class Node implements NodeUseCases {
 
   #traffic(): TierTraffic[] {
     const { configuration, dataplane, packets } = this.#options;
-    const xdp = create(TierTrafficSchema, {
-      tier: 'xdp',
-      services: packets.available ? configuration.packetServices.size : 0,
-    });
-    for (const { traffic } of packets.status()?.services ?? []) {
-      xdp.packets += traffic?.packets ?? 0n;
-      xdp.bytes += traffic?.bytes ?? 0n;
+    const counts = packets.counts();
+    const tiers = {
+      xdp: create(TierTrafficSchema, { tier: 'xdp', services: counts.xdp }),
+      tc: create(TierTrafficSchema, { tier: 'tc', services: counts.tc }),
+    };
+    for (const { name, traffic } of packets.status()?.services ?? []) {
+      const tier = tiers[packets.tierOf(name)];
+      tier.packets += traffic?.packets ?? 0n;
+      tier.bytes += traffic?.bytes ?? 0n;
+      tier.bytesReturned += traffic?.returnedBytes ?? 0n;
     }
     const relay = create(TierTrafficSchema, {
       tier: 'relay',
-      services: configuration.inventory.services - xdp.services,
+      services: configuration.inventory.services - counts.xdp - counts.tc,
     });
     for (const slot of dataplane.stats({ activeOnly: true })) {
       if (slot.kind !== SlotKind.service) continue;
@@ -139,7 +142,9 @@ export class Node implements NodeUseCases {
       relay.bytes += slot.counter(Counter.bytesReceived);
       relay.bytesReturned += slot.counter(Counter.bytesSent);
     }
-    return packets.available || xdp.packets > 0n ? [xdp, relay] : [relay];
+    const { xdp, tc } = packets.offers();
+    const shown = [xdp.available ? tiers.xdp : undefined, tc.available ? tiers.tc : undefined];
+    return [...shown.filter((tier) => tier !== undefined), relay];
   }
 
   /** A store that can't be read must not keep the status from being told. */
@@ -211,11 +216,11 @@ export class Node implements NodeUseCases {
 
   tiers(service: string): { services: ServiceTier[]; tiers: TierAvailability[] } {
     const { store, packets } = this.#options;
-    const xdp = packets.offer();
+    const offers = packets.offers();
     const carried = new Map((packets.status()?.services ?? []).map(({ name, traffic }) => [name, traffic]));
     const services: ServiceTier[] = [];
     const add = (name: string, body: Uint8Array): void => {
-      const { tier, reasons, fasterIf } = classify(unpackService(body), xdp);
+      const { tier, reasons, fasterIf } = classify(unpackService(body), offers);
       const traffic = carried.get(name);
       services.push(
         create(ServiceTierSchema, {
@@ -225,6 +230,7 @@ export class Node implements NodeUseCases {
           fasterIf,
           xdpPackets: traffic?.packets ?? 0n,
           xdpBytes: traffic?.bytes ?? 0n,
+          bytesReturned: traffic?.returnedBytes ?? 0n,
         }),
       );
     };
@@ -236,7 +242,7 @@ export class Node implements NodeUseCases {
         add(service, stored.body);
       }
     });
-    return { services, tiers: tiersOf(xdp).map((tier) => create(TierAvailabilitySchema, tier)) };
+    return { services, tiers: tiersOf(offers).map((tier) => create(TierAvailabilitySchema, tier)) };
   }
 
   async drain(target: { service: string; backend: string }, caller: Caller): Promise<number> {

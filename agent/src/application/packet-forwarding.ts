@@ -11,9 +11,15 @@
 import { toBinary } from '@bufbuild/protobuf';
 import type { Service } from '@marcher/model';
 import type { BackendState } from '@marcher/proto/marcher/engine/v1/control_pb';
-import { type ApplyReply, ServiceSchema, type Status } from '@marcher/proto/marcher/packet/v1/packet_pb';
+import {
+  type ApplyReply,
+  type Interface,
+  ServiceSchema,
+  type Status,
+} from '@marcher/proto/marcher/packet/v1/packet_pb';
 import { parseIp } from '../domain/address.js';
-import type { XdpOffer } from '../domain/classify.js';
+import type { PacketOffer, PacketOffers } from '../domain/classify.js';
+import { isNat } from '../domain/packet-service.js';
 import { packetService } from '../domain/packet-table.js';
 import { backendName } from '../domain/validate.js';
 import { WireWriter } from '../domain/wire-writer.js';
@@ -107,7 +113,7 @@ export class PacketForwarding {
     | { reason: 'Refused' | 'NotApplied' | 'Held'; message: string; services: ReadonlyMap<string, string> }
     | undefined;
   /** What the engine was told last of whether the tier is available. */
-  #told = false;
+  #told = '';
   #running: Promise<void> | undefined;
   #again = false;
   /** Of the backends that packets are sent to. */
@@ -124,6 +130,36 @@ export class PacketForwarding {
     return this.#options.tier.state.kind === 'open';
   }
 
+  /** This service's do, if it asks for it: NAT needs more than the others. */
+  carries(service: Service): boolean {
+    return this.available && (!isNat(service) || this.#tcAttached());
+  }
+
+  #tcAttached(): boolean {
+    return this.#read()?.interfaces.some(({ tc }) => tc !== '') ?? false;
+  }
+
+  /** What of the tiers is available. */
+  #offered(): string {
+    return `${this.available ? 'xdp' : ''} ${this.available && this.#tcAttached() ? 'tc' : ''}`;
+  }
+
+  /** How many services each tier is to carry. */
+  counts(): { xdp: number; tc: number } {
+    const counts = { xdp: 0, tc: 0 };
+    if (!this.available) return counts;
+    for (const { service } of this.#services().values()) {
+      if (this.carries(service)) counts[isNat(service) ? 'tc' : 'xdp']++;
+    }
+    return counts;
+  }
+
+  /** Whose traffic the tier's counters of a service are; a name that is not stored any more is XDP's. */
+  tierOf(name: string): 'xdp' | 'tc' {
+    const known = this.#services().get(name);
+    return known !== undefined && isNat(known.service) ? 'tc' : 'xdp';
+  }
+
   /** Opens the tier for the first time, before the engine is told which services it is to listen for. */
   async start(): Promise<void> {
     await this.#open();
@@ -131,7 +167,7 @@ export class PacketForwarding {
 
   /** The engine is programmed now, by what available says. */
   engineTold(): void {
-    this.#told = this.available;
+    this.#told = this.#offered();
   }
 
   /** Now and then: opens the tier when it is not open, and puts the table in force. */
@@ -142,9 +178,10 @@ export class PacketForwarding {
     if (worthIt && nowMs() - this.#openedMs >= (retryMs ?? RETRY_MS)) await this.#open();
     await this.sync();
     await this.#tend();
-    if (this.available === this.#told) return;
+    const offered = this.#offered();
+    if (offered === this.#told) return;
     // Only now: what is to carry the packets has taken them over.
-    this.#told = this.available;
+    this.#told = offered;
     await onAvailable();
   }
 
@@ -179,7 +216,7 @@ export class PacketForwarding {
     // Another handle: what is in force is what was pinned, which need not be what this agent gave last.
     if (!before) {
       this.#inForce = undefined;
-      log.info({ tier: this.offer().reason }, 'the packet tier is open');
+      log.info({ tier: this.offers().xdp.reason }, 'the packet tier is open');
     }
   }
 
@@ -365,6 +402,7 @@ export class PacketForwarding {
     this.#families = { ipv4: false, ipv6: false };
     const out = new WireWriter();
     for (const [name, { service, generation }] of services) {
+      if (!this.carries(service)) continue;
       const verdicts = this.#verdicts.get(name);
       const unhealthy = (backend: string): boolean => verdicts?.get(backend)?.unhealthy ?? false;
       const drained = (backend: string): boolean => drains.isDrained(name, backend);
@@ -390,6 +428,11 @@ export class PacketForwarding {
   /** Of a service that asks for a packet tier, as of this generation of it. */
   standing(name: string, generation: bigint): PacketStanding {
     const { state } = this.#options.tier;
+    const service = this.#services().get(name)?.service;
+    if (state.kind === 'open' && service !== undefined && !this.carries(service)) {
+      const message = `carried by the relay, since tc is not available: ${this.offers().tc.reason}`;
+      return { relayed: true, status: true, reason: 'Relayed', message };
+    }
     if (state.kind !== 'open') {
       const message = `carried by the relay, since the packet tier is not available: ${state.reason}`;
       return { relayed: true, status: true, reason: 'Relayed', message };
@@ -429,6 +472,14 @@ export class PacketForwarding {
       const named = missing.map(({ name, reason }) => `${name}: ${reason}`).join('; ');
       return of('NotAttached', `${named}; trying again every few seconds`);
     }
+    const untc = this.#natWanted() ? (this.#read()?.interfaces.filter(({ tc }) => tc === '') ?? []) : [];
+    if (untc.length > 0) {
+      const named = untc.map(({ name, tcReason }) => `${name}: ${tcReason}`).join('; ');
+      return of(
+        'NotAttached',
+        `tc, which services of forwarding.mode nat need: ${named}; trying again every few seconds`,
+      );
+    }
     const obstacles = tier.obstacles(this.#families);
     return obstacles.length === 0 ? undefined : of('Obstructed', obstacles.join('; '));
   }
@@ -452,21 +503,42 @@ export class PacketForwarding {
     }
   }
 
-  offer(): XdpOffer {
-    const { state } = this.#options.tier;
-    if (state.kind !== 'open') return { available: false, reason: state.reason, fasterIf: [] };
-    const interfaces = this.#read()?.interfaces ?? [];
-    const attached = interfaces.map(({ name, mode, reason }) => {
-      const why = mode === 'native' || reason === '' ? '' : ` (${reason})`;
-      return `${mode === '' ? 'not attached to' : `${mode} to`} ${name}${why}`;
-    });
-    const generic = interfaces.filter(({ mode }) => mode === 'generic').map(({ name }) => name);
-    return {
-      available: true,
-      reason: attached.length === 0 ? 'the programs are loaded' : `attached ${attached.join(', ')}`,
-      fasterIf: generic.length === 0 ? [] : [`the driver of ${generic.join(', ')} ran XDP natively`],
-    };
+  #natWanted(): boolean {
+    for (const { service } of this.#services().values()) if (isNat(service)) return true;
+    return false;
   }
+
+  offers(): PacketOffers {
+    const { state } = this.#options.tier;
+    if (state.kind !== 'open') {
+      const none = { available: false, reason: state.reason, fasterIf: [] };
+      return { xdp: none, tc: none };
+    }
+    const interfaces = this.#read()?.interfaces ?? [];
+    return { xdp: xdpOffer(interfaces), tc: tcOffer(interfaces) };
+  }
+}
+
+function xdpOffer(interfaces: readonly Interface[]): PacketOffer {
+  const attached = interfaces.map(({ name, mode, reason }) => {
+    const why = mode === 'native' || reason === '' ? '' : ` (${reason})`;
+    return `${mode === '' ? 'not attached to' : `${mode} to`} ${name}${why}`;
+  });
+  const generic = interfaces.filter(({ mode }) => mode === 'generic').map(({ name }) => name);
+  return {
+    available: true,
+    reason: attached.length === 0 ? 'the programs are loaded' : `attached ${attached.join(', ')}`,
+    fasterIf: generic.length === 0 ? [] : [`the driver of ${generic.join(', ')} ran XDP natively`],
+  };
+}
+
+function tcOffer(interfaces: readonly Interface[]): PacketOffer {
+  const attached = interfaces.map(({ name, tc, tcReason }) => {
+    const why = tcReason === '' ? '' : ` (${tcReason})`;
+    return `${tc === '' ? 'not attached to' : `by ${tc} to`} ${name}${why}`;
+  });
+  const available = interfaces.some(({ tc }) => tc !== '');
+  return { available, reason: available ? `attached ${attached.join(', ')}` : attached.join(', '), fasterIf: [] };
 }
 
 /** Of an agent that is not given any. */

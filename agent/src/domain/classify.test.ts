@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { parseConfiguration, type Service } from '@marcher/model';
 import { expect, test } from 'vitest';
-import { classify, tiersOf, type XdpOffer } from './classify.js';
+import { classify, type PacketOffer, type PacketOffers, tiersOf } from './classify.js';
 
 function service(fields: object): Service {
   const file = { name: 'web', listeners: [{ address: '192.0.2.1', port: 80 }], ...fields };
@@ -9,9 +9,14 @@ function service(fields: object): Service {
   return parsed.configuration?.services[0] as Service;
 }
 
-const NONE: XdpOffer = { available: false, reason: 'no interface was named: --interfaces', fasterIf: [] };
-const NATIVE: XdpOffer = { available: true, reason: 'attached native to eth0', fasterIf: [] };
-const GENERIC: XdpOffer = { available: true, reason: 'attached generic to eth0', fasterIf: ['eth0 ran XDP natively'] };
+const none: PacketOffer = { available: false, reason: 'no interface was named: --interfaces', fasterIf: [] };
+const tcx: PacketOffer = { available: true, reason: 'attached by tcx to eth0', fasterIf: [] };
+const NONE: PacketOffers = { xdp: none, tc: none };
+const NATIVE: PacketOffers = { xdp: { available: true, reason: 'attached native to eth0', fasterIf: [] }, tc: tcx };
+const GENERIC: PacketOffers = {
+  xdp: { available: true, reason: 'attached generic to eth0', fasterIf: ['eth0 ran XDP natively'] },
+  tc: { available: false, reason: 'not attached to eth0 (clsact: Operation not supported)', fasterIf: [] },
+};
 
 const packets = service({ backends: [{ address: '10.0.0.1' }], forwarding: { mode: 'gue' } });
 const plain = service({ backends: [{ address: '10.0.0.1' }] });
@@ -30,6 +35,17 @@ test('without XDP it is relayed, and the reason is the missing tier', () => {
   expect(tier).toBe('relay');
   expect(reasons).toEqual([expect.stringMatching(/gue asks for XDP, which is not available: .*--interfaces/)]);
   expect(fasterIf).toHaveLength(1);
+});
+
+test('a service that asks for NAT is given to tc, and relayed where that is not attached', () => {
+  const nat = service({ backends: [{ address: '10.0.0.1:8080' }], forwarding: { mode: 'nat', sourceNat: true } });
+  expect(classify(nat, NATIVE)).toMatchObject({ tier: 'tc', fasterIf: [expect.stringContaining('ipip, gue or l2')] });
+  expect(classify(nat, NATIVE).reasons).toEqual([
+    expect.stringMatching(/^forwarding\.mode nat: .* come back through this node, under this node's address$/),
+    'attached by tcx to eth0',
+  ]);
+  expect(classify(nat, GENERIC)).toMatchObject({ tier: 'relay', fasterIf: ['tc was available'] });
+  expect(classify(nat, GENERIC).reasons).toEqual([expect.stringMatching(/nat asks for tc, .*Operation not supported/)]);
 });
 
 test('a service that does not ask is relayed, with what stands against more', () => {

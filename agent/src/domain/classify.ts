@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Which tier carries a service, and why. The need-mask is what the configuration asks for; a tier fits when it can do
- * all of that and the node offers it. A service is given to XDP only when its configuration says how (forwarding.mode):
- * backends must be made ready for that, which nobody can see from here.
+ * all of that and the node offers it. A service is given to XDP or tc only when its configuration says how
+ * (forwarding.mode): backends or routes must be made ready for that, which nobody can see from here.
  */
 import { Algorithm, Protocol, ProxyProtocolVersion, type Service } from '@marcher/model';
-import { modeName, packetModeOf } from './packet-service.js';
+import { isNat, modeName, packetModeOf } from './packet-service.js';
 
 export type Tier = 'xdp' | 'tc' | 'relay' | 'l7';
 
@@ -29,7 +29,7 @@ export interface TierOffer {
   readonly reason: string;
 }
 
-export interface XdpOffer {
+export interface PacketOffer {
   readonly available: boolean;
   /** Where it is attached, or why it is not available and how it would be. */
   readonly reason: string;
@@ -37,11 +37,16 @@ export interface XdpOffer {
   readonly fasterIf: readonly string[];
 }
 
+export interface PacketOffers {
+  readonly xdp: PacketOffer;
+  readonly tc: PacketOffer;
+}
+
 /** All tiers, the fastest first. */
-export function tiersOf(xdp: XdpOffer): TierOffer[] {
+export function tiersOf({ xdp, tc }: PacketOffers): TierOffer[] {
   return [
     { tier: 'xdp', available: xdp.available, reason: xdp.reason },
-    { tier: 'tc', available: false, reason: 'this version has no tc programs' },
+    { tier: 'tc', available: tc.available, reason: tc.reason },
     { tier: 'relay', available: true, reason: 'the engine relays TCP and UDP' },
     { tier: 'l7', available: false, reason: 'this version does not read HTTP or TLS' },
   ];
@@ -88,26 +93,39 @@ const HOW: Readonly<Record<string, string>> = {
   ipip: 'packets go to the backend inside another IP header',
   gue: 'packets go to the backend inside a UDP datagram',
   l2: "packets go to the backend's Ethernet address",
+  nat: "packets go to the backend's address and port, and its answers come back through this node",
 };
 
-export function classify(service: Service, xdp: XdpOffer): Classification {
+/** Of a service that asks for packets to be passed on. */
+function classifyPackets(service: Service, offers: PacketOffers): Classification {
   const mode = modeName(service);
-  if (packetModeOf(service) !== undefined) {
-    if (xdp.available) {
-      return {
-        tier: 'xdp',
-        reasons: [`forwarding.mode ${mode}: ${HOW[mode]}, and it answers the client directly`, xdp.reason],
-        fasterIf: [...xdp.fasterIf],
-      };
-    }
+  const tier = isNat(service) ? 'tc' : 'xdp';
+  const name = isNat(service) ? 'tc' : 'XDP';
+  const offer = offers[tier];
+  if (!offer.available) {
     return {
       tier: 'relay',
-      reasons: [`forwarding.mode ${mode} asks for XDP, which is not available: ${xdp.reason}`],
-      fasterIf: ['XDP was available'],
+      reasons: [`forwarding.mode ${mode} asks for ${name}, which is not available: ${offer.reason}`],
+      fasterIf: [`${name} was available`],
     };
   }
+  const how = isNat(service)
+    ? `${HOW[mode]}${service.forwarding?.sourceNat === true ? ", under this node's address" : ''}`
+    : `${HOW[mode]}, and it answers the client directly`;
+  const direct =
+    'with forwarding.mode ipip, gue or l2, where backends answer past this node, if they are made ready for it';
+  return {
+    tier,
+    reasons: [`forwarding.mode ${mode}: ${how}`, offer.reason],
+    fasterIf: [...offer.fasterIf, ...(isNat(service) ? [direct] : [])],
+  };
+}
+
+export function classify(service: Service, offers: PacketOffers): Classification {
+  if (packetModeOf(service) !== undefined) return classifyPackets(service, offers);
   const present = needs(service).filter((need) => need.needs);
-  const packets = 'with forwarding.mode ipip, gue or l2, and backends that are made ready for it';
+  const packets =
+    'with forwarding.mode nat, or with forwarding.mode ipip, gue or l2 and backends that are made ready for it';
   return {
     tier: 'relay',
     reasons:
@@ -117,7 +135,7 @@ export function classify(service: Service, xdp: XdpOffer): Classification {
     fasterIf: [
       ...present.map((need) => need.faster),
       packets,
-      ...(xdp.available ? [] : [`XDP was available: ${xdp.reason}`]),
+      ...(offers.xdp.available ? [] : [`XDP was available: ${offers.xdp.reason}`]),
     ],
   };
 }

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Services whose packets are passed on as they are (forwarding.mode ipip, gue, l2), and what that rules out: nobody ends
- * the client's connection here, so nothing can be read from it, written into it or counted on it, and the backend, which
- * answers the client directly, must take the packet under the address and port that the client sent it to.
+ * Services whose packets are passed on (forwarding.mode ipip, gue, l2, nat), and what that rules out: nobody ends the
+ * client's connection here, so nothing can be read from it, written into it or counted on it. With direct server return
+ * (all but nat) the backend must take the packet under the address and port that the client sent it to, too.
  */
 import { Algorithm, ForwardingMode, type Listener, Protocol, ProxyProtocolVersion, type Service } from '@marcher/model';
 import { parseIp, parseTarget } from './address.js';
 import { DEFAULTS, LIMITS } from './defaults.js';
 
-type PacketMode = typeof ForwardingMode.IPIP | typeof ForwardingMode.GUE | typeof ForwardingMode.L2;
+type PacketMode =
+  | typeof ForwardingMode.IPIP
+  | typeof ForwardingMode.GUE
+  | typeof ForwardingMode.L2
+  | typeof ForwardingMode.NAT;
 
 const MODE_NAME: Readonly<Record<number, string>> = {
   [ForwardingMode.UNSPECIFIED]: 'relay',
@@ -16,6 +20,7 @@ const MODE_NAME: Readonly<Record<number, string>> = {
   [ForwardingMode.IPIP]: 'ipip',
   [ForwardingMode.GUE]: 'gue',
   [ForwardingMode.L2]: 'l2',
+  [ForwardingMode.NAT]: 'nat',
 };
 
 /** undefined: the service is relayed. */
@@ -24,10 +29,16 @@ export function packetModeOf(service: Service): PacketMode | undefined {
     case ForwardingMode.IPIP:
     case ForwardingMode.GUE:
     case ForwardingMode.L2:
+    case ForwardingMode.NAT:
       return service.forwarding.mode;
     default:
       return undefined;
   }
+}
+
+/** By tc, whose answers come back through this node. The other packet modes are XDP's. */
+export function isNat(service: Service): boolean {
+  return service.forwarding?.mode === ForwardingMode.NAT;
 }
 
 /** As operators write it. */
@@ -95,6 +106,9 @@ export function validateForwarding(service: Service, path: string, faults: Fault
   } else if (guePort !== undefined && forwarding.mode !== ForwardingMode.GUE) {
     faults.add(`${at}.guePort`, 'stands beside a mode that is not gue', 'write mode: gue, or remove it');
   }
+  if (forwarding.sourceNat !== undefined && forwarding.mode !== ForwardingMode.NAT) {
+    faults.add(`${at}.sourceNat`, 'stands beside a mode that is not nat', 'write mode: nat, or remove it');
+  }
   if (packetModeOf(service) === undefined) return;
   const mode = modeName(service);
   validateListeners(service, path, mode, faults);
@@ -137,7 +151,9 @@ function isOneHost(address: Uint8Array): boolean {
 }
 
 function notCounted(mode: string): string {
-  return `forwarding.mode ${mode} does not see connections end, so that they can't be counted`;
+  return mode === 'nat'
+    ? 'forwarding.mode nat follows connections, but does not count them by service or backend'
+    : `forwarding.mode ${mode} does not see connections end, so that they can't be counted`;
 }
 
 /** The one port that clients come to; undefined when there are several. */
@@ -168,7 +184,12 @@ function validateBackends(service: Service, path: string, mode: string, faults: 
       if (!isOneHost(target.address)) {
         faults.add(`${at}.address`, 'is not the address of one host', 'write the unicast address of the backend');
       }
-      if (target.port !== 0 && target.port !== port && service.listeners.some(({ ports }) => ports.length > 0)) {
+      if (
+        !isNat(service) &&
+        target.port !== 0 &&
+        target.port !== port &&
+        service.listeners.some(({ ports }) => ports.length > 0)
+      ) {
         const reason =
           port === undefined
             ? `port ${target.port} can't stand for all the ports that clients come to, and forwarding.mode ${mode} changes none`
@@ -182,7 +203,8 @@ function validateBackends(service: Service, path: string, mode: string, faults: 
       faults.add(`${at}.name`, reason, 'write a name such as web-1');
     }
     if (backend.sendProxy !== ProxyProtocolVersion.UNSPECIFIED) {
-      const reason = `forwarding.mode ${mode} writes nothing into connections; backends see the client's address anyway`;
+      const seen = service.forwarding?.sourceNat === true ? '' : "; backends see the client's address anyway";
+      const reason = `forwarding.mode ${mode} writes nothing into connections${seen}`;
       faults.add(`${at}.sendProxy`, reason, 'remove it');
     }
     if (backend.hardLimit !== undefined) {
@@ -199,9 +221,10 @@ function validateFamily(
   faults: FaultSink,
 ): void {
   const packetMode = packetModeOf(service);
-  if (packetMode === ForwardingMode.L2) {
+  if (packetMode === ForwardingMode.L2 || packetMode === ForwardingMode.NAT) {
     if (!families.has(bytes === 4 ? 16 : 4)) return;
-    const reason = 'is of another address family than a listener, and forwarding.mode l2 leaves packets as they are';
+    const how = packetMode === ForwardingMode.L2 ? 'l2 leaves packets as they are' : 'nat translates within one';
+    const reason = `is of another address family than a listener, and forwarding.mode ${how}`;
     faults.add(`${at}.address`, reason, 'give each address family a service of its own');
   } else if (packetMode === ForwardingMode.IPIP && bytes === 4 && families.has(16)) {
     const reason = 'is an IPv4 address, and forwarding.mode ipip puts the packets of an IPv6 listener into IPv6 only';

@@ -20,6 +20,7 @@ const FORWARDING = {
   [ForwardingMode.IPIP]: Forwarding.IPIP,
   [ForwardingMode.GUE]: Forwarding.GUE,
   [ForwardingMode.L2]: Forwarding.L2,
+  [ForwardingMode.NAT]: Forwarding.NAT,
 } as const;
 
 /** How a service is on this node, beyond what is declared. */
@@ -62,6 +63,7 @@ export function packetService(service: Service, standing: Standing): PacketServi
     forwarding: FORWARDING[mode],
     guePort: mode === ForwardingMode.GUE ? guePortOf(service) : 0,
     ringSize: ringSizeOf(service),
+    sourceNat: service.forwarding?.sourceNat ?? false,
     sourceOnly: service.balance?.affinity !== undefined,
     backends: service.backends.map((backend) => {
       const name = backendName(backend);
@@ -71,6 +73,7 @@ export function packetService(service: Service, standing: Standing): PacketServi
       return {
         name,
         address: target.address,
+        port: mode === ForwardingMode.NAT ? target.port : 0,
         weight: weightOf(backend),
         usable: candidate(backend) && !standing.nodeDraining && !dead,
         dead,

@@ -126,6 +126,8 @@ static struct marcher_packet *new_handle(void)
 	pthread_mutex_init(&handle->table_lock, NULL);
 	pthread_mutex_init(&handle->error_lock, NULL);
 	handle->dir_fd = handle->root_fd = -1;
+	for (int i = 0; i < TC_HOOKS; i++)
+		handle->tc_fds[i] = -1;
 	for (int i = 0; i < PACKET_MAPS; i++)
 		handle->maps[i] = -1;
 	return handle;
@@ -145,6 +147,8 @@ static void free_handle(struct marcher_packet *handle)
 	for (int i = 0; i < PACKET_MAPS; i++)
 		close_if_open(handle->maps[i]);
 	close_if_open(handle->root_fd);
+	for (int i = 0; i < TC_HOOKS; i++)
+		close_if_open(handle->tc_fds[i]);
 	close_if_open(handle->dir_fd);
 	free(handle->pin_dir);
 	pthread_mutex_destroy(&handle->calls_lock);
@@ -188,6 +192,8 @@ static int open_handle(struct marcher_packet *handle, const struct marcher_packe
 		code = packet_state_read(handle);
 	if (!code)
 		code = packet_links_open(handle, options->interfaces);
+	if (!code)
+		packet_tc_open(handle);
 	if (code && handle->fresh) {
 		/* Nobody would ever use what was made: the flow table alone has many megabytes. */
 		char text[PACKET_ERROR_MAX];
@@ -268,6 +274,7 @@ static int apply_table(struct marcher_packet *handle, const Marcher__Packet__V1_
 		packet_fail(handle, code, "no memory");
 	if (!code && !reasons.count) {
 		packet_links_renew(handle);
+		packet_tc_renew(handle);
 		code = packet_apply(handle, &wanted, &reasons);
 	}
 	if (!code)
@@ -310,6 +317,7 @@ int marcher_packet_status(struct marcher_packet *handle, uint8_t **reply, size_t
 	*reply_length = 0;
 	pthread_mutex_lock(&handle->table_lock);
 	packet_links_look(handle);
+	packet_tc_look(handle);
 	int code = packet_status(handle, reply, reply_length);
 	pthread_mutex_unlock(&handle->table_lock);
 	return code;

@@ -6,6 +6,7 @@
  *                             programs/<name>   the program that runs now
  *                             links/<ns>_<if>   XDP links, by the inode of the network namespace and the interface's
  * index
+ *                             tc/<ns>_<if>_...  what is attached to tc: see packet_tc.c
  *
  * The maps are the truth: what the library has in memory (struct packet_state) is read from them when the handle is
  * opened, and again after a failure in the middle of an apply. Names are not needed by the programs, so they are in
@@ -68,6 +69,9 @@ enum packet_map {
 	MAP_XDP_SLOTS,
 	MAP_DECAP_ADDRESSES,
 	MAP_VLAN_DEVICES,
+	MAP_NAT_FLOWS,
+	MAP_NAT_NEW,
+	MAP_NAT_SETTINGS,
 	MAP_SERVICE_RECORDS,
 	MAP_BACKEND_RECORDS,
 	MAP_BUILD_RECORDS,
@@ -76,12 +80,25 @@ enum packet_map {
 
 extern const char *const packet_map_names[PACKET_MAPS];
 
+enum packet_tc_hook {
+	TC_HOOK_INGRESS,
+	TC_HOOK_EGRESS,
+	TC_HOOKS,
+};
+
+struct packet_tc {
+	const char *mode;       /* "tcx", "clsact", "" */
+	int link_fds[TC_HOOKS]; /* tcx; -1 */
+	char reason[256];       /* why not tcx, or not at all */
+};
+
 struct packet_interface {
 	char name[IF_NAMESIZE];
 	uint32_t index;
 	int link_fd;      /* -1: not attached */
 	const char *mode; /* "native", "generic", "" */
 	char reason[256];
+	struct packet_tc tc;
 };
 
 struct packet_service {
@@ -141,6 +158,7 @@ struct marcher_packet {
 	uint32_t ring_flags; /* of the maps in MAP_RINGS */
 	int root_fd;
 	uint32_t root_id;
+	int tc_fds[TC_HOOKS]; /* programs */
 	uint32_t xdp_mode;
 	struct packet_interface *interfaces;
 	uint32_t ninterfaces;
@@ -194,6 +212,24 @@ void packet_links_renew(struct marcher_packet *handle);
 void packet_links_look(struct marcher_packet *handle);
 void packet_links_close(struct marcher_packet *handle);
 
+/* Inode of the caller's network namespace, 0 when it is not told. */
+unsigned long packet_network_namespace(void);
+
+/* packet_tc.c */
+/* Has the interfaces' tc be as it is to: attaches, adopts, detaches from others. What fails is in packet_interface. */
+void packet_tc_open(struct marcher_packet *handle);
+/* Attaches where the interface is another one now, or somebody has detached us. */
+void packet_tc_renew(struct marcher_packet *handle);
+/* Notes what is gone. Under table_lock. */
+void packet_tc_look(struct marcher_packet *handle);
+void packet_tc_close(struct packet_interface *interface);
+/* Detaches what a pin in the folder tc stands for, as far as it can be done from this network namespace. */
+void packet_tc_detach(const char *path);
+
+/* packet_nat.c */
+/* What the programs of NAT are to know: ports, and whether any backend is this node. Writes it when it has changed. */
+int packet_nat_settings(struct marcher_packet *handle);
+
 /* packet_state.c */
 int packet_state_read(struct marcher_packet *handle);
 void packet_state_free(struct packet_state *state);
@@ -208,6 +244,7 @@ struct packet_wanted_backend {
 	const char *name;
 	struct address address;
 	uint32_t weight;
+	uint16_t port; /* network order */
 	bool in_ring, dead;
 	uint32_t index; /* 0: to be allocated */
 };

@@ -260,6 +260,7 @@ static struct backend entry_for(struct applying *a, const struct packet_wanted_s
 	struct address source;
 
 	entry.address = wanted->address;
+	entry.port = wanted->port;
 	entry.flags = wanted->dead ? 0 : BACKEND_IN_USE;
 	if (source_towards(a, &wanted->address, &source)) {
 		/* Towards an address of one's own the kernel chooses that very address. */
@@ -720,6 +721,9 @@ static int write_maps(struct applying *a, bool crowded)
 		code = add_services(a);
 	if (!code)
 		code = put_backends(a);
+	/* Before the first packet goes to a backend of this node, and after the last. */
+	if (!code)
+		code = packet_nat_settings(a->handle);
 	pthread_mutex_unlock(lock);
 	if (!code)
 		code = put_rings(a);
@@ -737,6 +741,8 @@ static int write_maps(struct applying *a, bool crowded)
 		code = drop_vips(a);
 	if (!code)
 		code = remove_gone(a, false);
+	if (!code)
+		code = packet_nat_settings(a->handle);
 	if (!code)
 		take_lists(a->state, a->wanted);
 	pthread_mutex_unlock(lock);

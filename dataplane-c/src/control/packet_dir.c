@@ -236,6 +236,21 @@ static int empty(const char *path, int depth, bool links, char failed[PIN_PATH_M
 	return error;
 }
 
+static void each_tc(const char *path)
+{
+	DIR *directory = opendir(path);
+	struct dirent *entry;
+
+	while (directory && (entry = readdir(directory))) {
+		char below[PIN_PATH_MAX];
+		if (entry->d_name[0] != '.' &&
+		    snprintf(below, sizeof(below), "%s/%s", path, entry->d_name) < (int)sizeof(below))
+			packet_tc_detach(below);
+	}
+	if (directory)
+		closedir(directory);
+}
+
 static bool is_version(const char *name)
 {
 	return name[0] == 'v' && name[1] && strspn(name + 1, "0123456789") == strlen(name + 1);
@@ -260,6 +275,9 @@ static int remove_versions(struct marcher_packet *handle, char other[NAME_MAX + 
 			snprintf(other, NAME_MAX + 1, "%s", entry->d_name);
 			continue;
 		}
+		char tc[PIN_PATH_MAX];
+		if (snprintf(tc, sizeof(tc), "%s/tc", path) < (int)sizeof(tc))
+			each_tc(tc);
 		/* Off the interfaces first: no packet comes to a program whose slots are empty already. */
 		error = empty(links, 0, true, failed);
 		if (!error)

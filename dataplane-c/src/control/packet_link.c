@@ -21,8 +21,7 @@
 
 static const char native[] = "native", generic[] = "generic", unattached[] = "";
 
-/* The caller's network namespace, 0 when it is not told. */
-static unsigned long network_namespace(void)
+unsigned long packet_network_namespace(void)
 {
 	struct stat st;
 
@@ -33,7 +32,7 @@ static void link_path(const struct marcher_packet *handle, char path[PIN_PATH_MA
 {
 	char name[64];
 
-	snprintf(name, sizeof(name), "%lu_%u", network_namespace(), index);
+	snprintf(name, sizeof(name), "%lu_%u", packet_network_namespace(), index);
 	packet_dir_path(handle, path, "links", name);
 }
 
@@ -163,7 +162,7 @@ static struct packet_interface *wanted_by(struct marcher_packet *handle, const c
 
 	for (uint32_t i = 0; index && i < handle->ninterfaces; i++) {
 		struct packet_interface *interface = &handle->interfaces[i];
-		snprintf(name, sizeof(name), "%lu_%u", network_namespace(), interface->index);
+		snprintf(name, sizeof(name), "%lu_%u", packet_network_namespace(), interface->index);
 		if (interface->link_fd < 0 && interface->index == index && !strcmp(name, pin))
 			return interface;
 	}
@@ -219,6 +218,7 @@ static int parse(struct marcher_packet *handle, const char *names)
 		interface->index = if_nametoindex(interface->name);
 		interface->link_fd = -1;
 		interface->mode = unattached;
+		interface->tc = (struct packet_tc){.mode = unattached, .link_fds = {-1, -1}};
 		for (uint32_t i = 0; i < handle->ninterfaces; i++)
 			if (!strcmp(handle->interfaces[i].name, interface->name) ||
 			    (interface->index && handle->interfaces[i].index == interface->index))
@@ -303,8 +303,10 @@ void packet_links_look(struct marcher_packet *handle)
 
 void packet_links_close(struct marcher_packet *handle)
 {
-	for (uint32_t i = 0; i < handle->ninterfaces; i++)
+	for (uint32_t i = 0; i < handle->ninterfaces; i++) {
 		detached(&handle->interfaces[i]);
+		packet_tc_close(&handle->interfaces[i]);
+	}
 	free(handle->interfaces);
 	handle->interfaces = NULL;
 	handle->ninterfaces = 0;

@@ -42,6 +42,9 @@ const char *const packet_map_names[PACKET_MAPS] = {
         [MAP_XDP_SLOTS] = "xdp_slots",
         [MAP_DECAP_ADDRESSES] = "decap_addresses",
         [MAP_VLAN_DEVICES] = "vlan_devices",
+        [MAP_NAT_FLOWS] = "nat_flows",
+        [MAP_NAT_NEW] = "nat_new",
+        [MAP_NAT_SETTINGS] = "nat_settings",
         [MAP_SERVICE_RECORDS] = "service_records",
         [MAP_BACKEND_RECORDS] = "backend_records",
         [MAP_BUILD_RECORDS] = "build_records",
@@ -113,7 +116,7 @@ int packet_drop(const struct marcher_packet *handle, enum packet_map map, const 
 
 static int make_dirs(struct marcher_packet *handle)
 {
-	static const char *const kinds[] = {NULL, "maps", "programs", "links"};
+	static const char *const kinds[] = {NULL, "maps", "programs", "links", "tc"};
 	char path[PIN_PATH_MAX];
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
@@ -223,6 +226,18 @@ struct loading {
 	bool complete; /* every map of it was pinned */
 };
 
+/* Entries of a table of flows, which are made for as many as are asked for; 0: another map. */
+static uint32_t table_entries(const char *name, uint32_t flows)
+{
+	if (!strcmp(name, packet_map_names[MAP_FLOWS]))
+		return packet_flow_sets(flows);
+	if (!strcmp(name, packet_map_names[MAP_NAT_FLOWS]))
+		return (uint32_t)((uint64_t)flows * NAT_FLOWS_DEFAULT / FLOWS_DEFAULT) + 1;
+	if (!strcmp(name, packet_map_names[MAP_NAT_NEW]))
+		return (uint32_t)((uint64_t)flows * NAT_NEW_DEFAULT / FLOWS_DEFAULT) + 1;
+	return 0;
+}
+
 /* Has the object use the maps that are pinned. */
 static int reuse_maps(struct marcher_packet *handle, struct loading *loading, uint32_t flows)
 {
@@ -233,14 +248,14 @@ static int reuse_maps(struct marcher_packet *handle, struct loading *loading, ui
 	{
 		const char *name = bpf_map__name(map);
 		char path[PIN_PATH_MAX];
-		bool is_flows = !strcmp(name, packet_map_names[MAP_FLOWS]);
+		uint32_t entries = table_entries(name, flows);
 		if (bpf_map__is_internal(map))
 			continue;
 		if (!strcmp(name, packet_map_names[MAP_RINGS]) && bpf_map__inner_map(map))
 			handle->ring_flags = bpf_map__map_flags(bpf_map__inner_map(map));
 		bpf_map__set_pin_path(map, NULL);
-		if (is_flows)
-			bpf_map__set_max_entries(map, packet_flow_sets(flows));
+		if (entries)
+			bpf_map__set_max_entries(map, entries);
 		int fd = pinned(handle, "maps", name, path);
 		if (fd < 0 && errno == ENOENT) {
 			loading->complete = false;
@@ -249,7 +264,7 @@ static int reuse_maps(struct marcher_packet *handle, struct loading *loading, ui
 		if (fd < 0)
 			return packet_fail_system(handle, errno, "opening %s", path);
 		int code = check_map(handle, path, fd, bpf_map__type(map), bpf_map__key_size(map),
-		                     bpf_map__value_size(map), is_flows ? 0 : bpf_map__max_entries(map),
+		                     bpf_map__value_size(map), entries ? 0 : bpf_map__max_entries(map),
 		                     bpf_map__map_flags(map));
 		int error = code ? 0 : bpf_map__reuse_fd(map, fd);
 		close(fd);
@@ -315,7 +330,7 @@ static int adopt_program(struct marcher_packet *handle, const struct loading *lo
 	int fd = pinned(handle, "programs", loading->object->name, path);
 	if (fd < 0)
 		return -1;
-	if (loading->object->slot == PACKET_OBJECT_ROOT)
+	if (loading->object->slot < 0)
 		return fd;
 	/* xdp_slots is among the object's maps, so it is pinned; a lookup answers with the program's id. */
 	char slots_path[PIN_PATH_MAX];
@@ -359,6 +374,21 @@ static int set_slot(struct marcher_packet *handle, const struct loading *loading
 	return MARCHER_OK;
 }
 
+/* Where the descriptor of a program that is attached is kept; NULL for those in slots. */
+static int *kept_program(struct marcher_packet *handle, const struct packet_object *object)
+{
+	switch (object->slot) {
+	case PACKET_OBJECT_ROOT:
+		return &handle->root_fd;
+	case PACKET_OBJECT_TC_INGRESS:
+		return &handle->tc_fds[TC_HOOK_INGRESS];
+	case PACKET_OBJECT_TC_EGRESS:
+		return &handle->tc_fds[TC_HOOK_EGRESS];
+	default:
+		return NULL;
+	}
+}
+
 static int load_program(struct marcher_packet *handle, struct loading *loading)
 {
 	complaint[0] = '\0';
@@ -368,13 +398,14 @@ static int load_program(struct marcher_packet *handle, struct loading *loading)
 		                          loading->object->name, *complaint ? complaint : "without a word");
 	int fd = bpf_program__fd(loading->program);
 	int code = pin_maps(handle, loading->bpf);
-	if (!code && loading->object->slot != PACKET_OBJECT_ROOT)
+	if (!code && loading->object->slot >= 0)
 		code = set_slot(handle, loading, fd);
 	if (!code)
 		code = pin_program(handle, loading, fd);
-	if (!code && loading->object->slot == PACKET_OBJECT_ROOT) {
-		handle->root_fd = dup(fd);
-		if (handle->root_fd < 0)
+	int *kept = kept_program(handle, loading->object);
+	if (!code && kept) {
+		*kept = dup(fd);
+		if (*kept < 0)
 			code = packet_fail_system(handle, errno, "dup");
 	}
 	return code;
@@ -390,8 +421,8 @@ static int load_object(struct marcher_packet *handle, const struct packet_object
 		if (fd < 0) {
 			*adopted = false;
 			code = load_program(handle, &loading);
-		} else if (object->slot == PACKET_OBJECT_ROOT) {
-			handle->root_fd = fd;
+		} else if (kept_program(handle, object)) {
+			*kept_program(handle, object) = fd;
 		} else {
 			close(fd);
 		}

@@ -5,11 +5,14 @@
 
 #include <stddef.h>
 
-#define PACKET_OBJECT_ROOT (-1) /* no slot: it is what is attached */
+/* In no slot: what is attached. */
+#define PACKET_OBJECT_ROOT (-1)
+#define PACKET_OBJECT_TC_INGRESS (-2)
+#define PACKET_OBJECT_TC_EGRESS (-3)
 
 struct packet_object {
 	const char *name; /* of the program, too */
-	int slot;         /* enum xdp_slot */
+	int slot;         /* enum xdp_slot, or one of the above */
 	const void *(*bytes)(size_t *size);
 };
 

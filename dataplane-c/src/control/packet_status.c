@@ -47,6 +47,8 @@ static bool read_traffic(const struct marcher_packet *handle, enum packet_map ma
 	for (int cpu = 0; cpu < cpus; cpu++) {
 		out->packets += values[cpu].packets;
 		out->bytes += values[cpu].bytes;
+		out->returned_packets += values[cpu].returned_packets;
+		out->returned_bytes += values[cpu].returned_bytes;
 	}
 	return true;
 }
@@ -77,6 +79,8 @@ static void add_interfaces(const struct marcher_packet *handle, struct reply *re
 		interface->index = handle->interfaces[i].index;
 		interface->mode = (char *)handle->interfaces[i].mode;
 		interface->reason = handle->interfaces[i].reason;
+		interface->tc = (char *)handle->interfaces[i].tc.mode;
+		interface->tc_reason = handle->interfaces[i].tc.reason;
 		reply->status.interfaces[reply->status.n_interfaces++] = interface;
 	}
 }

@@ -154,6 +154,10 @@ static void check_backend(struct place *at, const Backend *backend, bool v6_in_i
 	out->name = backend->name;
 	out->weight = backend->weight;
 	out->dead = backend->dead;
+	if (backend->port > 65535)
+		packet_reason(at->reasons, at->service, at->path,
+		              "port %u; expected 1 to 65535, or 0 for the one that packets come to", backend->port);
+	out->port = htons((uint16_t)backend->port);
 	out->in_ring = backend->usable && !backend->dead && backend->weight;
 }
 
@@ -183,6 +187,33 @@ static void check_backends(struct place *at, const Service *service, bool v6_in_
 		if (!backend_compare(&first[i - 1], &first[i]) && name_is_text(first[i].name, PACKET_BACKEND_NAME_MAX))
 			packet_reason(at->reasons, at->service, at->path, "%.*s with the address %s is there twice",
 			              PACKET_BACKEND_NAME_MAX, first[i].name, address_text(&first[i].address, text));
+}
+
+/* What only NAT can do, and what it cannot. */
+static void check_nat(struct place *at, const Service *service, size_t position)
+{
+	bool nat = service->forwarding == MARCHER__PACKET__V1__FORWARDING__FORWARDING_NAT;
+	bool v4 = false, v6 = false;
+	struct address address;
+
+	for (size_t i = 0; i < service->n_vips; i++)
+		if (packet_address(&address, &service->vips[i]->address))
+			*(packet_address_is_v4(&address) ? &v4 : &v6) = true;
+	for (size_t i = 0; i < service->n_backends; i++) {
+		snprintf(at->path, sizeof(at->path), "services[%zu].backends[%zu]", position, i);
+		if (!nat && service->backends[i]->port)
+			packet_reason(at->reasons, at->service, at->path,
+			              "a port of its own, which only NAT can send packets to; expected 0");
+		if (nat && packet_address(&address, &service->backends[i]->address) &&
+		    (packet_address_is_v4(&address) ? v6 : v4))
+			packet_reason(at->reasons, at->service, at->path,
+			              "the service has a VIP of the other address family, and NAT translates within "
+			              "one: give each family a service of its own");
+	}
+	if (!nat && service->source_nat) {
+		snprintf(at->path, sizeof(at->path), "services[%zu].source_nat", position);
+		packet_reason(at->reasons, at->service, at->path, "only with NAT (4)");
+	}
 }
 
 static void check_service(struct packet_reasons *reasons, const Service *service, size_t position,
@@ -216,9 +247,13 @@ static void check_service(struct packet_reasons *reasons, const Service *service
 	case MARCHER__PACKET__V1__FORWARDING__FORWARDING_L2:
 		out->entry.forwarding = FORWARDING_L2;
 		break;
+	case MARCHER__PACKET__V1__FORWARDING__FORWARDING_NAT:
+		out->entry.forwarding = FORWARDING_NAT;
+		out->entry.flags |= service->source_nat ? SERVICE_SOURCE_NAT : 0;
+		break;
 	default:
 		snprintf(at.path, sizeof(at.path), "services[%zu].forwarding", position);
-		packet_reason(reasons, at.service, at.path, "forwarding %d; expected IPIP (1), GUE (2) or L2 (3)",
+		packet_reason(reasons, at.service, at.path, "forwarding %d; expected IPIP (1), GUE (2), L2 (3) or NAT (4)",
 		              (int)service->forwarding);
 	}
 	snprintf(at.path, sizeof(at.path), "services[%zu].ring_size", position);
@@ -235,6 +270,7 @@ static void check_service(struct packet_reasons *reasons, const Service *service
 		check_vip(&at, service->vips[i], (uint32_t)position, &wanted->vips[wanted->nvips++]);
 	}
 	check_backends(&at, service, v6_in_ipip, position, wanted, out);
+	check_nat(&at, service, position);
 }
 
 static bool check_counts(const Table *table, struct packet_reasons *reasons, size_t *vips, size_t *backends)

@@ -8,6 +8,7 @@ import { sleep, until } from '../../harness/scope.js';
 import type { Case, World } from '../../harness/suite.js';
 import type { Host } from '../../harness/topology.js';
 import { Ground, HTTP_PORT, PORT } from './ground.js';
+import { nat } from './nat.js';
 
 const HEALTHY = 2;
 const SERVICES = ['web4', 'web6'];
@@ -165,4 +166,5 @@ export const packet: readonly Case[] = [
       world.equal(late.filter(({ backend }) => backend === 'b2').length, 0, 'answered by the dead one');
     },
   },
+  ...nat,
 ];

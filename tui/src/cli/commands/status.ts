@@ -49,9 +49,11 @@ export async function status(
     'Serving',
     `${plural(node.services, 'service')}, ${plural(node.listeners, 'listener')}, ${plural(node.backends, 'backend')}`,
   ]);
-  for (const { name, mode, reason } of node.xdpInterfaces) {
+  for (const { name, mode, reason, tc, tcReason } of node.xdpInterfaces) {
     const text = `${printable(name)}: ${mode === '' ? 'not attached' : printable(mode)}${reason === '' ? '' : ` (${printable(reason)})`}`;
     lines.push(['XDP', mode === '' ? style.red(text) : text]);
+    const filter = `${printable(name)}: ${tc === '' ? 'not attached' : printable(tc)}${tcReason === '' ? '' : ` (${printable(tcReason)})`}`;
+    lines.push(['tc', tc === '' ? style.red(filter) : filter]);
   }
   for (const { type, status: met, reason, message } of node.conditions) {
     const text = `${printable(reason || type)}${message === '' ? '' : `: ${printable(message)}`}`;
@@ -84,5 +86,5 @@ function trafficText({ traffic, xdpDrops }: StatusResponse): string {
   );
   const dropped = xdpDrops.filter(({ packets }) => packets > 0n);
   const reasons = dropped.map(({ reason, packets }) => `${printable(reason)} ${packets}`).join(', ');
-  return `\n${text}${dropped.length === 0 ? '' : `Dropped by XDP: ${reasons}\n`}`;
+  return `\n${text}${dropped.length === 0 ? '' : `Dropped by XDP and tc: ${reasons}\n`}`;
 }

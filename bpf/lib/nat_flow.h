@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Dual BSD/GPL */
+/*
+ * The tables of translated flows (layout.h: nat_flows, nat_new): finding, following, ending.
+ *
+ * Both entries of a flow say the same, so what changes is written to both. Between changes a packet touches its own
+ * entry alone; about once per second it looks for the other one, too, which keeps that from growing old in the LRU
+ * list when packets come from one side only, and makes it anew when it was displaced.
+ */
+#ifndef BPF_NAT_FLOW_H
+#define BPF_NAT_FLOW_H
+
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+#include <linux/in.h>
+#include <linux/types.h>
+#include <stdbool.h>
+
+#include "address.h"
+#include "layout.h"
+#include "maps.h"
+#include "parse.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, NAT_FLOWS_DEFAULT);
+	__type(key, struct flow_key);
+	__type(value, struct nat_flow);
+} nat_flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, NAT_NEW_DEFAULT);
+	__type(key, struct flow_key);
+	__type(value, struct nat_flow);
+} nat_new SEC(".maps");
+
+#define NAT_FINS (NAT_FIN_CLIENT | NAT_FIN_BACKEND)
+
+/* How long a flow may be silent, in units of 2^30 ns. RFC 5382, section 5: an open TCP connection 2 h 4 min, one that
+ * opens or ends 4 min; RFC 4787, section 4.3: UDP 5 min. A flow of which one side alone was heard takes its turn in a
+ * table of its own and may be forgotten sooner; one that has ended is kept for the backend's TIME_WAIT, in which it would
+ * not take the same ports from another client. */
+enum nat_lifetime {
+	NAT_LIFETIME_TCP = 7440,
+	NAT_LIFETIME_TCP_ENDING = 240,
+	NAT_LIFETIME_TCP_ENDED = 60,
+	NAT_LIFETIME_TCP_RESET = 10,
+	NAT_LIFETIME_UDP = 300,
+	NAT_LIFETIME_NEW = 120,
+};
+
+/* The client's acknowledgement ends the handshake when it is of what the backend has sent: not far beyond its first. */
+#define NAT_HANDSHAKE_WINDOW 65536u
+
+static __always_inline __u32 nat_now(void)
+{
+	return bpf_ktime_get_coarse_ns() >> 30;
+}
+
+static __always_inline __s32 nat_lifetime(__u8 protocol, __u32 flags)
+{
+	if (flags & NAT_RESET)
+		return NAT_LIFETIME_TCP_RESET;
+	if ((flags & NAT_FINS) == NAT_FINS)
+		return NAT_LIFETIME_TCP_ENDED;
+	if (!(flags & NAT_CONFIRMED))
+		return NAT_LIFETIME_NEW;
+	if (protocol == IPPROTO_UDP)
+		return NAT_LIFETIME_UDP;
+	return flags & NAT_FINS ? NAT_LIFETIME_TCP_ENDING : NAT_LIFETIME_TCP;
+}
+
+/* Another CPU may have seen it a unit later than now. */
+static __always_inline bool nat_stale(__u8 protocol, const struct nat_flow *flow, __u32 now)
+{
+	return (__s32)(now - flow->seen) > nat_lifetime(protocol, flow->flags);
+}
+
+static __always_inline struct nat_flow *nat_find(const struct flow_key *key)
+{
+	struct nat_flow *flow = bpf_map_lookup_elem(&nat_flows, key);
+	return flow ? flow : bpf_map_lookup_elem(&nat_new, key);
+}
+
+/* The other entry of the flow that has this one. */
+static __always_inline void nat_pair(const struct flow_key *key, const struct nat_flow *flow, struct flow_key *pair_key,
+                                     struct nat_flow *pair)
+{
+	pair_key->source = flow->destination;
+	pair_key->destination = flow->source;
+	pair_key->source_port = flow->destination_port;
+	pair_key->destination_port = flow->source_port;
+	pair_key->protocol = key->protocol;
+	__builtin_memset(pair_key->reserved, 0, sizeof(pair_key->reserved));
+	pair->source = key->destination;
+	pair->destination = key->source;
+	pair->source_port = key->destination_port;
+	pair->destination_port = key->source_port;
+	pair->flags = flow->flags ^ NAT_REVERSE;
+	pair->service = flow->service;
+	pair->backend = flow->backend;
+	pair->generation = flow->generation;
+	pair->seen = flow->seen;
+	pair->expected = flow->expected;
+}
+
+/* The entry that key's pair_key has is the flow's, and not another one's that took its place. */
+static __always_inline bool nat_is_pair(const struct flow_key *key, const struct nat_flow *pair)
+{
+	return address_equal(&pair->source, &key->destination) && address_equal(&pair->destination, &key->source) &&
+	       pair->source_port == key->destination_port && pair->destination_port == key->source_port;
+}
+
+/* Forgets a flow. Its other entry stays when it is another flow's. */
+static __noinline int nat_forget(const struct flow_key *key, const struct nat_flow *flow)
+{
+	struct flow_key pair_key;
+	struct nat_flow pair;
+	nat_pair(key, flow, &pair_key, &pair);
+	struct nat_flow *other = nat_find(&pair_key);
+	if (other && nat_is_pair(key, other)) {
+		bpf_map_delete_elem(&nat_flows, &pair_key);
+		bpf_map_delete_elem(&nat_new, &pair_key);
+	}
+	bpf_map_delete_elem(&nat_flows, key);
+	bpf_map_delete_elem(&nat_new, key);
+	return 0;
+}
+
+/* What a packet says about its flow. */
+struct nat_event {
+	__u32 set, clear; /* flags */
+	__u32 now;
+	__u32 sequence;    /* TCP of a flow that is new: the packet's, */
+	__u32 acknowledge; /* and this */
+	__u8 tcp_flags;    /* 0: UDP */
+};
+
+static __always_inline void nat_event(struct __sk_buff *skb, const struct packet *packet, const struct nat_flow *flow,
+                                      struct nat_event *event)
+{
+	bool reverse = flow->flags & NAT_REVERSE;
+	event->tcp_flags = packet->tcp_flags;
+	if (packet->tcp_flags & TCP_RST) {
+		event->set = NAT_RESET;
+		return;
+	}
+	event->clear = NAT_RESET;
+	event->set = reverse ? NAT_ANSWERED : 0;
+	if (packet->tcp_flags & TCP_FIN)
+		event->set |= reverse ? NAT_FIN_BACKEND : NAT_FIN_CLIENT;
+	if (packet->key.protocol == IPPROTO_TCP && !(flow->flags & NAT_CONFIRMED)) {
+		__be32 numbers[2] = {};
+		bpf_skb_load_bytes(skb, packet->transport + 4, numbers, sizeof(numbers));
+		event->sequence = bpf_ntohl(numbers[0]);
+		event->acknowledge = bpf_ntohl(numbers[1]);
+	}
+}
+
+/* Has the client been heard after the backend, and may it be believed to be where it says? */
+static __always_inline bool nat_confirms(__u8 protocol, const struct nat_flow *flow, const struct nat_event *event)
+{
+	if (flow->flags & (NAT_REVERSE | NAT_CONFIRMED) || !(flow->flags & NAT_ANSWERED))
+		return false;
+	if (protocol == IPPROTO_UDP)
+		return true;
+	if ((event->tcp_flags & (TCP_ACK | TCP_SYN | TCP_RST)) != TCP_ACK)
+		return false;
+	return !(flow->flags & NAT_OPENED) || event->acknowledge - flow->expected < NAT_HANDSHAKE_WINDOW;
+}
+
+/* From nat_new to nat_flows; at each moment each entry is in one of them at least. */
+static __always_inline void nat_confirm(const struct flow_key *key, const struct nat_flow *flow,
+                                        const struct flow_key *pair_key, struct nat_flow *pair)
+{
+	struct nat_flow mine = *flow;
+	mine.flags |= NAT_CONFIRMED;
+	pair->flags |= NAT_CONFIRMED;
+	if (bpf_map_update_elem(&nat_flows, pair_key, pair, BPF_ANY))
+		return;
+	if (bpf_map_update_elem(&nat_flows, key, &mine, BPF_ANY)) {
+		bpf_map_delete_elem(&nat_flows, pair_key);
+		return;
+	}
+	bpf_map_delete_elem(&nat_new, key);
+	bpf_map_delete_elem(&nat_new, pair_key);
+}
+
+/* Writes what has changed to both entries. 0, or -1: the other entry is another flow's now. */
+static __noinline int nat_sync(const struct flow_key *key, struct nat_flow *flow, const struct nat_event *event)
+{
+	struct flow_key pair_key;
+	struct nat_flow pair;
+	if ((flow->flags & (NAT_REVERSE | NAT_OPENED)) == (NAT_REVERSE | NAT_OPENED) &&
+	    (event->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
+		flow->expected = event->sequence + 1;
+	__sync_fetch_and_or(&flow->flags, event->set);
+	__sync_fetch_and_and(&flow->flags, ~event->clear);
+	flow->seen = event->now;
+	nat_pair(key, flow, &pair_key, &pair);
+	struct nat_flow *other = nat_find(&pair_key);
+	if (!other) {
+		if (flow->flags & NAT_CONFIRMED)
+			bpf_map_update_elem(&nat_flows, &pair_key, &pair, BPF_NOEXIST);
+		else
+			bpf_map_update_elem(&nat_new, &pair_key, &pair, BPF_NOEXIST);
+	} else if (!nat_is_pair(key, other)) {
+		return -1;
+	} else {
+		__sync_fetch_and_or(&other->flags, event->set);
+		__sync_fetch_and_and(&other->flags, ~event->clear);
+		other->seen = event->now;
+		other->expected = flow->expected;
+	}
+	if (nat_confirms(key->protocol, flow, event))
+		nat_confirm(key, flow, &pair_key, &pair);
+	return 0;
+}
+
+/* Follows a packet of the flow. False: the flow is lost. */
+static __always_inline bool nat_follow(struct __sk_buff *skb, const struct packet *packet, struct nat_flow *flow,
+                                       __u32 now)
+{
+	struct nat_event event = {.now = now};
+	nat_event(skb, packet, flow, &event);
+	__u32 flags = (flow->flags | event.set) & ~event.clear;
+	bool news = flags != flow->flags || flow->seen != now || !(flow->flags & NAT_CONFIRMED);
+	return !news || !nat_sync(&packet->key, flow, &event);
+}
+
+#endif

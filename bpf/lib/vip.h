@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Dual BSD/GPL */
+/* Which service a packet is for: see layout.h. */
+#ifndef BPF_VIP_H
+#define BPF_VIP_H
+
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+#include <stdbool.h>
+
+#include "layout.h"
+#include "maps.h"
+
+static __always_inline struct vip *vip_find(const struct flow_key *flow)
+{
+	struct vip_key key = {.address = flow->destination, .port = flow->destination_port, .protocol = flow->protocol};
+	struct vip *vip = bpf_map_lookup_elem(&vips, &key);
+	if (!vip) {
+		key.port = 0;
+		vip = bpf_map_lookup_elem(&vips, &key);
+	}
+	return vip;
+}
+
+static __always_inline bool vip_has_address(const struct address *address)
+{
+	return bpf_map_lookup_elem(&vip_addresses, address);
+}
+
+#endif

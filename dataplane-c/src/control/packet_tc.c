@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The programs of traffic control on the interfaces, at ingress and egress. Two ways:
+ *
+ *   tcx     links, as those of XDP are (Linux 6.6): pinned as tc/<ns>_<if>_<hook>, beside others' programs
+ *   clsact  filters of one priority and handle at a qdisc that others may use, too: the pin tc/<ns>_<if>_clsact, which is
+ *           a program's, says that they are ours, and with _own behind that the qdisc is: it goes when nobody else's
+ *           filter is left at it
+ *
+ * Either way another build's program is replaced by one operation, and packets meet the old one or the new one.
+ */
+#include "packet.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <dirent.h>
+#include <errno.h>
+#include <linux/netlink.h>
+#include <linux/pkt_sched.h>
+#include <linux/rtnetlink.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#define PIN_PATH_MAX 4096
+#define NAME_SIZE 64
+
+/* Not in the headers of every distribution that this is built on: enum bpf_attach_type and enum bpf_link_type. */
+#define ATTACH_TCX_INGRESS 46
+#define ATTACH_TCX_EGRESS 47
+#define LINK_TYPE_TCX 11
+
+/* "MA": ours among others' filters. */
+#define FILTER_HANDLE 0x4d41u
+#define FILTER_PRIORITY 0x4d41u
+
+#define DATAGRAM_MAX 32768
+#define PATIENCE_S 5
+
+static const char tcx[] = "tcx", clsact[] = "clsact", unattached[] = "";
+static const int attach_types[TC_HOOKS] = {ATTACH_TCX_INGRESS, ATTACH_TCX_EGRESS};
+static const enum bpf_tc_attach_point attach_points[TC_HOOKS] = {BPF_TC_INGRESS, BPF_TC_EGRESS};
+static const char *const hook_names[TC_HOOKS] = {"ingress", "egress"};
+static const char clsact_shared[] = "clsact", clsact_own[] = "clsact_own";
+
+static void set_reason(struct packet_tc *tc, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void set_reason(struct packet_tc *tc, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(tc->reason, sizeof(tc->reason), format, arguments);
+	va_end(arguments);
+}
+
+static void pin_path(const struct marcher_packet *handle, char path[PIN_PATH_MAX], uint32_t index, const char *what)
+{
+	char name[NAME_SIZE];
+
+	snprintf(name, sizeof(name), "%lu_%u_%s", packet_network_namespace(), index, what);
+	packet_dir_path(handle, path, "tc", name);
+}
+
+/* What tcx links and filters are told apart by is the beginning of struct bpf_link_info, which older headers have without
+ * tcx; its first number is the interface's index, as XDP's. */
+static uint32_t link_attached_to(int fd, uint32_t *program)
+{
+	struct bpf_link_info info = {0};
+	__u32 length = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(fd, &info, &length) || (int)info.type != LINK_TYPE_TCX)
+		return 0;
+	*program = info.prog_id;
+	return info.xdp.ifindex;
+}
+
+static uint32_t program_id(int fd)
+{
+	struct bpf_prog_info info = {0};
+	__u32 length = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(fd, &info, &length) ? 0 : info.id;
+}
+
+static void close_links(struct packet_tc *tc)
+{
+	for (int hook = 0; hook < TC_HOOKS; hook++) {
+		if (tc->link_fds[hook] >= 0)
+			close(tc->link_fds[hook]);
+		tc->link_fds[hook] = -1;
+	}
+	tc->mode = unattached;
+}
+
+void packet_tc_close(struct packet_interface *interface)
+{
+	close_links(&interface->tc);
+}
+
+/* Another program's place is taken by ours in the link that is pinned. -1: there is none that serves. */
+static int adopt_link(const struct marcher_packet *handle, uint32_t index, int hook, const char *path)
+{
+	uint32_t program = 0;
+	int fd = bpf_obj_get(path);
+
+	if (fd < 0)
+		return -1;
+	if (link_attached_to(fd, &program) == index &&
+	    (program == program_id(handle->tc_fds[hook]) || !bpf_link_update(fd, handle->tc_fds[hook], NULL)))
+		return fd;
+	bpf_link_detach(fd);
+	close(fd);
+	unlink(path);
+	return -1;
+}
+
+/* 0, or -errno: -EINVAL of a kernel that does not know tcx. */
+static int attach_link(const struct marcher_packet *handle, struct packet_interface *interface, int hook)
+{
+	char path[PIN_PATH_MAX];
+
+	pin_path(handle, path, interface->index, hook_names[hook]);
+	int fd = adopt_link(handle, interface->index, hook, path);
+	if (fd < 0) {
+		fd = bpf_link_create(handle->tc_fds[hook], (int)interface->index,
+		                     (enum bpf_attach_type)attach_types[hook], NULL);
+		if (fd < 0)
+			return -errno;
+		unlink(path);
+		if (bpf_obj_pin(fd, path) < 0) {
+			int error = errno;
+			bpf_link_detach(fd);
+			close(fd);
+			return -error;
+		}
+	}
+	interface->tc.link_fds[hook] = fd;
+	return 0;
+}
+
+static void drop_link(const struct marcher_packet *handle, struct packet_interface *interface, int hook)
+{
+	char path[PIN_PATH_MAX];
+
+	if (interface->tc.link_fds[hook] < 0)
+		return;
+	pin_path(handle, path, interface->index, hook_names[hook]);
+	unlink(path);
+	bpf_link_detach(interface->tc.link_fds[hook]);
+	close(interface->tc.link_fds[hook]);
+	interface->tc.link_fds[hook] = -1;
+}
+
+/* Filters at an interface's clsact qdisc. -errno when they cannot be counted. */
+static int count_filters(int fd, uint32_t index, uint32_t parent, void *datagram)
+{
+	struct {
+		struct nlmsghdr header;
+		struct tcmsg tc;
+	} request = {.header = {.nlmsg_len = sizeof(request),
+	                        .nlmsg_type = RTM_GETTFILTER,
+	                        .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
+	             .tc = {.tcm_ifindex = (int)index, .tcm_parent = parent}};
+	int count = 0;
+
+	if (send(fd, &request, sizeof(request), 0) < 0)
+		return -errno;
+	for (;;) {
+		ssize_t received = recv(fd, datagram, DATAGRAM_MAX, 0);
+		if (received < 0 && errno == EINTR)
+			continue;
+		if (received <= 0)
+			return received < 0 ? -errno : -EPROTO;
+		size_t length = (size_t)received;
+		for (const struct nlmsghdr *at = datagram; NLMSG_OK(at, length); at = NLMSG_NEXT(at, length)) {
+			if (at->nlmsg_type == NLMSG_DONE)
+				return count;
+			if (at->nlmsg_type == NLMSG_ERROR)
+				return -EPROTO;
+			count += at->nlmsg_type == RTM_NEWTFILTER;
+		}
+	}
+}
+
+static bool qdisc_is_empty(uint32_t index)
+{
+	struct timeval patience = {.tv_sec = PATIENCE_S};
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), filters = -1;
+	void *datagram = malloc(DATAGRAM_MAX);
+
+	if (fd >= 0 && datagram) {
+		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+		filters = count_filters(fd, index, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS), datagram);
+		if (!filters)
+			filters = count_filters(fd, index, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS), datagram);
+	}
+	if (fd >= 0)
+		close(fd);
+	free(datagram);
+	return filters == 0;
+}
+
+/* Our filters of an interface of this network namespace, and the qdisc when it is ours and no other's filter is left. */
+static void detach_filters(uint32_t index, bool own)
+{
+	for (int hook = 0; hook < TC_HOOKS; hook++) {
+		LIBBPF_OPTS(bpf_tc_hook, at, .ifindex = (int)index, .attach_point = attach_points[hook]);
+		LIBBPF_OPTS(bpf_tc_opts, filter, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY);
+		bpf_tc_detach(&at, &filter);
+	}
+	if (own && qdisc_is_empty(index)) {
+		LIBBPF_OPTS(bpf_tc_hook, at, .ifindex = (int)index, .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
+		bpf_tc_hook_destroy(&at);
+	}
+}
+
+static int attach_filter(const struct marcher_packet *handle, uint32_t index, int hook)
+{
+	LIBBPF_OPTS(bpf_tc_hook, at, .ifindex = (int)index, .attach_point = attach_points[hook]);
+	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY,
+	            .prog_fd = handle->tc_fds[hook], .flags = BPF_TC_F_REPLACE);
+
+	return bpf_tc_attach(&at, &filter);
+}
+
+/* 0, or -errno. */
+static int attach_clsact(const struct marcher_packet *handle, const struct packet_interface *interface)
+{
+	LIBBPF_OPTS(bpf_tc_hook, at, .ifindex = (int)interface->index, .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
+	char shared[PIN_PATH_MAX], own[PIN_PATH_MAX];
+	int error = bpf_tc_hook_create(&at);
+	bool made = !error;
+
+	if (error && error != -EEXIST)
+		return error;
+	pin_path(handle, shared, interface->index, clsact_shared);
+	pin_path(handle, own, interface->index, clsact_own);
+	if (made)
+		unlink(shared);
+	/* Before the filters: nothing is attached that no pin tells of. */
+	if (access(own, F_OK) < 0 && access(shared, F_OK) < 0 &&
+	    bpf_obj_pin(handle->tc_fds[TC_HOOK_INGRESS], made ? own : shared) < 0)
+		error = -errno;
+	else
+		error = 0;
+	for (int hook = 0; !error && hook < TC_HOOKS; hook++)
+		error = attach_filter(handle, interface->index, hook);
+	if (error) {
+		detach_filters(interface->index, made);
+		unlink(made ? own : shared);
+	}
+	return error;
+}
+
+static bool filters_attached(uint32_t index)
+{
+	for (int hook = 0; hook < TC_HOOKS; hook++) {
+		LIBBPF_OPTS(bpf_tc_hook, at, .ifindex = (int)index, .attach_point = attach_points[hook]);
+		LIBBPF_OPTS(bpf_tc_opts, filter, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY);
+		if (bpf_tc_query(&at, &filter))
+			return false;
+	}
+	return true;
+}
+
+static bool links_attached(const struct packet_interface *interface)
+{
+	uint32_t program = 0;
+
+	for (int hook = 0; hook < TC_HOOKS; hook++)
+		if (interface->tc.link_fds[hook] < 0 ||
+		    link_attached_to(interface->tc.link_fds[hook], &program) != interface->index)
+			return false;
+	return true;
+}
+
+static bool attached(const struct packet_interface *interface)
+{
+	if (interface->tc.mode == tcx)
+		return links_attached(interface);
+	return interface->tc.mode == clsact && filters_attached(interface->index);
+}
+
+static void attach(const struct marcher_packet *handle, struct packet_interface *interface)
+{
+	interface->tc.reason[0] = '\0';
+	interface->tc.mode = unattached;
+	if (!interface->index) {
+		set_reason(&interface->tc, "there is no such interface in this network namespace");
+		return;
+	}
+	int error = 0;
+	for (int hook = 0; !error && hook < TC_HOOKS; hook++)
+		error = attach_link(handle, interface, hook);
+	if (!error) {
+		interface->tc.mode = tcx;
+		return;
+	}
+	for (int hook = 0; hook < TC_HOOKS; hook++)
+		drop_link(handle, interface, hook);
+	set_reason(&interface->tc, "tcx: %s", error == -EINVAL ? "Linux 6.6 is the first to have it" : strerror(-error));
+	error = attach_clsact(handle, interface);
+	if (error)
+		set_reason(&interface->tc, "attaching to clsact: %s", strerror(-error));
+	else
+		interface->tc.mode = clsact;
+}
+
+/* A pin's name in parts; false for one that is none of ours. */
+static bool read_name(const char *name, unsigned long *ns, uint32_t *index, char what[16])
+{
+	return sscanf(name, "%lu_%u_%15s", ns, index, what) == 3;
+}
+
+void packet_tc_detach(const char *path)
+{
+	const char *name = strrchr(path, '/');
+	unsigned long ns;
+	uint32_t index, program = 0;
+	char what[16];
+
+	if (!name || !read_name(name + 1, &ns, &index, what))
+		return;
+	if (!strncmp(what, clsact_shared, strlen(clsact_shared))) {
+		/* Filters cannot be reached from elsewhere; they go with their namespace. */
+		if (ns == packet_network_namespace())
+			detach_filters(index, !strcmp(what, clsact_own));
+	} else {
+		int fd = bpf_obj_get(path);
+		if (fd >= 0 && link_attached_to(fd, &program))
+			bpf_link_detach(fd);
+		if (fd >= 0)
+			close(fd);
+	}
+	unlink(path);
+}
+
+/* Detaches from interfaces that are not named any more, or are gone. */
+static void detach_others(const struct marcher_packet *handle)
+{
+	char path[PIN_PATH_MAX], what[16];
+	struct dirent *entry;
+
+	packet_dir_path(handle, path, "tc", NULL);
+	DIR *directory = opendir(path);
+	while (directory && (entry = readdir(directory))) {
+		unsigned long ns;
+		uint32_t index;
+		bool wanted = entry->d_name[0] == '.' || !read_name(entry->d_name, &ns, &index, what);
+		for (uint32_t i = 0; !wanted && i < handle->ninterfaces; i++)
+			wanted = ns == packet_network_namespace() && handle->interfaces[i].index == index;
+		if (wanted)
+			continue;
+		packet_dir_path(handle, path, "tc", entry->d_name);
+		packet_tc_detach(path);
+	}
+	if (directory)
+		closedir(directory);
+}
+
+void packet_tc_open(struct marcher_packet *handle)
+{
+	detach_others(handle);
+	for (uint32_t i = 0; i < handle->ninterfaces; i++)
+		attach(handle, &handle->interfaces[i]);
+}
+
+void packet_tc_renew(struct marcher_packet *handle)
+{
+	for (uint32_t i = 0; i < handle->ninterfaces; i++) {
+		pthread_mutex_lock(&handle->table_lock);
+		struct packet_interface now = handle->interfaces[i];
+		pthread_mutex_unlock(&handle->table_lock);
+		if (attached(&now))
+			continue;
+		/* The old descriptors are status's to look at until the new state is in place. */
+		struct packet_tc old = now.tc;
+		for (int hook = 0; hook < TC_HOOKS; hook++)
+			now.tc.link_fds[hook] = -1;
+		attach(handle, &now);
+		pthread_mutex_lock(&handle->table_lock);
+		handle->interfaces[i].tc = now.tc;
+		pthread_mutex_unlock(&handle->table_lock);
+		close_links(&old);
+	}
+	detach_others(handle);
+}
+
+void packet_tc_look(struct marcher_packet *handle)
+{
+	for (uint32_t i = 0; i < handle->ninterfaces; i++) {
+		struct packet_interface *interface = &handle->interfaces[i];
+		if (interface->tc.mode == unattached || attached(interface))
+			continue;
+		interface->tc.mode = unattached;
+		set_reason(&interface->tc, "it was detached by somebody else, or the interface is gone; attached to again by the next apply");
+	}
+}
