@@ -344,8 +344,9 @@ struct guard_rule {
 	struct address next_hop;
 };
 
-/* Map guard_counters: per-CPU array of struct traffic: packets that a rule decided about. 0 is the default's. */
-#define GUARD_COUNTERS (GUARD_RULES_MAX + 1)
+/* Map guard_counters: per-CPU array of struct traffic: packets that a rule decided about. 0 is the default's. Twice as
+ * many as rules: those of a new set do not take what the old ones still count in. */
+#define GUARD_COUNTERS (2 * GUARD_RULES_MAX)
 
 /*
  * Map guard_debts: array of maps [1]: an LRU hash by masked source address, made when limits are configured. A source

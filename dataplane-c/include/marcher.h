@@ -277,7 +277,8 @@ int marcher_packet_apply(struct marcher_packet *handle, const uint8_t *table, si
 /* A serialised marcher.packet.v1.Status. */
 int marcher_packet_status(struct marcher_packet *handle, uint8_t **reply, size_t *reply_length);
 
-/* Upkeep that needs doing now and then, such as every second: has the flow table grow with its flows. [blocks] */
+/* Upkeep that needs doing now and then, such as every second: has the flow table grow with its flows, and the guard follow
+ * this node's addresses, devices and TCP settings. [blocks] */
 int marcher_packet_tend(struct marcher_packet *handle);
 
 /* Takes the programs off every interface and removes every pin of this library, of whichever layout, and pin_dir

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The packet tiers' API: handle, locks, errors. */
 #include "packet.h"
+#include "packet_guard.h"
 
 #include <errno.h>
 #include <linux/capability.h>
@@ -144,6 +145,7 @@ static void free_handle(struct marcher_packet *handle)
 	packet_links_close(handle);
 	packet_flows_close(handle);
 	packet_state_free(&handle->state);
+	packet_guard_free(handle->guard);
 	for (int i = 0; i < PACKET_MAPS; i++)
 		close_if_open(handle->maps[i]);
 	close_if_open(handle->root_fd);
@@ -190,6 +192,8 @@ static int open_handle(struct marcher_packet *handle, const struct marcher_packe
 	code = packet_load(handle, options->flows ? options->flows : FLOWS_DEFAULT);
 	if (!code)
 		code = packet_state_read(handle);
+	if (!code)
+		code = packet_guard_read(handle);
 	if (!code)
 		code = packet_links_open(handle, options->interfaces);
 	if (!code)
@@ -329,6 +333,8 @@ int marcher_packet_tend(struct marcher_packet *handle)
 		return packet_fail(handle, MARCHER_E_INVALID, "marcher_packet_tend: no handle");
 	pthread_mutex_lock(&handle->calls_lock);
 	int code = packet_flows_tend(handle);
+	if (!code)
+		code = packet_guard_tend(handle);
 	pthread_mutex_unlock(&handle->calls_lock);
 	return code;
 }

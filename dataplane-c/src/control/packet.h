@@ -72,6 +72,19 @@ enum packet_map {
 	MAP_NAT_FLOWS,
 	MAP_NAT_NEW,
 	MAP_NAT_SETTINGS,
+	MAP_GUARD,
+	MAP_GUARD_SOURCES_V4,
+	MAP_GUARD_SOURCES_V6,
+	MAP_GUARD_CLASSES,
+	MAP_GUARD_SPANS,
+	MAP_GUARD_RULES,
+	MAP_GUARD_COUNTERS,
+	MAP_GUARD_DEBTS,
+	MAP_GUARD_DATAGRAMS,
+	MAP_GUARD_SYNS,
+	MAP_GUARD_COOKIES,
+	MAP_OWN_ADDRESSES,
+	MAP_GUARD_RECORDS,
 	MAP_SERVICE_RECORDS,
 	MAP_BACKEND_RECORDS,
 	MAP_BUILD_RECORDS,
@@ -163,7 +176,8 @@ struct marcher_packet {
 	struct packet_interface *interfaces;
 	uint32_t ninterfaces;
 	struct packet_state state;
-	struct flow_set *flows; /* the map of that name itself; NULL: not mapped */
+	struct packet_guard *guard; /* packet_guard.h; NULL: nothing is guarded */
+	struct flow_set *flows;     /* the map of that name itself; NULL: not mapped */
 	uint32_t nflow_sets;
 };
 
@@ -265,6 +279,7 @@ struct packet_wanted {
 	struct packet_vip_address *vip_addresses; /* by address */
 	struct packet_decap *decapsulated;        /* by address */
 	struct packet_vlan *vlans;                /* of this namespace, now; not of the message */
+	struct guard_tables *guard;               /* packet_guard.h; NULL: nothing is guarded */
 	uint32_t nservices, nbackends, nvips, nvip_addresses, ndecapsulated, nvlans;
 };
 

@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "packet_guard.h"
 #include "packet_objects.h"
 #include "packet_ring.h"
 
@@ -45,6 +46,19 @@ const char *const packet_map_names[PACKET_MAPS] = {
         [MAP_NAT_FLOWS] = "nat_flows",
         [MAP_NAT_NEW] = "nat_new",
         [MAP_NAT_SETTINGS] = "nat_settings",
+        [MAP_GUARD] = "guard",
+        [MAP_GUARD_SOURCES_V4] = "guard_sources_v4",
+        [MAP_GUARD_SOURCES_V6] = "guard_sources_v6",
+        [MAP_GUARD_CLASSES] = "guard_classes",
+        [MAP_GUARD_SPANS] = "guard_spans",
+        [MAP_GUARD_RULES] = "guard_rules",
+        [MAP_GUARD_COUNTERS] = "guard_counters",
+        [MAP_GUARD_DEBTS] = "guard_debts",
+        [MAP_GUARD_DATAGRAMS] = "guard_datagrams",
+        [MAP_GUARD_SYNS] = "guard_syns",
+        [MAP_GUARD_COOKIES] = "guard_cookies",
+        [MAP_OWN_ADDRESSES] = "own_addresses",
+        [MAP_GUARD_RECORDS] = "guard_records",
         [MAP_SERVICE_RECORDS] = "service_records",
         [MAP_BACKEND_RECORDS] = "backend_records",
         [MAP_BUILD_RECORDS] = "build_records",
@@ -57,6 +71,7 @@ static const struct {
 } own_maps[] = {
         {MAP_SERVICE_RECORDS, sizeof(uint32_t), sizeof(struct service_record), SERVICES_MAX},
         {MAP_BACKEND_RECORDS, sizeof(uint32_t), sizeof(struct backend_record), BACKENDS_MAX},
+        {MAP_GUARD_RECORDS, sizeof(uint32_t), sizeof(struct guard_record), GUARD_COUNTERS},
         {MAP_BUILD_RECORDS, BUILD_NAME_MAX, sizeof(struct build_record), OBJECTS_MAX},
 };
 

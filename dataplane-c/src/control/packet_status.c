@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "bpf/lib/layout_names.h"
+#include "packet_guard.h"
 
 typedef Marcher__Packet__V1__Status Status;
 typedef Marcher__Packet__V1__Interface Interface;
@@ -129,6 +130,7 @@ int packet_status(struct marcher_packet *handle, uint8_t **out, size_t *length)
 	const struct packet_state *state = &handle->state;
 	int cpus = libbpf_num_possible_cpus();
 	struct reply reply = {.npointers = 0};
+	struct guard_status *guard = NULL;
 	int code = MARCHER_OK;
 
 	if (cpus < 0)
@@ -157,6 +159,12 @@ int packet_status(struct marcher_packet *handle, uint8_t **out, size_t *length)
 		code = packet_fail_system(handle, errno, "reading the counters");
 		goto out;
 	}
+	guard = packet_guard_status(handle, cpus);
+	if (!guard && errno) {
+		code = packet_fail_system(handle, errno, "reading the guard's counters");
+		goto out;
+	}
+	reply.status.guard = guard ? packet_guard_status_message(guard) : NULL;
 	*length = marcher__packet__v1__status__get_packed_size(&reply.status);
 	*out = malloc(*length ? *length : 1);
 	if (*out)
@@ -170,5 +178,6 @@ out:
 	free(reply.backends);
 	free(reply.traffic);
 	free(reply.pointers);
+	packet_guard_status_free(guard);
 	return code;
 }
