@@ -319,20 +319,35 @@ static int give_counters(struct marcher_packet *handle, const struct packet_guar
 	return code;
 }
 
+static int put_record(struct marcher_packet *handle, const struct packet_guard *now, uint32_t rule,
+                      const struct guard_record *numbers)
+{
+	struct guard_record record = *numbers;
+	uint32_t counter = now->rules[rule].counter;
+
+	memcpy(record.guard, now->facts[rule].guard, sizeof(record.guard));
+	memcpy(record.device, now->facts[rule].device, sizeof(record.device));
+	int error = packet_put(handle, MAP_GUARD_RECORDS, &counter, &record);
+	return error ? failed(handle, "writing", MAP_GUARD_RECORDS, error) : MARCHER_OK;
+}
+
 static int put_records(struct marcher_packet *handle, const struct packet_guard *now)
 {
-	for (uint32_t i = now->nrules; i-- > 0;) {
-		struct guard_record record = {.identity = i ? now->facts[i].identity : now->fingerprint,
-		                              .position = i ? now->facts[i].position : now->nprefixes,
-		                              .classes = i ? 0 : now->nclasses};
-		uint32_t counter = now->rules[i].counter;
-		memcpy(record.guard, now->facts[i].guard, sizeof(record.guard));
-		memcpy(record.device, now->facts[i].device, sizeof(record.device));
-		int error = packet_put(handle, MAP_GUARD_RECORDS, &counter, &record);
-		if (error)
-			return failed(handle, "writing", MAP_GUARD_RECORDS, error);
-	}
-	return MARCHER_OK;
+	int code = MARCHER_OK;
+
+	for (uint32_t i = 1; !code && i < now->nrules; i++)
+		code = put_record(
+		        handle, now, i,
+		        &(struct guard_record){.identity = now->facts[i].identity, .position = now->facts[i].position});
+	return code;
+}
+
+/* What is in force as a whole. fingerprint 0: between two; nobody may take it for one of them. */
+static int put_whole(struct marcher_packet *handle, const struct packet_guard *now, uint64_t fingerprint)
+{
+	return put_record(
+	        handle, now, 0,
+	        &(struct guard_record){.identity = fingerprint, .position = now->nprefixes, .classes = now->nclasses});
 }
 
 /* Of rules that are gone; keep NULL: all. */
@@ -438,7 +453,11 @@ static int replace_guard(struct marcher_packet *handle, const struct guard_table
 	if (!code)
 		code = put_records(handle, now);
 	if (!code)
+		code = put_whole(handle, now, 0);
+	if (!code)
 		code = put_guard(handle, &now->guard);
+	if (!code)
+		code = put_whole(handle, now, now->fingerprint);
 	if (!code && !needs_own_addresses(&now->guard))
 		code = keep_own_addresses(handle, false);
 	if (!code)

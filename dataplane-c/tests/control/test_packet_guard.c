@@ -13,9 +13,12 @@
 #include <netinet/ip6.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define NEEDS_PRIVILEGE(state)  \
@@ -382,6 +385,17 @@ static uint32_t inner_id(const struct packet_rig *rig, const char *map, uint32_t
 	return id;
 }
 
+static struct guard in_force(const struct packet_rig *rig)
+{
+	struct guard guard = {0};
+	uint32_t zero = 0;
+	int fd = bpf_map_get_fd_by_id(inner_id(rig, "guard", 0));
+
+	assert_int_equal(bpf_map_lookup_elem(fd, &zero, &guard), 0);
+	close(fd);
+	return guard;
+}
+
 static PacketTable *with_everything(void)
 {
 	PacketTable *table = guarded("deny from 10.0.0.0/8 tcp port 80\nallow from 2001:db8::/32\n");
@@ -540,6 +554,151 @@ static void a_hundred_thousand_prefixes_are_one_class(void **state)
 	assert_int_equal(verdict(rig, &port), XDP_PASS);
 }
 
+#define PORT 4711
+#define BULK (3u << 20)
+
+/* A client in a network namespace of its own at the other end of v0. */
+static pid_t start_client(const char *address, uint64_t connections)
+{
+	int gone[2];
+
+	assert_int_equal(pipe(gone), 0);
+	pid_t child = fork();
+	assert_true(child >= 0);
+	if (!child) {
+		bool v6 = strchr(address, ':');
+		struct sockaddr_in6 to6 = {.sin6_family = AF_INET6, .sin6_port = htons(PORT)};
+		struct sockaddr_in to4 = {.sin_family = AF_INET, .sin_port = htons(PORT)};
+		static char bytes[65536];
+		if (unshare(CLONE_NEWNET) || write(gone[1], "", 1) != 1)
+			_exit(1);
+		close(gone[1]);
+		/* Until v1 is here. */
+		for (int i = 0; i < 100 && !if_nametoindex("v1"); i++)
+			usleep(20000);
+		if (system("sysctl -qw net.ipv6.conf.default.accept_dad=0 && ip link set lo up && ip link set v1 up && "
+		           "ip address add 192.0.2.2/24 dev v1 && ip address add 2001:db8:5::2/64 dev v1 nodad") != 0)
+			_exit(2);
+		inet_pton(AF_INET6, address, &to6.sin6_addr);
+		inet_pton(AF_INET, address, &to4.sin_addr);
+		for (uint64_t i = 0; i < connections; i++) {
+			int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
+			struct timeval patience = {.tv_sec = 5};
+			setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+			setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+			if (connect(fd, v6 ? (struct sockaddr *)&to6 : (struct sockaddr *)&to4,
+			            v6 ? sizeof(to6) : sizeof(to4)))
+				_exit(3);
+			size_t received = 0;
+			ssize_t n;
+			for (size_t sent = 0; sent < BULK; sent += (size_t)n)
+				if ((n = send(fd, bytes, sizeof(bytes), 0)) <= 0)
+					_exit(4);
+			shutdown(fd, SHUT_WR);
+			while ((n = recv(fd, bytes, sizeof(bytes), 0)) > 0)
+				received += (size_t)n;
+			if (received != BULK)
+				_exit(5);
+			close(fd);
+		}
+		_exit(0);
+	}
+	char byte;
+	close(gone[1]);
+	assert_int_equal(read(gone[0], &byte, 1), 1);
+	close(gone[0]);
+	packet_rig_run("ip link set v1 netns %d", (int)child);
+	return child;
+}
+
+/* Takes what comes, and sends as much; what the connection is capable of. */
+static struct tcp_info serve(int listener)
+{
+	static char bytes[65536];
+	struct tcp_info info = {0};
+	struct timeval patience = {.tv_sec = 5};
+	socklen_t length = sizeof(info);
+	size_t received = 0;
+	ssize_t n;
+
+	setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	int fd = accept(listener, NULL, NULL);
+	assert_true(fd >= 0);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	while ((n = recv(fd, bytes, sizeof(bytes), 0)) > 0)
+		received += (size_t)n;
+	assert_int_equal(received, BULK);
+	for (size_t sent = 0; sent < BULK; sent += (size_t)n) {
+		n = send(fd, bytes, sizeof(bytes), 0);
+		assert_true(n > 0);
+	}
+	assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length), 0);
+	close(fd);
+	return info;
+}
+
+/* The kernel takes the cookie, and has understood of the options what was put into the timestamp. */
+static void connections_by_cookie(struct packet_rig *rig, const char *address, bool timestamps)
+{
+	struct sockaddr_in6 any_address = {.sin6_family = AF_INET6, .sin6_port = htons(PORT)};
+	int listener = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1, status;
+	PacketTable *table = guarded("");
+
+	packet_rig_run("sysctl -qw net.ipv4.tcp_syncookies=2 net.ipv4.tcp_timestamps=%d net.ipv4.tcp_ecn=1",
+	               timestamps ? 2 : 1);
+	packet_rig_run("ip address add 2001:db8:5::1/64 dev v0 nodad");
+	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	assert_int_equal(bind(listener, (struct sockaddr *)&any_address, sizeof(any_address)), 0);
+	assert_int_equal(listen(listener, 16), 0);
+	table->guard->syn_cookies = calloc(1, sizeof(*table->guard->syn_cookies));
+	marcher__packet__v1__syn_cookies__init(table->guard->syn_cookies);
+	table->guard->syn_cookies->on_per_second = table->guard->syn_cookies->off_per_second = 1;
+	table->guard->syn_cookies->always = true;
+	/* By the stack's own way of sending: a veth pair passes what XDP sends only to another XDP program. */
+	assert_int_equal(packet_rig_open(rig, "v0", MARCHER_XDP_GENERIC), MARCHER_OK);
+	apply(rig, table);
+	pid_t client = start_client(address, 3);
+	for (int i = 0; i < 3; i++) {
+		struct tcp_info info = serve(listener);
+		const uint8_t all = TCPI_OPT_TIMESTAMPS | TCPI_OPT_SACK | TCPI_OPT_WSCALE;
+		assert_int_equal(info.tcpi_options & all, timestamps ? all : 0);
+		if (timestamps)
+			assert_true(info.tcpi_snd_wscale > 0);
+		/* The client was told the scale that the kernel uses. */
+		if (timestamps)
+			assert_int_equal(info.tcpi_rcv_wscale, in_force(rig).window_scale);
+		assert_in_range(info.tcpi_rcv_mss + 0u, 1000, 1460);
+	}
+	assert_int_equal(waitpid(client, &status, 0), client);
+	assert_int_equal(status, 0);
+	PacketStatus *seen = packet_rig_status(rig);
+	assert_int_equal(seen->guard->syn_cookies->sent, 3);
+	assert_int_equal(seen->guard->syn_cookies->valid, 3);
+	assert_int_equal(seen->guard->syn_cookies->left, 0);
+	assert_true(seen->guard->syn_cookies->active);
+	packet_status_free(seen);
+	close(listener);
+	packet_rig_run("sysctl -qw net.ipv4.tcp_syncookies=1 net.ipv4.tcp_timestamps=1 net.ipv4.tcp_ecn=2");
+}
+
+static void the_kernel_makes_connections_of_cookies_v4(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	connections_by_cookie(*state, "192.0.2.1", true);
+}
+
+static void the_kernel_makes_connections_of_cookies_v6(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	connections_by_cookie(*state, "2001:db8:5::1", true);
+}
+
+static void without_timestamps_there_are_no_options(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	connections_by_cookie(*state, "192.0.2.1", false);
+}
+
 static void assert_refused(struct packet_rig *rig, PacketTable *table, const char *path, const char *text)
 {
 	ApplyReply *reply;
@@ -615,6 +774,12 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(a_hundred_thousand_prefixes_are_one_class, open_setup,
 	                                        packet_rig_teardown),
 	        cmocka_unit_test_setup_teardown(what_cannot_be_in_force_is_refused_with_its_place, open_setup,
+	                                        packet_rig_teardown),
+	        cmocka_unit_test_setup_teardown(the_kernel_makes_connections_of_cookies_v4, packet_rig_setup,
+	                                        packet_rig_teardown),
+	        cmocka_unit_test_setup_teardown(the_kernel_makes_connections_of_cookies_v6, packet_rig_setup,
+	                                        packet_rig_teardown),
+	        cmocka_unit_test_setup_teardown(without_timestamps_there_are_no_options, packet_rig_setup,
 	                                        packet_rig_teardown),
 	};
 
