@@ -101,11 +101,6 @@ int world_map(const char *name)
 	return -1;
 }
 
-struct address world_address(const char *text)
-{
-	return address_of(text);
-}
-
 static int map_of(const struct bpf_object *object, const char *name)
 {
 	int fd = bpf_object__find_map_fd_by_name(object, name);
@@ -145,11 +140,6 @@ static bool load_object(struct bpf_object *object, const char *name, int *fd)
 	}
 	*fd = bpf_program__fd(bpf_object__find_program_by_name(object, name));
 	return *fd >= 0;
-}
-
-int world_map(const char *name)
-{
-	return bpf_object__find_map_fd_by_name(world.lb, name);
 }
 
 unsigned world_in0(void)

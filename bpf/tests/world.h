@@ -136,8 +136,4 @@ void world_limit_headroom(uint32_t headroom, uint32_t length);
 /* net.ipv4.conf.in0.forwarding and net.ipv6's. */
 void world_set_forwarding(bool on);
 
-/* Descriptor of a map of any of the programs; -1. */
-int world_map(const char *name);
-struct address world_address(const char *text);
-
 #endif
