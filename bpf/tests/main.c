@@ -169,9 +169,8 @@ int main(int argc, char **argv)
 		tests[i] = (struct CMUnitTest){
 		        .name = list.cases[i].name, .test_func = run_case, .initial_state = &list.cases[i]};
 	for (size_t i = 0; i < nat_list.count; i++)
-		tests[list.count + i] = (struct CMUnitTest){.name = nat_list.cases[i].name,
-		                                            .test_func = nat_run_case,
-		                                            .initial_state = &nat_list.cases[i]};
+		tests[list.count + i] = (struct CMUnitTest){
+		        .name = nat_list.cases[i].name, .test_func = nat_run_case, .initial_state = &nat_list.cases[i]};
 	memcpy(tests + cases, flow_tests, flow_tests_count * sizeof(*tests));
 	memcpy(tests + cases + flow_tests_count, nat_flow_tests, nat_flow_tests_count * sizeof(*tests));
 	size_t count = cases + flow_tests_count + nat_flow_tests_count;
