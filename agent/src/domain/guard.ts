@@ -165,8 +165,8 @@ export function validateGuardsTogether(guards: readonly PlacedGuard[], faults: F
     }
     entries += guard.rules.reduce((sum, rule) => sum + entriesOf(rule), 0);
     if (entries <= LIMITS.guardEntries) continue;
-    const reason = 'with it the guards have more than so many sources, each counted for each of its port ranges';
-    const fix = `keep at most ${LIMITS.guardEntries} over all guards, using larger prefixes and ranges`;
+    const reason = `with it the guards have more than ${LIMITS.guardEntries} sources, each counted for each of its port ranges`;
+    const fix = 'write larger prefixes and ranges';
     faults.add(`${path}.rules`, reason, fix);
     return;
   }
