@@ -73,6 +73,7 @@ export function createAgent(options: AgentOptions): Agent {
     nowMs: () => Date.now(),
     onApplied: () => packets.sync(),
     packetStanding: (name, generation) => packets.standing(name, generation),
+    packetsHeld: () => packets.condition()?.reason === 'Held',
     owner: options.owner,
     ...(options.watch === undefined ? {} : { watch: options.watch }),
     onVersion: (changed) => {

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { create } from '@bufbuild/protobuf';
-import { parseConfiguration, type Service } from '@marcher/model';
+import { ObjectSchema, parseConfiguration, type Service } from '@marcher/model';
 import { InterfaceSchema } from '@marcher/proto/marcher/packet/v1/packet_pb';
 import { ChangeSchema } from '@marcher/proto/marcher/v1/config_service_pb';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -354,6 +354,13 @@ describe('a table', () => {
     await start();
     expect(backends()).toBe('a b c');
     expect(problems()).toContain('PacketTier Held');
+    // The engine has started anew, and holds nothing: the packet tier alone does.
+    dataplane.lose();
+    const guard = create(ObjectSchema, { object: { case: 'guard', value: { name: 'edge' } } });
+    const alone = create(ChangeSchema, { upsertObjects: [guard] });
+    const options = { expectedVersion: 0n, message: '', omitDiff: true };
+    await expect(agent.config.apply(alone, options, CALLER)).rejects.toThrow(/with its services, first/);
+    expect(backends()).toBe('a b c');
     await apply([service({ name: 'new' })]);
     expect(tier.table?.services.map(({ name }) => name)).toEqual(['new']);
     expect(problems()).toEqual([]);

@@ -165,8 +165,8 @@ export function validateGuardsTogether(guards: readonly PlacedGuard[], faults: F
     }
     entries += guard.rules.reduce((sum, rule) => sum + entriesOf(rule), 0);
     if (entries <= LIMITS.guardEntries) continue;
-    const reason = 'with it the guards have more than so many sources, each counted for each of its port ranges';
-    const fix = `keep at most ${LIMITS.guardEntries} over all guards, using larger prefixes and ranges`;
+    const reason = `with it the guards have more than ${LIMITS.guardEntries} sources, each counted for each of its port ranges`;
+    const fix = 'write larger prefixes and ranges';
     faults.add(`${path}.rules`, reason, fix);
     return;
   }
@@ -215,7 +215,9 @@ class Decisions {
   }
 
   judge(guards: readonly PlacedGuard[]): void {
-    for (const placed of guards) this.#collect(placed);
+    // Those that stay as they are do not contradict each other: of them only what meets a change is kept.
+    for (const placed of guards) if (placed.path !== '') this.#collect(placed);
+    for (const placed of guards) if (placed.path === '') this.#collect(placed);
     for (const decisions of this.#byPackets.values()) {
       if (this.#faults.full) return;
       if (decisions.length > 1) this.#compare(decisions);
@@ -235,6 +237,7 @@ class Decisions {
     if (typeof prefix === 'string') return;
     const key = `${prefix.address.join('.')}/${prefix.length} ${rule.protocol}`;
     const known = this.#byPackets.get(key);
+    if (known === undefined && placed.path === '') return;
     const decisions = known ?? [];
     if (known === undefined) this.#byPackets.set(key, decisions);
     const ranges = rule.ports.length === 0 ? [{ first: EVERY_PORT, last: EVERY_PORT }] : rule.ports;
