@@ -280,6 +280,10 @@ int marcher_packet_status(struct marcher_packet *handle, uint8_t **reply, size_t
 /* Upkeep that needs doing now and then, such as every second: has the flow table grow with its flows. [blocks] */
 int marcher_packet_tend(struct marcher_packet *handle);
 
+/* What marcher_packet_uninstall would take away, and which process holds pin_dir: a serialised
+ * marcher.packet.v1.Installed. Changes nothing, and needs nobody to end. */
+int marcher_packet_installed(const char *pin_dir, uint8_t **reply, size_t *reply_length);
+
 /* Takes the programs off every interface and removes every pin of this library, of whichever layout, and pin_dir
  * itself. Anything else below pin_dir stays, and fails the call with its name. [blocks] */
 int marcher_packet_uninstall(const char *pin_dir);

@@ -94,7 +94,7 @@ int packet_fail_system(struct marcher_packet *handle, int error, const char *for
 		missing_capabilities(missing, sizeof(missing));
 		if (*missing)
 			snprintf(why, sizeof(why), "; this process lacks %s", missing);
-		else
+		else if (error == EPERM) /* EACCES is a file's owner and mode, or the verifier */
 			snprintf(
 			        why, sizeof(why),
 			        "; this process has the capabilities, but perhaps only inside a user namespace, or the "
@@ -192,7 +192,8 @@ static int open_handle(struct marcher_packet *handle, const struct marcher_packe
 		/* Nobody would ever use what was made: the flow table alone has many megabytes. */
 		char text[PACKET_ERROR_MAX];
 		snprintf(text, sizeof(text), "%s", handle->error);
-		packet_dir_remove(handle);
+		packet_uninstall_version(handle, LAYOUT_VERSION);
+		rmdir(handle->pin_dir); /* when nothing else is in it */
 		set_error(handle, text);
 	}
 	return code;
@@ -336,7 +337,29 @@ int marcher_packet_uninstall(const char *pin_dir)
 	if (!code)
 		code = packet_dir_open(handle, pin_dir, false);
 	if (!code && handle->dir_fd >= 0)
-		code = packet_dir_remove(handle);
+		code = packet_uninstall(handle);
+	if (code)
+		set_error(NULL, handle->error);
+	free_handle(handle);
+	return code;
+}
+
+int marcher_packet_installed(const char *pin_dir, uint8_t **reply, size_t *reply_length)
+{
+	struct packet_dir_holder holder;
+
+	if (!pin_dir || !*pin_dir || !reply || !reply_length)
+		return packet_fail(NULL, MARCHER_E_INVALID, "marcher_packet_installed: an argument is missing");
+	*reply = NULL;
+	*reply_length = 0;
+	struct marcher_packet *handle = new_handle();
+	if (!handle)
+		return packet_fail(NULL, MARCHER_E_NO_MEMORY, "no memory");
+	int code = packet_check_capabilities(handle);
+	if (!code)
+		code = packet_dir_look(handle, pin_dir, &holder);
+	if (!code)
+		code = packet_installed(handle, &holder, reply, reply_length);
 	if (code)
 		set_error(NULL, handle->error);
 	free_handle(handle);

@@ -162,8 +162,22 @@ int packet_check_capabilities(struct marcher_packet *handle);
 int packet_dir_open(struct marcher_packet *handle, const char *pin_dir, bool make);
 /* Path of a pin: pin_dir/v<layout>[/kind[/name]]; kind and name may be NULL. */
 void packet_dir_path(const struct marcher_packet *handle, char path[4096], const char *kind, const char *name);
+struct packet_dir_holder {
+	bool held;
+	int pid; /* 0: not told */
+};
+
+/* Opens pin_dir for reading, without its lock; dir_fd -1 when there is none. */
+int packet_dir_look(struct marcher_packet *handle, const char *pin_dir, struct packet_dir_holder *holder);
+
+/* packet_uninstall.c */
 /* Detaches every link and removes every pin and folder of every version, and pin_dir. */
-int packet_dir_remove(struct marcher_packet *handle);
+int packet_uninstall(struct marcher_packet *handle);
+/* The same for one version, without pin_dir. */
+int packet_uninstall_version(struct marcher_packet *handle, int version);
+/* A serialised marcher.packet.v1.Installed: what packet_uninstall would take away. */
+int packet_installed(struct marcher_packet *handle, const struct packet_dir_holder *holder, uint8_t **reply,
+                     size_t *reply_length);
 
 /* packet_load.c */
 /* Adopts or makes the maps, loads the programs that are not the pinned ones, puts them in their slots. */

@@ -14,6 +14,7 @@
 #include <bpf/libbpf.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -266,6 +267,7 @@ static int open_object(struct marcher_packet *handle, const struct packet_object
 	size_t size;
 	const void *bytes = object->bytes(&size);
 
+	complaint[0] = '\0';
 	*loading = (struct loading){.object = object, .fingerprint = packet_fingerprint(bytes, size)};
 	loading->bpf = bpf_object__open_mem(bytes, size, &options);
 	if (!loading->bpf)
@@ -373,9 +375,9 @@ static int load_program(struct marcher_packet *handle, struct loading *loading)
 	if (!code)
 		code = pin_program(handle, loading, fd);
 	if (!code && loading->object->slot == PACKET_OBJECT_ROOT) {
-		handle->root_fd = dup(fd);
+		handle->root_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0); /* the engine is started from here */
 		if (handle->root_fd < 0)
-			code = packet_fail_system(handle, errno, "dup");
+			code = packet_fail_system(handle, errno, "keeping the root program");
 	}
 	return code;
 }
