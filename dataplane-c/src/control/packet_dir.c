@@ -126,8 +126,8 @@ static int busy(struct marcher_packet *handle, const struct stat *st)
 		snprintf(how, sizeof(how), "systemctl stop marcherd, or kill %d", pid);
 	return packet_fail(
 	        handle, MARCHER_E_BUSY,
-	        "%s has the pin directory %s open: end that agent first (%s), or give this one a directory of its own", who,
-	        handle->pin_dir, how);
+	        "%s has the pin directory %s open: end that agent first (%s), or give this one a directory of its own",
+	        who, handle->pin_dir, how);
 }
 
 /* Not where others pin, too. */
@@ -189,7 +189,8 @@ int packet_dir_open(struct marcher_packet *handle, const char *pin_dir, bool mak
 		if (stat(handle->pin_dir, &now) == 0 && now.st_ino == held.st_ino && now.st_dev == held.st_dev) {
 			handle->dir_fd = fd;
 			code = check_place(handle, &held);
-			/* Whoever may remove it may also when it is another user's: root after an agent that was not. */
+			/* Whoever may remove it may also when it is another user's: root after an agent that was not.
+			 */
 			return code || !make ? code : check_owner(handle, &held);
 		}
 		close(fd);

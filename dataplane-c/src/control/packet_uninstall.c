@@ -272,7 +272,8 @@ static int pack(struct marcher_packet *handle, const struct found *found, Instal
                 size_t *reply_length)
 {
 	size_t path_size = strlen(handle->pin_dir) + FOLDER_MAX + NAME_MAX + 3;
-	char *paths = calloc(found->count + 1, path_size), (*names)[IF_NAMESIZE] = calloc(found->count + 1, IF_NAMESIZE);
+	char *paths = calloc(found->count + 1, path_size),
+	     (*names)[IF_NAMESIZE] = calloc(found->count + 1, IF_NAMESIZE);
 	InstalledLink *links = calloc(found->count + 1, sizeof(*links));
 	void **pointers = calloc(KINDS * (found->count + 1), sizeof(void *));
 

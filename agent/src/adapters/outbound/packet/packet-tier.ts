@@ -49,7 +49,7 @@ export const NOT_ASKED_FOR = 'no interface was named: marcherd --interfaces eth0
 function initialState({ interfaces, pinDir }: PacketTierOptions): PacketTierState {
   if (interfaces.length > 0) return { kind: 'unavailable', reason: 'it has not been opened yet', retry: true };
   const left = existsSync(pinDir)
-    ? `; programs of an earlier agent are still pinned in ${pinDir} and go on forwarding: name the interfaces again, or take them off with: rm -r ${pinDir}`
+    ? `; programs of an earlier agent are still pinned in ${pinDir} and go on forwarding: name the interfaces again, or take them off with: marcher uninstall-dataplane --bpf-dir ${pinDir}`
     : '';
   return { kind: 'off', reason: NOT_ASKED_FOR + left };
 }
