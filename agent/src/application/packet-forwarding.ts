@@ -254,6 +254,10 @@ export class PacketForwarding {
       this.#refused(reply, generations);
       return;
     }
+    if (reply.migratedFrom > 0) {
+      const migrated = { layout: reply.migratedFrom, flows: Number(reply.migratedFlows) };
+      log.info(migrated, 'the packet tier was taken over from a build with another layout of maps; its flows stay');
+    }
     if (this.#failure !== undefined) log.info({}, 'the packet tier has what is configured again');
     this.#failure = undefined;
     this.#inForce = bytes;

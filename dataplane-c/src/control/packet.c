@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "packet_migrate.h"
+
 /* Of calls without a handle. */
 static pthread_mutex_t open_error_lock = PTHREAD_MUTEX_INITIALIZER;
 static char open_error[PACKET_ERROR_MAX];
@@ -141,6 +143,7 @@ static void free_handle(struct marcher_packet *handle)
 {
 	packet_links_close(handle);
 	packet_flows_close(handle);
+	packet_migration_free(handle);
 	packet_state_free(&handle->state);
 	for (int i = 0; i < PACKET_MAPS; i++)
 		close_if_open(handle->maps[i]);
@@ -241,6 +244,8 @@ static int pack_reply(struct marcher_packet *handle, const struct packet_wanted 
 	reply.services = wanted->nservices;
 	reply.backends = wanted->nbackends;
 	reply.apply_us = apply_us;
+	reply.migrated_from = handle->migrated.version;
+	reply.migrated_flows = handle->migrated.flows;
 	*length = marcher__packet__v1__apply_reply__get_packed_size(&reply);
 	*out = malloc(*length ? *length : 1);
 	if (!*out)
@@ -264,6 +269,7 @@ static int apply_table(struct marcher_packet *handle, const Marcher__Packet__V1_
 	struct packet_wanted wanted = {.services = NULL};
 	uint64_t started = now_us();
 
+	handle->migrated = (struct packet_migrated){.version = 0};
 	int code = packet_table_check(table, &wanted, &reasons);
 	if (code == MARCHER_E_NO_MEMORY)
 		packet_fail(handle, code, "no memory");
@@ -271,6 +277,8 @@ static int apply_table(struct marcher_packet *handle, const Marcher__Packet__V1_
 		packet_links_renew(handle);
 		code = packet_apply(handle, &wanted, &reasons);
 	}
+	if (!code && !reasons.count && handle->migration)
+		code = packet_migration_finish(handle);
 	if (!code)
 		code = pack_reply(handle, &wanted, &reasons, now_us() - started, reply, reply_length);
 	if (!code && reasons.count)

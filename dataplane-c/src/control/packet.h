@@ -2,7 +2,7 @@
 /*
  * The packet tiers as the library sees them: what is pinned, and what is in it.
  *
- *   pin_dir/v<LAYOUT_VERSION>/maps/<map>        every map that programs share, and three of the library's own
+ *   pin_dir/v<LAYOUT_VERSION>/maps/<map>        every map that programs share, and some of the library's own
  *                             programs/<name>   the program that runs now
  *                             links/<ns>_<if>   XDP links, by the inode of the network namespace and the interface's
  * index
@@ -39,13 +39,15 @@
 #define PACKET_BACKEND_NAME_MAX 255
 #define PACKET_WEIGHT_MAX 65536u
 
-/* The library's own maps. A change here is a new LAYOUT_VERSION, too. */
+/* The library's own maps. A change here is a new LAYOUT_VERSION, too, and see packet_layouts.h. */
 struct service_record {
-	uint64_t ring; /* fingerprint of what the ring was built from; 0: unknown */
+	uint64_t ring;          /* fingerprint of what the ring was built from; 0: unknown */
+	struct traffic carried; /* by programs of earlier layouts, which did not count where these do */
 	char name[PACKET_SERVICE_NAME_MAX + 1];
 };
 
 struct backend_record {
+	struct traffic carried;
 	uint32_t service;
 	char name[PACKET_BACKEND_NAME_MAX + 1];
 };
@@ -53,6 +55,18 @@ struct backend_record {
 struct build_record {
 	uint64_t fingerprint; /* of the object that the pinned program came from */
 };
+
+/* By the name of a drop's reason, as names outlive numbers. */
+struct drop_record {
+	uint64_t carried;
+};
+
+/* By the name of a part of the layout. The form of this map is the same in every layout. */
+struct layout_record {
+	uint32_t since; /* the layout that first had this part as it is here */
+};
+
+#define PACKET_RECORD_KEY 32 /* bytes of a name that is a key */
 
 enum packet_map {
 	MAP_VIPS,
@@ -71,6 +85,8 @@ enum packet_map {
 	MAP_SERVICE_RECORDS,
 	MAP_BACKEND_RECORDS,
 	MAP_BUILD_RECORDS,
+	MAP_DROP_RECORDS,
+	MAP_LAYOUT_RECORDS,
 	PACKET_MAPS,
 };
 
@@ -80,6 +96,7 @@ struct packet_interface {
 	char name[IF_NAMESIZE];
 	uint32_t index;
 	int link_fd;      /* -1: not attached */
+	bool old;         /* the link is pinned in the folder of the layout that is migrated from */
 	const char *mode; /* "native", "generic", "" */
 	char reason[256];
 };
@@ -96,6 +113,7 @@ struct packet_backend {
 	uint32_t service;
 	bool wanted; /* as above */
 	struct backend entry;
+	struct traffic carried;
 	char name[]; /* NUL-terminated */
 };
 
@@ -130,6 +148,11 @@ struct packet_state {
 	uint32_t nvlans;
 };
 
+struct packet_migrated {
+	uint32_t version; /* 0: nothing */
+	uint64_t flows;
+};
+
 struct marcher_packet {
 	pthread_mutex_t calls_lock, table_lock, error_lock;
 	char error[PACKET_ERROR_MAX];
@@ -147,6 +170,8 @@ struct marcher_packet {
 	struct packet_state state;
 	struct flow_set *flows; /* the map of that name itself; NULL: not mapped */
 	uint32_t nflow_sets;
+	struct packet_migration *migration; /* NULL: none is under way. Under table_lock, as the state is */
+	struct packet_migrated migrated;    /* by this apply */
 };
 
 /* The sentence for marcher_packet_last_error; returns code. handle NULL: of calls without one. */
@@ -187,6 +212,9 @@ int packet_put(const struct marcher_packet *handle, enum packet_map map, const v
 /* Its absence is not an error. 0 or -errno. */
 int packet_drop(const struct marcher_packet *handle, enum packet_map map, const void *key);
 
+/* Identity of a program; 0: it cannot be told. */
+uint32_t packet_program_id(int fd);
+
 /* 0, or -1 and errno. */
 int packet_map_info(int fd, struct bpf_map_info *info);
 
@@ -198,6 +226,12 @@ int packet_flows_open(struct marcher_packet *handle);
 void packet_flows_close(struct marcher_packet *handle);
 /* Has more of the table used when its sets are full of flows in use; takes milliseconds, rarely tens of them. */
 int packet_flows_tend(struct marcher_packet *handle);
+int packet_flows_settings(struct marcher_packet *handle, struct flow_settings *settings);
+/* Writes the settings of a table that no program uses yet, with room for so many flows. */
+int packet_flows_begin(struct marcher_packet *handle, struct flow_settings *settings, uint64_t flows);
+/* A flow from elsewhere, unless it is there, or over it. False: it is not put. */
+bool packet_flows_put(struct marcher_packet *handle, const struct flow_settings *settings, uint64_t tag, uint64_t state,
+                      bool over);
 
 /* packet_link.c */
 /* Attaches to the interfaces and detaches from others. Fails only when no interface could be attached to. */
@@ -207,6 +241,12 @@ void packet_links_renew(struct marcher_packet *handle);
 /* Notes which interfaces are gone. */
 void packet_links_look(struct marcher_packet *handle);
 void packet_links_close(struct marcher_packet *handle);
+/* Gives the links of the layout that is migrated from this layout's program. */
+int packet_links_take_over(struct marcher_packet *handle);
+/* Then: pins them in this layout's folder. */
+int packet_links_move(struct marcher_packet *handle);
+/* Is any link pinned there that is attached? Sets *ours when one has this program. -errno when it cannot be told. */
+int packet_links_attached(const char *directory, uint32_t program, bool *ours);
 
 /* packet_state.c */
 int packet_state_read(struct marcher_packet *handle);

@@ -274,14 +274,6 @@ static void maps_of_another_build_are_refused(void **state)
 	/* What is in force stays. */
 	assert_int_not_equal(packet_xdp_on("v0"), 0);
 	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
-
-	packet_rig_must_open(rig, "v0");
-	packet_rig_close(rig);
-	snprintf(path, sizeof(path), "%s/v%d", rig->pin_dir, LAYOUT_VERSION + 1);
-	assert_int_equal(mkdir(path, 0700), 0);
-	assert_int_equal(packet_rig_open(rig, "v0", MARCHER_XDP_AUTO), MARCHER_E_PROTOCOL);
-	assert_last_error("another build");
-	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
 }
 
 static void a_map_whose_pin_is_gone_is_made_anew_for_every_program(void **state)
