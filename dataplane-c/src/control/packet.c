@@ -51,8 +51,7 @@ static bool has_capability(const struct __user_cap_data_struct *data, int number
 	return data[number / 32].effective & 1u << (number % 32);
 }
 
-/* Those that are missing, separated by commas; "" when none is. */
-static void missing_capabilities(char *out, size_t size)
+void packet_missing_capabilities(char *out, size_t size)
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {0};
@@ -74,7 +73,7 @@ int packet_check_capabilities(struct marcher_packet *handle)
 {
 	char missing[64];
 
-	missing_capabilities(missing, sizeof(missing));
+	packet_missing_capabilities(missing, sizeof(missing));
 	if (!*missing)
 		return MARCHER_OK;
 	return packet_fail(
@@ -93,7 +92,7 @@ int packet_fail_system(struct marcher_packet *handle, int error, const char *for
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
 	if (error == EPERM || error == EACCES) {
-		missing_capabilities(missing, sizeof(missing));
+		packet_missing_capabilities(missing, sizeof(missing));
 		if (*missing)
 			snprintf(why, sizeof(why), "; this process lacks %s", missing);
 		else if (error == EPERM) /* EACCES is a file's owner and mode, or the verifier */
@@ -372,4 +371,14 @@ int marcher_packet_installed(const char *pin_dir, uint8_t **reply, size_t *reply
 		set_error(NULL, handle->error);
 	free_handle(handle);
 	return code;
+}
+
+int marcher_packet_probe(uint8_t **reply, size_t *reply_length)
+{
+	if (!reply || !reply_length)
+		return packet_fail(NULL, MARCHER_E_INVALID, "marcher_packet_probe: an argument is NULL");
+	*reply = NULL;
+	*reply_length = 0;
+	int code = packet_probe(reply, reply_length);
+	return code ? packet_fail(NULL, code, "no memory") : code;
 }

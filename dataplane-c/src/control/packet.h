@@ -179,6 +179,8 @@ int packet_fail(struct marcher_packet *handle, int code, const char *format, ...
 /* A failed BPF or network call: adds what is missing when it was a matter of privilege. error is positive. */
 int packet_fail_system(struct marcher_packet *handle, int error, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
+/* Of what the packet tiers need, what the thread lacks: names separated by commas, or "". */
+void packet_missing_capabilities(char *out, size_t size);
 /* MARCHER_OK, or which capabilities the thread lacks. */
 int packet_check_capabilities(struct marcher_packet *handle);
 
@@ -211,6 +213,10 @@ int packet_load(struct marcher_packet *handle, uint32_t flows);
 int packet_put(const struct marcher_packet *handle, enum packet_map map, const void *key, const void *value);
 /* Its absence is not an error. 0 or -errno. */
 int packet_drop(const struct marcher_packet *handle, enum packet_map map, const void *key);
+
+/* What libbpf last complained about on this thread, among others the verifier; "" when it did not. */
+const char *packet_complaint(void);
+void packet_complaints_begin(void);
 
 /* Identity of a program; 0: it cannot be told. */
 uint32_t packet_program_id(int fd);
@@ -303,6 +309,10 @@ void packet_reasons_free(struct packet_reasons *reasons);
 /* packet_apply.c, under calls_lock. */
 /* Puts it in force. May add reasons (no index is free), and then has changed nothing. */
 int packet_apply(struct marcher_packet *handle, struct packet_wanted *wanted, struct packet_reasons *reasons);
+
+/* packet_probe.c */
+/* A serialised marcher.packet.v1.Probe. */
+int packet_probe(uint8_t **reply, size_t *reply_length);
 
 /* packet_status.c */
 int packet_status(struct marcher_packet *handle, uint8_t **reply, size_t *reply_length);

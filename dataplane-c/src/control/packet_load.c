@@ -86,6 +86,18 @@ static int keep_complaint(enum libbpf_print_level level, const char *format, va_
 	return 0;
 }
 
+const char *packet_complaint(void)
+{
+	return complaint;
+}
+
+void packet_complaints_begin(void)
+{
+	/* One process-wide hook; it keeps to the thread, and Node has no other user of libbpf. */
+	libbpf_set_print(keep_complaint);
+	complaint[0] = '\0';
+}
+
 int packet_map_info(int fd, struct bpf_map_info *info)
 {
 	__u32 length = sizeof(*info);
@@ -461,8 +473,7 @@ int packet_load(struct marcher_packet *handle, uint32_t flows)
 	bool adopted = true;
 	char path[PIN_PATH_MAX];
 
-	/* One process-wide hook; it keeps to the thread, and Node has no other user of libbpf. */
-	libbpf_set_print(keep_complaint);
+	packet_complaints_begin();
 	int code = packet_migration_find(handle);
 	if (!code)
 		code = make_dirs(handle);

@@ -731,7 +731,16 @@ static void what_cannot_be_read_is_refused_and_stays(void **state)
 	close_v1(&v1);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, packet_rig_setup, packet_rig_teardown)
+static int setup(void **state)
+{
+	int error = packet_rig_setup(state);
+
+	if (!error && *state)
+		((struct packet_rig *)*state)->flows = 8192;
+	return error;
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, packet_rig_teardown)
 
 int main(void)
 {
