@@ -464,10 +464,12 @@ export class PacketForwarding {
       const why = mode === 'native' || reason === '' ? '' : ` (${reason})`;
       return `${mode === '' ? 'not attached to' : `${mode} to`} ${name}${why}`;
     });
+    const { proof } = this.#options.tier;
+    const where = attached.length === 0 ? 'the programs are loaded' : `attached ${attached.join(', ')}`;
     const generic = interfaces.filter(({ mode }) => mode === 'generic').map(({ name }) => name);
     return {
       available: true,
-      reason: attached.length === 0 ? 'the programs are loaded' : `attached ${attached.join(', ')}`,
+      reason: proof === '' ? where : `${where}; ${proof}`,
       fasterIf: generic.length === 0 ? [] : [`the driver of ${generic.join(', ')} ran XDP natively`],
     };
   }
@@ -476,6 +478,7 @@ export class PacketForwarding {
 /** Of an agent that is not given any. */
 export const NO_PACKET_TIER: PacketTier = {
   state: { kind: 'off', reason: 'this agent was started without packet tiers' },
+  proof: '',
   open: async () => NO_PACKET_TIER.state,
   apply: () => Promise.reject(new PacketTierError('not-open', 'this agent was started without packet tiers')),
   status: () => {

@@ -150,6 +150,14 @@ function inside(bpffs: string): void {
       await second.close();
     });
 
+    it('was tried on real packets before', async () => {
+      const tier = tierOf({ interfaces: [link()], pinDir: pinned() });
+      expect(tier.proof).toBe('');
+      await tier.open();
+      expect(tier.proof).toBe('real packets passed by ipip, gue, l2, decap (native and generic)');
+      await tier.close();
+    });
+
     it('attaches again to an interface that was made anew, and is lost with the last', async () => {
       const [one, two] = [link(), link()];
       const tier = tierOf({ interfaces: [one, two], pinDir: pinned() });
