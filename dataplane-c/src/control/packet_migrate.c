@@ -345,7 +345,7 @@ int packet_migration_prepare(struct marcher_packet *handle)
 		return MARCHER_OK;
 	}
 	memcpy(settings.key, before.key, sizeof(settings.key));
-	return packet_flows_begin(handle, &settings, ((uint64_t)before.mask + 1) * FLOW_WAYS / 2);
+	return packet_flows_begin(handle, &settings, ((uint64_t)before.mask + 1) * FLOW_WAYS / 4);
 }
 
 int packet_migration_find(struct marcher_packet *handle)
