@@ -109,6 +109,8 @@ describe('a service that asks for a packet tier', () => {
     expect(services[0]).toMatchObject({ tier: 'xdp', fasterIf: [] });
     expect(services[0]?.reasons.join('; ')).toMatch(/ipip.*attached native to eth0/);
     expect(tiers[0]).toMatchObject({ tier: 'xdp', available: true, reason: 'attached native to eth0' });
+    tier.proof = 'real packets passed by ipip';
+    expect(agent.node.tiers('web').tiers[0]?.reason).toBe('attached native to eth0; real packets passed by ipip');
     await apply([], ['web']);
     expect(tier.table?.services).toEqual([]);
   });

@@ -11,7 +11,7 @@
 
 #include <linux/types.h>
 
-#define LAYOUT_VERSION 5
+#define LAYOUT_VERSION 2
 
 #define VIPS_MAX 65536u
 #define SERVICES_MAX 16384u
@@ -118,6 +118,7 @@ struct flow_set {
 	((__u64)(backend) | (__u64)(generation) << 16 | (__u64)(stamp) << FLOW_STAMP_SHIFT)
 #define FLOW_BACKEND(state) ((__u32)((state)&0xffff))
 #define FLOW_GENERATION(state) ((__u32)((state) >> 16 & 0x7fffff))
+#define FLOW_GENERATION_MASK 0x7fffffull /* of a backend's generation, what a state has of it */
 #define FLOW_AGAIN (1ull << 39)
 #define FLOW_STAMP_SHIFT 40
 #define FLOW_STAMP(state) ((state) >> FLOW_STAMP_SHIFT)

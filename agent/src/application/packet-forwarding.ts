@@ -291,6 +291,10 @@ export class PacketForwarding {
       this.#refused(reply, generations);
       return;
     }
+    if (reply.migratedFrom > 0) {
+      const migrated = { layout: reply.migratedFrom, flows: Number(reply.migratedFlows) };
+      log.info(migrated, 'the packet tier was taken over from a build with another layout of maps; its flows stay');
+    }
     if (this.#failure !== undefined) log.info({}, 'the packet tier has what is configured again');
     this.#failure = undefined;
     this.#inForce = bytes;
@@ -515,19 +519,21 @@ export class PacketForwarding {
       return { xdp: none, tc: none };
     }
     const interfaces = this.#read()?.interfaces ?? [];
-    return { xdp: xdpOffer(interfaces), tc: tcOffer(interfaces) };
+    return { xdp: xdpOffer(interfaces, this.#options.tier.proof), tc: tcOffer(interfaces) };
   }
 }
 
-function xdpOffer(interfaces: readonly Interface[]): PacketOffer {
+/** proof: what was seen to pass. */
+function xdpOffer(interfaces: readonly Interface[], proof: string): PacketOffer {
   const attached = interfaces.map(({ name, mode, reason }) => {
     const why = mode === 'native' || reason === '' ? '' : ` (${reason})`;
     return `${mode === '' ? 'not attached to' : `${mode} to`} ${name}${why}`;
   });
+  const where = attached.length === 0 ? 'the programs are loaded' : `attached ${attached.join(', ')}`;
   const generic = interfaces.filter(({ mode }) => mode === 'generic').map(({ name }) => name);
   return {
     available: true,
-    reason: attached.length === 0 ? 'the programs are loaded' : `attached ${attached.join(', ')}`,
+    reason: proof === '' ? where : `${where}; ${proof}`,
     fasterIf: generic.length === 0 ? [] : [`the driver of ${generic.join(', ')} ran XDP natively`],
   };
 }
@@ -544,6 +550,7 @@ function tcOffer(interfaces: readonly Interface[]): PacketOffer {
 /** Of an agent that is not given any. */
 export const NO_PACKET_TIER: PacketTier = {
   state: { kind: 'off', reason: 'this agent was started without packet tiers' },
+  proof: '',
   open: async () => NO_PACKET_TIER.state,
   apply: () => Promise.reject(new PacketTierError('not-open', 'this agent was started without packet tiers')),
   status: () => {

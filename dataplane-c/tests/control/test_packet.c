@@ -274,14 +274,6 @@ static void maps_of_another_build_are_refused(void **state)
 	/* What is in force stays. */
 	assert_int_not_equal(packet_xdp_on("v0"), 0);
 	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
-
-	packet_rig_must_open(rig, "v0");
-	packet_rig_close(rig);
-	snprintf(path, sizeof(path), "%s/v%d", rig->pin_dir, LAYOUT_VERSION + 1);
-	assert_int_equal(mkdir(path, 0700), 0);
-	assert_int_equal(packet_rig_open(rig, "v0", MARCHER_XDP_AUTO), MARCHER_E_PROTOCOL);
-	assert_last_error("another build");
-	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
 }
 
 static void a_map_whose_pin_is_gone_is_made_anew_for_every_program(void **state)
@@ -523,6 +515,104 @@ static void uninstalling_leaves_nothing(void **state)
 	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
 }
 
+typedef Marcher__Packet__V1__Installed Installed;
+
+static Installed *installed_in(const char *pin_dir)
+{
+	uint8_t *bytes;
+	size_t length;
+	int code = marcher_packet_installed(pin_dir, &bytes, &length);
+
+	if (code)
+		fail_msg("installed: %s: %s", marcher_error_name(code), marcher_packet_last_error(NULL));
+	Installed *installed = marcher__packet__v1__installed__unpack(NULL, length, bytes);
+	marcher_buffer_free(bytes);
+	assert_non_null(installed);
+	return installed;
+}
+
+static void what_would_be_uninstalled_is_told(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	char path[256];
+
+	Installed *installed = installed_in(rig->pin_dir);
+	assert_int_equal(installed->n_links + installed->n_pins + installed->n_others, 0);
+	assert_false(installed->held);
+	marcher__packet__v1__installed__free_unpacked(installed, NULL);
+
+	packet_rig_must_open(rig, "v0");
+	uint32_t root = packet_xdp_on("v0");
+	snprintf(path, sizeof(path), "%s/theirs", rig->pin_dir);
+	assert_int_equal(mkdir(path, 0700), 0);
+	installed = installed_in(rig->pin_dir);
+	assert_true(installed->held);
+	assert_int_equal(installed->holder, getpid());
+	/* XDP's first, then those of traffic control: one for each hook, or one for both in an older kernel's way. */
+	bool tcx = installed->n_links == 3;
+	size_t links = tcx ? 3 : 2;
+	assert_int_equal(installed->n_links, links);
+	assert_string_equal(installed->links[0]->hook, "xdp");
+	for (size_t i = 1; i < installed->n_links; i++)
+		assert_string_equal(installed->links[i]->hook, tcx ? "tcx" : "clsact");
+	for (size_t i = 0; i < installed->n_links; i++) {
+		assert_string_equal(installed->links[i]->interface, "v0");
+		assert_int_equal(installed->links[i]->index, if_nametoindex("v0"));
+	}
+	assert_int_equal(installed->n_others, 1);
+	assert_string_equal(installed->others[0], path);
+	/* Each pin is there, and there are as many as maps and programs. */
+	assert_true(installed->n_pins > 15);
+	for (size_t i = 0; i < installed->n_pins; i++)
+		assert_int_equal(access(installed->pins[i], F_OK), 0);
+	marcher__packet__v1__installed__free_unpacked(installed, NULL);
+	assert_int_equal(rmdir(path), 0);
+
+	/* Nothing has changed, and the lock is where it was. */
+	assert_int_equal(packet_xdp_on("v0"), root);
+	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_E_BUSY);
+	packet_rig_close(rig);
+	installed = installed_in(rig->pin_dir);
+	assert_false(installed->held);
+	assert_int_equal(installed->n_links, links);
+	marcher__packet__v1__installed__free_unpacked(installed, NULL);
+	packet_rig_must_open(rig, "v0");
+	assert_int_equal(packet_xdp_on("v0"), root);
+}
+
+/* The agent that left it may have been another user; whoever owns the folder does not lead root elsewhere. */
+static void root_uninstalls_what_another_user_has_left(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	char inside[256], other[128];
+
+	packet_rig_must_open(rig, "v0");
+	packet_rig_close(rig);
+	assert_int_equal(chown(rig->pin_dir, 65534, 65534), 0);
+	assert_int_equal(packet_rig_open(rig, "v0", MARCHER_XDP_AUTO), MARCHER_E_INVALID);
+	snprintf(other, sizeof(other), "%s/elsewhere", rig->mount);
+	assert_int_equal(mkdir(other, 0700), 0);
+	snprintf(inside, sizeof(inside), "%s/kept", other);
+	int fd = packet_pin(rig, "maps/vips");
+	assert_int_equal(bpf_obj_pin(fd, inside), 0);
+	close(fd);
+	char folder[256];
+	snprintf(folder, sizeof(folder), "%s/v%d/more", rig->pin_dir, LAYOUT_VERSION);
+	assert_int_equal(symlink(other, folder), 0);
+	snprintf(folder, sizeof(folder), "%s/v9", rig->pin_dir);
+	assert_int_equal(symlink(other, folder), 0);
+	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_E_SYSTEM);
+	assert_last_error("v9 is not Marcher's");
+	assert_int_equal(access(inside, F_OK), 0);
+	assert_int_equal(packet_xdp_on("v0"), 0);
+	assert_int_equal(unlink(folder), 0);
+	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
+	assert_int_not_equal(access(rig->pin_dir, F_OK), 0);
+	assert_int_equal(unlink(inside) | rmdir(other), 0);
+}
+
 static void without_the_privilege_it_says_what_is_missing(void **state)
 {
 	NEEDS_PRIVILEGE(state);
@@ -562,6 +652,8 @@ int main(void)
 	        TEST(an_interface_that_is_no_longer_named_is_left),
 	        TEST(an_interface_may_go_and_come_back),
 	        TEST(uninstalling_leaves_nothing),
+	        TEST(what_would_be_uninstalled_is_told),
+	        TEST(root_uninstalls_what_another_user_has_left),
 	        TEST(without_the_privilege_it_says_what_is_missing),
 	};
 	return cmocka_run_group_tests_name("packet", tests, packet_rig_namespaces, NULL);

@@ -396,6 +396,7 @@ describe('the command line itself', () => {
     [['explain']],
     [['import']],
     [['completion']],
+    [['uninstall-dataplane']],
     [['version']],
     [['test', 'ping']],
     [['test', 'balance']],
@@ -415,6 +416,20 @@ describe('the command line itself', () => {
   });
 });
 
+describe('uninstall-dataplane', () => {
+  test('asks marcherd, not an agent, and ends with what came of it', async () => {
+    const env = { MARCHER_TARGET: 'unix:/nonexistent' };
+    const missing = await run(['uninstall-dataplane', '--bpf-dir', join(directory, 'pins'), '--dry-run'], { env });
+    // Without privileges libmarcher says what is missing; with them there is nothing.
+    expect(missing.stdout + missing.stderr).toMatch(
+      /^marcherd: (nothing of Marcher's is in|the packet tiers need CAP_BPF)/,
+    );
+    const wrong = await run(['uninstall-dataplane', '--library', '/nonexistent/lib.so'], { env });
+    expect(wrong).toMatchObject({ code: 2, stderr: expect.stringContaining('--library "/nonexistent/lib.so"') });
+    expect((await run(['uninstall-dataplane', 'now'], { env })).code).toBe(2);
+  });
+});
+
 describe('completion', () => {
   const complete = async (...words: string[]): Promise<string[]> =>
     (await run(['__complete', ...words])).stdout
@@ -424,7 +439,9 @@ describe('completion', () => {
 
   test('commands, kinds, live names, flags, choices and files', async () => {
     await run(['apply', '-f', file('web.yaml', web)]);
-    expect(await complete('un')).toEqual(['undrain']);
+    expect(await complete('un')).toEqual(['undrain', 'uninstall-dataplane']);
+    expect(await complete('uninstall-dataplane', '--d')).toEqual(['--dry-run']);
+    expect(await complete('uninstall-dataplane', '--bpf-dir', '')).toContain(':files');
     expect(await complete('test', '')).toEqual(['ping', 'balance', 'simulate']);
     expect(await complete('get', '')).toEqual(['services', 'backends', 'listeners', 'guards', 'policies', 'nodes']);
     expect(await complete('get', 'services', 'w')).toEqual(['web']);

@@ -22,7 +22,12 @@ export type ValueKind =
 
 /** Live values that arguments and options take; where absent, choices or nothing. */
 export const valueKinds = new WeakMap<Command, readonly ValueKind[]>();
-export const optionKinds: Readonly<Record<string, ValueKind>> = { '--file': 'file', '--target': 'target' };
+export const optionKinds: Readonly<Record<string, ValueKind>> = {
+  '--file': 'file',
+  '--bpf-dir': 'file',
+  '--library': 'file',
+  '--target': 'target',
+};
 
 export const kinds = ['services', 'backends', 'listeners', 'guards', 'policies', 'nodes'] as const;
 export type Kind = (typeof kinds)[number];
@@ -321,6 +326,24 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     ['service', 'backend'],
     onAgent,
     async () => (await import('./commands/drain.js')).undrain,
+  );
+
+  add(
+    program,
+    'uninstall-dataplane',
+    'take all that Marcher has in the kernel of this machine away; as root, with no agent running',
+    [
+      'marcher uninstall-dataplane --dry-run                  # only say what',
+      'systemctl stop marcherd && marcher uninstall-dataplane',
+      'marcher uninstall-dataplane --bpf-dir /run/marcher/bpf/node',
+    ],
+    [],
+    (command) =>
+      command
+        .option('--bpf-dir <DIR>', "the agent's --bpf-dir (default: /sys/fs/bpf/marcher)")
+        .option('--library <PATH>', 'libmarcher.so (default: the one that came with the agent)')
+        .option('--dry-run', 'only say what would be taken away'),
+    async () => (await import('./commands/uninstall-dataplane.js')).uninstallDataplane,
   );
 
   program.commandsGroup('Traffic:');
