@@ -123,7 +123,7 @@ export class Node implements NodeUseCases {
     const { configuration, dataplane, packets } = this.#options;
     const xdp = create(TierTrafficSchema, {
       tier: 'xdp',
-      services: packets.available ? configuration.packetServices.size : 0,
+      services: [...configuration.packetServices].filter((name) => packets.carries(name)).length,
     });
     for (const { traffic } of packets.status()?.services ?? []) {
       xdp.packets += traffic?.packets ?? 0n;
@@ -215,7 +215,7 @@ export class Node implements NodeUseCases {
     const carried = new Map((packets.status()?.services ?? []).map(({ name, traffic }) => [name, traffic]));
     const services: ServiceTier[] = [];
     const add = (name: string, body: Uint8Array): void => {
-      const { tier, reasons, fasterIf } = classify(unpackService(body), xdp);
+      const { tier, reasons, fasterIf } = classify(unpackService(body), packets.offer(name));
       const traffic = carried.get(name);
       services.push(
         create(ServiceTierSchema, {

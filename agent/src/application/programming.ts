@@ -27,13 +27,13 @@ export interface Outcome {
 
 /** Which services the engine is only to probe the backends of, since their packets pass it by. */
 export interface PacketCarriage {
-  /** Those that ask for a packet tier are carried by it now. */
-  readonly available: boolean;
+  /** This one, which asks for a packet tier, is carried by it now. */
+  carries(service: string): boolean;
   /** Names of the stored services that ask for one. */
   services(): Iterable<string>;
 }
 
-const RELAY_ALONE: PacketCarriage = { available: false, services: () => [] };
+const RELAY_ALONE: PacketCarriage = { carries: () => false, services: () => [] };
 
 export class Programming {
   readonly #dataplane: Dataplane;
@@ -108,7 +108,7 @@ export class Programming {
   }
 
   #compile(service: Service): void {
-    const listens = !this.#carriage.available || packetModeOf(service) === undefined;
+    const listens = packetModeOf(service) === undefined || !this.#carriage.carries(service.name);
     this.#writer.service(service, this.#drained.get(service.name), listens);
   }
 
