@@ -404,6 +404,21 @@ test('interfaces that are not attached to, or not natively, show', async () => {
   expect(services[0]?.fasterIf).toEqual(['the driver of eth0 ran XDP natively']);
 });
 
+test('a table is put in force again now and then: routes and VLAN devices may have changed', async () => {
+  const now = Date.now;
+  let later = 0;
+  vi.spyOn(Date, 'now').mockImplementation(() => now() + later);
+  await start({ reconcileMs: 5, packetRetryMs: 3_600_000 });
+  await apply([service()]);
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  const before = tier.applied.length;
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  expect(tier.applied).toHaveLength(before);
+  later = 16_000;
+  await vi.waitFor(() => expect(tier.applied).toHaveLength(before + 1));
+  expect(tier.applied.at(-1)).toEqual(tier.applied.at(-2));
+});
+
 describe('a tier that cannot send', () => {
   let later = 0;
 

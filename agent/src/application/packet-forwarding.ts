@@ -74,6 +74,8 @@ const STATUS_KEPT_MS = 100;
  */
 const ASKED_ONE_BY_ONE_MAX = 32;
 const ASK_ALL_MS = 5_000;
+/** An unchanged table is put in force again: routes and VLAN devices, which the library looks at then, may have changed. */
+const REFRESH_MS = 15_000;
 /** Drops that say that the tier can't send, and that sockets might. */
 const FAILURES: ReadonlySet<string> = new Set(['no-route', 'no-neighbour', 'forwarding-off', 'no-headroom']);
 /** Field numbers of marcher.packet.v1.Table, whose services are packed one by one. */
@@ -107,6 +109,7 @@ export class PacketForwarding {
   /** What the probes have said last, by service and backend: it holds while they do not know, or nobody can be asked. */
   #verdicts = new Map<string, Map<string, Verdict>>();
   #inForce: Uint8Array | undefined;
+  #appliedMs = Number.NEGATIVE_INFINITY;
   /** Generation of each service in the table that is in force. */
   #carried = new Map<string, bigint>();
   #failure:
@@ -179,7 +182,11 @@ export class PacketForwarding {
     const status = this.#read();
     if (!this.available) this.#health = GOOD;
     else if (status !== undefined) {
-      const failures = status.drops.filter(({ reason }) => FAILURES.has(reason));
+      const unsent = status.interfaces.reduce((sum, { sendErrors }) => sum + sendErrors, 0n);
+      const failures = [
+        ...status.drops.filter(({ reason }) => FAILURES.has(reason)),
+        { reason: "errors of the interface's driver", packets: unsent },
+      ];
       const worst = failures.reduce((a, b) => (b.packets > a.packets ? b : a), { reason: '', packets: -1n });
       this.#health = judge(this.#health, {
         ms: this.#options.nowMs(),
@@ -298,7 +305,10 @@ export class PacketForwarding {
       this.#failed(`the table could not be made: ${text(error)}`);
       return;
     }
-    if (this.#inForce !== undefined && sameBytes(this.#inForce, bytes)) {
+    const now = this.#options.nowMs();
+    // Also when the clock was set back.
+    const fresh = Math.abs(now - this.#appliedMs) < REFRESH_MS;
+    if (fresh && this.#inForce !== undefined && sameBytes(this.#inForce, bytes)) {
       if (this.#failure !== undefined) log.info({}, 'the packet tier has what is configured again');
       this.#failure = undefined;
       this.#carry(generations);
@@ -324,6 +334,7 @@ export class PacketForwarding {
     if (this.#failure !== undefined) log.info({}, 'the packet tier has what is configured again');
     this.#failure = undefined;
     this.#inForce = bytes;
+    this.#appliedMs = now;
     this.#carry(generations);
   }
 

@@ -95,9 +95,10 @@ extern const char *const packet_map_names[PACKET_MAPS];
 struct packet_interface {
 	char name[IF_NAMESIZE];
 	uint32_t index;
-	int link_fd;      /* -1: not attached */
-	bool old;         /* the link is pinned in the folder of the layout that is migrated from */
-	const char *mode; /* "native", "generic", "" */
+	int link_fd;                         /* -1: not attached */
+	bool old;                            /* the link is pinned in the folder of the layout that is migrated from */
+	const char *mode;                    /* "native", "generic", "" */
+	uint64_t send_errors, send_errors_s; /* and when they were read; CLOCK_MONOTONIC */
 	char reason[256];
 };
 

@@ -101,6 +101,7 @@ static void add_interfaces(const struct marcher_packet *handle, struct reply *re
 		interface->index = handle->interfaces[i].index;
 		interface->mode = (char *)handle->interfaces[i].mode;
 		interface->reason = handle->interfaces[i].reason;
+		interface->send_errors = handle->interfaces[i].send_errors;
 		reply->status.interfaces[reply->status.n_interfaces++] = interface;
 	}
 }
