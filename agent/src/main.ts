@@ -6,6 +6,7 @@
  * the last good configuration into both; only then the configuration source and the API, since traffic must not wait for either.
  */
 import { accessSync, constants, readFileSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { FileSource } from './adapters/inbound/file-watch/file-source.js';
@@ -122,6 +123,8 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
     log,
     packetTier,
     decapsulated: { addresses: config.decapsulated, guePort: config.guePort },
+    localAddresses: () =>
+      Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => address)),
     owner: config.source,
     conditions,
     identity: {

@@ -216,11 +216,10 @@ export class Node implements NodeUseCases {
 
   tiers(service: string): { services: ServiceTier[]; tiers: TierAvailability[] } {
     const { store, packets } = this.#options;
-    const offers = packets.offers();
     const carried = new Map((packets.status()?.services ?? []).map(({ name, traffic }) => [name, traffic]));
     const services: ServiceTier[] = [];
     const add = (name: string, body: Uint8Array): void => {
-      const { tier, reasons, fasterIf } = classify(unpackService(body), offers);
+      const { tier, reasons, fasterIf } = classify(unpackService(body), packets.offers(name));
       const traffic = carried.get(name);
       services.push(
         create(ServiceTierSchema, {
@@ -242,7 +241,7 @@ export class Node implements NodeUseCases {
         add(service, stored.body);
       }
     });
-    return { services, tiers: tiersOf(offers).map((tier) => create(TierAvailabilitySchema, tier)) };
+    return { services, tiers: tiersOf(packets.offers()).map((tier) => create(TierAvailabilitySchema, tier)) };
   }
 
   async drain(target: { service: string; backend: string }, caller: Caller): Promise<number> {

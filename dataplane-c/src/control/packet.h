@@ -124,9 +124,10 @@ struct packet_tc {
 struct packet_interface {
 	char name[IF_NAMESIZE];
 	uint32_t index;
-	int link_fd;      /* -1: not attached */
-	bool old;         /* the link is pinned in the folder of the layout that is migrated from */
-	const char *mode; /* "native", "generic", "" */
+	int link_fd;                         /* -1: not attached */
+	bool old;                            /* the link is pinned in the folder of the layout that is migrated from */
+	const char *mode;                    /* "native", "generic", "" */
+	uint64_t send_errors, send_errors_s; /* and when they were read; CLOCK_MONOTONIC */
 	char reason[256];
 	struct packet_tc tc;
 };

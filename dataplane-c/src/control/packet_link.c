@@ -15,8 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "packet_ethtool.h"
 #include "packet_migrate.h"
 
 #define PIN_PATH_MAX 4096
@@ -423,11 +425,24 @@ void packet_links_renew(struct marcher_packet *handle)
 	}
 }
 
+/* Asking takes the kernel's lock of all interfaces, and with some drivers milliseconds. */
+static void look_at_errors(struct packet_interface *interface)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (interface->link_fd < 0 || interface->send_errors_s == (uint64_t)now.tv_sec)
+		return;
+	interface->send_errors_s = (uint64_t)now.tv_sec;
+	interface->send_errors = packet_ethtool_send_errors(interface->name);
+}
+
 void packet_links_look(struct marcher_packet *handle)
 {
 	for (uint32_t i = 0; i < handle->ninterfaces; i++) {
 		struct packet_interface *interface = &handle->interfaces[i];
 		uint32_t program;
+		look_at_errors(interface);
 		if (interface->link_fd < 0 || attached_to(interface->link_fd, &program))
 			continue;
 		interface->mode = unattached;

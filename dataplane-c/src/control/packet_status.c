@@ -108,6 +108,7 @@ static void add_interfaces(const struct marcher_packet *handle, struct reply *re
 		interface->reason = handle->interfaces[i].reason;
 		interface->tc = (char *)handle->interfaces[i].tc.mode;
 		interface->tc_reason = handle->interfaces[i].tc.reason;
+		interface->send_errors = handle->interfaces[i].send_errors;
 		reply->status.interfaces[reply->status.n_interfaces++] = interface;
 	}
 }

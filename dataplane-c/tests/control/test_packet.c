@@ -6,15 +6,19 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_packet.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "control/packet_ethtool.h"
 
 static const char web[] = "service web ipip 251\n"
                           "vip 198.51.100.1 80\n"
@@ -531,6 +535,70 @@ static Installed *installed_in(const char *pin_dir)
 	return installed;
 }
 
+/* A packet of a connection to a VIP, out of an interface. */
+static void send_packet(const char *interface)
+{
+	uint8_t frame[14 + 20 + 20] = {
+	        [12] = 8,  [14] = 0x45, [17] = 40, [22] = 64,   [23] = IPPROTO_TCP, [26] = 10,   [29] = 1,   [30] = 198,
+	        [31] = 51, [32] = 100,  [33] = 1,  [34] = 0x9c, [37] = 80,          [46] = 0x50, [47] = 0x10};
+	struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(interface)};
+	uint32_t sum = 0;
+
+	for (size_t i = 14; i < 34; i += 2)
+		sum += (uint32_t)frame[i] << 8 | frame[i + 1];
+	sum = (sum & 0xffff) + (sum >> 16);
+	frame[24] = (uint8_t)(~sum >> 8);
+	frame[25] = (uint8_t)~sum;
+	int fd = socket(AF_PACKET, SOCK_RAW, 0);
+	assert_int_equal(sendto(fd, frame, sizeof(frame), 0, (struct sockaddr *)&to, sizeof(to)), sizeof(frame));
+	close(fd);
+}
+
+static uint64_t send_errors(struct packet_rig *rig, const char *interface)
+{
+	PacketStatus *status = packet_rig_status(rig);
+	uint64_t errors = interface_of(status, interface)->send_errors;
+
+	packet_status_free(status);
+	return errors;
+}
+
+static void what_the_driver_cannot_send_is_counted(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+
+	packet_rig_run("sysctl -qw net.ipv4.conf.v0.forwarding=1 && "
+	               "ip neighbour add 192.0.2.11 lladdr 02:00:00:00:00:11 dev v0 nud permanent && "
+	               "ip neighbour add 192.0.2.12 lladdr 02:00:00:00:00:12 dev v0 nud permanent");
+	packet_rig_must_open(rig, "v0");
+	packet_rig_apply(rig, web);
+	assert_int_equal(send_errors(rig, "v0"), 0);
+	/* The other end of the veth has neither GRO nor a program: it takes nothing from XDP. */
+	for (int i = 0; i < 5; i++)
+		send_packet("v1");
+	uint64_t errors = 0;
+	for (int i = 0; i < 40 && !errors; i++) {
+		usleep(50000);
+		errors = send_errors(rig, "v0");
+	}
+	assert_in_range(errors, 1, 5);
+}
+
+static void drivers_name_these_counters_variously(void **state)
+{
+	const char *yes[] = {"rx_queue_0_xdp_tx_errors", "tx_queue_3_xdp_xmit_errors", "rx0_xdp_tx_err", "tx1_xdp_full",
+	                     "tx_queue_0_xdp_tx_drops"};
+	const char *no[] = {"rx_queue_0_xdp_drops", "rx_queue_0_xdp_packets", "tx_errors", "rx_xdp_tx",
+	                    "rx_xdp_redirect",      "rx_queue_0_xdp_redirect"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(yes) / sizeof(yes[0]); i++)
+		assert_true(packet_ethtool_is_send_error(yes[i]));
+	for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++)
+		assert_false(packet_ethtool_is_send_error(no[i]));
+}
+
 static void what_would_be_uninstalled_is_told(void **state)
 {
 	NEEDS_PRIVILEGE(state);
@@ -652,6 +720,8 @@ int main(void)
 	        TEST(an_interface_that_is_no_longer_named_is_left),
 	        TEST(an_interface_may_go_and_come_back),
 	        TEST(uninstalling_leaves_nothing),
+	        TEST(what_the_driver_cannot_send_is_counted),
+	        cmocka_unit_test(drivers_name_these_counters_variously),
 	        TEST(what_would_be_uninstalled_is_told),
 	        TEST(root_uninstalls_what_another_user_has_left),
 	        TEST(without_the_privilege_it_says_what_is_missing),
