@@ -130,9 +130,15 @@ export class PacketForwarding {
     return this.#options.tier.state.kind === 'open';
   }
 
-  /** This service's do, if it asks for it: NAT needs more than the others. */
+  /** This service's do, if it asks for it. */
   carries(service: Service): boolean {
-    return this.available && (!isNat(service) || this.#tcAttached());
+    return this.available && (isNat(service) ? this.#tcAttached() : this.#xdpAttached());
+  }
+
+  #xdpAttached(): boolean {
+    // Until it can be read: whoever opened it was content.
+    const interfaces = this.#read()?.interfaces ?? [];
+    return interfaces.length === 0 || !interfaces.every(({ mode }) => mode === 'off');
   }
 
   #tcAttached(): boolean {
@@ -141,7 +147,8 @@ export class PacketForwarding {
 
   /** What of the tiers is available. */
   #offered(): string {
-    return `${this.available ? 'xdp' : ''} ${this.available && this.#tcAttached() ? 'tc' : ''}`;
+    if (!this.available) return '';
+    return `${this.#xdpAttached() ? 'xdp' : ''} ${this.#tcAttached() ? 'tc' : ''}`;
   }
 
   /** How many services each tier is to carry. */
@@ -430,7 +437,9 @@ export class PacketForwarding {
     const { state } = this.#options.tier;
     const service = this.#services().get(name)?.service;
     if (state.kind === 'open' && service !== undefined && !this.carries(service)) {
-      const message = `carried by the relay, since tc is not available: ${this.offers().tc.reason}`;
+      const { xdp, tc } = this.offers();
+      const why = isNat(service) ? `tc is not available: ${tc.reason}` : `XDP is not available: ${xdp.reason}`;
+      const message = `carried by the relay, since ${why}`;
       return { relayed: true, status: true, reason: 'Relayed', message };
     }
     if (state.kind !== 'open') {
@@ -515,11 +524,12 @@ export class PacketForwarding {
       return { xdp: none, tc: none };
     }
     const interfaces = this.#read()?.interfaces ?? [];
-    return { xdp: xdpOffer(interfaces), tc: tcOffer(interfaces) };
+    return { xdp: xdpOffer(interfaces, this.#xdpAttached()), tc: tcOffer(interfaces) };
   }
 }
 
-function xdpOffer(interfaces: readonly Interface[]): PacketOffer {
+function xdpOffer(interfaces: readonly Interface[], available: boolean): PacketOffer {
+  if (!available) return { available, reason: 'it is off: marcherd --xdp auto', fasterIf: [] };
   const attached = interfaces.map(({ name, mode, reason }) => {
     const why = mode === 'native' || reason === '' ? '' : ` (${reason})`;
     return `${mode === '' ? 'not attached to' : `${mode} to`} ${name}${why}`;

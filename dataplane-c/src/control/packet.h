@@ -96,7 +96,7 @@ struct packet_interface {
 	char name[IF_NAMESIZE];
 	uint32_t index;
 	int link_fd;      /* -1: not attached */
-	const char *mode; /* "native", "generic", "" */
+	const char *mode; /* "native", "generic", "off", "" */
 	char reason[256];
 	struct packet_tc tc;
 };
@@ -216,8 +216,9 @@ void packet_links_close(struct marcher_packet *handle);
 unsigned long packet_network_namespace(void);
 
 /* packet_tc.c */
-/* Has the interfaces' tc be as it is to: attaches, adopts, detaches from others. What fails is in packet_interface. */
-void packet_tc_open(struct marcher_packet *handle);
+/* Has the interfaces' tc be as it is to: attaches, adopts, detaches from others. What fails is in packet_interface. Fails
+ * only when XDP is off and no interface could be attached to. */
+int packet_tc_open(struct marcher_packet *handle);
 /* Attaches where the interface is another one now, or somebody has detached us. */
 void packet_tc_renew(struct marcher_packet *handle);
 /* Notes what is gone. Under table_lock. */
@@ -225,6 +226,8 @@ void packet_tc_look(struct marcher_packet *handle);
 void packet_tc_close(struct packet_interface *interface);
 /* Detaches what a pin in the folder tc stands for, as far as it can be done from this network namespace. */
 void packet_tc_detach(const char *path);
+/* Tests: as on a kernel that has no tcx. */
+extern bool packet_tc_without_tcx;
 
 /* packet_nat.c */
 /* What the programs of NAT are to know: ports, and whether any backend is this node. Writes it when it has changed. */

@@ -23,7 +23,7 @@ export class InMemoryPacketTier implements PacketTier {
   state: PacketTierState = { kind: 'unavailable', reason: 'it has not been opened yet', retry: true };
   /** Why open() does not open it; undefined: it does. */
   unavailable: { readonly reason: string; readonly retry: boolean } | undefined;
-  interfaces: Interface[] = [create(InterfaceSchema, { name: 'eth0', index: 2, mode: 'native' })];
+  interfaces: Interface[] = [create(InterfaceSchema, { name: 'eth0', index: 2, mode: 'native', tc: 'tcx' })];
   /** The table in force. */
   table: Table | undefined;
   /** Every table that arrived, oldest first. */
