@@ -41,7 +41,7 @@ export interface AgentConfig {
 export const LOG_LEVELS = ['error', 'warn', 'info', 'debug'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-export const XDP_MODES = ['auto', 'native', 'generic'] as const;
+export const XDP_MODES = ['auto', 'native', 'generic', 'off'] as const;
 export type XdpMode = (typeof XDP_MODES)[number];
 
 interface Flag {
@@ -79,10 +79,14 @@ const FLAGS: readonly Flag[] = [
   {
     name: 'interfaces',
     value: 'LIST',
-    help: 'network interfaces for XDP, such as eth0,eth1, which forwarding.mode ipip, gue and l2 need (default: none)',
+    help: 'network interfaces for XDP and tc, such as eth0,eth1, which all values of forwarding.mode but relay need (default: none)',
   },
   { name: 'bpf-dir', value: 'DIR', help: 'where BPF programs are pinned, in a bpffs (default /sys/fs/bpf/marcher)' },
-  { name: 'xdp', value: 'MODE', help: `${XDP_MODES.join(', ')} (default auto: native where the driver can)` },
+  {
+    name: 'xdp',
+    value: 'MODE',
+    help: `${XDP_MODES.join(', ')} (default auto: native where the driver can; off: tc alone)`,
+  },
   {
     name: 'decapsulate',
     value: 'LIST',

@@ -380,6 +380,7 @@ test('traffic is told by tier and by backend, and drops by reason', async () => 
   const status = agent.node.status({ withTraffic: true });
   expect(status.traffic).toMatchObject([
     { tier: 'xdp', services: 1, packets: 7n, bytes: 700n, bytesReturned: 0n },
+    { tier: 'tc', services: 0, packets: 0n },
     { tier: 'relay', services: 1, packets: 0n, bytes: 300n, bytesReturned: 30n },
   ]);
   expect(status.xdpDrops).toMatchObject([{ reason: 'no-backend', packets: 3n }]);

@@ -91,6 +91,8 @@ struct result {
 bool world_open(const char *objects);
 void world_close(void);
 
+#define NAT_NEW_TEST 4096
+
 /* A map of the programs', by name; -1. */
 int world_map(const char *name);
 unsigned world_in0(void);

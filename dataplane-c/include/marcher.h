@@ -247,6 +247,7 @@ enum marcher_xdp_mode {
 	MARCHER_XDP_AUTO = 0, /* native, else generic */
 	MARCHER_XDP_NATIVE = 1,
 	MARCHER_XDP_GENERIC = 2,
+	MARCHER_XDP_OFF = 3, /* tc alone: NAT, and no other forwarding */
 };
 
 /* size = sizeof(struct marcher_packet_options). */

@@ -519,7 +519,7 @@ export class Configuration implements ConfigUseCases {
 
 function refusalFix(reason: string): string {
   if (/cannot assign requested address|EADDRNOTAVAIL/i.test(reason)) {
-    return 'give the address to an interface of this node (ip address add); a virtual address of forwarding.mode ipip, gue or l2 needs none while XDP is available: marcher status says why it is not';
+    return 'give the address to an interface of this node (ip address add); a virtual address of a forwarding.mode other than relay needs none while its tier (XDP, for nat tc) is available: marcher status says why it is not';
   }
   return /address already in use|EADDRINUSE/i.test(reason)
     ? 'another process has the port (ss -ltnup shows which): stop it, or choose another port'

@@ -142,9 +142,11 @@ export class Node implements NodeUseCases {
       relay.bytes += slot.counter(Counter.bytesReceived);
       relay.bytesReturned += slot.counter(Counter.bytesSent);
     }
-    const { xdp, tc } = packets.offers();
-    const shown = [xdp.available ? tiers.xdp : undefined, tc.available ? tiers.tc : undefined];
-    return [...shown.filter((tier) => tier !== undefined), relay];
+    const offers = packets.offers();
+    const shown = [tiers.xdp, tiers.tc].filter(({ tier, services, packets: carried }) => {
+      return offers[tier === 'tc' ? 'tc' : 'xdp'].available || services > 0 || carried > 0n;
+    });
+    return [...shown, relay];
   }
 
   /** A store that can't be read must not keep the status from being told. */

@@ -141,9 +141,16 @@ export class PacketForwarding {
     return this.#options.tier.state.kind === 'open';
   }
 
-  /** This service's do, if it asks for it: NAT needs more than the others. */
+  /** This service's do, if it asks for it. */
   carries(service: Service): boolean {
-    return this.available && !this.#demoted.has(service.name) && (!isNat(service) || this.#tcAttached());
+    if (!this.available || this.#demoted.has(service.name)) return false;
+    return isNat(service) ? this.#tcAttached() : this.#xdpAttached();
+  }
+
+  #xdpAttached(): boolean {
+    // Until it can be read: whoever opened it was content.
+    const interfaces = this.#read()?.interfaces ?? [];
+    return interfaces.length === 0 || !interfaces.every(({ mode }) => mode === 'off');
   }
 
   #tcAttached(): boolean {
@@ -510,7 +517,10 @@ export class PacketForwarding {
     const { demotion } = this.#health;
     if (demotion !== undefined && this.#demoted.has(name)) return relayed(` ${told(demotion)}`);
     if (service !== undefined && !this.carries(service)) {
-      return relayed(`, since tc is not available: ${this.offers().tc.reason}`);
+      const { xdp, tc } = this.offers();
+      return relayed(
+        isNat(service) ? `, since tc is not available: ${tc.reason}` : `, since XDP is not available: ${xdp.reason}`,
+      );
     }
     if (this.#carried.get(name) === generation)
       return { relayed: false, status: true, reason: 'Programmed', message: '' };
@@ -604,12 +614,14 @@ export class PacketForwarding {
     if (state.kind !== 'open') return none(state.reason);
     if (demotion !== undefined && demoted) return none(`demoted ${told(demotion)}`);
     const interfaces = this.#read()?.interfaces ?? [];
-    return { xdp: xdpOffer(interfaces, this.#options.tier.proof), tc: tcOffer(interfaces) };
+    const { proof } = this.#options.tier;
+    return { xdp: xdpOffer(interfaces, this.#xdpAttached(), proof), tc: tcOffer(interfaces) };
   }
 }
 
 /** proof: what was seen to pass. */
-function xdpOffer(interfaces: readonly Interface[], proof: string): PacketOffer {
+function xdpOffer(interfaces: readonly Interface[], available: boolean, proof: string): PacketOffer {
+  if (!available) return { available, reason: 'it is off: marcherd --xdp auto', fasterIf: [] };
   const attached = interfaces.map(({ name, mode, reason }) => {
     const why = mode === 'native' || reason === '' ? '' : ` (${reason})`;
     return `${mode === '' ? 'not attached to' : `${mode} to`} ${name}${why}`;

@@ -96,6 +96,8 @@ export class Traffic implements TrafficUseCases {
         backend,
         packets: traffic?.packets ?? 0n,
         bytes: traffic?.bytes ?? 0n,
+        returnedPackets: traffic?.returnedPackets ?? 0n,
+        returnedBytes: traffic?.returnedBytes ?? 0n,
       })),
     );
     return { backends, drops: status?.drops ?? [] };

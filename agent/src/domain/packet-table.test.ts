@@ -69,6 +69,18 @@ test('addresses, ports and settings are what was declared', () => {
     { name: 'six', weight: 1 },
   ]);
   expect(found.backends[1]?.address).toHaveLength(16);
+  const translated = packetService(
+    service({
+      backends: [{ address: '10.0.0.1:8080' }, { address: '10.0.0.2' }],
+      forwarding: { mode: 'nat', sourceNat: true },
+    }),
+    NOTHING,
+  );
+  expect(translated).toMatchObject({ forwarding: Forwarding.NAT, sourceNat: true });
+  expect(translated.backends.map(({ port }) => port)).toEqual([8080, 0]);
+  // Elsewhere a port only says which one clients come to.
+  const direct = packetService(service({ backends: [{ address: '10.0.0.1:80' }] }), NOTHING);
+  expect(direct).toMatchObject({ sourceNat: false, backends: [{ port: 0 }] });
   const plain = packetService(service({ forwarding: { mode: 'l2' } }), NOTHING);
   expect(plain).toMatchObject({ forwarding: Forwarding.L2, guePort: 0, sourceOnly: false, ringSize: 1_009 });
 });

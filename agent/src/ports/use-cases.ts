@@ -119,6 +119,9 @@ export interface PacketTraffic {
     readonly backend: string;
     readonly packets: bigint;
     readonly bytes: bigint;
+    /** From the backend; 0 where it answers past this node. */
+    readonly returnedPackets: bigint;
+    readonly returnedBytes: bigint;
   }[];
   readonly drops: readonly { readonly reason: string; readonly packets: bigint }[];
 }

@@ -169,9 +169,9 @@ static int check_options(const struct marcher_packet_options *options)
 		        "marcher_packet_open: options have %u bytes, not %zu: the caller was built for another "
 		        "library",
 		        options->size, sizeof(*options));
-	if (options->xdp_mode > MARCHER_XDP_GENERIC)
+	if (options->xdp_mode > MARCHER_XDP_OFF)
 		return packet_fail(NULL, MARCHER_E_INVALID,
-		                   "marcher_packet_open: xdp_mode is %u; expected 0 (auto), 1 (native) or 2 (generic)",
+		                   "marcher_packet_open: xdp_mode is %u; expected 0 (auto), 1 (native), 2 (generic) or 3 (off)",
 		                   options->xdp_mode);
 	if (options->flows > PACKET_FLOWS_MAX)
 		return packet_fail(NULL, MARCHER_E_INVALID,
@@ -199,7 +199,7 @@ static int open_handle(struct marcher_packet *handle, const struct marcher_packe
 	if (!code)
 		code = packet_links_open(handle, options->interfaces);
 	if (!code)
-		packet_tc_open(handle);
+		code = packet_tc_open(handle);
 	if (code && handle->fresh) {
 		/* Nobody would ever use what was made: the flow table alone has many megabytes. */
 		char text[PACKET_ERROR_MAX];

@@ -126,7 +126,7 @@ struct packet_interface {
 	uint32_t index;
 	int link_fd;                         /* -1: not attached */
 	bool old;                            /* the link is pinned in the folder of the layout that is migrated from */
-	const char *mode;                    /* "native", "generic", "" */
+	const char *mode;                    /* "native", "generic", "off", "" */
 	uint64_t send_errors, send_errors_s; /* and when they were read; CLOCK_MONOTONIC */
 	char reason[256];
 	struct packet_tc tc;
@@ -291,8 +291,9 @@ int packet_links_attached(const char *directory, uint32_t program, bool *ours);
 unsigned long packet_network_namespace(void);
 
 /* packet_tc.c */
-/* Has the interfaces' tc be as it is to: attaches, adopts, detaches from others. What fails is in packet_interface. */
-void packet_tc_open(struct marcher_packet *handle);
+/* Has the interfaces' tc be as it is to: attaches, adopts, detaches from others. What fails is in packet_interface. Fails
+ * only when XDP is off and no interface could be attached to. */
+int packet_tc_open(struct marcher_packet *handle);
 /* Attaches where the interface is another one now, or somebody has detached us. */
 void packet_tc_renew(struct marcher_packet *handle);
 /* Notes what is gone. Under table_lock. */
@@ -303,6 +304,8 @@ void packet_tc_close(struct packet_interface *interface);
 uint32_t packet_tc_attached(const char *name, int pin, const char **hook, bool *here);
 /* Detaches what the pin stands for, as far as it can be done from this network namespace. */
 void packet_tc_detach(const char *name, int pin);
+/* Tests: as on a kernel that has no tcx. */
+extern bool packet_tc_without_tcx;
 
 /* packet_nat.c */
 /* What the programs of NAT are to know: ports, and whether any backend is this node. Writes it when it has changed. */

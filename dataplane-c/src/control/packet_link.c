@@ -23,7 +23,7 @@
 
 #define PIN_PATH_MAX 4096
 
-static const char native[] = "native", generic[] = "generic", unattached[] = "";
+static const char native[] = "native", generic[] = "generic", off[] = "off", unattached[] = "";
 
 unsigned long packet_network_namespace(void)
 {
@@ -126,6 +126,10 @@ static void attach(const struct marcher_packet *handle, struct packet_interface 
 		set_reason(interface, "there is no such interface in this network namespace");
 		return;
 	}
+	if (handle->xdp_mode == MARCHER_XDP_OFF) {
+		interface->mode = off;
+		return;
+	}
 	int fd = handle->xdp_mode == MARCHER_XDP_GENERIC ? -EOPNOTSUPP : create(handle, interface, XDP_FLAGS_DRV_MODE);
 	interface->mode = native;
 	if (fd < 0 && handle->xdp_mode != MARCHER_XDP_NATIVE) {
@@ -156,6 +160,8 @@ static void attach(const struct marcher_packet *handle, struct packet_interface 
 
 static bool mode_fits(const struct marcher_packet *handle, const char *mode)
 {
+	if (handle->xdp_mode == MARCHER_XDP_OFF)
+		return false;
 	return handle->xdp_mode == MARCHER_XDP_AUTO || (handle->xdp_mode == MARCHER_XDP_NATIVE) == (mode == native);
 }
 
@@ -390,7 +396,7 @@ int packet_links_open(struct marcher_packet *handle, const char *names)
 	for (uint32_t i = 0; i < handle->ninterfaces; i++) {
 		if (handle->interfaces[i].link_fd < 0)
 			attach(handle, &handle->interfaces[i]);
-		any |= handle->interfaces[i].link_fd >= 0;
+		any |= handle->interfaces[i].link_fd >= 0 || handle->interfaces[i].mode == off;
 		size_t length = strlen(text);
 		snprintf(text + length, sizeof(text) - length, "%s%s: %s", length ? "; " : "",
 		         handle->interfaces[i].name, handle->interfaces[i].reason);

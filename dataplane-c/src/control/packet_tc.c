@@ -47,6 +47,8 @@ static const enum bpf_tc_attach_point attach_points[TC_HOOKS] = {BPF_TC_INGRESS,
 static const char *const hook_names[TC_HOOKS] = {"ingress", "egress"};
 static const char clsact_shared[] = "clsact", clsact_own[] = "clsact_own";
 
+bool packet_tc_without_tcx;
+
 static void set_reason(struct packet_tc *tc, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void set_reason(struct packet_tc *tc, const char *format, ...)
 {
@@ -294,7 +296,7 @@ static void attach(const struct marcher_packet *handle, struct packet_interface 
 		set_reason(&interface->tc, "there is no such interface in this network namespace");
 		return;
 	}
-	int error = 0;
+	int error = packet_tc_without_tcx ? -EINVAL : 0;
 	for (int hook = 0; !error && hook < TC_HOOKS; hook++)
 		error = attach_link(handle, interface, hook);
 	if (!error) {
@@ -377,11 +379,23 @@ static void detach_others(const struct marcher_packet *handle)
 		closedir(directory);
 }
 
-void packet_tc_open(struct marcher_packet *handle)
+int packet_tc_open(struct marcher_packet *handle)
 {
+	char text[PACKET_ERROR_MAX] = "";
+	bool any = false;
+
 	detach_others(handle);
-	for (uint32_t i = 0; i < handle->ninterfaces; i++)
-		attach(handle, &handle->interfaces[i]);
+	for (uint32_t i = 0; i < handle->ninterfaces; i++) {
+		struct packet_interface *interface = &handle->interfaces[i];
+		attach(handle, interface);
+		any |= interface->tc.mode != unattached;
+		size_t length = strlen(text);
+		snprintf(text + length, sizeof(text) - length, "%s%s: %s", length ? "; " : "", interface->name,
+		         interface->tc.reason);
+	}
+	if (any || handle->xdp_mode != MARCHER_XDP_OFF)
+		return MARCHER_OK;
+	return packet_fail(handle, MARCHER_E_SYSTEM, "no interface could be attached to, and XDP is off: %s", text);
 }
 
 void packet_tc_renew(struct marcher_packet *handle)

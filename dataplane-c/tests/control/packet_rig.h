@@ -51,9 +51,9 @@ void packet_rig_must_open(struct packet_rig *rig, const char *interfaces);
 void packet_rig_close(struct packet_rig *rig);
 
 /* A table out of lines:
- *   service NAME FORWARDING(ipip|gue|l2) RING
+ *   service NAME FORWARDING(ipip|gue|l2|nat|snat) RING
  *   vip ADDRESS PORT(/udp)
- *   backend NAME ADDRESS WEIGHT [drained|dead]
+ *   backend NAME ADDRESS WEIGHT [drained|dead|:PORT]
  *   decap ADDRESS
  * Free with packet_table_free. */
 PacketTable *packet_table(const char *lines);

@@ -68,7 +68,8 @@ static void the_verifier_passes_programs_with_room_to_spare(void **state)
 {
 	NEEDS_PRIVILEGE(state);
 	struct packet_rig *rig = *state;
-	const char *programs[] = {"programs/xdp_root", "programs/xdp_lb", "programs/decap"};
+	const char *programs[] = {"programs/xdp_root", "programs/xdp_lb", "programs/decap", "programs/tc_ingress",
+	                          "programs/tc_egress"};
 
 	packet_rig_must_open(rig, "v0");
 	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++) {
@@ -383,7 +384,7 @@ static void options_are_checked(void **state)
 	assert_int_equal(marcher_packet_open(&options, &packet), MARCHER_E_INVALID);
 	assert_last_error("built for another library");
 	options.size = sizeof(options);
-	options.xdp_mode = 3;
+	options.xdp_mode = 4;
 	assert_int_equal(marcher_packet_open(&options, &packet), MARCHER_E_INVALID);
 	options.xdp_mode = 0;
 	options.flows = UINT32_MAX;

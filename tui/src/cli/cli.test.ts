@@ -181,7 +181,7 @@ describe('reading', () => {
     expect(stdout).toContain('north: ready');
     expect(stdout).toContain('XDP      eth0: native\nXDP      eth1: not attached (there is no such interface)\n');
     expect(stdout).toMatch(/TIER +SERVICES +PACKETS-IN +IN +SHARE-IN +OUT\nxdp +1 +12 +3\.0KiB +75\.0% +-\n/);
-    expect(stdout).toMatch(/relay +2 +5 +1\.0KiB +25\.0% +4\.0KiB\nDropped by XDP: no-backend 3\n$/);
+    expect(stdout).toMatch(/relay +2 +5 +1\.0KiB +25\.0% +4\.0KiB\nDropped by XDP and tc: no-backend 3\n$/);
     expect((await run(['explain', 'service', 'web'])).stdout).toContain('XDP has forwarded 4 packets, 2.0KiB\n');
     expect((await run(['explain', 'service', 'web'])).stdout).toMatch(
       /tier relay, because\n {2}- nothing faster is there/,

@@ -41,10 +41,13 @@ export async function explain(
     const mark = status ? style.green('yes') : style.red('no');
     text += `  ${type}: ${mark}${reason === '' ? '' : ` ${printable(reason)}`}${message === '' ? '' : `: ${printable(message)}`}\n`;
   }
-  for (const { tier, reasons, fasterIf, xdpPackets, xdpBytes } of tiers.services) {
+  for (const { tier, reasons, fasterIf, xdpPackets, xdpBytes, bytesReturned } of tiers.services) {
     text += `\nCarried by tier ${style.bold(printable(tier))}, because\n`;
     text += reasons.map((reason) => `  - ${printable(reason)}\n`).join('');
-    if (xdpPackets > 0n) text += `XDP has forwarded ${plural(xdpPackets, 'packet')}, ${bytes(xdpBytes)}\n`;
+    if (xdpPackets > 0n) {
+      const returned = bytesReturned > 0n ? `, and returned ${bytes(bytesReturned)}` : '';
+      text += `${tier === 'tc' ? 'tc' : 'XDP'} has forwarded ${plural(xdpPackets, 'packet')}, ${bytes(xdpBytes)}${returned}\n`;
+    }
     if (fasterIf.length > 0) text += `Faster if\n${fasterIf.map((way) => `  - ${printable(way)}\n`).join('')}`;
   }
   if (tiers.tiers.length > 0) {

@@ -49,11 +49,14 @@ export async function status(
     'Serving',
     `${plural(node.services, 'service')}, ${plural(node.listeners, 'listener')}, ${plural(node.backends, 'backend')}`,
   ]);
-  for (const { name, mode, reason, tc, tcReason } of node.xdpInterfaces) {
+  for (const { name, mode, reason } of node.xdpInterfaces) {
     const text = `${printable(name)}: ${mode === '' ? 'not attached' : printable(mode)}${reason === '' ? '' : ` (${printable(reason)})`}`;
     lines.push(['XDP', mode === '' ? style.red(text) : text]);
-    const filter = `${printable(name)}: ${tc === '' ? 'not attached' : printable(tc)}${tcReason === '' ? '' : ` (${printable(tcReason)})`}`;
-    lines.push(['tc', tc === '' ? style.red(filter) : filter]);
+  }
+  for (const { name, tc, tcReason } of node.xdpInterfaces) {
+    if (tc === '' && tcReason === '') continue;
+    const text = `${printable(name)}: ${tc === '' ? 'not attached' : printable(tc)}${tcReason === '' ? '' : ` (${printable(tcReason)})`}`;
+    lines.push(['tc', tc === '' ? style.red(text) : text]);
   }
   for (const { type, status: met, reason, message } of node.conditions) {
     const text = `${printable(reason || type)}${message === '' ? '' : `: ${printable(message)}`}`;

@@ -78,8 +78,8 @@ test('metrics of XDP, by backend and by reason', async () => {
   expect([...(await read()).keys()].filter((name) => name.includes('xdp'))).toEqual([]);
   useCases.packetTraffic = {
     backends: [
-      { service: 'web', backend: 'a', packets: 7n, bytes: 700n },
-      { service: 'web', backend: 'idle', packets: 0n, bytes: 0n },
+      { service: 'web', backend: 'a', packets: 7n, bytes: 700n, returnedPackets: 9n, returnedBytes: 900n },
+      { service: 'web', backend: 'idle', packets: 0n, bytes: 0n, returnedPackets: 0n, returnedBytes: 0n },
     ],
     drops: [{ reason: 'no-backend', packets: 3n }],
   };

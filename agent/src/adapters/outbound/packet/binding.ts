@@ -7,7 +7,7 @@ import koffi from 'koffi';
 import { type Answer, type Handle, NativeError } from '../dataplane/binding.js';
 
 /** enum marcher_xdp_mode. */
-export const XDP_MODE = { auto: 0, native: 1, generic: 2 } as const;
+export const XDP_MODE = { auto: 0, native: 1, generic: 2, off: 3 } as const;
 
 export interface NativePacketOptions {
   readonly xdp_mode: number;

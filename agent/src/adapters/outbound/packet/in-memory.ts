@@ -24,7 +24,7 @@ export class InMemoryPacketTier implements PacketTier {
   proof = '';
   /** Why open() does not open it; undefined: it does. */
   unavailable: { readonly reason: string; readonly retry: boolean } | undefined;
-  interfaces: Interface[] = [create(InterfaceSchema, { name: 'eth0', index: 2, mode: 'native' })];
+  interfaces: Interface[] = [create(InterfaceSchema, { name: 'eth0', index: 2, mode: 'native', tc: 'tcx' })];
   /** The table in force. */
   table: Table | undefined;
   /** Every table that arrived, oldest first. */

@@ -5,6 +5,7 @@ import { fromBinary } from '@bufbuild/protobuf';
 import {
   type ApplyReply,
   ApplyReplySchema,
+  type Interface,
   ProbeSchema,
   type Status,
   StatusSchema,
@@ -143,8 +144,9 @@ export class LibmarcherPacketTier implements PacketTier {
     try {
       const { interfaces } = this.#read(this.#handle);
       // When none is left, opening fails, and that is the state then.
-      if (interfaces.every(({ mode }) => mode === '')) return true;
-      return interfaces.some(({ name, mode }) => mode === '' && interfaceExists(name));
+      const lacks = ({ mode, tc }: Interface): boolean => mode === '' || (mode === 'off' && tc === '');
+      if (interfaces.every(lacks)) return true;
+      return interfaces.some((one) => lacks(one) && interfaceExists(one.name));
     } catch {
       return true;
     }

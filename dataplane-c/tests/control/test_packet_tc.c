@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The programs of tc: attached, adopted, replaced, taken away, beside what others have attached; and what NAT needs in
+ * tables and maps. */
+#include "packet_rig.h"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "control/packet.h"
+
+#define ATTACH_TCX_INGRESS 46
+#define ATTACH_TCX_EGRESS 47
+
+static const char web[] = "service web snat 251\n"
+                          "vip 198.51.100.1 80\n"
+                          "backend one 192.0.2.11 1 :8080\n"
+                          "backend two 192.0.2.12 1 :8081\n";
+
+/* The one program at a hook of an interface by tcx; 0: none. */
+static uint32_t tcx_on(const char *interface, int type)
+{
+	__u32 ids[4] = {0}, count = 4;
+
+	if (bpf_prog_query((int)if_nametoindex(interface), (enum bpf_attach_type)type, 0, NULL, ids, &count) || !count)
+		return 0;
+	assert_int_equal(count, 1);
+	return ids[0];
+}
+
+/* Our filter's program; 0: none. */
+static uint32_t filter_on(const char *interface, enum bpf_tc_attach_point point)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)if_nametoindex(interface), .attach_point = point);
+	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = 0x4d41, .priority = 0x4d41);
+
+	return bpf_tc_query(&hook, &filter) ? 0 : filter.prog_id;
+}
+
+/* A program that lets everything pass, at egress. */
+static void attach_others_filter(const char *interface)
+{
+	const struct bpf_insn code[] = {
+	        {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = -1},
+	        {.code = BPF_JMP | BPF_EXIT},
+	};
+	int fd = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "others", "GPL", code, 2, NULL);
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)if_nametoindex(interface), .attach_point = BPF_TC_EGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = 1, .priority = 7, .prog_fd = fd);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bpf_tc_attach(&hook, &filter), 0);
+	close(fd);
+}
+
+static bool has_clsact(const char *interface)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "tc qdisc show dev %s | grep -q clsact", interface);
+	return !system(command); /* NOLINT(cert-env33-c): the test's own words */
+}
+
+static uint32_t pinned_program(const struct packet_rig *rig, const char *name)
+{
+	struct bpf_prog_info info = {0};
+	__u32 length = sizeof(info);
+	int fd = packet_pin(rig, name);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bpf_obj_get_info_by_fd(fd, &info, &length), 0);
+	close(fd);
+	return info.id;
+}
+
+static void assert_attached(struct packet_rig *rig, const char *interface, const char *mode, const char *reason)
+{
+	PacketStatus *status = packet_rig_status(rig);
+	bool found = false;
+
+	for (size_t i = 0; i < status->n_interfaces; i++) {
+		if (strcmp(status->interfaces[i]->name, interface) != 0)
+			continue;
+		found = true;
+		assert_string_equal(status->interfaces[i]->tc, mode);
+		if (!strstr(status->interfaces[i]->tc_reason, reason))
+			fail_msg("expected \"%s\" in: %s", reason, status->interfaces[i]->tc_reason);
+	}
+	assert_true(found);
+	packet_status_free(status);
+}
+
+static void both_hooks_are_attached_by_tcx_and_adopted(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+
+	packet_rig_must_open(rig, "v0,v1");
+	assert_attached(rig, "v0", "tcx", "");
+	assert_attached(rig, "v1", "tcx", "");
+	uint32_t in = pinned_program(rig, "programs/tc_ingress"), out = pinned_program(rig, "programs/tc_egress");
+	assert_int_equal(tcx_on("v0", ATTACH_TCX_INGRESS), in);
+	assert_int_equal(tcx_on("v0", ATTACH_TCX_EGRESS), out);
+	assert_int_equal(tcx_on("v1", ATTACH_TCX_INGRESS), in);
+	assert_false(has_clsact("v0"));
+	packet_rig_close(rig);
+	assert_int_equal(tcx_on("v0", ATTACH_TCX_INGRESS), in);
+	/* The same programs by the same links; v1 is not named any more. */
+	packet_rig_must_open(rig, "v0");
+	assert_attached(rig, "v0", "tcx", "");
+	assert_int_equal(tcx_on("v0", ATTACH_TCX_INGRESS), in);
+	assert_int_equal(tcx_on("v0", ATTACH_TCX_EGRESS), out);
+	assert_int_equal(tcx_on("v1", ATTACH_TCX_INGRESS), 0);
+	assert_int_equal(tcx_on("v1", ATTACH_TCX_EGRESS), 0);
+}
+
+static void another_builds_program_takes_the_place_in_the_link(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+
+	for (int without = 0; without < 2; without++) {
+		packet_tc_without_tcx = without;
+		packet_rig_must_open(rig, "v0");
+		uint32_t before = pinned_program(rig, "programs/tc_ingress");
+		/* As if what is pinned came from another object. */
+		char key[32] = "tc_ingress";
+		struct build_record other = {.fingerprint = 1};
+		packet_write(rig, "build_records", key, &other);
+		packet_rig_close(rig);
+		packet_rig_must_open(rig, "v0");
+		uint32_t after = pinned_program(rig, "programs/tc_ingress");
+		assert_int_not_equal(after, before);
+		assert_int_equal(without ? filter_on("v0", BPF_TC_INGRESS) : tcx_on("v0", ATTACH_TCX_INGRESS), after);
+		packet_rig_close(rig);
+		assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
+	}
+	packet_tc_without_tcx = false;
+}
+
+static void what_somebody_detached_is_attached_again(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+
+	packet_rig_must_open(rig, "v0");
+	packet_rig_apply(rig, web);
+	packet_rig_run("ip link delete v0");
+	assert_attached(rig, "v0", "", "gone");
+	packet_rig_run("ip link add v0 type veth peer name v1 && ip link set v0 up && ip link set v1 up");
+	packet_rig_apply(rig, web);
+	assert_attached(rig, "v0", "tcx", "");
+	assert_int_equal(tcx_on("v0", ATTACH_TCX_INGRESS), pinned_program(rig, "programs/tc_ingress"));
+}
+
+static void nothing_is_left_after_uninstall(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+
+	packet_rig_must_open(rig, "v0,v1");
+	packet_rig_close(rig);
+	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
+	assert_int_equal(tcx_on("v0", ATTACH_TCX_INGRESS), 0);
+	assert_int_equal(tcx_on("v1", ATTACH_TCX_EGRESS), 0);
+	assert_int_not_equal(access(rig->pin_dir, F_OK), 0);
+}
+
+static void without_tcx_filters_of_clsact_do(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+
+	packet_tc_without_tcx = true;
+	packet_rig_must_open(rig, "v0");
+	assert_attached(rig, "v0", "clsact", "Linux 6.6");
+	uint32_t in = pinned_program(rig, "programs/tc_ingress"), out = pinned_program(rig, "programs/tc_egress");
+	assert_int_equal(filter_on("v0", BPF_TC_INGRESS), in);
+	assert_int_equal(filter_on("v0", BPF_TC_EGRESS), out);
+	packet_rig_close(rig);
+	packet_rig_must_open(rig, "v0");
+	assert_int_equal(filter_on("v0", BPF_TC_INGRESS), in);
+	packet_rig_close(rig);
+	/* The qdisc was made here: it goes with the filters. */
+	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
+	assert_false(has_clsact("v0"));
+	packet_tc_without_tcx = false;
+}
+
+static void others_filters_and_qdiscs_stay(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+
+	packet_tc_without_tcx = true;
+	/* A qdisc of ours that somebody else has put a filter at. */
+	packet_rig_must_open(rig, "v0");
+	attach_others_filter("v0");
+	packet_rig_close(rig);
+	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
+	assert_int_equal(filter_on("v0", BPF_TC_INGRESS), 0);
+	assert_int_equal(filter_on("v0", BPF_TC_EGRESS), 0);
+	packet_rig_run("tc filter show dev v0 egress | grep -q 'pref 7 bpf'");
+	/* A qdisc that was there before, empty. */
+	packet_rig_run("tc qdisc add dev v1 clsact");
+	packet_rig_must_open(rig, "v1");
+	assert_int_not_equal(filter_on("v1", BPF_TC_EGRESS), 0);
+	packet_rig_close(rig);
+	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
+	assert_int_equal(filter_on("v1", BPF_TC_EGRESS), 0);
+	assert_true(has_clsact("v1"));
+	packet_tc_without_tcx = false;
+}
+
+static void xdp_may_be_left_out(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+
+	packet_rig_must_open(rig, "v0");
+	assert_int_not_equal(packet_xdp_on("v0"), 0);
+	packet_rig_close(rig);
+	assert_int_equal(packet_rig_open(rig, "v0", MARCHER_XDP_OFF), MARCHER_OK);
+	assert_int_equal(packet_xdp_on("v0"), 0);
+	assert_attached(rig, "v0", "tcx", "");
+	PacketStatus *status = packet_rig_status(rig);
+	assert_string_equal(status->interfaces[0]->mode, "off");
+	packet_status_free(status);
+	packet_rig_close(rig);
+	assert_int_equal(packet_rig_open(rig, "nowhere", MARCHER_XDP_OFF), MARCHER_E_SYSTEM);
+	assert_non_null(strstr(marcher_packet_last_error(NULL), "nowhere: there is no such interface"));
+}
+
+static void the_table_reaches_the_maps(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	struct backend backend;
+	struct service service;
+	struct nat_settings settings;
+	uint32_t zero = 0;
+
+	packet_rig_run("sysctl -qw net.ipv4.ip_local_port_range='20000 50000'");
+	packet_rig_must_open(rig, "v0");
+	packet_rig_apply(rig, web);
+	uint32_t index = packet_service_of(rig, "198.51.100.1", 80);
+	packet_lookup(rig, "services", &index, &service);
+	assert_int_equal(service.forwarding, FORWARDING_NAT);
+	assert_int_equal(service.flags, SERVICE_SOURCE_NAT);
+	index = packet_backend_of(rig, "192.0.2.12");
+	packet_lookup(rig, "backends", &index, &backend);
+	assert_int_equal(ntohs(backend.port), 8081);
+	struct address source = packet_rig_address("192.0.2.1");
+	assert_memory_equal(&backend.source, &source, sizeof(source));
+	packet_lookup(rig, "nat_settings", &zero, &settings);
+	assert_int_equal(settings.first[0], 1024);
+	assert_int_equal(settings.last[0], 19999);
+	assert_int_equal(settings.first[1], 50001);
+	assert_int_equal(settings.last[1], 65535);
+	assert_int_equal(settings.flags, 0);
+
+	/* A backend here: tc_egress has work until it is gone. */
+	packet_rig_run("sysctl -qw net.ipv4.ip_local_port_range='1024 65535'");
+	packet_rig_apply(rig, "service web nat 251\nvip 198.51.100.1 80\nbackend here 192.0.2.1 1 :8080\n");
+	packet_lookup(rig, "nat_settings", &zero, &settings);
+	assert_int_equal(settings.flags, NAT_SETTING_LOCAL);
+	assert_true(settings.first[0] > settings.last[0] && settings.first[1] > settings.last[1]);
+	packet_rig_run("sysctl -qw net.ipv4.ip_local_port_range='32768 60999'");
+	packet_rig_apply(rig, "");
+	packet_lookup(rig, "nat_settings", &zero, &settings);
+	assert_int_equal(settings.flags, 0);
+	assert_int_equal(settings.last[0], 32767);
+}
+
+static void flows_and_counters_outlive_the_process(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	const struct flow_key key = {.source_port = 1, .protocol = IPPROTO_TCP};
+	const struct nat_flow flow = {.source_port = 2, .flags = NAT_CONFIRMED, .seen = 3};
+	struct nat_flow found = {0};
+
+	packet_rig_must_open(rig, "v0");
+	packet_rig_apply(rig, web);
+	packet_write(rig, "nat_flows", &key, &flow);
+	uint32_t index = packet_service_of(rig, "198.51.100.1", 80);
+	struct traffic *counts = calloc(1024, sizeof(*counts));
+	counts[0] = (struct traffic){.packets = 5, .bytes = 500, .returned_packets = 7, .returned_bytes = 7000};
+	packet_write(rig, "service_counters", &index, counts);
+	free(counts);
+	packet_rig_close(rig);
+	packet_rig_must_open(rig, "v0");
+	packet_lookup(rig, "nat_flows", &key, &found);
+	assert_memory_equal(&found, &flow, sizeof(flow));
+	PacketStatus *status = packet_rig_status(rig);
+	assert_true(status->adopted);
+	assert_int_equal(status->services[0]->traffic->returned_packets, 7);
+	assert_int_equal(status->services[0]->traffic->returned_bytes, 7000);
+	packet_status_free(status);
+}
+
+static void a_table_that_nat_cannot_carry_is_refused_with_reasons(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	static const struct {
+		const char *table, *path, *reason;
+	} wrong[] = {
+	        {"service a ipip 251\nvip 198.51.100.1 80\nbackend x 192.0.2.11 1 :8080\n", "services[0].backends[0]",
+	         "which only NAT can send packets to"},
+	        {"service a nat 251\nvip 198.51.100.1 80\nbackend x 2001:db8::1 1\n", "services[0].backends[0]",
+	         "VIP of the other address family"},
+	        {"service a nat 251\nvip 2001:db8::9 80\nbackend x 192.0.2.11 1\n", "services[0].backends[0]",
+	         "VIP of the other address family"},
+	        {"service a nat 251\nvip 198.51.100.1 80\nbackend x 192.0.2.11 1 :70000\n", "services[0].backends[0]",
+	         "port 70000"},
+	};
+
+	packet_rig_must_open(rig, "v0");
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		PacketTable *table = packet_table(wrong[i].table);
+		ApplyReply *reply;
+		assert_int_equal(packet_rig_apply_table(rig, table, &reply), MARCHER_E_REFUSED);
+		assert_int_equal(reply->n_reasons, 1);
+		assert_string_equal(reply->reasons[0]->path, wrong[i].path);
+		if (!strstr(reply->reasons[0]->reason, wrong[i].reason))
+			fail_msg("expected \"%s\" in: %s", wrong[i].reason, reply->reasons[0]->reason);
+		marcher__packet__v1__apply_reply__free_unpacked(reply, NULL);
+		packet_table_free(table);
+	}
+	PacketTable *table = packet_table("service a ipip 251\nvip 198.51.100.1 80\nbackend x 192.0.2.11 1\n");
+	ApplyReply *reply;
+	table->services[0]->source_nat = true;
+	assert_int_equal(packet_rig_apply_table(rig, table, &reply), MARCHER_E_REFUSED);
+	assert_string_equal(reply->reasons[0]->path, "services[0].source_nat");
+	marcher__packet__v1__apply_reply__free_unpacked(reply, NULL);
+	packet_table_free(table);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, packet_rig_setup, packet_rig_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        TEST(both_hooks_are_attached_by_tcx_and_adopted),
+	        TEST(another_builds_program_takes_the_place_in_the_link),
+	        TEST(what_somebody_detached_is_attached_again),
+	        TEST(nothing_is_left_after_uninstall),
+	        TEST(without_tcx_filters_of_clsact_do),
+	        TEST(others_filters_and_qdiscs_stay),
+	        TEST(xdp_may_be_left_out),
+	        TEST(the_table_reaches_the_maps),
+	        TEST(flows_and_counters_outlive_the_process),
+	        TEST(a_table_that_nat_cannot_carry_is_refused_with_reasons),
+	};
+
+	return cmocka_run_group_tests(tests, packet_rig_namespaces, NULL);
+}
