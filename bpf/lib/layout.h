@@ -259,8 +259,8 @@ struct nat_settings {
 #define GUARD_PREFIXES_MAX 262144u /* of all rules */
 #define GUARD_CLASSES_MAX 65536u
 #define GUARD_SPANS_MAX 1048576u   /* of all classes */
-#define GUARD_CLASS_SPANS_MAX 128u /* of one class and protocol */
-#define GUARD_CLASS_SPANS_POWER 7
+#define GUARD_CLASS_SPANS_MAX 512u /* of one class and protocol */
+#define GUARD_CLASS_SPANS_POWER 9
 
 /* flags of struct guard */
 #define GUARD_MALFORMED 1u

@@ -9,7 +9,7 @@
  * it is not, the engine relays them.
  */
 import { toBinary } from '@bufbuild/protobuf';
-import type { Service } from '@marcher/model';
+import type { Guard, Service } from '@marcher/model';
 import type { BackendState } from '@marcher/proto/marcher/engine/v1/control_pb';
 import {
   type ApplyReply,
@@ -27,7 +27,9 @@ import { WireWriter } from '../domain/wire-writer.js';
 import type { ConfigStore } from '../ports/config-store.js';
 import type { Dataplane } from '../ports/dataplane.js';
 import { type PacketTier, PacketTierError } from '../ports/packet-tier.js';
-import type { ConfigurationLog } from './configuration.js';
+import type { ConfigurationLog, ObjectStanding } from './configuration.js';
+import type { Current } from './current-objects.js';
+import { PacketGuards } from './packet-guards.js';
 import { sameBytes, unpackService } from './service-codec.js';
 
 /** This node as a backend of packet tiers of others. */
@@ -53,10 +55,14 @@ export interface PacketForwardingOptions {
   readonly decapsulated: Decapsulated;
   /** IP addresses of this node: the relay can take a service over whose addresses are all among them. */
   readonly localAddresses: () => readonly string[];
+  /** The guards that are in force by the store. */
+  readonly guards: () => Current<Guard>;
   /** What the tier carries has changed: the engine is to have these services without listeners, or with. */
   readonly onAvailable: () => Promise<void>;
   /** These services are in force now, or no longer. */
   readonly onStanding: (services: string[]) => void;
+  /** The same of guards. */
+  readonly onGuardStanding: (guards: string[]) => void;
   readonly retryMs?: number;
 }
 
@@ -84,7 +90,7 @@ const REFRESH_MS = 15_000;
 /** Drops that say that the tier can't send, and that sockets might. */
 const FAILURES: ReadonlySet<string> = new Set(['no-route', 'no-neighbour', 'forwarding-off', 'no-headroom']);
 /** Field numbers of marcher.packet.v1.Table, whose services are packed one by one. */
-const TABLE = { services: 1, decapsulated: 2, decapsulatedGuePort: 3 } as const;
+const TABLE = { services: 1, decapsulated: 2, decapsulatedGuePort: 3, guard: 4 } as const;
 const NO_BYTES = new Uint8Array(0);
 /** Reasons of a refusal that are shown; the rest is counted. */
 const SHOWN_MAX = 5;
@@ -132,8 +138,11 @@ export class PacketForwarding {
   #stopped = false;
   #lastRead: { readonly status: Status; readonly ms: number } | undefined;
 
+  readonly #guards: PacketGuards;
+
   constructor(options: PacketForwardingOptions) {
     this.#options = options;
+    this.#guards = new PacketGuards(options.guards);
   }
 
   /** Packets of services that ask for it pass by the engine. */
@@ -272,6 +281,7 @@ export class PacketForwarding {
     this.#openedMs = nowMs();
     if (state.kind !== 'open') {
       this.#inForce = undefined;
+      this.#guards.forget();
       this.#carried.clear();
       this.#failure = undefined;
       if (state.kind === 'unavailable' && state.reason !== this.#lastReason) {
@@ -284,6 +294,7 @@ export class PacketForwarding {
     // Another handle: what is in force is what was pinned, which need not be what this agent gave last.
     if (!before) {
       this.#inForce = undefined;
+      this.#guards.forget();
       log.info({ tier: this.offers().xdp.reason }, 'the packet tier is open');
     }
   }
@@ -345,13 +356,17 @@ export class PacketForwarding {
     const fresh = Math.abs(now - this.#appliedMs) < REFRESH_MS;
     if (fresh && this.#inForce !== undefined && sameBytes(this.#inForce, bytes)) {
       if (this.#failure !== undefined) log.info({}, 'the packet tier has what is configured again');
-      this.#failure = undefined;
-      this.#carry(generations);
+      this.#inStep(generations, bytes);
       return;
     }
     let reply: ApplyReply;
     try {
       reply = await tier.apply(bytes);
+      if (!reply.accepted && this.#guards.refused(reply.reasons)) {
+        log.error({ reasons: this.#guards.refusal }, 'the packet tier refused the guards; those before stay in force');
+        bytes = this.#table(this.#services());
+        reply = await tier.apply(bytes);
+      }
     } catch (error) {
       // It may or may not have taken effect: the next run makes sure.
       this.#inForce = undefined;
@@ -367,17 +382,25 @@ export class PacketForwarding {
       log.info(migrated, 'the packet tier was taken over from a build with another layout of maps; its flows stay');
     }
     if (this.#failure !== undefined) log.info({}, 'the packet tier has what is configured again');
-    this.#failure = undefined;
-    this.#inForce = bytes;
     this.#appliedMs = now;
+    this.#inStep(generations, bytes);
+  }
+
+  #inStep(generations: Map<string, bigint>, bytes: Uint8Array): void {
+    this.#failure = undefined;
+    if (this.#inForce !== bytes) this.#lastRead = undefined;
+    this.#inForce = bytes;
     this.#carry(generations);
+    const guards = this.#guards.accepted();
+    if (guards.length > 0) this.#options.onGuardStanding(guards);
   }
 
   /** The store never had a configuration and programs that were found pinned carry services: the state was lost. */
   #holding(): boolean {
     const { store } = this.#options;
     if (this.#inForce !== undefined || store.version !== 0n || store.pendingVersion !== 0n) return false;
-    return (this.#read()?.services.length ?? 0) > 0;
+    const status = this.#read();
+    return status !== undefined && (status.services.length > 0 || status.guard !== undefined);
   }
 
   #carry(generations: Map<string, bigint>): void {
@@ -503,6 +526,8 @@ export class PacketForwarding {
     }
     for (const address of decapsulated.addresses) out.bytes(TABLE.decapsulated, parseIp(address) ?? NO_BYTES);
     out.uint(TABLE.decapsulatedGuePort, decapsulated.guePort);
+    const guard = this.#guards.bytes;
+    if (guard !== undefined) out.bytes(TABLE.guard, guard);
     return out.written();
   }
 
@@ -533,6 +558,11 @@ export class PacketForwarding {
     return { relayed: false, status: false, reason: `PacketTier${failure.reason}`, message };
   }
 
+  /** The same of a guard. */
+  guardStanding(name: string, generation: bigint): ObjectStanding {
+    return this.#guards.standing(name, generation, this.#options.tier.state, this.#failure?.message);
+  }
+
   /** What is wrong with the tier, for the status of the node; undefined: nothing, or nobody needs it. */
   condition(): { type: string; status: boolean; reason: string; message: string } | undefined {
     const of = (reason: string, message: string) => ({ type: 'PacketTier', status: false, reason, message });
@@ -540,11 +570,18 @@ export class PacketForwarding {
     const { state } = tier;
     const count = services().size;
     const whose = `${count} ${count === 1 ? 'service that asks' : 'services that ask'} for it`;
+    const without = [
+      ...(count === 0 ? [] : [`the relay carries ${whose}`]),
+      ...(this.#options.guards().size === 0 ? [] : ['nothing is guarded']),
+    ].join(', and ');
     if (state.kind === 'off') {
-      return count === 0 ? undefined : of('Off', `the relay carries ${whose}: ${state.reason}`);
+      return without === '' ? undefined : of('Off', `${without}: ${state.reason}`);
     }
     if (state.kind === 'unavailable') {
-      return of('Unavailable', `${count === 0 ? '' : `the relay carries ${whose}: `}${state.reason}`);
+      return of('Unavailable', `${without === '' ? '' : `${without}: `}${state.reason}`);
+    }
+    if (this.#guards.refusal !== undefined) {
+      return of('GuardRefused', `the guards before stay in force: ${this.#guards.refusal}`);
     }
     if (this.#failure?.reason === 'Refused') {
       return of('Refused', `the table before stays in force: ${this.#failure.message}`);
@@ -573,6 +610,13 @@ export class PacketForwarding {
       return this.#demoted.size === 0
         ? of('Failing', `${demotion.reason}${kept}`)
         : of('Demoted', `the relay carries services ${told(demotion)}${kept}`);
+    }
+    const broken = (this.#read()?.guard?.rules ?? []).filter(({ problem }) => problem !== '');
+    if (broken.length > 0) {
+      const shown = broken
+        .slice(0, SHOWN_MAX)
+        .map(({ guard, position, problem }) => `${guard}, rules[${position}]: ${problem}`);
+      return of('GuardObstructed', shown.join('; '));
     }
     const obstacles = tier.obstacles(this.#families);
     return obstacles.length === 0 ? undefined : of('Obstructed', obstacles.join('; '));

@@ -740,7 +740,7 @@ static void what_cannot_be_in_force_is_refused_with_its_place(void **state)
 		assert_refused(rig, guarded(table[i].lines), table[i].path, table[i].text);
 	assert_refused(rig, guarded("device device-with-a-long-name"), "guard.rules[0].redirect_device", "15 bytes");
 	PacketTable *many = guarded("deny tcp");
-	for (uint32_t port = 1; port < 300; port += 2) {
+	for (uint32_t port = 1; port < 1100; port += 2) {
 		Ports *ports = calloc(1, sizeof(*ports));
 		marcher__packet__v1__ports__init(ports);
 		ports->first = ports->last = port;
