@@ -34,7 +34,7 @@ static __always_inline enum drop_reason judge_shape(const struct guard *guard, c
 	if (seen->bad_fragment && (guard->flags & GUARD_BAD_FRAGMENTS))
 		return seen->bad_fragment;
 	if (seen->version && (guard->flags & GUARD_MARTIANS))
-		return martian(seen->version, &seen->source, &seen->destination);
+		return martian(seen->version, &seen->source, &seen->destination, guard->own);
 	return DROP_NONE;
 }
 
@@ -89,9 +89,11 @@ int xdp_guard(struct xdp_md *ctx)
 	bool unlimited = seen.neighbour_discovery;
 	if (guard->flags & GUARD_RULES) {
 		__u32 generation = guard->generation, index = guard_rule_index(guard, &seen);
-		void *rules = bpf_map_lookup_elem(&guard_rules, &generation);
+		/* What no rule says anything about is most of all, and is let in without a further look. */
+		bool decided = index || ((guard->flags & GUARD_DEFAULT_DENIES) && !seen.neighbour_discovery);
+		void *rules = decided ? bpf_map_lookup_elem(&guard_rules, &generation) : NULL;
 		const struct guard_rule *rule = rules ? bpf_map_lookup_elem(rules, &index) : NULL;
-		if (rule && (index || !seen.neighbour_discovery)) {
+		if (rule) {
 			guard_count(rule->counter, bytes);
 			switch (rule->action) {
 			case GUARD_DENY:

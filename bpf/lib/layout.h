@@ -282,6 +282,7 @@ struct nat_settings {
 #define GUARD_COOKIE_SACK 4096u
 #define GUARD_COOKIE_SCALE 8192u
 #define GUARD_COOKIE_ECN 16384u
+#define GUARD_DEFAULT_DENIES 32768u
 
 enum guard_limit_kind { GUARD_PACKETS, GUARD_BYTES, GUARD_CONNECTIONS, GUARD_LIMIT_KINDS };
 
@@ -293,6 +294,14 @@ struct guard_limit {
 	__u64 burst_ns;
 };
 
+enum guard_protocol { GUARD_TCP, GUARD_UDP, GUARD_OTHER, GUARD_PROTOCOLS };
+
+struct guard_class {
+	__u32 rule[GUARD_PROTOCOLS]; /* where no span has the port */
+	__u32 spans[2];              /* index of the first, of TCP and UDP */
+	__u16 nspans[2];
+};
+
 struct guard {
 	__u32 flags;
 	__u32 generation;                /* which of the tables' places count */
@@ -302,7 +311,15 @@ struct guard {
 	__u16 window;                  /* of answers with a cookie, unscaled */
 	__u8 window_scale;
 	__u8 reserved[5];
+	struct guard_class everyone; /* class 0 */
+	/* Filters of 256 bits that spare most packets a look-up: a bit that is not set says that it would find nothing.
+	 * Of prefixes by the first byte of an IPv4 address and the fourth of an IPv6 one; of own addresses by
+	 * GUARD_OWN_PLACE. */
+	__u64 near_v4[4], near_v6[4], own[4];
 };
+
+#define GUARD_OWN_PLACE(address) \
+	((((address)->word[0] ^ (address)->word[1] ^ (address)->word[2] ^ (address)->word[3]) * 2654435761u) >> 24)
 
 struct guard_source_v4 {
 	__u32 length; /* of the prefix, in bits */
@@ -312,14 +329,6 @@ struct guard_source_v4 {
 struct guard_source_v6 {
 	__u32 length;
 	__be32 address[4];
-};
-
-enum guard_protocol { GUARD_TCP, GUARD_UDP, GUARD_OTHER, GUARD_PROTOCOLS };
-
-struct guard_class {
-	__u32 rule[GUARD_PROTOCOLS]; /* where no span has the port */
-	__u32 spans[2];              /* index of the first, of TCP and UDP */
-	__u16 nspans[2];
 };
 
 /* Destination ports, in host order; those of one class and protocol are sorted and do not overlap. */
@@ -345,7 +354,8 @@ struct guard_rule {
 	struct address next_hop;
 };
 
-/* Map guard_counters: per-CPU array of struct traffic: packets that a rule decided about. 0 is the default's. Twice as
+/* Map guard_counters: per-CPU array of struct traffic: packets that a rule decided about. 0 is the default's,
+ * which counts what it denies. Twice as
  * many as rules: those of a new set do not take what the old ones still count in. */
 #define GUARD_COUNTERS (2 * GUARD_RULES_MAX)
 
