@@ -161,7 +161,7 @@ enum drop_reason {
 	/* xdp_guard's */
 	DROP_GUARD_RULE,        /* a rule says so */
 	DROP_GUARD_DEFAULT,     /* no rule lets it in */
-	DROP_GUARD_REDIRECT,    /* a rule's device is not there */
+	DROP_GUARD_REDIRECT,    /* a rule's device or host cannot be reached */
 	DROP_LIMIT_PACKETS,     /* its source sends more packets than it may, */
 	DROP_LIMIT_BYTES,       /* bytes, */
 	DROP_LIMIT_CONNECTIONS, /* new connections */

@@ -209,10 +209,10 @@ static void redirects(struct case_list *list)
 		c.guard = &nowhere;
 		c.backend = 0;
 		c.outcome = DROPPED;
-		c.reason = DROP_NO_ROUTE;
+		c.reason = DROP_GUARD_REDIRECT;
 		case_add(list, &c, "guard: IPv%d UDP to a host that is not on a link of ours", c.in.version);
 		c.guard = &unknown;
-		c.reason = DROP_NO_NEIGHBOUR;
+		c.reason = DROP_GUARD_REDIRECT;
 		case_add(list, &c, "guard: IPv%d UDP to a host whose Ethernet address nobody knows", c.in.version);
 		c.guard = &rules;
 		c.in.ttl = 1;
