@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Dual BSD/GPL */
 /*
  * Services that are forwarded by NAT: what comes for a VIP goes to a backend under its address and port, and under this
- * node's where that is asked for; what the backend answers becomes the VIP's again. At the ingress of each interface that
- * clients or backends are behind. Answers of backends on this node leave by tc_egress.
+ * node's where that is asked for; what the backend answers becomes the VIP's again. At the ingress of each interface
+ * that clients or backends are behind. Answers of backends on this node leave by tc_egress.
  *
  * Packets go out from here where the kernel's routes say how. Whatever else is left to the stack.
  */
@@ -36,8 +36,8 @@ static __always_inline enum tc_way way_of(struct __sk_buff *skb, const struct pa
 {
 	if ((flow->flags & (NAT_LOCAL | NAT_REVERSE)) == NAT_LOCAL)
 		return TC_WAY_STACK;
-	hop->length = skb->gso_size ? tc_headers(skb, packet) - packet->ethernet_length + skb->gso_size
-	                            : packet->ip_length;
+	hop->length =
+	        skb->gso_size ? tc_headers(skb, packet) - packet->ethernet_length + skb->gso_size : packet->ip_length;
 	enum tc_way way = tc_route(skb, packet, &flow->source, &flow->destination, hop);
 	if (way != TC_WAY_STACK || (flow->flags & NAT_REVERSE))
 		return way;
@@ -115,8 +115,7 @@ static __always_inline int carry(struct __sk_buff *skb, struct packet *packet)
 		struct vip *vip = vip_find(&packet->key);
 		struct service *service = vip ? bpf_map_lookup_elem(&services, &vip->service) : NULL;
 		/* A forged source begins nothing: the stack knows martians. */
-		if (!service || service->forwarding != FORWARDING_NAT ||
-		    !address_may_be_answered(&packet->key.source))
+		if (!service || service->forwarding != FORWARDING_NAT || !address_may_be_answered(&packet->key.source))
 			return TC_GO_ON;
 		if (!header_valid((const void *)(long)skb->data, (const void *)(long)skb->data_end, packet))
 			return tc_drop(DROP_BAD_CHECKSUM);

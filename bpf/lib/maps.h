@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Dual BSD/GPL */
 /*
- * What the programs that balance read and write; layout.h has keys and values. Not pinned by declaration: the loader gives each a pin
- * path or an existing map, so that tests can load the programs without a bpffs.
+ * What the programs that balance read and write; layout.h has keys and values. Not pinned by declaration: the loader
+ * gives each a pin path or an existing map, so that tests can load the programs without a bpffs.
  */
 #ifndef BPF_MAPS_H
 #define BPF_MAPS_H

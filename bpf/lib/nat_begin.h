@@ -54,8 +54,7 @@ static __always_inline int nat_reclaim(struct nat_claim *claim, const struct nat
 {
 	bool mine = address_equal(&held->destination, &claim->entry.destination) &&
 	            held->destination_port == claim->entry.destination_port &&
-	            address_equal(&held->source, &claim->entry.source) &&
-	            held->source_port == claim->entry.source_port;
+	            address_equal(&held->source, &claim->entry.source) && held->source_port == claim->entry.source_port;
 	if (mine && !nat_stale(claim->key.protocol, held, claim->now)) {
 		claim->entry.flags |= held->flags & (NAT_ANSWERED | NAT_CONFIRMED);
 		claim->entry.expected = held->expected;
@@ -94,7 +93,8 @@ static long nat_try(__u32 attempt, struct nat_claim *claim)
 }
 
 /*
- * Begins a flow of the service; *flow becomes the entry of the packets that come from the client. DROP_NONE, or why not.
+ * Begins a flow of the service; *flow becomes the entry of the packets that come from the client. DROP_NONE, or why
+ * not.
  */
 static __noinline enum drop_reason nat_begin(const struct packet *packet, __u32 service_index,
                                              const struct service *service, __u32 now, struct nat_flow *flow)
@@ -103,9 +103,8 @@ static __noinline enum drop_reason nat_begin(const struct packet *packet, __u32 
 	__u32 index = 0, backend_index;
 	struct nat_settings *settings = bpf_map_lookup_elem(&nat_settings, &index);
 	__u64 hash = flow_hash(key, false);
-	struct backend *backend =
-	        ring_backend(service_index, service->flags & SERVICE_SOURCE_ONLY ? flow_hash(key, true) : hash,
-	                     &backend_index);
+	struct backend *backend = ring_backend(
+	        service_index, service->flags & SERVICE_SOURCE_ONLY ? flow_hash(key, true) : hash, &backend_index);
 	/* Addresses are translated within a family. */
 	if (!settings || !backend || address_is_v4(&backend->address) != address_is_v4(&key->destination))
 		return DROP_NO_BACKEND;

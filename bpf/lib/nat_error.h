@@ -56,13 +56,13 @@ static __always_inline struct nat_error *nat_error_find(struct __sk_buff *skb, c
 		return NULL;
 	error->flow = *flow;
 	error->outer.destination = error->flow.destination;
-	error->outer.source = address_equal(&packet->key.source, &error->quoted.source) ? error->flow.source
-	                                                                                : packet->key.source;
+	error->outer.source =
+	        address_equal(&packet->key.source, &error->quoted.source) ? error->flow.source : packet->key.source;
 	return error;
 }
 
-/* Changes a checksum field inside the quote, where it is there: quotes end early, and UDP may have none. The sum of what
- * has changed before and of this. */
+/* Changes a checksum field inside the quote, where it is there: quotes end early, and UDP may have none. The sum of
+ * what has changed before and of this. */
 static __always_inline __s64 quoted_checksum(struct __sk_buff *skb, __u32 at, bool udp, __s64 covered, __s64 sum)
 {
 	__u32 from = 0, to = 0;

@@ -39,8 +39,8 @@ struct {
 
 /* How long a flow may be silent, in units of 2^30 ns. RFC 5382, section 5: an open TCP connection 2 h 4 min, one that
  * opens or ends 4 min; RFC 4787, section 4.3: UDP 5 min. A flow of which one side alone was heard takes its turn in a
- * table of its own and may be forgotten sooner; one that has ended is kept for the backend's TIME_WAIT, in which it would
- * not take the same ports from another client. */
+ * table of its own and may be forgotten sooner; one that has ended is kept for the backend's TIME_WAIT, in which it
+ * would not take the same ports from another client. */
 enum nat_lifetime {
 	NAT_LIFETIME_TCP = 7440,
 	NAT_LIFETIME_TCP_ENDING = 240,

@@ -15,7 +15,8 @@
 #include "tc.h"
 
 /* The flow that the packet belongs to, followed. False: it has none, or that is over. */
-static __always_inline bool nat_known(struct __sk_buff *skb, const struct packet *packet, __u32 now, struct nat_flow *out)
+static __always_inline bool nat_known(struct __sk_buff *skb, const struct packet *packet, __u32 now,
+                                      struct nat_flow *out)
 {
 	const struct flow_key *key = &packet->key;
 	struct nat_flow *flow = nat_find(key);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Dual BSD/GPL */
 /*
  * Another source and destination for a packet, with its checksums changed by the difference alone: what was wrong stays
- * wrong. Holds for every state that the kernel keeps a checksum in: complete in the packet, the pseudo header's sum alone
- * (CHECKSUM_PARTIAL: to be completed by the sending device), or the whole packet's sum beside it (CHECKSUM_COMPLETE). In
- * that last the changes of addresses and ports and that of the transport checksum cancel out, but for UDP without a
- * checksum.
+ * wrong. Holds for every state that the kernel keeps a checksum in: complete in the packet, the pseudo header's sum
+ * alone (CHECKSUM_PARTIAL: to be completed by the sending device), or the whole packet's sum beside it
+ * (CHECKSUM_COMPLETE). In that last the changes of addresses and ports and that of the transport checksum cancel out,
+ * but for UDP without a checksum.
  */
 #ifndef BPF_NAT_REWRITE_H
 #define BPF_NAT_REWRITE_H
@@ -97,8 +97,8 @@ static __always_inline int rewrite_pseudo(struct __sk_buff *skb, __u32 at, __s64
 	return 0;
 }
 
-/* Gives the packet the flow's source and destination. decrement: its TTL, too, which must be at least 1. 0, or negative:
- * it cannot be written, and is spoiled. */
+/* Gives the packet the flow's source and destination. decrement: its TTL, too, which must be at least 1. 0, or
+ * negative: it cannot be written, and is spoiled. */
 static __noinline int nat_rewrite(struct __sk_buff *skb, const struct packet *packet, const struct nat_flow *flow,
                                   bool decrement)
 {

@@ -217,15 +217,13 @@ static __always_inline enum parsed packet_parse(const void *data, const void *da
 	else if (ethertype == bpf_htons(ETH_P_IPV6))
 		parsed = parse_ipv6(data, data_end, packet);
 	/* Last, so that a frame cut within a header is told from one cut behind it. Longer frames are padded. */
-	if (parsed != PARSED_OTHER && parsed != PARSED_BROKEN &&
-	    packet->ip_length > frame - packet->ethernet_length)
+	if (parsed != PARSED_OTHER && parsed != PARSED_BROKEN && packet->ip_length > frame - packet->ethernet_length)
 		return broken(packet, DROP_BAD_LENGTH);
 	return parsed;
 }
 
 /* A router's duty (RFC 1812, section 5.2.2); packets that go on to the stack are left to it. */
-static __always_inline bool header_valid(const void *data, const void *data_end,
-                                         const struct packet *packet)
+static __always_inline bool header_valid(const void *data, const void *data_end, const struct packet *packet)
 {
 	if (packet->version != 4)
 		return true;

@@ -3,9 +3,9 @@
  * A packet that does not fit where it is to go is answered with an ICMP error that says what does: as XDP does it
  * (icmp.h), but for buffers that may be of many segments, and whose checksum may not be complete.
  *
- * Such a checksum will be completed inside the quote, by whichever device sends the answer, and nothing here can keep it
- * from that. What is known is the sum of the words that it covers when that has happened: with the field it becomes the
- * complement of what the field holds now, the pseudo header's sum. So the ICMP checksum can be right before.
+ * Such a checksum will be completed inside the quote, by whichever device sends the answer, and nothing here can keep
+ * it from that. What is known is the sum of the words that it covers when that has happened: with the field it becomes
+ * the complement of what the field holds now, the pseudo header's sum. So the ICMP checksum can be right before.
  */
 #ifndef BPF_TC_TOO_BIG_H
 #define BPF_TC_TOO_BIG_H
@@ -46,8 +46,8 @@ struct too_big_head_v6 {
 };
 
 /*
- * The sum of the quoted words as they will leave; the packet is left shorter. The kernel does not let a buffer end before
- * a checksum that it has still to complete: so it says whether there is one.
+ * The sum of the quoted words as they will leave; the packet is left shorter. The kernel does not let a buffer end
+ * before a checksum that it has still to complete: so it says whether there is one.
  */
 static __always_inline __s64 tc_quote_sum(struct __sk_buff *skb, const struct packet *packet, struct tc_quote *quote)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Translation, packet by packet. What should come out is built from a description as what goes in is, with every checksum
- * computed anew from all that it covers: that the programs change them by differences shows nowhere.
+ * Translation, packet by packet. What should come out is built from a description as what goes in is, with every
+ * checksum computed anew from all that it covers: that the programs change them by differences shows nowhere.
  */
 #include "cases_nat.h"
 
@@ -54,7 +54,8 @@ static bool check_drops(const struct nat_case *c)
 static bool check_traffic(const struct nat_case *c, const struct traffic *before, uint64_t bytes)
 {
 	struct traffic now = world_service_traffic(c->service);
-	uint64_t packets = c->returned ? now.returned_packets - before->returned_packets : now.packets - before->packets;
+	uint64_t packets =
+	        c->returned ? now.returned_packets - before->returned_packets : now.packets - before->packets;
 	uint64_t counted = c->returned ? now.returned_bytes - before->returned_bytes : now.bytes - before->bytes;
 	if (packets == (bytes ? 1 : 0) && counted == bytes)
 		return true;
@@ -454,7 +455,8 @@ static void segments(struct nat_case_list *list)
 {
 	static const uint16_t announced[] = {536, 1340, 1360, 1361, 1440, 1460, 8960, 65535};
 	for (uint8_t version = 4; version <= 6; version += 2) {
-		const struct way small = {"", version, version == 4 ? BACKEND_V4_SMALL : BACKEND_V6_SMALL, false, false};
+		const struct way small = {"", version, version == 4 ? BACKEND_V4_SMALL : BACKEND_V6_SMALL, false,
+		                          false};
 		const uint16_t most = version == 4 ? 1360 : 1340;
 		for (size_t i = 0; i < sizeof(announced) / sizeof(announced[0]); i++) {
 			for (uint8_t nops = 0; nops < 4; nops++) {
@@ -495,10 +497,12 @@ struct kind {
 	const char *what;
 };
 
-static const struct kind kinds_v4[] = {{3, 4, "fragmentation needed"}, {3, 3, "port unreachable"},
-                                       {11, 0, "time exceeded"},       {12, 0, "parameter problem"}};
-static const struct kind kinds_v6[] = {{2, 0, "packet too big"}, {1, 4, "port unreachable"},
-                                       {3, 0, "time exceeded"},  {4, 1, "parameter problem"}};
+static const struct kind kinds_v4[] = {{3, 4, "fragmentation needed"},
+                                       {3, 3, "port unreachable"},
+                                       {11, 0, "time exceeded"},
+                                       {12, 0, "parameter problem"}};
+static const struct kind kinds_v6[] = {
+        {2, 0, "packet too big"}, {1, 4, "port unreachable"}, {3, 0, "time exceeded"}, {4, 1, "parameter problem"}};
 
 /* A description that lives as long as the list. */
 static const struct spec *kept(const struct spec *spec)
@@ -587,8 +591,9 @@ void cases_nat_errors(struct nat_case_list *list)
 			for (size_t p = 0; p < 2; p++)
 				for (size_t l = 0; l < 3; l++)
 					error_about(list, &ways[w], protocols[p], &kinds[k],
-					            lengths[l] ? (uint16_t)(lengths[l] + (ways[w].version == 4 ? 20 : 40))
-					                       : 0);
+					            lengths[l]
+					                    ? (uint16_t)(lengths[l] + (ways[w].version == 4 ? 20 : 40))
+					                    : 0);
 	}
 	/* Of no flow, or made up. */
 	for (uint8_t version = 4; version <= 6; version += 2) {

@@ -55,12 +55,12 @@ struct spec {
 	/* TCP, UDP */
 	uint16_t source_port; /* 40000 */
 	uint16_t destination_port;
-	uint8_t flags;    /* TCP: ACK */
-	uint16_t mss;     /* TCP: the option, behind as many no-operations: multiples of 4 with it */
+	uint8_t flags; /* TCP: ACK */
+	uint16_t mss;  /* TCP: the option, behind as many no-operations: multiples of 4 with it */
 	uint8_t nops;
 	uint32_t sequence, acknowledge; /* TCP: 0x01020304, 0x05060708 */
 	bool no_checksum;               /* UDP: 0 */
-	uint16_t payload; /* bytes of it */
+	uint16_t payload;               /* bytes of it */
 
 	/* ICMP: protocol is its */
 	uint8_t icmp_type, icmp_code;

@@ -4,9 +4,9 @@
  *
  *   MARCHER_BPF_OBJECTS=DIRECTORY packet-tests [PATTERN]
  *
- * DIRECTORY has xdp_root, xdp_lb, decap, tc_ingress and tc_egress as .bpf.o or .o. PATTERN chooses tests by name, as a shell's. Needs root and
- * makes a network namespace of its own. Exits with 77 (skipped) without the privilege, unless MARCHER_BPF_REQUIRED is
- * set.
+ * DIRECTORY has xdp_root, xdp_lb, decap, tc_ingress and tc_egress as .bpf.o or .o. PATTERN chooses tests by name, as a
+ * shell's. Needs root and makes a network namespace of its own. Exits with 77 (skipped) without the privilege, unless
+ * MARCHER_BPF_REQUIRED is set.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -156,9 +156,8 @@ int main(int argc, char **argv)
 		tests[i] = (struct CMUnitTest){
 		        .name = list.cases[i].name, .test_func = run_case, .initial_state = &list.cases[i]};
 	for (size_t i = 0; i < nat_list.count; i++)
-		tests[list.count + i] = (struct CMUnitTest){.name = nat_list.cases[i].name,
-		                                            .test_func = nat_run_case,
-		                                            .initial_state = &nat_list.cases[i]};
+		tests[list.count + i] = (struct CMUnitTest){
+		        .name = nat_list.cases[i].name, .test_func = nat_run_case, .initial_state = &nat_list.cases[i]};
 	memcpy(tests + cases, flow_tests, flow_tests_count * sizeof(*tests));
 	memcpy(tests + cases + flow_tests_count, nat_flow_tests, nat_flow_tests_count * sizeof(*tests));
 	size_t count = cases + flow_tests_count + nat_flow_tests_count;

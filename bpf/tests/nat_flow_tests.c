@@ -82,7 +82,9 @@ static bool answer(const struct turn *turn)
 	const struct backend_facts *backend = world_backend(turn->backend ? turn->backend : BACKEND_V4);
 	const struct spec spec = {.protocol = turn->protocol,
 	                          .source = backend->address,
-	                          .destination = source_nat ? backend->source : turn->client ? turn->client : CLIENT_V4,
+	                          .destination = source_nat     ? backend->source
+	                                         : turn->client ? turn->client
+	                                                        : CLIENT_V4,
 	                          .source_port = BACKEND_PORT,
 	                          .destination_port = turn->backend_sees ? turn->backend_sees : turn->client_port,
 	                          .flags = turn->flags,
@@ -121,12 +123,13 @@ static struct flow_key backend_key(const struct turn *turn)
 {
 	bool source_nat = turn->service >= SERVICE_SOURCE_NATTED;
 	const struct backend_facts *backend = world_backend(turn->backend ? turn->backend : BACKEND_V4);
-	return (struct flow_key){
-	        .source = world_address(backend->address),
-	        .destination = world_address(source_nat ? backend->source : turn->client ? turn->client : CLIENT_V4),
-	        .source_port = htons(BACKEND_PORT),
-	        .destination_port = htons(turn->backend_sees ? turn->backend_sees : turn->client_port),
-	        .protocol = turn->protocol};
+	return (struct flow_key){.source = world_address(backend->address),
+	                         .destination = world_address(source_nat     ? backend->source
+	                                                      : turn->client ? turn->client
+	                                                                     : CLIENT_V4),
+	                         .source_port = htons(BACKEND_PORT),
+	                         .destination_port = htons(turn->backend_sees ? turn->backend_sees : turn->client_port),
+	                         .protocol = turn->protocol};
 }
 
 /* A connection that both ends have opened; what the backend sees is in *turn. */
@@ -344,7 +347,8 @@ static void test_two_flows_of_one_client_port_to_one_backend_differ(void **state
 	(void)state;
 	nat_reset();
 	world_fill_ring(SERVICE_NAT + BACKEND_V4_IN, BACKEND_V4);
-	struct turn one = turn_of(SERVICE, IPPROTO_UDP, 40001), two = turn_of(SERVICE_NAT + BACKEND_V4_IN, IPPROTO_UDP, 40001);
+	struct turn one = turn_of(SERVICE, IPPROTO_UDP, 40001),
+	            two = turn_of(SERVICE_NAT + BACKEND_V4_IN, IPPROTO_UDP, 40001);
 	struct frame frame;
 	ask_frame(&two, &frame);
 	assert_int_equal(ask(&one), 40001);
@@ -438,8 +442,11 @@ static void test_silent_flows_are_forgotten_in_their_time(void **state)
 		uint8_t protocol;
 		bool confirmed, ended;
 		uint32_t units;
-	} times[] = {{IPPROTO_TCP, true, false, 7440}, {IPPROTO_TCP, true, true, 60},   {IPPROTO_TCP, false, false, 120},
-	             {IPPROTO_UDP, true, false, 300},  {IPPROTO_UDP, false, false, 120}};
+	} times[] = {{IPPROTO_TCP, true, false, 7440},
+	             {IPPROTO_TCP, true, true, 60},
+	             {IPPROTO_TCP, false, false, 120},
+	             {IPPROTO_UDP, true, false, 300},
+	             {IPPROTO_UDP, false, false, 120}};
 	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
 		for (uint32_t over = 0; over < 2; over++) {
 			nat_reset();

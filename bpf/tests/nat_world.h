@@ -28,7 +28,8 @@ void nat_reset(void);
 /* gso_size: the buffer is one of many segments, 0: it is not. */
 void nat_run(enum nat_hook hook, const struct frame *frame, uint32_t gso_size, struct result *result);
 
-/* The source port that the flow of this frame gets towards its backend when the attempt is its first and finds it free. */
+/* The source port that the flow of this frame gets towards its backend when the attempt is its first and finds it free.
+ */
 uint16_t nat_expected_port(const struct frame *frame, uint32_t attempt);
 
 bool nat_entry(enum nat_table table, const struct flow_key *key, struct nat_flow *entry);

@@ -253,8 +253,8 @@ static void check_service(struct packet_reasons *reasons, const Service *service
 		break;
 	default:
 		snprintf(at.path, sizeof(at.path), "services[%zu].forwarding", position);
-		packet_reason(reasons, at.service, at.path, "forwarding %d; expected IPIP (1), GUE (2), L2 (3) or NAT (4)",
-		              (int)service->forwarding);
+		packet_reason(reasons, at.service, at.path,
+		              "forwarding %d; expected IPIP (1), GUE (2), L2 (3) or NAT (4)", (int)service->forwarding);
 	}
 	snprintf(at.path, sizeof(at.path), "services[%zu].ring_size", position);
 	if (service->ring_size > RING_SLOTS_MAX || !packet_ring_size_is_prime(service->ring_size))

@@ -3,9 +3,9 @@
  * The programs of traffic control on the interfaces, at ingress and egress. Two ways:
  *
  *   tcx     links, as those of XDP are (Linux 6.6): pinned as tc/<ns>_<if>_<hook>, beside others' programs
- *   clsact  filters of one priority and handle at a qdisc that others may use, too: the pin tc/<ns>_<if>_clsact, which is
- *           a program's, says that they are ours, and with _own behind that the qdisc is: it goes when nobody else's
- *           filter is left at it
+ *   clsact  filters of one priority and handle at a qdisc that others may use, too: the pin tc/<ns>_<if>_clsact, which
+ * is a program's, says that they are ours, and with _own behind that the qdisc is: it goes when nobody else's filter is
+ * left at it
  *
  * Either way another build's program is replaced by one operation, and packets meet the old one or the new one.
  */
@@ -67,8 +67,8 @@ static void pin_path(const struct marcher_packet *handle, char path[PIN_PATH_MAX
 	packet_dir_path(handle, path, "tc", name);
 }
 
-/* What tcx links and filters are told apart by is the beginning of struct bpf_link_info, which older headers have without
- * tcx; its first number is the interface's index, as XDP's. */
+/* What tcx links and filters are told apart by is the beginning of struct bpf_link_info, which older headers have
+ * without tcx; its first number is the interface's index, as XDP's. */
 static uint32_t link_attached_to(int fd, uint32_t *program)
 {
 	struct bpf_link_info info = {0};
@@ -206,7 +206,8 @@ static bool qdisc_is_empty(uint32_t index)
 	return filters == 0;
 }
 
-/* Our filters of an interface of this network namespace, and the qdisc when it is ours and no other's filter is left. */
+/* Our filters of an interface of this network namespace, and the qdisc when it is ours and no other's filter is left.
+ */
 static void detach_filters(uint32_t index, bool own)
 {
 	for (int hook = 0; hook < TC_HOOKS; hook++) {
@@ -304,7 +305,8 @@ static void attach(const struct marcher_packet *handle, struct packet_interface 
 	}
 	for (int hook = 0; hook < TC_HOOKS; hook++)
 		drop_link(handle, interface, hook);
-	set_reason(&interface->tc, "tcx: %s", error == -EINVAL ? "Linux 6.6 is the first to have it" : strerror(-error));
+	set_reason(&interface->tc, "tcx: %s",
+	           error == -EINVAL ? "Linux 6.6 is the first to have it" : strerror(-error));
 	error = attach_clsact(handle, interface);
 	if (error)
 		set_reason(&interface->tc, "attaching to clsact: %s", strerror(-error));
@@ -411,6 +413,7 @@ void packet_tc_look(struct marcher_packet *handle)
 		if (interface->tc.mode == unattached || attached(interface))
 			continue;
 		interface->tc.mode = unattached;
-		set_reason(&interface->tc, "it was detached by somebody else, or the interface is gone; attached to again by the next apply");
+		set_reason(&interface->tc, "it was detached by somebody else, or the interface is gone; attached to "
+		                           "again by the next apply");
 	}
 }

@@ -79,13 +79,15 @@ test('metrics of XDP, by backend and by reason', async () => {
   useCases.packetTraffic = {
     backends: [
       { service: 'web', backend: 'a', packets: 7n, bytes: 700n, returnedPackets: 9n, returnedBytes: 900n },
-      { service: 'web', backend: 'idle', packets: 0n, bytes: 0n },
+      { service: 'web', backend: 'idle', packets: 0n, bytes: 0n, returnedPackets: 0n, returnedBytes: 0n },
     ],
     drops: [{ reason: 'no-backend', packets: 3n }],
   };
   expect([...(await read())].filter(([name]) => name.includes('xdp'))).toEqual([
     ['marcher_xdp_packets_total{service="web",backend="a"}', '7'],
     ['marcher_xdp_bytes_total{service="web",backend="a"}', '700'],
+    ['marcher_xdp_returned_packets_total{service="web",backend="a"}', '9'],
+    ['marcher_xdp_returned_bytes_total{service="web",backend="a"}', '900'],
     ['marcher_xdp_drops_total{reason="no-backend"}', '3'],
   ]);
 });
