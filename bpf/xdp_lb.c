@@ -23,6 +23,7 @@
 #include "lib/parse.h"
 #include "lib/ring.h"
 #include "lib/slots.h"
+#include "lib/ttl.h"
 #include "lib/vip.h"
 
 /* Whom a packet goes to. */
@@ -54,26 +55,6 @@ static __always_inline void choose(const struct flow_key *key, __u32 service_ind
 	choice->backend = ring_backend(service_index, hash, &choice->backend_index);
 	if (choice->backend && begin)
 		flow_remember(&place, choice->backend_index, choice->backend);
-}
-
-/* Direct return by the link layer alone: the packet meets the backend as it is but for its TTL, which ends the circle
- * that two directors of one link can make of each other. False: it has ended. */
-static __always_inline bool decrement_ttl(const struct packet *packet, void *at, const void *data_end)
-{
-	if (packet->version == 4) {
-		struct iphdr *ip = at;
-		if ((void *)(ip + 1) > data_end || ip->ttl <= 1)
-			return false;
-		__be16 before = *(__be16 *)&ip->ttl; /* with the protocol */
-		ip->ttl--;
-		ip->check = checksum_replace(ip->check, before, *(__be16 *)&ip->ttl);
-		return true;
-	}
-	struct ipv6hdr *ip = at;
-	if ((void *)(ip + 1) > data_end || ip->hop_limit <= 1)
-		return false;
-	ip->hop_limit--;
-	return true;
 }
 
 /* key: the flow's, which for an ICMP error is not the packet's. */
@@ -125,7 +106,7 @@ static __always_inline int forward(struct xdp_md *ctx, const struct packet *pack
 	if (!at)
 		return drop(DROP_NO_HEADROOM);
 	if (direct) {
-		if (!decrement_ttl(packet, at, data_end))
+		if (!ttl_decrement(packet->version, at, data_end))
 			return drop(DROP_TTL);
 	} else if (!encapsulate(at, data_end, packet, backend, forwarding, choice->service.port, hash)) {
 		return drop(DROP_NO_HEADROOM);

@@ -37,6 +37,8 @@ export interface AgentOptions {
   readonly packetTier?: PacketTier;
   /** Absent: none. */
   readonly decapsulated?: Decapsulated;
+  /** IP addresses of this node now: the relay can listen on no other. Default: none. */
+  readonly localAddresses?: () => readonly string[];
   readonly packetRetryMs?: number;
 }
 
@@ -73,6 +75,7 @@ export function createAgent(options: AgentOptions): Agent {
     nowMs: () => Date.now(),
     onApplied: () => packets.sync(),
     packetStanding: (name, generation) => packets.standing(name, generation),
+    packetsHeld: () => packets.condition()?.reason === 'Held',
     owner: options.owner,
     ...(options.watch === undefined ? {} : { watch: options.watch }),
     onVersion: (changed) => {
@@ -93,6 +96,7 @@ export function createAgent(options: AgentOptions): Agent {
     services: () => config.packetServices,
     drains: programming,
     decapsulated: options.decapsulated ?? { addresses: [], guePort: DEFAULTS.guePort },
+    localAddresses: options.localAddresses ?? (() => []),
     onAvailable: () => config.recarry(),
     onStanding: (services) => config.touched(services.filter((name) => config.has(name))),
     ...(options.packetRetryMs === undefined ? {} : { retryMs: options.packetRetryMs }),

@@ -130,3 +130,30 @@ test('help names every option and is no configuration', () => {
   }
   expect(environmentName('node-name')).toBe('MARCHER_NODE_NAME');
 });
+
+describe('uninstall-dataplane', () => {
+  const uninstall = (...args: string[]) => readCommand(['uninstall-dataplane', ...args], {});
+
+  test('takes the directory, the library and nothing else', () => {
+    expect(uninstall()).toEqual({
+      kind: 'uninstall',
+      uninstall: { bpfDir: '/sys/fs/bpf/marcher', libraryPath: undefined, dryRun: false },
+    });
+    expect(uninstall('--bpf-dir=/b/m', '--dry-run')).toMatchObject({ uninstall: { bpfDir: '/b/m', dryRun: true } });
+    const environment = { MARCHER_BPF_DIR: '/b/n', MARCHER_WORKERS: 'not looked at' };
+    expect(readCommand(['uninstall-dataplane'], environment)).toMatchObject({
+      uninstall: { bpfDir: '/b/n', dryRun: false },
+    });
+    expect(readCommand(['uninstall-dataplane'], { MARCHER_DRY_RUN: '1' }).kind).toBe('mistakes');
+    for (const wrong of [['--workers', '2'], ['now'], ['--library', '/nonexistent'], ['--dry-run=maybe']]) {
+      expect(uninstall(...wrong).kind, wrong.join(' ')).toBe('mistakes');
+    }
+    expect(readCommand(['--dry-run'], {}).kind).toBe('mistakes');
+  });
+
+  test('is in the help, has one of its own, and is guessed', () => {
+    expect(helpText()).toContain('marcherd uninstall-dataplane [--bpf-dir DIR] [--dry-run]');
+    expect(uninstall('--help')).toMatchObject({ kind: 'help', text: expect.stringContaining('--dry-run') });
+    expect(mistakes(['uninstall-dataplan'])).toEqual([expect.stringContaining('did you mean uninstall-dataplane?')]);
+  });
+});

@@ -96,8 +96,23 @@ const FLAGS: readonly Flag[] = [
   { name: 'stop-engine-on-exit', help: 'stop the engine, and so all traffic, when the agent is told to stop' },
 ];
 
+/** A command of its own, which needs no agent: what it takes besides its name. */
+export const UNINSTALL = 'uninstall-dataplane';
+const DRY_RUN: Flag = { name: 'dry-run', help: 'only say what would be taken away' };
+const UNINSTALL_FLAGS: readonly Flag[] = [
+  ...FLAGS.filter(({ name }) => name === 'bpf-dir' || name === 'library'),
+  DRY_RUN,
+];
+
+export interface Uninstall {
+  readonly bpfDir: string;
+  readonly libraryPath: string | undefined;
+  readonly dryRun: boolean;
+}
+
 export type Command =
   | { readonly kind: 'run'; readonly config: AgentConfig }
+  | { readonly kind: 'uninstall'; readonly uninstall: Uninstall }
   | { readonly kind: 'help'; readonly text: string }
   | { readonly kind: 'version' }
   | { readonly kind: 'mistakes'; readonly mistakes: readonly string[] };
@@ -106,16 +121,36 @@ export function environmentName(flag: string): string {
   return `MARCHER_${flag.toUpperCase().replaceAll('-', '_')}`;
 }
 
-export function helpText(): string {
-  const rows = FLAGS.map(
+function rowsOf(flags: readonly Flag[]): string[] {
+  const rows = flags.map(
     ({ name, value, help }) => [`--${name}${value === undefined ? '' : ` ${value}`}`, help] as const,
   );
   const width = Math.max(...rows.map(([left]) => left.length));
-  const lines = [...rows, ['--help', 'this text'], ['--version', 'the version']].map(
+  return [...rows, ['--help', 'this text'], ['--version', 'the version']].map(
     ([left = '', right = '']) => `  ${left.padEnd(width)}  ${right}`,
   );
+}
+
+export function uninstallHelpText(): string {
+  return [
+    `usage: marcherd ${UNINSTALL} [--bpf-dir DIR] [--dry-run]`,
+    '',
+    'Takes all that Marcher has in the kernel away: programs off the interfaces, and every pin below the directory. Packets',
+    'that they forwarded then go to this host itself. Works without an agent, and not beside one. Needs root.',
+    '',
+    ...rowsOf(UNINSTALL_FLAGS),
+    '',
+    'Ends with 0: done, or nothing was there; 1: not everything could be taken away; 64: an option is wrong;',
+    '69: libmarcher can not be loaded; 75: an agent runs.',
+    '',
+  ].join('\n');
+}
+
+export function helpText(): string {
+  const lines = rowsOf(FLAGS);
   return [
     'usage: marcherd [--state DIR] [options]',
+    `       marcherd ${UNINSTALL} [--bpf-dir DIR] [--dry-run]`,
     '',
     'The Marcher agent. Each option may also be set in the environment: --node-name is MARCHER_NODE_NAME; the option wins.',
     'On SIGTERM and SIGINT the agent ends and the engine carries on serving, unless --stop-engine-on-exit is given.',
@@ -146,8 +181,11 @@ export function readCommand(
 ): Command {
   const mistakes: string[] = [];
   const given = new Map<string, Given>();
-  const names = FLAGS.map(({ name }) => name);
-  for (const { name } of FLAGS) {
+  const uninstall = args[0] === UNINSTALL;
+  const flags = uninstall ? UNINSTALL_FLAGS : FLAGS;
+  const names = flags.map(({ name }) => name);
+  for (const { name } of flags) {
+    if (name === DRY_RUN.name) continue;
     const variable = environmentName(name);
     const value = environment[variable];
     if (value !== undefined && value !== '') given.set(name, { value, from: variable });
@@ -155,21 +193,25 @@ export function readCommand(
   for (const variable of Object.keys(environment)) {
     // A mistyped variable would otherwise be ignored in silence. Others' MARCHER_* (the command line's) are let be.
     if (!variable.startsWith('MARCHER_') || FOREIGN_VARIABLES.has(variable)) continue;
-    const known = names.map(environmentName);
+    const known = FLAGS.map(({ name }) => environmentName(name));
     if (!known.includes(variable)) mistakes.push(unknown(variable, nearest(variable, known), 'variable'));
   }
   const seen = new Set<string>();
-  for (let i = 0; i < args.length; i++) {
+  for (let i = uninstall ? 1 : 0; i < args.length; i++) {
     const argument = args[i] as string;
-    if (argument === '--help' || argument === '-h') return { kind: 'help', text: helpText() };
+    if (argument === '--help' || argument === '-h') {
+      return { kind: 'help', text: uninstall ? uninstallHelpText() : helpText() };
+    }
     if (argument === '--version' || argument === '-V') return { kind: 'version' };
     if (!argument.startsWith('--')) {
-      mistakes.push(`${JSON.stringify(argument)} is not an option: marcherd takes options only, see --help`);
+      const command = i === 0 ? nearest(argument, [UNINSTALL]) : undefined;
+      const advice = command === undefined ? 'marcherd takes options only, see --help' : `did you mean ${command}?`;
+      mistakes.push(`${JSON.stringify(argument)} is not an option: ${advice}`);
       continue;
     }
     const equals = argument.indexOf('=');
     const name = argument.slice(2, equals === -1 ? undefined : equals);
-    const flag = FLAGS.find((candidate) => candidate.name === name);
+    const flag = flags.find((candidate) => candidate.name === name);
     if (flag === undefined) {
       mistakes.push(unknown(`--${name}`, nearest(name, names), 'option'));
       if (equals === -1 && args[i + 1]?.startsWith('-') === false) i++;
@@ -190,6 +232,10 @@ export function readCommand(
     if (value === '') mistakes.push(`--${name} is empty: write --${name} ${flag.value ?? 'true'}, or leave it out`);
     else given.set(name, { value, from: `--${name}` });
   }
+  if (uninstall) {
+    const read = interpretUninstall(given, mistakes);
+    return mistakes.length > 0 ? { kind: 'mistakes', mistakes } : { kind: 'uninstall', uninstall: read };
+  }
   const config = interpret(given, mistakes);
   return mistakes.length > 0 ? { kind: 'mistakes', mistakes } : { kind: 'run', config };
 }
@@ -209,6 +255,31 @@ function unknown(what: string, meant: string | undefined, kind: 'option' | 'vari
   return `${what} is not a known ${kind}: ${advice}`;
 }
 
+function bpfDirOf(given: ReadonlyMap<string, Given>): string {
+  return resolve(given.get('bpf-dir')?.value ?? '/sys/fs/bpf/marcher');
+}
+
+function libraryOf(given: ReadonlyMap<string, Given>, mistakes: string[]): string | undefined {
+  const library = given.get('library');
+  if (library === undefined) return undefined;
+  if (!existsSync(library.value)) {
+    mistakes.push(`${library.from} ${JSON.stringify(library.value)} does not exist: build it, or correct the path`);
+  }
+  return resolve(library.value);
+}
+
+function interpretUninstall(given: ReadonlyMap<string, Given>, mistakes: string[]): Uninstall {
+  const dryRun = given.get(DRY_RUN.name)?.value ?? 'false';
+  if (!['true', 'false', '1', '0'].includes(dryRun)) {
+    mistakes.push(`--${DRY_RUN.name} ${JSON.stringify(dryRun)} is neither true nor false`);
+  }
+  return {
+    bpfDir: bpfDirOf(given),
+    libraryPath: libraryOf(given, mistakes),
+    dryRun: dryRun === 'true' || dryRun === '1',
+  };
+}
+
 function interpret(given: ReadonlyMap<string, Given>, mistakes: string[]): AgentConfig {
   const text = (name: string): string | undefined => given.get(name)?.value;
   const wrong = (name: string, reason: string): void => {
@@ -226,8 +297,7 @@ function interpret(given: ReadonlyMap<string, Given>, mistakes: string[]): Agent
   const source = text('config');
   const engine = text('engine');
   if (engine !== undefined && !existsSync(engine)) wrong('engine', 'does not exist: build it, or correct the path');
-  const library = text('library');
-  if (library !== undefined && !existsSync(library)) wrong('library', 'does not exist: build it, or correct the path');
+  const libraryPath = libraryOf(given, mistakes);
   const geoip = text('geoip');
   if (geoip !== undefined && geoip !== 'none' && !existsSync(geoip)) {
     wrong('geoip', 'does not exist: correct the path, or write none');
@@ -275,7 +345,7 @@ function interpret(given: ReadonlyMap<string, Given>, mistakes: string[]): Agent
     const meant = nearest(xdp, XDP_MODES);
     wrong('xdp', `is not a mode: ${meant === undefined ? `write ${XDP_MODES.join(', ')}` : `did you mean ${meant}?`}`);
   }
-  const bpfDir = resolve(text('bpf-dir') ?? '/sys/fs/bpf/marcher');
+  const bpfDir = bpfDirOf(given);
   const decapsulated = list(text('decapsulate'));
   for (const address of decapsulated) {
     if (isIP(address) === 0 || address.includes('%')) {
@@ -310,7 +380,7 @@ function interpret(given: ReadonlyMap<string, Given>, mistakes: string[]): Agent
     workers,
     cpus,
     enginePath: engine === undefined ? undefined : resolve(engine),
-    libraryPath: library === undefined ? undefined : resolve(library),
+    libraryPath,
     nodeName,
     region,
     country,

@@ -6,6 +6,7 @@
  * the last good configuration into both; only then the configuration source and the API, since traffic must not wait for either.
  */
 import { accessSync, constants, readFileSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { FileSource } from './adapters/inbound/file-watch/file-source.js';
@@ -13,12 +14,13 @@ import { createApiServer } from './adapters/inbound/grpc/api-server.js';
 import { createHttpServer } from './adapters/inbound/http/http-server.js';
 import { openDataplane } from './adapters/outbound/dataplane/dataplane.js';
 import { LibmarcherPacketTier } from './adapters/outbound/packet/packet-tier.js';
+import { uninstallDataplane } from './adapters/outbound/packet/uninstall.js';
 import { createLastGoodCopy } from './adapters/outbound/sqlite/last-good-copy.js';
 import { openStore } from './adapters/outbound/sqlite/open-store.js';
 import { createSystemdNotify } from './adapters/outbound/systemd-notify.js';
 import { createAgent } from './agent.js';
 import type { NodeCondition } from './application/node.js';
-import { type AgentConfig, readCommand } from './config.js';
+import { type AgentConfig, readCommand, type Uninstall } from './config.js';
 import { embeddedCountryDatabase } from './country-database.js';
 import { createLog, type Log } from './log.js';
 
@@ -121,6 +123,8 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
     log,
     packetTier,
     decapsulated: { addresses: config.decapsulated, guePort: config.guePort },
+    localAddresses: () =>
+      Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => address)),
     owner: config.source,
     conditions,
     identity: {
@@ -214,6 +218,15 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
   systemd.ready(`marcherd ${version} serves: see marcher status`);
 }
 
+function uninstall({ bpfDir, libraryPath, dryRun }: Uninstall): number {
+  const outcome = uninstallDataplane({ pinDir: bpfDir, libraryPath, dryRun });
+  const well = outcome.kind === 'done' || outcome.kind === 'nothing';
+  (well ? process.stdout : process.stderr).write(`marcherd: ${outcome.text}\n`);
+  if (outcome.kind === 'busy') return EXIT.busy;
+  if (outcome.kind === 'unavailable') return EXIT.unavailable;
+  return well ? 0 : 1;
+}
+
 async function main(): Promise<void> {
   const command = readCommand(process.argv.slice(2), process.env);
   switch (command.kind) {
@@ -226,6 +239,9 @@ async function main(): Promise<void> {
     case 'mistakes':
       for (const mistake of command.mistakes) process.stderr.write(`marcherd: ${mistake}\n`);
       process.exitCode = EXIT.usage;
+      return;
+    case 'uninstall':
+      process.exitCode = uninstall(command.uninstall);
       return;
     case 'run': {
       const log = createLog(command.config.logLevel, command.config.nodeName);

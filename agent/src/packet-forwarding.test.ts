@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { create } from '@bufbuild/protobuf';
-import { parseConfiguration, type Service } from '@marcher/model';
+import { ObjectSchema, parseConfiguration, type Service } from '@marcher/model';
 import { InterfaceSchema } from '@marcher/proto/marcher/packet/v1/packet_pb';
 import { ChangeSchema } from '@marcher/proto/marcher/v1/config_service_pb';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -109,6 +109,8 @@ describe('a service that asks for a packet tier', () => {
     expect(services[0]).toMatchObject({ tier: 'xdp', fasterIf: [] });
     expect(services[0]?.reasons.join('; ')).toMatch(/ipip.*attached native to eth0/);
     expect(tiers[0]).toMatchObject({ tier: 'xdp', available: true, reason: 'attached native to eth0' });
+    tier.proof = 'real packets passed by ipip';
+    expect(agent.node.tiers('web').tiers[0]?.reason).toBe('attached native to eth0; real packets passed by ipip');
     await apply([], ['web']);
     expect(tier.table?.services).toEqual([]);
   });
@@ -354,6 +356,13 @@ describe('a table', () => {
     await start();
     expect(backends()).toBe('a b c');
     expect(problems()).toContain('PacketTier Held');
+    // The engine has started anew, and holds nothing: the packet tier alone does.
+    dataplane.lose();
+    const guard = create(ObjectSchema, { object: { case: 'guard', value: { name: 'edge' } } });
+    const alone = create(ChangeSchema, { upsertObjects: [guard] });
+    const options = { expectedVersion: 0n, message: '', omitDiff: true };
+    await expect(agent.config.apply(alone, options, CALLER)).rejects.toThrow(/with its services, first/);
+    expect(backends()).toBe('a b c');
     await apply([service({ name: 'new' })]);
     expect(tier.table?.services.map(({ name }) => name)).toEqual(['new']);
     expect(problems()).toEqual([]);
@@ -401,4 +410,77 @@ test('interfaces that are not attached to, or not natively, show', async () => {
     'attached generic to eth0 (the driver has no XDP), not attached to eth1 (there is no such interface)',
   );
   expect(services[0]?.fasterIf).toEqual(['the driver of eth0 ran XDP natively']);
+});
+
+test('a table is put in force again now and then: routes and VLAN devices may have changed', async () => {
+  const now = Date.now;
+  let later = 0;
+  vi.spyOn(Date, 'now').mockImplementation(() => now() + later);
+  await start({ reconcileMs: 5, packetRetryMs: 3_600_000 });
+  await apply([service()]);
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  const before = tier.applied.length;
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  expect(tier.applied).toHaveLength(before);
+  later = 16_000;
+  await vi.waitFor(() => expect(tier.applied).toHaveLength(before + 1));
+  expect(tier.applied.at(-1)).toEqual(tier.applied.at(-2));
+});
+
+describe('a tier that cannot send', () => {
+  let later = 0;
+
+  /** A second passes, in which so many packets fail. */
+  const second = async (failed: bigint): Promise<void> => {
+    tier.drops.set('no-neighbour', (tier.drops.get('no-neighbour') ?? 0n) + failed);
+    later += 1_000;
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  };
+  const seconds = async (count: number, failed: bigint): Promise<void> => {
+    for (let i = 0; i < count; i++) await second(failed);
+  };
+  const carried = () => tier.table?.services.map(({ name }) => name).sort();
+  const away = service({ name: 'away', listeners: [{ address: '192.0.2.2', port: 80 }] });
+
+  beforeEach(() => {
+    later = 0;
+    const now = Date.now;
+    vi.spyOn(Date, 'now').mockImplementation(() => now() + later);
+  });
+
+  test('gives its services to the relay where that can listen, says since when and why, and is tried again', async () => {
+    await start({ reconcileMs: 5, packetRetryMs: 3_600_000, localAddresses: () => ['127.0.0.1', '192.0.2.1'] });
+    await apply([service(), away]);
+    await seconds(3, 0n);
+    await seconds(4, 50n);
+    expect(carried()).toEqual(['away', 'web']);
+    await seconds(6, 50n);
+    expect(carried()).toEqual(['away']);
+    expect([listens('web'), listens('away')]).toEqual([true, false]);
+    expect(problems()).toEqual(['PacketTier Demoted']);
+    const why =
+      /since \d{4}-.*Z: \d+ of \d+ packets in \d+ s could not be sent on \(mostly no-neighbour\); it is tried/;
+    expect(programmed('web')).toMatchObject({ status: true, reason: 'Relayed', message: expect.stringMatching(why) });
+    const [of] = agent.node.tiers('web').services;
+    expect(of).toMatchObject({ tier: 'relay', reasons: [expect.stringMatching(why)] });
+    expect(agent.node.tiers('away').services[0]?.tier).toBe('xdp');
+    expect(agent.node.tiers('web').tiers[0]).toMatchObject({ tier: 'xdp', available: false });
+    expect(agent.node.status({ withTraffic: true }).traffic).toMatchObject([{ services: 1 }, { services: 1 }]);
+    later += 60_000;
+    await seconds(2, 0n);
+    expect(carried()).toEqual(['away', 'web']);
+    expect([listens('web'), listens('away')]).toEqual([false, false]);
+    expect(problems()).toEqual([]);
+    expect(logged).toContain('the packet tier is tried again');
+  });
+
+  test('goes on where nobody else can', async () => {
+    await start({ reconcileMs: 5, packetRetryMs: 3_600_000 });
+    await apply([service()]);
+    await seconds(10, 50n);
+    expect(carried()).toEqual(['web']);
+    expect(listens('web')).toBe(false);
+    expect(problems()).toEqual(['PacketTier Failing']);
+    expect(agent.node.tiers('web').services[0]?.tier).toBe('xdp');
+  });
 });

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * npm run bench -- xdp: net time per packet of the XDP path, by BPF_PROG_TEST_RUN on the programs that an agent has
- * pinned, with the maps that it has filled, at numbers of flows that fit into less and less cache.
+ * pinned, with the maps that it has filled, at numbers of flows that fit into less and less cache; then frames that really
+ * travel.
  */
 import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
+import { cpus } from 'node:os';
 import path from 'node:path';
 import { printTable } from '@marcher/e2e/demo/table';
 import { Agent } from '@marcher/e2e/harness/agent';
 import { makeRouted, VIP4 } from '@marcher/e2e/harness/routed';
 import { REPOSITORY, Scope, until } from '@marcher/e2e/harness/scope';
+import { liveFrames, reflect } from './live-frames.js';
 import { machine, spread } from './measure.js';
 import { PROXY_CORE, pinned } from './peers.js';
 import { writeResult } from './result.js';
@@ -36,11 +39,18 @@ interface Line {
 }
 
 const XDP_TX = 3;
+/** Of the first client. */
+const SOURCE = '10.0.0.1';
+/** All cores together. */
+const LIVE: Readonly<Record<'forward' | 'reflect', { readonly what: string; readonly goal?: number }>> = {
+  forward: { what: 'forwarded, IPIP, 4,096 flows', goal: 3.3 },
+  reflect: { what: 'sent back by a program that looks at nothing' },
+};
 
 export const xdp = async (rounds: number): Promise<boolean> => {
   const scope = new Scope(LOGS);
   try {
-    const net = makeRouted(scope, { directors: 1, backends: 0 });
+    const net = makeRouted(scope, { directors: 2, backends: 0, queues: cpus().length });
     const [director] = net.directors;
     if (director === undefined) throw new Error('no director');
     const pins = path.join(scope.addBpffs(), 'director');
@@ -104,15 +114,37 @@ export const xdp = async (rounds: number): Promise<boolean> => {
         met ? 'met' : 'SHORT',
       ]),
     );
+    reflect(net, 2);
+    const lived: Record<keyof typeof LIVE, number[]> = { forward: [], reflect: [] };
+    for (let round = 0; round < rounds; round++) {
+      lived.reflect.push((await liveFrames(scope, net, 2, SOURCE, PORT)).returnedMpps);
+      lived.forward.push((await liveFrames(scope, net, 1, SOURCE, PORT)).returnedMpps);
+    }
+    const live = (['forward', 'reflect'] as const).map((name) => {
+      const { what, goal } = LIVE[name];
+      const mpps = spread(lived[name]);
+      return { name, what, mpps, goal, met: goal === undefined || mpps.median >= goal };
+    });
+    printTable(
+      ['frames that travel', 'Mpps', 'spread', 'goal', ''],
+      live.map(({ what, mpps, goal, met }) => [
+        what,
+        mpps.median.toFixed(2),
+        `${mpps.min.toFixed(2)} to ${mpps.max.toFixed(2)}`,
+        goal === undefined ? '' : `>= ${goal}`,
+        goal === undefined ? '' : met ? 'met' : 'SHORT',
+      ]),
+    );
     const file = writeResult('xdp', {
       machine: machine(),
       rounds,
       repeat: REPEAT,
       what: `TCP over IPv4 in 64 B packets, IPIP, ${BACKENDS} backends, statistics on`,
       figures,
+      live,
     });
     console.log(`\n${file}`);
-    return figures.every(({ met }) => met);
+    return figures.every(({ met }) => met) && live.every(({ met }) => met);
   } finally {
     await scope.close();
   }

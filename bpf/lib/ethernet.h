@@ -30,12 +30,11 @@ static __always_inline __u64 ethertype_is_vlan(__be16 ethertype)
 }
 
 /* Length of the Ethernet header with its tags (14, 18 or 22) and the ethertype of what follows: a third tag is what
- * follows. 0: the frame ends within, or is sent to a group: balanced traffic never is (it is not to be answered or
- * forwarded: RFC 1122, section 3.2.2; RFC 1812, section 5.3.4). */
-static __always_inline __u32 ethernet_parse(const void *data, const void *data_end, __be16 *ethertype)
+ * follows. 0: the frame ends within. */
+static __always_inline __u32 ethernet_measure(const void *data, const void *data_end, __be16 *ethertype)
 {
 	const struct ethhdr *eth = data;
-	if ((const void *)(eth + 1) > data_end || (eth->h_dest[0] & 1))
+	if ((const void *)(eth + 1) > data_end)
 		return 0;
 	__be16 type = eth->h_proto;
 	__u64 tags = 0; /* bytes */
@@ -51,6 +50,16 @@ static __always_inline __u32 ethernet_parse(const void *data, const void *data_e
 	}
 	*ethertype = type;
 	return sizeof(*eth) + tags;
+}
+
+/* As above; 0 also for a frame that is sent to a group: balanced traffic never is (it is not to be answered or
+ * forwarded: RFC 1122, section 3.2.2; RFC 1812, section 5.3.4). */
+static __always_inline __u32 ethernet_parse(const void *data, const void *data_end, __be16 *ethertype)
+{
+	const struct ethhdr *eth = data;
+	if ((const void *)(eth + 1) > data_end || (eth->h_dest[0] & 1))
+		return 0;
+	return ethernet_measure(data, data_end, ethertype);
 }
 
 /* A header kept while the frame's front moves. */

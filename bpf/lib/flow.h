@@ -24,22 +24,14 @@
 #include <linux/types.h>
 #include <stdbool.h>
 
+#include "flow_tag.h"
 #include "layout.h"
 #include "maps.h"
 
 #define HASH_MULTIPLIER 0x880355f21e6d1965ull
-#define HASH_MIXER 0x2127599bf4325c37ull
 
 #define FLOW_STAMP_JIFFIES_SHIFT 8 /* a quarter of a second to 2.6 s, by the kernel's HZ */
 #define FLOW_STAMP_MASK 0xffffffull
-#define FLOW_GENERATION_MASK 0x7fffffull
-
-static __always_inline __u64 hash_mix(__u64 value)
-{
-	value ^= value >> 23;
-	value *= HASH_MIXER;
-	return value ^ (value >> 47);
-}
 
 /*
  * fasthash64 (Zilong Tan) over the 40 bytes of the key, or over the source's address and zeros. Directors must agree on
@@ -65,23 +57,6 @@ struct flow_place {
 	struct flow_set *set;
 	__u64 tag;
 };
-
-/*
- * The tag is the universal hash NH (Black et al., UMAC, 1999) under this node's secret key, then mixed: who does not
- * know the key meets another's flow with a chance of 2^-32 at best.
- */
-static __always_inline __u64 flow_tag(const struct flow_key *key, const struct flow_settings *settings)
-{
-	__u32 words[FLOW_KEY_WORDS];
-	_Static_assert(sizeof(words) == sizeof(*key), "the tag is over the whole key");
-	__builtin_memcpy(words, key, sizeof(words));
-	__u64 sum = 0;
-#pragma unroll
-	for (int i = 0; i < (int)FLOW_KEY_WORDS; i += 2)
-		sum += (__u64)(words[i] + settings->key[i]) * (words[i + 1] + settings->key[i + 1]);
-	sum = hash_mix(sum);
-	return sum ? sum : 1;
-}
 
 static __always_inline void flow_find_place(const struct flow_key *key, struct flow_place *place)
 {

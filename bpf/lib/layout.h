@@ -11,7 +11,7 @@
 
 #include <linux/types.h>
 
-#define LAYOUT_VERSION 4
+#define LAYOUT_VERSION 2
 
 #define VIPS_MAX 65536u
 #define SERVICES_MAX 16384u
@@ -118,6 +118,7 @@ struct flow_set {
 	((__u64)(backend) | (__u64)(generation) << 16 | (__u64)(stamp) << FLOW_STAMP_SHIFT)
 #define FLOW_BACKEND(state) ((__u32)((state)&0xffff))
 #define FLOW_GENERATION(state) ((__u32)((state) >> 16 & 0x7fffff))
+#define FLOW_GENERATION_MASK 0x7fffffull /* of a backend's generation, what a state has of it */
 #define FLOW_AGAIN (1ull << 39)
 #define FLOW_STAMP_SHIFT 40
 #define FLOW_STAMP(state) ((state) >> FLOW_STAMP_SHIFT)
@@ -154,9 +155,25 @@ enum drop_reason {
 	DROP_TTL,            /* it ends here */
 	DROP_FORWARDING_OFF, /* net.ipvN.conf.IN.forwarding is 0: the kernel tells no routes */
 	DROP_CONGESTION,     /* an outer mark that the inner packet cannot carry (RFC 6040, section 4.2) */
-	DROP_BAD_VERSION,    /* an inner header is not of the IP version that the outer one announces */
+	DROP_BAD_VERSION,    /* a header is not of the IP version that what is before it announces */
 	DROP_NO_NAT_PORT,    /* every source port that was tried towards the backend is in use */
 	DROP_NAT_FULL,       /* the kernel has no entry of the tables of NAT for a new flow */
+	/* xdp_guard's */
+	DROP_GUARD_RULE,        /* a rule says so */
+	DROP_GUARD_DEFAULT,     /* no rule lets it in */
+	DROP_GUARD_REDIRECT,    /* a rule's device is not there */
+	DROP_LIMIT_PACKETS,     /* its source sends more packets than it may, */
+	DROP_LIMIT_BYTES,       /* bytes, */
+	DROP_LIMIT_CONNECTIONS, /* new connections */
+	DROP_TCP_FLAGS,         /* a combination that no connection has */
+	DROP_PORT_ZERO,         /* which nobody can listen on or answer to */
+	DROP_LAND,              /* from the address that it is sent to */
+	DROP_MARTIAN,           /* from or to an address that nobody can have on a wire */
+	DROP_SPOOFED,           /* from an address of this node */
+	DROP_FRAGMENT_TINY,     /* a first fragment without the whole transport header */
+	DROP_FRAGMENT_OVERLAP,  /* a later fragment that would overwrite a TCP header */
+	DROP_FRAGMENT_LENGTH,   /* of a length or at a place that no fragment can have */
+	DROP_BAD_COOKIE,        /* an ACK for a listener under SYN flood, without a valid cookie */
 	DROP_REASONS,
 };
 
@@ -164,8 +181,9 @@ enum drop_reason {
  * after its own. */
 enum xdp_slot {
 	XDP_SLOT_GUARD = 0,
-	XDP_SLOT_DECAP = 1,
-	XDP_SLOT_LB = 2,
+	XDP_SLOT_COOKIES = 1, /* xdp_guard calls it when it is needed, and the next one otherwise */
+	XDP_SLOT_DECAP = 2,
+	XDP_SLOT_LB = 3,
 	XDP_SLOTS = 8,
 };
 
@@ -219,5 +237,150 @@ struct nat_settings {
 };
 
 #define NAT_SETTING_LOCAL 1u /* flags: some backend is this node: tc_egress has work */
+
+/*
+ * xdp_guard. Its rules are several tables that belong together, and are replaced at once: each has two places in a map
+ * of maps, and the configuration says which place counts. A new set is written to the other places; then one update of
+ * the map guard puts a new configuration in force, and when that has returned (the kernel waits for a grace period) no
+ * packet looks at the old tables any more.
+ *
+ *   guard             array of maps [1]: an array of one struct guard; no inner map: nothing is guarded
+ *   guard_sources_v4  array of maps [2]: LPM tries, struct guard_source_v4 -> __u32 index of a class
+ *   guard_sources_v6  the same with struct guard_source_v6
+ *   guard_classes     array of maps [2]: arrays of struct guard_class. 0 is that of every other source.
+ *   guard_spans       array of maps [2]: arrays of struct guard_span
+ *   guard_rules       array of maps [2]: arrays of struct guard_rule. 0 is the default.
+ *
+ * A class is everything that the rules say about one source prefix, what they say about the shorter prefixes around it
+ * included: one lookup by source finds all.
+ */
+#define GUARD_GENERATIONS 2u
+#define GUARD_RULES_MAX 16384u
+#define GUARD_PREFIXES_MAX 262144u /* of all rules */
+#define GUARD_CLASSES_MAX 65536u
+#define GUARD_SPANS_MAX 1048576u   /* of all classes */
+#define GUARD_CLASS_SPANS_MAX 128u /* of one class and protocol */
+#define GUARD_CLASS_SPANS_POWER 7
+
+/* flags of struct guard */
+#define GUARD_MALFORMED 1u
+#define GUARD_BAD_FRAGMENTS 2u
+#define GUARD_MARTIANS 4u
+#define GUARD_RULES 8u       /* there are some, or the default denies */
+#define GUARD_SOURCES_V4 16u /* some of them name sources */
+#define GUARD_SOURCES_V6 32u
+#define GUARD_LIMIT_PACKETS 64u
+#define GUARD_LIMIT_BYTES 128u
+#define GUARD_LIMIT_CONNECTIONS 256u
+#define GUARD_LIMITS (GUARD_LIMIT_PACKETS | GUARD_LIMIT_BYTES | GUARD_LIMIT_CONNECTIONS)
+#define GUARD_COOKIES 512u         /* when SYNs are many */
+#define GUARD_COOKIES_ALWAYS 1024u /* with GUARD_COOKIES: whatever their number */
+/* What the kernel does when it checks a cookie, and so what an answer may offer. */
+#define GUARD_COOKIE_TIMESTAMPS                                                              \
+	2048u /* net.ipv4.tcp_timestamps is 2: without an offset that is the kernel's secret \
+	       */
+#define GUARD_COOKIE_SACK 4096u
+#define GUARD_COOKIE_SCALE 8192u
+#define GUARD_COOKIE_ECN 16384u
+
+enum guard_limit_kind { GUARD_PACKETS, GUARD_BYTES, GUARD_CONNECTIONS, GUARD_LIMIT_KINDS };
+
+#define GUARD_COST_SHIFT 16
+
+/* A token bucket as GCRA: what one unit costs in time, and how far ahead of its time a source may be. */
+struct guard_limit {
+	__u64 cost; /* 1/2^GUARD_COST_SHIFT ns per unit */
+	__u64 burst_ns;
+};
+
+struct guard {
+	__u32 flags;
+	__u32 generation;                /* which of the tables' places count */
+	struct address mask_v4, mask_v6; /* of what counts as one source; both over struct address */
+	struct guard_limit limits[GUARD_LIMIT_KINDS];
+	__u64 cookies_on, cookies_off; /* SYNs per second */
+	__u16 window;                  /* of answers with a cookie, unscaled */
+	__u8 window_scale;
+	__u8 reserved[5];
+};
+
+struct guard_source_v4 {
+	__u32 length; /* of the prefix, in bits */
+	__be32 address;
+};
+
+struct guard_source_v6 {
+	__u32 length;
+	__be32 address[4];
+};
+
+enum guard_protocol { GUARD_TCP, GUARD_UDP, GUARD_OTHER, GUARD_PROTOCOLS };
+
+struct guard_class {
+	__u32 rule[GUARD_PROTOCOLS]; /* where no span has the port */
+	__u32 spans[2];              /* index of the first, of TCP and UDP */
+	__u16 nspans[2];
+};
+
+/* Destination ports, in host order; those of one class and protocol are sorted and do not overlap. */
+struct guard_span {
+	__u16 first, last;
+	__u32 rule;
+};
+
+enum guard_action {
+	GUARD_ALLOW = 1,
+	GUARD_DENY,
+	GUARD_TO_DEVICE, /* ifindex; 0: it is not there, the packet is dropped */
+	GUARD_TO_NEXT_HOP,
+};
+
+#define GUARD_UNLIMITED 1u /* flags of a rule: source limits do not count its packets */
+
+struct guard_rule {
+	__u32 action; /* enum guard_action */
+	__u32 flags;
+	__u32 ifindex;
+	__u32 counter; /* index into guard_counters; it stays when other rules come or go */
+	struct address next_hop;
+};
+
+/* Map guard_counters: per-CPU array of struct traffic: packets that a rule decided about. 0 is the default's. Twice as
+ * many as rules: those of a new set do not take what the old ones still count in. */
+#define GUARD_COUNTERS (2 * GUARD_RULES_MAX)
+
+/*
+ * Map guard_debts: array of maps [1]: an LRU hash by masked source address, made when limits are configured. A source
+ * that is forgotten, because others were more recent, begins anew with a full bucket: limits hold against sources, not
+ * against a flood in which each packet has another one.
+ */
+struct guard_debt {
+	__u64 until_ns[GUARD_LIMIT_KINDS]; /* theoretical arrival times */
+};
+
+#define GUARD_DEBTS_MAX 262144u
+
+/* Map guard_datagrams: array of maps [1]: an LRU hash of __u64 (hash of a UDP flow) -> __u32. Flows that are in it are
+ * not new: what limits connections counts the first packet of each. */
+#define GUARD_DATAGRAMS_MAX 262144u
+
+/* Map own_addresses: hash by address -> __u32, of all addresses of this network namespace. */
+#define OWN_ADDRESSES_MAX 16384u
+
+/* Map guard_syns: array of one: how many SYNs come. */
+struct guard_syns {
+	__u64 since_ns; /* when the window began that is counted now */
+	__u64 count;
+	__u64 active_until_ns; /* answered by cookies until then; 0: not */
+	__u64 per_second;      /* in the window before */
+};
+
+/* Map guard_cookies: per-CPU array of one. */
+struct guard_cookies {
+	__u64 sent;
+	__u64 left; /* SYNs for listeners that the kernel did not want answered so: left to its stack */
+	__u64 valid;
+	__u64 syns; /* of this CPU that are not in guard_syns yet */
+};
 
 #endif

@@ -22,6 +22,21 @@ static const char *const drop_reason_names[DROP_REASONS] = {
         [DROP_BAD_VERSION] = "bad-version",
         [DROP_NO_NAT_PORT] = "no-nat-port",
         [DROP_NAT_FULL] = "nat-full",
+        [DROP_GUARD_RULE] = "guard-rule",
+        [DROP_GUARD_DEFAULT] = "guard-default",
+        [DROP_GUARD_REDIRECT] = "guard-redirect",
+        [DROP_LIMIT_PACKETS] = "limit-packets",
+        [DROP_LIMIT_BYTES] = "limit-bytes",
+        [DROP_LIMIT_CONNECTIONS] = "limit-connections",
+        [DROP_TCP_FLAGS] = "tcp-flags",
+        [DROP_PORT_ZERO] = "port-zero",
+        [DROP_LAND] = "land",
+        [DROP_MARTIAN] = "martian",
+        [DROP_SPOOFED] = "spoofed",
+        [DROP_FRAGMENT_TINY] = "fragment-tiny",
+        [DROP_FRAGMENT_OVERLAP] = "fragment-overlap",
+        [DROP_FRAGMENT_LENGTH] = "fragment-length",
+        [DROP_BAD_COOKIE] = "bad-cookie",
 };
 
 #endif

@@ -4,6 +4,7 @@
 #define TESTS_CASES_H
 
 #include "frame.h"
+#include "guard.h"
 #include "world.h"
 
 enum outcome {
@@ -11,9 +12,11 @@ enum outcome {
 	DROPPED,    /* for reason */
 	FORWARDED,  /* to backend by forwarding */
 	ECHOED,
-	TOLD,     /* the sender, that mtu fits */
-	STRIPPED, /* of its outer header: want is left */
-	KEPT,     /* to the stack, unchanged, but counted as carried: the backend is here */
+	TOLD,       /* the sender, that mtu fits */
+	STRIPPED,   /* of its outer header: want is left */
+	REDIRECTED, /* by a rule, to a device: unchanged */
+	REROUTED,   /* by a rule, to the host whose facts are backend's: with its Ethernet address */
+	KEPT,       /* to the stack, unchanged, but counted as carried: the backend is here */
 };
 
 struct test_case {
@@ -26,7 +29,9 @@ struct test_case {
 	uint32_t service; /* FORWARDED, KEPT: whose counters count */
 	uint32_t mtu;
 	const struct spec *want;
-	const struct spec *flow; /* whose hash the outer header has: in's when NULL */
+	const struct guard_setup *guard; /* NULL: nothing is guarded */
+	uint32_t counter;                /* of the rule that decides; 0: none is looked at */
+	const struct spec *flow;         /* whose hash the outer header has: in's when NULL */
 };
 
 struct case_list {
@@ -42,5 +47,7 @@ void cases_forward(struct case_list *list);
 void cases_parse(struct case_list *list);
 void cases_icmp(struct case_list *list);
 void cases_decap(struct case_list *list);
+void cases_guard(struct case_list *list);
+void cases_guard_rules(struct case_list *list);
 
 #endif

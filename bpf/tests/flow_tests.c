@@ -16,6 +16,7 @@
 #include "expect.h"
 #include "flow_tests.h"
 #include "frame.h"
+#include "guard.h"
 #include "world.h"
 
 #define FLOWS 200
@@ -77,6 +78,7 @@ static int fresh(void **state)
 {
 	(void)state;
 	world_reset();
+	guard_set(NULL);
 	return 0;
 }
 
@@ -608,7 +610,7 @@ static void test_slots_after_a_packet_for_a_backend_of_this_node(void **state)
 static void test_no_slots_after_a_packet_that_is_sent(void **state)
 {
 	(void)state;
-	slots_go_on(&(struct spec){.destination_port = SERVICE_PORT(SERVICE_IPIP)}, XDP_SLOT_GUARD);
+	slots_go_on(&(struct spec){.destination_port = SERVICE_PORT(SERVICE_IPIP)}, XDP_SLOT_COOKIES);
 }
 
 static void test_no_programs_at_all(void **state)

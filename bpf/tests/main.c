@@ -4,9 +4,9 @@
  *
  *   MARCHER_BPF_OBJECTS=DIRECTORY packet-tests [PATTERN]
  *
- * DIRECTORY has xdp_root, xdp_lb, decap, tc_ingress and tc_egress as .bpf.o or .o. PATTERN chooses tests by name, as a
- * shell's. Needs root and makes a network namespace of its own. Exits with 77 (skipped) without the privilege, unless
- * MARCHER_BPF_REQUIRED is set.
+ * DIRECTORY has xdp_root, xdp_guard, xdp_cookies, xdp_lb, decap, tc_ingress and tc_egress as .bpf.o or .o. PATTERN
+ * chooses tests by name, as a shell's. Needs root and makes a network namespace of its own. Exits with 77 (skipped)
+ * without the privilege, unless MARCHER_BPF_REQUIRED is set.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,6 +26,7 @@
 #include "cases_nat.h"
 #include "expect.h"
 #include "flow_tests.h"
+#include "guard_tests.h"
 #include "lib/layout_names.h"
 
 #define SKIPPED 77
@@ -100,6 +101,12 @@ static uint32_t expect(const struct test_case *c, const struct frame *in, struct
 		stripped.padding = c->in.padding;
 		frame_build(out, &stripped);
 		return XDP_PASS;
+	case REROUTED:
+		expect_forwarded(out, in, FORWARDING_L2, c->backend, 0);
+		return world_backend(c->backend)->transmits ? XDP_TX : XDP_REDIRECT;
+	case REDIRECTED:
+		*out = *in;
+		return XDP_REDIRECT;
 	default:
 		*out = *in;
 		return c->outcome == DROPPED ? XDP_DROP : XDP_PASS;
@@ -113,6 +120,7 @@ static void run_case(void **state)
 	struct result result = {0};
 	frame_build(&in, &c->in);
 	world_reset();
+	guard_set(c->guard);
 	world_run(&in, &result);
 	uint32_t verdict = expect(c, &in, &expected);
 	bool good = check_drops(c);
@@ -128,7 +136,9 @@ static void run_case(void **state)
 	bool carried = c->outcome == FORWARDED || c->outcome == KEPT;
 	if (c->service)
 		good &= check_traffic(c, "service", world_service_traffic(c->service), carried ? in.length : 0);
-	if (c->backend)
+	if (c->counter)
+		good &= check_traffic(c, "rule", guard_traffic(c->counter), in.length);
+	if (c->backend && c->outcome != REROUTED)
 		good &= check_traffic(c, "backend", world_backend_traffic(c->backend), carried ? in.length : 0);
 	assert_true(good);
 }
@@ -145,11 +155,14 @@ int main(int argc, char **argv)
 	cases_parse(&list);
 	cases_icmp(&list);
 	cases_decap(&list);
+	cases_guard(&list);
+	cases_guard_rules(&list);
 	struct nat_case_list nat_list = {0};
 	cases_nat_forward(&nat_list);
 	cases_nat_errors(&nat_list);
 	const size_t cases = list.count + nat_list.count;
-	struct CMUnitTest *tests = calloc(cases + flow_tests_count + nat_flow_tests_count, sizeof(*tests));
+	struct CMUnitTest *tests =
+	        calloc(cases + flow_tests_count + nat_flow_tests_count + guard_tests_count, sizeof(*tests));
 	if (!tests)
 		return 2;
 	for (size_t i = 0; i < list.count; i++)
@@ -161,6 +174,8 @@ int main(int argc, char **argv)
 	memcpy(tests + cases, flow_tests, flow_tests_count * sizeof(*tests));
 	memcpy(tests + cases + flow_tests_count, nat_flow_tests, nat_flow_tests_count * sizeof(*tests));
 	size_t count = cases + flow_tests_count + nat_flow_tests_count;
+	memcpy(tests + count, guard_tests, guard_tests_count * sizeof(*tests));
+	count += guard_tests_count;
 	if (geteuid() && !getenv("MARCHER_BPF_REQUIRED")) {
 		fprintf(stderr, "skipped: %zu tests of the BPF programs need root\n", count);
 		return SKIPPED;

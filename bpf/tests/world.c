@@ -21,8 +21,8 @@
 #define CPUS_MAX 512
 
 static struct {
-	struct bpf_object *root, *lb, *decap;
-	int root_fd, lb_fd, decap_fd;
+	struct bpf_object *root, *lb, *decap, *guard, *cookies;
+	int root_fd, lb_fd, decap_fd, guard_fd, cookies_fd;
 	int cpus;
 	int vips, vip_addresses, vlan_devices, services, rings, backends, flows, flow_settings, next_hops;
 	int service_counters, backend_counters;
@@ -90,6 +90,17 @@ struct address world_address(const char *text)
 	return address;
 }
 
+int world_map(const char *name)
+{
+	const struct bpf_object *objects[] = {world.root, world.lb, world.decap, world.guard, world.cookies};
+	for (size_t i = 0; i < sizeof(objects) / sizeof(objects[0]); i++) {
+		int fd = objects[i] ? bpf_object__find_map_fd_by_name(objects[i], name) : -1;
+		if (fd > 0)
+			return fd;
+	}
+	return -1;
+}
+
 static int map_of(const struct bpf_object *object, const char *name)
 {
 	int fd = bpf_object__find_map_fd_by_name(object, name);
@@ -110,17 +121,13 @@ static struct bpf_object *open_object(const char *folder, const char *name)
 	return object;
 }
 
-/* The maps that it has in common with xdp_root or xdp_lb are theirs. */
+/* The maps that it has in common with those before it are theirs. */
 static bool load_object(struct bpf_object *object, const char *name, int *fd)
 {
 	struct bpf_map *map;
 	bpf_object__for_each_map(map, object)
 	{
-		int shared = -1;
-		if (!strcmp(bpf_map__name(map), "xdp_slots") && world.slots > 0)
-			shared = world.slots;
-		if (!strcmp(bpf_map__name(map), "drops") && world.drops > 0)
-			shared = world.drops;
+		int shared = world_map(bpf_map__name(map));
 		if (shared >= 0 && bpf_map__reuse_fd(map, shared))
 			return false;
 		if (!strcmp(bpf_map__name(map), "flows"))
@@ -133,11 +140,6 @@ static bool load_object(struct bpf_object *object, const char *name, int *fd)
 	}
 	*fd = bpf_program__fd(bpf_object__find_program_by_name(object, name));
 	return *fd >= 0;
-}
-
-int world_map(const char *name)
-{
-	return bpf_object__find_map_fd_by_name(world.lb, name);
 }
 
 unsigned world_in0(void)
@@ -396,7 +398,10 @@ bool world_open(const char *objects)
 	world.root = open_object(objects, "xdp_root");
 	world.lb = open_object(objects, "xdp_lb");
 	world.decap = open_object(objects, "decap");
-	if (!world.root || !world.lb || !world.decap || !load_object(world.root, "xdp_root", &world.root_fd))
+	world.guard = open_object(objects, "xdp_guard");
+	world.cookies = open_object(objects, "xdp_cookies");
+	if (!world.root || !world.lb || !world.decap || !world.guard || !world.cookies ||
+	    !load_object(world.root, "xdp_root", &world.root_fd))
 		return false;
 	world.slots = map_of(world.root, "xdp_slots");
 	if (world.slots < 0 || !load_object(world.lb, "xdp_lb", &world.lb_fd))
@@ -424,7 +429,8 @@ bool world_open(const char *objects)
 	if (!load_object(world.decap, "decap", &world.decap_fd))
 		return false;
 	world.decap_addresses = map_of(world.decap, "decap_addresses");
-	if (world.decap_addresses < 0)
+	if (world.decap_addresses < 0 || !load_object(world.guard, "xdp_guard", &world.guard_fd) ||
+	    !load_object(world.cookies, "xdp_cookies", &world.cookies_fd))
 		return false;
 	fill_maps();
 	/* Once: each change of a map of maps waits for a grace period. */
@@ -437,6 +443,8 @@ bool world_open(const char *objects)
 
 void world_close(void)
 {
+	bpf_object__close(world.cookies);
+	bpf_object__close(world.guard);
 	bpf_object__close(world.decap);
 	bpf_object__close(world.lb);
 	bpf_object__close(world.root);
@@ -463,6 +471,10 @@ static void set_first_slot(uint32_t slot)
 		set_slot(slot, world.lb_fd);
 	else if (slot == XDP_SLOT_DECAP)
 		set_slot(slot, world.decap_fd);
+	else if (slot == XDP_SLOT_GUARD)
+		set_slot(slot, world.guard_fd);
+	else if (slot == XDP_SLOT_COOKIES)
+		set_slot(slot, world.cookies_fd);
 	else
 		world_clear_slot(slot);
 }

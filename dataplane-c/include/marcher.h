@@ -259,6 +259,11 @@ struct marcher_packet_options {
 	const char *interfaces; /* names separated by commas */
 };
 
+/* Tries what the packet tiers need on real packets, in a network namespace that is gone afterwards: a serialised
+ * marcher.packet.v1.Probe with one result for each way of forwarding, and how to give what is missing. Touches no
+ * interface of this host and pins nothing. Takes less than a second. Fails only without memory. [blocks] */
+int marcher_packet_probe(uint8_t **reply, size_t *reply_length);
+
 /* Loads the programs or adopts those that are pinned, and attaches them to the interfaces; from others that this
  * pin_dir was attached to they are taken off. MARCHER_E_BUSY: another process has pin_dir open. An interface that
  * cannot be attached to fails the call only when none can: marcher_packet_status tells. [blocks] */
@@ -278,8 +283,13 @@ int marcher_packet_apply(struct marcher_packet *handle, const uint8_t *table, si
 /* A serialised marcher.packet.v1.Status. */
 int marcher_packet_status(struct marcher_packet *handle, uint8_t **reply, size_t *reply_length);
 
-/* Upkeep that needs doing now and then, such as every second: has the flow table grow with its flows. [blocks] */
+/* Upkeep that needs doing now and then, such as every second: has the flow table grow with its flows, and the guard follow
+ * this node's addresses, devices and TCP settings. [blocks] */
 int marcher_packet_tend(struct marcher_packet *handle);
+
+/* What marcher_packet_uninstall would take away, and which process holds pin_dir: a serialised
+ * marcher.packet.v1.Installed. Changes nothing, and needs nobody to end. */
+int marcher_packet_installed(const char *pin_dir, uint8_t **reply, size_t *reply_length);
 
 /* Takes the programs off every interface and removes every pin of this library, of whichever layout, and pin_dir
  * itself. Anything else below pin_dir stays, and fails the call with its name. [blocks] */

@@ -6,6 +6,7 @@ import { type Case, runSuite } from './harness/suite.js';
 const suites: Readonly<Record<string, () => Promise<readonly Case[]>>> = {
   basic: async () => (await import('./suites/basic/index.js')).basic,
   faults: async () => (await import('./suites/faults/index.js')).faults,
+  guest: async () => (await import('./suites/guest/index.js')).guest,
   packet: async () => (await import('./suites/packet/index.js')).packet,
 };
 

@@ -72,6 +72,8 @@ export interface ConfigurationOptions {
   readonly onApplied?: () => Promise<void>;
   /** How a service that asks for a packet tier is there, as of this generation of it. */
   readonly packetStanding?: (name: string, generation: bigint) => PacketStanding;
+  /** The store never had a configuration, and the packet tiers carry services. */
+  readonly packetsHeld?: () => boolean;
   /** Of an object that is not a service: whether what it says is in force. Absent: nobody says. */
   readonly objectStanding?: (kind: ObjectKind, name: string, generation: bigint) => ObjectStanding | undefined;
 }
@@ -86,6 +88,10 @@ export interface ObjectStanding {
 
 /** More are not diffed in one answer: nobody reads them, and each holds both sides decoded. */
 const DIFFS_MAX = 1_000;
+
+/** Any version would end that: then services that still run are ones that nobody wants. */
+const LOST =
+  'the configuration of this node was lost, and what it still runs would be taken down: apply the whole configuration, with its services, first';
 
 export class Configuration implements ConfigUseCases {
   readonly #store: ConfigStore;
@@ -282,6 +288,10 @@ export class Configuration implements ConfigUseCases {
     if (changes.length === 0) {
       prepared.reject();
       return { version: this.#store.version, changed: false, diffs: [], timing };
+    }
+    if (!prepared.concernsServices && (this.#programming.holding || this.#options.packetsHeld?.())) {
+      prepared.reject();
+      throw new ApplicationError('refused', LOST);
     }
     const base = this.#store.version;
     const before = performance.now();

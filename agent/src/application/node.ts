@@ -142,9 +142,11 @@ export class Node implements NodeUseCases {
       relay.bytes += slot.counter(Counter.bytesReceived);
       relay.bytesReturned += slot.counter(Counter.bytesSent);
     }
-    const { xdp, tc } = packets.offers();
-    const shown = [xdp.available ? tiers.xdp : undefined, tc.available ? tiers.tc : undefined];
-    return [...shown.filter((tier) => tier !== undefined), relay];
+    const offers = packets.offers();
+    const shown = [tiers.xdp, tiers.tc].filter(({ tier, services, packets: carried }) => {
+      return offers[tier === 'tc' ? 'tc' : 'xdp'].available || services > 0 || carried > 0n;
+    });
+    return [...shown, relay];
   }
 
   /** A store that can't be read must not keep the status from being told. */
@@ -216,11 +218,10 @@ export class Node implements NodeUseCases {
 
   tiers(service: string): { services: ServiceTier[]; tiers: TierAvailability[] } {
     const { store, packets } = this.#options;
-    const offers = packets.offers();
     const carried = new Map((packets.status()?.services ?? []).map(({ name, traffic }) => [name, traffic]));
     const services: ServiceTier[] = [];
     const add = (name: string, body: Uint8Array): void => {
-      const { tier, reasons, fasterIf } = classify(unpackService(body), offers);
+      const { tier, reasons, fasterIf } = classify(unpackService(body), packets.offers(name));
       const traffic = carried.get(name);
       services.push(
         create(ServiceTierSchema, {
@@ -242,7 +243,7 @@ export class Node implements NodeUseCases {
         add(service, stored.body);
       }
     });
-    return { services, tiers: tiersOf(offers).map((tier) => create(TierAvailabilitySchema, tier)) };
+    return { services, tiers: tiersOf(packets.offers()).map((tier) => create(TierAvailabilitySchema, tier)) };
   }
 
   async drain(target: { service: string; backend: string }, caller: Caller): Promise<number> {

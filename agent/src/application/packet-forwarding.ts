@@ -19,8 +19,9 @@ import {
 } from '@marcher/proto/marcher/packet/v1/packet_pb';
 import { parseIp } from '../domain/address.js';
 import type { PacketOffer, PacketOffers } from '../domain/classify.js';
-import { isNat } from '../domain/packet-service.js';
+import { isNat, vipsOf } from '../domain/packet-service.js';
 import { packetService } from '../domain/packet-table.js';
+import { type Demotion, GOOD, judge, type TierHealth } from '../domain/tier-health.js';
 import { backendName } from '../domain/validate.js';
 import { WireWriter } from '../domain/wire-writer.js';
 import type { ConfigStore } from '../ports/config-store.js';
@@ -50,7 +51,9 @@ export interface PacketForwardingOptions {
     isDrained(service: string, backend: string): boolean;
   };
   readonly decapsulated: Decapsulated;
-  /** The tier came or went: the engine is to have these services without listeners, or with. */
+  /** IP addresses of this node: the relay can take a service over whose addresses are all among them. */
+  readonly localAddresses: () => readonly string[];
+  /** What the tier carries has changed: the engine is to have these services without listeners, or with. */
   readonly onAvailable: () => Promise<void>;
   /** These services are in force now, or no longer. */
   readonly onStanding: (services: string[]) => void;
@@ -76,6 +79,10 @@ const STATUS_KEPT_MS = 100;
  */
 const ASKED_ONE_BY_ONE_MAX = 32;
 const ASK_ALL_MS = 5_000;
+/** An unchanged table is put in force again: routes and VLAN devices, which the library looks at then, may have changed. */
+const REFRESH_MS = 15_000;
+/** Drops that say that the tier can't send, and that sockets might. */
+const FAILURES: ReadonlySet<string> = new Set(['no-route', 'no-neighbour', 'forwarding-off', 'no-headroom']);
 /** Field numbers of marcher.packet.v1.Table, whose services are packed one by one. */
 const TABLE = { services: 1, decapsulated: 2, decapsulatedGuePort: 3 } as const;
 const NO_BYTES = new Uint8Array(0);
@@ -107,13 +114,17 @@ export class PacketForwarding {
   /** What the probes have said last, by service and backend: it holds while they do not know, or nobody can be asked. */
   #verdicts = new Map<string, Map<string, Verdict>>();
   #inForce: Uint8Array | undefined;
+  #appliedMs = Number.NEGATIVE_INFINITY;
   /** Generation of each service in the table that is in force. */
   #carried = new Map<string, bigint>();
   #failure:
     | { reason: 'Refused' | 'NotApplied' | 'Held'; message: string; services: ReadonlyMap<string, string> }
     | undefined;
-  /** What the engine was told last of whether the tier is available. */
+  /** What the tiers carried when the engine was told last what to listen for. */
   #told = '';
+  #health: TierHealth = GOOD;
+  /** Services that the relay carries meanwhile. */
+  #demoted: ReadonlySet<string> = new Set();
   #running: Promise<void> | undefined;
   #again = false;
   /** Of the backends that packets are sent to. */
@@ -132,7 +143,8 @@ export class PacketForwarding {
 
   /** This service's do, if it asks for it. */
   carries(service: Service): boolean {
-    return this.available && (isNat(service) ? this.#tcAttached() : this.#xdpAttached());
+    if (!this.available || this.#demoted.has(service.name)) return false;
+    return isNat(service) ? this.#tcAttached() : this.#xdpAttached();
   }
 
   #xdpAttached(): boolean {
@@ -143,12 +155,6 @@ export class PacketForwarding {
 
   #tcAttached(): boolean {
     return this.#read()?.interfaces.some(({ tc }) => tc !== '') ?? false;
-  }
-
-  /** What of the tiers is available. */
-  #offered(): string {
-    if (!this.available) return '';
-    return `${this.#xdpAttached() ? 'xdp' : ''} ${this.#tcAttached() ? 'tc' : ''}`;
   }
 
   /** How many services each tier is to carry. */
@@ -172,9 +178,9 @@ export class PacketForwarding {
     await this.#open();
   }
 
-  /** The engine is programmed now, by what available says. */
+  /** The engine is programmed now, by what carries() says. */
   engineTold(): void {
-    this.#told = this.#offered();
+    this.#told = this.#carriage();
   }
 
   /** Now and then: opens the tier when it is not open, and puts the table in force. */
@@ -183,13 +189,68 @@ export class PacketForwarding {
     const { state } = tier;
     const worthIt = state.kind === 'open' || (state.kind === 'unavailable' && state.retry);
     if (worthIt && nowMs() - this.#openedMs >= (retryMs ?? RETRY_MS)) await this.#open();
+    // Who is to carry packets takes them over before the other one lets go.
+    if (this.#look()) await this.#tell(onAvailable);
     await this.sync();
     await this.#tend();
-    const offered = this.#offered();
-    if (offered === this.#told) return;
-    // Only now: what is to carry the packets has taken them over.
-    this.#told = offered;
+    await this.#tell(onAvailable);
+  }
+
+  /** Whether the engine is to listen for a service is another question since it was told last. */
+  async #tell(onAvailable: () => Promise<void>): Promise<void> {
+    const carried = this.#carriage();
+    if (carried === this.#told) return;
+    this.#told = carried;
     await onAvailable();
+  }
+
+  #carriage(): string {
+    if (!this.available) return '';
+    return [this.#tcAttached() ? 'xdp and tc carry all but' : 'xdp carries all but', ...[...this.#demoted].sort()].join(
+      ' ',
+    );
+  }
+
+  /** Judges the tier by its counters. True: services were demoted. */
+  #look(): boolean {
+    const before = this.#health.demotion;
+    const status = this.#read();
+    if (!this.available) this.#health = GOOD;
+    else if (status !== undefined) {
+      const unsent = status.interfaces.reduce((sum, { sendErrors }) => sum + sendErrors, 0n);
+      const failures = [
+        ...status.drops.filter(({ reason }) => FAILURES.has(reason)),
+        { reason: "errors of the interface's driver", packets: unsent },
+      ];
+      const worst = failures.reduce((a, b) => (b.packets > a.packets ? b : a), { reason: '', packets: -1n });
+      this.#health = judge(this.#health, {
+        ms: this.#options.nowMs(),
+        forwarded: status.services.reduce((sum, { traffic }) => sum + (traffic?.packets ?? 0n), 0n),
+        failed: failures.reduce((sum, { packets }) => sum + packets, 0n),
+        cause: worst.reason,
+      });
+    }
+    const { demotion } = this.#health;
+    if (demotion === before && demotion === undefined) return false;
+    const known = this.#demoted;
+    this.#demoted = demotion === undefined ? new Set() : this.#relayable();
+    if (demotion !== before) {
+      const { log } = this.#options;
+      const services = this.#demoted.size;
+      if (demotion === undefined) log.info({}, 'the packet tier is tried again');
+      else log.warn({ reason: demotion.reason, services }, 'the packet tier fails: the relay carries what it can');
+    }
+    return [...this.#demoted].some((name) => !known.has(name));
+  }
+
+  /** Those whose addresses are this node's: for others the relay could not listen. */
+  #relayable(): ReadonlySet<string> {
+    const local = new Set(this.#options.localAddresses().map((address) => parseIp(address)?.join()));
+    const names = new Set<string>();
+    for (const [name, { service }] of this.#services()) {
+      if (Array.from(vipsOf(service)).every(({ address }) => local.has(address.join()))) names.add(name);
+    }
+    return names;
   }
 
   /** Nothing depends on it at once: what fails is tried again with the next reconciliation. */
@@ -271,7 +332,7 @@ export class PacketForwarding {
     let generations: Map<string, bigint>;
     let bytes: Uint8Array;
     try {
-      const services = this.#services();
+      const services = this.#carriedOf(this.#services());
       await this.#askHealth(services);
       generations = new Map(Array.from(services, ([name, { generation }]) => [name, generation]));
       bytes = this.#table(services);
@@ -279,7 +340,10 @@ export class PacketForwarding {
       this.#failed(`the table could not be made: ${text(error)}`);
       return;
     }
-    if (this.#inForce !== undefined && sameBytes(this.#inForce, bytes)) {
+    const now = this.#options.nowMs();
+    // Also when the clock was set back.
+    const fresh = Math.abs(now - this.#appliedMs) < REFRESH_MS;
+    if (fresh && this.#inForce !== undefined && sameBytes(this.#inForce, bytes)) {
       if (this.#failure !== undefined) log.info({}, 'the packet tier has what is configured again');
       this.#failure = undefined;
       this.#carry(generations);
@@ -298,9 +362,14 @@ export class PacketForwarding {
       this.#refused(reply, generations);
       return;
     }
+    if (reply.migratedFrom > 0) {
+      const migrated = { layout: reply.migratedFrom, flows: Number(reply.migratedFlows) };
+      log.info(migrated, 'the packet tier was taken over from a build with another layout of maps; its flows stay');
+    }
     if (this.#failure !== undefined) log.info({}, 'the packet tier has what is configured again');
     this.#failure = undefined;
     this.#inForce = bytes;
+    this.#appliedMs = now;
     this.#carry(generations);
   }
 
@@ -340,6 +409,11 @@ export class PacketForwarding {
     this.#options.log.error({ reasons: shown }, 'the packet tier refused the table; the one before stays in force');
     this.#failure = { reason: 'Refused', message, services };
     this.#options.onStanding([...generations.keys()]);
+  }
+
+  #carriedOf(services: ReadonlyMap<string, Decoded>): ReadonlyMap<string, Decoded> {
+    if (this.#demoted.size === 0) return services;
+    return new Map([...services].filter(([name]) => !this.#demoted.has(name)));
   }
 
   /** Sorted by name: equal configurations make equal bytes. */
@@ -436,15 +510,17 @@ export class PacketForwarding {
   standing(name: string, generation: bigint): PacketStanding {
     const { state } = this.#options.tier;
     const service = this.#services().get(name)?.service;
-    if (state.kind === 'open' && service !== undefined && !this.carries(service)) {
+    const relayed = (why: string): PacketStanding => {
+      return { relayed: true, status: true, reason: 'Relayed', message: `carried by the relay${why}` };
+    };
+    if (state.kind !== 'open') return relayed(`, since the packet tier is not available: ${state.reason}`);
+    const { demotion } = this.#health;
+    if (demotion !== undefined && this.#demoted.has(name)) return relayed(` ${told(demotion)}`);
+    if (service !== undefined && !this.carries(service)) {
       const { xdp, tc } = this.offers();
-      const why = isNat(service) ? `tc is not available: ${tc.reason}` : `XDP is not available: ${xdp.reason}`;
-      const message = `carried by the relay, since ${why}`;
-      return { relayed: true, status: true, reason: 'Relayed', message };
-    }
-    if (state.kind !== 'open') {
-      const message = `carried by the relay, since the packet tier is not available: ${state.reason}`;
-      return { relayed: true, status: true, reason: 'Relayed', message };
+      return relayed(
+        isNat(service) ? `, since tc is not available: ${tc.reason}` : `, since XDP is not available: ${xdp.reason}`,
+      );
     }
     if (this.#carried.get(name) === generation)
       return { relayed: false, status: true, reason: 'Programmed', message: '' };
@@ -489,6 +565,15 @@ export class PacketForwarding {
         `tc, which services of forwarding.mode nat need: ${named}; trying again every few seconds`,
       );
     }
+    const { demotion } = this.#health;
+    if (demotion !== undefined) {
+      const left = count - this.#demoted.size;
+      const others = `${left} of ${count} ${left === 1 ? 'stays' : 'stay'} with it, since the relay could only listen on addresses of this node`;
+      const kept = left === 0 ? '' : `; ${others}`;
+      return this.#demoted.size === 0
+        ? of('Failing', `${demotion.reason}${kept}`)
+        : of('Demoted', `the relay carries services ${told(demotion)}${kept}`);
+    }
     const obstacles = tier.obstacles(this.#families);
     return obstacles.length === 0 ? undefined : of('Obstructed', obstacles.join('; '));
   }
@@ -517,27 +602,35 @@ export class PacketForwarding {
     return false;
   }
 
-  offers(): PacketOffers {
+  /** To one service, or to all. */
+  offers(service?: string): PacketOffers {
     const { state } = this.#options.tier;
-    if (state.kind !== 'open') {
-      const none = { available: false, reason: state.reason, fasterIf: [] };
-      return { xdp: none, tc: none };
-    }
+    const { demotion } = this.#health;
+    const demoted = service === undefined ? this.#demoted.size > 0 : this.#demoted.has(service);
+    const none = (reason: string): PacketOffers => {
+      const offer = { available: false, reason, fasterIf: [] };
+      return { xdp: offer, tc: offer };
+    };
+    if (state.kind !== 'open') return none(state.reason);
+    if (demotion !== undefined && demoted) return none(`demoted ${told(demotion)}`);
     const interfaces = this.#read()?.interfaces ?? [];
-    return { xdp: xdpOffer(interfaces, this.#xdpAttached()), tc: tcOffer(interfaces) };
+    const { proof } = this.#options.tier;
+    return { xdp: xdpOffer(interfaces, this.#xdpAttached(), proof), tc: tcOffer(interfaces) };
   }
 }
 
-function xdpOffer(interfaces: readonly Interface[], available: boolean): PacketOffer {
+/** proof: what was seen to pass. */
+function xdpOffer(interfaces: readonly Interface[], available: boolean, proof: string): PacketOffer {
   if (!available) return { available, reason: 'it is off: marcherd --xdp auto', fasterIf: [] };
   const attached = interfaces.map(({ name, mode, reason }) => {
     const why = mode === 'native' || reason === '' ? '' : ` (${reason})`;
     return `${mode === '' ? 'not attached to' : `${mode} to`} ${name}${why}`;
   });
+  const where = attached.length === 0 ? 'the programs are loaded' : `attached ${attached.join(', ')}`;
   const generic = interfaces.filter(({ mode }) => mode === 'generic').map(({ name }) => name);
   return {
     available: true,
-    reason: attached.length === 0 ? 'the programs are loaded' : `attached ${attached.join(', ')}`,
+    reason: proof === '' ? where : `${where}; ${proof}`,
     fasterIf: generic.length === 0 ? [] : [`the driver of ${generic.join(', ')} ran XDP natively`],
   };
 }
@@ -554,6 +647,7 @@ function tcOffer(interfaces: readonly Interface[]): PacketOffer {
 /** Of an agent that is not given any. */
 export const NO_PACKET_TIER: PacketTier = {
   state: { kind: 'off', reason: 'this agent was started without packet tiers' },
+  proof: '',
   open: async () => NO_PACKET_TIER.state,
   apply: () => Promise.reject(new PacketTierError('not-open', 'this agent was started without packet tiers')),
   status: () => {
@@ -563,6 +657,11 @@ export const NO_PACKET_TIER: PacketTier = {
   obstacles: () => [],
   close: async () => undefined,
 };
+
+function told({ sinceMs, untilMs, reason }: Demotion): string {
+  const time = (ms: number): string => `${new Date(ms).toISOString().slice(0, 19)}Z`;
+  return `since ${time(sinceMs)}: ${reason}; it is tried again at ${time(untilMs)}`;
+}
 
 function text(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

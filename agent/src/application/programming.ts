@@ -177,16 +177,10 @@ export class Programming {
    * carries on with it until there is a configuration to replace it by.
    */
   get holding(): boolean {
-    if (this.#store.pendingVersion !== 0n || this.#hasHadServices()) return false;
+    if (this.#store.version !== 0n || this.#store.pendingVersion !== 0n) return false;
     const { running, generation } = this.#dataplane.status();
     const ours = generation === this.#generation || generation === this.#store.programmed().generation;
     return running && generation !== 0n && !ours;
-  }
-
-  /** Versions that only concern the other kinds say nothing of what the engine runs. */
-  #hasHadServices(): boolean {
-    if (this.#store.version === 0n) return false;
-    return this.#store.programmed().generation !== 0n || this.#store.count() > 0;
   }
 
   /** The engine could not live with the stored configuration: programming it again would only end it again. */

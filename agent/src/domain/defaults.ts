@@ -62,9 +62,12 @@ export const LIMITS = {
   violations: 1_000,
   guards: 64,
   rulesPerGuard: 10_000,
+  /** Of all guards together; as many as xdp_guard has room for, less its own (bpf/lib/layout.h). */
+  guardRules: 16_000,
   /** Of all guards together: each source of a rule with each of its port ranges. */
   guardEntries: 131_072,
-  portRangesPerRule: 256,
+  /** Of a rule, and of all rules for the same prefix and protocol. */
+  portRangesPerPrefix: 128,
   trafficPolicies: 1_000,
   /** Of packets, bytes, SYNs or connections per second: the clock of a token bucket is in nanoseconds. */
   eventsPerSecond: 1_000_000_000n,

@@ -62,8 +62,8 @@ describe('one mistake each, with its place and what to write', () => {
       'g.rules[0].ports[0]: the range 90-80 runs backwards -> write "80-90"',
     ],
     [
-      rule({ protocol: 'udp', ports: Array.from({ length: 257 }, (_, i) => i + 1) }),
-      'g.rules[0].ports: has 257 ports and ranges',
+      rule({ protocol: 'udp', ports: Array.from({ length: 129 }, (_, i) => i + 1) }),
+      'g.rules[0].ports: has 129 ports and ranges',
     ],
     [rule({ unlimited: true }), 'g.rules[0].unlimited: stands beside an action that is not allow'],
     [rule({ redirect: { device: 'eth1' } }), 'g.rules[0].redirect: stands beside an action that is not redirect'],
@@ -203,10 +203,28 @@ describe('guards together', () => {
     );
   });
 
+  test('what all guards may have is counted over all', () => {
+    const many = (count: number, name: string) => ({
+      rules: Array.from({ length: count }, (_, i) => ({
+        action: 'deny',
+        sources: [`2001:db8:${name}::${i.toString(16)}`],
+      })),
+    });
+    expect(together(['a', many(8_000, 'a')], ['b', many(8_000, 'b')])).toEqual([]);
+    expect(together(['a', many(8_000, 'a')], ['b', many(8_001, 'b')])).toEqual([
+      'guards[1].rules: with it the guards have 16001 rules or more',
+    ]);
+    const ports = (first: number) => Array.from({ length: 65 }, (_, i) => first + 2 * i);
+    const of = (first: number) => rules({ ...deny, protocol: 'udp', ports: ports(first) });
+    expect(together(['a', of(1), false], ['b', of(1_000)])).toEqual([
+      'guards[1].rules[0].ports: 130 ports and ranges are named for 203.0.113.0/24 by all rules together',
+    ]);
+  });
+
   test('more sources than all guards may have are refused before they are compared', () => {
     const sources = Array.from({ length: 70_000 }, (_, i) => `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`);
     expect(together(['a', rules({ action: 'deny', sources })], ['b', rules({ action: 'allow', sources })])).toEqual([
-      expect.stringMatching(/^guards\[1\]\.rules: with it the guards have more than so many sources/),
+      expect.stringMatching(/^guards\[1\]\.rules: with it the guards have more than 131072 sources/),
     ]);
     expect(together(['a', rules({ action: 'deny', sources })])).toEqual([]);
   });

@@ -74,9 +74,9 @@ function validateRule(rule: GuardRule, path: string, faults: Faults): void {
   if (rule.ports.length > 0 && rule.protocol === Protocol.UNSPECIFIED) {
     faults.add(`${path}.ports`, 'are of no protocol', 'write protocol: tcp or protocol: udp beside them');
   }
-  if (rule.ports.length > LIMITS.portRangesPerRule) {
+  if (rule.ports.length > LIMITS.portRangesPerPrefix) {
     const reason = `has ${rule.ports.length} ports and ranges`;
-    faults.add(`${path}.ports`, reason, `write at most ${LIMITS.portRangesPerRule}, using ranges`);
+    faults.add(`${path}.ports`, reason, `write at most ${LIMITS.portRangesPerPrefix}, using ranges`);
   } else {
     rule.ports.forEach(({ first, last }, i) => {
       const at = `${path}.ports[${i}]`;
@@ -155,11 +155,18 @@ export function validateGuardsTogether(guards: readonly PlacedGuard[], faults: F
   const ordered = guards.toSorted((a, b) => Number(a.path !== '') - Number(b.path !== ''));
   validateOnce(ordered, faults);
   let entries = 0;
+  let rules = 0;
   for (const { guard, path } of ordered) {
+    rules += guard.rules.length;
+    if (rules > LIMITS.guardRules) {
+      const fix = `keep at most ${LIMITS.guardRules} over all guards; a rule takes a list of sources`;
+      faults.add(`${path}.rules`, `with it the guards have ${rules} rules or more`, fix);
+      return;
+    }
     entries += guard.rules.reduce((sum, rule) => sum + entriesOf(rule), 0);
     if (entries <= LIMITS.guardEntries) continue;
-    const reason = 'with it the guards have more than so many sources, each counted for each of its port ranges';
-    const fix = `keep at most ${LIMITS.guardEntries} over all guards, using larger prefixes and ranges`;
+    const reason = `with it the guards have more than ${LIMITS.guardEntries} sources, each counted for each of its port ranges`;
+    const fix = 'write larger prefixes and ranges';
     faults.add(`${path}.rules`, reason, fix);
     return;
   }
@@ -208,7 +215,9 @@ class Decisions {
   }
 
   judge(guards: readonly PlacedGuard[]): void {
-    for (const placed of guards) this.#collect(placed);
+    // Those that stay as they are do not contradict each other: of them only what meets a change is kept.
+    for (const placed of guards) if (placed.path !== '') this.#collect(placed);
+    for (const placed of guards) if (placed.path === '') this.#collect(placed);
     for (const decisions of this.#byPackets.values()) {
       if (this.#faults.full) return;
       if (decisions.length > 1) this.#compare(decisions);
@@ -228,6 +237,7 @@ class Decisions {
     if (typeof prefix === 'string') return;
     const key = `${prefix.address.join('.')}/${prefix.length} ${rule.protocol}`;
     const known = this.#byPackets.get(key);
+    if (known === undefined && placed.path === '') return;
     const decisions = known ?? [];
     if (known === undefined) this.#byPackets.set(key, decisions);
     const ranges = rule.ports.length === 0 ? [{ first: EVERY_PORT, last: EVERY_PORT }] : rule.ports;
@@ -237,11 +247,22 @@ class Decisions {
   /** In the order of ports: what overlaps an earlier one overlaps the one that reaches furthest. */
   #compare(decisions: Decision[]): void {
     decisions.sort((a, b) => a.first - b.first);
+    this.#count(decisions);
     let reach = decisions[0] as Decision;
     for (const decision of decisions.slice(1)) {
       if (decision.first <= reach.last && verdictOf(decision) !== verdictOf(reach)) this.#report(reach, decision);
       if (decision.last > reach.last) reach = decision;
     }
+  }
+
+  #count(decisions: readonly Decision[]): void {
+    const ranges = decisions.filter(({ first }) => first !== EVERY_PORT);
+    if (ranges.length <= LIMITS.portRangesPerPrefix) return;
+    const { placed, rule, source } = ranges.find((each) => each.placed.path !== '') ?? (ranges[0] as Decision);
+    const from = source === -1 ? 'every source' : (placed.guard.rules[rule]?.sources[source] ?? '');
+    const reason = `${ranges.length} ports and ranges are named for ${from} by all rules together`;
+    const fix = `write at most ${LIMITS.portRangesPerPrefix}, using ranges`;
+    this.#faults.add(`${placed.path}.rules[${rule}].ports`, reason, fix);
   }
 
   #report(a: Decision, b: Decision): void {

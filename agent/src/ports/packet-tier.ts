@@ -18,6 +18,8 @@ export type PacketTierState =
 
 export interface PacketTier {
   readonly state: PacketTierState;
+  /** What became of real packets before it was opened, for people; "" when nothing is known. */
+  readonly proof: string;
   /**
    * Brings it as far as it will go: opens it, or, when it is open, attaches it again where an interface was missing or
    * is another one now. Never fails: the state says what came of it.

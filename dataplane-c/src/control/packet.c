@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The packet tiers' API: handle, locks, errors. */
 #include "packet.h"
+#include "packet_guard.h"
 
 #include <errno.h>
 #include <linux/capability.h>
@@ -11,6 +12,8 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "packet_migrate.h"
 
 /* Of calls without a handle. */
 static pthread_mutex_t open_error_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -49,8 +52,7 @@ static bool has_capability(const struct __user_cap_data_struct *data, int number
 	return data[number / 32].effective & 1u << (number % 32);
 }
 
-/* Those that are missing, separated by commas; "" when none is. */
-static void missing_capabilities(char *out, size_t size)
+void packet_missing_capabilities(char *out, size_t size)
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {0};
@@ -72,7 +74,7 @@ int packet_check_capabilities(struct marcher_packet *handle)
 {
 	char missing[64];
 
-	missing_capabilities(missing, sizeof(missing));
+	packet_missing_capabilities(missing, sizeof(missing));
 	if (!*missing)
 		return MARCHER_OK;
 	return packet_fail(
@@ -91,10 +93,10 @@ int packet_fail_system(struct marcher_packet *handle, int error, const char *for
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
 	if (error == EPERM || error == EACCES) {
-		missing_capabilities(missing, sizeof(missing));
+		packet_missing_capabilities(missing, sizeof(missing));
 		if (*missing)
 			snprintf(why, sizeof(why), "; this process lacks %s", missing);
-		else
+		else if (error == EPERM) /* EACCES is a file's owner and mode, or the verifier */
 			snprintf(
 			        why, sizeof(why),
 			        "; this process has the capabilities, but perhaps only inside a user namespace, or the "
@@ -143,7 +145,9 @@ static void free_handle(struct marcher_packet *handle)
 {
 	packet_links_close(handle);
 	packet_flows_close(handle);
+	packet_migration_free(handle);
 	packet_state_free(&handle->state);
+	packet_guard_free(handle->guard);
 	for (int i = 0; i < PACKET_MAPS; i++)
 		close_if_open(handle->maps[i]);
 	close_if_open(handle->root_fd);
@@ -192,6 +196,8 @@ static int open_handle(struct marcher_packet *handle, const struct marcher_packe
 	if (!code)
 		code = packet_state_read(handle);
 	if (!code)
+		code = packet_guard_read(handle);
+	if (!code)
 		code = packet_links_open(handle, options->interfaces);
 	if (!code)
 		code = packet_tc_open(handle);
@@ -199,7 +205,8 @@ static int open_handle(struct marcher_packet *handle, const struct marcher_packe
 		/* Nobody would ever use what was made: the flow table alone has many megabytes. */
 		char text[PACKET_ERROR_MAX];
 		snprintf(text, sizeof(text), "%s", handle->error);
-		packet_dir_remove(handle);
+		packet_uninstall_version(handle, LAYOUT_VERSION);
+		rmdir(handle->pin_dir); /* when nothing else is in it */
 		set_error(handle, text);
 	}
 	return code;
@@ -247,6 +254,8 @@ static int pack_reply(struct marcher_packet *handle, const struct packet_wanted 
 	reply.services = wanted->nservices;
 	reply.backends = wanted->nbackends;
 	reply.apply_us = apply_us;
+	reply.migrated_from = handle->migrated.version;
+	reply.migrated_flows = handle->migrated.flows;
 	*length = marcher__packet__v1__apply_reply__get_packed_size(&reply);
 	*out = malloc(*length ? *length : 1);
 	if (!*out)
@@ -270,6 +279,7 @@ static int apply_table(struct marcher_packet *handle, const Marcher__Packet__V1_
 	struct packet_wanted wanted = {.services = NULL};
 	uint64_t started = now_us();
 
+	handle->migrated = (struct packet_migrated){.version = 0};
 	int code = packet_table_check(table, &wanted, &reasons);
 	if (code == MARCHER_E_NO_MEMORY)
 		packet_fail(handle, code, "no memory");
@@ -278,6 +288,8 @@ static int apply_table(struct marcher_packet *handle, const Marcher__Packet__V1_
 		packet_tc_renew(handle);
 		code = packet_apply(handle, &wanted, &reasons);
 	}
+	if (!code && !reasons.count && handle->migration)
+		code = packet_migration_finish(handle);
 	if (!code)
 		code = pack_reply(handle, &wanted, &reasons, now_us() - started, reply, reply_length);
 	if (!code && reasons.count)
@@ -330,6 +342,8 @@ int marcher_packet_tend(struct marcher_packet *handle)
 		return packet_fail(handle, MARCHER_E_INVALID, "marcher_packet_tend: no handle");
 	pthread_mutex_lock(&handle->calls_lock);
 	int code = packet_flows_tend(handle);
+	if (!code)
+		code = packet_guard_tend(handle);
 	pthread_mutex_unlock(&handle->calls_lock);
 	return code;
 }
@@ -345,9 +359,41 @@ int marcher_packet_uninstall(const char *pin_dir)
 	if (!code)
 		code = packet_dir_open(handle, pin_dir, false);
 	if (!code && handle->dir_fd >= 0)
-		code = packet_dir_remove(handle);
+		code = packet_uninstall(handle);
 	if (code)
 		set_error(NULL, handle->error);
 	free_handle(handle);
 	return code;
+}
+
+int marcher_packet_installed(const char *pin_dir, uint8_t **reply, size_t *reply_length)
+{
+	struct packet_dir_holder holder;
+
+	if (!pin_dir || !*pin_dir || !reply || !reply_length)
+		return packet_fail(NULL, MARCHER_E_INVALID, "marcher_packet_installed: an argument is missing");
+	*reply = NULL;
+	*reply_length = 0;
+	struct marcher_packet *handle = new_handle();
+	if (!handle)
+		return packet_fail(NULL, MARCHER_E_NO_MEMORY, "no memory");
+	int code = packet_check_capabilities(handle);
+	if (!code)
+		code = packet_dir_look(handle, pin_dir, &holder);
+	if (!code)
+		code = packet_installed(handle, &holder, reply, reply_length);
+	if (code)
+		set_error(NULL, handle->error);
+	free_handle(handle);
+	return code;
+}
+
+int marcher_packet_probe(uint8_t **reply, size_t *reply_length)
+{
+	if (!reply || !reply_length)
+		return packet_fail(NULL, MARCHER_E_INVALID, "marcher_packet_probe: an argument is NULL");
+	*reply = NULL;
+	*reply_length = 0;
+	int code = packet_probe(reply, reply_length);
+	return code ? packet_fail(NULL, code, "no memory") : code;
 }

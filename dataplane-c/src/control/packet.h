@@ -2,7 +2,7 @@
 /*
  * The packet tiers as the library sees them: what is pinned, and what is in it.
  *
- *   pin_dir/v<LAYOUT_VERSION>/maps/<map>        every map that programs share, and three of the library's own
+ *   pin_dir/v<LAYOUT_VERSION>/maps/<map>        every map that programs share, and some of the library's own
  *                             programs/<name>   the program that runs now
  *                             links/<ns>_<if>   XDP links, by the inode of the network namespace and the interface's
  * index
@@ -40,13 +40,15 @@
 #define PACKET_BACKEND_NAME_MAX 255
 #define PACKET_WEIGHT_MAX 65536u
 
-/* The library's own maps. A change here is a new LAYOUT_VERSION, too. */
+/* The library's own maps. A change here is a new LAYOUT_VERSION, too, and see packet_layouts.h. */
 struct service_record {
-	uint64_t ring; /* fingerprint of what the ring was built from; 0: unknown */
+	uint64_t ring;          /* fingerprint of what the ring was built from; 0: unknown */
+	struct traffic carried; /* by programs of earlier layouts, which did not count where these do */
 	char name[PACKET_SERVICE_NAME_MAX + 1];
 };
 
 struct backend_record {
+	struct traffic carried;
 	uint32_t service;
 	char name[PACKET_BACKEND_NAME_MAX + 1];
 };
@@ -54,6 +56,18 @@ struct backend_record {
 struct build_record {
 	uint64_t fingerprint; /* of the object that the pinned program came from */
 };
+
+/* By the name of a drop's reason, as names outlive numbers. */
+struct drop_record {
+	uint64_t carried;
+};
+
+/* By the name of a part of the layout. The form of this map is the same in every layout. */
+struct layout_record {
+	uint32_t since; /* the layout that first had this part as it is here */
+};
+
+#define PACKET_RECORD_KEY 32 /* bytes of a name that is a key */
 
 enum packet_map {
 	MAP_VIPS,
@@ -72,9 +86,24 @@ enum packet_map {
 	MAP_NAT_FLOWS,
 	MAP_NAT_NEW,
 	MAP_NAT_SETTINGS,
+	MAP_GUARD,
+	MAP_GUARD_SOURCES_V4,
+	MAP_GUARD_SOURCES_V6,
+	MAP_GUARD_CLASSES,
+	MAP_GUARD_SPANS,
+	MAP_GUARD_RULES,
+	MAP_GUARD_COUNTERS,
+	MAP_GUARD_DEBTS,
+	MAP_GUARD_DATAGRAMS,
+	MAP_GUARD_SYNS,
+	MAP_GUARD_COOKIES,
+	MAP_OWN_ADDRESSES,
+	MAP_GUARD_RECORDS,
 	MAP_SERVICE_RECORDS,
 	MAP_BACKEND_RECORDS,
 	MAP_BUILD_RECORDS,
+	MAP_DROP_RECORDS,
+	MAP_LAYOUT_RECORDS,
 	PACKET_MAPS,
 };
 
@@ -95,8 +124,10 @@ struct packet_tc {
 struct packet_interface {
 	char name[IF_NAMESIZE];
 	uint32_t index;
-	int link_fd;      /* -1: not attached */
-	const char *mode; /* "native", "generic", "off", "" */
+	int link_fd;                         /* -1: not attached */
+	bool old;                            /* the link is pinned in the folder of the layout that is migrated from */
+	const char *mode;                    /* "native", "generic", "off", "" */
+	uint64_t send_errors, send_errors_s; /* and when they were read; CLOCK_MONOTONIC */
 	char reason[256];
 	struct packet_tc tc;
 };
@@ -113,6 +144,7 @@ struct packet_backend {
 	uint32_t service;
 	bool wanted; /* as above */
 	struct backend entry;
+	struct traffic carried;
 	char name[]; /* NUL-terminated */
 };
 
@@ -147,6 +179,11 @@ struct packet_state {
 	uint32_t nvlans;
 };
 
+struct packet_migrated {
+	uint32_t version; /* 0: nothing */
+	uint64_t flows;
+};
+
 struct marcher_packet {
 	pthread_mutex_t calls_lock, table_lock, error_lock;
 	char error[PACKET_ERROR_MAX];
@@ -163,8 +200,11 @@ struct marcher_packet {
 	struct packet_interface *interfaces;
 	uint32_t ninterfaces;
 	struct packet_state state;
-	struct flow_set *flows; /* the map of that name itself; NULL: not mapped */
+	struct packet_guard *guard; /* packet_guard.h; NULL: nothing is guarded */
+	struct flow_set *flows;     /* the map of that name itself; NULL: not mapped */
 	uint32_t nflow_sets;
+	struct packet_migration *migration; /* NULL: none is under way. Under table_lock, as the state is */
+	struct packet_migrated migrated;    /* by this apply */
 };
 
 /* The sentence for marcher_packet_last_error; returns code. handle NULL: of calls without one. */
@@ -172,6 +212,8 @@ int packet_fail(struct marcher_packet *handle, int code, const char *format, ...
 /* A failed BPF or network call: adds what is missing when it was a matter of privilege. error is positive. */
 int packet_fail_system(struct marcher_packet *handle, int error, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
+/* Of what the packet tiers need, what the thread lacks: names separated by commas, or "". */
+void packet_missing_capabilities(char *out, size_t size);
 /* MARCHER_OK, or which capabilities the thread lacks. */
 int packet_check_capabilities(struct marcher_packet *handle);
 
@@ -180,8 +222,22 @@ int packet_check_capabilities(struct marcher_packet *handle);
 int packet_dir_open(struct marcher_packet *handle, const char *pin_dir, bool make);
 /* Path of a pin: pin_dir/v<layout>[/kind[/name]]; kind and name may be NULL. */
 void packet_dir_path(const struct marcher_packet *handle, char path[4096], const char *kind, const char *name);
+struct packet_dir_holder {
+	bool held;
+	int pid; /* 0: not told */
+};
+
+/* Opens pin_dir for reading, without its lock; dir_fd -1 when there is none. */
+int packet_dir_look(struct marcher_packet *handle, const char *pin_dir, struct packet_dir_holder *holder);
+
+/* packet_uninstall.c */
 /* Detaches every link and removes every pin and folder of every version, and pin_dir. */
-int packet_dir_remove(struct marcher_packet *handle);
+int packet_uninstall(struct marcher_packet *handle);
+/* The same for one version, without pin_dir. */
+int packet_uninstall_version(struct marcher_packet *handle, int version);
+/* A serialised marcher.packet.v1.Installed: what packet_uninstall would take away. */
+int packet_installed(struct marcher_packet *handle, const struct packet_dir_holder *holder, uint8_t **reply,
+                     size_t *reply_length);
 
 /* packet_load.c */
 /* Adopts or makes the maps, loads the programs that are not the pinned ones, puts them in their slots. */
@@ -190,6 +246,13 @@ int packet_load(struct marcher_packet *handle, uint32_t flows);
 int packet_put(const struct marcher_packet *handle, enum packet_map map, const void *key, const void *value);
 /* Its absence is not an error. 0 or -errno. */
 int packet_drop(const struct marcher_packet *handle, enum packet_map map, const void *key);
+
+/* What libbpf last complained about on this thread, among others the verifier; "" when it did not. */
+const char *packet_complaint(void);
+void packet_complaints_begin(void);
+
+/* Identity of a program; 0: it cannot be told. */
+uint32_t packet_program_id(int fd);
 
 /* 0, or -1 and errno. */
 int packet_map_info(int fd, struct bpf_map_info *info);
@@ -202,6 +265,12 @@ int packet_flows_open(struct marcher_packet *handle);
 void packet_flows_close(struct marcher_packet *handle);
 /* Has more of the table used when its sets are full of flows in use; takes milliseconds, rarely tens of them. */
 int packet_flows_tend(struct marcher_packet *handle);
+int packet_flows_settings(struct marcher_packet *handle, struct flow_settings *settings);
+/* Writes the settings of a table that no program uses yet, with room for so many flows. */
+int packet_flows_begin(struct marcher_packet *handle, struct flow_settings *settings, uint64_t flows);
+/* A flow from elsewhere, unless it is there, or over it. False: it is not put. */
+bool packet_flows_put(struct marcher_packet *handle, const struct flow_settings *settings, uint64_t tag, uint64_t state,
+                      bool over);
 
 /* packet_link.c */
 /* Attaches to the interfaces and detaches from others. Fails only when no interface could be attached to. */
@@ -211,6 +280,12 @@ void packet_links_renew(struct marcher_packet *handle);
 /* Notes which interfaces are gone. */
 void packet_links_look(struct marcher_packet *handle);
 void packet_links_close(struct marcher_packet *handle);
+/* Gives the links of the layout that is migrated from this layout's program. */
+int packet_links_take_over(struct marcher_packet *handle);
+/* Then: pins them in this layout's folder. */
+int packet_links_move(struct marcher_packet *handle);
+/* Is any link pinned there that is attached? Sets *ours when one has this program. -errno when it cannot be told. */
+int packet_links_attached(const char *directory, uint32_t program, bool *ours);
 
 /* Inode of the caller's network namespace, 0 when it is not told. */
 unsigned long packet_network_namespace(void);
@@ -224,8 +299,11 @@ void packet_tc_renew(struct marcher_packet *handle);
 /* Notes what is gone. Under table_lock. */
 void packet_tc_look(struct marcher_packet *handle);
 void packet_tc_close(struct packet_interface *interface);
-/* Detaches what a pin in the folder tc stands for, as far as it can be done from this network namespace. */
-void packet_tc_detach(const char *path);
+/* Index of the interface that a pin in the folder tc stands for, by its name and its descriptor (-1: it cannot be had);
+ * 0: none any more. *hook: "tcx", "clsact". *here: in this network namespace. */
+uint32_t packet_tc_attached(const char *name, int pin, const char **hook, bool *here);
+/* Detaches what the pin stands for, as far as it can be done from this network namespace. */
+void packet_tc_detach(const char *name, int pin);
 /* Tests: as on a kernel that has no tcx. */
 extern bool packet_tc_without_tcx;
 
@@ -268,6 +346,7 @@ struct packet_wanted {
 	struct packet_vip_address *vip_addresses; /* by address */
 	struct packet_decap *decapsulated;        /* by address */
 	struct packet_vlan *vlans;                /* of this namespace, now; not of the message */
+	struct guard_tables *guard;               /* packet_guard.h; NULL: nothing is guarded */
 	uint32_t nservices, nbackends, nvips, nvip_addresses, ndecapsulated, nvlans;
 };
 
@@ -289,6 +368,10 @@ void packet_reasons_free(struct packet_reasons *reasons);
 /* packet_apply.c, under calls_lock. */
 /* Puts it in force. May add reasons (no index is free), and then has changed nothing. */
 int packet_apply(struct marcher_packet *handle, struct packet_wanted *wanted, struct packet_reasons *reasons);
+
+/* packet_probe.c */
+/* A serialised marcher.packet.v1.Probe. */
+int packet_probe(uint8_t **reply, size_t *reply_length);
 
 /* packet_status.c */
 int packet_status(struct marcher_packet *handle, uint8_t **reply, size_t *reply_length);

@@ -22,6 +22,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "packet_guard.h"
 #include "packet_ring.h"
 
 #define RINGS_AT_ONCE 64   /* each outer update waits for a grace period of the kernel's: many in one */
@@ -771,7 +772,9 @@ int packet_apply(struct marcher_packet *handle, struct packet_wanted *wanted, st
 	if (!code)
 		check_room(&a, &crowded, reasons);
 	if (!code && !reasons->count) {
-		code = write_maps(&a, crowded);
+		code = packet_guard_apply(handle, wanted->guard);
+		if (!code)
+			code = write_maps(&a, crowded);
 		handle->state.stale = code != MARCHER_OK;
 	}
 	close_pending(&a);

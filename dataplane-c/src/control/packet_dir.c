@@ -7,8 +7,6 @@
  */
 #include "packet.h"
 
-#include <bpf/bpf.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -118,19 +116,22 @@ static int lock_holder(const struct stat *st)
 static int busy(struct marcher_packet *handle, const struct stat *st)
 {
 	int pid = lock_holder(st);
-	char who[32] = "another process";
+	char who[32] = "another process", how[64] = "systemctl stop marcherd";
 
 	if (pid == (int)getpid())
 		snprintf(who, sizeof(who), "this process");
 	else if (pid)
 		snprintf(who, sizeof(who), "process %d", pid);
+	if (pid && pid != (int)getpid())
+		snprintf(how, sizeof(how), "systemctl stop marcherd, or kill %d", pid);
 	return packet_fail(
 	        handle, MARCHER_E_BUSY,
-	        "%s has the pin directory %s open: end that agent first, or give this one a directory of its own", who,
-	        handle->pin_dir);
+	        "%s has the pin directory %s open: end that agent first (%s), or give this one a directory of its own",
+	        who, handle->pin_dir, how);
 }
 
-static int check_owner(struct marcher_packet *handle, const struct stat *st)
+/* Not where others pin, too. */
+static int check_place(struct marcher_packet *handle, const struct stat *st)
 {
 	char parent[PIN_PATH_MAX + 8];
 	struct stat above;
@@ -144,6 +145,11 @@ static int check_owner(struct marcher_packet *handle, const struct stat *st)
 		        "the pin directory %s is the root of a BPF file system, which others may pin in, too: "
 		        "name a directory below it, such as %s/marcher",
 		        handle->pin_dir, handle->pin_dir);
+	return MARCHER_OK;
+}
+
+static int check_owner(struct marcher_packet *handle, const struct stat *st)
+{
 	if ((st->st_uid != geteuid() && st->st_uid != 0) || (st->st_mode & 022))
 		return packet_fail(
 		        handle, MARCHER_E_INVALID,
@@ -182,7 +188,10 @@ int packet_dir_open(struct marcher_packet *handle, const char *pin_dir, bool mak
 		}
 		if (stat(handle->pin_dir, &now) == 0 && now.st_ino == held.st_ino && now.st_dev == held.st_dev) {
 			handle->dir_fd = fd;
-			return check_owner(handle, &held);
+			code = check_place(handle, &held);
+			/* Whoever may remove it may also when it is another user's: root after an agent that was not.
+			 */
+			return code || !make ? code : check_owner(handle, &held);
 		}
 		close(fd);
 	}
@@ -190,120 +199,29 @@ int packet_dir_open(struct marcher_packet *handle, const char *pin_dir, bool mak
 	                   pin_dir);
 }
 
-/* Takes an XDP link's program off its interface, also in another network namespace; other pins are left as they are. */
-static void detach(const char *path)
+int packet_dir_look(struct marcher_packet *handle, const char *pin_dir, struct packet_dir_holder *holder)
 {
-	struct bpf_link_info info = {0};
-	__u32 length = sizeof(info);
-	int fd = bpf_obj_get(path);
+	struct stat st;
+	bool missing;
+	int code = make_path(handle, pin_dir, false, &missing);
 
-	if (fd < 0)
-		return;
-	if (!bpf_obj_get_info_by_fd(fd, &info, &length) && info.type == BPF_LINK_TYPE_XDP)
-		bpf_link_detach(fd);
-	close(fd);
-}
-
-/* Empties a folder. depth: of folders that may be below. Returns 0 or -errno, with the path that would not go. */
-static int empty(const char *path, int depth, bool links, char failed[PIN_PATH_MAX])
-{
-	DIR *directory = opendir(path);
-	struct dirent *entry;
-	int error = 0;
-
-	if (!directory)
-		return errno == ENOENT ? 0 : -errno;
-	while (!error && (entry = readdir(directory))) {
-		char below[PIN_PATH_MAX];
-		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
-			continue;
-		if (snprintf(below, sizeof(below), "%s/%s", path, entry->d_name) >= (int)sizeof(below)) {
-			error = -ENAMETOOLONG;
-		} else if (entry->d_type == DT_DIR && depth > 0) {
-			error = empty(below, depth - 1, links, failed);
-			if (!error && rmdir(below) < 0)
-				error = -errno;
-		} else {
-			if (links)
-				detach(below);
-			if (unlink(below) < 0 && errno != ENOENT)
-				error = -errno;
-		}
-		if (error && !*failed)
-			snprintf(failed, PIN_PATH_MAX, "%s", below);
+	*holder = (struct packet_dir_holder){.held = false};
+	if (code || missing)
+		return code;
+	int fd = open(handle->pin_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT)
+		return MARCHER_OK;
+	if (fd < 0 || fstat(fd, &st) < 0) {
+		code = packet_fail_system(handle, errno, "opening the pin directory %s", handle->pin_dir);
+		if (fd >= 0)
+			close(fd);
+		return code;
 	}
-	closedir(directory);
-	return error;
-}
-
-static void each_tc(const char *path)
-{
-	DIR *directory = opendir(path);
-	struct dirent *entry;
-
-	while (directory && (entry = readdir(directory))) {
-		char below[PIN_PATH_MAX];
-		if (entry->d_name[0] != '.' &&
-		    snprintf(below, sizeof(below), "%s/%s", path, entry->d_name) < (int)sizeof(below))
-			packet_tc_detach(below);
-	}
-	if (directory)
-		closedir(directory);
-}
-
-static bool is_version(const char *name)
-{
-	return name[0] == 'v' && name[1] && strspn(name + 1, "0123456789") == strlen(name + 1);
-}
-
-/* What lies beside our versions is somebody else's: it stays, and so does the folder, which the caller is told. */
-static int remove_versions(struct marcher_packet *handle, char other[NAME_MAX + 1], char failed[PIN_PATH_MAX])
-{
-	DIR *directory = opendir(handle->pin_dir);
-	struct dirent *entry;
-	int error = 0;
-
-	if (!directory)
-		return -errno;
-	while (!error && (entry = readdir(directory))) {
-		char path[PIN_PATH_MAX], links[PIN_PATH_MAX];
-		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
-			continue;
-		if (!is_version(entry->d_name) ||
-		    snprintf(path, sizeof(path), "%s/%s", handle->pin_dir, entry->d_name) >= (int)sizeof(path) ||
-		    snprintf(links, sizeof(links), "%s/links", path) >= (int)sizeof(links)) {
-			snprintf(other, NAME_MAX + 1, "%s", entry->d_name);
-			continue;
-		}
-		char tc[PIN_PATH_MAX];
-		if (snprintf(tc, sizeof(tc), "%s/tc", path) < (int)sizeof(tc))
-			each_tc(tc);
-		/* Off the interfaces first: no packet comes to a program whose slots are empty already. */
-		error = empty(links, 0, true, failed);
-		if (!error)
-			error = empty(path, 1, true, failed);
-		if (!error && rmdir(path) < 0)
-			error = -errno;
-		if (error && !*failed)
-			snprintf(failed, PIN_PATH_MAX, "%s", path);
-	}
-	closedir(directory);
-	return error;
-}
-
-int packet_dir_remove(struct marcher_packet *handle)
-{
-	char other[NAME_MAX + 1] = "", failed[PIN_PATH_MAX] = "";
-	int error = remove_versions(handle, other, failed);
-
-	if (error)
-		return packet_fail_system(handle, -error, "removing %s", *failed ? failed : handle->pin_dir);
-	if (*other)
-		return packet_fail(
-		        handle, MARCHER_E_SYSTEM,
-		        "nothing of Marcher's is left below %s, but %s/%s is not Marcher's: the directory stays",
-		        handle->pin_dir, handle->pin_dir, other);
-	if (rmdir(handle->pin_dir) < 0 && errno != ENOENT)
-		return packet_fail_system(handle, errno, "removing the pin directory %s", handle->pin_dir);
-	return MARCHER_OK;
+	handle->dir_fd = fd;
+	/* For a moment only: an agent that starts right then tries again. */
+	if (flock(fd, LOCK_SH | LOCK_NB) == 0)
+		flock(fd, LOCK_UN);
+	else if (errno == EWOULDBLOCK)
+		*holder = (struct packet_dir_holder){.held = true, .pid = lock_holder(&st)};
+	return check_place(handle, &st);
 }

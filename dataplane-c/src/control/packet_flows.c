@@ -123,23 +123,50 @@ static bool is_crowded(const struct marcher_packet *handle, uint32_t sets)
 	return full * 100 > sample * FULL_SHARE_PERCENT;
 }
 
-/* Unless the set has the flow. Programs may write at the same time: whoever loses is decided by the ring. */
-static void copy_flow(struct flow_set *set, uint64_t tag, uint64_t state)
+/* Unless the set has the flow, or over it then. Programs may write at the same time: whoever loses is decided by the
+ * ring. False: it had it, or no way is free. */
+static bool copy_flow(struct flow_set *set, uint64_t tag, uint64_t state, bool over)
 {
 	struct flow *place = NULL;
 
 	for (uint32_t way = 0; way < FLOW_WAYS; way++) {
 		struct flow *flow = &set->way[way];
 		uint64_t has = load((uint64_t *)&flow->state);
-		if (has && load((uint64_t *)&flow->tag) == tag)
-			return;
+		if (has && load((uint64_t *)&flow->tag) == tag) {
+			if (over)
+				__atomic_store_n((uint64_t *)&flow->state, state, __ATOMIC_SEQ_CST);
+			return over;
+		}
 		if (!place && !has)
 			place = flow;
 	}
 	if (!place)
-		return;
+		return false;
 	__atomic_store_n((uint64_t *)&place->tag, tag, __ATOMIC_SEQ_CST);
 	__atomic_store_n((uint64_t *)&place->state, state, __ATOMIC_SEQ_CST);
+	return true;
+}
+
+bool packet_flows_put(struct marcher_packet *handle, const struct flow_settings *settings, uint64_t tag, uint64_t state,
+                      bool over)
+{
+	return copy_flow(&handle->flows[tag & settings->mask], tag, state, over);
+}
+
+int packet_flows_settings(struct marcher_packet *handle, struct flow_settings *settings)
+{
+	return read_settings(handle, settings);
+}
+
+int packet_flows_begin(struct marcher_packet *handle, struct flow_settings *settings, uint64_t flows)
+{
+	uint32_t sets = settings->mask + 1;
+
+	/* A quarter full, 4 of 1,000 flows find no way free in their sets. */
+	while (sets < handle->nflow_sets && sets * (uint64_t)FLOW_WAYS < flows * 4)
+		sets *= 2;
+	settings->mask = (sets < handle->nflow_sets ? sets : handle->nflow_sets) - 1;
+	return write_settings(handle, settings);
 }
 
 static void copy_flows(struct marcher_packet *handle, uint32_t sets)
@@ -149,7 +176,7 @@ static void copy_flows(struct marcher_packet *handle, uint32_t sets)
 			const struct flow *flow = &handle->flows[i].way[way];
 			uint64_t tag = load((uint64_t *)&flow->tag), state = load((uint64_t *)&flow->state);
 			if (state && tag & sets && tag == load((uint64_t *)&flow->tag))
-				copy_flow(&handle->flows[i + sets], tag, state);
+				copy_flow(&handle->flows[i + sets], tag, state, false);
 		}
 }
 

@@ -15,7 +15,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "packet_ethtool.h"
+#include "packet_migrate.h"
 
 #define PIN_PATH_MAX 4096
 
@@ -175,6 +179,8 @@ static struct packet_interface *wanted_by(struct marcher_packet *handle, const c
 	return NULL;
 }
 
+static const char kept[] = "attached so before; the driver did not take it natively then, or generic was asked for";
+
 /* Adopts a pinned link, or takes it off. */
 static void adopt(struct marcher_packet *handle, const char *pin)
 {
@@ -191,9 +197,7 @@ static void adopt(struct marcher_packet *handle, const char *pin)
 		interface->link_fd = fd;
 		interface->mode = mode;
 		if (mode == generic)
-			set_reason(interface,
-			           "attached so before; the driver did not take it natively then, or generic was "
-			           "asked for");
+			set_reason(interface, "%s", kept);
 		return;
 	}
 	if (fd >= 0) {
@@ -201,6 +205,138 @@ static void adopt(struct marcher_packet *handle, const char *pin)
 		close(fd);
 	}
 	unlink(path);
+}
+
+/* A link of the layout that is migrated from: it stays as it is, until the first table is in force. One that nobody
+ * wants any more goes with that layout's folder. */
+static void adopt_old(struct marcher_packet *handle, const char *pin)
+{
+	char path[PIN_PATH_MAX];
+	uint32_t program = 0;
+
+	packet_migration_path(handle, path, "links", pin);
+	int fd = bpf_obj_get(path);
+	uint32_t index = fd < 0 ? 0 : attached_to(fd, &program);
+	struct packet_interface *interface = wanted_by(handle, pin, index);
+	if (!interface) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	interface->link_fd = fd;
+	interface->old = true;
+	interface->mode = mode_of(index, program);
+	set_reason(interface, "the programs of layout v%d forward until the first table is in force",
+	           handle->migration->version);
+}
+
+static int each_pin(struct marcher_packet *handle, const char *path,
+                    void (*take)(struct marcher_packet *handle, const char *pin))
+{
+	struct dirent *entry;
+	DIR *directory = opendir(path);
+
+	if (!directory)
+		return packet_fail_system(handle, errno, "reading %s", path);
+	while ((entry = readdir(directory)))
+		if (entry->d_name[0] != '.')
+			take(handle, entry->d_name);
+	closedir(directory);
+	return MARCHER_OK;
+}
+
+int packet_links_attached(const char *directory_path, uint32_t program, bool *ours)
+{
+	struct dirent *entry;
+	DIR *directory = opendir(directory_path);
+	int attached = 0;
+
+	if (!directory)
+		return errno == ENOENT ? 0 : -errno;
+	while (attached >= 0 && (entry = readdir(directory))) {
+		char path[PIN_PATH_MAX];
+		uint32_t has = 0;
+		if (entry->d_name[0] == '.' ||
+		    snprintf(path, sizeof(path), "%s/%s", directory_path, entry->d_name) >= (int)sizeof(path))
+			continue;
+		int fd = bpf_obj_get(path);
+		if (fd < 0) {
+			attached = errno == ENOENT ? attached : -errno;
+			continue;
+		}
+		struct bpf_link_info info = {0};
+		__u32 length = sizeof(info);
+		/* What this build does not know may well be attached. */
+		bool unknown = bpf_obj_get_info_by_fd(fd, &info, &length) || info.type != BPF_LINK_TYPE_XDP;
+		if (unknown || attached_to(fd, &has)) {
+			attached = 1;
+			*ours |= program && has == program;
+		}
+		close(fd);
+	}
+	closedir(directory);
+	return attached;
+}
+
+/* The new program on a link of the other layout. Where the mode is to be another, the link is made anew: the interface
+ * is without a program for a moment. */
+static int take_over(struct marcher_packet *handle, struct packet_interface *interface)
+{
+	struct packet_interface now = *interface;
+	uint32_t program;
+
+	if (!attached_to(now.link_fd, &program))
+		return MARCHER_OK; /* its interface is gone: renewed by the next apply */
+	if (mode_fits(handle, now.mode)) {
+		if (bpf_link_update(now.link_fd, handle->root_fd, NULL))
+			return packet_fail_system(handle, errno, "giving %s the programs of layout v%d", now.name,
+			                          LAYOUT_VERSION);
+		return MARCHER_OK;
+	}
+	bpf_link_detach(now.link_fd);
+	now.link_fd = -1;
+	now.old = false;
+	attach(handle, &now);
+	pthread_mutex_lock(&handle->table_lock);
+	int old = interface->link_fd;
+	*interface = now;
+	pthread_mutex_unlock(&handle->table_lock);
+	close(old);
+	return now.link_fd >= 0 ? MARCHER_OK : packet_fail(handle, MARCHER_E_SYSTEM, "%s: %s", now.name, now.reason);
+}
+
+int packet_links_take_over(struct marcher_packet *handle)
+{
+	int code = MARCHER_OK;
+
+	/* Each for itself: one that fails does not keep the others back. */
+	for (uint32_t i = 0; i < handle->ninterfaces; i++)
+		if (handle->interfaces[i].old) {
+			int failed = take_over(handle, &handle->interfaces[i]);
+			code = code ? code : failed;
+		}
+	return code;
+}
+
+int packet_links_move(struct marcher_packet *handle)
+{
+	for (uint32_t i = 0; i < handle->ninterfaces; i++) {
+		struct packet_interface *interface = &handle->interfaces[i];
+		char from[PIN_PATH_MAX], to[PIN_PATH_MAX], name[64];
+		if (!interface->old)
+			continue;
+		snprintf(name, sizeof(name), "%lu_%u", packet_network_namespace(), interface->index);
+		packet_migration_path(handle, from, "links", name);
+		packet_dir_path(handle, to, "links", name);
+		/* On bpffs a rename is atomic, too: there is always one pin. */
+		if (rename(from, to) < 0 && errno != ENOENT)
+			return packet_fail_system(handle, errno, "moving %s to %s", from, to);
+		pthread_mutex_lock(&handle->table_lock);
+		interface->old = false;
+		set_reason(interface, "%s", interface->mode == generic ? kept : "");
+		pthread_mutex_unlock(&handle->table_lock);
+	}
+	return MARCHER_OK;
 }
 
 static int parse(struct marcher_packet *handle, const char *names)
@@ -244,20 +380,19 @@ static int parse(struct marcher_packet *handle, const char *names)
 int packet_links_open(struct marcher_packet *handle, const char *names)
 {
 	char path[PIN_PATH_MAX], text[PACKET_ERROR_MAX] = "";
-	struct dirent *entry;
 	bool any = false;
 	int code = parse(handle, names);
 
 	if (code)
 		return code;
 	packet_dir_path(handle, path, "links", NULL);
-	DIR *directory = opendir(path);
-	if (!directory)
-		return packet_fail_system(handle, errno, "reading %s", path);
-	while ((entry = readdir(directory)))
-		if (entry->d_name[0] != '.')
-			adopt(handle, entry->d_name);
-	closedir(directory);
+	code = each_pin(handle, path, adopt);
+	if (!code && handle->migration) {
+		packet_migration_path(handle, path, "links", NULL);
+		code = each_pin(handle, path, adopt_old);
+	}
+	if (code)
+		return code;
 	for (uint32_t i = 0; i < handle->ninterfaces; i++) {
 		if (handle->interfaces[i].link_fd < 0)
 			attach(handle, &handle->interfaces[i]);
@@ -283,6 +418,7 @@ void packet_links_renew(struct marcher_packet *handle)
 			link_path(handle, path, now.index);
 			unlink(path);
 		}
+		now.old = false;
 		/* The old descriptor is status's to look at until the new state is in place. */
 		int old = now.link_fd;
 		now.link_fd = -1;
@@ -295,11 +431,24 @@ void packet_links_renew(struct marcher_packet *handle)
 	}
 }
 
+/* Asking takes the kernel's lock of all interfaces, and with some drivers milliseconds. */
+static void look_at_errors(struct packet_interface *interface)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (interface->link_fd < 0 || interface->send_errors_s == (uint64_t)now.tv_sec)
+		return;
+	interface->send_errors_s = (uint64_t)now.tv_sec;
+	interface->send_errors = packet_ethtool_send_errors(interface->name);
+}
+
 void packet_links_look(struct marcher_packet *handle)
 {
 	for (uint32_t i = 0; i < handle->ninterfaces; i++) {
 		struct packet_interface *interface = &handle->interfaces[i];
 		uint32_t program;
+		look_at_errors(interface);
 		if (interface->link_fd < 0 || attached_to(interface->link_fd, &program))
 			continue;
 		interface->mode = unattached;

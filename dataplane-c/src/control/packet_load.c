@@ -14,6 +14,7 @@
 #include <bpf/libbpf.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,12 +22,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "packet_guard.h"
+#include "packet_migrate.h"
 #include "packet_objects.h"
 #include "packet_ring.h"
 
 #define PIN_PATH_MAX 4096
 #define OBJECTS_MAX 16
-#define BUILD_NAME_MAX 32 /* key of build_records */
+#define DROP_RECORDS_MAX 256
+#define LAYOUT_PARTS_MAX 16
+#define BUILD_NAME_MAX PACKET_RECORD_KEY
 
 const char *const packet_map_names[PACKET_MAPS] = {
         [MAP_VIPS] = "vips",
@@ -45,9 +50,24 @@ const char *const packet_map_names[PACKET_MAPS] = {
         [MAP_NAT_FLOWS] = "nat_flows",
         [MAP_NAT_NEW] = "nat_new",
         [MAP_NAT_SETTINGS] = "nat_settings",
+        [MAP_GUARD] = "guard",
+        [MAP_GUARD_SOURCES_V4] = "guard_sources_v4",
+        [MAP_GUARD_SOURCES_V6] = "guard_sources_v6",
+        [MAP_GUARD_CLASSES] = "guard_classes",
+        [MAP_GUARD_SPANS] = "guard_spans",
+        [MAP_GUARD_RULES] = "guard_rules",
+        [MAP_GUARD_COUNTERS] = "guard_counters",
+        [MAP_GUARD_DEBTS] = "guard_debts",
+        [MAP_GUARD_DATAGRAMS] = "guard_datagrams",
+        [MAP_GUARD_SYNS] = "guard_syns",
+        [MAP_GUARD_COOKIES] = "guard_cookies",
+        [MAP_OWN_ADDRESSES] = "own_addresses",
+        [MAP_GUARD_RECORDS] = "guard_records",
         [MAP_SERVICE_RECORDS] = "service_records",
         [MAP_BACKEND_RECORDS] = "backend_records",
         [MAP_BUILD_RECORDS] = "build_records",
+        [MAP_DROP_RECORDS] = "drop_records",
+        [MAP_LAYOUT_RECORDS] = "layout_records",
 };
 
 /* The library's own. */
@@ -57,7 +77,10 @@ static const struct {
 } own_maps[] = {
         {MAP_SERVICE_RECORDS, sizeof(uint32_t), sizeof(struct service_record), SERVICES_MAX},
         {MAP_BACKEND_RECORDS, sizeof(uint32_t), sizeof(struct backend_record), BACKENDS_MAX},
+        {MAP_GUARD_RECORDS, sizeof(uint32_t), sizeof(struct guard_record), GUARD_COUNTERS},
         {MAP_BUILD_RECORDS, BUILD_NAME_MAX, sizeof(struct build_record), OBJECTS_MAX},
+        {MAP_DROP_RECORDS, PACKET_RECORD_KEY, sizeof(struct drop_record), DROP_RECORDS_MAX},
+        {MAP_LAYOUT_RECORDS, PACKET_RECORD_KEY, sizeof(struct layout_record), LAYOUT_PARTS_MAX},
 };
 
 /* What libbpf last complained about on this thread: the verifier's last words, among others. */
@@ -79,6 +102,18 @@ static int keep_complaint(enum libbpf_print_level level, const char *format, va_
 		snprintf(complaint, sizeof(complaint), "%s", text + (length > room ? length - room : 0));
 	}
 	return 0;
+}
+
+const char *packet_complaint(void)
+{
+	return complaint;
+}
+
+void packet_complaints_begin(void)
+{
+	/* One process-wide hook; it keeps to the thread, and Node has no other user of libbpf. */
+	libbpf_set_print(keep_complaint);
+	complaint[0] = '\0';
 }
 
 int packet_map_info(int fd, struct bpf_map_info *info)
@@ -127,30 +162,6 @@ static int make_dirs(struct marcher_packet *handle)
 			return packet_fail_system(handle, errno, "creating %s", path);
 	}
 	return MARCHER_OK;
-}
-
-/* Pins of another layout: their links hold the interfaces, and nothing here can read their maps. */
-static int refuse_other_versions(struct marcher_packet *handle)
-{
-	DIR *directory = opendir(handle->pin_dir);
-	char mine[16], other[16] = "";
-	struct dirent *entry;
-
-	if (!directory)
-		return packet_fail_system(handle, errno, "reading the pin directory %s", handle->pin_dir);
-	snprintf(mine, sizeof(mine), "v%d", LAYOUT_VERSION);
-	while ((entry = readdir(directory)))
-		if (entry->d_name[0] == 'v' && strspn(entry->d_name + 1, "0123456789") == strlen(entry->d_name + 1) &&
-		    strcmp(entry->d_name, mine) != 0)
-			snprintf(other, sizeof(other), "%.15s", entry->d_name);
-	closedir(directory);
-	if (!*other)
-		return MARCHER_OK;
-	return packet_fail(
-	        handle, MARCHER_E_PROTOCOL,
-	        "%s/%s was made by another build of Marcher, whose maps have another layout than %s: take it "
-	        "away first (marcher uninstall-dataplane; its flows are forgotten)",
-	        handle->pin_dir, other, mine);
 }
 
 static int layout_differs(struct marcher_packet *handle, const char *path, const char *what, uint32_t is,
@@ -281,6 +292,7 @@ static int open_object(struct marcher_packet *handle, const struct packet_object
 	size_t size;
 	const void *bytes = object->bytes(&size);
 
+	complaint[0] = '\0';
 	*loading = (struct loading){.object = object, .fingerprint = packet_fingerprint(bytes, size)};
 	loading->bpf = bpf_object__open_mem(bytes, size, &options);
 	if (!loading->bpf)
@@ -308,7 +320,7 @@ static int pin_maps(struct marcher_packet *handle, struct bpf_object *bpf)
 	return MARCHER_OK;
 }
 
-static uint32_t program_id(int fd)
+uint32_t packet_program_id(int fd)
 {
 	struct bpf_prog_info info = {0};
 	__u32 length = sizeof(info);
@@ -335,7 +347,7 @@ static int adopt_program(struct marcher_packet *handle, const struct loading *lo
 	/* xdp_slots is among the object's maps, so it is pinned; a lookup answers with the program's id. */
 	char slots_path[PIN_PATH_MAX];
 	int slots = pinned(handle, "maps", packet_map_names[MAP_XDP_SLOTS], slots_path);
-	if (slots < 0 || bpf_map_lookup_elem(slots, &slot, &id) || id != program_id(fd)) {
+	if (slots < 0 || bpf_map_lookup_elem(slots, &slot, &id) || id != packet_program_id(fd)) {
 		close(fd);
 		fd = -1;
 	}
@@ -404,9 +416,9 @@ static int load_program(struct marcher_packet *handle, struct loading *loading)
 		code = pin_program(handle, loading, fd);
 	int *kept = kept_program(handle, loading->object);
 	if (!code && kept) {
-		*kept = dup(fd);
+		*kept = fcntl(fd, F_DUPFD_CLOEXEC, 0); /* the engine is started from here */
 		if (*kept < 0)
-			code = packet_fail_system(handle, errno, "dup");
+			code = packet_fail_system(handle, errno, "keeping the program %s", loading->object->name);
 	}
 	return code;
 }
@@ -472,6 +484,23 @@ static int forget_builds(struct marcher_packet *handle)
 	return MARCHER_OK;
 }
 
+static int put_layout_records(struct marcher_packet *handle)
+{
+	static const struct {
+		char name[PACKET_RECORD_KEY];
+		struct layout_record record;
+	} parts[] = {{"flows", {LAYOUT_FLOWS_SINCE}},
+	             {"records", {LAYOUT_RECORDS_SINCE}},
+	             {"counters", {LAYOUT_COUNTERS_SINCE}}};
+
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		int error = packet_put(handle, MAP_LAYOUT_RECORDS, parts[i].name, &parts[i].record);
+		if (error)
+			return packet_fail_system(handle, -error, "writing layout_records");
+	}
+	return MARCHER_OK;
+}
+
 static bool all_pinned(const struct marcher_packet *handle)
 {
 	char path[PIN_PATH_MAX];
@@ -490,14 +519,15 @@ int packet_load(struct marcher_packet *handle, uint32_t flows)
 	bool adopted = true;
 	char path[PIN_PATH_MAX];
 
-	/* One process-wide hook; it keeps to the thread, and Node has no other user of libbpf. */
-	libbpf_set_print(keep_complaint);
-	int code = refuse_other_versions(handle);
+	packet_complaints_begin();
+	int code = packet_migration_find(handle);
 	if (!code)
 		code = make_dirs(handle);
 	bool whole = !code && all_pinned(handle);
 	for (size_t i = 0; !code && i < sizeof(own_maps) / sizeof(own_maps[0]); i++)
 		code = open_own_map(handle, i);
+	if (!code)
+		code = put_layout_records(handle);
 	if (!code && !whole)
 		code = forget_builds(handle);
 	for (size_t i = 0; !code && i < packet_objects_count; i++)
@@ -511,10 +541,12 @@ int packet_load(struct marcher_packet *handle, uint32_t flows)
 	}
 	if (!code)
 		code = packet_flows_open(handle);
+	if (!code && handle->migration)
+		code = packet_migration_prepare(handle);
 	if (code)
 		return code;
 	clear_other_programs(handle);
-	handle->root_id = program_id(handle->root_fd);
+	handle->root_id = packet_program_id(handle->root_fd);
 	handle->adopted = adopted;
 	return MARCHER_OK;
 }

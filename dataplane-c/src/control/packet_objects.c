@@ -7,6 +7,8 @@
 #include "decap.skel.h"
 #include "tc_egress.skel.h"
 #include "tc_ingress.skel.h"
+#include "xdp_cookies.skel.h"
+#include "xdp_guard.skel.h"
 #include "xdp_lb.skel.h"
 #include "xdp_root.skel.h"
 
@@ -14,6 +16,8 @@
 const struct packet_object packet_objects[] = {
         {"xdp_lb", XDP_SLOT_LB, xdp_lb_bpf__elf_bytes},
         {"decap", XDP_SLOT_DECAP, decap_bpf__elf_bytes},
+        {"xdp_cookies", XDP_SLOT_COOKIES, xdp_cookies_bpf__elf_bytes},
+        {"xdp_guard", XDP_SLOT_GUARD, xdp_guard_bpf__elf_bytes},
         {"xdp_root", PACKET_OBJECT_ROOT, xdp_root_bpf__elf_bytes},
         {"tc_ingress", PACKET_OBJECT_TC_INGRESS, tc_ingress_bpf__elf_bytes},
         {"tc_egress", PACKET_OBJECT_TC_EGRESS, tc_egress_bpf__elf_bytes},

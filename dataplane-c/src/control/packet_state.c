@@ -159,6 +159,7 @@ static int read_backends(struct marcher_packet *handle)
 		state->nbackends++;
 		backend->index = key;
 		backend->service = record.service;
+		backend->carried = record.carried;
 		memcpy(backend->name, record.name, length);
 		if (bpf_map_lookup_elem(handle->maps[MAP_BACKENDS], &key, &backend->entry))
 			return failed(handle, MAP_BACKENDS, -errno);

@@ -5,10 +5,13 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bpf/lib/layout_names.h"
+#include "packet_guard.h"
+#include "packet_migrate.h"
 
 typedef Marcher__Packet__V1__Status Status;
 typedef Marcher__Packet__V1__Interface Interface;
@@ -37,19 +40,38 @@ static void *list(struct reply *reply, size_t count)
 	return at;
 }
 
-/* Sum over the CPUs; false and errno when it cannot be read. */
-static bool read_traffic(const struct marcher_packet *handle, enum packet_map map, uint32_t index, int cpus,
-                         struct traffic *values, Traffic *out)
+/* Whose counters: this layout's, or while packets are still forwarded by another one, that one's. */
+struct counted {
+	const struct packet_state *state;
+	const int *maps;
+	const struct packet_layout *layout;
+};
+
+static struct counted counted_by(const struct marcher_packet *handle)
 {
-	if (bpf_map_lookup_elem(handle->maps[map], &index, values))
-		return false;
-	marcher__packet__v1__traffic__init(out);
-	for (int cpu = 0; cpu < cpus; cpu++) {
-		out->packets += values[cpu].packets;
-		out->bytes += values[cpu].bytes;
-		out->returned_packets += values[cpu].returned_packets;
-		out->returned_bytes += values[cpu].returned_bytes;
+	const struct packet_migration *old = handle->migration;
+
+	return old ? (struct counted){&old->state, old->maps, old->layout}
+	           : (struct counted){&handle->state, handle->maps, packet_layout_current()};
+}
+
+/* Sum over the CPUs, and what was carried before; false and errno when it cannot be read. */
+static bool read_traffic(const struct counted *counted, enum packet_map map, uint32_t index, int cpus,
+                         const struct traffic *carried, struct traffic *values, Traffic *out)
+{
+	struct traffic total = *carried;
+
+	/* A layout whose counters cannot be read has none. */
+	if (counted->maps[map] >= 0) {
+		if (bpf_map_lookup_elem(counted->maps[map], &index, values))
+			return false;
+		packet_layout_add_traffic(counted->layout, values, cpus, &total);
 	}
+	marcher__packet__v1__traffic__init(out);
+	out->packets = total.packets;
+	out->bytes = total.bytes;
+	out->returned_packets = total.returned_packets;
+	out->returned_bytes = total.returned_bytes;
 	return true;
 }
 
@@ -58,10 +80,15 @@ static bool add_drops(const struct marcher_packet *handle, struct reply *reply, 
 	reply->status.drops = list(reply, DROP_REASONS);
 	for (uint32_t reason = DROP_NONE + 1; reason < DROP_REASONS; reason++) {
 		Drop *drop = &reply->drops[reason];
-		if (bpf_map_lookup_elem(handle->maps[MAP_DROPS], &reason, values))
+		char key[PACKET_RECORD_KEY] = "";
+		struct drop_record record = {0};
+		snprintf(key, sizeof(key), "%s", drop_reason_names[reason]);
+		if (bpf_map_lookup_elem(handle->maps[MAP_DROPS], &reason, values) ||
+		    (bpf_map_lookup_elem(handle->maps[MAP_DROP_RECORDS], key, &record) && errno != ENOENT))
 			return false;
 		marcher__packet__v1__drop__init(drop);
 		drop->reason = (char *)drop_reason_names[reason];
+		drop->packets = record.carried;
 		for (int cpu = 0; cpu < cpus; cpu++)
 			drop->packets += values[cpu];
 		reply->status.drops[reply->status.n_drops++] = drop;
@@ -81,13 +108,14 @@ static void add_interfaces(const struct marcher_packet *handle, struct reply *re
 		interface->reason = handle->interfaces[i].reason;
 		interface->tc = (char *)handle->interfaces[i].tc.mode;
 		interface->tc_reason = handle->interfaces[i].tc.reason;
+		interface->send_errors = handle->interfaces[i].send_errors;
 		reply->status.interfaces[reply->status.n_interfaces++] = interface;
 	}
 }
 
-static bool add_services(const struct marcher_packet *handle, struct reply *reply, int cpus, struct traffic *values)
+static bool add_services(const struct counted *counted, struct reply *reply, int cpus, struct traffic *values)
 {
-	const struct packet_state *state = &handle->state;
+	const struct packet_state *state = counted->state;
 	uint32_t *counts = calloc(SERVICES_MAX, sizeof(*counts)), traffic = 0, backends = 0;
 	ServiceTraffic **by_index = calloc(SERVICES_MAX, sizeof(ServiceTraffic *));
 	bool ok = counts && by_index;
@@ -105,7 +133,8 @@ static bool add_services(const struct marcher_packet *handle, struct reply *repl
 		service->traffic = &reply->traffic[traffic++];
 		service->backends = list(reply, counts[i]);
 		reply->status.services[reply->status.n_services++] = service;
-		ok = read_traffic(handle, MAP_SERVICE_COUNTERS, i, cpus, values, service->traffic);
+		ok = read_traffic(counted, MAP_SERVICE_COUNTERS, i, cpus, &state->services[i]->record.carried, values,
+		                  service->traffic);
 	}
 	for (uint32_t i = 0; ok && i < BACKENDS_MAX; i++) {
 		const struct packet_backend *held = state->backends[i];
@@ -117,7 +146,7 @@ static bool add_services(const struct marcher_packet *handle, struct reply *repl
 		backend->name = (char *)held->name;
 		backend->traffic = &reply->traffic[traffic++];
 		service->backends[service->n_backends++] = backend;
-		ok = read_traffic(handle, MAP_BACKEND_COUNTERS, i, cpus, values, backend->traffic);
+		ok = read_traffic(counted, MAP_BACKEND_COUNTERS, i, cpus, &held->carried, values, backend->traffic);
 	}
 	free(counts);
 	free(by_index);
@@ -126,9 +155,11 @@ static bool add_services(const struct marcher_packet *handle, struct reply *repl
 
 int packet_status(struct marcher_packet *handle, uint8_t **out, size_t *length)
 {
-	const struct packet_state *state = &handle->state;
+	const struct counted counted = counted_by(handle);
+	const struct packet_state *state = counted.state;
 	int cpus = libbpf_num_possible_cpus();
 	struct reply reply = {.npointers = 0};
+	struct guard_status *guard = NULL;
 	int code = MARCHER_OK;
 
 	if (cpus < 0)
@@ -153,10 +184,16 @@ int packet_status(struct marcher_packet *handle, uint8_t **out, size_t *length)
 	reply.status.adopted = handle->adopted;
 	add_interfaces(handle, &reply);
 	errno = ENOMEM;
-	if (!add_services(handle, &reply, cpus, values) || !add_drops(handle, &reply, cpus, (uint64_t *)values)) {
+	if (!add_services(&counted, &reply, cpus, values) || !add_drops(handle, &reply, cpus, (uint64_t *)values)) {
 		code = packet_fail_system(handle, errno, "reading the counters");
 		goto out;
 	}
+	guard = packet_guard_status(handle, cpus);
+	if (!guard && errno) {
+		code = packet_fail_system(handle, errno, "reading the guard's counters");
+		goto out;
+	}
+	reply.status.guard = guard ? packet_guard_status_message(guard) : NULL;
 	*length = marcher__packet__v1__status__get_packed_size(&reply.status);
 	*out = malloc(*length ? *length : 1);
 	if (*out)
@@ -170,5 +207,6 @@ out:
 	free(reply.backends);
 	free(reply.traffic);
 	free(reply.pointers);
+	packet_guard_status_free(guard);
 	return code;
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "packet_guard.h"
 #include "packet_ring.h"
 
 #define GUE_PORT_DEFAULT 6080u /* IANA's */
@@ -58,6 +59,7 @@ void packet_wanted_free(struct packet_wanted *wanted)
 	free(wanted->vip_addresses);
 	free(wanted->decapsulated);
 	free(wanted->vlans);
+	packet_guard_tables_free(wanted->guard);
 	memset(wanted, 0, sizeof(*wanted));
 }
 
@@ -398,6 +400,8 @@ int packet_table_check(const Table *table, struct packet_wanted *wanted, struct 
 		check_service(reasons, table->services[i], i, wanted);
 	check_vips_once(table, wanted, reasons);
 	check_decapsulated(table, wanted, reasons);
+	if (table->guard && packet_guard_check(table->guard, &wanted->guard, reasons))
+		return MARCHER_E_NO_MEMORY;
 	if (!sort_services(table, wanted, reasons) || reasons->no_memory)
 		return MARCHER_E_NO_MEMORY;
 	count_vip_addresses(wanted);

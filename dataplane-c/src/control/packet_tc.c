@@ -320,27 +320,36 @@ static bool read_name(const char *name, unsigned long *ns, uint32_t *index, char
 	return sscanf(name, "%lu_%u_%15s", ns, index, what) == 3;
 }
 
-void packet_tc_detach(const char *path)
+uint32_t packet_tc_attached(const char *name, int pin, const char **hook, bool *here)
 {
-	const char *name = strrchr(path, '/');
 	unsigned long ns;
 	uint32_t index, program = 0;
 	char what[16];
 
-	if (!name || !read_name(name + 1, &ns, &index, what))
-		return;
+	*hook = "";
+	if (!read_name(name, &ns, &index, what))
+		return 0;
+	*here = ns == packet_network_namespace();
 	if (!strncmp(what, clsact_shared, strlen(clsact_shared))) {
-		/* Filters cannot be reached from elsewhere; they go with their namespace. */
-		if (ns == packet_network_namespace())
-			detach_filters(index, !strcmp(what, clsact_own));
-	} else {
-		int fd = bpf_obj_get(path);
-		if (fd >= 0 && link_attached_to(fd, &program))
-			bpf_link_detach(fd);
-		if (fd >= 0)
-			close(fd);
+		*hook = clsact;
+		return index;
 	}
-	unlink(path);
+	*hook = tcx;
+	return pin >= 0 ? link_attached_to(pin, &program) : 0;
+}
+
+void packet_tc_detach(const char *name, int pin)
+{
+	const char *hook;
+	bool here = false;
+	uint32_t index = packet_tc_attached(name, pin, &hook, &here);
+
+	if (!index)
+		return;
+	if (hook == tcx)
+		bpf_link_detach(pin);
+	else if (here) /* filters cannot be reached from elsewhere; they go with their namespace */
+		detach_filters(index, strstr(name, clsact_own) != NULL);
 }
 
 /* Detaches from interfaces that are not named any more, or are gone. */
@@ -360,7 +369,11 @@ static void detach_others(const struct marcher_packet *handle)
 		if (wanted)
 			continue;
 		packet_dir_path(handle, path, "tc", entry->d_name);
-		packet_tc_detach(path);
+		int pin = bpf_obj_get(path);
+		packet_tc_detach(entry->d_name, pin);
+		if (pin >= 0)
+			close(pin);
+		unlink(path);
 	}
 	if (directory)
 		closedir(directory);

@@ -107,7 +107,9 @@ int packet_vlan_parse(const void *datagram, size_t length, struct packet_vlan *l
 {
 	const struct nlmsghdr *message = datagram;
 
-	for (; NLMSG_OK(message, length); message = NLMSG_NEXT(message, length)) {
+	/* Signed: the step to the next one rounds up, and a last message that does not end so takes more than is left.
+	 */
+	for (int left = (int)length; NLMSG_OK(message, left); message = NLMSG_NEXT(message, left)) {
 		if (message->nlmsg_type == NLMSG_DONE)
 			return 1;
 		if (message->nlmsg_flags & NLM_F_DUMP_INTR)

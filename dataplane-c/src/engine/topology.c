@@ -280,3 +280,18 @@ int topology_bind_memory(const struct topology *topology, const struct worker_pl
 		return errno == ENOSYS ? 0 : -errno; /* a kernel without NUMA */
 	return 0;
 }
+
+void topology_save_memory(struct memory_policy *policy)
+{
+	memset(policy, 0, sizeof(*policy));
+	if (syscall(SYS_get_mempolicy, &policy->mode, policy->nodes, 8 * sizeof(policy->nodes), NULL, 0ul) != 0)
+		policy->mode = -1;
+}
+
+void topology_restore_memory(const struct memory_policy *policy)
+{
+	/* One bit more, as above; MPOL_DEFAULT takes no nodes. */
+	if (policy->mode >= 0)
+		syscall(SYS_set_mempolicy, policy->mode, policy->mode == MPOL_DEFAULT ? NULL : policy->nodes,
+		        policy->mode == MPOL_DEFAULT ? 0ul : 8 * sizeof(policy->nodes) + 1);
+}

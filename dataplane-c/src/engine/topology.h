@@ -12,6 +12,8 @@
 
 #define TOPOLOGY_CPUS_MAX 1024
 #define TOPOLOGY_NODES_MAX 64
+/* Nodes that a kernel may be built for (MAX_NUMNODES, 1,024): get_mempolicy(2) wants room for all of them. */
+#define TOPOLOGY_POLICY_WORDS (1024 / (8 * sizeof(unsigned long)))
 
 struct topology {
 	unsigned ncpus;
@@ -45,5 +47,13 @@ void topology_place(const struct topology *topology, unsigned workers, struct wo
 /* For the calling thread. Returns 0 or -errno; memory policy on a one-node machine is left alone. */
 int topology_pin(const struct worker_place *place);
 int topology_bind_memory(const struct topology *topology, const struct worker_place *place);
+
+/* The calling thread's memory policy, to be put back after another one. */
+struct memory_policy {
+	int mode; /* -1: the kernel did not say, and nothing is put back */
+	unsigned long nodes[TOPOLOGY_POLICY_WORDS];
+};
+void topology_save_memory(struct memory_policy *policy);
+void topology_restore_memory(const struct memory_policy *policy);
 
 #endif

@@ -123,35 +123,95 @@ static void after_wait(void *context)
 	take_time(context);
 }
 
-static int prepare(struct worker *worker)
+/* What worker_start waits for. */
+struct start {
+	struct engine *engine;
+	unsigned index;
+	const struct worker_place *place;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool ready;
+	struct worker *worker; /* NULL: error says why */
+	int error;
+};
+
+static void dispose(struct worker *worker)
+{
+	if (worker->wake.fd >= 0)
+		close(worker->wake.fd);
+	if (worker->reserve_fd >= 0)
+		close(worker->reserve_fd);
+	if (worker->lb)
+		lb_state_free(worker->lb);
+	if (worker->timers)
+		timer_wheel_free(worker->timers);
+	poller_free(worker->poller);
+	free(worker->scratch);
+	free(worker);
+}
+
+static void take_place(const struct start *start)
 {
 	char name[16];
-	snprintf(name, sizeof(name), "worker-%u", worker->index);
+	snprintf(name, sizeof(name), "worker-%u", start->index);
 	prctl(PR_SET_NAME, name);
 
 	/* Placement is for speed: a container that forbids it still gets served. */
-	int error = topology_pin(&worker->place);
+	int error = topology_pin(start->place);
 	if (error)
-		log_line(LOG_WARN, "worker: not pinned worker=%u cpu=%d error=\"%s\"", worker->index, worker->place.cpu,
+		log_line(LOG_WARN, "worker: not pinned worker=%u cpu=%d error=\"%s\"", start->index, start->place->cpu,
 		         strerror(-error));
-	error = topology_bind_memory(&worker->engine->topology, &worker->place);
+	error = topology_bind_memory(&start->engine->topology, start->place);
 	if (error)
-		log_line(LOG_WARN, "worker: memory not bound worker=%u node=%d error=\"%s\"", worker->index,
-		         worker->place.node, strerror(-error));
+		log_line(LOG_WARN, "worker: memory not bound worker=%u node=%d error=\"%s\"", start->index,
+		         start->place->node, strerror(-error));
+}
+
+/* On the worker's thread once that is in its place: memory is of the node where it is touched first. NULL and errno on
+ * failure. */
+static struct worker *make(const struct start *start)
+{
+	struct worker *worker = aligned_alloc(64, (sizeof(*worker) + 63) / 64 * 64);
+	if (!worker)
+		return NULL;
+	memset(worker, 0, sizeof(*worker));
+	worker->index = start->index;
+	worker->engine = start->engine;
+	worker->thread = pthread_self();
+	worker->place = *start->place;
+	worker->reserve_fd = -1;
+	worker->wake = (struct poll_source){.handler = woken, .fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
+	worker->poller = poller_new();
+	if (worker->wake.fd < 0 || !worker->poller || poller_add_level(worker->poller, &worker->wake, false) < 0)
+		goto failed;
+	stats_row_init(worker->engine->stats, worker->index, &worker->stats);
+	if (getrandom(&worker->random, sizeof(worker->random), 0) != sizeof(worker->random) || !worker->random)
+		worker->random = (uint64_t)(uintptr_t)worker | 1;
+	/* Unique over workers and restarts of the engine: seconds, worker, running number. */
+	worker->next_connection_id = ((uint64_t)time(NULL) & 0xffffff) << 40 | (uint64_t)worker->index << 32;
 
 	take_time(worker);
 	worker->timers = timer_wheel_new(worker->now_ms);
 	worker->lb = lb_state_new();
 	worker->scratch = aligned_alloc(4096, WORKER_SCRATCH_BYTES);
-	if (!worker->timers || !worker->lb || !worker->scratch)
-		return -ENOMEM;
-	error = tunnel_worker_init(worker);
-	if (error)
-		return error;
-	error = udp_worker_init(worker);
-	if (error)
-		tunnel_worker_free(worker);
-	return error;
+	if (!worker->timers || !worker->lb || !worker->scratch) {
+		errno = ENOMEM;
+		goto failed;
+	}
+	int error = tunnel_worker_init(worker);
+	if (!error) {
+		error = udp_worker_init(worker);
+		if (error)
+			tunnel_worker_free(worker);
+	}
+	if (!error)
+		return worker;
+	errno = -error;
+failed:;
+	int saved = errno;
+	dispose(worker);
+	errno = saved;
+	return NULL;
 }
 
 static void run(struct worker *worker)
@@ -175,29 +235,22 @@ static void run(struct worker *worker)
 	}
 }
 
-/* What worker_start waits for. */
-struct start {
-	struct worker *worker;
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	bool ready;
-};
-
 static void *worker_main(void *context)
 {
 	struct start *start = context;
-	struct worker *worker = start->worker;
-	this_worker = worker;
 	rcu_register_thread();
-	int error = prepare(worker);
+	take_place(start);
+	struct worker *worker = make(start);
+	this_worker = worker;
 
 	pthread_mutex_lock(&start->lock);
-	worker->start_error = error;
+	start->worker = worker;
+	start->error = worker ? 0 : errno;
 	start->ready = true;
 	pthread_cond_signal(&start->changed);
 	pthread_mutex_unlock(&start->lock); /* start is gone from here on */
 
-	if (!error) {
+	if (worker) {
 		run(worker);
 		udp_worker_free(worker);
 		tunnel_worker_free(worker);
@@ -207,62 +260,34 @@ static void *worker_main(void *context)
 	return NULL;
 }
 
-static void dispose(struct worker *worker)
-{
-	if (worker->wake.fd >= 0)
-		close(worker->wake.fd);
-	if (worker->reserve_fd >= 0)
-		close(worker->reserve_fd);
-	if (worker->lb)
-		lb_state_free(worker->lb);
-	if (worker->timers)
-		timer_wheel_free(worker->timers);
-	poller_free(worker->poller);
-	free(worker->scratch);
-	free(worker);
-}
-
 struct worker *worker_start(struct engine *engine, unsigned index, const struct worker_place *place)
 {
-	struct worker *worker = aligned_alloc(64, (sizeof(*worker) + 63) / 64 * 64);
-	if (!worker)
-		return NULL;
-	memset(worker, 0, sizeof(*worker));
-	worker->index = index;
-	worker->engine = engine;
-	worker->place = *place;
-	worker->reserve_fd = -1;
-	worker->wake = (struct poll_source){.handler = woken, .fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
-	worker->poller = poller_new();
-	if (worker->wake.fd < 0 || !worker->poller || poller_add_level(worker->poller, &worker->wake, false) < 0)
-		goto failed;
-	stats_row_init(engine->stats, index, &worker->stats);
-	if (getrandom(&worker->random, sizeof(worker->random), 0) != sizeof(worker->random) || !worker->random)
-		worker->random = (uint64_t)(uintptr_t)worker | 1;
-	/* Unique over workers and restarts of the engine: seconds, worker, running number. */
-	worker->next_connection_id = ((uint64_t)time(NULL) & 0xffffff) << 40 | (uint64_t)index << 32;
-
-	struct start start = {.worker = worker, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
-	int error = pthread_create(&worker->thread, NULL, worker_main, &start);
+	struct start start = {.engine = engine,
+	                      .index = index,
+	                      .place = place,
+	                      .lock = PTHREAD_MUTEX_INITIALIZER,
+	                      .changed = PTHREAD_COND_INITIALIZER};
+	struct memory_policy ours;
+	pthread_t thread;
+	/* The first page of a thread's stack, where its thread-local variables are, is written by who creates it. That
+	 * it cannot be placed is said by the thread itself. */
+	topology_save_memory(&ours);
+	topology_bind_memory(&engine->topology, place);
+	int error = pthread_create(&thread, NULL, worker_main, &start);
+	topology_restore_memory(&ours);
 	if (error) {
 		errno = error;
-		goto failed;
+		return NULL;
 	}
 	pthread_mutex_lock(&start.lock);
 	while (!start.ready)
 		pthread_cond_wait(&start.changed, &start.lock);
 	pthread_mutex_unlock(&start.lock);
-	if (worker->start_error) {
-		pthread_join(worker->thread, NULL);
-		errno = -worker->start_error;
-		goto failed;
+	if (!start.worker) {
+		pthread_join(thread, NULL);
+		errno = start.error;
 	}
-	return worker;
-failed:;
-	int saved = errno;
-	dispose(worker);
-	errno = saved;
-	return NULL;
+	return start.worker;
 }
 
 static void stop(struct worker *worker, struct worker_message *message)

@@ -62,7 +62,6 @@ struct worker {
 	struct poll_source wake; /* eventfd */
 	atomic_uint connections; /* TCP connections and UDP sessions, as of the last turn; for other threads */
 	bool stopping;
-	int start_error;
 	/* listen.c's own. */
 	int reserve_fd; /* given up to shed a connection when descriptors run out; -1: none */
 	uint64_t accept_complained_ms;
@@ -70,8 +69,8 @@ struct worker {
 
 #define WORKERS_MAX 254u
 
-/* Main thread. Makes the worker and its thread, pinned and with memory on its node; returns when it is ready to take
- * connections. NULL and errno on failure. */
+/* Main thread. Makes the worker and its thread, pinned and with memory on its node (all of it: even its own struct is
+ * made by its thread); returns when it is ready to take connections. NULL and errno on failure. */
 struct worker *worker_start(struct engine *engine, unsigned index, const struct worker_place *place);
 /* Ends the thread; what connections it still has are cut. */
 void worker_stop(struct worker *worker);

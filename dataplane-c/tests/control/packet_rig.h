@@ -30,6 +30,7 @@ typedef Marcher__Packet__V1__Table PacketTable;
 struct packet_rig {
 	char mount[64];   /* of the bpffs */
 	char pin_dir[96]; /* below it; not there yet */
+	uint32_t flows;   /* of a table that is made; 0: 1024 */
 	struct marcher_packet *packet;
 };
 

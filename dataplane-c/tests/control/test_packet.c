@@ -6,15 +6,19 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_packet.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "control/packet_ethtool.h"
 
 static const char web[] = "service web ipip 251\n"
                           "vip 198.51.100.1 80\n"
@@ -275,14 +279,6 @@ static void maps_of_another_build_are_refused(void **state)
 	/* What is in force stays. */
 	assert_int_not_equal(packet_xdp_on("v0"), 0);
 	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
-
-	packet_rig_must_open(rig, "v0");
-	packet_rig_close(rig);
-	snprintf(path, sizeof(path), "%s/v%d", rig->pin_dir, LAYOUT_VERSION + 1);
-	assert_int_equal(mkdir(path, 0700), 0);
-	assert_int_equal(packet_rig_open(rig, "v0", MARCHER_XDP_AUTO), MARCHER_E_PROTOCOL);
-	assert_last_error("another build");
-	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
 }
 
 static void a_map_whose_pin_is_gone_is_made_anew_for_every_program(void **state)
@@ -524,6 +520,168 @@ static void uninstalling_leaves_nothing(void **state)
 	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
 }
 
+typedef Marcher__Packet__V1__Installed Installed;
+
+static Installed *installed_in(const char *pin_dir)
+{
+	uint8_t *bytes;
+	size_t length;
+	int code = marcher_packet_installed(pin_dir, &bytes, &length);
+
+	if (code)
+		fail_msg("installed: %s: %s", marcher_error_name(code), marcher_packet_last_error(NULL));
+	Installed *installed = marcher__packet__v1__installed__unpack(NULL, length, bytes);
+	marcher_buffer_free(bytes);
+	assert_non_null(installed);
+	return installed;
+}
+
+/* A packet of a connection to a VIP, out of an interface. */
+static void send_packet(const char *interface)
+{
+	uint8_t frame[14 + 20 + 20] = {
+	        [12] = 8,  [14] = 0x45, [17] = 40, [22] = 64,   [23] = IPPROTO_TCP, [26] = 10,   [29] = 1,   [30] = 198,
+	        [31] = 51, [32] = 100,  [33] = 1,  [34] = 0x9c, [37] = 80,          [46] = 0x50, [47] = 0x10};
+	struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(interface)};
+	uint32_t sum = 0;
+
+	for (size_t i = 14; i < 34; i += 2)
+		sum += (uint32_t)frame[i] << 8 | frame[i + 1];
+	sum = (sum & 0xffff) + (sum >> 16);
+	frame[24] = (uint8_t)(~sum >> 8);
+	frame[25] = (uint8_t)~sum;
+	int fd = socket(AF_PACKET, SOCK_RAW, 0);
+	assert_int_equal(sendto(fd, frame, sizeof(frame), 0, (struct sockaddr *)&to, sizeof(to)), sizeof(frame));
+	close(fd);
+}
+
+static uint64_t send_errors(struct packet_rig *rig, const char *interface)
+{
+	PacketStatus *status = packet_rig_status(rig);
+	uint64_t errors = interface_of(status, interface)->send_errors;
+
+	packet_status_free(status);
+	return errors;
+}
+
+static void what_the_driver_cannot_send_is_counted(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+
+	packet_rig_run("sysctl -qw net.ipv4.conf.v0.forwarding=1 && "
+	               "ip neighbour add 192.0.2.11 lladdr 02:00:00:00:00:11 dev v0 nud permanent && "
+	               "ip neighbour add 192.0.2.12 lladdr 02:00:00:00:00:12 dev v0 nud permanent");
+	packet_rig_must_open(rig, "v0");
+	packet_rig_apply(rig, web);
+	assert_int_equal(send_errors(rig, "v0"), 0);
+	/* The other end of the veth has neither GRO nor a program: it takes nothing from XDP. */
+	for (int i = 0; i < 5; i++)
+		send_packet("v1");
+	uint64_t errors = 0;
+	for (int i = 0; i < 40 && !errors; i++) {
+		usleep(50000);
+		errors = send_errors(rig, "v0");
+	}
+	assert_in_range(errors, 1, 5);
+}
+
+static void drivers_name_these_counters_variously(void **state)
+{
+	const char *yes[] = {"rx_queue_0_xdp_tx_errors", "tx_queue_3_xdp_xmit_errors", "rx0_xdp_tx_err", "tx1_xdp_full",
+	                     "tx_queue_0_xdp_tx_drops"};
+	const char *no[] = {"rx_queue_0_xdp_drops", "rx_queue_0_xdp_packets", "tx_errors", "rx_xdp_tx",
+	                    "rx_xdp_redirect",      "rx_queue_0_xdp_redirect"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(yes) / sizeof(yes[0]); i++)
+		assert_true(packet_ethtool_is_send_error(yes[i]));
+	for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++)
+		assert_false(packet_ethtool_is_send_error(no[i]));
+}
+
+static void what_would_be_uninstalled_is_told(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	char path[256];
+
+	Installed *installed = installed_in(rig->pin_dir);
+	assert_int_equal(installed->n_links + installed->n_pins + installed->n_others, 0);
+	assert_false(installed->held);
+	marcher__packet__v1__installed__free_unpacked(installed, NULL);
+
+	packet_rig_must_open(rig, "v0");
+	uint32_t root = packet_xdp_on("v0");
+	snprintf(path, sizeof(path), "%s/theirs", rig->pin_dir);
+	assert_int_equal(mkdir(path, 0700), 0);
+	installed = installed_in(rig->pin_dir);
+	assert_true(installed->held);
+	assert_int_equal(installed->holder, getpid());
+	/* XDP's first, then those of traffic control: one for each hook, or one for both in an older kernel's way. */
+	bool tcx = installed->n_links == 3;
+	size_t links = tcx ? 3 : 2;
+	assert_int_equal(installed->n_links, links);
+	assert_string_equal(installed->links[0]->hook, "xdp");
+	for (size_t i = 1; i < installed->n_links; i++)
+		assert_string_equal(installed->links[i]->hook, tcx ? "tcx" : "clsact");
+	for (size_t i = 0; i < installed->n_links; i++) {
+		assert_string_equal(installed->links[i]->interface, "v0");
+		assert_int_equal(installed->links[i]->index, if_nametoindex("v0"));
+	}
+	assert_int_equal(installed->n_others, 1);
+	assert_string_equal(installed->others[0], path);
+	/* Each pin is there, and there are as many as maps and programs. */
+	assert_true(installed->n_pins > 15);
+	for (size_t i = 0; i < installed->n_pins; i++)
+		assert_int_equal(access(installed->pins[i], F_OK), 0);
+	marcher__packet__v1__installed__free_unpacked(installed, NULL);
+	assert_int_equal(rmdir(path), 0);
+
+	/* Nothing has changed, and the lock is where it was. */
+	assert_int_equal(packet_xdp_on("v0"), root);
+	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_E_BUSY);
+	packet_rig_close(rig);
+	installed = installed_in(rig->pin_dir);
+	assert_false(installed->held);
+	assert_int_equal(installed->n_links, links);
+	marcher__packet__v1__installed__free_unpacked(installed, NULL);
+	packet_rig_must_open(rig, "v0");
+	assert_int_equal(packet_xdp_on("v0"), root);
+}
+
+/* The agent that left it may have been another user; whoever owns the folder does not lead root elsewhere. */
+static void root_uninstalls_what_another_user_has_left(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	char inside[256], other[128];
+
+	packet_rig_must_open(rig, "v0");
+	packet_rig_close(rig);
+	assert_int_equal(chown(rig->pin_dir, 65534, 65534), 0);
+	assert_int_equal(packet_rig_open(rig, "v0", MARCHER_XDP_AUTO), MARCHER_E_INVALID);
+	snprintf(other, sizeof(other), "%s/elsewhere", rig->mount);
+	assert_int_equal(mkdir(other, 0700), 0);
+	snprintf(inside, sizeof(inside), "%s/kept", other);
+	int fd = packet_pin(rig, "maps/vips");
+	assert_int_equal(bpf_obj_pin(fd, inside), 0);
+	close(fd);
+	char folder[256];
+	snprintf(folder, sizeof(folder), "%s/v%d/more", rig->pin_dir, LAYOUT_VERSION);
+	assert_int_equal(symlink(other, folder), 0);
+	snprintf(folder, sizeof(folder), "%s/v9", rig->pin_dir);
+	assert_int_equal(symlink(other, folder), 0);
+	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_E_SYSTEM);
+	assert_last_error("v9 is not Marcher's");
+	assert_int_equal(access(inside, F_OK), 0);
+	assert_int_equal(packet_xdp_on("v0"), 0);
+	assert_int_equal(unlink(folder), 0);
+	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
+	assert_int_not_equal(access(rig->pin_dir, F_OK), 0);
+	assert_int_equal(unlink(inside) | rmdir(other), 0);
+}
+
 static void without_the_privilege_it_says_what_is_missing(void **state)
 {
 	NEEDS_PRIVILEGE(state);
@@ -563,6 +721,10 @@ int main(void)
 	        TEST(an_interface_that_is_no_longer_named_is_left),
 	        TEST(an_interface_may_go_and_come_back),
 	        TEST(uninstalling_leaves_nothing),
+	        TEST(what_the_driver_cannot_send_is_counted),
+	        cmocka_unit_test(drivers_name_these_counters_variously),
+	        TEST(what_would_be_uninstalled_is_told),
+	        TEST(root_uninstalls_what_another_user_has_left),
 	        TEST(without_the_privilege_it_says_what_is_missing),
 	};
 	return cmocka_run_group_tests_name("packet", tests, packet_rig_namespaces, NULL);

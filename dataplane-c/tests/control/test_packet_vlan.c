@@ -142,6 +142,22 @@ static void the_end_and_errors_are_told(void **state)
 	assert_int_equal(packet_vlan_parse(torn.bytes, torn.length, list, &count), -EINTR);
 }
 
+/* The last message need not fill its last four bytes: what lies behind them is not looked at. */
+static void nothing_is_read_behind_an_odd_end(void **state)
+{
+	struct answer answer = {.length = 0};
+	struct packet_vlan list[1];
+	uint32_t count = 0;
+
+	(void)state;
+	end(&answer, begin(&answer, RTM_NEWLINK, 1));
+	size_t odd = answer.length - 3;
+	((struct nlmsghdr *)answer.bytes)->nlmsg_len = (uint32_t)odd;
+	add_vlan(&answer, 7, 2, 5, "vlan", false);
+	assert_int_equal(packet_vlan_parse(answer.bytes, odd, list, &count), 0);
+	assert_int_equal(count, 0);
+}
+
 /* Every cut of an answer, and every length in it that lies. */
 static void lying_lengths_are_survived(void **state)
 {
@@ -189,6 +205,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(devices_are_read_and_others_are_not),
 	        cmocka_unit_test(the_end_and_errors_are_told),
+	        cmocka_unit_test(nothing_is_read_behind_an_odd_end),
 	        cmocka_unit_test(lying_lengths_are_survived),
 	        cmocka_unit_test(the_kernel_answers),
 	};

@@ -314,6 +314,28 @@ static void a_thread_is_pinned_on_this_machine(void **state)
 	assert_int_equal(topology_pin(&nowhere), -EINVAL);
 }
 
+static void a_memory_policy_is_put_back_as_it_was(void **state)
+{
+	(void)state;
+	struct topology two = {.nnodes = 2, .nodes = {0, 1}};
+	struct worker_place first = {.cpu = 0, .node = 0};
+	struct memory_policy before, during, after;
+	topology_save_memory(&before);
+	if (before.mode < 0)
+		skip(); /* a kernel without NUMA */
+	assert_int_equal(topology_bind_memory(&two, &first), 0);
+	topology_save_memory(&during);
+	assert_int_equal(during.nodes[0], 1);
+	topology_restore_memory(&before);
+	topology_save_memory(&after);
+	assert_memory_equal(&after, &before, sizeof(before));
+	/* And one that has nodes. */
+	topology_restore_memory(&during);
+	topology_save_memory(&after);
+	assert_memory_equal(&after, &during, sizeof(during));
+	topology_restore_memory(&before);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -330,6 +352,7 @@ int main(void)
 	        cmocka_unit_test(lists_of_cpus_are_parsed_strictly),
 	        cmocka_unit_test_teardown(every_cpu_has_a_worker_before_any_has_two, tear_down),
 	        cmocka_unit_test(a_thread_is_pinned_on_this_machine),
+	        cmocka_unit_test(a_memory_policy_is_put_back_as_it_was),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@ import { createGrpcTransport } from '@connectrpc/connect-node';
 import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
 import { LogKind, TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
+import { PACE } from './pace.js';
 import { now, type Output, REPOSITORY, type Scope, until } from './scope.js';
 
 export interface AgentOptions {
@@ -118,7 +119,7 @@ export class Agent {
       'marcherd to be ready',
       async () => {
         if (ended !== undefined) return true;
-        const status = await this.node.status({}, { timeoutMs: 2_000 });
+        const status = await this.node.status({}, { timeoutMs: 2_000 * PACE });
         return status.ready;
       },
       timeoutMs,
@@ -191,7 +192,7 @@ export class Agent {
     await until(
       `backends ${backends.join(', ')} of ${service} to be in health state ${health}`,
       async () => {
-        const { backends: all } = await this.node.backends({ service }, { timeoutMs: 2_000 });
+        const { backends: all } = await this.node.backends({ service }, { timeoutMs: 2_000 * PACE });
         return backends.every((name) =>
           all.some(
             (b) => b.backend === name && b.endpoints.length > 0 && b.endpoints.every((e) => e.health === health),

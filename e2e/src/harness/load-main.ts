@@ -6,6 +6,7 @@
  */
 import dgram from 'node:dgram';
 import net from 'node:net';
+import { PACE } from './pace.js';
 
 export interface LoadSettings {
   readonly name: string;
@@ -228,7 +229,7 @@ const main = (settings: LoadSettings): void => {
     // After a stall of this process the missed requests are not made up for in one burst.
     if (due - scheduled > settings.rate / 10 + 5) scheduled = due - 1;
     for (; scheduled < due; scheduled++) one();
-  }, 2);
+  }, 2 * PACE);
 
   const report = (): LoadReport => ({ sent, open, exchanges });
   process.on('message', (command: LoadCommand) => {

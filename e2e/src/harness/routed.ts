@@ -43,9 +43,12 @@ export interface RoutedOptions {
   readonly backends: number;
   /** Directors and backends on one link, 10.79.0.0/24 and fd79::/64, behind a bridge of the router. */
   readonly oneLink?: boolean;
+  /** Receive queues of each device; default 1. */
+  readonly queues?: number;
 }
 
 export const makeRouted = (scope: Scope, options: RoutedOptions): Routed => {
+  const queues = ['numtxqueues', 'numrxqueues'].flatMap((name) => [name, String(options.queues ?? 1)]);
   /** Without duplicate address detection: IPv6 would say nothing for its second. */
   const addNetns = (suffix: string): string => {
     const netns = scope.addNetns(suffix);
@@ -66,7 +69,22 @@ export const makeRouted = (scope: Scope, options: RoutedOptions): Routed => {
   /** bridged: the router's end is a port of its bridge. */
   const attach = (suffix: string, v4: string, v6: string, end: number, bridged: boolean): Host => {
     const netns = addNetns(suffix);
-    ip('-n', router, 'link', 'add', suffix, 'type', 'veth', 'peer', 'name', 'up0', 'netns', netns);
+    ip(
+      '-n',
+      router,
+      'link',
+      'add',
+      suffix,
+      ...queues,
+      'type',
+      'veth',
+      'peer',
+      'name',
+      'up0',
+      ...queues,
+      'netns',
+      netns,
+    );
     if (bridged) {
       bring(router, suffix);
       ip('-n', router, 'link', 'set', suffix, 'master', 'lan');

@@ -4,6 +4,7 @@ import { type ChildProcess, execFileSync, type StdioOptions, spawn } from 'node:
 import { closeSync, mkdirSync, mkdtempSync, openSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { PACE } from './pace.js';
 import { type Leftover, MARK } from './reaper.js';
 
 export const REPOSITORY = path.resolve(import.meta.dirname, '../../..');
@@ -114,7 +115,7 @@ export class Scope {
     child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
       stderr += chunk;
     });
-    const timer = setTimeout(() => child.kill('SIGKILL'), options.timeoutMs ?? 30_000);
+    const timer = setTimeout(() => child.kill('SIGKILL'), (options.timeoutMs ?? 30_000) * PACE);
     const code = await new Promise<number>((resolve, reject) => {
       child.on('error', reject);
       child.on('close', (exit, signal) => resolve(exit ?? (signal === null ? 1 : 128)));
@@ -155,7 +156,8 @@ export class Scope {
   }
 }
 
-export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+/** Milliseconds of a machine at full pace. */
+export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms * PACE));
 
 /** Polls until the condition holds (anything but undefined and false), or throws what was awaited. */
 export const until = async <T>(
@@ -164,7 +166,7 @@ export const until = async <T>(
   timeoutMs = 10_000,
   intervalMs = 20,
 ): Promise<T> => {
-  const end = Date.now() + timeoutMs;
+  const end = Date.now() + timeoutMs * PACE;
   let last: unknown;
   for (;;) {
     try {
@@ -176,7 +178,7 @@ export const until = async <T>(
     }
     if (Date.now() > end) {
       const why = last instanceof Error ? `: ${last.message}` : '';
-      throw new Error(`waited ${timeoutMs} ms in vain for ${what}${why}`);
+      throw new Error(`waited ${timeoutMs * PACE} ms in vain for ${what}${why}`);
     }
     await sleep(intervalMs);
   }

@@ -8,13 +8,14 @@ import { BackendProcess } from './backend.js';
 import type { BackendSettings } from './backend-main.js';
 import { Load, type Tally, tally } from './load.js';
 import type { Exchange, LoadSettings } from './load-main.js';
+import { PACE } from './pace.js';
 import { REPOSITORY, Scope } from './scope.js';
 import { makeTopology, type Topology } from './topology.js';
 
 export interface Case {
   readonly name: string;
   readonly run: (world: World) => Promise<void>;
-  /** Seconds after which the case has failed. Default 120. */
+  /** Seconds after which the case has failed, at full pace. Default 120. */
   readonly limitSeconds?: number;
 }
 
@@ -139,7 +140,7 @@ export const runSuite = async (cases: readonly Case[], options: SuiteOptions): P
     let failure = '';
     let timer: NodeJS.Timeout | undefined;
     try {
-      const limit = one.limitSeconds ?? 120;
+      const limit = (one.limitSeconds ?? 120) * PACE;
       await Promise.race([
         one.run(world),
         new Promise((_, reject) => {

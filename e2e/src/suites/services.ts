@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Services in the file form, as the suites use them. */
 import type { ServiceFile } from '../harness/agent.js';
+import { PACE } from '../harness/pace.js';
 import type { World } from '../harness/suite.js';
 
 /** Backends 1..n of the topology on port 8080, by name b1..bn. */
@@ -36,4 +37,10 @@ export const udpService = (
 });
 
 /** Probes quick enough for a test. */
-export const quickHealth = { type: 'tcp', interval: '200ms', timeout: '150ms', fall: 2, rise: 2 } as const;
+export const quickHealth = {
+  type: 'tcp',
+  interval: `${200 * PACE}ms`,
+  timeout: `${150 * PACE}ms`,
+  fall: 2,
+  rise: 2,
+} as const;

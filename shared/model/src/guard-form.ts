@@ -19,11 +19,18 @@ export const GUARD_ACTIONS = ['allow', 'deny', 'redirect'] as const;
 export const GUARD_DEFAULTS = ['allow', 'deny'] as const;
 export const SYN_COOKIES_MODES = ['auto', 'off', 'always'] as const;
 
+/** A list that came out empty must not become a rule for everybody. */
+const named = (what: string) => ({
+  message: `is empty, and without it the rule would be for every ${what}`,
+  params: { fix: `remove the rule; or leave the key out, for every ${what}` },
+});
+const isNotEmpty = (list: readonly unknown[] | undefined): boolean => list?.length !== 0;
+
 const rule = z.strictObject({
   action: z.enum(GUARD_ACTIONS),
-  sources: z.array(z.string()).optional(),
+  sources: z.array(z.string()).refine(isNotEmpty, named('source')).optional(),
   protocol: z.enum(PROTOCOLS).optional(),
-  ports,
+  ports: ports.refine(isNotEmpty, named('port')),
   unlimited: flag,
   redirect: z.strictObject({ device: text, address: text }).optional(),
 });

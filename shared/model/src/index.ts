@@ -35,16 +35,7 @@ export { nearest } from './nearest.js';
 export { locateViolations, type ParseOptions, type ParseResult, parseConfiguration, TEXT_BYTES_MAX } from './parse.js';
 export { printConfiguration } from './print.js';
 export { PROTOCOLS } from './protocol-form.js';
-export {
-  type Parsed,
-  parseDuration,
-  parsePorts,
-  printBandwidth,
-  printDscp,
-  printDuration,
-  printPorts,
-  printSize,
-} from './scalar.js';
+export { type Parsed, parseDuration, printDuration } from './scalar.js';
 export { serviceToFile } from './to-file.js';
 export { ECN_MODES, PRIORITIES, trafficPolicyToFile } from './traffic-policy-form.js';
 export { formatPath, formatViolation, type ModelViolation, type PathSegment, parsePath } from './violation.js';

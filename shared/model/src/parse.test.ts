@@ -164,6 +164,11 @@ describe('one mistake each', () => {
       'did you mean action?',
     ],
     ['apiVersion: marcher/v1\nguards: [{ name: a, rules: [{ action: drop }] }]\n', 'allow, deny, redirect'],
+    ['apiVersion: marcher/v1\nguards: [{ name: a, rules: [{ action: deny, sources: [] }] }]\n', 'for every source'],
+    [
+      'apiVersion: marcher/v1\nguards: [{ name: a, rules: [{ action: deny, protocol: tcp, ports: [] }] }]\n',
+      'for every port (remove the rule',
+    ],
     ['apiVersion: marcher/v1\nguards: [{ name: a, default: redirect }]\n', 'write one of allow, deny'],
     ['apiVersion: marcher/v1\ntrafficPolicies: [{ name: a, ingress: { rate: 100 } }]\n', '100 has no unit'],
     ['apiVersion: marcher/v1\ntrafficPolicies: [{ name: a, ingress: {} }]\n', 'ingress.rate: is missing'],

@@ -7,7 +7,9 @@ import { type AddressInfo, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { create } from '@bufbuild/protobuf';
 import { Code } from '@connectrpc/connect';
+import { GuardAction, ObjectSchema } from '@marcher/model';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type FakeAgent, startFakeAgent, violationError } from '../testing/fake-agent.js';
 
@@ -74,6 +76,8 @@ afterAll(async () => {
 
 beforeEach(() => {
   agent.services.clear();
+  agent.objects.clear();
+  agent.beforePlan = () => undefined;
   agent.calls.length = 0;
   agent.version = 0n;
   agent.failure = undefined;
@@ -243,6 +247,124 @@ describe('reading', () => {
   });
 });
 
+const kinds = `apiVersion: marcher/v1
+services:
+  - name: web
+    listeners: [{ protocol: tcp, port: 5001 }]
+    backends: [{ address: "10.0.0.11:8080" }]
+    trafficPolicy: gold
+guards:
+  - name: edge
+    rules:
+      - { action: deny, sources: [203.0.113.0/24, "2001:db8::/32"], protocol: tcp, ports: [22, 8000-8100] }
+      - { action: redirect, redirect: { device: eth1 } }
+    sourceLimits: { packetsPerSecond: 10000 }
+trafficPolicies:
+  - { name: gold, priority: P0, ingress: { rate: 1.5Gbit }, dscp: EF }
+`;
+
+describe('guards and traffic policies', () => {
+  test('are applied with services, listed, shown as files, exported and deleted', async () => {
+    const applied = await run(['apply', '-f', file('kinds.yaml', kinds)]);
+    expect(applied).toMatchObject({ code: 0, stderr: '' });
+    expect(applied.stdout).toBe(
+      '+ guard edge\n+ traffic policy gold\n+ service web\n\n' +
+        'Applied version 1 of 1 service, 1 guard and 1 traffic policy: 3 created, 0 changed, 0 removed.\n',
+    );
+    const [guards, policies, one, none, exported] = await Promise.all([
+      run(['get', 'guards']),
+      run(['get', 'policies']),
+      run(['get', 'policy', 'gold', '-o', 'yaml']),
+      run(['get', 'guard', 'none']),
+      run(['export']),
+    ]);
+    expect(guards.stdout).toBe(
+      'NAME   DEFAULT   RULES   SOURCES   SOURCE-LIMITS   SYN-COOKIES   VERSION   STATE\n' +
+        'edge   allow         2         2   10000pkt/s      auto                1   Accepted\n',
+    );
+    expect(policies.stdout).toBe(
+      'NAME   PRIORITY    INGRESS   EGRESS   CONNECTIONS   DSCP   VERSION   STATE\n' +
+        'gold   P0         1500Mbit        -             -   EF           1   Accepted\n',
+    );
+    expect(one.stdout).toMatch(/^apiVersion: marcher\/v1\ntrafficPolicies:\n {2}- name: gold\n/);
+    expect(none.code).toBe(8);
+    expect((await run(['apply', '-f', '-', '--prune'], { stdin: exported.stdout })).stdout).toMatch(/^No changes/);
+    const deleted = await run(['delete', 'guard', 'edge', '-m', 'why']);
+    expect(deleted).toMatchObject({ code: 0, stdout: '- guard edge\n\nApplied version 2.\n' });
+    expect(agent.calls.at(-1)).toBe('apply why');
+    const [guard, service] = await Promise.all([run(['delete', 'guard', 'edge']), run(['delete', 'service', 'none'])]);
+    expect([guard.code, service.code]).toEqual([8, 8]);
+    await run(['delete', 'service', 'web']);
+    expect([...agent.services.keys(), ...agent.objects.keys()]).toEqual(['TrafficPolicy/gold']);
+  }, 60_000);
+
+  test('what the agent finds wrong in them is shown with the line of the file, of several', async () => {
+    agent.failure = violationError(Code.InvalidArgument, 'not valid', 'guards[1].rules[0].sources[1]');
+    const more =
+      'apiVersion: marcher/v1\nguards:\n  - name: more\n    rules:\n      - action: deny\n        sources: [x]\n';
+    const result = await run(['apply', '-f', file('more.yaml', more), '-f', file('kinds.yaml', kinds)]);
+    expect(result.code).toBe(3);
+    expect(result.stderr).toMatch(/kinds\.yaml:10:51: guards\[0\]\.rules\[0\]\.sources\[1\]: it is wrong/);
+  });
+
+  test('an operator denies and allows sources in a guard of its own', async () => {
+    await run(['apply', '-f', file('kinds.yaml', kinds)]);
+    const denied = await run(['guard', 'deny', '198.51.100.0/24', '2001:DB8:0::1/128']);
+    expect(denied).toMatchObject({ code: 0, stdout: '+ guard operator\n\nApplied version 2.\n' });
+    expect(agent.calls.at(-1)).toBe('apply guard deny 198.51.100.0/24 2001:DB8:0::1/128');
+    await run(['guard', 'deny', '192.0.2.7/32', '--protocol', 'tcp', '--ports', '22,8000-8100']);
+    expect((await run(['guard', 'deny', '192.0.2.7', '--protocol', 'tcp', '--ports', '22,8000-8100'])).stdout).toMatch(
+      /^No changes/,
+    );
+    // The other verdict takes the place of the first.
+    await run(['guard', 'allow', '2001:db8::1', '--unlimited']);
+    expect((await run(['guard', 'list'])).stdout).toBe(
+      [
+        'SOURCE            ACTION     PROTOCOL   PORTS          GUARD      HOW',
+        '203.0.113.0/24    deny       tcp        22,8000-8100   edge       -',
+        '2001:db8::/32     deny       tcp        22,8000-8100   edge       -',
+        '*                 redirect   *          *              edge       to device eth1',
+        '198.51.100.0/24   deny       *          *              operator   -',
+        '192.0.2.7         deny       tcp        22,8000-8100   operator   -',
+        '2001:db8::1       allow      *          *              operator   unlimited',
+        '',
+      ].join('\n'),
+    );
+    const [json, missing, unplaced, portless, bare] = await Promise.all([
+      run(['guard', 'list', '-o', 'json']),
+      run(['guard', 'remove', '203.0.113.0/24']),
+      run(['guard', 'remove', '192.0.2.7', '--protocol', 'udp']),
+      run(['guard', 'deny', '192.0.2.1', '--ports', '22']),
+      run(['guard', 'deny']),
+    ]);
+    expect(JSON.parse(json.stdout)).toHaveLength(5);
+    expect([missing.code, missing.stderr]).toEqual([8, expect.stringContaining('guard operator says nothing of')]);
+    expect([unplaced.code, portless.code, bare.code]).toEqual([8, 2, 2]);
+    const all = ['192.0.2.7', '2001:db8::1', '198.51.100.0/24'];
+    expect((await run(['guard', 'remove', ...all, '--dry-run'])).stdout).toContain('- guard operator\n\nPlan: ');
+    expect((await run(['guard', 'remove', ...all])).stdout).toBe('- guard operator\n\nApplied version 5.\n');
+    expect([...agent.objects.keys()]).toEqual(['Guard/edge', 'TrafficPolicy/gold']);
+  }, 60_000);
+
+  test('a change of somebody else at the same time is neither lost nor overwritten', async () => {
+    const rules = [{ action: GuardAction.DENY, sources: ['192.0.2.1'] }];
+    const theirs = create(ObjectSchema, { object: { case: 'guard', value: { name: 'operator', rules } } });
+    let meanwhile = 2;
+    agent.beforePlan = () => {
+      if (meanwhile-- <= 0) return;
+      agent.version++;
+      agent.objects.set('Guard/operator', theirs);
+    };
+    expect((await run(['guard', 'deny', '192.0.2.2'])).code).toBe(0);
+    const { object } = agent.objects.get('Guard/operator') ?? {};
+    expect(object?.value).toMatchObject({ rules: [{ sources: ['192.0.2.1', '192.0.2.2'] }] });
+    agent.beforePlan = () => {
+      agent.version++;
+    };
+    expect((await run(['guard', 'deny', '192.0.2.3'])).code).toBe(4);
+  });
+});
+
 describe('the command line itself', () => {
   test('what is mistyped is named, with a suggestion and exit code 2', async () => {
     const command = await run(['aply']);
@@ -260,6 +382,9 @@ describe('the command line itself', () => {
     [['plan']],
     [['get']],
     [['watch']],
+    [['delete']],
+    [['export']],
+    [['guard', 'deny']],
     [['status']],
     [['stats']],
     [['connections']],
@@ -271,6 +396,7 @@ describe('the command line itself', () => {
     [['explain']],
     [['import']],
     [['completion']],
+    [['uninstall-dataplane']],
     [['version']],
     [['test', 'ping']],
     [['test', 'balance']],
@@ -290,6 +416,20 @@ describe('the command line itself', () => {
   });
 });
 
+describe('uninstall-dataplane', () => {
+  test('asks marcherd, not an agent, and ends with what came of it', async () => {
+    const env = { MARCHER_TARGET: 'unix:/nonexistent' };
+    const missing = await run(['uninstall-dataplane', '--bpf-dir', join(directory, 'pins'), '--dry-run'], { env });
+    // Without privileges libmarcher says what is missing; with them there is nothing.
+    expect(missing.stdout + missing.stderr).toMatch(
+      /^marcherd: (nothing of Marcher's is in|the packet tiers need CAP_BPF)/,
+    );
+    const wrong = await run(['uninstall-dataplane', '--library', '/nonexistent/lib.so'], { env });
+    expect(wrong).toMatchObject({ code: 2, stderr: expect.stringContaining('--library "/nonexistent/lib.so"') });
+    expect((await run(['uninstall-dataplane', 'now'], { env })).code).toBe(2);
+  });
+});
+
 describe('completion', () => {
   const complete = async (...words: string[]): Promise<string[]> =>
     (await run(['__complete', ...words])).stdout
@@ -299,13 +439,20 @@ describe('completion', () => {
 
   test('commands, kinds, live names, flags, choices and files', async () => {
     await run(['apply', '-f', file('web.yaml', web)]);
-    expect(await complete('un')).toEqual(['undrain']);
+    expect(await complete('un')).toEqual(['undrain', 'uninstall-dataplane']);
+    expect(await complete('uninstall-dataplane', '--d')).toEqual(['--dry-run']);
+    expect(await complete('uninstall-dataplane', '--bpf-dir', '')).toContain(':files');
     expect(await complete('test', '')).toEqual(['ping', 'balance', 'simulate']);
-    expect(await complete('get', '')).toEqual(['services', 'backends', 'listeners', 'nodes']);
+    expect(await complete('get', '')).toEqual(['services', 'backends', 'listeners', 'guards', 'policies', 'nodes']);
     expect(await complete('get', 'services', 'w')).toEqual(['web']);
     expect(await complete('drain', 'web', '')).toEqual(['10.0.0.11:8080']);
     expect(await complete('get', 'services', '-o', '')).toEqual(['table', 'wide', 'json', 'yaml']);
     expect(await complete('apply', '--pr')).toEqual(['--prune']);
+    expect(await complete('guard', '')).toEqual(['deny', 'allow', 'remove', 'list']);
+    await run(['guard', 'deny', '203.0.113.0/24', '192.0.2.1']);
+    expect(await complete('guard', 'remove', '192.0.2.1', '20')).toEqual(['203.0.113.0/24']);
+    expect(await complete('delete', 'guard', 'op')).toEqual(['operator']);
+    expect(await complete('delete', 'service', 'x', 'w')).toEqual(['web']);
     expect(await complete('apply', '-f', '')).toEqual(['-', ':files']);
     expect(await complete('--target', 'unix:/nonexistent', 'get', 'services', '')).toEqual(['']);
   });

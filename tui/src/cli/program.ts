@@ -9,13 +9,27 @@ import { exitCodeText } from './exit-code.js';
 import type { Session, TargetOptions } from './session.js';
 
 /** What a value on the command line is, for completion. */
-export type ValueKind = 'kind' | 'service' | 'backend' | 'version' | 'file' | 'shell' | 'target';
+export type ValueKind =
+  | 'kind'
+  | 'object'
+  | 'operator-prefix'
+  | 'service'
+  | 'backend'
+  | 'version'
+  | 'file'
+  | 'shell'
+  | 'target';
 
 /** Live values that arguments and options take; where absent, choices or nothing. */
 export const valueKinds = new WeakMap<Command, readonly ValueKind[]>();
-export const optionKinds: Readonly<Record<string, ValueKind>> = { '--file': 'file', '--target': 'target' };
+export const optionKinds: Readonly<Record<string, ValueKind>> = {
+  '--file': 'file',
+  '--bpf-dir': 'file',
+  '--library': 'file',
+  '--target': 'target',
+};
 
-export const kinds = ['services', 'backends', 'listeners', 'nodes'] as const;
+export const kinds = ['services', 'backends', 'listeners', 'guards', 'policies', 'nodes'] as const;
 export type Kind = (typeof kinds)[number];
 
 export interface Outcome {
@@ -74,16 +88,22 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     '-f, --file <FILE...>',
     'YAML or JSON configuration; - reads standard input',
   ).makeOptionMandatory();
+  const changing = (command: Command): Command =>
+    onAgent(command)
+      .option('-m, --message <TEXT>', 'why; kept in the history', '')
+      .option('--expected-version <VERSION>', 'fail with a conflict when the configuration has moved from this version')
+      .option('--dry-run', 'only show what would change')
+      .addOption(output('text', 'json'));
   const watching = new Option('-w, --watch [INTERVAL]', 'again every interval (default 1s), as rates');
 
   program.commandsGroup('Configuration:');
   add(
     program,
     'apply',
-    'make the services of a file part of the configuration',
+    'make what a file declares part of the configuration',
     [
       'marcher apply -f web.yaml',
-      'marcher apply -f all.yaml --prune -m "nightly sync"    # services not in the file are removed',
+      'marcher apply -f all.yaml --prune -m "nightly sync"    # what is not in the file is removed',
       'marcher apply -f web.yaml --expected-version 41        # only if nobody changed anything since',
       'generate | marcher apply -f - --dry-run',
     ],
@@ -91,7 +111,7 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     (command) =>
       onAgent(command)
         .addOption(file)
-        .option('--prune', 'remove the services that the files do not name')
+        .option('--prune', 'remove what the files do not name')
         .option('-m, --message <TEXT>', 'why; kept in the history', '')
         .option(
           '--expected-version <VERSION>',
@@ -110,7 +130,7 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     (command) =>
       onAgent(command)
         .addOption(file)
-        .option('--prune', 'remove the services that the files do not name')
+        .option('--prune', 'remove what the files do not name')
         .option('--detailed-exitcode', 'exit with 0: no changes, 1: error (any), 2: there are changes')
         .addOption(output('text', 'json')),
     async () => (await import('./commands/apply.js')).plan,
@@ -118,14 +138,16 @@ export function createProgram(session: Session, outcome: Outcome): Command {
   add(
     program,
     'get <KIND> [NAME]',
-    'list services, backends, listeners or nodes, or show one',
+    'list services, backends, listeners, guards, policies or nodes, or show one',
     [
       'marcher get services',
+      'marcher get policies -o wide                           # traffic policies',
+      'marcher get guard edge -o yaml',
       'marcher get service web -o yaml                        # as a file that apply takes',
       'marcher get backends web -o wide',
       'marcher get services -l team=edge -o json',
     ],
-    ['kind', 'service'],
+    ['kind', 'object'],
     (command) =>
       onAgent(command)
         .addOption(output('table', 'wide', 'json', 'yaml'))
@@ -134,9 +156,35 @@ export function createProgram(session: Session, outcome: Outcome): Command {
   );
   add(
     program,
+    'delete <KIND> <NAME...>',
+    'remove services, guards or policies',
+    [
+      'marcher delete service web',
+      'marcher delete guard edge --dry-run',
+      'marcher delete policies gold silver -m "nobody names them"',
+    ],
+    ['kind', 'object'],
+    changing,
+    async () => (await import('./commands/delete.js')).remove,
+  );
+  add(
+    program,
+    'export',
+    'print all that is configured, as a file that apply takes',
+    [
+      'marcher export > all.yaml',
+      'marcher export -o json',
+      'marcher export -t A:7000 | marcher apply -t B:7000 -f - --prune',
+    ],
+    [],
+    (command) => onAgent(command).addOption(output('yaml', 'json')),
+    async () => (await import('./commands/export.js')).exportConfiguration,
+  );
+  add(
+    program,
     'watch <KIND>',
-    'follow changes of services, backends or connections',
-    ['marcher watch services', 'marcher watch connections -o json', 'marcher watch backends'],
+    'follow changes of services, guards, policies, backends or connections',
+    ['marcher watch services', 'marcher watch guards', 'marcher watch connections -o json', 'marcher watch backends'],
     ['kind'],
     (command) => onAgent(command).addOption(output('table', 'json')),
     async () => (await import('./commands/watch.js')).watch,
@@ -184,6 +232,64 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     async () => (await import('./commands/import.js')).importFile,
   );
 
+  program.commandsGroup('Guard:');
+  const guard = program
+    .command('guard')
+    .description('deny or allow sources of packets at once, in the guard "operator"');
+  guard.addHelpText(
+    'after',
+    '\nExamples:\n  marcher guard deny 203.0.113.0/24\n  marcher guard remove 203.0.113.0/24\n  marcher guard list',
+  );
+  const ofPorts = (command: Command): Command =>
+    changing(
+      command
+        .addOption(new Option('--protocol <PROTOCOL>', 'only of this transport').choices(['tcp', 'udp']))
+        .option('--ports <LIST>', 'only to these destination ports, such as 22,8000-8100; with --protocol'),
+    );
+  add(
+    guard,
+    'deny <PREFIX...>',
+    'drop what comes from these sources; what the guard "operator" allowed of the same is denied',
+    [
+      'marcher guard deny 203.0.113.0/24 2001:db8:bad::/48',
+      'marcher guard deny 198.51.100.7 --protocol udp --ports 53 -m "ticket 4711"',
+      'xargs marcher guard deny < addresses.txt',
+    ],
+    [],
+    ofPorts,
+    async () => (await import('./commands/guard.js')).deny,
+  );
+  add(
+    guard,
+    'allow <PREFIX...>',
+    'let pass what comes from these sources',
+    [
+      'marcher guard allow 192.0.2.0/24',
+      'marcher guard allow 192.0.2.7 --unlimited              # source limits do not count it',
+    ],
+    [],
+    (command) => ofPorts(command).option('--unlimited', 'source limits do not count these packets'),
+    async () => (await import('./commands/guard.js')).allow,
+  );
+  add(
+    guard,
+    'remove <PREFIX...>',
+    'say nothing of these sources any more in the guard "operator"',
+    ['marcher guard remove 203.0.113.0/24', 'marcher guard remove 198.51.100.7 --protocol udp --ports 53'],
+    ['operator-prefix'],
+    ofPorts,
+    async () => (await import('./commands/guard.js')).remove,
+  );
+  add(
+    guard,
+    'list',
+    'what all guards say of sources, a line for each',
+    ['marcher guard list', 'marcher guard list | grep ^203.0.113.', 'marcher guard list -o json'],
+    [],
+    (command) => onAgent(command).addOption(output('table', 'json')),
+    async () => (await import('./commands/guard.js')).list,
+  );
+
   program.commandsGroup('Node:');
   add(
     program,
@@ -220,6 +326,24 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     ['service', 'backend'],
     onAgent,
     async () => (await import('./commands/drain.js')).undrain,
+  );
+
+  add(
+    program,
+    'uninstall-dataplane',
+    'take all that Marcher has in the kernel of this machine away; as root, with no agent running',
+    [
+      'marcher uninstall-dataplane --dry-run                  # only say what',
+      'systemctl stop marcherd && marcher uninstall-dataplane',
+      'marcher uninstall-dataplane --bpf-dir /run/marcher/bpf/node',
+    ],
+    [],
+    (command) =>
+      command
+        .option('--bpf-dir <DIR>', "the agent's --bpf-dir (default: /sys/fs/bpf/marcher)")
+        .option('--library <PATH>', 'libmarcher.so (default: the one that came with the agent)')
+        .option('--dry-run', 'only say what would be taken away'),
+    async () => (await import('./commands/uninstall-dataplane.js')).uninstallDataplane,
   );
 
   program.commandsGroup('Traffic:');

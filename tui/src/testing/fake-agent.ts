@@ -6,22 +6,27 @@ import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import { Code, ConnectError, type ConnectRouter } from '@connectrpc/connect';
 import { connectNodeAdapter } from '@connectrpc/connect-node';
 import {
+  type Change,
   ConfigService,
   type ObjectDiff,
   ObjectDiffSchema,
   Operation,
   ValidationFailureSchema,
 } from '@marcher/proto/marcher/v1/config_service_pb';
-import type { Service } from '@marcher/proto/marcher/v1/model_pb';
+import type { Object$, ObjectKey, Service } from '@marcher/proto/marcher/v1/model_pb';
 import { Health, NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
 import { LogKind, TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
 
 export interface FakeAgent {
   readonly services: Map<string, Service>;
+  /** "Guard/edge" */
+  readonly objects: Map<string, Object$>;
   readonly calls: string[];
   version: bigint;
   /** Thrown by every Apply when set. */
   failure: ConnectError | undefined;
+  /** Called before every Plan: somebody else may change something then. */
+  beforePlan: () => void;
   close(): Promise<void>;
 }
 
@@ -37,9 +42,11 @@ export async function startFakeAgent(path: string): Promise<FakeAgent> {
   const server = createServer();
   const agent: FakeAgent = {
     services: new Map(),
+    objects: new Map(),
     calls: [],
     version: 0n,
     failure: undefined,
+    beforePlan: () => undefined,
     async close() {
       const closed = new Promise((resolve) => server.close(resolve));
       for (const session of sessions) session.destroy();
@@ -64,6 +71,35 @@ export async function startFakeAgent(path: string): Promise<FakeAgent> {
       ...gone.map((name) => entry(name, Operation.DELETE)),
     ];
   };
+  const keyOf = ({ object }: Object$): string =>
+    `${object.case === 'guard' ? 'Guard' : 'TrafficPolicy'}/${object.value?.name}`;
+  const json = (object: Object$ | undefined): string =>
+    JSON.stringify(object, (_key, value) => (typeof value === 'bigint' ? String(value) : value));
+  const objectDiff = (upsert: Object$[], remove: ObjectKey[], replaceAll: boolean): ObjectDiff[] => {
+    const entry = (key: string, operation: Operation): ObjectDiff => {
+      const [kind, name] = key.split('/');
+      return create(ObjectDiffSchema, { kind: kind ?? '', name: name ?? '', operation });
+    };
+    const named = new Set(upsert.map(keyOf));
+    const gone = replaceAll
+      ? [...agent.objects.keys()].filter((key) => !named.has(key))
+      : remove.map(({ kind, name }) => `${kind}/${name}`);
+    return [
+      ...upsert
+        .filter((object) => json(agent.objects.get(keyOf(object))) !== json(object))
+        .map((object) => entry(keyOf(object), agent.objects.has(keyOf(object)) ? Operation.UPDATE : Operation.CREATE)),
+      ...gone.map((key) => entry(key, Operation.DELETE)),
+    ];
+  };
+  const allDiffs = (change: Change | undefined): ObjectDiff[] => [
+    ...objectDiff(change?.upsertObjects ?? [], change?.removeObjects ?? [], change?.replaceAll ?? false),
+    ...diff(change?.upsert ?? [], change?.remove ?? [], change?.replaceAll ?? false),
+  ];
+  const objectResource = (object: Object$) => ({
+    object,
+    generation: agent.version,
+    conditions: [{ type: 'Accepted', status: true, reason: 'Accepted', message: '' }],
+  });
   const resource = (service: Service) => ({
     service,
     generation: agent.version,
@@ -74,19 +110,24 @@ export async function startFakeAgent(path: string): Promise<FakeAgent> {
 
   const routes = (router: ConnectRouter): void => {
     router.service(ConfigService, {
-      plan: ({ change }) => ({
-        version: agent.version,
-        diffs: diff(change?.upsert ?? [], change?.remove ?? [], change?.replaceAll ?? false),
-      }),
+      plan({ change }) {
+        agent.beforePlan();
+        return { version: agent.version, diffs: allDiffs(change) };
+      },
       apply({ change, expectedVersion, omitDiff, message }) {
         agent.calls.push(`apply ${message}`);
         if (agent.failure !== undefined) throw agent.failure;
         if (expectedVersion !== 0n && expectedVersion !== agent.version) {
           throw new ConnectError(`the version is ${agent.version}`, Code.Aborted);
         }
-        const diffs = diff(change?.upsert ?? [], change?.remove ?? [], change?.replaceAll ?? false);
+        const diffs = allDiffs(change);
         for (const service of change?.upsert ?? []) agent.services.set(service.name, service);
-        for (const { name, operation } of diffs) if (operation === Operation.DELETE) agent.services.delete(name);
+        for (const object of change?.upsertObjects ?? []) agent.objects.set(keyOf(object), object);
+        for (const { kind, name, operation } of diffs) {
+          if (operation !== Operation.DELETE) continue;
+          if (kind === 'Service') agent.services.delete(name);
+          else agent.objects.delete(`${kind}/${name}`);
+        }
         if (diffs.length > 0) agent.version++;
         return { version: agent.version, changed: diffs.length > 0, diffs: omitDiff ? [] : diffs };
       },
@@ -106,7 +147,18 @@ export async function startFakeAgent(path: string): Promise<FakeAgent> {
           total: BigInt(all.length),
         };
       },
+      listObjects: ({ kind, name }) => ({
+        resources: [...agent.objects]
+          .filter(([key, { object }]) => {
+            return (kind === '' || key.startsWith(`${kind}/`)) && (name === '' || object.value?.name === name);
+          })
+          .map(([, object]) => objectResource(object)),
+        version: agent.version,
+      }),
       async *watch(_request, { signal }) {
+        for (const object of agent.objects.values()) {
+          yield { event: { case: 'upsertObject', value: objectResource(object) } };
+        }
         for (const service of agent.services.values()) yield { event: { case: 'upsert', value: resource(service) } };
         yield { event: { case: 'synced', value: {} }, version: agent.version };
         await new Promise((resolve) => signal.addEventListener('abort', resolve));

@@ -26,13 +26,18 @@ export class Ground {
 
   #agent(name: string, host: Host, args: readonly string[]): Agent {
     const { scope, engine } = this.world;
-    const bpfDir = path.join(this.#bpffs, name);
+    const bpfDir = this.pins(name);
     return new Agent(scope, {
       netns: host.netns,
       engine,
       name,
       args: ['--interfaces', 'up0', '--bpf-dir', bpfDir, ...args],
     });
+  }
+
+  /** Where the agent of that name pins: d1, b1 ... */
+  pins(name: string): string {
+    return path.join(this.#bpffs, name);
   }
 
   director(i: number): Agent {

@@ -4,45 +4,17 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Agent } from '../../harness/agent.js';
 import { routeVips, VIP4, VIP6 } from '../../harness/routed.js';
-import { sleep, until } from '../../harness/scope.js';
+import { sleep } from '../../harness/scope.js';
 import type { Case, World } from '../../harness/suite.js';
 import type { Host } from '../../harness/topology.js';
+import { carried, HEALTHY, SERVICES, settleAll } from './carried.js';
 import { Ground, HTTP_PORT, PORT } from './ground.js';
+import { lifecycle } from './lifecycle.js';
 import { nat } from './nat.js';
-
-const HEALTHY = 2;
-const SERVICES = ['web4', 'web6'];
-
-/** A director that carries the services in the mode, with all backends up. */
-const carried = async (
-  ground: Ground,
-  mode: string,
-  backends: readonly number[],
-  options: { director?: number; port?: number } = {},
-): Promise<Agent> => {
-  const director = ground.director(options.director ?? 1);
-  await director.start();
-  await director.apply(ground.services(mode, backends, options.port));
-  const names = backends.map((i) => `b${i}`);
-  for (const service of SERVICES) await director.backendsAre(service, HEALTHY, names);
-  await until('XDP to carry the services', async () => {
-    const { services } = await director.node.tiers({ service: '' });
-    return services.length === SERVICES.length && services.every(({ tier }) => tier === 'xdp');
-  });
-  return director;
-};
 
 const drops = async (director: Agent, reason: string): Promise<bigint | undefined> => {
   const { xdpDrops } = await director.node.status({ withTraffic: true });
   return xdpDrops.find((drop) => drop.reason === reason)?.packets;
-};
-
-const settleAll = async (world: World, loads: Awaited<ReturnType<Ground['loads']>>): Promise<void> => {
-  for (const load of loads) {
-    const counts = await world.settle(load);
-    world.check(counts.answered > 100, `${load.settings.name}: only ${counts.answered} answered`);
-    world.equal(counts.failed, 0, `${load.settings.name}: failed`);
-  }
 };
 
 const carriesBoth = (mode: string): Case => ({
@@ -167,4 +139,5 @@ export const packet: readonly Case[] = [
     },
   },
   ...nat,
+  ...lifecycle,
 ];

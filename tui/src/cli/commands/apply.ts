@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import { create, toJson } from '@bufbuild/protobuf';
-import { ApplyResponseSchema, ChangeSchema, PlanResponseSchema } from '@marcher/proto/marcher/v1/config_service_pb';
+import { type Configuration, objectsOf } from '@marcher/model';
+import {
+  ApplyResponseSchema,
+  type Change,
+  ChangeSchema,
+  PlanResponseSchema,
+} from '@marcher/proto/marcher/v1/config_service_pb';
 import { ExitCode } from '../exit-code.js';
 import { Failure, toFailure } from '../failure.js';
 import { noticed } from '../output/notice.js';
@@ -25,14 +31,32 @@ interface ApplyOptions extends PlanOptions {
   readonly dryRun?: boolean;
 }
 
-const checking = (services: number): string => `the agent has ${plural(services, 'service')}`;
+const checking = (configuration: Configuration): string => `the agent has ${countText(configuration)}`;
+
+/** "1 service", "2 services and 1 guard", "1 traffic policy" */
+function countText({ services, guards, trafficPolicies }: Configuration): string {
+  const others = [
+    ...(guards.length === 0 ? [] : [plural(guards.length, 'guard')]),
+    ...(trafficPolicies.length === 0 ? [] : [plural(trafficPolicies.length, 'traffic policy', 'traffic policies')]),
+  ];
+  const all = services.length === 0 && others.length > 0 ? others : [plural(services.length, 'service'), ...others];
+  return all.length === 1 ? `${all[0]}` : `${all.slice(0, -1).join(', ')} and ${all.at(-1)}`;
+}
+
+/** The message takes the services over: they are encoded from where the parser put them. */
+function changeTo(configuration: Configuration, replaceAll: boolean): Change {
+  const change = create(ChangeSchema, { replaceAll });
+  change.upsert = configuration.services;
+  change.upsertObjects = objectsOf(configuration);
+  return change;
+}
 
 export async function plan(session: Session, options: PlanOptions): Promise<ExitCode> {
   const source = await readSource(options.file);
   const agent = await session.agent(options);
-  const change = { upsert: source.services, replaceAll: options.prune === true };
+  const change = changeTo(source.configuration, options.prune === true);
   const response = await located(source, () =>
-    noticed(checking(source.services.length), () => agent.config.plan({ change }, session.call(options))),
+    noticed(checking(source.configuration), () => agent.config.plan({ change }, session.call(options))),
   );
   if (response.violations.length > 0) {
     const problems = response.violations.map(({ path, reason, fix }) => ({ where: path, reason, fix }));
@@ -55,23 +79,21 @@ export async function apply(session: Session, options: ApplyOptions): Promise<Ex
     options.expectedVersion === undefined ? 0n : versionNumber(options.expectedVersion, '--expected-version');
   if (options.dryRun === true) return await plan(session, options);
   const source = await readSource(options.file);
-  return await applyServices(session, options, source, { expectedVersion, replaceAll: options.prune === true });
+  return await applySource(session, options, source, { expectedVersion, replaceAll: options.prune === true });
 }
 
-export async function applyServices(
+export async function applySource(
   session: Session,
   options: TargetOptions & { readonly message: string; readonly output: 'text' | 'json' },
   source: Source,
   { expectedVersion, replaceAll }: { expectedVersion: bigint; replaceAll: boolean },
 ): Promise<ExitCode> {
   const agent = await session.agent(options);
-  const count = source.services.length;
-  const omitDiff = options.output !== 'json' && count > diffMaxServices;
-  // The message takes the services over: they are encoded from where the parser put them.
-  const change = create(ChangeSchema, { replaceAll });
-  change.upsert = source.services;
+  const { configuration } = source;
+  const omitDiff = options.output !== 'json' && configuration.services.length > diffMaxServices;
+  const change = changeTo(configuration, replaceAll);
   const response = await located(source, () =>
-    noticed(checking(count), () =>
+    noticed(checking(configuration), () =>
       agent.config.apply({ change, expectedVersion, message: options.message, omitDiff }, session.call(options)),
     ),
   );
@@ -88,7 +110,7 @@ export async function applyServices(
     ? ((await agent.config.history({ limit: 1 }, session.call(options))).revisions[0] ?? countDiffs([]))
     : countDiffs(response.diffs);
   await session.write(
-    `${omitDiff ? '' : '\n'}Applied version ${response.version} of ${plural(count, 'service')}: ` +
+    `${omitDiff ? '' : '\n'}Applied version ${response.version} of ${countText(configuration)}: ` +
       `${created} created, ${updated} changed, ${deleted} removed.\n`,
   );
   const { timing } = response;

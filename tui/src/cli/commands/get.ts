@@ -27,13 +27,13 @@ import {
   stateText,
 } from './services.js';
 
-interface GetOptions extends TargetOptions {
+export interface GetOptions extends TargetOptions {
   readonly output: 'table' | 'wide' | 'json' | 'yaml';
   readonly label?: string[];
 }
 
 export async function get(session: Session, options: GetOptions, kindText: string, name?: string): Promise<undefined> {
-  const kind = parseKind(kindText, ['services', 'backends', 'listeners', 'nodes']);
+  const kind = parseKind(kindText, ['services', 'backends', 'listeners', 'guards', 'policies', 'nodes']);
   if (options.label !== undefined && kind !== 'services') throw usage('--label selects services only');
   switch (kind) {
     case 'services':
@@ -42,6 +42,11 @@ export async function get(session: Session, options: GetOptions, kindText: strin
       return await getBackends(session, options, name);
     case 'listeners':
       return await getListeners(session, options, name);
+    case 'guards':
+    case 'policies': {
+      const { getObjects } = await import('./objects.js');
+      return await getObjects(session, options, kind, name);
+    }
     case 'nodes':
       return await getNodes(session, options, name);
   }
@@ -95,6 +100,7 @@ export function serviceColumns(session: Session, wide: boolean): Column<ServiceR
     ...(wide
       ? ([
           { title: 'HEALTH', value: ({ service }) => healthCheckText(service) },
+          { title: 'POLICY', value: ({ service }) => service?.trafficPolicy || '-' },
           { title: 'LABELS', value: ({ service }) => labelsText(service?.labels ?? {}) },
         ] satisfies Column<ServiceResource>[])
       : []),
@@ -219,7 +225,7 @@ async function getNodes(session: Session, options: GetOptions, name: string | un
   await writeTable(session, columns, [status], 'nodes');
 }
 
-async function writeTable<Row>(
+export async function writeTable<Row>(
   session: Session,
   columns: Column<Row>[],
   rows: readonly Row[],
@@ -231,7 +237,8 @@ async function writeTable<Row>(
     return;
   }
   await session.write(formatTable(columns, rows));
-  if (process.stdout.isTTY && rows.length > 40) process.stderr.write(`${plural(rows.length, what.slice(0, -1))}\n`);
+  if (process.stdout.isTTY && rows.length > 40)
+    process.stderr.write(`${plural(rows.length, what.slice(0, -1), what)}\n`);
 }
 
 async function writeMessages<Desc extends DescMessage>(

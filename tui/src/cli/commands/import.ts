@@ -3,7 +3,7 @@ import { importFproxy, printConfiguration } from '@marcher/model';
 import { ExitCode } from '../exit-code.js';
 import { Failure } from '../failure.js';
 import type { Session, TargetOptions } from '../session.js';
-import { applyServices } from './apply.js';
+import { applySource } from './apply.js';
 import { readText, toProblem } from './source.js';
 
 interface ImportOptions extends TargetOptions {
@@ -26,10 +26,10 @@ export async function importFile(session: Session, options: ImportOptions, file:
     return ExitCode.ok;
   }
   const source = {
-    services: result.configuration.services,
+    configuration: result.configuration,
     locate: async <T>(problems: readonly T[]) => [...problems],
   };
-  return await applyServices(
+  return await applySource(
     session,
     { ...options, message: options.message || `imported from ${name}`, output: 'text' },
     source,

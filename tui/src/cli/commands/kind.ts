@@ -7,10 +7,20 @@ export const kindNames = {
   backends: ['backends', 'backend', 'be'],
   listeners: ['listeners', 'listener', 'ls'],
   nodes: ['nodes', 'node', 'no'],
+  guards: ['guards', 'guard', 'gd'],
+  policies: ['policies', 'policy', 'tp'],
   connections: ['connections', 'connection', 'conn'],
 } as const;
 
 export type KindName = keyof typeof kindNames;
+
+/** Kinds whose objects the API carries as Object, by the name that commands give them. */
+export const objectKinds = { guards: 'Guard', policies: 'TrafficPolicy' } as const;
+
+/** "TrafficPolicy" -> "traffic policy" */
+export function nounOf(kind: string): string {
+  return kind.replace(/(?<=[a-z])(?=[A-Z])/g, ' ').toLowerCase();
+}
 
 export function parseKind<K extends KindName>(text: string, allowed: readonly K[]): K {
   const found = allowed.find((kind) => (kindNames[kind] as readonly string[]).includes(text.toLowerCase()));

@@ -66,18 +66,23 @@ export function forwardingText(service: Service | undefined): string {
   return relayed ? '' : `, forwarding ${(ForwardingMode[mode] ?? String(mode)).toLowerCase()}`;
 }
 
+/** ", traffic policy gold"; nothing of a service that names none. */
+export function policyText(service: Service | undefined): string {
+  return service === undefined || service.trafficPolicy === '' ? '' : `, traffic policy ${service.trafficPolicy}`;
+}
+
 /** "Programmed", or the first condition that is not met: "Conflicted (port 5001 belongs to "api")". */
-export function stateText(resource: ServiceResource, detailed = false): string {
+export function stateText(resource: Pick<ServiceResource, 'conditions'>, detailed = false): string {
   const wrong = resource.conditions.find((condition) => !condition.status);
   if (wrong !== undefined) {
     return detailed && wrong.message !== ''
       ? `${wrong.reason || wrong.type} (${wrong.message})`
       : wrong.reason || `Not${wrong.type}`;
   }
-  return resource.conditions.length === 0 ? 'Unknown' : 'Programmed';
+  return resource.conditions.at(-1)?.type ?? 'Unknown';
 }
 
-export function isWrong(resource: ServiceResource): boolean {
+export function isWrong(resource: Pick<ServiceResource, 'conditions'>): boolean {
   return resource.conditions.some((condition) => !condition.status);
 }
 

@@ -2,17 +2,21 @@
 /**
  * Configuration files for plan and apply.
  *
- * Only the parsed services are kept: the text of a large file is let go before they are sent, and read again in the
+ * Only what was parsed is kept: the text of a large file is let go before they are sent, and read again in the
  * rare case that the agent objects and lines are to be shown. What came through a pipe is kept when it is small.
  */
 import { readFile, stat } from 'node:fs/promises';
+import { create } from '@bufbuild/protobuf';
 import {
+  type Configuration,
+  ConfigurationSchema,
   formatPath,
+  KINDS,
+  LIST_OF,
   locateViolations,
   type ModelViolation,
   parseConfiguration,
   parsePath,
-  type Service,
   TEXT_BYTES_MAX,
 } from '@marcher/model';
 import { ExitCode } from '../exit-code.js';
@@ -24,21 +28,25 @@ const keptMaxBytes = 4 << 20;
 /** About half a second of reading. */
 const noticedBytes = 1 << 20;
 
+const lists = KINDS.map((kind) => LIST_OF[kind]);
+type List = (typeof lists)[number];
+
 interface Part {
   readonly name: string;
-  /** Index of its first service among all. */
-  readonly first: number;
+  /** Index of its first item of each list among all. */
+  readonly first: Readonly<Record<List, number>>;
   readonly kept?: string;
 }
 
 export interface Source {
-  readonly services: Service[];
+  readonly configuration: Configuration;
   /** What the agent found wrong, with file, line and column. */
   locate(problems: readonly Problem[]): Promise<Problem[]>;
 }
 
 export async function readSource(files: readonly string[]): Promise<Source> {
-  const services: Service[] = [];
+  const configuration = create(ConfigurationSchema);
+  const { services, guards, trafficPolicies } = configuration;
   const parts: Part[] = [];
   const problems: Problem[] = [];
   for (const file of files) {
@@ -53,25 +61,29 @@ export async function readSource(files: readonly string[]): Promise<Source> {
     }
     parts.push({
       name: file,
-      first: services.length,
+      first: { services: services.length, guards: guards.length, trafficPolicies: trafficPolicies.length },
       ...(file === '-' && text.length <= keptMaxBytes ? { kept: text } : {}),
     });
     for (const service of result.configuration.services) services.push(service);
+    for (const guard of result.configuration.guards) guards.push(guard);
+    for (const policy of result.configuration.trafficPolicies) trafficPolicies.push(policy);
   }
   if (problems.length > 0) {
     throw new Failure(ExitCode.invalidConfiguration, 'the configuration is not valid; nothing was changed', problems);
   }
   return {
-    services,
+    configuration,
     async locate(found) {
       const located = [...found];
       const byPart = new Map<Part, { at: number; violation: ModelViolation }[]>();
       for (const [at, { where, reason, fix }] of found.entries()) {
         const segments = parsePath(where);
+        const list = lists.find((each) => each === segments[0]);
         const index = segments[1];
-        const part = typeof index === 'number' ? parts.findLast((each) => each.first <= index) : undefined;
-        if (part === undefined || typeof index !== 'number') continue;
-        segments[1] = index - part.first;
+        if (list === undefined || typeof index !== 'number') continue;
+        const part = parts.findLast((each) => each.first[list] <= index);
+        if (part === undefined) continue;
+        segments[1] = index - part.first[list];
         const violation = { path: formatPath(segments), reason, fix };
         byPart.set(part, [...(byPart.get(part) ?? []), { at, violation }]);
       }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Changes as they happen, one line each: rows as `kubectl get --watch` prints them, or one JSON object per line. */
 import { toJson } from '@bufbuild/protobuf';
-import { WatchResponseSchema } from '@marcher/proto/marcher/v1/config_service_pb';
+import { type WatchResponse, WatchResponseSchema } from '@marcher/proto/marcher/v1/config_service_pb';
 import { type BackendStatus, BackendStatusSchema } from '@marcher/proto/marcher/v1/node_service_pb';
 import { WatchConnectionsResponseSchema } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import { clock } from '../output/quantity.js';
 import { printable } from '../output/style.js';
 import { type Session, type TargetOptions, unlessInterrupted } from '../session.js';
 import { backendHealth } from './get.js';
-import { parseKind } from './kind.js';
+import { nounOf, objectKinds, parseKind } from './kind.js';
 import { formatEntry } from './logs.js';
 import { algorithmText, listenersText, stateText } from './services.js';
 
@@ -20,11 +20,13 @@ interface WatchOptions extends TargetOptions {
 const backendsIntervalMs = 1000;
 
 export async function watch(session: Session, options: WatchOptions, kindText: string): Promise<undefined> {
-  const kind = parseKind(kindText, ['services', 'backends', 'connections']);
+  const kind = parseKind(kindText, ['services', 'guards', 'policies', 'backends', 'connections']);
   const signal = session.interrupted;
   try {
-    if (kind === 'services') await watchServices(session, options, signal);
-    else if (kind === 'backends') await watchBackends(session, options, signal);
+    if (kind === 'services') await watchConfiguration(session, options, signal, 'Service');
+    else if (kind === 'guards' || kind === 'policies') {
+      await watchConfiguration(session, options, signal, objectKinds[kind]);
+    } else if (kind === 'backends') await watchBackends(session, options, signal);
     else await watchConnections(session, options, signal);
   } catch (error) {
     unlessInterrupted(error, signal);
@@ -33,11 +35,32 @@ export async function watch(session: Session, options: WatchOptions, kindText: s
 
 const event = (name: string): string => name.padEnd(8);
 
-async function watchServices(session: Session, options: WatchOptions, signal: AbortSignal): Promise<void> {
+/** The kind that an event is about; undefined: about the stream. */
+function kindOf({ event }: WatchResponse): string | undefined {
+  switch (event.case) {
+    case 'upsert':
+    case 'remove':
+      return 'Service';
+    case 'upsertObject':
+      return event.value.object?.object.case === 'guard' ? objectKinds.guards : objectKinds.policies;
+    case 'removeObject':
+      return event.value.kind;
+    default:
+      return undefined;
+  }
+}
+
+async function watchConfiguration(
+  session: Session,
+  options: WatchOptions,
+  signal: AbortSignal,
+  kind: string,
+): Promise<void> {
   const agent = await session.agent(options);
   const { style } = session;
   let synced = false;
   for await (const response of agent.config.watch({}, { signal })) {
+    if ((kindOf(response) ?? kind) !== kind) continue;
     if (options.output === 'json') {
       await session.write(`${JSON.stringify(toJson(WatchResponseSchema, response, { alwaysEmitImplicit: true }))}\n`);
       continue;
@@ -58,6 +81,20 @@ async function watchServices(session: Session, options: WatchOptions, signal: Ab
           `${style.red(event('REMOVED'))} ${printable(response.event.value).padEnd(24)} version ${response.version}\n`,
         );
         break;
+      case 'upsertObject': {
+        const { object, generation } = response.event.value;
+        const name = `${nounOf(kind)} ${printable(object?.object.value?.name ?? '')}`;
+        await session.write(
+          `${event(synced ? 'CHANGED' : 'EXISTS')} ${name.padEnd(32)} ` +
+            `${printable(stateText(response.event.value, true))}  version ${generation}\n`,
+        );
+        break;
+      }
+      case 'removeObject': {
+        const name = `${nounOf(kind)} ${printable(response.event.value.name)}`;
+        await session.write(`${style.red(event('REMOVED'))} ${name.padEnd(32)} version ${response.version}\n`);
+        break;
+      }
       case 'synced':
         synced = true;
         await session.write(style.dim(`${event('SYNCED')} version ${response.version}; changes follow\n`));

@@ -5,11 +5,14 @@
  * names of an agent that does not answer in time are left out.
  */
 import type { Command, Option } from 'commander';
+import { kindNames, objectKinds } from '../commands/kind.js';
 import { kinds, optionKinds, type ValueKind, valueKinds } from '../program.js';
 import type { Session } from '../session.js';
 
 const agentMs = 1500;
 const namesMax = 1000;
+/** The guard that the commands below `marcher guard` edit. */
+const OPERATOR = 'operator';
 
 export interface Candidate {
   readonly value: string;
@@ -95,8 +98,13 @@ export async function candidatesFor(
       files: false,
     };
   }
-  const kind = valueKinds.get(command)?.[positional.length];
+  const taken = valueKinds.get(command) ?? [];
+  const kind = taken[positional.length] ?? (isVariadic(command) ? taken.at(-1) : undefined);
   return kind === undefined ? { candidates: [], files: false } : await valuesOf(kind);
+}
+
+function isVariadic(command: Command): boolean {
+  return command.registeredArguments.at(-1)?.variadic === true;
 }
 
 function plain(value: string): Candidate {
@@ -116,9 +124,16 @@ function findOption(command: Command, flag: string): Option | undefined {
 }
 
 function kindsOf(command: Command): string[] {
-  if (command.name() === 'watch') return ['services', 'backends', 'connections'];
+  if (command.name() === 'watch') return ['services', 'guards', 'policies', 'backends', 'connections'];
+  if (command.name() === 'delete') return ['services', 'guards', 'policies'];
   if (command.name() === 'explain') return ['service'];
   return [...kinds];
+}
+
+function objectKindOf(word: string): string | undefined {
+  const isOne = (kind: 'guards' | 'policies'): boolean => (kindNames[kind] as readonly string[]).includes(word);
+  if (isOne('guards')) return objectKinds.guards;
+  return isOne('policies') ? objectKinds.policies : undefined;
 }
 
 async function namesOf(
@@ -134,6 +149,17 @@ async function namesOf(
   }
   if (kind === 'backend') {
     return (await agent.node.backends({ service: words[0] ?? '' }, call)).backends.map(({ backend }) => backend);
+  }
+  if (kind === 'operator-prefix') {
+    const { resources } = await agent.config.listObjects({ kind: 'Guard', name: OPERATOR }, call);
+    return resources.flatMap(({ object }) =>
+      object?.object.case === 'guard' ? object.object.value.rules.flatMap(({ sources }) => sources) : [],
+    );
+  }
+  const of = kind === 'object' ? objectKindOf(words[0] ?? '') : undefined;
+  if (of !== undefined) {
+    const { resources } = await agent.config.listObjects({ kind: of }, call);
+    return resources.flatMap(({ object }) => object?.object.value?.name ?? []);
   }
   if (words[0] !== undefined && /^no(de|des)?$/.test(words[0])) return [(await agent.node.status({}, call)).nodeName];
   return (await agent.config.list({ pageSize: namesMax }, call)).resources.flatMap(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Changes as terraform prints them: "+ created", "~ changed" with its fields, "- removed", and a line of counts. */
 import { type ObjectDiff, Operation } from '@marcher/proto/marcher/v1/config_service_pb';
+import { nounOf } from '../commands/kind.js';
 import { printable, type Style } from './style.js';
 
 export interface Counts {
@@ -29,7 +30,7 @@ function formatDiff({ kind, name, operation, fields }: ObjectDiff, style: Style)
       : operation === Operation.DELETE
         ? (['-', style.red] as const)
         : (['~', style.yellow] as const);
-  const lines = [paint(`${sign} ${kind.toLowerCase()} ${printable(name)}`)];
+  const lines = [paint(`${sign} ${printable(nounOf(kind))} ${printable(name)}`)];
   const width = Math.min(48, Math.max(0, ...fields.map((field) => field.path.length)));
   for (const { path, before, after } of fields) {
     const label = printable(path).padEnd(width);

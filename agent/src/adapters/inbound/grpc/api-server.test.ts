@@ -16,10 +16,12 @@ import { ServerReflection as ServerReflectionAlpha } from '@marcher/proto/grpc/r
 import {
   ConditionSchema,
   ConfigService,
+  ObjectResourceSchema,
   Operation,
   ValidationFailureSchema,
   ViolationSchema,
 } from '@marcher/proto/marcher/v1/config_service_pb';
+import { ObjectSchema } from '@marcher/proto/marcher/v1/model_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
 import { LogKind, TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -114,6 +116,12 @@ describe('every protocol on both listeners', () => {
     expect((await client.plan({ change: { upsert: [web] } })).diffs[0]?.name).toBe('web');
     expect((await client.apply({ change: { upsert: [web] } })).version).toBe(1n);
     expect((await client.get({ name: 'web' })).resource?.service?.backends[0]?.address).toBe('10.0.0.1:80');
+    const connections = { perSecond: 1n << 60n };
+    const object = create(ObjectSchema, { object: { case: 'trafficPolicy', value: { name: 'gold', connections } } });
+    useCases.objects.push(create(ObjectResourceSchema, { object, generation: 1n }));
+    const { resources } = await client.listObjects({ kind: 'TrafficPolicy' });
+    expect(resources.map((resource) => resource.object)).toEqual([object]);
+    expect((await client.listObjects({ kind: 'Guard' })).resources).toEqual([]);
   });
 
   test.each([

@@ -47,6 +47,9 @@ export class PacketLibrary {
   readonly #apply: Native;
   readonly #status: Native;
   readonly #tend: Native;
+  readonly #probe: Native;
+  readonly #installed: Native;
+  readonly #uninstall: Native;
   readonly #bufferFree: Native;
 
   /** Throws NativeError: 'load' when there is no such library, 'abi' when it has no packet tiers. */
@@ -65,6 +68,9 @@ export class PacketLibrary {
       this.#apply = library.func('marcher_packet_apply', 'int', [HANDLE, 'uint8_t *', 'size_t', outPointer, outSize]);
       this.#status = library.func('marcher_packet_status', 'int', [HANDLE, outPointer, outSize]);
       this.#tend = library.func('marcher_packet_tend', 'int', [HANDLE]);
+      this.#probe = library.func('marcher_packet_probe', 'int', [outPointer, outSize]);
+      this.#installed = library.func('marcher_packet_installed', 'int', ['str', outPointer, outSize]);
+      this.#uninstall = library.func('marcher_packet_uninstall', 'int', ['str']);
       this.#bufferFree = library.func('marcher_buffer_free', 'void', ['void *']);
     } catch {
       throw new NativeError(
@@ -113,6 +119,32 @@ export class PacketLibrary {
   async tend(handle: Handle): Promise<void> {
     const code = await call(this.#tend, handle);
     if (code !== 0) throw this.error(code, handle);
+  }
+
+  /** A serialised marcher.packet.v1.Probe. */
+  async probe(): Promise<Uint8Array> {
+    const reply: (bigint | null)[] = [null];
+    const length: (number | bigint)[] = [0];
+    const code = await call(this.#probe, reply, length);
+    const bytes = this.#take(reply[0], length[0]);
+    if (code !== 0) throw this.error(code, null);
+    return bytes;
+  }
+
+  /** A serialised marcher.packet.v1.Installed: what uninstall would take away. Blocks, for a moment. */
+  installed(pinDir: string): Uint8Array {
+    const reply: (bigint | null)[] = [null];
+    const length: (number | bigint)[] = [0];
+    const code = this.#installed(pinDir, reply, length) as number;
+    const bytes = this.#take(reply[0], length[0]);
+    if (code !== 0) throw this.error(code, null);
+    return bytes;
+  }
+
+  /** Blocks until it is done: for a command that does nothing else. */
+  uninstall(pinDir: string): void {
+    const code = this.#uninstall(pinDir) as number;
+    if (code !== 0) throw this.error(code, null);
   }
 
   #take(pointer: bigint | null | undefined, length: number | bigint | undefined): Uint8Array {

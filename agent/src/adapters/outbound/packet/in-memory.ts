@@ -21,6 +21,7 @@ import { type PacketTier, PacketTierError, type PacketTierState } from '../../..
 
 export class InMemoryPacketTier implements PacketTier {
   state: PacketTierState = { kind: 'unavailable', reason: 'it has not been opened yet', retry: true };
+  proof = '';
   /** Why open() does not open it; undefined: it does. */
   unavailable: { readonly reason: string; readonly retry: boolean } | undefined;
   interfaces: Interface[] = [create(InterfaceSchema, { name: 'eth0', index: 2, mode: 'native', tc: 'tcx' })];

@@ -13,6 +13,7 @@ import { libraryPath } from '../dataplane/library.js';
 import { PacketLibrary } from './binding.js';
 import { packetTierCompliance, table } from './compliance.js';
 import { LibmarcherPacketTier, type PacketTierOptions } from './packet-tier.js';
+import { uninstallDataplane } from './uninstall.js';
 
 const library = libraryPath();
 if (!existsSync(library)) throw new Error(`${library} is not built: run scripts/setup test`);
@@ -149,6 +150,14 @@ function inside(bpffs: string): void {
       await second.close();
     });
 
+    it('was tried on real packets before', async () => {
+      const tier = tierOf({ interfaces: [link()], pinDir: pinned() });
+      expect(tier.proof).toBe('');
+      await tier.open();
+      expect(tier.proof).toBe('real packets passed by ipip, gue, l2, decap (native and generic)');
+      await tier.close();
+    });
+
     it('attaches again to an interface that was made anew, and is lost with the last', async () => {
       const [one, two] = [link(), link()];
       const tier = tierOf({ interfaces: [one, two], pinDir: pinned() });
@@ -165,6 +174,51 @@ function inside(bpffs: string): void {
       ip('link', 'del', two);
       expect((await tier.open()).kind).toBe('unavailable');
       await tier.close();
+    });
+
+    it('uninstalls what was left, says before what that is, and not under an agent', async () => {
+      const name = link();
+      const options = { pinDir: pinned(), libraryPath: library };
+      const attached = () => ip('-o', 'link', 'show', name).toString().includes('xdp');
+      const tier = tierOf({ interfaces: [name], pinDir: options.pinDir });
+      await tier.open();
+      await tier.apply(table({ name: 'web', port: 80 }));
+      for (const dryRun of [true, false]) {
+        const outcome = uninstallDataplane({ ...options, dryRun });
+        expect(outcome).toMatchObject({ kind: 'busy', text: expect.stringContaining('systemctl stop marcherd') });
+      }
+      await tier.close();
+      const announced = uninstallDataplane({ ...options, dryRun: true });
+      expect(announced).toMatchObject({ kind: 'done', text: expect.stringContaining(`xdp of ${name} (`) });
+      expect(announced.text).toMatch(/maps\/vips\n/);
+      expect(attached()).toBe(true);
+      const done = uninstallDataplane({ ...options, dryRun: false });
+      expect(done.kind).toBe('done');
+      const paths = (text: string) => text.split('\n').filter((line) => line.startsWith('  '));
+      expect(paths(done.text)).toEqual(paths(announced.text));
+      expect(attached()).toBe(false);
+      expect(existsSync(options.pinDir)).toBe(false);
+      for (const dryRun of [true, false]) expect(uninstallDataplane({ ...options, dryRun }).kind).toBe('nothing');
+    });
+
+    it('names what is missing for uninstalling', () => {
+      const script = [
+        `import { uninstallDataplane } from ${JSON.stringify(new URL('../../../../dist/adapters/outbound/packet/uninstall.js', import.meta.url).href)};`,
+        `console.log(JSON.stringify(uninstallDataplane(${JSON.stringify({ pinDir: pinned(), libraryPath: library, dryRun: false })})));`,
+      ].join('\n');
+      const args = [
+        '--bounding-set',
+        '-bpf,-perfmon,-sys_admin',
+        process.execPath,
+        '--input-type=module',
+        '-e',
+        script,
+      ];
+      const { stdout, stderr } = spawnSync('setpriv', args, { encoding: 'utf8' });
+      expect(JSON.parse(stdout || JSON.stringify(stderr))).toMatchObject({
+        kind: 'failed',
+        text: expect.stringContaining('lacks CAP_BPF, CAP_PERFMON'),
+      });
     });
 
     it('names interfaces that the kernel does not forward from', async () => {

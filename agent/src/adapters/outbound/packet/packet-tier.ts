@@ -6,6 +6,7 @@ import {
   type ApplyReply,
   ApplyReplySchema,
   type Interface,
+  ProbeSchema,
   type Status,
   StatusSchema,
 } from '@marcher/proto/marcher/packet/v1/packet_pb';
@@ -18,6 +19,7 @@ import {
 import { E_REFUSED, type Handle, NativeError } from '../dataplane/binding.js';
 import { libraryPath } from '../dataplane/library.js';
 import { PacketLibrary, XDP_MODE } from './binding.js';
+import { type Proof, proofOf } from './proof.js';
 
 export interface PacketTierOptions {
   /** None: the tier is off. */
@@ -50,7 +52,7 @@ export const NOT_ASKED_FOR = 'no interface was named: marcherd --interfaces eth0
 function initialState({ interfaces, pinDir }: PacketTierOptions): PacketTierState {
   if (interfaces.length > 0) return { kind: 'unavailable', reason: 'it has not been opened yet', retry: true };
   const left = existsSync(pinDir)
-    ? `; programs of an earlier agent are still pinned in ${pinDir} and go on forwarding: name the interfaces again, or take them off with: rm -r ${pinDir}`
+    ? `; programs of an earlier agent are still pinned in ${pinDir} and go on forwarding: name the interfaces again, or take them off with: marcher uninstall-dataplane --bpf-dir ${pinDir}`
     : '';
   return { kind: 'off', reason: NOT_ASKED_FOR + left };
 }
@@ -68,6 +70,17 @@ function forwardingIsOff(family: 'ipv4' | 'ipv6', name: string): boolean {
   }
 }
 
+/** By library: what passed once passes as long as this kernel runs. */
+const passed = new Map<string, Proof>();
+
+async function prove(library: PacketLibrary, path: string): Promise<Proof> {
+  const known = passed.get(path);
+  if (known !== undefined) return known;
+  const proof = proofOf(fromBinary(ProbeSchema, await library.probe()));
+  if (!proof.failed) passed.set(path, proof);
+  return proof;
+}
+
 export class LibmarcherPacketTier implements PacketTier {
   readonly #options: PacketTierOptions;
   #library: PacketLibrary | undefined;
@@ -79,6 +92,7 @@ export class LibmarcherPacketTier implements PacketTier {
   /** What status() answers while a blocking call holds the handle. */
   #lastStatus: Status | undefined;
   #closing: Promise<void> | undefined;
+  #proof = '';
 
   constructor(options: PacketTierOptions) {
     this.#options = options;
@@ -89,13 +103,24 @@ export class LibmarcherPacketTier implements PacketTier {
     return this.#state;
   }
 
+  get proof(): string {
+    return this.#proof;
+  }
+
   async open(): Promise<PacketTierState> {
     if (this.#state.kind === 'off' || this.#closing !== undefined) return this.#state;
     await this.#queued(async () => {
       if (this.#closing !== undefined || !this.#incomplete()) return;
       try {
-        this.#library ??= new PacketLibrary(libraryPath(this.#options.libraryPath));
+        const path = libraryPath(this.#options.libraryPath);
+        this.#library ??= new PacketLibrary(path);
+        const proof = await prove(this.#library, path);
+        this.#proof = proof.text;
         this.#release();
+        if (proof.failed) {
+          this.#state = { kind: 'unavailable', reason: proof.text, retry: true };
+          return;
+        }
         this.#handle = await this.#library.open({
           xdp_mode: XDP_MODE[this.#options.xdpMode],
           flows: this.#options.flows ?? 0,

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Programs and maps of another build, exchanged while packets pass. The other build is made out of this one: by forgetting
+ * what the pinned programs were built from, and by giving the pins the number of a newer layout.
+ */
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync, renameSync } from 'node:fs';
+import path from 'node:path';
+import { sleep, until } from '../../harness/scope.js';
+import type { Case, World } from '../../harness/suite.js';
+import { carried, SERVICES, settleAll } from './carried.js';
+import { Ground } from './ground.js';
+
+/** The folder of the layout, such as v2. */
+const layoutOf = (pins: string): string => {
+  const versions = readdirSync(pins).filter((name) => /^v[0-9]+$/.test(name));
+  if (versions.length !== 1) throw new Error(`expected one layout in ${pins}: ${versions.join(', ')}`);
+  return versions[0] as string;
+};
+
+const bpftool = (...args: string[]): string =>
+  execFileSync('bpftool', args, {
+    encoding: 'utf8',
+    env: { ...process.env, PATH: `${process.env['PATH']}:/usr/sbin` },
+  });
+
+const programs = (folder: string): string[] =>
+  readdirSync(path.join(folder, 'programs')).map((name) => {
+    const { id } = JSON.parse(bpftool('-j', 'prog', 'show', 'pinned', path.join(folder, 'programs', name))) as {
+      id: number;
+    };
+    return `${name} ${id}`;
+  });
+
+/** Another build's programs: the next agent loads its own and exchanges them. */
+const forgetBuilds = (folder: string): void => {
+  const records = path.join(folder, 'maps/build_records');
+  for (const name of readdirSync(path.join(folder, 'programs'))) {
+    const key = Array.from({ length: 32 }, (_, i) => String(name.charCodeAt(i) || 0));
+    bpftool('map', 'delete', 'pinned', records, 'key', ...key);
+  }
+};
+
+export const lifecycle: readonly Case[] = [
+  {
+    name: 'programs of another build, then maps of another layout, are taken over under traffic: nothing is lost',
+    run: async (world: World) => {
+      const ground = new Ground(world, { directors: 1, backends: 2 });
+      await ground.backends(2);
+      const director = await carried(ground, 'gue', [1, 2]);
+      const pins = ground.pins('d1');
+      const layout = layoutOf(pins);
+      const folder = path.join(pins, layout);
+      const loads = await ground.loads(['tcp-short', 'tcp-keepalive', 'udp'], 200);
+      await sleep(500);
+      director.kill();
+      await director.exited();
+      const before = programs(folder);
+      forgetBuilds(folder);
+      await director.start();
+      await until('the programs to be exchanged', async () => programs(folder).every((now) => !before.includes(now)));
+
+      // Only the table of flows leads to the drained one from now on.
+      for (const service of SERVICES) world.equal((await director.marcher('drain', service, 'b1')).code, 0, 'drain');
+      const counted = async (): Promise<bigint> => {
+        const { services } = await director.node.tiers({ service: '' });
+        return services.reduce((sum, { xdpPackets }) => sum + xdpPackets, 0n);
+      };
+      const carriedSoFar = await counted();
+      director.kill();
+      await director.exited();
+      const newer = `v${Number(layout.slice(1)) + 1}`;
+      renameSync(folder, path.join(pins, newer));
+      await director.start();
+      await until('the pins to be of this layout', async () => !existsSync(path.join(pins, newer)));
+      world.equal(layoutOf(pins), layout, 'the layout');
+      world.check((await counted()) > carriedSoFar, 'the counters began anew');
+      await sleep(300);
+      await settleAll(world, loads);
+      const now = programs(folder);
+      world.check(
+        now.every((program) => !before.includes(program)),
+        'the programs are those of before',
+      );
+    },
+  },
+];
