@@ -170,9 +170,10 @@ static int check_options(const struct marcher_packet_options *options)
 		        "library",
 		        options->size, sizeof(*options));
 	if (options->xdp_mode > MARCHER_XDP_OFF)
-		return packet_fail(NULL, MARCHER_E_INVALID,
-		                   "marcher_packet_open: xdp_mode is %u; expected 0 (auto), 1 (native), 2 (generic) or 3 (off)",
-		                   options->xdp_mode);
+		return packet_fail(
+		        NULL, MARCHER_E_INVALID,
+		        "marcher_packet_open: xdp_mode is %u; expected 0 (auto), 1 (native), 2 (generic) or 3 (off)",
+		        options->xdp_mode);
 	if (options->flows > PACKET_FLOWS_MAX)
 		return packet_fail(NULL, MARCHER_E_INVALID,
 		                   "marcher_packet_open: a flow table of %u entries; at most %u are possible",

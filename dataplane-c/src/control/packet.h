@@ -291,8 +291,8 @@ int packet_links_attached(const char *directory, uint32_t program, bool *ours);
 unsigned long packet_network_namespace(void);
 
 /* packet_tc.c */
-/* Has the interfaces' tc be as it is to: attaches, adopts, detaches from others. What fails is in packet_interface. Fails
- * only when XDP is off and no interface could be attached to. */
+/* Has the interfaces' tc be as it is to: attaches, adopts, detaches from others. What fails is in packet_interface.
+ * Fails only when XDP is off and no interface could be attached to. */
 int packet_tc_open(struct marcher_packet *handle);
 /* Attaches where the interface is another one now, or somebody has detached us. */
 void packet_tc_renew(struct marcher_packet *handle);

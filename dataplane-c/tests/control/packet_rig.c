@@ -138,10 +138,10 @@ static void add_line(PacketTable *table, const char *line)
 		service = calloc(1, sizeof(*service));
 		marcher__packet__v1__service__init(service);
 		service->name = strdup(a);
-		service->forwarding = !strcmp(b, "ipip")   ? MARCHER__PACKET__V1__FORWARDING__FORWARDING_IPIP
-		                      : !strcmp(b, "gue")  ? MARCHER__PACKET__V1__FORWARDING__FORWARDING_GUE
-		                      : strstr(b, "nat")   ? MARCHER__PACKET__V1__FORWARDING__FORWARDING_NAT
-		                                           : MARCHER__PACKET__V1__FORWARDING__FORWARDING_L2;
+		service->forwarding = !strcmp(b, "ipip")  ? MARCHER__PACKET__V1__FORWARDING__FORWARDING_IPIP
+		                      : !strcmp(b, "gue") ? MARCHER__PACKET__V1__FORWARDING__FORWARDING_GUE
+		                      : strstr(b, "nat")  ? MARCHER__PACKET__V1__FORWARDING__FORWARDING_NAT
+		                                          : MARCHER__PACKET__V1__FORWARDING__FORWARDING_L2;
 		service->source_nat = !strcmp(b, "snat");
 		service->gue_port = !strcmp(b, "gue") ? 6080 : 0;
 		service->ring_size = (uint32_t)atoi(c);

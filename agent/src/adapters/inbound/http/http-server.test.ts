@@ -86,6 +86,8 @@ test('metrics of XDP, by backend and by reason', async () => {
   expect([...(await read())].filter(([name]) => name.includes('xdp'))).toEqual([
     ['marcher_xdp_packets_total{service="web",backend="a"}', '7'],
     ['marcher_xdp_bytes_total{service="web",backend="a"}', '700'],
+    ['marcher_xdp_returned_packets_total{service="web",backend="a"}', '9'],
+    ['marcher_xdp_returned_bytes_total{service="web",backend="a"}', '900'],
     ['marcher_xdp_drops_total{reason="no-backend"}', '3'],
   ]);
 });
