@@ -76,6 +76,8 @@ const ASKED_ONE_BY_ONE_MAX = 32;
 const ASK_ALL_MS = 5_000;
 /** An unchanged table is put in force again: routes and VLAN devices, which the library looks at then, may have changed. */
 const REFRESH_MS = 15_000;
+/** A service that the tier has not taken for so long, since a table fails, goes to the relay until it has. */
+const STRANDED_MS = 10_000;
 /** Drops that say that the tier can't send, and that sockets might. */
 const FAILURES: ReadonlySet<string> = new Set(['no-route', 'no-neighbour', 'forwarding-off', 'no-headroom']);
 /** Field numbers of marcher.packet.v1.Table, whose services are packed one by one. */
@@ -120,6 +122,9 @@ export class PacketForwarding {
   #health: TierHealth = GOOD;
   /** Services that the relay carries meanwhile. */
   #demoted: ReadonlySet<string> = new Set();
+  /** Services that no table in force has yet: they stay in the one that is tried again. */
+  #stranded: ReadonlySet<string> = new Set();
+  #failingSinceMs: number | undefined;
   #running: Promise<void> | undefined;
   #again = false;
   /** Of the backends that packets are sent to. */
@@ -143,7 +148,7 @@ export class PacketForwarding {
 
   /** Packets of this service, which asks for it, pass by the engine. */
   carries(service: string): boolean {
-    return this.available && !this.#demoted.has(service);
+    return this.available && !this.#demoted.has(service) && !this.#stranded.has(service);
   }
 
   /** The engine is programmed now, by what carries() says. */
@@ -173,11 +178,23 @@ export class PacketForwarding {
   }
 
   #carriage(): string {
-    return this.available ? ['carries all but', ...[...this.#demoted].sort()].join(' ') : '';
+    return this.available ? ['carries all but', ...[...this.#demoted, ...this.#stranded].sort()].join(' ') : '';
+  }
+
+  /** Those that were never in force while tables fail, and that the relay can carry. */
+  #findStranded(): void {
+    const now = this.#options.nowMs();
+    const failing = this.available && this.#failure !== undefined && this.#failure.reason !== 'Held';
+    this.#failingSinceMs = failing ? (this.#failingSinceMs ?? now) : undefined;
+    const stranded = this.#failingSinceMs !== undefined && now - this.#failingSinceMs >= STRANDED_MS;
+    this.#stranded = stranded
+      ? new Set([...this.#relayable()].filter((name) => !this.#carried.has(name)))
+      : new Set<string>();
   }
 
   /** Judges the tier by its counters. True: services were demoted. */
   #look(): boolean {
+    this.#findStranded();
     const before = this.#health.demotion;
     const status = this.#read();
     if (!this.available) this.#health = GOOD;
@@ -488,8 +505,10 @@ export class PacketForwarding {
       return { relayed: false, status: false, reason: 'Pending', message: 'it is being handed to the packet tier' };
     }
     const own = failure.services.get(name);
-    const message = `${own ?? failure.message}; what was in force before stays, and it is tried again every second`;
-    return { relayed: false, status: false, reason: `PacketTier${failure.reason}`, message };
+    const relayed = this.#stranded.has(name);
+    const meanwhile = relayed ? 'the relay carries it meanwhile' : 'what was in force before stays';
+    const message = `${own ?? failure.message}; ${meanwhile}, and it is tried again every second`;
+    return { relayed, status: false, reason: `PacketTier${failure.reason}`, message };
   }
 
   /** What is wrong with the tier, for the status of the node; undefined: nothing, or nobody needs it. */
@@ -556,6 +575,9 @@ export class PacketForwarding {
     const demoted = service === undefined ? this.#demoted.size > 0 : this.#demoted.has(service);
     if (demotion !== undefined && demoted) {
       return { available: false, reason: `demoted ${told(demotion)}`, fasterIf: [] };
+    }
+    if (service !== undefined && this.#stranded.has(service) && this.#failure !== undefined) {
+      return { available: false, reason: `it has not taken this service: ${this.#failure.message}`, fasterIf: [] };
     }
     const interfaces = this.#read()?.interfaces ?? [];
     const attached = interfaces.map(({ name, mode, reason }) => {
