@@ -582,7 +582,18 @@ export class PacketForwarding {
 
   /** The same of a guard. */
   guardStanding(name: string, generation: bigint): ObjectStanding {
-    return this.#guards.standing(name, generation, this.#options.tier.state, this.#failure?.message);
+    const { state } = this.#options.tier;
+    return this.#guards.standing(name, generation, state, {
+      failure: this.#failure?.message,
+      unattached: this.#unattached(),
+    });
+  }
+
+  /** Why XDP is at no interface, though the tier is open (tc may be): guards are XDP's. */
+  #unattached(): string | undefined {
+    const interfaces = this.#read()?.interfaces ?? [];
+    if (interfaces.length === 0 || interfaces.some(({ mode }) => mode !== '')) return undefined;
+    return interfaces.map(({ name, reason }) => `${name}: ${reason}`).join('; ');
   }
 
   /** What is wrong with the tier, for the status of the node; undefined: nothing, or nobody needs it. */
@@ -633,6 +644,8 @@ export class PacketForwarding {
         ? of('Failing', `${demotion.reason}${kept}`)
         : of('Demoted', `the relay carries services ${told(demotion)}${kept}`);
     }
+    const unattached = this.#options.guards().size === 0 ? undefined : this.#unattached();
+    if (unattached !== undefined) return of('NothingGuarded', unattached);
     const broken = (this.#read()?.guard?.rules ?? []).filter(({ problem }) => problem !== '');
     if (broken.length > 0) {
       const shown = broken
