@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** npm run bench -- l4|config|xdp|nat [--rounds N] [--seconds S] [--only NAME]; ends with 1 when a goal was missed. */
+/** npm run bench -- l4|config|xdp|nat|floods [--rounds N] [--seconds S] [--only NAME]; ends with 1 when a goal was missed. */
 import { parseArgs } from 'node:util';
 import { config } from './config.js';
+import { floods } from './floods.js';
 import { l4 } from './l4.js';
 import { nat } from './nat.js';
 import { xdp } from './xdp.js';
@@ -10,8 +11,9 @@ const usage = `usage: npm run bench -- l4 [--rounds N] [--seconds S] [--only NAM
        npm run bench -- config [--rounds N]
        npm run bench -- xdp [--rounds N]
        npm run bench -- nat [--rounds N] [--seconds S]
+       npm run bench -- floods [--rounds N] [--seconds S]
   --rounds N    rounds that a median is taken over (l4: 9, others: 5)
-  --seconds S   l4, nat: length of each one's slice of a round (1)
+  --seconds S   l4, nat, floods: length of each one's slice of a round (1)
   --only NAME   l4: only the workloads whose name contains NAME; the result goes to a file of its own`;
 try {
   const { values, positionals } = parseArgs({
@@ -39,6 +41,7 @@ try {
     config: () => config(rounds),
     xdp: () => xdp(rounds),
     nat: () => nat(rounds, seconds),
+    floods: () => floods(rounds, seconds),
   };
   const benchmark = benchmarks[name ?? ''];
   if (positionals.length !== 1 || benchmark === undefined)
