@@ -32,7 +32,7 @@ int xdp_cookies(struct xdp_md *ctx)
 	case COOKIE_BAD:
 		return drop(DROP_BAD_COOKIE);
 	case COOKIE_BROKEN:
-		return drop(DROP_NO_HEADROOM);
+		return drop(DROP_TOO_BIG);
 	default:
 		return slots_from(ctx, XDP_SLOT_COOKIES + 1);
 	}

@@ -34,7 +34,7 @@ static __always_inline enum drop_reason judge_shape(const struct guard *guard, c
 	if (seen->bad_fragment && (guard->flags & GUARD_BAD_FRAGMENTS))
 		return seen->bad_fragment;
 	if (seen->version && (guard->flags & GUARD_MARTIANS))
-		return martian(seen->version, &seen->source, &seen->destination);
+		return martian(seen->version, &seen->source, &seen->destination, guard->own);
 	return DROP_NONE;
 }
 
@@ -52,18 +52,19 @@ static __always_inline int redirect_to_next_hop(struct xdp_md *ctx, const struct
 	if (address_is_v4(&to) != (seen->version == 4))
 		query.source = &to;
 	struct next_hop hop = {};
-	enum drop_reason reason = DROP_NO_ROUTE;
+	enum drop_reason reason = DROP_NONE;
 	switch (next_hop_ask(ctx, &query, &hop, &reason)) {
 	case NEXT_HOP_FOUND:
 		break;
 	case NEXT_HOP_TOO_BIG:
 		return drop(DROP_TOO_BIG);
 	default:
-		return drop(reason);
+		/* Whatever it is: no fault of the tier's. */
+		return drop(DROP_GUARD_REDIRECT);
 	}
 	int front = (int)next_hop_header_length(&hop) - (int)seen->ethernet_length;
 	if (front && bpf_xdp_adjust_head(ctx, -front))
-		return drop(DROP_NO_HEADROOM);
+		return drop(DROP_GUARD_REDIRECT);
 	void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
 	void *ip = next_hop_write(data, data_end, &hop, bpf_htons(seen->version == 4 ? ETH_P_IP : ETH_P_IPV6));
 	if (!ip || !ttl_decrement(seen->version, ip, data_end))
@@ -89,9 +90,11 @@ int xdp_guard(struct xdp_md *ctx)
 	bool unlimited = seen.neighbour_discovery;
 	if (guard->flags & GUARD_RULES) {
 		__u32 generation = guard->generation, index = guard_rule_index(guard, &seen);
-		void *rules = bpf_map_lookup_elem(&guard_rules, &generation);
+		/* What no rule says anything about is most of all, and is let in without a further look. */
+		bool decided = index || ((guard->flags & GUARD_DEFAULT_DENIES) && !seen.neighbour_discovery);
+		void *rules = decided ? bpf_map_lookup_elem(&guard_rules, &generation) : NULL;
 		const struct guard_rule *rule = rules ? bpf_map_lookup_elem(rules, &index) : NULL;
-		if (rule && (index || !seen.neighbour_discovery)) {
+		if (rule) {
 			guard_count(rule->counter, bytes);
 			switch (rule->action) {
 			case GUARD_DENY:

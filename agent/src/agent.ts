@@ -76,6 +76,8 @@ export function createAgent(options: AgentOptions): Agent {
     onApplied: () => packets.sync(),
     packetStanding: (name, generation) => packets.standing(name, generation),
     packetsHeld: () => packets.condition()?.reason === 'Held',
+    objectStanding: (kind, name, generation) =>
+      kind === 'Guard' ? packets.guardStanding(name, generation) : undefined,
     owner: options.owner,
     ...(options.watch === undefined ? {} : { watch: options.watch }),
     onVersion: (changed) => {
@@ -97,7 +99,9 @@ export function createAgent(options: AgentOptions): Agent {
     drains: programming,
     decapsulated: options.decapsulated ?? { addresses: [], guePort: DEFAULTS.guePort },
     localAddresses: options.localAddresses ?? (() => []),
+    guards: () => config.objects.guards,
     onAvailable: () => config.recarry(),
+    onGuardStanding: (names) => config.touchedObjects(names.map((name) => ({ kind: 'Guard', name }))),
     onStanding: (services) => config.touched(services.filter((name) => config.has(name))),
     ...(options.packetRetryMs === undefined ? {} : { retryMs: options.packetRetryMs }),
   });

@@ -5,7 +5,7 @@
  * travel.
  */
 import { execFileSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import path from 'node:path';
 import { printTable } from '@marcher/e2e/demo/table';
@@ -30,6 +30,15 @@ const GOALS: readonly (readonly [flows: number, ns: number])[] = [
   [65_536, 170],
   [1_048_576, 280],
 ];
+
+/** What looks at every packet: shapes, martians, and prefixes of which none is a client's. */
+const GUARD = {
+  name: 'edge',
+  rules: [
+    { action: 'deny', sources: ['203.0.113.0/24', '198.18.0.0/15', '192.0.2.128/25'] },
+    { action: 'deny', protocol: 'tcp', ports: [22, '6000-6063'] },
+  ],
+};
 
 interface Line {
   readonly flows: number;
@@ -85,31 +94,41 @@ export const xdp = async (rounds: number): Promise<boolean> => {
     if (layout === undefined) throw new Error(`nothing is pinned in ${pins}`);
     const program = path.join(pins, layout, 'programs/xdp_root');
     const counts = GOALS.map(([flows]) => String(flows));
-    const net_ns = new Map<number, number[]>();
-    for (let round = 0; round < rounds; round++) {
-      const argv = [path.join(XDP, 'bench-xdp'), path.join(XDP, 'flows.bpf.o'), program, 'up0', VIP4, String(PORT)];
-      const output = await scope.must(pinned(PROXY_CORE, [...argv, String(REPEAT), ...counts]), {
-        netns: director.netns,
-        timeoutMs: 120_000,
-      });
-      for (const text of output.trim().split('\n')) {
-        const line = JSON.parse(text) as Line;
-        if (line.verdict !== XDP_TX) throw new Error(`the program did not forward: verdict ${line.verdict}`);
-        const all = line.program_ns.map((ns, i) => ns - (line.empty_ns[i] ?? 0));
-        net_ns.set(line.flows, [...(net_ns.get(line.flows) ?? []), ...all]);
+    /** Net ns per packet by number of flows. */
+    const measure = async (): Promise<ReadonlyMap<number, number[]>> => {
+      const net_ns = new Map<number, number[]>();
+      for (let round = 0; round < rounds; round++) {
+        const argv = [path.join(XDP, 'bench-xdp'), path.join(XDP, 'flows.bpf.o'), program, 'up0', VIP4, String(PORT)];
+        const output = await scope.must(pinned(PROXY_CORE, [...argv, String(REPEAT), ...counts]), {
+          netns: director.netns,
+          timeoutMs: 120_000,
+        });
+        for (const text of output.trim().split('\n')) {
+          const line = JSON.parse(text) as Line;
+          if (line.verdict !== XDP_TX) throw new Error(`the program did not forward: verdict ${line.verdict}`);
+          const all = line.program_ns.map((ns, i) => ns - (line.empty_ns[i] ?? 0));
+          net_ns.set(line.flows, [...(net_ns.get(line.flows) ?? []), ...all]);
+        }
       }
-    }
-
+      return net_ns;
+    };
+    const unguarded = await measure();
+    const file = path.join(scope.dir, 'guard.json');
+    writeFileSync(file, JSON.stringify({ apiVersion: 'marcher/v1', guards: [GUARD] }));
+    const applied = await agent.marcher('apply', '-f', file);
+    if (applied.code !== 0) throw new Error(applied.stderr);
+    const guarded = await measure();
     const figures = GOALS.map(([flows, goal]) => {
-      const ns = spread(net_ns.get(flows) ?? []);
-      return { flows, ns, goal, met: ns.median <= goal };
+      const ns = spread(guarded.get(flows) ?? []);
+      return { flows, ns, unguarded: spread(unguarded.get(flows) ?? []), goal, met: ns.median <= goal };
     });
     printTable(
-      ['flows', 'net ns per packet', 'spread', 'goal', ''],
-      figures.map(({ flows, ns, goal, met }) => [
+      ['flows', 'net ns per packet', 'spread', 'without guard', 'goal', ''],
+      figures.map(({ flows, ns, unguarded, goal, met }) => [
         flows.toLocaleString('en'),
         ns.median.toFixed(0),
         `${ns.min.toFixed(0)} to ${ns.max.toFixed(0)}`,
+        unguarded.median.toFixed(0),
         `<= ${goal}`,
         met ? 'met' : 'SHORT',
       ]),
@@ -135,15 +154,15 @@ export const xdp = async (rounds: number): Promise<boolean> => {
         goal === undefined ? '' : met ? 'met' : 'SHORT',
       ]),
     );
-    const file = writeResult('xdp', {
+    const result = writeResult('xdp', {
       machine: machine(),
       rounds,
       repeat: REPEAT,
-      what: `TCP over IPv4 in 64 B packets, IPIP, ${BACKENDS} backends, statistics on`,
+      what: `TCP over IPv4 in 64 B packets, IPIP, ${BACKENDS} backends, statistics on; guard with ${GUARD.rules.length} rules, shapes and martians`,
       figures,
       live,
     });
-    console.log(`\n${file}`);
+    console.log(`\n${result}`);
     return figures.every(({ met }) => met) && live.every(({ met }) => met);
   } finally {
     await scope.close();

@@ -10,10 +10,16 @@
 #include <bpf/bpf_helpers.h>
 #include <linux/in.h>
 #include <linux/types.h>
+#include <stdbool.h>
 
 #include "guard_maps.h"
 #include "layout.h"
 #include "seen.h"
+
+static __always_inline bool guard_filter_has(const __u64 *filter, __u8 place)
+{
+	return filter[place >> 6] >> (place & 63) & 1;
+}
 
 /* The class of the longest prefix that has the source; 0, that of every source, when none has. */
 static __always_inline __u32 guard_class_of(const struct guard *guard, const struct seen *seen)
@@ -21,14 +27,16 @@ static __always_inline __u32 guard_class_of(const struct guard *guard, const str
 	__u32 generation = guard->generation, *class = NULL;
 	if (seen->version == 4) {
 		struct guard_source_v4 key = {.length = 32, .address = seen->source.word[3]};
-		void *sources =
-		        guard->flags & GUARD_SOURCES_V4 ? bpf_map_lookup_elem(&guard_sources_v4, &generation) : NULL;
+		if (!guard_filter_has(guard->near_v4, bpf_ntohl(key.address) >> 24))
+			return 0;
+		void *sources = bpf_map_lookup_elem(&guard_sources_v4, &generation);
 		if (sources)
 			class = bpf_map_lookup_elem(sources, &key);
 	} else {
 		struct guard_source_v6 key = {.length = 128};
-		void *sources =
-		        guard->flags & GUARD_SOURCES_V6 ? bpf_map_lookup_elem(&guard_sources_v6, &generation) : NULL;
+		if (!guard_filter_has(guard->near_v6, bpf_ntohl(seen->source.word[0]) & 0xff))
+			return 0;
+		void *sources = bpf_map_lookup_elem(&guard_sources_v6, &generation);
 		__builtin_memcpy(key.address, &seen->source, sizeof(key.address));
 		if (sources)
 			class = bpf_map_lookup_elem(sources, &key);
@@ -64,10 +72,13 @@ static __always_inline __u32 guard_rule_of_port(__u32 generation, __u32 first, _
 static __always_inline __u32 guard_rule_index(const struct guard *guard, const struct seen *seen)
 {
 	__u32 generation = guard->generation, index = guard_class_of(guard, seen);
-	void *classes = bpf_map_lookup_elem(&guard_classes, &generation);
-	struct guard_class *class = classes ? bpf_map_lookup_elem(classes, &index) : NULL;
-	if (!class)
-		return 0;
+	const struct guard_class *class = &guard->everyone;
+	if (index) {
+		void *classes = bpf_map_lookup_elem(&guard_classes, &generation);
+		class = classes ? bpf_map_lookup_elem(classes, &index) : NULL;
+		if (!class)
+			return 0;
+	}
 	if (seen->protocol == IPPROTO_TCP || seen->protocol == IPPROTO_UDP) {
 		const bool udp = seen->protocol == IPPROTO_UDP;
 		__u32 otherwise = udp ? class->rule[GUARD_UDP] : class->rule[GUARD_TCP];

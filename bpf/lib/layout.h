@@ -161,7 +161,7 @@ enum drop_reason {
 	/* xdp_guard's */
 	DROP_GUARD_RULE,        /* a rule says so */
 	DROP_GUARD_DEFAULT,     /* no rule lets it in */
-	DROP_GUARD_REDIRECT,    /* a rule's device is not there */
+	DROP_GUARD_REDIRECT,    /* a rule's device or host cannot be reached */
 	DROP_LIMIT_PACKETS,     /* its source sends more packets than it may, */
 	DROP_LIMIT_BYTES,       /* bytes, */
 	DROP_LIMIT_CONNECTIONS, /* new connections */
@@ -261,8 +261,8 @@ struct nat_settings {
 #define GUARD_PREFIXES_MAX 262144u /* of all rules */
 #define GUARD_CLASSES_MAX 65536u
 #define GUARD_SPANS_MAX 1048576u   /* of all classes */
-#define GUARD_CLASS_SPANS_MAX 128u /* of one class and protocol */
-#define GUARD_CLASS_SPANS_POWER 7
+#define GUARD_CLASS_SPANS_MAX 512u /* of one class and protocol */
+#define GUARD_CLASS_SPANS_POWER 9
 
 /* flags of struct guard */
 #define GUARD_MALFORMED 1u
@@ -284,6 +284,7 @@ struct nat_settings {
 #define GUARD_COOKIE_SACK 4096u
 #define GUARD_COOKIE_SCALE 8192u
 #define GUARD_COOKIE_ECN 16384u
+#define GUARD_DEFAULT_DENIES 32768u
 
 enum guard_limit_kind { GUARD_PACKETS, GUARD_BYTES, GUARD_CONNECTIONS, GUARD_LIMIT_KINDS };
 
@@ -295,6 +296,14 @@ struct guard_limit {
 	__u64 burst_ns;
 };
 
+enum guard_protocol { GUARD_TCP, GUARD_UDP, GUARD_OTHER, GUARD_PROTOCOLS };
+
+struct guard_class {
+	__u32 rule[GUARD_PROTOCOLS]; /* where no span has the port */
+	__u32 spans[2];              /* index of the first, of TCP and UDP */
+	__u16 nspans[2];
+};
+
 struct guard {
 	__u32 flags;
 	__u32 generation;                /* which of the tables' places count */
@@ -304,7 +313,15 @@ struct guard {
 	__u16 window;                  /* of answers with a cookie, unscaled */
 	__u8 window_scale;
 	__u8 reserved[5];
+	struct guard_class everyone; /* class 0 */
+	/* Filters of 256 bits that spare most packets a look-up: a bit that is not set says that it would find nothing.
+	 * Of prefixes by the first byte of an IPv4 address and the fourth of an IPv6 one; of own addresses by
+	 * GUARD_OWN_PLACE. */
+	__u64 near_v4[4], near_v6[4], own[4];
 };
+
+#define GUARD_OWN_PLACE(address) \
+	((((address)->word[0] ^ (address)->word[1] ^ (address)->word[2] ^ (address)->word[3]) * 2654435761u) >> 24)
 
 struct guard_source_v4 {
 	__u32 length; /* of the prefix, in bits */
@@ -314,14 +331,6 @@ struct guard_source_v4 {
 struct guard_source_v6 {
 	__u32 length;
 	__be32 address[4];
-};
-
-enum guard_protocol { GUARD_TCP, GUARD_UDP, GUARD_OTHER, GUARD_PROTOCOLS };
-
-struct guard_class {
-	__u32 rule[GUARD_PROTOCOLS]; /* where no span has the port */
-	__u32 spans[2];              /* index of the first, of TCP and UDP */
-	__u16 nspans[2];
 };
 
 /* Destination ports, in host order; those of one class and protocol are sorted and do not overlap. */
@@ -347,7 +356,8 @@ struct guard_rule {
 	struct address next_hop;
 };
 
-/* Map guard_counters: per-CPU array of struct traffic: packets that a rule decided about. 0 is the default's. Twice as
+/* Map guard_counters: per-CPU array of struct traffic: packets that a rule decided about. 0 is the default's,
+ * which counts what it denies. Twice as
  * many as rules: those of a new set do not take what the old ones still count in. */
 #define GUARD_COUNTERS (2 * GUARD_RULES_MAX)
 

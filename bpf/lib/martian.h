@@ -47,11 +47,15 @@ static __always_inline bool martian_v6(const struct address *source, const struc
 	return (bpf_ntohl(source->word[0]) >> 24) == 0xff;
 }
 
+/* own: the filter of struct guard. */
 static __always_inline enum drop_reason martian(__u8 version, const struct address *source,
-                                                const struct address *destination)
+                                                const struct address *destination, const __u64 *own)
 {
+	__u32 place = GUARD_OWN_PLACE(source);
 	if (version == 4 ? martian_v4(source->word[3], destination->word[3]) : martian_v6(source, destination))
 		return DROP_MARTIAN;
+	if (!(own[place >> 6] >> (place & 63) & 1))
+		return DROP_NONE;
 	return bpf_map_lookup_elem(&own_addresses, source) ? DROP_SPOOFED : DROP_NONE;
 }
 

@@ -209,10 +209,10 @@ static void redirects(struct case_list *list)
 		c.guard = &nowhere;
 		c.backend = 0;
 		c.outcome = DROPPED;
-		c.reason = DROP_NO_ROUTE;
+		c.reason = DROP_GUARD_REDIRECT;
 		case_add(list, &c, "guard: IPv%d UDP to a host that is not on a link of ours", c.in.version);
 		c.guard = &unknown;
-		c.reason = DROP_NO_NEIGHBOUR;
+		c.reason = DROP_GUARD_REDIRECT;
 		case_add(list, &c, "guard: IPv%d UDP to a host whose Ethernet address nobody knows", c.in.version);
 		c.guard = &rules;
 		c.in.ttl = 1;
@@ -235,7 +235,7 @@ static void many_spans(struct case_list *list)
 		many.spans[i + 1] = (struct guard_span){(uint16_t)(100 + 2 * i), (uint16_t)(100 + 2 * i), DENY};
 	for (uint16_t port = 98; port < 102 + 2 * GUARD_CLASS_SPANS_MAX; port++) {
 		/* At both ends, and some in between. */
-		if (port > 103 && port < 352 && port % 50 > 1)
+		if (port > 103 && port < 96 + 2 * GUARD_CLASS_SPANS_MAX && port % 100 > 1)
 			continue;
 		bool denied = port >= 100 && port < 100 + 2 * GUARD_CLASS_SPANS_MAX && port % 2 == 0;
 		struct test_case c = {.in = {.destination_port = port},

@@ -133,6 +133,13 @@ void guard_set(const struct guard_setup *setup)
 	generation = !generation;
 	struct guard guard = setup->guard;
 	guard.generation = generation;
+	guard.everyone = setup->classes[0];
+	if (setup->rules[0].action == GUARD_DENY)
+		guard.flags |= GUARD_DEFAULT_DENIES;
+	/* As they are with very many prefixes. */
+	memset(guard.near_v4, 0xff, sizeof(guard.near_v4));
+	memset(guard.near_v6, 0xff, sizeof(guard.near_v6));
+	memset(guard.own, 0xff, sizeof(guard.own));
 	put_sources(setup, &guard);
 	put_array("guard_classes", setup->classes, sizeof(setup->classes[0]), LENGTH(setup->classes));
 	put_array("guard_spans", setup->spans, sizeof(setup->spans[0]), LENGTH(setup->spans));

@@ -17,7 +17,7 @@ struct guard_setup {
 		uint32_t class;
 	} sources[8];
 	struct guard_class classes[6];
-	struct guard_span spans[130];
+	struct guard_span spans[GUARD_CLASS_SPANS_MAX + 2];
 	struct guard_rule rules[12];
 	const char *device;   /* of rules to a device */
 	const char *next_hop; /* of rules to a host */

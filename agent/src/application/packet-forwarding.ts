@@ -9,7 +9,7 @@
  * it is not, the engine relays them.
  */
 import { toBinary } from '@bufbuild/protobuf';
-import type { Service } from '@marcher/model';
+import type { Guard, Service } from '@marcher/model';
 import type { BackendState } from '@marcher/proto/marcher/engine/v1/control_pb';
 import {
   type ApplyReply,
@@ -27,7 +27,9 @@ import { WireWriter } from '../domain/wire-writer.js';
 import type { ConfigStore } from '../ports/config-store.js';
 import type { Dataplane } from '../ports/dataplane.js';
 import { type PacketTier, PacketTierError } from '../ports/packet-tier.js';
-import type { ConfigurationLog } from './configuration.js';
+import type { ConfigurationLog, ObjectStanding } from './configuration.js';
+import type { Current } from './current-objects.js';
+import { PacketGuards } from './packet-guards.js';
 import { sameBytes, unpackService } from './service-codec.js';
 
 /** This node as a backend of packet tiers of others. */
@@ -53,10 +55,14 @@ export interface PacketForwardingOptions {
   readonly decapsulated: Decapsulated;
   /** IP addresses of this node: the relay can take a service over whose addresses are all among them. */
   readonly localAddresses: () => readonly string[];
+  /** The guards that are in force by the store. */
+  readonly guards: () => Current<Guard>;
   /** What the tier carries has changed: the engine is to have these services without listeners, or with. */
   readonly onAvailable: () => Promise<void>;
   /** These services are in force now, or no longer. */
   readonly onStanding: (services: string[]) => void;
+  /** The same of guards. */
+  readonly onGuardStanding: (guards: string[]) => void;
   readonly retryMs?: number;
 }
 
@@ -81,10 +87,12 @@ const ASKED_ONE_BY_ONE_MAX = 32;
 const ASK_ALL_MS = 5_000;
 /** An unchanged table is put in force again: routes and VLAN devices, which the library looks at then, may have changed. */
 const REFRESH_MS = 15_000;
+/** A service that the tier has not taken for so long, since a table fails, goes to the relay until it has. */
+const STRANDED_MS = 10_000;
 /** Drops that say that the tier can't send, and that sockets might. */
 const FAILURES: ReadonlySet<string> = new Set(['no-route', 'no-neighbour', 'forwarding-off', 'no-headroom']);
 /** Field numbers of marcher.packet.v1.Table, whose services are packed one by one. */
-const TABLE = { services: 1, decapsulated: 2, decapsulatedGuePort: 3 } as const;
+const TABLE = { services: 1, decapsulated: 2, decapsulatedGuePort: 3, guard: 4 } as const;
 const NO_BYTES = new Uint8Array(0);
 /** Reasons of a refusal that are shown; the rest is counted. */
 const SHOWN_MAX = 5;
@@ -125,6 +133,9 @@ export class PacketForwarding {
   #health: TierHealth = GOOD;
   /** Services that the relay carries meanwhile. */
   #demoted: ReadonlySet<string> = new Set();
+  /** Services that no table in force has yet: they stay in the one that is tried again. */
+  #stranded: ReadonlySet<string> = new Set();
+  #failingSinceMs: number | undefined;
   #running: Promise<void> | undefined;
   #again = false;
   /** Of the backends that packets are sent to. */
@@ -132,8 +143,11 @@ export class PacketForwarding {
   #stopped = false;
   #lastRead: { readonly status: Status; readonly ms: number } | undefined;
 
+  readonly #guards: PacketGuards;
+
   constructor(options: PacketForwardingOptions) {
     this.#options = options;
+    this.#guards = new PacketGuards(options.guards);
   }
 
   /** Packets of services that ask for it pass by the engine. */
@@ -143,7 +157,11 @@ export class PacketForwarding {
 
   /** This service's do, if it asks for it. */
   carries(service: Service): boolean {
-    if (!this.available || this.#demoted.has(service.name)) return false;
+    if (!this.available || this.#demoted.has(service.name) || this.#stranded.has(service.name)) return false;
+    return this.#hasTierOf(service);
+  }
+
+  #hasTierOf(service: Service): boolean {
     return isNat(service) ? this.#tcAttached() : this.#xdpAttached();
   }
 
@@ -206,13 +224,24 @@ export class PacketForwarding {
 
   #carriage(): string {
     if (!this.available) return '';
-    return [this.#tcAttached() ? 'xdp and tc carry all but' : 'xdp carries all but', ...[...this.#demoted].sort()].join(
-      ' ',
-    );
+    const tiers = [this.#xdpAttached() ? 'xdp' : '', this.#tcAttached() ? 'tc' : ''];
+    return [...tiers, 'all but', ...[...this.#demoted, ...this.#stranded].sort()].join(' ');
+  }
+
+  /** Those that were never in force while tables fail, and that the relay can carry. */
+  #findStranded(): void {
+    const now = this.#options.nowMs();
+    const failing = this.available && this.#failure !== undefined && this.#failure.reason !== 'Held';
+    this.#failingSinceMs = failing ? (this.#failingSinceMs ?? now) : undefined;
+    const stranded = this.#failingSinceMs !== undefined && now - this.#failingSinceMs >= STRANDED_MS;
+    this.#stranded = stranded
+      ? new Set([...this.#relayable()].filter((name) => !this.#carried.has(name)))
+      : new Set<string>();
   }
 
   /** Judges the tier by its counters. True: services were demoted. */
   #look(): boolean {
+    this.#findStranded();
     const before = this.#health.demotion;
     const status = this.#read();
     if (!this.available) this.#health = GOOD;
@@ -272,6 +301,7 @@ export class PacketForwarding {
     this.#openedMs = nowMs();
     if (state.kind !== 'open') {
       this.#inForce = undefined;
+      this.#guards.forget();
       this.#carried.clear();
       this.#failure = undefined;
       if (state.kind === 'unavailable' && state.reason !== this.#lastReason) {
@@ -284,6 +314,7 @@ export class PacketForwarding {
     // Another handle: what is in force is what was pinned, which need not be what this agent gave last.
     if (!before) {
       this.#inForce = undefined;
+      this.#guards.forget();
       log.info({ tier: this.offers().xdp.reason }, 'the packet tier is open');
     }
   }
@@ -345,13 +376,17 @@ export class PacketForwarding {
     const fresh = Math.abs(now - this.#appliedMs) < REFRESH_MS;
     if (fresh && this.#inForce !== undefined && sameBytes(this.#inForce, bytes)) {
       if (this.#failure !== undefined) log.info({}, 'the packet tier has what is configured again');
-      this.#failure = undefined;
-      this.#carry(generations);
+      this.#inStep(generations, bytes);
       return;
     }
     let reply: ApplyReply;
     try {
       reply = await tier.apply(bytes);
+      if (!reply.accepted && this.#guards.refused(reply.reasons)) {
+        log.error({ reasons: this.#guards.refusal }, 'the packet tier refused the guards; those before stay in force');
+        bytes = this.#table(this.#services());
+        reply = await tier.apply(bytes);
+      }
     } catch (error) {
       // It may or may not have taken effect: the next run makes sure.
       this.#inForce = undefined;
@@ -367,17 +402,25 @@ export class PacketForwarding {
       log.info(migrated, 'the packet tier was taken over from a build with another layout of maps; its flows stay');
     }
     if (this.#failure !== undefined) log.info({}, 'the packet tier has what is configured again');
-    this.#failure = undefined;
-    this.#inForce = bytes;
     this.#appliedMs = now;
+    this.#inStep(generations, bytes);
+  }
+
+  #inStep(generations: Map<string, bigint>, bytes: Uint8Array): void {
+    this.#failure = undefined;
+    if (this.#inForce !== bytes) this.#lastRead = undefined;
+    this.#inForce = bytes;
     this.#carry(generations);
+    const guards = this.#guards.accepted();
+    if (guards.length > 0) this.#options.onGuardStanding(guards);
   }
 
   /** The store never had a configuration and programs that were found pinned carry services: the state was lost. */
   #holding(): boolean {
     const { store } = this.#options;
     if (this.#inForce !== undefined || store.version !== 0n || store.pendingVersion !== 0n) return false;
-    return (this.#read()?.services.length ?? 0) > 0;
+    const status = this.#read();
+    return status !== undefined && (status.services.length > 0 || status.guard !== undefined);
   }
 
   #carry(generations: Map<string, bigint>): void {
@@ -503,6 +546,8 @@ export class PacketForwarding {
     }
     for (const address of decapsulated.addresses) out.bytes(TABLE.decapsulated, parseIp(address) ?? NO_BYTES);
     out.uint(TABLE.decapsulatedGuePort, decapsulated.guePort);
+    const guard = this.#guards.bytes;
+    if (guard !== undefined) out.bytes(TABLE.guard, guard);
     return out.written();
   }
 
@@ -516,7 +561,7 @@ export class PacketForwarding {
     if (state.kind !== 'open') return relayed(`, since the packet tier is not available: ${state.reason}`);
     const { demotion } = this.#health;
     if (demotion !== undefined && this.#demoted.has(name)) return relayed(` ${told(demotion)}`);
-    if (service !== undefined && !this.carries(service)) {
+    if (service !== undefined && !this.#hasTierOf(service)) {
       const { xdp, tc } = this.offers();
       return relayed(
         isNat(service) ? `, since tc is not available: ${tc.reason}` : `, since XDP is not available: ${xdp.reason}`,
@@ -529,8 +574,15 @@ export class PacketForwarding {
       return { relayed: false, status: false, reason: 'Pending', message: 'it is being handed to the packet tier' };
     }
     const own = failure.services.get(name);
-    const message = `${own ?? failure.message}; what was in force before stays, and it is tried again every second`;
-    return { relayed: false, status: false, reason: `PacketTier${failure.reason}`, message };
+    const stranded = this.#stranded.has(name);
+    const meanwhile = stranded ? 'the relay carries it meanwhile' : 'what was in force before stays';
+    const message = `${own ?? failure.message}; ${meanwhile}, and it is tried again every second`;
+    return { relayed: stranded, status: false, reason: `PacketTier${failure.reason}`, message };
+  }
+
+  /** The same of a guard. */
+  guardStanding(name: string, generation: bigint): ObjectStanding {
+    return this.#guards.standing(name, generation, this.#options.tier.state, this.#failure?.message);
   }
 
   /** What is wrong with the tier, for the status of the node; undefined: nothing, or nobody needs it. */
@@ -540,11 +592,18 @@ export class PacketForwarding {
     const { state } = tier;
     const count = services().size;
     const whose = `${count} ${count === 1 ? 'service that asks' : 'services that ask'} for it`;
+    const without = [
+      ...(count === 0 ? [] : [`the relay carries ${whose}`]),
+      ...(this.#options.guards().size === 0 ? [] : ['nothing is guarded']),
+    ].join(', and ');
     if (state.kind === 'off') {
-      return count === 0 ? undefined : of('Off', `the relay carries ${whose}: ${state.reason}`);
+      return without === '' ? undefined : of('Off', `${without}: ${state.reason}`);
     }
     if (state.kind === 'unavailable') {
-      return of('Unavailable', `${count === 0 ? '' : `the relay carries ${whose}: `}${state.reason}`);
+      return of('Unavailable', `${without === '' ? '' : `${without}: `}${state.reason}`);
+    }
+    if (this.#guards.refusal !== undefined) {
+      return of('GuardRefused', `the guards before stay in force: ${this.#guards.refusal}`);
     }
     if (this.#failure?.reason === 'Refused') {
       return of('Refused', `the table before stays in force: ${this.#failure.message}`);
@@ -573,6 +632,13 @@ export class PacketForwarding {
       return this.#demoted.size === 0
         ? of('Failing', `${demotion.reason}${kept}`)
         : of('Demoted', `the relay carries services ${told(demotion)}${kept}`);
+    }
+    const broken = (this.#read()?.guard?.rules ?? []).filter(({ problem }) => problem !== '');
+    if (broken.length > 0) {
+      const shown = broken
+        .slice(0, SHOWN_MAX)
+        .map(({ guard, position, problem }) => `${guard}, rules[${position}]: ${problem}`);
+      return of('GuardObstructed', shown.join('; '));
     }
     const obstacles = tier.obstacles(this.#families);
     return obstacles.length === 0 ? undefined : of('Obstructed', obstacles.join('; '));
@@ -613,6 +679,9 @@ export class PacketForwarding {
     };
     if (state.kind !== 'open') return none(state.reason);
     if (demotion !== undefined && demoted) return none(`demoted ${told(demotion)}`);
+    if (service !== undefined && this.#stranded.has(service) && this.#failure !== undefined) {
+      return none(`it has not taken this service: ${this.#failure.message}`);
+    }
     const interfaces = this.#read()?.interfaces ?? [];
     const { proof } = this.#options.tier;
     return { xdp: xdpOffer(interfaces, this.#xdpAttached(), proof), tc: tcOffer(interfaces) };

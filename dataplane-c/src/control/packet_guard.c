@@ -567,6 +567,19 @@ static struct guard_limit limit_of(uint64_t per_second, uint64_t burst_ms)
 	                            .burst_ns = burst_ms * 1000000};
 }
 
+/* Bits of a filter: of every value that the byte at at may have in an address of the prefix. */
+static void filter_prefixes(__u64 filter[4], const struct guard_prefix *prefixes, uint32_t count, uint32_t at,
+                            uint32_t before)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t known = prefixes[i].length > before ? prefixes[i].length - before : 0;
+		uint32_t free_bits = known < 8 ? 8 - known : 0;
+		uint32_t first = ((const uint8_t *)&prefixes[i].address)[at];
+		for (uint32_t value = first; value < first + (1u << free_bits) && value < 256; value++)
+			filter[value / 64] |= 1ull << value % 64;
+	}
+}
+
 static void make_settings(const Guard *from, struct guard_tables *t)
 {
 	const Marcher__Packet__V1__SourceLimits *limits = from->limits;
@@ -576,7 +589,10 @@ static void make_settings(const Guard *from, struct guard_tables *t)
 	               (from->drop_bad_fragments ? GUARD_BAD_FRAGMENTS : 0) |
 	               (from->drop_martians ? GUARD_MARTIANS : 0) |
 	               (from->n_rules || from->deny_by_default ? GUARD_RULES : 0) | (t->nv4 ? GUARD_SOURCES_V4 : 0) |
-	               (t->nv6 ? GUARD_SOURCES_V6 : 0);
+	               (t->nv6 ? GUARD_SOURCES_V6 : 0) | (from->deny_by_default ? GUARD_DEFAULT_DENIES : 0);
+	guard->everyone = t->classes[0];
+	filter_prefixes(guard->near_v4, t->v4, t->nv4, 12, 0);
+	filter_prefixes(guard->near_v6, t->v6, t->nv6, 3, 24);
 	if (limits) {
 		guard->flags |= (limits->packets_per_second ? GUARD_LIMIT_PACKETS : 0) |
 		                (limits->bytes_per_second ? GUARD_LIMIT_BYTES : 0) |

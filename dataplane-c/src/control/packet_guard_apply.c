@@ -200,7 +200,8 @@ static int keep_debts(struct marcher_packet *handle, const struct guard *guard, 
 
 /* This node's addresses. */
 
-static int keep_own_addresses(struct marcher_packet *handle, bool wanted)
+/* filter: of them all, when they are wanted; may be NULL. */
+static int keep_own_addresses(struct marcher_packet *handle, bool wanted, __u64 filter[4])
 {
 	struct address *list = NULL, key, last;
 	uint32_t count = 0, one = 1;
@@ -213,6 +214,10 @@ static int keep_own_addresses(struct marcher_packet *handle, bool wanted)
 	if (!held) {
 		free(list);
 		return no_memory(handle);
+	}
+	for (uint32_t i = 0; filter && i < count; i++) {
+		uint32_t place = GUARD_OWN_PLACE(&list[i]);
+		filter[place / 64] |= 1ull << place % 64;
 	}
 	/* What is deleted is the key that has just been passed: the walk goes on from the one before it. */
 	for (void *at = NULL; !error && !bpf_map_get_next_key(handle->maps[MAP_OWN_ADDRESSES], at, &key);) {
@@ -425,7 +430,7 @@ static int remove_guard(struct marcher_packet *handle)
 	if (!code)
 		code = keep_debts(handle, &nothing, NULL);
 	if (!code)
-		code = keep_own_addresses(handle, false);
+		code = keep_own_addresses(handle, false, NULL);
 	if (!code)
 		code = drop_records(handle, handle->guard, NULL);
 	if (!code)
@@ -445,7 +450,7 @@ static int replace_guard(struct marcher_packet *handle, const struct guard_table
 	find_devices(now->rules, now->facts, now->nrules);
 	int code = give_counters(handle, before, now);
 	if (!code && needs_own_addresses(&now->guard))
-		code = keep_own_addresses(handle, true);
+		code = keep_own_addresses(handle, true, now->guard.own);
 	if (!code)
 		code = keep_debts(handle, &now->guard, before ? &before->guard : NULL);
 	if (!code)
@@ -459,7 +464,7 @@ static int replace_guard(struct marcher_packet *handle, const struct guard_table
 	if (!code)
 		code = put_whole(handle, now, now->fingerprint);
 	if (!code && !needs_own_addresses(&now->guard))
-		code = keep_own_addresses(handle, false);
+		code = keep_own_addresses(handle, false, NULL);
 	if (!code)
 		code = drop_places(handle, !now->guard.generation);
 	if (!code)
@@ -515,12 +520,14 @@ static int renew_devices(struct marcher_packet *handle, struct packet_guard *gua
 	return error ? failed(handle, "writing", MAP_GUARD_RULES, error) : MARCHER_OK;
 }
 
-static int renew_settings(struct marcher_packet *handle, struct packet_guard *guard)
+/* What the configuration takes from the host: the filter of its addresses, and how its TCP is set. */
+static int renew_settings(struct marcher_packet *handle, struct packet_guard *guard, const __u64 own[4])
 {
 	struct guard now = guard->guard;
 
 	now.flags &= ~(GUARD_COOKIE_TIMESTAMPS | GUARD_COOKIE_SACK | GUARD_COOKIE_SCALE | GUARD_COOKIE_ECN);
 	guard_cookie_settings(&now);
+	memcpy(now.own, own, sizeof(now.own));
 	if (!memcmp(&now, &guard->guard, sizeof(now)))
 		return MARCHER_OK;
 	int code = put_guard(handle, &now);
@@ -532,15 +539,18 @@ static int renew_settings(struct marcher_packet *handle, struct packet_guard *gu
 int packet_guard_tend(struct marcher_packet *handle)
 {
 	struct packet_guard *guard = handle->guard;
+	__u64 own[4] = {0};
 
 	if (!guard)
 		return MARCHER_OK;
+	int code = needs_own_addresses(&guard->guard) ? keep_own_addresses(handle, true, own) : MARCHER_OK;
 	pthread_mutex_lock(&handle->table_lock);
-	int code = renew_devices(handle, guard);
 	if (!code)
-		code = renew_settings(handle, guard);
+		code = renew_devices(handle, guard);
+	if (!code)
+		code = renew_settings(handle, guard, own);
 	pthread_mutex_unlock(&handle->table_lock);
-	return code || !needs_own_addresses(&guard->guard) ? code : keep_own_addresses(handle, true);
+	return code;
 }
 
 /* Read back. */

@@ -227,7 +227,7 @@ const main = (settings: LoadSettings): void => {
   const ticker = setInterval(() => {
     const due = Math.floor(((now() - start) / 1_000) * settings.rate);
     // After a stall of this process the missed requests are not made up for in one burst.
-    if (due - scheduled > settings.rate / 10 + 5) scheduled = due - 1;
+    if (due - scheduled > (settings.rate * PACE) / 10 + 5) scheduled = due - 1;
     for (; scheduled < due; scheduled++) one();
   }, 2 * PACE);
 

@@ -23,7 +23,7 @@ const machine = (world: World): ReadonlyMap<number, readonly number[]> => {
   const online = existsSync(`${NODES}/online`) ? numbers(readFileSync(`${NODES}/online`, 'latin1')) : [0];
   world.check(
     online.length === 2,
-    `this machine has ${online.length} NUMA nodes, not 2: npm run test:kernels makes one`,
+    `NUMA nodes of this machine: ${online.length}, not 2; npm run test:kernels makes one that has them`,
   );
   return new Map(online.map((node) => [node, numbers(readFileSync(`${NODES}/node${node}/cpulist`, 'latin1'))]));
 };

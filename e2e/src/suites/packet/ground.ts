@@ -24,14 +24,14 @@ export class Ground {
     this.#bpffs = world.scope.addBpffs();
   }
 
-  #agent(name: string, host: Host, args: readonly string[]): Agent {
+  #agent(name: string, host: Host, args: readonly string[], interfaces = 'up0'): Agent {
     const { scope, engine } = this.world;
     const bpfDir = this.pins(name);
     return new Agent(scope, {
       netns: host.netns,
       engine,
       name,
-      args: ['--interfaces', 'up0', '--bpf-dir', bpfDir, ...args],
+      args: ['--interfaces', interfaces, '--bpf-dir', bpfDir, ...args],
     });
   }
 
@@ -40,8 +40,8 @@ export class Ground {
     return path.join(this.#bpffs, name);
   }
 
-  director(i: number): Agent {
-    return this.#agent(`d${i}`, this.net.directors[i - 1] as Host, []);
+  director(i: number, interfaces?: string): Agent {
+    return this.#agent(`d${i}`, this.net.directors[i - 1] as Host, [], interfaces);
   }
 
   /** The agent of a backend's node: takes off the outer headers of what directors send. */
@@ -90,7 +90,7 @@ export class Ground {
     return [service('web4', VIP4, ({ v4 }) => `${v4}:${port}`), service('web6', VIP6, ({ v6 }) => `[${v6}]:${port}`)];
   }
 
-  load(settings: Omit<LoadSettings, 'port'>): Promise<Load> {
+  load(settings: Omit<LoadSettings, 'port'> & { port?: number }): Promise<Load> {
     return Load.start(this.world.scope, { port: PORT, ...settings }, this.net.client.netns);
   }
 

@@ -9,6 +9,7 @@ import type { Case, World } from '../../harness/suite.js';
 import type { Host } from '../../harness/topology.js';
 import { carried, HEALTHY, SERVICES, settleAll } from './carried.js';
 import { Ground, HTTP_PORT, PORT } from './ground.js';
+import { guards } from './guard.js';
 import { lifecycle } from './lifecycle.js';
 import { nat } from './nat.js';
 
@@ -139,5 +140,6 @@ export const packet: readonly Case[] = [
     },
   },
   ...nat,
+  ...guards,
   ...lifecycle,
 ];

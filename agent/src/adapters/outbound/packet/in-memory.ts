@@ -7,6 +7,7 @@ import { create, fromBinary } from '@bufbuild/protobuf';
 import {
   type ApplyReply,
   ApplyReplySchema,
+  type GuardRule,
   type Interface,
   InterfaceSchema,
   type Reason,
@@ -33,7 +34,9 @@ export class InMemoryPacketTier implements PacketTier {
   hindrances: string[] = [];
   opens = 0;
   /** Says what is wrong with a table beyond its form; undefined: nothing. */
-  refuse: (table: Table) => string | undefined = () => undefined;
+  refuse: (table: Table) => string | { path: string; reason: string } | undefined = () => undefined;
+  /** What keeps a rule of a guard from being obeyed. */
+  problem: (rule: GuardRule) => string = () => '';
   /** Thrown by apply when set. */
   failure: PacketTierError | undefined;
   /** Runs when a table has arrived, before anything becomes of it. */
@@ -69,7 +72,9 @@ export class InMemoryPacketTier implements PacketTier {
     if (this.failure !== undefined) throw this.failure;
     const reasons = faultsOf(table);
     const refusal = this.refuse(table);
-    if (refusal !== undefined) reasons.push(create(ReasonSchema, { reason: refusal }));
+    if (refusal !== undefined) {
+      reasons.push(create(ReasonSchema, typeof refusal === 'string' ? { reason: refusal } : refusal));
+    }
     if (reasons.length > 0) return create(ApplyReplySchema, { accepted: false, reasons });
     this.table = table;
     return create(ApplyReplySchema, {
@@ -90,6 +95,14 @@ export class InMemoryPacketTier implements PacketTier {
         traffic: traffic(name),
         backends: backends.map((backend) => ({ name: backend.name, traffic: traffic(`${name}/${backend.name}`) })),
       })),
+      ...(this.table?.guard && {
+        guard: {
+          rules: this.table.guard.rules.map((rule) => {
+            const { guard, position } = rule;
+            return { guard, position, traffic: traffic(`${guard}[${position}]`), problem: this.problem(rule) };
+          }),
+        },
+      }),
       drops: [...this.drops].map(([reason, packets]) => ({ reason, packets })),
     });
   }
