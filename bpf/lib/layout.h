@@ -226,7 +226,9 @@ struct nat_flow {
 
 /* Of the default number of flows: entries, two per flow. The control library may choose other sizes. */
 #define NAT_FLOWS_DEFAULT (FLOWS_DEFAULT / 16)
-#define NAT_NEW_DEFAULT (FLOWS_DEFAULT / 64)
+#define NAT_NEW_DEFAULT (FLOWS_DEFAULT / 128)
+/* So that what forges its sources holds not half of the ports towards one backend, and 32 attempts find another. */
+#define NAT_NEW_MAX 32768u
 
 /* Map nat_settings: array of one. Source ports that flows may be given, where their own is taken: two ranges that leave
  * out net.ipv4.ip_local_port_range, so that this node's own connections are never mistaken. Host order, both ends

@@ -39,7 +39,7 @@
 #define PROBE_CLIENT 0xc0000209u /* 192.0.2.9 */
 #define PROBE_BACKEND_INDEX 1u
 #define FRAME_MAX 256
-#define OLDEST_KERNEL "5.15"
+#define OLDEST_KERNEL "5.17" /* bpf_loop */
 
 typedef Marcher__Packet__V1__Probe Probe;
 typedef Marcher__Packet__V1__ProbeResult Result;

@@ -117,7 +117,8 @@ export class LibmarcherPacketTier implements PacketTier {
         const proof = await prove(this.#library, path);
         this.#proof = proof.text;
         this.#release();
-        if (proof.failed) {
+        // It is of XDP's ways of forwarding: where that is off, tc may do all the same.
+        if (proof.failed && this.#options.xdpMode !== 'off') {
           this.#state = { kind: 'unavailable', reason: proof.text, retry: true };
           return;
         }
