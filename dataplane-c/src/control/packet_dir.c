@@ -113,7 +113,7 @@ static int lock_holder(const struct stat *st)
 	return holder > 0 ? holder : 0;
 }
 
-static int busy(struct marcher_packet *handle, const struct stat *st)
+static int busy(struct marcher_packet *handle, const struct stat *st, bool make)
 {
 	int pid = lock_holder(st);
 	char who[32] = "another process", how[64] = "systemctl stop marcherd";
@@ -124,10 +124,8 @@ static int busy(struct marcher_packet *handle, const struct stat *st)
 		snprintf(who, sizeof(who), "process %d", pid);
 	if (pid && pid != (int)getpid())
 		snprintf(how, sizeof(how), "systemctl stop marcherd, or kill %d", pid);
-	return packet_fail(
-	        handle, MARCHER_E_BUSY,
-	        "%s has the pin directory %s open: end that agent first (%s), or give this one a directory of its own",
-	        who, handle->pin_dir, how);
+	return packet_fail(handle, MARCHER_E_BUSY, "%s has the pin directory %s open: end that agent first (%s)%s", who,
+	                   handle->pin_dir, how, make ? ", or give this one a directory of its own" : "");
 }
 
 /* Not where others pin, too. */
@@ -181,7 +179,7 @@ int packet_dir_open(struct marcher_packet *handle, const char *pin_dir, bool mak
 		}
 		if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 			code = errno == EWOULDBLOCK
-			               ? busy(handle, &held)
+			               ? busy(handle, &held, make)
 			               : packet_fail_system(handle, errno, "locking the pin directory %s", pin_dir);
 			close(fd);
 			return code;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -31,6 +33,22 @@ static int open_log(const struct engine_options *options, uint64_t *offset)
 		fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	*offset = fd >= 0 && !fstat(fd, &st) && st.st_size > 0 ? (uint64_t)st.st_size : 0;
 	return fd;
+}
+
+/*
+ * The packet tiers' capabilities are the agent's, and would be the engine's when a unit gives them
+ * (AmbientCapabilities=): what is exposed to clients must not be able to redirect any traffic. They are put away for
+ * what this thread starts, and stay with what it has. CAP_NET_ADMIN alone, without CAP_BPF, was meant for the engine's
+ * socket buffers.
+ */
+static void keep_packet_capabilities(void)
+{
+	static const int capabilities[] = {CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON};
+
+	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, CAP_BPF, 0, 0) != 1)
+		return;
+	for (size_t i = 0; i < sizeof(capabilities) / sizeof(capabilities[0]); i++)
+		prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_LOWER, capabilities[i], 0, 0);
 }
 
 static int run(const char *executable, char *const argv[], int log_fd, int inherit_fd, int frames_fd, pid_t *pid)
@@ -72,6 +90,8 @@ static int run(const char *executable, char *const argv[], int log_fd, int inher
 		error = posix_spawn_file_actions_addclosefrom_np(&files, CHILD_FDS);
 	if (!error)
 		error = posix_spawn_file_actions_addchdir_np(&files, "/");
+	if (!error)
+		keep_packet_capabilities();
 	if (!error)
 		error = posix_spawn(pid, executable, &files, &attributes, argv, environ);
 	posix_spawnattr_destroy(&attributes);

@@ -6,6 +6,7 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -13,8 +14,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -700,6 +703,57 @@ static void without_the_privilege_it_says_what_is_missing(void **state)
 	assert_int_equal(status, 0);
 }
 
+/* Becomes nobody with what the unit's drop-in gives, without the others: no new privileges, no bounding set. */
+static bool become_user(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	const uint64_t given = 1ull << CAP_BPF | 1ull << CAP_NET_ADMIN | 1ull << CAP_PERFMON;
+	struct __user_cap_data_struct data[2] = {{(uint32_t)given, (uint32_t)given, 0},
+	                                         {(uint32_t)(given >> 32), (uint32_t)(given >> 32), 0}};
+
+	for (int i = 0; i <= CAP_LAST_CAP; i++)
+		if (!(given & 1ull << i) && prctl(PR_CAPBSET_DROP, i, 0, 0, 0))
+			return false;
+	return !prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) && !setgid(65534) && !setuid(65534) &&
+	       !syscall(SYS_capset, &header, data) && !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+static void a_plain_user_with_three_capabilities_is_enough(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	char path[128];
+	int status;
+
+	/* As the unit's mount and ExecStartPre= make it. */
+	assert_int_equal(chmod(rig->mount, 0755), 0);
+	snprintf(path, sizeof(path), "%s/nodes", rig->mount);
+	assert_int_equal(mkdir(path, 0755), 0);
+	assert_int_equal(mkdir(rig->pin_dir, 0700) | chown(rig->pin_dir, 65534, 65534), 0);
+	pid_t child = fork();
+	if (!child) {
+		if (!become_user())
+			_exit(1);
+		if (packet_rig_open(rig, "v0,lo", MARCHER_XDP_AUTO)) {
+			fprintf(stderr, "%s\n", marcher_packet_last_error(NULL));
+			_exit(2);
+		}
+		packet_rig_apply(rig, web);
+		assert_mode(rig, "v0", "native", "");
+		packet_rig_close(rig);
+		/* And adopts it. */
+		packet_rig_must_open(rig, "v0,lo");
+		packet_rig_apply(rig, "");
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	assert_int_not_equal(packet_xdp_on("v0"), 0);
+	assert_int_not_equal(packet_xdp_on("lo"), 0);
+	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
+	assert_int_equal(packet_xdp_on("v0"), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, packet_rig_setup, packet_rig_teardown)
 
 int main(void)
@@ -726,6 +780,7 @@ int main(void)
 	        TEST(what_would_be_uninstalled_is_told),
 	        TEST(root_uninstalls_what_another_user_has_left),
 	        TEST(without_the_privilege_it_says_what_is_missing),
+	        TEST(a_plain_user_with_three_capabilities_is_enough),
 	};
 	return cmocka_run_group_tests_name("packet", tests, packet_rig_namespaces, NULL);
 }

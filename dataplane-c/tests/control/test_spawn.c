@@ -6,10 +6,14 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "control/spawn.h"
@@ -199,6 +203,67 @@ static void a_log_that_has_grown_is_moved_aside_and_kept(void **state)
 	assert_string_equal(text, end);
 }
 
+#define BIT(capability) (1ull << (capability))
+
+/* Becomes a plain user that has these, as by a unit's User= and AmbientCapabilities=. */
+static bool become_user(uint64_t capabilities)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2] = {
+	        {(uint32_t)capabilities, (uint32_t)capabilities, (uint32_t)capabilities},
+	        {(uint32_t)(capabilities >> 32), (uint32_t)(capabilities >> 32), (uint32_t)(capabilities >> 32)}};
+
+	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) || setgid(65534) || setuid(65534) || syscall(SYS_capset, &header, data))
+		return false;
+	for (int i = 0; i < 64; i++)
+		if (capabilities & BIT(i) && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, i, 0, 0))
+			return false;
+	return true;
+}
+
+/* What the engine has when the agent has these. */
+static uint64_t engines_capabilities(struct rig *rig, uint64_t agents)
+{
+	static const char script[] = "#!/bin/sh\ngrep CapEff /proc/self/status > \"${0%/*}/has\"\n";
+	char path[128], has[128];
+	unsigned long long found = 0;
+	int status;
+
+	snprintf(path, sizeof(path), "%s/engine", rig->dir);
+	snprintf(has, sizeof(has), "%s/has", rig->dir);
+	write_file(path, script, sizeof(script) - 1, 0755);
+	assert_int_equal(chmod(rig->dir, 0777), 0);
+	pid_t child = fork();
+	if (!child) {
+		struct engine_options options = {.run_dir = rig->dir, .engine_path = path};
+		struct spawned spawned;
+		char why[512];
+		if (!become_user(agents) ||
+		    spawn_engine(&options, NULL, "/nonexistent.sock", -1, false, false, &spawned, why, sizeof(why)))
+			_exit(1);
+		_exit(waitpid(spawned.pid, &status, 0) == spawned.pid && !status ? 0 : 2);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	FILE *file = fopen(has, "r");
+	assert_non_null(file);
+	assert_int_equal(fscanf(file, "CapEff: %llx", &found), 1);
+	fclose(file);
+	unlink(has);
+	unlink(path);
+	return found;
+}
+
+static void the_packet_tiers_capabilities_stay_with_the_agent(void **state)
+{
+	uint64_t packets = BIT(CAP_BPF) | BIT(CAP_NET_ADMIN) | BIT(CAP_PERFMON), ports = BIT(CAP_NET_BIND_SERVICE);
+
+	if (geteuid())
+		skip();
+	assert_int_equal(engines_capabilities(*state, ports | packets), ports);
+	assert_int_equal(engines_capabilities(*state, ports | BIT(CAP_NET_ADMIN)), ports | BIT(CAP_NET_ADMIN));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
 
 int main(void)
@@ -212,6 +277,7 @@ int main(void)
 	        TEST(a_long_line_and_a_long_log_are_cut),
 	        TEST(the_rest_of_a_line_is_not_taken_for_anybodys),
 	        TEST(a_log_that_has_grown_is_moved_aside_and_kept),
+	        TEST(the_packet_tiers_capabilities_stay_with_the_agent),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
