@@ -474,6 +474,27 @@ describe('a tier that cannot send', () => {
     expect(logged).toContain('the packet tier is tried again');
   });
 
+  test('has the relay carry what it does not take, until it does', async () => {
+    await start({ reconcileMs: 5, packetRetryMs: 3_600_000, localAddresses: () => ['192.0.2.1', '192.0.2.2'] });
+    await apply([service()]);
+    tier.failure = new PacketTierError('system', 'no space is left in the map');
+    await apply([away]);
+    await seconds(8, 0n);
+    expect([listens('web'), listens('away')]).toEqual([false, false]);
+    await seconds(4, 0n);
+    // What was in force is, and the other one is served at last.
+    expect([listens('web'), listens('away')]).toEqual([false, true]);
+    expect(programmed('away')).toMatchObject({ status: false, reason: 'PacketTierNotApplied' });
+    expect(programmed('away')?.message).toMatch(/no space is left in the map; the relay carries it meanwhile/);
+    expect(agent.node.tiers('away').services[0]).toMatchObject({ tier: 'relay' });
+    expect(agent.node.tiers('web').services[0]).toMatchObject({ tier: 'xdp' });
+    tier.failure = undefined;
+    await seconds(3, 0n);
+    expect([listens('web'), listens('away')]).toEqual([false, false]);
+    expect(carried()).toEqual(['away', 'web']);
+    expect(problems()).toEqual([]);
+  });
+
   test('goes on where nobody else can', async () => {
     await start({ reconcileMs: 5, packetRetryMs: 3_600_000 });
     await apply([service()]);

@@ -87,6 +87,8 @@ const ASKED_ONE_BY_ONE_MAX = 32;
 const ASK_ALL_MS = 5_000;
 /** An unchanged table is put in force again: routes and VLAN devices, which the library looks at then, may have changed. */
 const REFRESH_MS = 15_000;
+/** A service that the tier has not taken for so long, since a table fails, goes to the relay until it has. */
+const STRANDED_MS = 10_000;
 /** Drops that say that the tier can't send, and that sockets might. */
 const FAILURES: ReadonlySet<string> = new Set(['no-route', 'no-neighbour', 'forwarding-off', 'no-headroom']);
 /** Field numbers of marcher.packet.v1.Table, whose services are packed one by one. */
@@ -131,6 +133,9 @@ export class PacketForwarding {
   #health: TierHealth = GOOD;
   /** Services that the relay carries meanwhile. */
   #demoted: ReadonlySet<string> = new Set();
+  /** Services that no table in force has yet: they stay in the one that is tried again. */
+  #stranded: ReadonlySet<string> = new Set();
+  #failingSinceMs: number | undefined;
   #running: Promise<void> | undefined;
   #again = false;
   /** Of the backends that packets are sent to. */
@@ -152,6 +157,10 @@ export class PacketForwarding {
 
   /** This service's do, if it asks for it. */
   carries(service: Service): boolean {
+    return this.#mayCarry(service) && !this.#stranded.has(service.name);
+  }
+
+  #mayCarry(service: Service): boolean {
     if (!this.available || this.#demoted.has(service.name)) return false;
     return isNat(service) ? this.#tcAttached() : this.#xdpAttached();
   }
@@ -215,13 +224,24 @@ export class PacketForwarding {
 
   #carriage(): string {
     if (!this.available) return '';
-    return [this.#tcAttached() ? 'xdp and tc carry all but' : 'xdp carries all but', ...[...this.#demoted].sort()].join(
-      ' ',
-    );
+    const but = [...this.#demoted, ...this.#stranded].sort();
+    return [this.#tcAttached() ? 'xdp and tc carry all but' : 'xdp carries all but', ...but].join(' ');
+  }
+
+  /** Those that were never in force while tables fail, and that the relay can carry. */
+  #findStranded(): void {
+    const now = this.#options.nowMs();
+    const failing = this.available && this.#failure !== undefined && this.#failure.reason !== 'Held';
+    this.#failingSinceMs = failing ? (this.#failingSinceMs ?? now) : undefined;
+    const stranded = this.#failingSinceMs !== undefined && now - this.#failingSinceMs >= STRANDED_MS;
+    this.#stranded = stranded
+      ? new Set([...this.#relayable()].filter((name) => !this.#carried.has(name)))
+      : new Set<string>();
   }
 
   /** Judges the tier by its counters. True: services were demoted. */
   #look(): boolean {
+    this.#findStranded();
     const before = this.#health.demotion;
     const status = this.#read();
     if (!this.available) this.#health = GOOD;
@@ -506,7 +526,7 @@ export class PacketForwarding {
     this.#families = { ipv4: false, ipv6: false };
     const out = new WireWriter();
     for (const [name, { service, generation }] of services) {
-      if (!this.carries(service)) continue;
+      if (!this.#mayCarry(service)) continue;
       const verdicts = this.#verdicts.get(name);
       const unhealthy = (backend: string): boolean => verdicts?.get(backend)?.unhealthy ?? false;
       const drained = (backend: string): boolean => drains.isDrained(name, backend);
@@ -541,7 +561,7 @@ export class PacketForwarding {
     if (state.kind !== 'open') return relayed(`, since the packet tier is not available: ${state.reason}`);
     const { demotion } = this.#health;
     if (demotion !== undefined && this.#demoted.has(name)) return relayed(` ${told(demotion)}`);
-    if (service !== undefined && !this.carries(service)) {
+    if (service !== undefined && !this.#mayCarry(service)) {
       const { xdp, tc } = this.offers();
       return relayed(
         isNat(service) ? `, since tc is not available: ${tc.reason}` : `, since XDP is not available: ${xdp.reason}`,
@@ -554,8 +574,10 @@ export class PacketForwarding {
       return { relayed: false, status: false, reason: 'Pending', message: 'it is being handed to the packet tier' };
     }
     const own = failure.services.get(name);
-    const message = `${own ?? failure.message}; what was in force before stays, and it is tried again every second`;
-    return { relayed: false, status: false, reason: `PacketTier${failure.reason}`, message };
+    const stranded = this.#stranded.has(name);
+    const meanwhile = stranded ? 'the relay carries it meanwhile' : 'what was in force before stays';
+    const message = `${own ?? failure.message}; ${meanwhile}, and it is tried again every second`;
+    return { relayed: stranded, status: false, reason: `PacketTier${failure.reason}`, message };
   }
 
   /** The same of a guard. */
@@ -657,6 +679,9 @@ export class PacketForwarding {
     };
     if (state.kind !== 'open') return none(state.reason);
     if (demotion !== undefined && demoted) return none(`demoted ${told(demotion)}`);
+    if (service !== undefined && this.#stranded.has(service) && this.#failure !== undefined) {
+      return none(`it has not taken this service: ${this.#failure.message}`);
+    }
     const interfaces = this.#read()?.interfaces ?? [];
     const { proof } = this.#options.tier;
     return { xdp: xdpOffer(interfaces, this.#xdpAttached(), proof), tc: tcOffer(interfaces) };
