@@ -741,7 +741,7 @@ static int setup(void **state)
 	int error = packet_rig_setup(state);
 
 	if (!error && *state)
-		((struct packet_rig *)*state)->flows = 8192;
+		((struct packet_rig *)*state)->flows = 262144; /* so that no set overflows */
 	return error;
 }
 
