@@ -4,6 +4,7 @@
  *   udp.c          datagrams in: from clients by listener, from backends by session
  *   udp_session.c  which session a datagram belongs to; opening, moving, draining, closing
  *   udp_send.c     datagrams out: batches, segmentation offload and its fallback
+ *   udp_policy.c   traffic policies: which datagrams go on
  */
 #ifndef ENGINE_UDP_INTERNAL_H
 #define ENGINE_UDP_INTERNAL_H
@@ -71,6 +72,10 @@ struct udp_session {
 	uint16_t request_gso_max, reply_gso_max; /* the largest segment worth trying; 0: segmentation is refused */
 	uint64_t last_read_turn;
 	uint64_t drain_until_ms;
+
+	struct sched_item ready;    /* others go first */
+	uint32_t policy_version;    /* of the traffic policy that it follows; 0: none */
+	_Atomic uint64_t policy_tat[2]; /* of its own limits, by direction (qos/gcra.h); its worker's alone */
 
 	struct sockaddr_in6 client_sockaddr; /* holds a sockaddr_in as well */
 	socklen_t client_sockaddr_length;
@@ -169,8 +174,18 @@ static inline uint32_t udp_datagrams(uint32_t length, uint16_t segment)
 	return segment && length > segment ? (length + segment - 1) / segment : 1;
 }
 
+/* udp_policy.c */
+/* Brings the session in line with its service's policy. */
+void udp_follow_policy(struct udp_session *session);
+/* A socket to a backend. */
+void udp_mark_backend(const struct service *service, int fd, int family);
+/* Of length bytes (merged datagrams of segment bytes, 0: one) those that the policy lets through: whole datagrams from the
+ * first on. The others are counted. direction: QOS_INGRESS or QOS_EGRESS. */
+uint32_t udp_police(struct udp_session *session, unsigned direction, uint32_t length, uint16_t segment);
+
 /* udp.c */
 void udp_session_readable(struct poll_source *source, uint32_t events);
+size_t udp_session_run(struct sched_item *item);
 void udp_flush_replies(struct udp_worker *udp);
 
 /* The three slots that a session counts on. */
