@@ -355,19 +355,20 @@ static void side_event(struct tunnel *tunnel, unsigned s, uint32_t events)
 		tunnel_close(tunnel, MARCHER_CLOSE_CLIENT_RESET);
 }
 
-/* Its turn has come: what its sides have told meanwhile, and what was left. */
+/* Its turn has come: what was left, or what its sides have told meanwhile; once, not both. */
 static void run_established(struct tunnel *tunnel)
 {
+	bool more = tunnel->more;
+
+	tunnel->more = false;
 	for (unsigned s = 0; s < 2; s++) {
 		uint32_t events = tunnel->side[s].events;
 		tunnel->side[s].events = 0;
-		if (events && tunnel->state == TUNNEL_ESTABLISHED)
+		if (events && (!more || (events & POLL_ERROR)) && tunnel->state == TUNNEL_ESTABLISHED)
 			side_event(tunnel, s, events);
 	}
-	if (tunnel->state == TUNNEL_ESTABLISHED && tunnel->more) {
-		tunnel->more = false;
+	if (more && tunnel->state == TUNNEL_ESTABLISHED)
 		tunnel_relay(tunnel);
-	}
 }
 
 size_t tunnel_run_queued(struct sched_item *item)

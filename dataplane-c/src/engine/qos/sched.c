@@ -3,7 +3,7 @@
 
 #include "../worker.h"
 
-#define TURN_WORK (256 * 1024)
+#define TURN_WORK (128 * 1024)
 /* What running an item costs besides the bytes, in bytes: about the time of two system calls. */
 #define ITEM_WORK 2048
 
