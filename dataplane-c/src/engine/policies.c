@@ -93,5 +93,7 @@ void policies_mark(struct claim *claim)
 		return;
 	for (uint32_t i = 0; i < listener->nfds; i++)
 		qos_mark(listener->fds[i], listener->addr.family, -1, policy, false);
+	for (uint32_t i = 0; policy && listener->transport == TRANSPORT_UDP && i < listener->nfds; i++)
+		qos_tell_ecn(listener->fds[i], listener->addr.family);
 	claim->marked = policy != NULL;
 }

@@ -76,16 +76,24 @@ static int receive(struct udp_incoming *in, int fd, uint32_t first, uint32_t cou
 	return n;
 }
 
-/* Reads the ancillary data: the size of merged datagrams, and where they were sent to when local is not NULL. */
+/* Reads the ancillary data: the size of merged datagrams, their ECN bits, and where they were sent to when key is not NULL.
+ */
 static void read_control(struct udp_incoming *in, uint32_t i, struct udp_key *key)
 {
 	struct msghdr *msg = &in->messages[i].msg_hdr;
 	in->segment[i] = 0;
+	in->ecn[i] = 0;
 	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg)) {
 		if (cmsg->cmsg_level == SOL_UDP && cmsg->cmsg_type == UDP_GRO) {
 			int size;
 			memcpy(&size, CMSG_DATA(cmsg), sizeof(size));
 			in->segment[i] = size > 0 && size <= UINT16_MAX ? (uint16_t)size : 0;
+		} else if (cmsg->cmsg_level == IPPROTO_IP && cmsg->cmsg_type == IP_TOS) {
+			in->ecn[i] = *CMSG_DATA(cmsg) & 3;
+		} else if (cmsg->cmsg_level == IPPROTO_IPV6 && cmsg->cmsg_type == IPV6_TCLASS) {
+			int class;
+			memcpy(&class, CMSG_DATA(cmsg), sizeof(class));
+			in->ecn[i] = (uint8_t)(class & 3);
 		} else if (key && cmsg->cmsg_level == IPPROTO_IPV6 && cmsg->cmsg_type == IPV6_PKTINFO) {
 			struct in6_pktinfo info;
 			memcpy(&info, CMSG_DATA(cmsg), sizeof(info));
@@ -135,10 +143,10 @@ static void forward(struct udp_worker *udp, struct udp_session *session)
 			uint32_t length = in->messages[i].msg_len;
 			bytes += length;
 			datagrams += udp_datagrams(length, in->segment[i]);
-			if (session->policy_version && length &&
-			    !(length = udp_police(session, QOS_INGRESS, length, in->segment[i])))
-				continue;
-			sent += udp_send_with_header(session, in->iov[i].iov_base, length, in->segment[i]);
+			if (session->policy_version)
+				length = udp_police(session, QOS_INGRESS, length, in->segment[i], 0).passed;
+			if (length || !in->messages[i].msg_len)
+				sent += udp_send_with_header(session, in->iov[i].iov_base, length, in->segment[i]);
 		}
 	} else {
 		out->nruns = out->niov = 0;
@@ -146,10 +154,11 @@ static void forward(struct udp_worker *udp, struct udp_session *session)
 			uint32_t length = in->messages[i].msg_len;
 			bytes += length;
 			datagrams += udp_datagrams(length, in->segment[i]);
-			if (session->policy_version && length &&
-			    !(length = udp_police(session, QOS_INGRESS, length, in->segment[i])))
-				continue;
-			udp_outgoing_add(out, session, in->iov[i].iov_base, length, in->segment[i]);
+			if (session->policy_version)
+				udp_police_and_add(out, session, QOS_INGRESS, in->iov[i].iov_base, length,
+				                   in->segment[i], in->ecn[i]);
+			else
+				udp_outgoing_add(out, session, in->iov[i].iov_base, length, in->segment[i], 0);
 		}
 		udp_outgoing_send(out, -1);
 		for (uint32_t i = 0; i < out->nruns; i++)
@@ -307,6 +316,7 @@ static int receive_plain(struct udp_incoming *in, int fd, uint32_t place)
 	in->messages[place].msg_len = (unsigned)length;
 	in->messages[place].msg_hdr.msg_flags = 0;
 	in->segment[place] = 0;
+	in->ecn[place] = 0;
 	if (in->used <= place)
 		in->used = place + 1;
 	return 1;
@@ -326,7 +336,7 @@ static size_t read_replies(struct udp_session *session)
 		udp_flush_replies(udp);
 	uint32_t first = udp->responses_used;
 	uint32_t asked = session->read_batch < UDP_BATCH - first ? session->read_batch : UDP_BATCH - first;
-	bool plain = asked == 1 && !session->merging;
+	bool plain = asked == 1 && !session->merging && !session->policy_version;
 	int n = plain ? receive_plain(in, source->fd, first) : receive(in, source->fd, first, asked, false);
 	if (n < 0) {
 		if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
@@ -349,10 +359,11 @@ static size_t read_replies(struct udp_session *session)
 			read_control(in, i, NULL);
 		uint32_t length = in->messages[i].msg_len;
 		bytes += length;
-		if (session->policy_version && length &&
-		    !(length = udp_police(session, QOS_EGRESS, length, in->segment[i])))
-			continue;
-		udp_outgoing_add(out, session, in->iov[i].iov_base, length, in->segment[i]);
+		if (session->policy_version)
+			udp_police_and_add(out, session, QOS_EGRESS, in->iov[i].iov_base, length, in->segment[i],
+			                   in->ecn[i]);
+		else
+			udp_outgoing_add(out, session, in->iov[i].iov_base, length, in->segment[i], 0);
 	}
 	udp->responses_used = first + (uint32_t)n;
 	if (!udp->flush_pending) {

@@ -15,8 +15,9 @@
  * at 10 Tbit/s a byte is 839 of these, so rounding it up makes 0.1 % at most; costs are rounded up to ticks. A product stays
  * below 2^64 for up to GCRA_UNITS_MAX bytes at rates from GCRA_BITS_PER_SECOND_MIN on.
  *
- * A TAT further ahead than tolerance and a second cannot come from this bucket's past: the clock went back, a long
- * silence wrapped it, or the rate was another one. Then the bucket counts as full.
+ * What takes beyond the burst on purpose (packets that are marked and not dropped) uses twice the tolerance on the same TAT.
+ * A TAT further ahead than that and a second cannot come from this bucket's past: the clock went back, a long silence
+ * wrapped it, or the rate was another one. Then the bucket counts as full.
  */
 #ifndef ENGINE_GCRA_H
 #define ENGINE_GCRA_H
@@ -51,7 +52,7 @@ static inline uint64_t gcra_cost(const struct gcra_rate *rate, uint64_t units)
 static inline uint64_t gcra_ahead(uint64_t tat, uint64_t now, const struct gcra_rate *rate)
 {
 	int64_t ahead = (int64_t)(tat - now);
-	return ahead < 0 || (uint64_t)ahead > rate->tolerance + GCRA_STALE ? 0 : (uint64_t)ahead;
+	return ahead < 0 || (uint64_t)ahead > 2 * rate->tolerance + GCRA_STALE ? 0 : (uint64_t)ahead;
 }
 
 /* Whether units conform now; *next is the TAT with them. */

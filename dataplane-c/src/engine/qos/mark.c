@@ -35,3 +35,11 @@ void qos_mark(int fd, int family, int written, const struct qos_policy *policy, 
 		pacing = UINT64_MAX;
 	setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &pacing, sizeof(pacing));
 }
+
+void qos_tell_ecn(int fd, int family)
+{
+	if (family != AF_INET6)
+		set_int(fd, IPPROTO_IP, IP_RECVTOS, 1);
+	if (family != AF_INET)
+		set_int(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
+}

@@ -10,4 +10,7 @@
  * improves a socket that works without it, so errors are passed over. */
 void qos_mark(int fd, int family, int written, const struct qos_policy *policy, bool fresh);
 
+/* A UDP socket tells the traffic class of what it receives. */
+void qos_tell_ecn(int fd, int family);
+
 #endif
