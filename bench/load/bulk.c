@@ -101,7 +101,8 @@ static void drain(const struct sockaddr_in *to, int connections)
 					die("timer");
 				clock_gettime(CLOCK_REALTIME, &now);
 				printf("%llu %llu\n",
-				       (unsigned long long)now.tv_sec * 1000 + (unsigned long long)now.tv_nsec / 1000000,
+				       (unsigned long long)now.tv_sec * 1000 +
+				               (unsigned long long)now.tv_nsec / 1000000,
 				       (unsigned long long)bytes);
 				fflush(stdout);
 				continue;

@@ -195,11 +195,13 @@ interface Latency {
   readonly bulkBitsPerSecond: number;
 }
 
-const short = async (scope: Scope, netns: string, port: number): Promise<{ p50Us: number; p99Us: number; seconds: number }> => {
+const short = async (
+  scope: Scope,
+  netns: string,
+  port: number,
+): Promise<{ p50Us: number; p99Us: number; seconds: number }> => {
   const argv = [LOAD, 'keepalive', HOST, port, SHORT_CONNECTIONS, SHORT_EXCHANGES, 64].map(String);
-  return JSON.parse(
-    await scope.must(pinned(LOAD_CORE, ['chrt', '-f', '10', ...argv]), { netns, timeoutMs: 120_000 }),
-  );
+  return JSON.parse(await scope.must(pinned(LOAD_CORE, ['chrt', '-f', '10', ...argv]), { netns, timeoutMs: 120_000 }));
 };
 
 /** Short exchanges beside bulk that never ends. */
@@ -209,7 +211,8 @@ const beside = async (scope: Scope, netns: string): Promise<Latency> => {
   const ended = new Promise((resolve) => drain.once('exit', resolve));
   const counts: { atMs: number; bytes: number }[] = [];
   drain.stdout?.setEncoding('utf8').on('data', (lines: string) => {
-    for (const [, at, bytes] of lines.matchAll(/^(\d+) (\d+)$/gm)) counts.push({ atMs: Number(at), bytes: Number(bytes) });
+    for (const [, at, bytes] of lines.matchAll(/^(\d+) (\d+)$/gm))
+      counts.push({ atMs: Number(at), bytes: Number(bytes) });
   });
   await sleep(500);
   const first = counts.length - 1;

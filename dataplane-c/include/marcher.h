@@ -290,8 +290,8 @@ int marcher_packet_apply(struct marcher_packet *handle, const uint8_t *table, si
 /* A serialised marcher.packet.v1.Status. */
 int marcher_packet_status(struct marcher_packet *handle, uint8_t **reply, size_t *reply_length);
 
-/* Upkeep that needs doing now and then, such as every second: has the flow table grow with its flows, and the guard follow
- * this node's addresses, devices and TCP settings. [blocks] */
+/* Upkeep that needs doing now and then, such as every second: has the flow table grow with its flows, and the guard
+ * follow this node's addresses, devices and TCP settings. [blocks] */
 int marcher_packet_tend(struct marcher_packet *handle);
 
 /* What marcher_packet_uninstall would take away, and which process holds pin_dir: a serialised

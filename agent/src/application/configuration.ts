@@ -274,7 +274,9 @@ export class Configuration implements ConfigUseCases {
     if (this.#undoPending)
       throw new ApplicationError('unavailable', 'the store cannot be written: see the status of the node');
     const delta = this.#programming.inStep ? this.#programming.delta() : undefined;
-    const prepared = guarded(() => this.#index.prepare(change, delta && ((service, policy) => delta.service(service, policy))));
+    const prepared = guarded(() =>
+      this.#index.prepare(change, delta && ((service, policy) => delta.service(service, policy))),
+    );
     if ('violations' in prepared) {
       const count = prepared.violations.length;
       throw new ApplicationError(

@@ -275,12 +275,7 @@ export class SnapshotWriter {
    * policy: what the service's trafficPolicy names. draining: names of backends that the operator has taken out of service
    * on this node. Without listeners the engine only probes the backends: another tier carries the service.
    */
-  service(
-    service: Service,
-    policy: TrafficPolicy | undefined,
-    draining?: ReadonlySet<string>,
-    listens = true,
-  ): void {
+  service(service: Service, policy: TrafficPolicy | undefined, draining?: ReadonlySet<string>, listens = true): void {
     const mark = this.#out.begin(SNAPSHOT.services);
     writeService(this.#out, service, policy, draining, listens);
     this.#out.end(mark);

@@ -39,7 +39,7 @@
 struct listen_end {
 	struct poll_source source; /* first; fd -1: closed */
 	struct worker_message message;
-	struct timer resume; /* accepting was suspended for want of descriptors */
+	struct timer resume;     /* accepting was suspended for want of descriptors */
 	struct sched_item ready; /* others go first */
 	struct listen_source *listen;
 	struct worker *worker;

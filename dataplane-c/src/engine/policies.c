@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Traffic policies of services. A policy is published with the service that names it; connections that are open take note
- * when their worker is told to look, one walk over all of them for each apply that changed any policy.
+ * Traffic policies of services. A policy is published with the service that names it; connections that are open take
+ * note when their worker is told to look, one walk over all of them for each apply that changed any policy.
  */
 #include "mux/tunnel.h"
 #include "mux/udp.h"

@@ -195,9 +195,9 @@ struct draft {
 		uint16_t country;
 		bool drain;
 		char region[32];
-	} * settings; /* of service->pub.backends, in order */
+	} * settings;              /* of service->pub.backends, in order */
 	struct qos_policy *policy; /* NULL: none */
-	size_t index; /* in the snapshot */
+	size_t index;              /* in the snapshot */
 	struct service_entry *entry;
 	struct draft *next;
 	/* Its listeners, expanded. */

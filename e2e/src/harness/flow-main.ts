@@ -26,7 +26,10 @@ export interface FlowClient {
   readonly datagram?: number;
 }
 
-export type FlowSettings = { readonly name: string } & ({ readonly server: FlowServer } | { readonly client: FlowClient });
+export type FlowSettings = { readonly name: string } & (
+  | { readonly server: FlowServer }
+  | { readonly client: FlowClient }
+);
 
 export type FlowCommand =
   | { readonly kind: 'count' }
@@ -97,9 +100,16 @@ const main = (settings: FlowSettings): void => {
         if (peer !== undefined) socket.send(data, peer.port, peer.address, () => {});
       });
     };
-    net.createServer((s) => (guard(s), swallow(s))).listen(sink, '::', () => {
-      net.createServer((s) => (guard(s), s.resume(), flood(s))).listen(source, '::', () => socket.bind(udp, ready));
+    const sinkServer = net.createServer((connection) => {
+      guard(connection);
+      swallow(connection);
     });
+    const sourceServer = net.createServer((connection) => {
+      guard(connection);
+      connection.resume();
+      flood(connection);
+    });
+    sinkServer.listen(sink, '::', () => sourceServer.listen(source, '::', () => socket.bind(udp, ready)));
   } else {
     const { host, port, kind, count, bitsPerSecond = 0, datagram = 1_200 } = settings.client;
     if (kind === 'udp') {

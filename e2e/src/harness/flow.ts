@@ -21,7 +21,12 @@ export class Flow {
     this.#child = child;
   }
 
-  static async start(scope: Scope, settings: FlowSettings, netns: string, wrapper: readonly string[] = []): Promise<Flow> {
+  static async start(
+    scope: Scope,
+    settings: FlowSettings,
+    netns: string,
+    wrapper: readonly string[] = [],
+  ): Promise<Flow> {
     const script = path.join(import.meta.dirname, 'flow-main.js');
     const child = scope.spawn([...wrapper, process.execPath, script, JSON.stringify(settings)], {
       netns,
@@ -36,11 +41,23 @@ export class Flow {
     return new Flow(settings.name, child);
   }
 
-  static server(scope: Scope, name: string, server: FlowServer, netns: string, wrapper?: readonly string[]): Promise<Flow> {
+  static server(
+    scope: Scope,
+    name: string,
+    server: FlowServer,
+    netns: string,
+    wrapper?: readonly string[],
+  ): Promise<Flow> {
     return Flow.start(scope, { name, server }, netns, wrapper);
   }
 
-  static client(scope: Scope, name: string, client: FlowClient, netns: string, wrapper?: readonly string[]): Promise<Flow> {
+  static client(
+    scope: Scope,
+    name: string,
+    client: FlowClient,
+    netns: string,
+    wrapper?: readonly string[],
+  ): Promise<Flow> {
     return Flow.start(scope, { name, client }, netns, wrapper);
   }
 

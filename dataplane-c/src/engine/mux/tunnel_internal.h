@@ -51,7 +51,8 @@ struct tunnel {
 	struct tunnel_side side[2];
 	struct tunnel_direction direction[2];
 	struct tunnel *prev, *next; /* all of the worker's */
-	struct sched_item ready;    /* has used up its turn's share, waits for the end of the turn's events, or for others */
+	struct sched_item
+	        ready; /* has used up its turn's share, waits for the end of the turn's events, or for others */
 	struct timer timer;
 	struct worker_deferred deferred;
 	struct service *service;
@@ -137,7 +138,8 @@ size_t tunnel_run_queued(struct sched_item *item);
 
 /* tunnel_policy.c */
 struct slab *tunnel_shape_slab(void);
-/* Brings the tunnel and its sockets in line with its service's policy. false: it can't be held to it (out of memory). */
+/* Brings the tunnel and its sockets in line with its service's policy. false: it can't be held to it (out of memory).
+ */
 bool tunnel_follow_policy(struct tunnel *tunnel);
 /* A socket to a backend, before it connects. */
 void tunnel_mark_backend(const struct tunnel *tunnel, int fd, int family);

@@ -76,7 +76,8 @@ static int receive(struct udp_incoming *in, int fd, uint32_t first, uint32_t cou
 	return n;
 }
 
-/* Reads the ancillary data: the size of merged datagrams, their ECN bits, and where they were sent to when key is not NULL.
+/* Reads the ancillary data: the size of merged datagrams, their ECN bits, and where they were sent to when key is not
+ * NULL.
  */
 static void read_control(struct udp_incoming *in, uint32_t i, struct udp_key *key)
 {
@@ -322,8 +323,8 @@ static int receive_plain(struct udp_incoming *in, int fd, uint32_t place)
 	return 1;
 }
 
-/* Reads what a session's socket has, replies or an error. Level-triggered: what is left comes up again in the next turn.
- * Returns the bytes that came. */
+/* Reads what a session's socket has, replies or an error. Level-triggered: what is left comes up again in the next
+ * turn. Returns the bytes that came. */
 static size_t read_replies(struct udp_session *session)
 {
 	struct udp_worker *udp = session->udp;

@@ -75,8 +75,8 @@ struct udp_session {
 	uint64_t last_read_turn;
 	uint64_t drain_until_ms;
 
-	struct sched_item ready;    /* others go first */
-	uint32_t policy_version;    /* of the traffic policy that it follows; 0: none */
+	struct sched_item ready;        /* others go first */
+	uint32_t policy_version;        /* of the traffic policy that it follows; 0: none */
 	_Atomic uint64_t policy_tat[2]; /* of its own limits, by direction (qos/gcra.h); its worker's alone */
 
 	struct sockaddr_in6 client_sockaddr; /* holds a sockaddr_in as well */
@@ -164,8 +164,8 @@ void udp_session_close(struct udp_session *session, enum marcher_close_reason re
 struct udp_socket *udp_socket_get(struct udp_worker *udp, struct listener *listener, int fd);
 
 /* udp_send.c */
-/* Adds length bytes that stay where they are until the flush, merged datagrams of segment bytes (0: one datagram), to be
- * sent with these ECN bits. */
+/* Adds length bytes that stay where they are until the flush, merged datagrams of segment bytes (0: one datagram), to
+ * be sent with these ECN bits. */
 void udp_outgoing_add(struct udp_outgoing *out, struct udp_session *session, uint8_t *data, uint32_t length,
                       uint16_t segment, uint8_t ecn);
 /* Sends and empties. Runs tell what was sent; on ECONNREFUSED and its kin the session is told and the run tried again.
@@ -186,8 +186,8 @@ void udp_follow_policy(struct udp_session *session);
 void udp_mark_backend(const struct service *service, int fd, int family);
 /* DSCP of the policy, in its place in the traffic class. */
 uint8_t udp_policy_tos(const struct udp_session *session);
-/* What becomes of a message: its first passed bytes go on as they came, the next marked bytes as CE; the rest is counted as
- * dropped. Datagrams stay whole. */
+/* What becomes of a message: its first passed bytes go on as they came, the next marked bytes as CE; the rest is
+ * counted as dropped. Datagrams stay whole. */
 struct udp_verdict {
 	uint32_t passed, marked;
 };

@@ -29,8 +29,8 @@ void udp_policies_changed(struct worker *worker)
 		udp_follow_policy(session);
 		if (before == session->policy_version)
 			continue;
-		qos_mark(session->source.fd, session->upstream.family, -1,
-		         qos_policy_of(service_qos(session->service)), false);
+		qos_mark(session->source.fd, session->upstream.family, -1, qos_policy_of(service_qos(session->service)),
+		         false);
 		qos_tell_ecn(session->source.fd, session->upstream.family);
 	}
 }
@@ -77,8 +77,9 @@ static uint32_t take(struct udp_session *session, unsigned direction, const stru
 }
 
 /*
- * What conforms passes. Of what does not, datagrams that can be marked may use as much again as the burst: an endpoint that
- * heeds marks slows down before anything is lost, and one that does not gets no more than the rate in the long run.
+ * What conforms passes. Of what does not, datagrams that can be marked may use as much again as the burst: an endpoint
+ * that heeds marks slows down before anything is lost, and one that does not gets no more than the rate in the long
+ * run.
  */
 struct udp_verdict udp_police(struct udp_session *session, unsigned direction, uint32_t length, uint16_t segment,
                               uint8_t ecn)

@@ -66,7 +66,8 @@ static void append(struct msghdr *msg, int level, int type, const void *data, si
 	msg->msg_controllen += CMSG_SPACE(length);
 }
 
-/* Address and source of a reply; nothing for a connected socket. The traffic class where the socket's own will not do. */
+/* Address and source of a reply; nothing for a connected socket. The traffic class where the socket's own will not do.
+ */
 static void address(const struct udp_outgoing *out, const struct udp_run *run, uint8_t *control, struct msghdr *msg)
 {
 	struct udp_session *session = run->session;

@@ -10,14 +10,14 @@
  * In any t seconds at most rate * t + burst units conform, with tolerance = cost(burst); and while there is always
  * something to take at least rate * t do.
  *
- * Arithmetic. Only 64 bits and no division where packets pass, so that BPF programs do the same. Times are ticks of 1/256
- * ns; they wrap after 2.28 years, so they are compared by their signed difference. The cost of one unit is in 2^-20 ns:
- * at 10 Tbit/s a byte is 839 of these, so rounding it up makes 0.1 % at most; costs are rounded up to ticks. A product stays
- * below 2^64 for up to GCRA_UNITS_MAX bytes at rates from GCRA_BITS_PER_SECOND_MIN on.
+ * Arithmetic. Only 64 bits and no division where packets pass, so that BPF programs do the same. Times are ticks of
+ * 1/256 ns; they wrap after 2.28 years, so they are compared by their signed difference. The cost of one unit is in
+ * 2^-20 ns: at 10 Tbit/s a byte is 839 of these, so rounding it up makes 0.1 % at most; costs are rounded up to ticks.
+ * A product stays below 2^64 for up to GCRA_UNITS_MAX bytes at rates from GCRA_BITS_PER_SECOND_MIN on.
  *
- * What takes beyond the burst on purpose (packets that are marked and not dropped) uses twice the tolerance on the same TAT.
- * A TAT further ahead than that and a second cannot come from this bucket's past: the clock went back, a long silence
- * wrapped it, or the rate was another one. Then the bucket counts as full.
+ * What takes beyond the burst on purpose (packets that are marked and not dropped) uses twice the tolerance on the same
+ * TAT. A TAT further ahead than that and a second cannot come from this bucket's past: the clock went back, a long
+ * silence wrapped it, or the rate was another one. Then the bucket counts as full.
  */
 #ifndef ENGINE_GCRA_H
 #define ENGINE_GCRA_H
@@ -25,7 +25,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define GCRA_TICK_BITS 8u /* ticks per ns */
+#define GCRA_TICK_BITS 8u  /* ticks per ns */
 #define GCRA_COST_BITS 12u /* of a unit's cost below one tick */
 #define GCRA_UNITS_MAX (1u << 20)
 #define GCRA_STALE (1000000000ull << GCRA_TICK_BITS)
@@ -56,7 +56,8 @@ static inline uint64_t gcra_ahead(uint64_t tat, uint64_t now, const struct gcra_
 }
 
 /* Whether units conform now; *next is the TAT with them. */
-static inline bool gcra_conforms(uint64_t tat, uint64_t now, const struct gcra_rate *rate, uint64_t units, uint64_t *next)
+static inline bool gcra_conforms(uint64_t tat, uint64_t now, const struct gcra_rate *rate, uint64_t units,
+                                 uint64_t *next)
 {
 	uint64_t ahead = gcra_ahead(tat, now, rate) + gcra_cost(rate, units);
 	*next = now + ahead;

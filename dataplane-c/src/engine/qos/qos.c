@@ -7,12 +7,12 @@
 #include "bucket.h"
 #include "shaper.h"
 
-/* The smallest bursts that can be kept: a read takes up to 64 KiB, as packets do with offloads, and a thread on a busy core
- * may come back late. */
+/* The smallest bursts that can be kept: a read takes up to 64 KiB, as packets do with offloads, and a thread on a busy
+ * core may come back late. */
 #define BURST_BYTES_MIN (64u * 1024)
 #define BURST_PER_SECOND 50u /* 20 ms */
-/* What waits for less than 2 ms wakes up too often; for small rates waiting for a whole packet would be too long, but not
- * shorter than 50 ms either. */
+/* What waits for less than 2 ms wakes up too often; for small rates waiting for a whole packet would be too long, but
+ * not shorter than 50 ms either. */
 #define QUANTUM_PER_SECOND 500u
 #define QUANTUM_SLOW_PER_SECOND 20u
 #define QUANTUM_PACKET 1448u

@@ -45,7 +45,7 @@ struct qos_policy {
 		struct gcra_rate connections;
 		bool limits_bytes; /* one of service and connection is a limit */
 		bool has_dscp, ecn_mark;
-		uint8_t tos; /* DSCP in its place */
+		uint8_t tos;      /* DSCP in its place */
 		uint8_t priority; /* enum qos_class */
 	} settings;
 };

@@ -121,7 +121,7 @@ static void run_turn(struct timer *timer, uint64_t now_ms)
 
 	(void)now_ms;
 	for (unsigned class = 0; class < QOS_CLASSES; class ++)
-		run_class(sched, (enum qos_class)class, &left);
+		run_class(sched, (enum qos_class) class, &left);
 	for (unsigned class = 0; class < QOS_CLASSES; class ++)
 		if (sched->lists[class].first && !timer_armed(timer))
 			timer_arm(worker->timers, timer, worker->now_ms, run_turn);

@@ -5,9 +5,9 @@
  * As long as no service has a priority other than the default, events are worked off as they come, and this only holds
  * connections that have used up their share of a turn: each of those runs once per turn.
  *
- * With priorities (active) everything that is ready queues here. A turn does at most TURN_WORK, the highest class first,
- * and then looks for new events; each lower class that waits has a small guaranteed part of every turn on top (deficit
- * round robin: what one item does beyond the part is taken off the next turns'), so that none starves.
+ * With priorities (active) everything that is ready queues here. A turn does at most TURN_WORK, the highest class
+ * first, and then looks for new events; each lower class that waits has a small guaranteed part of every turn on top
+ * (deficit round robin: what one item does beyond the part is taken off the next turns'), so that none starves.
  */
 #ifndef ENGINE_SCHED_H
 #define ENGINE_SCHED_H
@@ -25,7 +25,7 @@ struct worker;
 struct sched_item {
 	struct sched_item *next, **pprev;
 	size_t (*run)(struct sched_item *item); /* returns the bytes that it moved */
-	uint8_t class; /* enum qos_class */
+	uint8_t class;                          /* enum qos_class */
 };
 
 struct sched {

@@ -3,11 +3,11 @@
  * Bytes of streams, held to the limits of their connection and their service by reading no more than may go on: what is
  * not read stays in the socket, and TCP slows its sender down.
  *
- * Before it reads, a direction takes; what it took and did not read it gives back. When there is nothing to take it waits
- * on the timer wheel: alone for its own limit, and for the service's in a lane, which is the worker's queue for that
- * service and direction. A lane lets its connections have one quantum each in turn. Workers share the service's rate by
- * how many connections wait on each: a lane earns that part of it as credit, so that it makes no difference which worker
- * wakes up first. The bucket that all of them take from is exact by itself.
+ * Before it reads, a direction takes; what it took and did not read it gives back. When there is nothing to take it
+ * waits on the timer wheel: alone for its own limit, and for the service's in a lane, which is the worker's queue for
+ * that service and direction. A lane lets its connections have one quantum each in turn. Workers share the service's
+ * rate by how many connections wait on each: a lane earns that part of it as credit, so that it makes no difference
+ * which worker wakes up first. The bucket that all of them take from is exact by itself.
  */
 #ifndef ENGINE_SHAPER_H
 #define ENGINE_SHAPER_H
@@ -24,11 +24,11 @@
 struct shaper_flow {
 	struct qos *qos;
 	void (*resume)(struct shaper_flow *flow); /* it may try to take again */
-	_Atomic uint64_t tat; /* of the connection's own limit */
-	struct shaper_flow *next, **pprev; /* in its lane */
-	struct timer timer; /* while it waits for its own limit */
-	uint64_t since_us; /* it waits, or did until it was resumed */
-	uint64_t throttled_us, throttled_bytes; /* since they were last collected */
+	_Atomic uint64_t tat;                     /* of the connection's own limit */
+	struct shaper_flow *next, **pprev;        /* in its lane */
+	struct timer timer;                       /* while it waits for its own limit */
+	uint64_t since_us;                        /* it waits, or did until it was resumed */
+	uint64_t throttled_us, throttled_bytes;   /* since they were last collected */
 	uint8_t direction;
 	bool waits, turn, waited;
 };

@@ -21,8 +21,8 @@ ssize_t raw_sendv(int fd, const struct iovec *pieces, int npieces, bool more);
  * before the destination is known: IP_BIND_ADDRESS_NO_PORT). delay_ack: the caller has bytes to send at once, so the
  * handshake's last ACK can ride on them. Returns the descriptor or -errno. */
 int raw_socket(const struct addr *addr, const struct addr *source, bool delay_ack);
-/* Begins to connect it. *connected: it is already. Returns the descriptor, or -errno and it is closed; -EAGAIN only for a
- * Unix socket whose backlog is full. */
+/* Begins to connect it. *connected: it is already. Returns the descriptor, or -errno and it is closed; -EAGAIN only for
+ * a Unix socket whose backlog is full. */
 int raw_connect(int fd, const struct addr *addr, bool *connected);
 
 /* Closes with RST where the protocol has one, dropping what was not sent. */
@@ -54,8 +54,8 @@ static inline bool raw_pipes_scarce(const struct raw_pipe_pool *pool)
 	return pool->nopen - pool->nidle > pool->max_open / 2;
 }
 
-/* Socket to pipe (at most so many bytes), pipe to socket. Results as raw_receive and raw_send; pending is kept. Fill only
- * an empty pipe: a full one says EAGAIN as an empty socket does. */
+/* Socket to pipe (at most so many bytes), pipe to socket. Results as raw_receive and raw_send; pending is kept. Fill
+ * only an empty pipe: a full one says EAGAIN as an empty socket does. */
 ssize_t raw_pipe_fill(struct raw_pipe *pipe, int fd, size_t most);
 ssize_t raw_pipe_drain(struct raw_pipe *pipe, int fd);
 

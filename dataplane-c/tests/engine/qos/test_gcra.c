@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Properties of the token bucket, over random rates, bursts, sizes and clocks, against exact arithmetic; and of one that
- * eight threads take from. */
+/* Properties of the token bucket, over random rates, bursts, sizes and clocks, against exact arithmetic; and of one
+ * that eight threads take from. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -18,7 +18,7 @@ struct thing {
 	struct sched_item item; /* first */
 	size_t moves;
 	unsigned runs, again; /* how often it queues itself again */
-	bool closes; /* takes the next one out when it runs */
+	bool closes;          /* takes the next one out when it runs */
 };
 
 static struct worker worker;
@@ -74,7 +74,7 @@ static bool turn(void)
 
 static void queue(unsigned i, enum qos_class class)
 {
-	things[i].item.class = (uint8_t)class;
+	things[i].item.class = (uint8_t) class;
 	sched_queue(&worker, &things[i].item);
 }
 
@@ -138,7 +138,7 @@ static void no_class_starves_below_one_that_always_has_something_to_do(void **st
 			struct thing *thing = &things[class * 8 + i];
 			thing->moves = 16384;
 			thing->again = 1000000;
-			queue(class * 8 + i, (enum qos_class)class);
+			queue(class * 8 + i, (enum qos_class) class);
 		}
 	for (unsigned t = 0; t < 2000; t++)
 		turn();
@@ -218,8 +218,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test_setup_teardown(without_priorities_each_runs_once_per_turn_in_order, setup, teardown),
 	        cmocka_unit_test_setup_teardown(the_highest_class_runs_first_whatever_came_first, setup, teardown),
-	        cmocka_unit_test_setup_teardown(
-	                a_turn_with_much_to_do_ends_and_the_next_begins_with_the_highest_class, setup, teardown),
+	        cmocka_unit_test_setup_teardown(a_turn_with_much_to_do_ends_and_the_next_begins_with_the_highest_class,
+	                                        setup, teardown),
 	        cmocka_unit_test_setup_teardown(no_class_starves_below_one_that_always_has_something_to_do, setup,
 	                                        teardown),
 	        cmocka_unit_test_setup_teardown(one_large_item_uses_up_its_class_s_part_of_later_turns, setup,

@@ -174,7 +174,8 @@ export class Metrics {
         if (own !== undefined && active(own)) backends.push(this.subject(service, [name, ['backend', backend]], own));
       }
     }
-    for (const family of [...backendFamilies, ...serviceFamilies, ...policyFamilies]) yield* counterLines('marcher_', family, services);
+    for (const family of [...backendFamilies, ...serviceFamilies, ...policyFamilies])
+      yield* counterLines('marcher_', family, services);
     for (const family of backendFamilies) yield* counterLines('marcher_backend_', family, backends);
     for (const family of healthFamilies) yield* counterLines('marcher_', family, backends);
     yield* gaugeLines('marcher_tcp_connections_active', 'TCP connections open now.', services, 'tcp');
