@@ -128,12 +128,14 @@ const service = (name: string, port: number, protocol: string, backend: number, 
   ...(policy === '' ? {} : { trafficPolicy: policy }),
 });
 
+/** Whatever else runs on the machine: what is looked at is the proxy, not the wait of its ends for a core. */
+const FIRST = ['nice', '-n', '-20'];
+
 const started = async (scope: Scope, netns: string, name: string, workers: number): Promise<Agent> => {
   const agent = new Agent(scope, {
     netns,
     name,
-    // Whatever else runs on the machine: the proxy's own order is what is looked at.
-    wrapper: ['nice', '-n', '-20'],
+    wrapper: FIRST,
     engine: path.join(BUILD, 'marcher-engine'),
     args: [
       ...['--library', path.join(BUILD, 'control/libmarcher.so'), '--workers', String(workers)],
@@ -160,12 +162,12 @@ const measureRates = async (scope: Scope, seconds: number): Promise<Rate[]> => {
   const results: Rate[] = [];
   for (const [i, m] of rates.entries()) {
     const port = 7000 + i;
-    const server = await Flow.server(scope, `server ${i}`, SERVER, netns);
+    const server = await Flow.server(scope, `server ${i}`, SERVER, netns, FIRST);
     const protocol = m.client.kind === 'udp' ? 'udp' : 'tcp';
     await agent.apply([service('s', port, protocol, m.backend, 'p')], {
       trafficPolicies: [{ name: 'p', ...m.policy }],
     });
-    const client = await Flow.client(scope, `client ${i}`, { host: HOST, port, ...m.client }, netns);
+    const client = await Flow.client(scope, `client ${i}`, { host: HOST, port, ...m.client }, netns, FIRST);
     if (m.flood !== undefined) {
       await sleep(200);
       await server.flood(m.flood);

@@ -103,11 +103,22 @@ struct qos_policy *qos_policy_new(const Marcher__Engine__V1__TrafficPolicy *mess
 	return policy;
 }
 
+static bool same_rate(const struct gcra_rate *a, const struct gcra_rate *b)
+{
+	return a->unit_cost == b->unit_cost && a->tolerance == b->tolerance;
+}
+
 bool qos_policy_same(const struct qos_policy *a, const struct qos_policy *b)
 {
 	if (!a || !b)
 		return a == b;
-	return memcmp(&a->settings, &b->settings, sizeof(a->settings)) == 0;
+	const struct qos_settings *x = &a->settings, *y = &b->settings;
+	bool same = same_rate(&x->connections, &y->connections) && x->has_dscp == y->has_dscp && x->tos == y->tos &&
+	            x->ecn_mark == y->ecn_mark && x->priority == y->priority;
+	for (unsigned d = 0; d < 2; d++)
+		same = same && same_rate(&x->service[d].rate, &y->service[d].rate) &&
+		       same_rate(&x->connection[d].rate, &y->connection[d].rate);
+	return same;
 }
 
 bool qos_connection_allowed(struct qos *qos, uint64_t now_us)
