@@ -175,6 +175,35 @@ describe('a change of all kinds', () => {
     expect(agent.config.objects.guards.size).toBe(0);
   });
 
+  test('gives the engine each service with the policy that it names, in whatever snapshot', async () => {
+    const inEngine = (service: string) => dataplane.services.get(service)?.trafficPolicy;
+    const both = [web({ trafficPolicy: 'gold' }), web({}, 81, 'other')];
+    await apply(change({ services: both, trafficPolicies: [gold] }));
+    expect(inEngine('web')).toMatchObject({ priority: 0, ingress: { bitsPerSecond: 100_000_000n } });
+    expect(inEngine('other')).toBeUndefined();
+    await apply(change({ trafficPolicies: [{ ...gold, priority: 'P3' }] }));
+    expect(inEngine('web')?.priority).toBe(3);
+
+    // A change of something else takes the stored policy.
+    await client.apply({ change: change({ services: [web({ trafficPolicy: 'gold', labels: { a: 'b' } })] }) });
+    expect(inEngine('web')?.priority).toBe(3);
+
+    // An engine that has lost everything gets it with the rest.
+    await stop();
+    dataplane = new InMemoryDataplane();
+    await start();
+    expect(inEngine('web')?.priority).toBe(3);
+
+    // So does one that does not run any more what the delta continues, with the policy as it is to be.
+    dataplane.lose();
+    await apply(change({ trafficPolicies: [{ ...gold, priority: 'P1' }] }));
+    expect(inEngine('web')?.priority).toBe(1);
+
+    // And none when it names none any more.
+    await apply(change({ services: [web()] }));
+    expect(inEngine('web')).toBeUndefined();
+  });
+
   test('is taken back whole when the data plane refuses its services', async () => {
     dataplane.refuse = () => 'address already in use';
     await expect(apply(change({ services: [web()], guards: [edge] }))).rejects.toThrow(/refused the change/);

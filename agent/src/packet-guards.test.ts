@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { create } from '@bufbuild/protobuf';
 import { objectsOf, parseConfiguration } from '@marcher/model';
+import { InterfaceSchema } from '@marcher/proto/marcher/packet/v1/packet_pb';
 import { ChangeSchema } from '@marcher/proto/marcher/v1/config_service_pb';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { InMemoryDataplane } from './adapters/outbound/dataplane/in-memory.js';
@@ -146,6 +147,18 @@ test('a node that cannot guard says so, with what to do', async () => {
     message: 'nothing is guarded on this node: no --interfaces',
   });
   expect(problems()).toEqual(['Off: nothing is guarded: no --interfaces']);
+});
+
+test("guards are XDP's: a node where only tc is attached guards nothing", async () => {
+  const reason = 'XDP was left out (--xdp off)';
+  tier.interfaces = [create(InterfaceSchema, { name: 'eth0', index: 2, mode: '', reason, tc: 'tcx' })];
+  await start();
+  await apply({ guards: [edge] });
+  expect(programmed('edge')).toMatchObject({
+    status: false,
+    reason: 'NotAttached',
+    message: `nothing is guarded on this node: eth0: ${reason}`,
+  });
 });
 
 test('a rule that cannot be obeyed is in the status of the node', async () => {

@@ -1,24 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-/** npm run bench -- l4|config|xdp|nat [--rounds N] [--seconds S] [--only NAME]; ends with 1 when a goal was missed. */
+/** npm run bench -- l4|config|xdp|nat|floods|qos [--rounds N] [--seconds S] [--only NAME]; ends with 1 when a goal was missed. */
 import { parseArgs } from 'node:util';
 import { config } from './config.js';
+import { floods } from './floods.js';
 import { l4 } from './l4.js';
 import { nat } from './nat.js';
+import { qos } from './qos.js';
 import { xdp } from './xdp.js';
 
 const usage = `usage: npm run bench -- l4 [--rounds N] [--seconds S] [--only NAME]
        npm run bench -- config [--rounds N]
        npm run bench -- xdp [--rounds N]
        npm run bench -- nat [--rounds N] [--seconds S]
+       npm run bench -- floods [--rounds N] [--seconds S]
+       npm run bench -- qos [--rounds N] [--seconds S] [--only rates|priorities]
   --rounds N    rounds that a median is taken over (l4: 9, others: 5)
-  --seconds S   l4, nat: length of each one's slice of a round (1)
+  --seconds S   l4, nat, floods: length of each one's slice of a round (1); qos: time over which a rate is measured (10)
   --only NAME   l4: only the workloads whose name contains NAME; the result goes to a file of its own`;
 try {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: {
       rounds: { type: 'string' },
-      seconds: { type: 'string', default: '1' },
+      seconds: { type: 'string' },
       only: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
@@ -28,7 +32,7 @@ try {
     process.exit(0);
   }
   const rounds = Number(values.rounds ?? (positionals[0] === 'l4' ? 9 : 5));
-  const seconds = Number(values.seconds);
+  const seconds = Number(values.seconds ?? (positionals[0] === 'qos' ? 10 : 1));
   if (!(seconds >= 0.2 && seconds <= 60))
     throw new Error(`--seconds '${values.seconds}': a number from 0.2 to 60 is expected`);
   if (!Number.isInteger(rounds) || rounds < 1)
@@ -39,6 +43,8 @@ try {
     config: () => config(rounds),
     xdp: () => xdp(rounds),
     nat: () => nat(rounds, seconds),
+    floods: () => floods(rounds, seconds),
+    qos: () => qos({ rounds, seconds, only: values.only }),
   };
   const benchmark = benchmarks[name ?? ''];
   if (positionals.length !== 1 || benchmark === undefined)

@@ -122,6 +122,12 @@ enum marcher_counter {
 	MARCHER_PROXY_HEADER_ERRORS = 19,
 	MARCHER_HALF_CLOSED_TIMEOUTS = 20,
 	MARCHER_DRAIN_CLOSED = 21, /* closed because the drain time was over */
+	/* By a traffic policy: */
+	MARCHER_THROTTLED_US = 22,    /* that directions of TCP connections waited for their rate */
+	MARCHER_THROTTLED_BYTES = 23, /* that waited */
+	MARCHER_RATE_DROPPED = 24,    /* datagrams over the rate; they count as UDP_DROPPED, too */
+	MARCHER_RATE_REFUSED = 25,    /* connections and sessions over the rate; they count as REJECTED, too */
+	MARCHER_ECN_MARKED = 26,      /* datagrams over the rate that went on, marked CE */
 };
 
 /* One event, fixed size, as it stands in the engine's rings. Text fields are NUL-terminated. */
@@ -149,6 +155,7 @@ enum marcher_close_reason {
 	MARCHER_CLOSE_DRAINED = 10,
 	MARCHER_CLOSE_NO_MEMORY = 11,
 	MARCHER_CLOSE_ENGINE_STOP = 12,
+	MARCHER_CLOSE_RATE = 13, /* refused: more new ones per second than the traffic policy allows */
 };
 
 /* An address in an event: family AF_INET (2), AF_INET6 (10), AF_UNIX (1: no address shown) or 0. */
@@ -283,8 +290,8 @@ int marcher_packet_apply(struct marcher_packet *handle, const uint8_t *table, si
 /* A serialised marcher.packet.v1.Status. */
 int marcher_packet_status(struct marcher_packet *handle, uint8_t **reply, size_t *reply_length);
 
-/* Upkeep that needs doing now and then, such as every second: has the flow table grow with its flows, and the guard follow
- * this node's addresses, devices and TCP settings. [blocks] */
+/* Upkeep that needs doing now and then, such as every second: has the flow table grow with its flows, and the guard
+ * follow this node's addresses, devices and TCP settings. [blocks] */
 int marcher_packet_tend(struct marcher_packet *handle);
 
 /* What marcher_packet_uninstall would take away, and which process holds pin_dir: a serialised

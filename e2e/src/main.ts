@@ -7,6 +7,7 @@ const suites: Readonly<Record<string, () => Promise<readonly Case[]>>> = {
   basic: async () => (await import('./suites/basic/index.js')).basic,
   faults: async () => (await import('./suites/faults/index.js')).faults,
   guest: async () => (await import('./suites/guest/index.js')).guest,
+  qos: async () => (await import('./suites/qos/index.js')).qos,
   packet: async () => (await import('./suites/packet/index.js')).packet,
 };
 

@@ -34,6 +34,8 @@ export type Compile = (service: Service, policy: TrafficPolicy | undefined) => v
 export interface PreparedChange {
   /** Services after the other kinds. */
   readonly changes: readonly CommitChange[];
+  /** Traffic policies as they will be. */
+  readonly policyOf: (name: string) => TrafficPolicy | undefined;
   /** compile() has been given, or would have been, at least one service; or one is removed. */
   readonly concernsServices: boolean;
   readonly validateMs: number;
@@ -211,6 +213,7 @@ export class ConfigurationIndex {
     }
     return {
       changes,
+      policyOf: (name) => objects.policy(name),
       concernsServices: follow > 0 || changes.length > objects.changes.length,
       compileMs,
       validateMs: performance.now() - started - compileMs,

@@ -274,7 +274,9 @@ export class Configuration implements ConfigUseCases {
     if (this.#undoPending)
       throw new ApplicationError('unavailable', 'the store cannot be written: see the status of the node');
     const delta = this.#programming.inStep ? this.#programming.delta() : undefined;
-    const prepared = guarded(() => this.#index.prepare(change, delta && ((service) => delta.service(service))));
+    const prepared = guarded(() =>
+      this.#index.prepare(change, delta && ((service, policy) => delta.service(service, policy))),
+    );
     if ('violations' in prepared) {
       const count = prepared.violations.length;
       throw new ApplicationError(
@@ -349,7 +351,7 @@ export class Configuration implements ConfigUseCases {
       }
       if (outcome === undefined) {
         const replaced = new Map(changes.map(({ name, after }) => [name, after]));
-        outcome = await this.#programming.complete(replaced);
+        outcome = await this.#programming.complete(replaced, prepared.policyOf);
         if (!outcome.accepted) this.#programming.forget('a refused configuration is being taken back');
       }
     } catch (error) {

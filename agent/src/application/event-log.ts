@@ -30,6 +30,7 @@ const CLOSE_REASONS: Readonly<Record<number, string>> = {
   [CloseReason.drained]: 'drained',
   [CloseReason.noMemory]: 'no-memory',
   [CloseReason.engineStop]: 'engine-stop',
+  [CloseReason.rate]: 'rate',
 };
 
 const KINDS: Readonly<Record<number, LogKind>> = {

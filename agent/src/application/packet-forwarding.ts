@@ -157,11 +157,11 @@ export class PacketForwarding {
 
   /** This service's do, if it asks for it. */
   carries(service: Service): boolean {
-    if (!this.available || this.#demoted.has(service.name) || this.#stranded.has(service.name)) return false;
-    return this.#hasTierOf(service);
+    return this.#mayCarry(service) && !this.#stranded.has(service.name);
   }
 
-  #hasTierOf(service: Service): boolean {
+  #mayCarry(service: Service): boolean {
+    if (!this.available || this.#demoted.has(service.name)) return false;
     return isNat(service) ? this.#tcAttached() : this.#xdpAttached();
   }
 
@@ -526,7 +526,7 @@ export class PacketForwarding {
     this.#families = { ipv4: false, ipv6: false };
     const out = new WireWriter();
     for (const [name, { service, generation }] of services) {
-      if (!this.carries(service)) continue;
+      if (!this.#mayCarry(service)) continue;
       const verdicts = this.#verdicts.get(name);
       const unhealthy = (backend: string): boolean => verdicts?.get(backend)?.unhealthy ?? false;
       const drained = (backend: string): boolean => drains.isDrained(name, backend);
@@ -561,7 +561,7 @@ export class PacketForwarding {
     if (state.kind !== 'open') return relayed(`, since the packet tier is not available: ${state.reason}`);
     const { demotion } = this.#health;
     if (demotion !== undefined && this.#demoted.has(name)) return relayed(` ${told(demotion)}`);
-    if (service !== undefined && !this.#hasTierOf(service)) {
+    if (service !== undefined && !this.#mayCarry(service)) {
       const { xdp, tc } = this.offers();
       return relayed(
         isNat(service) ? `, since tc is not available: ${tc.reason}` : `, since XDP is not available: ${xdp.reason}`,
@@ -582,7 +582,18 @@ export class PacketForwarding {
 
   /** The same of a guard. */
   guardStanding(name: string, generation: bigint): ObjectStanding {
-    return this.#guards.standing(name, generation, this.#options.tier.state, this.#failure?.message);
+    const { state } = this.#options.tier;
+    return this.#guards.standing(name, generation, state, {
+      failure: this.#failure?.message,
+      unattached: this.#unattached(),
+    });
+  }
+
+  /** Why XDP is at no interface, though the tier is open (tc may be): guards are XDP's. */
+  #unattached(): string | undefined {
+    const interfaces = this.#read()?.interfaces ?? [];
+    if (interfaces.length === 0 || interfaces.some(({ mode }) => mode !== '')) return undefined;
+    return interfaces.map(({ name, reason }) => `${name}: ${reason}`).join('; ');
   }
 
   /** What is wrong with the tier, for the status of the node; undefined: nothing, or nobody needs it. */
@@ -633,6 +644,8 @@ export class PacketForwarding {
         ? of('Failing', `${demotion.reason}${kept}`)
         : of('Demoted', `the relay carries services ${told(demotion)}${kept}`);
     }
+    const unattached = this.#options.guards().size === 0 ? undefined : this.#unattached();
+    if (unattached !== undefined) return of('NothingGuarded', unattached);
     const broken = (this.#read()?.guard?.rules ?? []).filter(({ problem }) => problem !== '');
     if (broken.length > 0) {
       const shown = broken

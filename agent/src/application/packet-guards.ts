@@ -70,8 +70,16 @@ export class PacketGuards {
     return !known && this.#inForce !== undefined;
   }
 
-  /** Of this generation of a guard, for its Programmed condition. */
-  standing(name: string, generation: bigint, state: PacketTierState, failure: string | undefined): ObjectStanding {
+  /** Of this generation of a guard, for its Programmed condition. unattached: why XDP is at no interface. */
+  standing(
+    name: string,
+    generation: bigint,
+    state: PacketTierState,
+    { failure, unattached }: { failure: string | undefined; unattached: string | undefined },
+  ): ObjectStanding {
+    if (unattached !== undefined) {
+      return { status: false, reason: 'NotAttached', message: `nothing is guarded on this node: ${unattached}` };
+    }
     if (state.kind !== 'open') {
       const message = `nothing is guarded on this node: ${state.reason}`;
       return { status: false, reason: state.kind === 'off' ? 'NotAttached' : 'Unavailable', message };

@@ -4,13 +4,14 @@
  * engine alike; the store remembers the last accepted one, so that a fresh agent sees whether the engine it adopts
  * already runs the stored configuration.
  */
-import type { Service } from '@marcher/model';
+import type { Service, TrafficPolicy } from '@marcher/model';
 import type { ApplyReply, Reason } from '@marcher/proto/marcher/engine/v1/control_pb';
 import { type NodeFacts, SnapshotWriter } from '../domain/compile.js';
 import { packetModeOf } from '../domain/packet-service.js';
 import { backendName } from '../domain/validate.js';
 import type { ConfigStore } from '../ports/config-store.js';
 import type { Dataplane } from '../ports/dataplane.js';
+import { unpackObject } from './object-codec.js';
 import { unpackService } from './service-codec.js';
 
 export type Identity = Omit<NodeFacts, 'draining'>;
@@ -24,6 +25,9 @@ export interface Outcome {
   readonly accepted: boolean;
   readonly reasons: readonly Reason[];
 }
+
+/** The traffic policy of a name; undefined: there is none, or the name is empty. */
+export type PolicyOf = (name: string) => TrafficPolicy | undefined;
 
 /** Which services the engine is only to probe the backends of, since their packets pass it by. */
 export interface PacketCarriage {
@@ -107,9 +111,22 @@ export class Programming {
     return highest + 1n;
   }
 
-  #compile(service: Service): void {
+  #compile(service: Service, policy: TrafficPolicy | undefined): void {
     const listens = packetModeOf(service) === undefined || !this.#carriage.carries(service);
-    this.#writer.service(service, this.#drained.get(service.name), listens);
+    this.#writer.service(service, policy, this.#drained.get(service.name), listens);
+  }
+
+  /** Of the stored policies those that are asked for, each decoded once for a snapshot. */
+  #storedPolicies(): PolicyOf {
+    const known = new Map<string, TrafficPolicy | undefined>([['', undefined]]);
+    return (name) => {
+      if (known.has(name)) return known.get(name);
+      const stored = this.#store.object('TrafficPolicy', name);
+      const { object } = stored === undefined ? {} : unpackObject('TrafficPolicy', stored.body);
+      const policy = object?.case === 'trafficPolicy' ? object.value : undefined;
+      known.set(name, policy);
+      return policy;
+    };
   }
 
   /** A delta with all services that ask for a packet tier: whether the engine is to listen for them may have changed. */
@@ -127,9 +144,10 @@ export class Programming {
     const writer = this.#writer;
     const base = this.#generation;
     const generation = this.#nextGeneration();
+    const policyOf = this.#storedPolicies();
     writer.begin(generation, base, withNode ? this.#facts() : undefined);
     return {
-      service: (service) => this.#compile(service),
+      service: (service, policy = policyOf(service.trafficPolicy)) => this.#compile(service, policy),
       removed: (name) => writer.removed(name),
       send: async (tolerateBindErrors) => {
         const { pid } = this.#dataplane.status();
@@ -145,20 +163,28 @@ export class Programming {
 
   /**
    * A complete snapshot of what the store's readers see, with some services replaced (or removed: undefined). Listeners
-   * that can't be bound are tolerated, except those of the replaced services, which make the outcome a refusal.
+   * that can't be bound are tolerated, except those of the replaced services, which make the outcome a refusal. policyOf:
+   * traffic policies as they will be.
    */
-  async complete(replaced: ReadonlyMap<string, Uint8Array | undefined> = new Map()): Promise<Outcome> {
+  async complete(
+    replaced: ReadonlyMap<string, Uint8Array | undefined> = new Map(),
+    policyOf: PolicyOf = this.#storedPolicies(),
+  ): Promise<Outcome> {
     const generation = this.#nextGeneration();
     const writer = this.#writer;
     writer.begin(generation, 0n, this.#facts());
+    const compile = (body: Uint8Array): void => {
+      const service = unpackService(body);
+      this.#compile(service, policyOf(service.trafficPolicy));
+    };
     const seen = new Set<string>();
     for (const { name, body } of this.#store.scan()) {
       seen.add(name);
       const bytes = replaced.has(name) ? replaced.get(name) : body;
-      if (bytes !== undefined) this.#compile(unpackService(bytes));
+      if (bytes !== undefined) compile(bytes);
     }
     for (const [name, bytes] of replaced) {
-      if (bytes !== undefined && !seen.has(name)) this.#compile(unpackService(bytes));
+      if (bytes !== undefined && !seen.has(name)) compile(bytes);
     }
     const { pid } = this.#dataplane.status();
     const reply = await this.#dataplane.apply(writer.bytes(), { tolerateBindErrors: true });
@@ -296,7 +322,8 @@ export class Programming {
 }
 
 export interface Delta {
-  service(service: Service): void;
+  /** policy: the one that the service names, where it is not the stored one. */
+  service(service: Service, policy?: TrafficPolicy): void;
   removed(name: string): void;
   /** undefined: the engine does not run the base any more. */
   send(tolerateBindErrors: boolean): Promise<Outcome | undefined>;

@@ -42,6 +42,11 @@ function counters(slot: SlotStats): Counters {
     ejections: slot.counter(Counter.ejections),
     connectTimeUs,
     connectTimeUsSum: slot.counter(Counter.connectUsSum),
+    throttledUs: slot.counter(Counter.throttledUs),
+    throttledBytes: slot.counter(Counter.throttledBytes),
+    rateDropped: slot.counter(Counter.rateDropped),
+    rateRefused: slot.counter(Counter.rateRefused),
+    ecnMarked: slot.counter(Counter.ecnMarked),
   });
 }
 

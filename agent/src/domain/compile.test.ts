@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
-import { parseConfiguration, type Service } from '@marcher/model';
+import { parseConfiguration, type Service, type TrafficPolicy } from '@marcher/model';
 import { SnapshotSchema } from '@marcher/proto/marcher/engine/v1/snapshot_pb';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -20,7 +20,7 @@ function services(...files: object[]): Service[] {
 function compile(files: object[], draining?: ReadonlySet<string>) {
   const writer = new SnapshotWriter(1);
   writer.begin(7n, 3n, NODE);
-  for (const service of services(...files)) writer.service(service, draining);
+  for (const service of services(...files)) writer.service(service, undefined, draining);
   writer.removed('gone');
   const bytes = writer.bytes().slice();
   const snapshot = fromBinary(SnapshotSchema, bytes);
@@ -126,7 +126,7 @@ test('a service that another tier carries has no listeners, and is otherwise the
   const compiled = (listens: boolean) => {
     const writer = new SnapshotWriter(1);
     writer.begin(1n, 0n, NODE);
-    writer.service(service as Service, undefined, listens);
+    writer.service(service as Service, undefined, undefined, listens);
     return fromBinary(SnapshotSchema, writer.bytes()).services[0];
   };
   expect(compiled(false)?.listeners).toEqual([]);
@@ -162,4 +162,52 @@ test('addresses of backends are the bytes in network order', () => {
     ['192.0.2.7', 0],
     ['32.1.13.184.0.0.0.0.0.0.0.0.0.0.0.1', 443],
   ]);
+});
+
+function policyIn(file: object) {
+  const text = JSON.stringify({ apiVersion: 'marcher/v1', trafficPolicies: [{ name: 'p', ...file }] });
+  const { configuration, violations } = parseConfiguration(text);
+  if (configuration === undefined) throw new Error(JSON.stringify(violations));
+  const [policy] = configuration.trafficPolicies;
+  const [service] = services({ name: 'web', listeners: [{ port: 80 }], backends: [{ address: '10.0.0.1:80' }] });
+  const writer = new SnapshotWriter();
+  writer.begin(1n, 0n, NODE);
+  writer.service(service as Service, policy as TrafficPolicy);
+  const bytes = writer.bytes().slice();
+  const snapshot = fromBinary(SnapshotSchema, bytes);
+  expect(toBinary(SnapshotSchema, snapshot)).toEqual(bytes);
+  return { policy: snapshot.services[0]?.trafficPolicy, length: bytes.length };
+}
+
+test('a traffic policy has its bursts filled in, and what it does not limit is absent', () => {
+  const { policy, length } = policyIn({
+    priority: 'P0',
+    ingress: { rate: '100Mbit' },
+    egress: { rate: '1Mbit' },
+    perConnection: { egress: { rate: '10Mbit', burst: '1MiB' } },
+    connections: { rate: 100 },
+    dscp: 0,
+    ecn: 'mark',
+  });
+  expect(policy).toMatchObject({
+    priority: 0,
+    // 50 ms of the rate, at least 64 KiB.
+    ingress: { bitsPerSecond: 100_000_000n, burstBytes: 625_000n },
+    egress: { bitsPerSecond: 1_000_000n, burstBytes: 65_536n },
+    connectionEgress: { bitsPerSecond: 10_000_000n, burstBytes: 1_048_576n },
+    connections: { perSecond: 100n, burst: 100n },
+    setDscp: true,
+    dscp: 0,
+    ecnMark: true,
+  });
+  expect(policy?.connectionIngress).toBeUndefined();
+  // 10,000 services under the largest policy are half a megabyte more of snapshot.
+  const without = policyIn({}).length;
+  expect(length - without).toBeLessThan(64);
+});
+
+test('a policy that says nothing is the default priority alone', () => {
+  const { policy } = policyIn({});
+  expect(policy).toMatchObject({ priority: 2, setDscp: false, ecnMark: false });
+  expect([policy?.ingress, policy?.egress, policy?.connections]).toEqual([undefined, undefined, undefined]);
 });

@@ -3,7 +3,18 @@
  * From what an operator declared to what the engine runs (marcher.engine.v1, snapshot.proto): defaults filled in,
  * addresses binary, ranges as numbers. Input is valid; anything else is a mistake of this program and throws.
  */
-import { Algorithm, type Backend, type HealthCheck, HealthCheckType, Protocol, type Service } from '@marcher/model';
+import {
+  Algorithm,
+  type Backend,
+  type Bandwidth,
+  Ecn,
+  type HealthCheck,
+  HealthCheckType,
+  Priority,
+  Protocol,
+  type Service,
+  type TrafficPolicy,
+} from '@marcher/model';
 import { ipv4Target, parseIp, parsePrefix, parseTarget } from './address.js';
 import { DEFAULTS } from './defaults.js';
 import { backendName, parseStatusRange } from './validate.js';
@@ -136,9 +147,48 @@ function algorithmNumber(service: Service): number {
   return algorithm === Algorithm.UNSPECIFIED ? Algorithm.WEIGHTED_ROUND_ROBIN : algorithm;
 }
 
+/** A burst that is not given: so much time's worth of the rate, and at least what one read or one offloaded packet is. */
+export function burstOf({ rate, burst }: Bandwidth): bigint {
+  if (burst !== undefined) return burst;
+  const usual = (rate * DEFAULTS.bandwidthBurstMs) / 8_000n;
+  return usual > DEFAULTS.bandwidthBurstBytesMin ? usual : DEFAULTS.bandwidthBurstBytesMin;
+}
+
+function writeBandwidth(out: WireWriter, field: number, bandwidth: Bandwidth | undefined): void {
+  if (bandwidth === undefined) return;
+  const mark = out.begin(field);
+  out.uint64(1, bandwidth.rate);
+  out.uint64(2, burstOf(bandwidth));
+  out.end(mark);
+}
+
+/** The engine's number of a priority: 0 is P0. */
+export function priorityNumber(priority: Priority): number {
+  return (priority === Priority.UNSPECIFIED ? DEFAULTS.priority : priority) - Priority.P0;
+}
+
+function writePolicy(out: WireWriter, policy: TrafficPolicy): void {
+  const { connections, dscp } = policy;
+  out.uint(1, priorityNumber(policy.priority));
+  writeBandwidth(out, 2, policy.ingress);
+  writeBandwidth(out, 3, policy.egress);
+  writeBandwidth(out, 4, policy.connectionIngress);
+  writeBandwidth(out, 5, policy.connectionEgress);
+  if (connections !== undefined) {
+    const mark = out.begin(6);
+    out.uint64(1, connections.perSecond);
+    out.uint64(2, connections.burst ?? connections.perSecond);
+    out.end(mark);
+  }
+  out.bool(7, dscp !== undefined);
+  out.uint(8, dscp ?? 0);
+  out.bool(9, policy.ecn === Ecn.MARK);
+}
+
 function writeService(
   out: WireWriter,
   service: Service,
+  policy: TrafficPolicy | undefined,
   draining: ReadonlySet<string> | undefined,
   listens: boolean,
 ): void {
@@ -189,6 +239,11 @@ function writeService(
   out.uint(20, udp?.maxSessions ?? DEFAULTS.udpMaxSessions);
   out.uint(21, dns?.minTtlMs ?? DEFAULTS.dnsMinTtlMs);
   out.uint(22, dns?.maxTtlMs ?? DEFAULTS.dnsMaxTtlMs);
+  if (policy !== undefined) {
+    const mark = out.begin(23);
+    writePolicy(out, policy);
+    out.end(mark);
+  }
 }
 
 /** Writes one snapshot, complete or delta, piece by piece: begin, then services and removals in any order. */
@@ -217,12 +272,12 @@ export class SnapshotWriter {
   }
 
   /**
-   * draining: names of backends that the operator has taken out of service on this node. Without listeners the engine
-   * only probes the backends: another tier carries the service.
+   * policy: what the service's trafficPolicy names. draining: names of backends that the operator has taken out of service
+   * on this node. Without listeners the engine only probes the backends: another tier carries the service.
    */
-  service(service: Service, draining?: ReadonlySet<string>, listens = true): void {
+  service(service: Service, policy: TrafficPolicy | undefined, draining?: ReadonlySet<string>, listens = true): void {
     const mark = this.#out.begin(SNAPSHOT.services);
-    writeService(this.#out, service, draining, listens);
+    writeService(this.#out, service, policy, draining, listens);
     this.#out.end(mark);
   }
 

@@ -35,6 +35,8 @@ export const DEFAULTS = {
   guardBurstMs: 1_000,
   synCookiesOnPerSecond: 10_000n,
   synCookiesOffPerSecond: 5_000n,
+  /** P2, in the numbers of marcher.v1.Priority. */
+  priority: 3,
   /** A bandwidth's burst: so much time's worth of its rate, and at least so many bytes. */
   bandwidthBurstMs: 50n,
   bandwidthBurstBytesMin: 65_536n,

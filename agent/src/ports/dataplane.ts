@@ -70,6 +70,11 @@ export const Counter = {
   proxyHeaderErrors: 19,
   halfClosedTimeouts: 20,
   drainClosed: 21,
+  throttledUs: 22,
+  throttledBytes: 23,
+  rateDropped: 24,
+  rateRefused: 25,
+  ecnMarked: 26,
 } as const;
 export type Counter = (typeof Counter)[keyof typeof Counter];
 
@@ -115,6 +120,7 @@ export const CloseReason = {
   drained: 10,
   noMemory: 11,
   engineStop: 12,
+  rate: 13,
 } as const;
 export type CloseReason = (typeof CloseReason)[keyof typeof CloseReason];
 

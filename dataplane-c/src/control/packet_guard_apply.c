@@ -25,7 +25,8 @@ static int failed(struct marcher_packet *handle, const char *what, enum packet_m
 
 static int no_memory(struct marcher_packet *handle)
 {
-	return packet_fail(handle, MARCHER_E_NO_MEMORY, "no memory");
+	packet_fail(handle, MARCHER_E_NO_MEMORY, "no memory");
+	return MARCHER_E_NO_MEMORY;
 }
 
 void packet_guard_free(struct packet_guard *guard)

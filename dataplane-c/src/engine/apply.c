@@ -480,6 +480,7 @@ void runtime_apply(struct runtime *runtime, const void *packed, size_t length, b
 			         "apply: a worker has not seen the new snapshot within %u ms generation=%llu",
 			         GRACE_TIMEOUT_MS, (unsigned long long)runtime->generation);
 		runtime_send_drains(runtime);
+		policies_tell(runtime);
 	}
 	if (apply.node)
 		marcher__engine__v1__node__free_unpacked(apply.node, NULL);

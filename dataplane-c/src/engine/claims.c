@@ -159,6 +159,7 @@ int claim_bind(struct runtime *runtime, struct claim *claim)
 		return -ENOMEM;
 	__atomic_store_n(&listener->binding, binding, __ATOMIC_RELEASE);
 	runtime_reclaim(runtime, RECLAIM_BINDING, before);
+	policies_mark(claim);
 	if (before)
 		return 0;
 	int error = listen_start(runtime->engine, listener);

@@ -10,6 +10,7 @@
 #include "filter/source_limit.h"
 #include "lb/affinity.h"
 #include "marcher.h"
+#include "qos/qos.h"
 #include "runtime_internal.h"
 #include "upstream/dns.h"
 #include "upstream/health.h"
@@ -324,6 +325,13 @@ struct draft *draft_new(struct runtime *runtime, struct service_entry *entry, si
 		draft_free(runtime, draft);
 		return NULL;
 	}
+	if (message->traffic_policy) {
+		draft->policy = qos_policy_new(message->traffic_policy);
+		if (!draft->policy || !policies_reserve(runtime, entry)) {
+			draft_free(runtime, draft);
+			return NULL;
+		}
+	}
 	if (message->health && message->health->type != MARCHER__ENGINE__V1__PROBE_TYPE__PROBE_TYPE_UNSPECIFIED) {
 		size_t size = marcher__engine__v1__health_check__get_packed_size(message->health);
 		uint8_t *packed = malloc(size ? size : 1);
@@ -348,6 +356,7 @@ void draft_done(struct draft *draft)
 		free(draft->listeners[i].prefixes);
 	free(draft->listeners);
 	free(draft->settings);
+	free(draft->policy);
 	free(draft);
 }
 
@@ -451,6 +460,8 @@ void draft_commit(struct runtime *runtime, struct draft *draft)
 		}
 		runtime_reclaim(runtime, RECLAIM_SERVICE, old);
 	}
+	policies_publish(runtime, entry, draft->policy);
+	draft->policy = NULL;
 	view_rebuild(runtime, entry);
 	/* Answers at hand come back at once, into a service that is in place by now. */
 	for (uint32_t i = 0; i < service->nbackends; i++) {

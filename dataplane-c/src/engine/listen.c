@@ -16,6 +16,7 @@
 
 #include "mux/tunnel.h"
 #include "mux/udp.h"
+#include "qos/qos.h"
 #include "runtime_internal.h"
 
 #ifndef UDP_GRO
@@ -25,6 +26,9 @@
 /* Connections that one socket may hand over in a turn: a flood of new ones must not starve those that are open. */
 #define ACCEPTS_PER_TURN 64
 #define ACCEPTS_AT_CLOSE 65536
+/* The same while services have priorities, and what accepting one counts for beside moving bytes. */
+#define ACCEPTS_PER_ITEM 8
+#define ACCEPT_WORK 8192u
 #define SHED_PER_TURN 16
 #define SHORTAGE_PAUSE_MS 100
 #define UDP_BUFFER_BYTES (4 * 1024 * 1024)
@@ -35,7 +39,8 @@
 struct listen_end {
 	struct poll_source source; /* first; fd -1: closed */
 	struct worker_message message;
-	struct timer resume; /* accepting was suspended for want of descriptors */
+	struct timer resume;     /* accepting was suspended for want of descriptors */
+	struct sched_item ready; /* others go first */
 	struct listen_source *listen;
 	struct worker *worker;
 };
@@ -266,6 +271,7 @@ static void close_sockets(struct listener *listener)
 }
 
 static void woken(struct poll_source *source, uint32_t events);
+static size_t run_ready(struct sched_item *item);
 
 /* Which worker polls which socket. */
 static struct listen_source *new_ends(struct engine *engine, struct listener *listener, bool shared)
@@ -283,6 +289,7 @@ static struct listen_source *new_ends(struct engine *engine, struct listener *li
 	for (unsigned i = 0; i < count; i++) {
 		listen->ends[i].source.handler = woken;
 		listen->ends[i].source.fd = listener->fds[listen->shared ? 0 : i];
+		listen->ends[i].ready.run = run_ready;
 		listen->ends[i].listen = listen;
 		listen->ends[i].worker = engine->workers[(first + i) % engine->nworkers];
 	}
@@ -422,14 +429,16 @@ static void shortage(struct listen_end *end, int error)
 	}
 }
 
-static void accept_some(struct listen_end *end, int limit)
+/* Returns how many came. */
+static int accept_some(struct listen_end *end, int limit)
 {
 	struct worker *worker = end->worker;
 	struct listener *listener = end->listen->listener;
 	/* Held ready from the first accept on, while there are descriptors. */
 	if (worker->reserve_fd < 0)
 		worker->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	for (int i = 0; i < limit; i++) {
+	int i;
+	for (i = 0; i < limit; i++) {
 		struct sockaddr_storage peer;
 		socklen_t length = sizeof(peer);
 		int fd = accept4(end->source.fd, (struct sockaddr *)&peer, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -438,22 +447,43 @@ static void accept_some(struct listen_end *end, int limit)
 			continue;
 		}
 		if (errno == EAGAIN)
-			return;
+			break;
 		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 			shortage(end, errno);
-			return;
+			break;
 		}
 		if (errno == EBADF || errno == EINVAL || errno == ENOTSOCK)
-			return;
+			break;
 		/* Else it is the connection's own trouble (accept(2): gone already, network down, firewall). */
 	}
+	return i;
+}
+
+/* The turn of its class has come. */
+static size_t run_ready(struct sched_item *item)
+{
+	struct listen_end *end = (struct listen_end *)((char *)item - offsetof(struct listen_end, ready));
+	if (end->listen->listener->transport == TRANSPORT_TCP)
+		return (size_t)accept_some(end, ACCEPTS_PER_ITEM) * ACCEPT_WORK;
+	return udp_readable(end->worker, end->listen->listener, end->source.fd);
+}
+
+static enum qos_class class_of(const struct listener *listener)
+{
+	const struct binding *binding = listener_binding((struct listener *)listener);
+	return binding ? qos_class_of(service_qos(binding->service)) : QOS_CLASS_DEFAULT;
 }
 
 static void woken(struct poll_source *source, uint32_t events)
 {
 	struct listen_end *end = (struct listen_end *)source;
 	(void)events;
-	if (end->listen->listener->transport == TRANSPORT_TCP)
+	if (end->worker->sched.active) {
+		/* Level-triggered: what its item leaves is told again. */
+		if (!sched_queued(&end->ready))
+			end->ready.class = (uint8_t)class_of(end->listen->listener);
+		sched_queue(end->worker, &end->ready);
+	} else if (end->listen->listener->transport == TRANSPORT_TCP)
 		accept_some(end, ACCEPTS_PER_TURN);
 	else
 		udp_readable(end->worker, end->listen->listener, source->fd);
@@ -518,6 +548,7 @@ static void close_on_worker(struct worker *worker, struct worker_message *messag
 	int fd = end->source.fd;
 
 	timer_disarm(worker->timers, &end->resume);
+	sched_remove(&end->ready);
 	poller_remove(worker->poller, &end->source);
 	if (!listen->leave) {
 		if (listener->transport == TRANSPORT_TCP)

@@ -30,6 +30,7 @@ struct maglev_table;
 struct source_limit_table;
 struct health_probe; /* upstream/health.c */
 struct dns_name;     /* upstream/dns.c */
+struct qos;          /* qos/qos.h */
 
 enum transport { TRANSPORT_TCP = 6, TRANSPORT_UDP = 17 };
 
@@ -118,6 +119,7 @@ struct service_id {
 	uint32_t refs;            /* main thread */
 	uint32_t index;           /* small, dense: workers keep per-service balancing state under it */
 	atomic_uint udp_sessions; /* over all workers and generations of the service; for udp_max_sessions */
+	struct qos *qos;          /* of all generations; NULL: there never was a traffic policy */
 };
 
 struct service {
@@ -179,6 +181,10 @@ struct listener {
 static inline struct view *service_view(struct service *service)
 {
 	return __atomic_load_n(&service->view, __ATOMIC_ACQUIRE);
+}
+static inline struct qos *service_qos(const struct service *service)
+{
+	return __atomic_load_n(&service->id->qos, __ATOMIC_ACQUIRE);
 }
 static inline struct binding *listener_binding(struct listener *listener)
 {

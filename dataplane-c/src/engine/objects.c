@@ -339,6 +339,7 @@ void runtime_entry_release(struct service_entry *entry)
 	timer_disarm(runtime->engine->timers, &entry->ramp);
 	table_remove(&runtime->names, table_hash(entry->id.name, strlen(entry->id.name)), entry);
 	forget_index(runtime->engine, entry->id.index);
+	policies_forget(runtime, entry);
 	free(entry->id.name);
 	free(entry);
 }

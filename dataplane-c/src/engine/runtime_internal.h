@@ -7,6 +7,7 @@
  *   objects.c   making and freeing of services, backends and endpoints; references; what waits for a grace period
  *   claims.c    listeners as configured: who has which port, whether its sockets could be made
  *   view.c      which endpoints may be picked
+ *   policies.c  traffic policies: publishing, telling workers
  *   grace.c     grace periods without blocking the main thread
  */
 #ifndef ENGINE_RUNTIME_INTERNAL_H
@@ -91,6 +92,7 @@ struct claim {
 	struct listener *listener; /* NULL: not bound */
 	int error;                 /* why not; 0: was not tried (the node drains) */
 	bool fresh;                /* during an apply: made by it */
+	bool marked;               /* its sockets, by a traffic policy */
 	uint16_t nprefixes;        /* for the next binding: retries need it */
 	struct prefix *prefixes;
 	struct claim *next_unbound, **pprev_unbound;
@@ -154,6 +156,8 @@ struct runtime {
 	struct drain_order *drains; /* collected by an apply, sent after its grace period */
 	size_t ndrains, drains_capacity;
 	uint32_t nservices;
+	uint32_t nprioritised; /* services whose policy has a priority other than the default */
+	bool policies_changed; /* since the workers were told */
 };
 
 /* grace.c */
@@ -191,8 +195,9 @@ struct draft {
 		uint16_t country;
 		bool drain;
 		char region[32];
-	} * settings; /* of service->pub.backends, in order */
-	size_t index; /* in the snapshot */
+	} * settings;              /* of service->pub.backends, in order */
+	struct qos_policy *policy; /* NULL: none */
+	size_t index;              /* in the snapshot */
 	struct service_entry *entry;
 	struct draft *next;
 	/* Its listeners, expanded. */
@@ -217,6 +222,18 @@ void draft_done(struct draft *draft);
 void runtime_remove_service(struct runtime *runtime, struct service_entry *entry);
 /* A binding to it has gone. */
 void runtime_binding_gone(struct runtime *runtime, struct service_object *service);
+
+/* policies.c: traffic policies of services */
+/* Room for a policy of the service. false: out of memory. */
+bool policies_reserve(struct runtime *runtime, struct service_entry *entry);
+/* The service's policy from now on (NULL: none), taken over. Cannot fail. */
+void policies_publish(struct runtime *runtime, struct service_entry *entry, struct qos_policy *policy);
+/* Workers look at their connections and sessions again, if a policy has changed. */
+void policies_tell(struct runtime *runtime);
+/* The name goes, and no connection of it is left. */
+void policies_forget(struct runtime *runtime, struct service_entry *entry);
+/* What the kernel answers by itself, and what a UDP listener sends, is marked as the owner's policy has it. */
+void policies_mark(struct claim *claim);
 
 /* claims.c */
 struct claim *claim_find(const struct runtime *runtime, enum transport transport, const struct addr *addr);

@@ -11,12 +11,14 @@
 #include "lb/lb.h"
 #include "marcher.h"
 #include "model.h"
+#include "qos/qos.h"
 #include "table.h"
 
 #define REGION_MAX (sizeof(((struct backend *)0)->region) - 1)
 #define UNIX_PATH_MAX_BYTES 107u
 #define TIMEOUT_MAX_MS (7u * 24 * 3600 * 1000)
 #define UDP_PAYLOAD_MAX 65507u
+#define CONNECTIONS_PER_SECOND_MAX 1000000000ull
 
 /* Reasons */
 
@@ -545,6 +547,34 @@ static void check_balance(const struct check *check, const Marcher__Engine__V1__
 	}
 }
 
+static void check_bandwidth(const struct check *check, const char *name, const Marcher__Engine__V1__Bandwidth *limit)
+{
+	char field[64];
+	if (!limit)
+		return;
+	snprintf(field, sizeof(field), "traffic_policy.%s.bits_per_second", name);
+	if (limit->bits_per_second < GCRA_BITS_PER_SECOND_MIN || limit->bits_per_second > GCRA_BITS_PER_SECOND_MAX)
+		fail(check, NULL, 0, field, "is %llu; expected %llu to %llu",
+		     (unsigned long long)limit->bits_per_second, GCRA_BITS_PER_SECOND_MIN, GCRA_BITS_PER_SECOND_MAX);
+}
+
+static void check_policy(const struct check *check, const Marcher__Engine__V1__TrafficPolicy *policy)
+{
+	check_range(check, "traffic_policy.priority", policy->priority, 0, QOS_CLASSES - 1);
+	check_bandwidth(check, "ingress", policy->ingress);
+	check_bandwidth(check, "egress", policy->egress);
+	check_bandwidth(check, "connection_ingress", policy->connection_ingress);
+	check_bandwidth(check, "connection_egress", policy->connection_egress);
+	if (policy->connections &&
+	    (policy->connections->per_second < 1 || policy->connections->per_second > CONNECTIONS_PER_SECOND_MAX))
+		fail(check, NULL, 0, "traffic_policy.connections.per_second", "is %llu; expected 1 to %llu",
+		     (unsigned long long)policy->connections->per_second, CONNECTIONS_PER_SECOND_MAX);
+	if (policy->connections && policy->connections->burst < 1)
+		fail(check, NULL, 0, "traffic_policy.connections.burst", "is 0; expected at least 1");
+	if (policy->set_dscp)
+		check_range(check, "traffic_policy.dscp", policy->dscp, 0, 63);
+}
+
 static void check_service(const struct check *check, const Marcher__Engine__V1__Service *service)
 {
 	bool has_udp = false, has_tcp = false, has_dns = false;
@@ -587,6 +617,8 @@ static void check_service(const struct check *check, const Marcher__Engine__V1__
 	check_range(check, "drain_timeout_ms", service->drain_timeout_ms, 0, TIMEOUT_MAX_MS);
 	check_range(check, "source_ipv4_prefix", service->source_ipv4_prefix, 0, 32);
 	check_range(check, "source_ipv6_prefix", service->source_ipv6_prefix, 0, 128);
+	if (service->traffic_policy)
+		check_policy(check, service->traffic_policy);
 	if (has_dns) {
 		check_range(check, "dns_min_ttl_ms", service->dns_min_ttl_ms, 1, TIMEOUT_MAX_MS);
 		check_range(check, "dns_max_ttl_ms", service->dns_max_ttl_ms, service->dns_min_ttl_ms, TIMEOUT_MAX_MS);

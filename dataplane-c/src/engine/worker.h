@@ -14,6 +14,7 @@
 #include "mem.h"
 #include "model.h"
 #include "poll.h"
+#include "qos/sched.h"
 #include "stats.h"
 #include "timer.h"
 #include "topology.h"
@@ -48,6 +49,7 @@ struct worker {
 	uint64_t now_us;
 	struct stats_row stats;
 	struct lb_state *lb;
+	struct sched sched;
 	uint64_t random; /* state of worker_random() */
 	uint64_t next_connection_id;
 	uint8_t *scratch; /* WORKER_SCRATCH_BYTES; valid inside one handler */

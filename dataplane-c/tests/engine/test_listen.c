@@ -93,7 +93,7 @@ uint64_t udp_count(const struct worker *worker)
 	return 0;
 }
 
-void udp_readable(struct worker *worker, struct listener *listener, int fd)
+size_t udp_readable(struct worker *worker, struct listener *listener, int fd)
 {
 	struct answer answer = {worker->index, atomic_load(&listener->slot)};
 	struct sockaddr_storage peer;
@@ -103,6 +103,7 @@ void udp_readable(struct worker *worker, struct listener *listener, int fd)
 		sendto(fd, &answer, sizeof(answer), 0, (struct sockaddr *)&peer, length);
 		length = sizeof(peer);
 	}
+	return 0;
 }
 
 void udp_listener_closing(struct worker *worker, struct listener *listener, int fd, uint64_t deadline_ms)

@@ -19,6 +19,7 @@
 #include "agent_link.h"
 #include "lb/geo.h"
 #include "listen.h"
+#include "qos/qos.h"
 #include "runtime_internal.h"
 #include "snapshot_rig.h"
 #include "upstream/dns.h"
@@ -672,6 +673,102 @@ static void a_limit_on_connections_holds_over_generations(void **state)
 	close(backend);
 }
 
+/* The bytes that come within so many ms, until there are enough. */
+static size_t drink(int fd, size_t enough, unsigned ms)
+{
+	static char bytes[65536];
+	size_t all = 0;
+	struct pollfd ready = {.fd = fd, .events = POLLIN};
+	for (uint64_t end = engine->now_ms + ms; all < enough && engine->now_ms < end;) {
+		turn_for(1);
+		ssize_t n = poll(&ready, 1, 5) > 0 ? recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT) : 0;
+		all += n > 0 ? (size_t)n : 0;
+	}
+	return all;
+}
+
+static void wait_for_priorities(bool active)
+{
+	for (unsigned w = 0; w < 2; w++)
+		for (unsigned i = 0; i < 3000 && engine->workers[w]->sched.active != active; i++)
+			turn_for(1);
+	assert_int_equal(engine->workers[0]->sched.active, active);
+	assert_int_equal(engine->workers[1]->sched.active, active);
+}
+
+static void a_policy_reaches_open_connections_and_goes_again(void **state)
+{
+	(void)state;
+	static char bytes[200000];
+	int backend = bound(SOCK_STREAM, false);
+	uint16_t port = free_port(SOCK_STREAM);
+	struct rig_service a, other;
+	Marcher__Engine__V1__TrafficPolicy policy = MARCHER__ENGINE__V1__TRAFFIC_POLICY__INIT;
+	Marcher__Engine__V1__Bandwidth limit = MARCHER__ENGINE__V1__BANDWIDTH__INIT;
+	web(&a, "a", port, backend);
+	web(&other, "b", 0, backend);
+	assert_true(apply(false, &a, &other, NULL));
+	struct through t = pass(port, backend);
+
+	limit.bits_per_second = 8000;
+	limit.burst_bytes = 65536;
+	policy.ingress = &limit;
+	policy.priority = 0;
+	a.message.traffic_policy = &policy;
+	assert_true(apply(true, &a, NULL));
+	wait_for_priorities(true);
+	assert_int_equal(send(t.client, bytes, sizeof(bytes), 0), sizeof(bytes));
+	/* A burst, and a thousand per second. */
+	size_t first = drink(t.backend, sizeof(bytes), 300);
+	assert_in_range(first, 65536, 75000);
+
+	/* Whatever else of the service changes, its policy and what was taken of it stay. */
+	struct qos_policy *before = runtime_entry(engine->runtime, "a", 1)->id.qos->policy;
+	a.message.idle_timeout_ms = 4242;
+	assert_true(apply(true, &a, NULL));
+	assert_ptr_equal(runtime_entry(engine->runtime, "a", 1)->id.qos->policy, before);
+
+	a.message.traffic_policy = NULL;
+	assert_true(apply(true, &a, NULL));
+	assert_int_equal(first + drink(t.backend, sizeof(bytes) - first, 30000), sizeof(bytes));
+	say(&t);
+	wait_for_priorities(false);
+	assert_int_equal(engine->runtime->nprioritised, 0);
+	hang_up(&t);
+
+	/* With its policy it goes as a whole. */
+	a.message.traffic_policy = &policy;
+	assert_true(apply(true, &a, NULL));
+	assert_int_equal(engine->runtime->nprioritised, 1);
+	assert_true(apply(false, NULL));
+	expect_nothing_left();
+	assert_int_equal(engine->runtime->nprioritised, 0);
+	close(backend);
+}
+
+static void a_policy_out_of_range_is_refused(void **state)
+{
+	(void)state;
+	struct rig_service a;
+	Marcher__Engine__V1__TrafficPolicy policy = MARCHER__ENGINE__V1__TRAFFIC_POLICY__INIT;
+	Marcher__Engine__V1__Bandwidth limit = MARCHER__ENGINE__V1__BANDWIDTH__INIT;
+	Marcher__Engine__V1__ConnectionRate rate = MARCHER__ENGINE__V1__CONNECTION_RATE__INIT;
+	web(&a, "a", 0, -1);
+	a.message.traffic_policy = &policy;
+	policy.connection_egress = &limit;
+	policy.connections = &rate;
+	policy.priority = 4;
+	policy.set_dscp = true;
+	policy.dscp = 64;
+	assert_false(apply(false, &a, NULL));
+	assert_true(refused_at("services[0].traffic_policy.connection_egress.bits_per_second"));
+	assert_true(refused_at("services[0].traffic_policy.connections.per_second"));
+	assert_true(refused_at("services[0].traffic_policy.connections.burst"));
+	assert_true(refused_at("services[0].traffic_policy.priority"));
+	assert_true(refused_at("services[0].traffic_policy.dscp"));
+	assert_int_equal(reply.n_reasons, 5);
+}
+
 static void set_draining(bool draining)
 {
 	Snapshot message = MARCHER__ENGINE__V1__SNAPSHOT__INIT;
@@ -872,6 +969,8 @@ int main(void)
 	        TEST(a_name_can_come_back_while_its_past_drains),
 	        TEST(a_removed_backend_drains_and_its_neighbour_does_not),
 	        TEST(a_limit_on_connections_holds_over_generations),
+	        TEST(a_policy_reaches_open_connections_and_goes_again),
+	        TEST(a_policy_out_of_range_is_refused),
 	        TEST(a_draining_node_listens_nowhere_and_comes_back),
 	        TEST(a_udp_port_that_comes_back_is_not_shared_with_its_past),
 	        TEST(resolved_addresses_come_and_go_one_by_one),

@@ -146,17 +146,18 @@ export class Agent {
     });
   }
 
-  writeConfig(services: readonly ServiceFile[]): string {
+  /** rest: lists of other kinds, such as trafficPolicies. */
+  writeConfig(services: readonly ServiceFile[], rest: Readonly<Record<string, unknown>> = {}): string {
     this.#serial += 1;
     const file = path.join(this.scope.dir, `${this.name}-${this.#serial}.yaml`);
     // JSON is YAML.
-    writeFileSync(file, JSON.stringify({ apiVersion: 'marcher/v1', services }, null, 2));
+    writeFileSync(file, JSON.stringify({ apiVersion: 'marcher/v1', ...rest, services }, null, 2));
     return file;
   }
 
-  /** marcher apply -f --prune: these services and no others. Must succeed. */
-  async apply(services: readonly ServiceFile[]): Promise<void> {
-    const file = this.writeConfig(services);
+  /** marcher apply -f --prune: these services (and what else is given) and no others. Must succeed. */
+  async apply(services: readonly ServiceFile[], rest: Readonly<Record<string, unknown>> = {}): Promise<void> {
+    const file = this.writeConfig(services, rest);
     const { code, stdout, stderr } = await this.marcher('apply', '--prune', '-f', file);
     if (code !== 0) {
       throw new Error(`marcher apply ended with ${code}:\n${stderr || stdout}\nagent's log ends:\n${this.logTail(8)}`);

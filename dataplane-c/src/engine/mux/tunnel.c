@@ -46,10 +46,10 @@ int tunnel_worker_init(struct worker *worker)
 	state->setups = slab_new(sizeof(struct tunnel_setup));
 	state->pieces = relay_buffer_slab();
 	state->addrs = slab_new(sizeof(struct addr));
-	state->run_last = &state->run_first;
+	state->shapes = tunnel_shape_slab();
 	raw_pipe_pool_init(&state->pipes, PIPES_IDLE, PIPES_MAX);
 	worker->tunnel = state;
-	if (state->tunnels && state->setups && state->pieces && state->addrs)
+	if (state->tunnels && state->setups && state->pieces && state->addrs && state->shapes)
 		return 0;
 	tunnel_worker_free(worker);
 	return -ENOMEM;
@@ -74,13 +74,12 @@ void tunnel_worker_free(struct worker *worker)
 		tunnel_close(state->all, MARCHER_CLOSE_ENGINE_STOP);
 	/* What was closed stands in slabs that are about to go. */
 	run_deferred(worker);
-	if (worker->timers)
-		timer_disarm(worker->timers, &state->run_timer);
 	raw_pipe_pool_clear(&state->pipes);
 	slab_delete(state->tunnels);
 	slab_delete(state->setups);
 	slab_delete(state->pieces);
 	slab_delete(state->addrs);
+	slab_delete(state->shapes);
 	free(state);
 	worker->tunnel = NULL;
 }
@@ -218,6 +217,8 @@ static struct tunnel *tunnel_new(struct tunnel_worker *state, struct listener *l
 	tunnel->side[CLIENT].source = (struct poll_source){.handler = tunnel_client_event, .fd = fd};
 	tunnel->side[BACKEND].source = (struct poll_source){.handler = tunnel_backend_event, .fd = -1};
 	tunnel->side[CLIENT].writable = true;
+	tunnel->ready.run = tunnel_run_queued;
+	tunnel->ready.class = QOS_CLASS_DEFAULT;
 	tunnel->service = service;
 	tunnel->listener = listener;
 	tunnel->client = *client;
@@ -240,6 +241,7 @@ void tunnel_accepted(struct worker *worker, struct listener *listener, int fd, c
 	struct service *service;
 	struct tunnel *tunnel;
 	struct addr client;
+	enum marcher_close_reason reason = MARCHER_CLOSE_LIMIT;
 
 	if (!binding) {
 		raw_reset(fd);
@@ -253,11 +255,21 @@ void tunnel_accepted(struct worker *worker, struct listener *listener, int fd, c
 		limit_give(&listener->active);
 		goto rejected;
 	}
+	if (service_qos(service) && !qos_connection_allowed(service_qos(service), worker->now_us)) {
+		limit_give(service->active);
+		limit_give(&listener->active);
+		reason = MARCHER_CLOSE_RATE;
+		goto rejected;
+	}
 	tunnel = tunnel_new(worker->tunnel, listener, service, fd, &client);
 	if (!tunnel) {
 		limit_give(service->active);
 		limit_give(&listener->active);
 		raw_reset(fd);
+		return;
+	}
+	if (service_qos(service) && !tunnel_follow_policy(tunnel)) {
+		tunnel_close(tunnel, MARCHER_CLOSE_NO_MEMORY);
 		return;
 	}
 	if (binding->naccept_proxy && sends_proxy_header(binding, &client)) {
@@ -273,7 +285,7 @@ void tunnel_accepted(struct worker *worker, struct listener *listener, int fd, c
 	return;
 rejected:
 	raw_reset(fd);
-	tunnel_report_rejected(worker, listener, service, &client);
+	tunnel_report_rejected(worker, listener, service, &client, reason);
 }
 
 /* The client's first bytes, when they are likely to be there already: sent along with the handshake's last ACK they
@@ -287,7 +299,7 @@ static size_t read_early(struct tunnel *tunnel)
 
 	if (tunnel->client_polled)
 		return 0; /* what a PROXY header came with is pending already, and readiness is known */
-	if (!state->early_score && ++state->early_skipped % 16)
+	if (tunnel->shape || (!state->early_score && ++state->early_skipped % 16))
 		return 0;
 	ssize_t n = raw_receive(client->source.fd, worker->scratch, WORKER_SCRATCH_BYTES);
 	if (n > 0) {
@@ -335,6 +347,8 @@ static void tunnel_free(struct worker_deferred *deferred)
 		slab_free(state->setups, tunnel->setup);
 	if (tunnel->local)
 		slab_free(state->addrs, tunnel->local);
+	if (tunnel->shape)
+		slab_free(state->shapes, tunnel->shape);
 	slab_free(state->tunnels, tunnel);
 }
 
@@ -347,20 +361,6 @@ static void unlink_tunnel(struct tunnel_worker *state, struct tunnel *tunnel)
 	if (tunnel->next)
 		tunnel->next->prev = tunnel->prev;
 	state->count--;
-}
-
-static void unqueue(struct tunnel_worker *state, struct tunnel *tunnel)
-{
-	struct tunnel **at = &state->run_first;
-
-	while (*at && *at != tunnel)
-		at = &(*at)->run_next;
-	if (!*at)
-		return;
-	*at = tunnel->run_next;
-	if (!*at)
-		state->run_last = at;
-	tunnel->queued = false;
 }
 
 static void close_side(struct tunnel_side *side, bool reset)
@@ -419,8 +419,9 @@ void tunnel_close(struct tunnel *tunnel, enum marcher_close_reason reason)
 		lb_release(tunnel->endpoint);
 		endpoint_unref(tunnel->endpoint);
 	}
-	if (tunnel->queued)
-		unqueue(state, tunnel);
+	sched_remove(&tunnel->ready);
+	if (tunnel->shape)
+		tunnel_shape_leave(tunnel);
 	unlink_tunnel(state, tunnel);
 	service_unref(tunnel->service);
 	listener_unref(tunnel->listener);

@@ -20,6 +20,9 @@ void tunnel_drain(struct worker *worker, const struct service *service, const st
 /* The same for the connections that came through a listener which is being closed while its service stays. */
 void tunnel_drain_listener(struct worker *worker, const struct listener *listener, uint64_t deadline_ms);
 
+/* Connections of services whose traffic policy is another one now follow it from here on. */
+void tunnel_policies_changed(struct worker *worker);
+
 uint64_t tunnel_count(const struct worker *worker);
 
 /* Appends up to limit connections (of the named service, or all when NULL) to the list; strings and messages are

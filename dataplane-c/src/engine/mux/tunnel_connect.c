@@ -115,7 +115,12 @@ static int open_socket(const struct tunnel *tunnel, const struct endpoint *endpo
 	struct addr source = endpoint->backend->source;
 	if (source.family != addr.family)
 		source.family = AF_UNSPEC;
-	return raw_connect(&addr, &source, have_bytes, connected);
+	int fd = raw_socket(&addr, &source, have_bytes);
+	if (fd < 0)
+		return fd;
+	if (tunnel->policy_version)
+		tunnel_mark_backend(tunnel, fd, addr.family);
+	return raw_connect(fd, &addr, connected);
 }
 
 static void report(struct tunnel *tunnel, struct endpoint *endpoint, bool ok)
@@ -214,7 +219,7 @@ static bool add_first_bytes(struct tunnel *tunnel)
 	struct tunnel_side *client = &tunnel->side[CLIENT];
 	struct relay_piece *pending = tunnel->direction[CLIENT].pending;
 
-	if (!client->readable || relay_buffer_length(pending) > PROXY_HEADER_MAX)
+	if (!client->readable || tunnel->shape || relay_buffer_length(pending) > PROXY_HEADER_MAX)
 		return true;
 	ssize_t n = raw_receive(client->source.fd, worker->scratch, RELAY_PIECE_BYTES / 2);
 	if (n <= 0) {

@@ -8,7 +8,7 @@
  *                 awaited)
  *
  * tunnel.c accepts, times and closes; tunnel_connect.c finds a backend; tunnel_relay.c moves bytes; tunnel_report.c
- * counts and tells. Everything runs on the worker's thread.
+ * counts and tells; tunnel_policy.c holds it to its service's traffic policy. Everything runs on the worker's thread.
  */
 #ifndef ENGINE_TUNNEL_INTERNAL_H
 #define ENGINE_TUNNEL_INTERNAL_H
@@ -31,6 +31,7 @@ struct tunnel_side {
 	bool peer_closed; /* a FIN is behind what can be read */
 	bool read_to_end; /* a short read does not prove that all was read: read until EAGAIN or the end */
 	bool reset;       /* known to be dead: what it sent may still be read, nothing can be sent */
+	uint8_t events;   /* noted and not acted on yet: others go first (qos/sched.h) */
 };
 
 struct tunnel_direction {
@@ -50,12 +51,14 @@ struct tunnel {
 	struct tunnel_side side[2];
 	struct tunnel_direction direction[2];
 	struct tunnel *prev, *next; /* all of the worker's */
-	struct tunnel *run_next;    /* has used up its turn's share, or waits for the end of the turn's events */
+	struct sched_item
+	        ready; /* has used up its turn's share, waits for the end of the turn's events, or for others */
 	struct timer timer;
 	struct worker_deferred deferred;
 	struct service *service;
 	struct listener *listener;
 	struct endpoint *endpoint;  /* taken in lb and referenced */
+	struct tunnel_shape *shape; /* only when bytes are limited (tunnel_policy.c) */
 	struct tunnel_setup *setup; /* only while something out of the ordinary happens before it is established */
 	struct addr *local;         /* what a PROXY header said that the client came to; NULL: the socket's own */
 	struct addr client;
@@ -66,9 +69,10 @@ struct tunnel {
 	uint64_t connect_deadline_ms; /* of all attempts */
 	uint64_t drain_deadline_ms;   /* 0: none */
 	uint32_t connect_us;          /* CONNECTING: low bits of the attempt's beginning */
+	uint32_t policy_version;      /* of the traffic policy that it follows; 0: none */
 	uint16_t retries;
 	uint8_t state;
-	bool client_polled : 1, counted : 1, source_counted : 1, queued : 1, second_tried : 1, kept_alive : 1;
+	bool client_polled : 1, counted : 1, source_counted : 1, more : 1, second_tried : 1, kept_alive : 1;
 	bool no_delay : 1;
 };
 
@@ -87,12 +91,10 @@ struct tunnel_setup {
 
 struct tunnel_worker {
 	struct worker *worker;
-	struct slab *tunnels, *setups, *pieces, *addrs;
+	struct slab *tunnels, *setups, *pieces, *addrs, *shapes;
 	struct raw_pipe_pool pipes;
 	struct tunnel *all;
 	uint64_t count;
-	struct tunnel *run_first, **run_last;
-	struct timer run_timer;
 	uint8_t early_score; /* how often the client's first bytes were there at accept */
 	uint8_t early_skipped;
 };
@@ -131,13 +133,30 @@ void tunnel_relay(struct tunnel *tunnel);
 void tunnel_no_delay(struct tunnel *tunnel);
 /* Goes on with it after the events of this turn. */
 void tunnel_queue(struct tunnel *tunnel);
-void tunnel_run_queued(struct timer *timer, uint64_t now_ms);
+/* Where the queue comes back to. */
+size_t tunnel_run_queued(struct sched_item *item);
+
+/* tunnel_policy.c */
+struct slab *tunnel_shape_slab(void);
+/* Brings the tunnel and its sockets in line with its service's policy. false: it can't be held to it (out of memory).
+ */
+bool tunnel_follow_policy(struct tunnel *tunnel);
+/* A socket to a backend, before it connects. */
+void tunnel_mark_backend(const struct tunnel *tunnel, int fd, int family);
+/* Bytes that direction d may read now, at most want. 0: it waits, and is queued when it may go on. */
+size_t tunnel_shape_take(struct tunnel *tunnel, unsigned d, size_t want);
+/* Of what it took, bytes that it did not read. */
+void tunnel_shape_give(struct tunnel *tunnel, unsigned d, size_t bytes);
+/* It may move so much at a time. */
+bool tunnel_shape_allows(const struct tunnel *tunnel, unsigned d, size_t quantum);
+void tunnel_shape_leave(struct tunnel *tunnel);
 
 /* tunnel_report.c */
 void tunnel_count_bytes(struct tunnel *tunnel, unsigned direction, uint64_t bytes, bool spliced);
+void tunnel_count_more(struct tunnel *tunnel, enum marcher_counter counter, uint64_t n);
 void tunnel_count_one(struct tunnel *tunnel, enum marcher_counter counter);
 void tunnel_report_rejected(struct worker *worker, struct listener *listener, struct service *service,
-                            const struct addr *client);
+                            const struct addr *client, enum marcher_close_reason reason);
 void tunnel_report_opened(struct tunnel *tunnel);
 void tunnel_report_closed(struct tunnel *tunnel, enum marcher_close_reason reason);
 /* The address that the client came to; asks the kernel where the listener does not tell. */

@@ -155,20 +155,20 @@ static enum step flush(struct tunnel *tunnel, unsigned d)
 }
 
 /* One read into the scratch buffer and what can be written of it. */
-static enum step copy(struct tunnel *tunnel, unsigned d, size_t *moved)
+static enum step copy(struct tunnel *tunnel, unsigned d, size_t room, size_t *moved)
 {
 	struct worker *worker = this_worker;
 	struct tunnel_direction *direction = &tunnel->direction[d];
 	struct tunnel_side *from = &tunnel->side[d], *to = &tunnel->side[!d];
-	ssize_t n = raw_receive(from->source.fd, worker->scratch, WORKER_SCRATCH_BYTES);
+	ssize_t n = raw_receive(from->source.fd, worker->scratch, room);
 
 	if (n == 0)
 		return source_ended(tunnel, d);
 	if (n < 0)
 		return read_failed(tunnel, d, (int)n);
 	*moved += (size_t)n;
-	if ((size_t)n == WORKER_SCRATCH_BYTES) {
-		direction->streak += WORKER_SCRATCH_BYTES;
+	if ((size_t)n == room) {
+		direction->streak += (uint32_t)n;
 	} else if (!from->read_to_end) {
 		/* All that there was; with a FIN behind it, all that there will be. */
 		from->readable = false;
@@ -197,11 +197,11 @@ static enum step copy(struct tunnel *tunnel, unsigned d, size_t *moved)
 }
 
 /* One filling of the pipe; flush() empties it. */
-static enum step splice_in(struct tunnel *tunnel, unsigned d, size_t *moved)
+static enum step splice_in(struct tunnel *tunnel, unsigned d, size_t room, size_t *moved)
 {
 	struct tunnel_direction *direction = &tunnel->direction[d];
 	struct tunnel_side *from = &tunnel->side[d];
-	ssize_t n = raw_pipe_fill(direction->pipe, from->source.fd);
+	ssize_t n = raw_pipe_fill(direction->pipe, from->source.fd, room);
 
 	if (n > 0) {
 		*moved += (size_t)n;
@@ -225,13 +225,16 @@ static enum step splice_in(struct tunnel *tunnel, unsigned d, size_t *moved)
 }
 
 /* true: go on through a pipe. */
-static bool is_bulk(struct tunnel_direction *direction)
+static bool is_bulk(struct tunnel *tunnel, unsigned d)
 {
+	struct tunnel_direction *direction = &tunnel->direction[d];
 	struct worker *worker = this_worker;
 
 	if (direction->pipe)
 		return true;
 	if (direction->streak < SPLICE_AFTER_BYTES || direction->no_splice)
+		return false;
+	if (tunnel->shape && !tunnel_shape_allows(tunnel, d, SPLICE_WORTH_BYTES))
 		return false;
 	direction->pipe = raw_pipe_take(&worker->tunnel->pipes, worker->now_ms);
 	return direction->pipe != NULL;
@@ -239,17 +242,31 @@ static bool is_bulk(struct tunnel_direction *direction)
 
 void tunnel_queue(struct tunnel *tunnel)
 {
-	struct worker *worker = this_worker;
-	struct tunnel_worker *state = worker->tunnel;
+	tunnel->more = true;
+	sched_queue(this_worker, &tunnel->ready);
+}
 
-	if (tunnel->queued)
-		return;
-	tunnel->queued = true;
-	tunnel->run_next = NULL;
-	*state->run_last = tunnel;
-	state->run_last = &tunnel->run_next;
-	if (!timer_armed(&state->run_timer))
-		timer_arm(worker->timers, &state->run_timer, worker->now_ms, tunnel_run_queued);
+/* One read, within the turn's share and what the traffic policy lets through, and what can be written of it. */
+static enum step read_some(struct tunnel *tunnel, unsigned d, size_t share, size_t *moved)
+{
+	struct tunnel_direction *direction = &tunnel->direction[d];
+	bool bulk = is_bulk(tunnel, d);
+	size_t room = bulk ? direction->pipe->capacity : WORKER_SCRATCH_BYTES, before = *moved;
+
+	if (room > share)
+		room = share;
+	if (tunnel->shape) {
+		room = tunnel_shape_take(tunnel, d, room);
+		if (!room) {
+			if (raw_pipes_scarce(&this_worker->tunnel->pipes))
+				give_pipe(direction);
+			return STEP_WAIT;
+		}
+	}
+	enum step step = bulk ? splice_in(tunnel, d, room, moved) : copy(tunnel, d, room, moved);
+	if (tunnel->shape)
+		tunnel_shape_give(tunnel, d, room - (*moved - before));
+	return step;
 }
 
 static void move(struct tunnel *tunnel, unsigned d)
@@ -257,7 +274,7 @@ static void move(struct tunnel *tunnel, unsigned d)
 	struct tunnel_direction *direction = &tunnel->direction[d];
 	struct tunnel_side *from = &tunnel->side[d];
 	enum step step = STEP_ON;
-	size_t moved = 0;
+	size_t moved = 0, turn = this_worker->sched.active ? SCHED_ITEM_BYTES : TURN_BYTES;
 
 	while (step == STEP_ON) {
 		if (direction->closed)
@@ -268,11 +285,11 @@ static void move(struct tunnel *tunnel, unsigned d)
 			step = pass_end(tunnel, d);
 		} else if (!from->readable) {
 			return;
-		} else if (moved >= TURN_BYTES) {
+		} else if (moved >= turn) {
 			tunnel_queue(tunnel);
 			return;
 		} else {
-			step = is_bulk(direction) ? splice_in(tunnel, d, &moved) : copy(tunnel, d, &moved);
+			step = read_some(tunnel, d, turn - moved, &moved);
 		}
 	}
 }
@@ -296,38 +313,6 @@ void tunnel_relay(struct tunnel *tunnel)
 	if (tunnel->state != TUNNEL_CLOSED)
 		move(tunnel, BACKEND);
 	settle(tunnel);
-}
-
-void tunnel_run_queued(struct timer *timer, uint64_t now_ms)
-{
-	struct tunnel_worker *state = this_worker->tunnel;
-	struct tunnel *last = state->run_first
-	                              ? (struct tunnel *)((char *)state->run_last - offsetof(struct tunnel, run_next))
-	                              : NULL;
-	bool more = last != NULL;
-
-	(void)timer;
-	(void)now_ms;
-	/* Each that waits now once: those that queue again meanwhile stand behind the last of them. */
-	while (more && state->run_first) {
-		struct tunnel *tunnel = state->run_first;
-		more = tunnel != last;
-		state->run_first = tunnel->run_next;
-		if (!state->run_first)
-			state->run_last = &state->run_first;
-		tunnel->queued = false;
-		switch ((enum tunnel_state)tunnel->state) {
-		case TUNNEL_CONNECTING:
-			tunnel_connect_queued(tunnel);
-			break;
-		case TUNNEL_ESTABLISHED:
-			tunnel_relay(tunnel);
-			break;
-		case TUNNEL_HEADER:
-		case TUNNEL_CLOSED:
-			break;
-		}
-	}
 }
 
 static void note(struct tunnel_side *side, uint32_t events)
@@ -370,6 +355,53 @@ static void side_event(struct tunnel *tunnel, unsigned s, uint32_t events)
 		tunnel_close(tunnel, MARCHER_CLOSE_CLIENT_RESET);
 }
 
+/* Its turn has come: what was left, or what its sides have told meanwhile; once, not both. */
+static void run_established(struct tunnel *tunnel)
+{
+	bool more = tunnel->more;
+
+	tunnel->more = false;
+	for (unsigned s = 0; s < 2; s++) {
+		uint32_t events = tunnel->side[s].events;
+		tunnel->side[s].events = 0;
+		if (events && (!more || (events & POLL_ERROR)) && tunnel->state == TUNNEL_ESTABLISHED)
+			side_event(tunnel, s, events);
+	}
+	if (more && tunnel->state == TUNNEL_ESTABLISHED)
+		tunnel_relay(tunnel);
+}
+
+size_t tunnel_run_queued(struct sched_item *item)
+{
+	struct tunnel *tunnel = (struct tunnel *)((char *)item - offsetof(struct tunnel, ready));
+	uint64_t before = tunnel->direction[CLIENT].bytes + tunnel->direction[BACKEND].bytes;
+
+	switch ((enum tunnel_state)tunnel->state) {
+	case TUNNEL_CONNECTING:
+		tunnel->more = false;
+		tunnel_connect_queued(tunnel);
+		break;
+	case TUNNEL_ESTABLISHED:
+		run_established(tunnel);
+		break;
+	case TUNNEL_HEADER:
+	case TUNNEL_CLOSED:
+		break;
+	}
+	return (size_t)(tunnel->direction[CLIENT].bytes + tunnel->direction[BACKEND].bytes - before);
+}
+
+/* At once, or when its class has its turn. */
+static void established_event(struct tunnel *tunnel, unsigned s, uint32_t events)
+{
+	if (!this_worker->sched.active) {
+		side_event(tunnel, s, events);
+		return;
+	}
+	tunnel->side[s].events |= (uint8_t)events;
+	sched_queue(this_worker, &tunnel->ready);
+}
+
 void tunnel_client_event(struct poll_source *source, uint32_t events)
 {
 	struct tunnel *tunnel = (struct tunnel *)((char *)source - offsetof(struct tunnel, side[CLIENT].source));
@@ -385,7 +417,7 @@ void tunnel_client_event(struct poll_source *source, uint32_t events)
 			tunnel_close(tunnel, MARCHER_CLOSE_CLIENT_RESET);
 		break;
 	case TUNNEL_ESTABLISHED:
-		side_event(tunnel, CLIENT, events);
+		established_event(tunnel, CLIENT, events);
 		break;
 	case TUNNEL_CLOSED:
 		break;
@@ -400,5 +432,5 @@ void tunnel_backend_event(struct poll_source *source, uint32_t events)
 	if (tunnel->state == TUNNEL_CONNECTING)
 		tunnel_connect_event(tunnel, events);
 	else if (tunnel->state == TUNNEL_ESTABLISHED)
-		side_event(tunnel, BACKEND, events);
+		established_event(tunnel, BACKEND, events);
 }

@@ -24,14 +24,19 @@ void tunnel_count_bytes(struct tunnel *tunnel, unsigned direction, uint64_t byte
 	}
 }
 
-void tunnel_count_one(struct tunnel *tunnel, enum marcher_counter counter)
+void tunnel_count_more(struct tunnel *tunnel, enum marcher_counter counter, uint64_t n)
 {
 	struct stats_row *row = &this_worker->stats;
 
-	stats_add(row, tunnel->service->slot, counter, 1);
-	stats_add(row, tunnel->listener->slot, counter, 1);
+	stats_add(row, tunnel->service->slot, counter, n);
+	stats_add(row, tunnel->listener->slot, counter, n);
 	if (tunnel->endpoint)
-		stats_add(row, tunnel->endpoint->backend->slot, counter, 1);
+		stats_add(row, tunnel->endpoint->backend->slot, counter, n);
+}
+
+void tunnel_count_one(struct tunnel *tunnel, enum marcher_counter counter)
+{
+	tunnel_count_more(tunnel, counter, 1);
 }
 
 static void event_address(struct marcher_event_address *out, const struct addr *addr)
@@ -154,19 +159,23 @@ void tunnel_report_closed(struct tunnel *tunnel, enum marcher_close_reason reaso
 }
 
 void tunnel_report_rejected(struct worker *worker, struct listener *listener, struct service *service,
-                            const struct addr *client)
+                            const struct addr *client, enum marcher_close_reason reason)
 {
 	struct marcher_event *event;
 
 	stats_add(&worker->stats, service->slot, MARCHER_REJECTED, 1);
 	stats_add(&worker->stats, listener->slot, MARCHER_REJECTED, 1);
+	if (reason == MARCHER_CLOSE_RATE) {
+		stats_add(&worker->stats, service->slot, MARCHER_RATE_REFUSED, 1);
+		stats_add(&worker->stats, listener->slot, MARCHER_RATE_REFUSED, 1);
+	}
 	event = stats_event(&worker->stats, MARCHER_EVENT_CONNECTION_CLOSED);
 	if (!event)
 		return;
 	event->connection_id = ++worker->next_connection_id;
 	event->service_slot = service->slot;
 	event->transport = TRANSPORT_TCP;
-	event->reason = MARCHER_CLOSE_LIMIT;
+	event->reason = (uint16_t)reason;
 	event_address(&event->client, client);
 	event_address(&event->local, &listener->addr);
 	stats_event_push(&worker->stats);

@@ -76,16 +76,25 @@ static int receive(struct udp_incoming *in, int fd, uint32_t first, uint32_t cou
 	return n;
 }
 
-/* Reads the ancillary data: the size of merged datagrams, and where they were sent to when local is not NULL. */
+/* Reads the ancillary data: the size of merged datagrams, their ECN bits, and where they were sent to when key is not
+ * NULL.
+ */
 static void read_control(struct udp_incoming *in, uint32_t i, struct udp_key *key)
 {
 	struct msghdr *msg = &in->messages[i].msg_hdr;
 	in->segment[i] = 0;
+	in->ecn[i] = 0;
 	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg)) {
 		if (cmsg->cmsg_level == SOL_UDP && cmsg->cmsg_type == UDP_GRO) {
 			int size;
 			memcpy(&size, CMSG_DATA(cmsg), sizeof(size));
 			in->segment[i] = size > 0 && size <= UINT16_MAX ? (uint16_t)size : 0;
+		} else if (cmsg->cmsg_level == IPPROTO_IP && cmsg->cmsg_type == IP_TOS) {
+			in->ecn[i] = *CMSG_DATA(cmsg) & 3;
+		} else if (cmsg->cmsg_level == IPPROTO_IPV6 && cmsg->cmsg_type == IPV6_TCLASS) {
+			int class;
+			memcpy(&class, CMSG_DATA(cmsg), sizeof(class));
+			in->ecn[i] = (uint8_t)(class & 3);
 		} else if (key && cmsg->cmsg_level == IPPROTO_IPV6 && cmsg->cmsg_type == IPV6_PKTINFO) {
 			struct in6_pktinfo info;
 			memcpy(&info, CMSG_DATA(cmsg), sizeof(info));
@@ -135,7 +144,10 @@ static void forward(struct udp_worker *udp, struct udp_session *session)
 			uint32_t length = in->messages[i].msg_len;
 			bytes += length;
 			datagrams += udp_datagrams(length, in->segment[i]);
-			sent += udp_send_with_header(session, in->iov[i].iov_base, length, in->segment[i]);
+			if (session->policy_version)
+				length = udp_police(session, QOS_INGRESS, length, in->segment[i], 0).passed;
+			if (length || !in->messages[i].msg_len)
+				sent += udp_send_with_header(session, in->iov[i].iov_base, length, in->segment[i]);
 		}
 	} else {
 		out->nruns = out->niov = 0;
@@ -143,7 +155,11 @@ static void forward(struct udp_worker *udp, struct udp_session *session)
 			uint32_t length = in->messages[i].msg_len;
 			bytes += length;
 			datagrams += udp_datagrams(length, in->segment[i]);
-			udp_outgoing_add(out, session, in->iov[i].iov_base, length, in->segment[i]);
+			if (session->policy_version)
+				udp_police_and_add(out, session, QOS_INGRESS, in->iov[i].iov_base, length,
+				                   in->segment[i], in->ecn[i]);
+			else
+				udp_outgoing_add(out, session, in->iov[i].iov_base, length, in->segment[i], 0);
 		}
 		udp_outgoing_send(out, -1);
 		for (uint32_t i = 0; i < out->nruns; i++)
@@ -222,21 +238,25 @@ static void relay_requests(struct udp_worker *udp, struct udp_socket *sock, uint
 	}
 }
 
-void udp_readable(struct worker *worker, struct listener *listener, int fd)
+size_t udp_readable(struct worker *worker, struct listener *listener, int fd)
 {
+	size_t bytes = 0;
 	struct udp_worker *udp = worker->udp;
 	struct udp_socket *sock = udp_socket_get(udp, listener, fd);
 	for (uint32_t batches = 0; batches < BATCHES_PER_EVENT; batches++) {
 		int n = receive(&udp->requests, fd, 0, UDP_BATCH, true);
 		if (n <= 0)
-			return;
+			break;
+		for (int i = 0; i < n; i++)
+			bytes += udp->requests.messages[i].msg_len;
 		if (sock)
 			relay_requests(udp, sock, (uint32_t)n);
 		else /* no memory: taken off the queue all the same, or the loop would spin */
 			count_unclaimed(worker, listener, (uint32_t)n, 0, true);
 		if ((uint32_t)n < UDP_BATCH)
-			return;
+			break;
 	}
+	return bytes;
 }
 
 /* ---- from backends ---- */
@@ -297,31 +317,32 @@ static int receive_plain(struct udp_incoming *in, int fd, uint32_t place)
 	in->messages[place].msg_len = (unsigned)length;
 	in->messages[place].msg_hdr.msg_flags = 0;
 	in->segment[place] = 0;
+	in->ecn[place] = 0;
 	if (in->used <= place)
 		in->used = place + 1;
 	return 1;
 }
 
-/* A session's socket has replies, or an error. Level-triggered: what is left comes up again in the next turn. */
-void udp_session_readable(struct poll_source *source, uint32_t events)
+/* Reads what a session's socket has, replies or an error. Level-triggered: what is left comes up again in the next
+ * turn. Returns the bytes that came. */
+static size_t read_replies(struct udp_session *session)
 {
-	struct udp_session *session =
-	        (struct udp_session *)(void *)((char *)source - offsetof(struct udp_session, source));
 	struct udp_worker *udp = session->udp;
 	struct udp_incoming *in = &udp->responses;
 	struct udp_outgoing *out = &udp->replies;
-	(void)events;
+	struct poll_source *source = &session->source;
+	size_t bytes = 0;
 
 	if (udp->responses_used && (udp->replies_socket != session->socket || udp->responses_used == UDP_BATCH))
 		udp_flush_replies(udp);
 	uint32_t first = udp->responses_used;
 	uint32_t asked = session->read_batch < UDP_BATCH - first ? session->read_batch : UDP_BATCH - first;
-	bool plain = asked == 1 && !session->merging;
+	bool plain = asked == 1 && !session->merging && !session->policy_version;
 	int n = plain ? receive_plain(in, source->fd, first) : receive(in, source->fd, first, asked, false);
 	if (n < 0) {
 		if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
 			udp_session_refused(session);
-		return;
+		return 0;
 	}
 	adapt(session, asked, (uint32_t)n, atomic_load_explicit(&udp->worker->turns, memory_order_relaxed));
 	session->last_activity_ms = udp->worker->now_ms;
@@ -337,13 +358,38 @@ void udp_session_readable(struct poll_source *source, uint32_t events)
 		}
 		if (!plain)
 			read_control(in, i, NULL);
-		udp_outgoing_add(out, session, in->iov[i].iov_base, in->messages[i].msg_len, in->segment[i]);
+		uint32_t length = in->messages[i].msg_len;
+		bytes += length;
+		if (session->policy_version)
+			udp_police_and_add(out, session, QOS_EGRESS, in->iov[i].iov_base, length, in->segment[i],
+			                   in->ecn[i]);
+		else
+			udp_outgoing_add(out, session, in->iov[i].iov_base, length, in->segment[i], 0);
 	}
 	udp->responses_used = first + (uint32_t)n;
 	if (!udp->flush_pending) {
 		udp->flush_pending = true;
 		worker_defer(udp->worker, &udp->flush, flush_at_end_of_turn);
 	}
+	return bytes;
+}
+
+size_t udp_session_run(struct sched_item *item)
+{
+	return read_replies((struct udp_session *)(void *)((char *)item - offsetof(struct udp_session, ready)));
+}
+
+void udp_session_readable(struct poll_source *source, uint32_t events)
+{
+	struct udp_session *session =
+	        (struct udp_session *)(void *)((char *)source - offsetof(struct udp_session, source));
+	struct worker *worker = session->udp->worker;
+	(void)events;
+
+	if (worker->sched.active)
+		sched_queue(worker, &session->ready);
+	else
+		read_replies(session);
 }
 
 /* ---- life ---- */

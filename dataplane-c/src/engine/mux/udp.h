@@ -10,7 +10,8 @@ int udp_worker_init(struct worker *worker);
 void udp_worker_free(struct worker *worker);
 
 /* The listening socket (UDP, bound, with IP_PKTINFO / IPV6_RECVPKTINFO and UDP_GRO set by listen.c) is readable. */
-void udp_readable(struct worker *worker, struct listener *listener, int fd);
+/* Returns the bytes that came. */
+size_t udp_readable(struct worker *worker, struct listener *listener, int fd);
 
 /* The listener's socket is about to be closed on this worker: its sessions drain (they may still send replies through
  * fd until the deadline; the worker's copy of fd is closed by udp itself when the last session has gone). */
@@ -18,6 +19,8 @@ void udp_listener_closing(struct worker *worker, struct listener *listener, int 
 
 void udp_drain(struct worker *worker, const struct service *service, const struct endpoint *endpoint,
                uint64_t deadline_ms);
+/* Sessions of services whose traffic policy is another one now follow it from here on. */
+void udp_policies_changed(struct worker *worker);
 uint64_t udp_count(const struct worker *worker);
 void udp_list(struct worker *worker, const char *service, uint32_t limit, Marcher__Engine__V1__ConnectionList *list);
 

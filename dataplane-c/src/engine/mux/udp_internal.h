@@ -4,6 +4,7 @@
  *   udp.c          datagrams in: from clients by listener, from backends by session
  *   udp_session.c  which session a datagram belongs to; opening, moving, draining, closing
  *   udp_send.c     datagrams out: batches, segmentation offload and its fallback
+ *   udp_policy.c   traffic policies: which datagrams go on
  */
 #ifndef ENGINE_UDP_INTERNAL_H
 #define ENGINE_UDP_INTERNAL_H
@@ -22,7 +23,9 @@
 #define UDP_MESSAGE_MAX 65536u   /* what the kernel can give at once: a datagram, or some merged by GRO */
 #define UDP_MESSAGE_STRIDE (UDP_MESSAGE_MAX + 1088u) /* odd number of lines: buffers do not share cache sets */
 #define UDP_SOURCE_CONTROL_MAX 40u                   /* CMSG_SPACE(sizeof(struct in6_pktinfo)) */
-#define UDP_SEND_CONTROL_MAX 64u                     /* the source and UDP_SEGMENT */
+#define UDP_SEND_CONTROL_MAX 88u                     /* the source, UDP_SEGMENT and the traffic class */
+#define UDP_RUNS_MAX (2u * UDP_BATCH)                /* of a message, some may be marked and the others not */
+#define UDP_ECN_CE 3u                                /* RFC 3168: congestion experienced; 0: not capable */
 
 /* Addresses as the socket gives them: on a dual-stack socket IPv4 is mapped. No padding: hashed and compared whole. */
 struct udp_key {
@@ -72,6 +75,10 @@ struct udp_session {
 	uint64_t last_read_turn;
 	uint64_t drain_until_ms;
 
+	struct sched_item ready;        /* others go first */
+	uint32_t policy_version;        /* of the traffic policy that it follows; 0: none */
+	_Atomic uint64_t policy_tat[2]; /* of its own limits, by direction (qos/gcra.h); its worker's alone */
+
 	struct sockaddr_in6 client_sockaddr; /* holds a sockaddr_in as well */
 	socklen_t client_sockaddr_length;
 	uint32_t source_control_length;
@@ -93,7 +100,8 @@ struct udp_run {
 	uint16_t datagrams;
 	uint16_t segment; /* size of each but the last */
 	uint16_t first_iov, niov;
-	bool full; /* the last one has that size too: more may follow */
+	bool full;   /* the last one has that size too: more may follow */
+	uint8_t ecn; /* bits to send with */
 	/* What became of it. */
 	uint16_t sent;
 	uint32_t sent_bytes;
@@ -102,10 +110,10 @@ struct udp_run {
 struct udp_outgoing {
 	bool replies; /* addressed and with a source, from a listening socket; else to the connected peer */
 	uint32_t nruns, niov;
-	struct udp_run runs[UDP_BATCH];
-	struct iovec iov[UDP_BATCH];
-	struct mmsghdr messages[UDP_BATCH];
-	_Alignas(8) uint8_t control[UDP_BATCH][UDP_SEND_CONTROL_MAX];
+	struct udp_run runs[UDP_RUNS_MAX];
+	struct iovec iov[UDP_RUNS_MAX];
+	struct mmsghdr messages[UDP_RUNS_MAX];
+	_Alignas(8) uint8_t control[UDP_RUNS_MAX][UDP_SEND_CONTROL_MAX];
 };
 
 struct udp_incoming {
@@ -115,6 +123,7 @@ struct udp_incoming {
 	struct sockaddr_in6 names[UDP_BATCH];
 	_Alignas(8) uint8_t control[UDP_BATCH][128];
 	uint16_t segment[UDP_BATCH]; /* of merged datagrams; 0: one datagram */
+	uint8_t ecn[UDP_BATCH];      /* bits that it came with, where the socket tells (mark.h) */
 	uint16_t next[UDP_BATCH];    /* message of the same session; UDP_BATCH: none */
 	uint32_t used;               /* headers from here on are as they were made ready */
 };
@@ -155,9 +164,10 @@ void udp_session_close(struct udp_session *session, enum marcher_close_reason re
 struct udp_socket *udp_socket_get(struct udp_worker *udp, struct listener *listener, int fd);
 
 /* udp_send.c */
-/* Adds length bytes that stay where they are until the flush, merged datagrams of segment bytes (0: one datagram). */
+/* Adds length bytes that stay where they are until the flush, merged datagrams of segment bytes (0: one datagram), to
+ * be sent with these ECN bits. */
 void udp_outgoing_add(struct udp_outgoing *out, struct udp_session *session, uint8_t *data, uint32_t length,
-                      uint16_t segment);
+                      uint16_t segment, uint8_t ecn);
 /* Sends and empties. Runs tell what was sent; on ECONNREFUSED and its kin the session is told and the run tried again.
  */
 void udp_outgoing_send(struct udp_outgoing *out, int fd);
@@ -169,8 +179,29 @@ static inline uint32_t udp_datagrams(uint32_t length, uint16_t segment)
 	return segment && length > segment ? (length + segment - 1) / segment : 1;
 }
 
+/* udp_policy.c */
+/* Brings the session in line with its service's policy. */
+void udp_follow_policy(struct udp_session *session);
+/* A socket to a backend. */
+void udp_mark_backend(const struct service *service, int fd, int family);
+/* DSCP of the policy, in its place in the traffic class. */
+uint8_t udp_policy_tos(const struct udp_session *session);
+/* What becomes of a message: its first passed bytes go on as they came, the next marked bytes as CE; the rest is
+ * counted as dropped. Datagrams stay whole. */
+struct udp_verdict {
+	uint32_t passed, marked;
+};
+/* Of length bytes (merged datagrams of segment bytes, 0: one) that came with these ECN bits. direction: QOS_INGRESS or
+ * QOS_EGRESS. */
+struct udp_verdict udp_police(struct udp_session *session, unsigned direction, uint32_t length, uint16_t segment,
+                              uint8_t ecn);
+/* The same, and what goes on is added to what is sent. */
+void udp_police_and_add(struct udp_outgoing *out, struct udp_session *session, unsigned direction, uint8_t *data,
+                        uint32_t length, uint16_t segment, uint8_t ecn);
+
 /* udp.c */
 void udp_session_readable(struct poll_source *source, uint32_t events);
+size_t udp_session_run(struct sched_item *item);
 void udp_flush_replies(struct udp_worker *udp);
 
 /* The three slots that a session counts on. */

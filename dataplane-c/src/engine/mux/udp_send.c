@@ -21,7 +21,7 @@ static uint16_t *gso_max_of(const struct udp_outgoing *out, struct udp_session *
 }
 
 void udp_outgoing_add(struct udp_outgoing *out, struct udp_session *session, uint8_t *data, uint32_t length,
-                      uint16_t segment)
+                      uint16_t segment, uint8_t ecn)
 {
 	uint32_t datagrams = udp_datagrams(length, segment);
 	uint32_t first = datagrams > 1 ? segment : length;
@@ -31,7 +31,7 @@ void udp_outgoing_add(struct udp_outgoing *out, struct udp_session *session, uin
 
 	if (out->nruns) {
 		struct udp_run *run = &out->runs[out->nruns - 1];
-		if (run->session == session && run->full && length && first <= run->segment &&
+		if (run->session == session && run->ecn == ecn && run->full && length && first <= run->segment &&
 		    (first == run->segment || datagrams == 1) && run->bytes + length <= UDP_PAYLOAD_MAX &&
 		    run->datagrams + datagrams <= UDP_GSO_SEGMENTS_MAX && run->segment <= *gso_max_of(out, session)) {
 			run->bytes += length;
@@ -50,37 +50,52 @@ void udp_outgoing_add(struct udp_outgoing *out, struct udp_session *session, uin
 	        .first_iov = (uint16_t)out->niov,
 	        .niov = 1,
 	        .full = length && last == first,
+	        .ecn = ecn,
 	};
 	out->niov++;
 }
 
-/* Address and source of a reply; nothing for a connected socket. */
-static void address(const struct udp_outgoing *out, struct udp_session *session, uint8_t *control, struct msghdr *msg)
+/* Ancillary data behind what is there. */
+static void append(struct msghdr *msg, int level, int type, const void *data, size_t length)
 {
+	struct cmsghdr *cmsg = (struct cmsghdr *)(void *)((uint8_t *)msg->msg_control + msg->msg_controllen);
+	cmsg->cmsg_level = level;
+	cmsg->cmsg_type = type;
+	cmsg->cmsg_len = CMSG_LEN(length);
+	memcpy(CMSG_DATA(cmsg), data, length);
+	msg->msg_controllen += CMSG_SPACE(length);
+}
+
+/* Address and source of a reply; nothing for a connected socket. The traffic class where the socket's own will not do.
+ */
+static void address(const struct udp_outgoing *out, const struct udp_run *run, uint8_t *control, struct msghdr *msg)
+{
+	struct udp_session *session = run->session;
 	*msg = (struct msghdr){.msg_control = control};
-	if (!out->replies)
-		return;
-	msg->msg_name = &session->client_sockaddr;
-	msg->msg_namelen = session->client_sockaddr_length;
-	memcpy(control, session->source_control, session->source_control_length);
-	msg->msg_controllen = session->source_control_length;
+	if (out->replies) {
+		msg->msg_name = &session->client_sockaddr;
+		msg->msg_namelen = session->client_sockaddr_length;
+		memcpy(control, session->source_control, session->source_control_length);
+		msg->msg_controllen = session->source_control_length;
+	}
+	if (run->ecn) {
+		int class = udp_policy_tos(session) | run->ecn;
+		if ((out->replies ? session->client.family : session->upstream.family) == AF_INET)
+			append(msg, IPPROTO_IP, IP_TOS, &class, sizeof(class));
+		else
+			append(msg, IPPROTO_IPV6, IPV6_TCLASS, &class, sizeof(class));
+	}
 }
 
 static void prepare(struct udp_outgoing *out, uint32_t i)
 {
 	struct udp_run *run = &out->runs[i];
 	struct msghdr *msg = &out->messages[i].msg_hdr;
-	address(out, run->session, out->control[i], msg);
+	address(out, run, out->control[i], msg);
 	msg->msg_iov = &out->iov[run->first_iov];
 	msg->msg_iovlen = run->niov;
-	if (run->datagrams > 1) {
-		struct cmsghdr *cmsg = (struct cmsghdr *)(void *)(out->control[i] + msg->msg_controllen);
-		cmsg->cmsg_level = SOL_UDP;
-		cmsg->cmsg_type = UDP_SEGMENT;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(uint16_t));
-		memcpy(CMSG_DATA(cmsg), &run->segment, sizeof(uint16_t));
-		msg->msg_controllen += CMSG_SPACE(sizeof(uint16_t));
-	}
+	if (run->datagrams > 1)
+		append(msg, SOL_UDP, UDP_SEGMENT, &run->segment, sizeof(uint16_t));
 	if (!msg->msg_controllen)
 		msg->msg_control = NULL;
 }
@@ -132,7 +147,7 @@ static bool send_singly(struct udp_outgoing *out, struct udp_run *run, int fd)
 			size_t left = whole->iov_len - offset;
 			struct iovec one = {(uint8_t *)whole->iov_base + offset,
 			                    left < run->segment ? left : run->segment};
-			address(out, run->session, control, &msg);
+			address(out, run, control, &msg);
 			if (!msg.msg_controllen)
 				msg.msg_control = NULL;
 			msg.msg_iov = &one;
@@ -180,7 +195,7 @@ static bool recover(struct udp_outgoing *out, struct udp_run *run, int fd, int e
 void udp_outgoing_send(struct udp_outgoing *out, int fd)
 {
 	uint32_t refusals = 0;
-	bool plain = !out->replies && out->nruns == 1 && out->runs[0].datagrams == 1;
+	bool plain = !out->replies && out->nruns == 1 && out->runs[0].datagrams == 1 && !out->runs[0].ecn;
 	if (!plain) {
 		for (uint32_t i = 0; i < out->nruns; i++)
 			prepare(out, i);

@@ -23,6 +23,7 @@
 #include "../lb/affinity.h"
 #include "../lb/geo.h"
 #include "../lb/lb.h"
+#include "../qos/qos.h"
 #include "../runtime.h"
 #include "../upstream/outlier.h"
 #include "udp_internal.h"
@@ -202,7 +203,8 @@ static struct endpoint *pick(struct worker *worker, struct service *service, con
 }
 
 /* A non-blocking socket connected to the endpoint, or -errno. */
-static int connect_endpoint(const struct endpoint *endpoint, uint16_t local_port, struct addr *upstream)
+static int connect_endpoint(const struct service *service, const struct endpoint *endpoint, uint16_t local_port,
+                            struct addr *upstream)
 {
 	const struct addr *source = &endpoint->backend->source;
 	*upstream = endpoint->addr;
@@ -213,6 +215,7 @@ static int connect_endpoint(const struct endpoint *endpoint, uint16_t local_port
 	int fd = socket(upstream->family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
+	udp_mark_backend(service, fd, upstream->family);
 	int one = 1;
 	struct sockaddr_storage sa;
 	if (source->family == upstream->family) {
@@ -249,7 +252,7 @@ static struct endpoint *pick_connected(struct worker *worker, struct listener *l
 		struct endpoint *endpoint = pick(worker, service, client, request);
 		if (!endpoint)
 			return NULL;
-		*fd = connect_endpoint(endpoint, listener->addr.port, upstream);
+		*fd = connect_endpoint(service, endpoint, listener->addr.port, upstream);
 		if (*fd >= 0)
 			return endpoint;
 		lb_release(endpoint);
@@ -404,9 +407,15 @@ struct udp_session *udp_session_open(struct udp_worker *udp, struct udp_socket *
 	addr_from_sockaddr(&client, &client_storage);
 
 	struct places held;
-	if (!take_places(listener, binding, &client, &held)) {
+	bool rate = true;
+	if (!take_places(listener, binding, &client, &held) ||
+	    !(rate = !service_qos(service) || qos_connection_allowed(service_qos(service), worker->now_us))) {
 		give_places(listener, service, &client, &held);
 		count_refused(worker, listener, service, MARCHER_REJECTED, datagrams);
+		if (!rate) {
+			stats_add(&worker->stats, service->slot, MARCHER_RATE_REFUSED, 1);
+			stats_add(&worker->stats, listener->slot, MARCHER_RATE_REFUSED, 1);
+		}
 		return NULL;
 	}
 	struct lb_request request = {0};
@@ -461,6 +470,9 @@ struct udp_session *udp_session_open(struct udp_worker *udp, struct udp_socket *
 	session->id = worker->next_connection_id++;
 	session->opened_us = worker->now_us;
 	session->opened_unix_ms = unix_ms();
+	session->ready.run = udp_session_run;
+	session->ready.class = QOS_CLASS_DEFAULT;
+	udp_follow_policy(session);
 	table_add(session);
 	timer_arm(worker->timers, &session->timer, next_deadline(session), on_timer);
 	udp_count_on(session, MARCHER_CONNECTIONS_OPENED, 1);
@@ -585,6 +597,7 @@ void udp_session_close(struct udp_session *session, enum marcher_close_reason re
 	udp_count_on(session, MARCHER_CONNECTIONS_CLOSED, 1);
 	push_event(session, MARCHER_EVENT_CONNECTION_CLOSED, reason);
 	timer_disarm(worker->timers, &session->timer);
+	sched_remove(&session->ready);
 	close(session->source.fd);
 	session->source.fd = -1;
 	table_remove(session);

@@ -75,26 +75,35 @@ static int bind_source(int fd, const struct addr *source)
 	return bind(fd, (struct sockaddr *)&sa, length) < 0 ? -errno : 0;
 }
 
-int raw_connect(const struct addr *addr, const struct addr *source, bool delay_ack, bool *connected)
+int raw_socket(const struct addr *addr, const struct addr *source, bool delay_ack)
+{
+	int fd = socket(addr->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int error = 0, zero = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (addr->family == AF_UNIX)
+		return fd;
+	if (source->family != AF_UNSPEC)
+		error = bind_source(fd, source);
+	if (delay_ack)
+		setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &zero, sizeof(zero));
+	if (!error)
+		return fd;
+	close(fd);
+	return error == -EAGAIN ? -EADDRNOTAVAIL : error;
+}
+
+int raw_connect(int fd, const struct addr *addr, bool *connected)
 {
 	struct sockaddr_storage sa;
 	socklen_t length = addr_to_sockaddr(addr, false, &sa);
-	int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int error = 0;
 
 	*connected = false;
-	if (fd < 0)
-		return -errno;
-	if (addr->family != AF_UNIX) {
-		int zero = 0;
-		if (source->family != AF_UNSPEC)
-			error = bind_source(fd, source);
-		if (delay_ack)
-			setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &zero, sizeof(zero));
-	}
-	if (!error && connect(fd, (struct sockaddr *)&sa, length) < 0)
+	if (connect(fd, (struct sockaddr *)&sa, length) < 0)
 		error = -errno;
-	else if (!error)
+	else
 		*connected = true;
 	/* EINTR: as POSIX has it, the connection goes on being made. */
 	if (error == 0 || error == -EINPROGRESS || error == -EINTR)
@@ -190,12 +199,12 @@ void raw_pipe_give(struct raw_pipe_pool *pool, struct raw_pipe *pipe)
 	pool->nidle++;
 }
 
-ssize_t raw_pipe_fill(struct raw_pipe *pipe, int fd)
+ssize_t raw_pipe_fill(struct raw_pipe *pipe, int fd, size_t most)
 {
 	ssize_t n;
 
 	do {
-		n = splice(fd, NULL, pipe->write_fd, NULL, pipe->capacity, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+		n = splice(fd, NULL, pipe->write_fd, NULL, most, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;

@@ -27,6 +27,7 @@
 #include "lb/affinity.h"
 #include "lb/lb.h"
 #include "mux/udp_internal.h"
+#include "qos/mark.h"
 #include "runtime.h"
 #include "upstream/outlier.h"
 
@@ -1036,6 +1037,168 @@ static void segments_above_the_mtu_fall_back_to_single_datagrams(void **context)
 	burst(sizes, 60, 20);
 }
 
+/* ---- traffic policies ---- */
+
+typedef Marcher__Engine__V1__TrafficPolicy Policy;
+
+/* Publishes it, as the main thread does. */
+static void follow(const Policy *message)
+{
+	if (!rig.id.qos)
+		rig.id.qos = qos_new(1);
+	struct qos_policy *before = rig.id.qos->policy;
+	rig.id.qos->policy = message ? qos_policy_new(message) : NULL;
+	free(before);
+	qos_tell_ecn(rig.listen.fd, AF_UNSPEC);
+	udp_policies_changed(&rig.worker);
+}
+
+static Policy policy(Marcher__Engine__V1__Bandwidth *limit, uint64_t bits)
+{
+	Policy out;
+	marcher__engine__v1__traffic_policy__init(&out);
+	marcher__engine__v1__bandwidth__init(limit);
+	limit->bits_per_second = bits;
+	limit->burst_bytes = 65536;
+	out.priority = QOS_CLASS_DEFAULT;
+	return out;
+}
+
+/* Datagrams that are there, and of them those with these ECN bits. */
+static unsigned received(int fd, int ecn, unsigned *with_ecn)
+{
+	unsigned n = 0;
+	*with_ecn = 0;
+	turns(30); /* replies are read in batches that grow */
+	for (;;) {
+		_Alignas(8) uint8_t control[64];
+		struct iovec iov = {big, sizeof(big)};
+		struct msghdr msg = {
+		        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+		if (recvmsg(fd, &msg, 0) < 0)
+			return n;
+		n++;
+		for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg); cmsg; cmsg = CMSG_NXTHDR(&msg, cmsg))
+			if (cmsg->cmsg_level == IPPROTO_IP && cmsg->cmsg_type == IP_TOS)
+				*with_ecn += (*CMSG_DATA(cmsg) & 3) == ecn;
+	}
+}
+
+static void datagrams_over_the_rate_are_dropped_and_counted_both_ways(void **context)
+{
+	(void)context;
+	Marcher__Engine__V1__Bandwidth limit;
+	Policy message = policy(&limit, 8000);
+	unsigned ecn;
+	for (unsigned own = 0; own < 2; own++) {
+		start(true);
+		message.ingress = message.egress = message.connection_ingress = message.connection_egress = NULL;
+		*(own ? &message.connection_ingress : &message.ingress) = &limit;
+		*(own ? &message.connection_egress : &message.egress) = &limit;
+		follow(&message);
+		int fd = client();
+		for (unsigned i = 0; i < 100; i++)
+			send_pattern(fd, i, 1000);
+		/* 64 KiB, and a byte per ms. */
+		assert_in_range(received(rig.backend_fds[0], 0, &ecn), 65, 66);
+		assert_in_range(SERVICE(RATE_DROPPED), 34, 35);
+		assert_int_equal(SERVICE(UDP_DROPPED), SERVICE(RATE_DROPPED));
+		/* A second session has a limit of its own, or none of it left. */
+		int other = client();
+		send_pattern(other, 0, 1200);
+		assert_int_equal(received(rig.backend_fds[0], 0, &ecn), own);
+		struct sockaddr_storage to;
+		socklen_t length;
+		follow(NULL);
+		send_pattern(fd, 0, 10);
+		assert_int_equal(receive_from(rig.backend_fds[0], &to, &length), 10);
+		follow(&message);
+		for (unsigned i = 0; i < 100; i++)
+			assert_int_equal(sendto(rig.backend_fds[0], big, 1000, 0, (struct sockaddr *)&to, length),
+			                 1000);
+		assert_in_range(received(fd, 0, &ecn), 65, 66);
+		close(fd);
+		close(other);
+		struct qos *qos = rig.id.qos;
+		stop();
+		qos_free(qos);
+	}
+}
+
+static void what_can_be_marked_is_marked_before_it_is_dropped(void **context)
+{
+	(void)context;
+	Marcher__Engine__V1__Bandwidth limit;
+	Policy message = policy(&limit, 8000);
+	unsigned marked;
+	start(true);
+	message.ingress = message.egress = &limit;
+	message.ecn_mark = true;
+	message.set_dscp = true;
+	message.dscp = 10;
+	follow(&message);
+	int fd = client();
+	option(fd, IPPROTO_IP, IP_RECVTOS, 1);
+	option(rig.backend_fds[0], IPPROTO_IP, IP_RECVTOS, 1);
+	/* Not capable: dropped. */
+	for (unsigned i = 0; i < 80; i++)
+		send_pattern(fd, i, 1000);
+	assert_in_range(received(rig.backend_fds[0], UDP_ECN_CE, &marked), 65, 66);
+	assert_int_equal(marked, 0);
+	/* Capable: as much again is marked, and the rest is dropped. */
+	option(fd, IPPROTO_IP, IP_TOS, 2);
+	for (unsigned i = 0; i < 80; i++)
+		send_pattern(fd, i, 1000);
+	assert_in_range(received(rig.backend_fds[0], UDP_ECN_CE, &marked), 65, 66);
+	assert_in_range(marked, 65, 66);
+	assert_int_equal(SERVICE(ECN_MARKED), marked);
+	assert_in_range(SERVICE(RATE_DROPPED), 28, 30);
+	/* What is within the rate goes on as it came, both ways. */
+	follow(NULL);
+	message.ingress = NULL;
+	follow(&message);
+	send_pattern(fd, 0, 1000);
+	struct sockaddr_storage to;
+	socklen_t length;
+	assert_int_equal(receive_from(rig.backend_fds[0], &to, &length), 1000);
+	option(rig.backend_fds[0], IPPROTO_IP, IP_TOS, 1);
+	assert_int_equal(sendto(rig.backend_fds[0], big, 1000, 0, (struct sockaddr *)&to, length), 1000);
+	assert_int_equal(received(fd, 1, &marked), 1);
+	assert_int_equal(marked, 1);
+	close(fd);
+	struct qos *qos = rig.id.qos;
+	stop();
+	qos_free(qos);
+}
+
+static void more_sessions_than_the_rate_are_refused(void **context)
+{
+	(void)context;
+	Marcher__Engine__V1__Bandwidth unused;
+	Policy message = policy(&unused, 8000);
+	Marcher__Engine__V1__ConnectionRate limit;
+	marcher__engine__v1__connection_rate__init(&limit);
+	limit.per_second = 1;
+	limit.burst = 3;
+	start(false);
+	message.connections = &limit;
+	follow(&message);
+	int fds[6];
+	for (unsigned i = 0; i < 6; i++) {
+		fds[i] = client();
+		send_pattern(fds[i], i, 10);
+	}
+	turns(5);
+	assert_int_equal(udp_count(&rig.worker), 3);
+	assert_int_equal(SERVICE(RATE_REFUSED), 3);
+	assert_int_equal(SERVICE(REJECTED), 3);
+	for (unsigned i = 0; i < 6; i++)
+		close(fds[i]);
+	struct qos *qos = rig.id.qos;
+	stop();
+	qos_free(qos);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1060,6 +1223,9 @@ int main(void)
 	        cmocka_unit_test(every_datagram_has_its_own_proxy_header),
 	        cmocka_unit_test(sessions_are_listed),
 	        cmocka_unit_test(opening_and_closing_are_events),
+	        cmocka_unit_test(datagrams_over_the_rate_are_dropped_and_counted_both_ways),
+	        cmocka_unit_test(what_can_be_marked_is_marked_before_it_is_dropped),
+	        cmocka_unit_test(more_sessions_than_the_rate_are_refused),
 	        cmocka_unit_test(segments_above_the_mtu_fall_back_to_single_datagrams),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

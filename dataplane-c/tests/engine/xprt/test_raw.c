@@ -74,13 +74,21 @@ static int next_descriptor(void)
 	return fd;
 }
 
+static int connect_from(const struct addr *addr, const struct addr *source, bool delay_ack, bool *connected)
+{
+	*connected = false;
+	int fd = raw_socket(addr, source, delay_ack);
+
+	return fd < 0 ? fd : raw_connect(fd, addr, connected);
+}
+
 /* ends[0] was made by raw_connect, ends[1] was accepted. */
 static void open_pair(int ends[2])
 {
 	struct addr addr;
 	bool connected;
 	int listening = bound(4, &addr);
-	ends[0] = raw_connect(&addr, &no_source, false, &connected);
+	ends[0] = connect_from(&addr, &no_source, false, &connected);
 	assert_true(ends[0] >= 0);
 	ends[1] = accepted(listening);
 	wait_for(ends[0], POLLOUT);
@@ -103,7 +111,7 @@ static void a_listening_port_is_connected_to(void **state)
 	int listening = bound(4, &addr);
 	for (int delay_ack = 0; delay_ack < 2; delay_ack++) {
 		bool connected = true;
-		int fd = raw_connect(&addr, &no_source, delay_ack, &connected), error = -1;
+		int fd = connect_from(&addr, &no_source, delay_ack, &connected), error = -1;
 		socklen_t length = sizeof(error);
 		assert_true(fd >= 0);
 		assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
@@ -128,7 +136,7 @@ static void a_port_where_nobody_listens_refuses(void **state)
 	struct addr addr;
 	int holder = bound(-1, &addr), before = next_descriptor();
 	bool connected = true;
-	int fd = raw_connect(&addr, &no_source, false, &connected);
+	int fd = connect_from(&addr, &no_source, false, &connected);
 	assert_false(connected);
 	/* At once or, as the relay has it, by an event. */
 	if (fd < 0) {
@@ -152,7 +160,7 @@ static void a_source_address_is_used_without_taking_a_port_early(void **state)
 	int listening = bound(4, &addr), no_port = 0;
 	socklen_t length = sizeof(no_port);
 	bool connected;
-	int fd = raw_connect(&addr, &source, false, &connected);
+	int fd = connect_from(&addr, &source, false, &connected);
 	assert_true(fd >= 0);
 	assert_int_equal(getsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &no_port, &length), 0);
 	assert_int_equal(no_port, 1);
@@ -180,7 +188,7 @@ static void a_source_address_that_is_not_ours_is_an_error(void **state)
 		skip();
 	}
 	int before = next_descriptor();
-	assert_int_equal(raw_connect(&addr, &source, false, &connected), -EADDRNOTAVAIL);
+	assert_int_equal(connect_from(&addr, &source, false, &connected), -EADDRNOTAVAIL);
 	assert_false(connected);
 	assert_int_equal(next_descriptor(), before);
 	close(listening);
@@ -227,7 +235,7 @@ static void a_unix_socket_is_connected_at_once(void **state)
 	struct addr source = {.family = AF_INET, .ip = {127, 0, 0, 1}};
 	int listening = bound_unix(4);
 	bool connected = false;
-	int fd = raw_connect(&unix_addr, &source, true, &connected);
+	int fd = connect_from(&unix_addr, &source, true, &connected);
 	assert_true(fd >= 0);
 	assert_true(connected);
 	int peer = accepted(listening);
@@ -246,19 +254,19 @@ static void a_unix_socket_with_a_full_backlog_says_try_again(void **state)
 	unsigned n = 0;
 	bool connected;
 	int before, fd;
-	while (n < 64 && (fd = raw_connect(&unix_addr, &no_source, false, &connected)) >= 0) {
+	while (n < 64 && (fd = connect_from(&unix_addr, &no_source, false, &connected)) >= 0) {
 		assert_true(connected);
 		fds[n++] = fd;
 	}
 	assert_in_range(n, 1, 63);
 	before = next_descriptor();
 	connected = true;
-	assert_int_equal(raw_connect(&unix_addr, &no_source, false, &connected), -EAGAIN);
+	assert_int_equal(connect_from(&unix_addr, &no_source, false, &connected), -EAGAIN);
 	assert_false(connected);
 	assert_int_equal(next_descriptor(), before);
 	/* There is room again. */
 	close(accepted(listening));
-	fds[n] = raw_connect(&unix_addr, &no_source, false, &connected);
+	fds[n] = connect_from(&unix_addr, &no_source, false, &connected);
 	assert_true(fds[n] >= 0);
 	assert_true(connected);
 	for (unsigned i = 0; i <= n; i++)
@@ -271,11 +279,11 @@ static void a_unix_socket_that_nobody_serves_is_an_error(void **state)
 	(void)state;
 	bool connected = true;
 	int before = next_descriptor();
-	assert_int_equal(raw_connect(&unix_addr, &no_source, false, &connected), -ENOENT);
+	assert_int_equal(connect_from(&unix_addr, &no_source, false, &connected), -ENOENT);
 	assert_false(connected);
 	int holder = bound_unix(-1);
 	connected = true;
-	assert_int_equal(raw_connect(&unix_addr, &no_source, false, &connected), -ECONNREFUSED);
+	assert_int_equal(connect_from(&unix_addr, &no_source, false, &connected), -ECONNREFUSED);
 	assert_false(connected);
 	close(holder);
 	assert_int_equal(next_descriptor(), before);
@@ -426,7 +434,7 @@ static void a_pipe_with_bytes_in_it_is_never_used_again(void **state)
 	wait_for(ends[0], POLLIN);
 	struct raw_pipe *pipe = raw_pipe_take(&pool, 0);
 	assert_non_null(pipe);
-	assert_int_equal(raw_pipe_fill(pipe, ends[0]), 6);
+	assert_int_equal(raw_pipe_fill(pipe, ends[0], pipe->capacity), 6);
 	raw_pipe_give(&pool, pipe);
 	assert_int_equal(pool.nidle, 0);
 	assert_int_equal(pool.nopen, 0);
@@ -517,7 +525,7 @@ static void bytes_go_through_a_pipe_whole(void **state)
 			struct pollfd ready = {.fd = in[0], .events = POLLIN};
 			if (fed == TOTAL)
 				assert_int_equal(poll(&ready, 1, PATIENCE_MS), 1);
-			ssize_t n = raw_pipe_fill(pipe, in[0]);
+			ssize_t n = raw_pipe_fill(pipe, in[0], pipe->capacity);
 			assert_true(n >= 0 || n == -EAGAIN);
 			assert_int_equal(pipe->pending, n > 0 ? n : 0);
 			assert_true(pipe->pending <= pipe->capacity);
@@ -565,11 +573,11 @@ static void a_pipe_tells_an_empty_socket_from_an_ended_and_a_dead_one(void **sta
 	struct raw_pipe *pipe = raw_pipe_take(&pool, 0);
 	assert_non_null(pipe);
 	open_pair(ends);
-	assert_int_equal(raw_pipe_fill(pipe, ends[0]), -EAGAIN);
+	assert_int_equal(raw_pipe_fill(pipe, ends[0], pipe->capacity), -EAGAIN);
 	assert_int_equal(send(ends[1], "last", 4, 0), 4);
 	shutdown(ends[1], SHUT_WR);
 	wait_for(ends[0], POLLRDHUP);
-	assert_int_equal(raw_pipe_fill(pipe, ends[0]), 4);
+	assert_int_equal(raw_pipe_fill(pipe, ends[0], pipe->capacity), 4);
 	open_pair(dead);
 	raw_reset(dead[1]);
 	wait_for(dead[0], POLLIN);
@@ -577,7 +585,7 @@ static void a_pipe_tells_an_empty_socket_from_an_ended_and_a_dead_one(void **sta
 	assert_int_equal(pipe->pending, 4);
 	assert_int_equal(raw_pipe_drain(pipe, ends[0]), 4);
 	assert_int_equal(pipe->pending, 0);
-	assert_int_equal(raw_pipe_fill(pipe, ends[0]), 0);
+	assert_int_equal(raw_pipe_fill(pipe, ends[0], pipe->capacity), 0);
 	raw_pipe_give(&pool, pipe);
 	raw_pipe_pool_clear(&pool);
 	close(dead[0]);

@@ -32,10 +32,12 @@ interface CounterFamily {
   readonly name: string;
   readonly help: string;
   /** Which subjects have it; absent: all. */
-  readonly of?: 'tcp' | 'udp' | 'datagrams';
+  readonly of?: 'tcp' | 'udp' | 'datagrams' | 'policy';
   /** Label added to each sample with its counter. */
   readonly label?: string;
   readonly counters: Readonly<Record<string, CounterName>>;
+  /** They count microseconds, and are written as seconds. */
+  readonly time?: true;
 }
 
 const bytes = { received: 'bytesReceived', sent: 'bytesSent' } as const;
@@ -88,6 +90,34 @@ const serviceFamilies: readonly CounterFamily[] = [
     name: 'no_backend_total',
     help: 'Connections and sessions for which no backend was left.',
     counters: { '': 'noBackend' },
+  },
+];
+const policyFamilies: readonly CounterFamily[] = [
+  {
+    name: 'policy_throttled_bytes_total',
+    help: 'Bytes of TCP connections that waited for the rate of a traffic policy.',
+    of: 'policy',
+    counters: { '': 'throttledBytes' },
+  },
+  {
+    name: 'policy_throttled_seconds_total',
+    help: 'Time that directions of TCP connections waited for the rate of a traffic policy.',
+    of: 'policy',
+    counters: { '': 'throttledUs' },
+    time: true,
+  },
+  {
+    name: 'policy_datagrams_total',
+    help: 'Datagrams over the rate of a traffic policy: dropped, or marked CE.',
+    of: 'policy',
+    label: 'action',
+    counters: { dropped: 'rateDropped', marked: 'ecnMarked' },
+  },
+  {
+    name: 'policy_refused_total',
+    help: 'Connections and sessions over the rate of a traffic policy.',
+    of: 'policy',
+    counters: { '': 'rateRefused' },
   },
 ];
 const healthFamilies: readonly CounterFamily[] = [
@@ -144,7 +174,8 @@ export class Metrics {
         if (own !== undefined && active(own)) backends.push(this.subject(service, [name, ['backend', backend]], own));
       }
     }
-    for (const family of [...backendFamilies, ...serviceFamilies]) yield* counterLines('marcher_', family, services);
+    for (const family of [...backendFamilies, ...serviceFamilies, ...policyFamilies])
+      yield* counterLines('marcher_', family, services);
     for (const family of backendFamilies) yield* counterLines('marcher_backend_', family, backends);
     for (const family of healthFamilies) yield* counterLines('marcher_', family, backends);
     yield* gaugeLines('marcher_tcp_connections_active', 'TCP connections open now.', services, 'tcp');
@@ -316,8 +347,13 @@ function active(counters: Counters): boolean {
   );
 }
 
+function underPolicy({ throttledUs, rateDropped, rateRefused, ecnMarked }: Counters): boolean {
+  return throttledUs > 0n || rateDropped > 0n || rateRefused > 0n || ecnMarked > 0n;
+}
+
 function has(family: CounterFamily, subject: Subject): boolean {
   if (family.of === undefined) return true;
+  if (family.of === 'policy') return underPolicy(subject.counters);
   if (family.of === 'datagrams') return subject.udp || subject.counters.udpPacketsReceived > 0n;
   return (family.of === 'udp') === subject.udp;
 }
@@ -332,7 +368,8 @@ function* counterLines(prefix: string, family: CounterFamily, subjects: readonly
     begun = true;
     for (const [value, counter] of samples) {
       const labels = family.label === undefined ? subject.text : labelText([...subject.labels, [family.label, value]]);
-      lines += sample(name, labels, subject.counters[counter]);
+      const total = subject.counters[counter];
+      lines += sample(name, labels, family.time ? Number(total) / 1e6 : total);
     }
     yield lines;
   }

@@ -239,7 +239,7 @@ describe('with libmarcher and the real engine', () => {
         "backends":[{"name":"up","address":"127.0.0.1"},{"name":"down","address":"127.0.0.2"}],
         "health":{"port":${port},"interval":"100ms","fall":1}}]}`;
       for (const service of parseConfiguration(text).configuration?.services ?? []) {
-        writer.service(service, undefined, false);
+        writer.service(service, undefined, undefined, false);
       }
       expect(await dataplane.apply(writer.bytes().slice(), strict)).toMatchObject({ accepted: true, reasons: [] });
       await expect
