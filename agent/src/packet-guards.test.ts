@@ -136,6 +136,18 @@ test('a refused guard says why, the one before stays, and services change all th
   expect(problems()).toEqual([]);
 });
 
+test('what each rule has decided about is in the status of the node', async () => {
+  await start();
+  expect(agent.node.status({ withTraffic: true }).guard).toBeUndefined();
+  await apply({ guards: [edge, { name: 'more', rules: [{ action: 'deny', protocol: 'udp' }] }] });
+  tier.count('more[0]', '', 3n, 180n);
+  expect(agent.node.status({ withTraffic: true }).guard?.rules).toMatchObject([
+    { guard: 'edge', position: 0, packets: 0n, problem: '' },
+    { guard: 'more', position: 0, packets: 3n, bytes: 180n },
+  ]);
+  expect(agent.node.status().guard).toBeUndefined();
+});
+
 test('a node that cannot guard says so, with what to do', async () => {
   tier.state = { kind: 'off', reason: 'no --interfaces' };
   await start();

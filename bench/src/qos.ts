@@ -128,14 +128,24 @@ const service = (name: string, port: number, protocol: string, backend: number, 
   ...(policy === '' ? {} : { trafficPolicy: policy }),
 });
 
-/** Whatever else runs on the machine: what is looked at is the proxy, not the wait of its ends for a core. */
+/**
+ * Whatever else runs on the machine, what is looked at is the proxy, not the wait for a core: real-time processes where
+ * cores have time to spare. Not where the proxy is to be busy, since the kernel lets those have no whole core.
+ */
+const REAL_TIME = ['chrt', '-f', '10'];
 const FIRST = ['nice', '-n', '-20'];
 
-const started = async (scope: Scope, netns: string, name: string, workers: number): Promise<Agent> => {
+const started = async (
+  scope: Scope,
+  netns: string,
+  name: string,
+  workers: number,
+  wrapper: readonly string[],
+): Promise<Agent> => {
   const agent = new Agent(scope, {
     netns,
     name,
-    wrapper: FIRST,
+    wrapper,
     engine: path.join(BUILD, 'marcher-engine'),
     args: [
       ...['--library', path.join(BUILD, 'control/libmarcher.so'), '--workers', String(workers)],
@@ -158,16 +168,16 @@ interface Rate {
 /** Two workers: what is shared by connections is shared by threads too. */
 const measureRates = async (scope: Scope, seconds: number): Promise<Rate[]> => {
   const netns = scope.addNetns('r');
-  const agent = await started(scope, netns, 'rates', 2);
+  const agent = await started(scope, netns, 'rates', 2, REAL_TIME);
   const results: Rate[] = [];
   for (const [i, m] of rates.entries()) {
     const port = 7000 + i;
-    const server = await Flow.server(scope, `server ${i}`, SERVER, netns, FIRST);
+    const server = await Flow.server(scope, `server ${i}`, SERVER, netns, REAL_TIME);
     const protocol = m.client.kind === 'udp' ? 'udp' : 'tcp';
     await agent.apply([service('s', port, protocol, m.backend, 'p')], {
       trafficPolicies: [{ name: 'p', ...m.policy }],
     });
-    const client = await Flow.client(scope, `client ${i}`, { host: HOST, port, ...m.client }, netns, FIRST);
+    const client = await Flow.client(scope, `client ${i}`, { host: HOST, port, ...m.client }, netns, REAL_TIME);
     if (m.flood !== undefined) {
       await sleep(200);
       await server.flood(m.flood);
@@ -203,7 +213,7 @@ const short = async (
   port: number,
 ): Promise<{ p50Us: number; p99Us: number; seconds: number }> => {
   const argv = [LOAD, 'keepalive', HOST, port, SHORT_CONNECTIONS, SHORT_EXCHANGES, 64].map(String);
-  return JSON.parse(await scope.must(pinned(LOAD_CORE, ['chrt', '-f', '10', ...argv]), { netns, timeoutMs: 120_000 }));
+  return JSON.parse(await scope.must(pinned(LOAD_CORE, [...REAL_TIME, ...argv]), { netns, timeoutMs: 120_000 }));
 };
 
 /** Short exchanges beside bulk that never ends. */
@@ -232,9 +242,9 @@ const measurePriorities = async (
   rounds: number,
 ): Promise<{ alone: Latency[]; without: Latency[]; with: Latency[] }> => {
   const netns = scope.addNetns('l');
-  const agent = await started(scope, netns, 'priorities', 1);
+  const agent = await started(scope, netns, 'priorities', 1, FIRST);
   const backend = scope.spawn(
-    pinned(LOAD_CORE, ['chrt', '-f', '10', BACKEND, HOST, String(SHORT_PORT), '1', String(SHORT_PORT + 1)]),
+    pinned(LOAD_CORE, [...REAL_TIME, BACKEND, HOST, String(SHORT_PORT), '1', String(SHORT_PORT + 1)]),
     { netns },
   );
   await new Promise<void>((resolve, reject) => {

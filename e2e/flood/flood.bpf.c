@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Dual BSD/GPL */
-/* generate makes a frame of a flood out of each that it is run with, and sends it into a device; sink counts and drops what
- * comes back out of that. */
+/* generate makes a frame of a flood out of each that it is run with, and sends it into a device; sink counts and drops
+ * what comes back out of that. */
 #include <linux/bpf.h>
 
 #include <bpf/bpf_endian.h>

@@ -4,8 +4,8 @@
  *
  *   flood OBJECT INTERFACE MAC syn|udp|fragment SOURCE/BITS DESTINATION PORT CPU SECONDS
  *
- * Runs in the network namespace of the interface, whose XDP program it replaces. Sources are chosen from the prefix by chance.
- * Prints {"sent":N,"returned":N,"seconds":S}.
+ * Runs in the network namespace of the interface, whose XDP program it replaces. Sources are chosen from the prefix by
+ * chance. Prints {"sent":N,"returned":N,"seconds":S}.
  */
 #include <arpa/inet.h>
 #include <errno.h>

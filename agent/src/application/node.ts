@@ -2,11 +2,14 @@
 /** What the node is and how it is; taking it or one backend out of service. */
 import { create } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
+import type { GuardStatus } from '@marcher/proto/marcher/packet/v1/packet_pb';
 import { type Condition, ConditionSchema } from '@marcher/proto/marcher/v1/config_service_pb';
 import {
   type BackendStatus,
   BackendStatusSchema,
   EngineStatusSchema,
+  type GuardTraffic,
+  GuardTrafficSchema,
   Health,
   type ServiceTier,
   ServiceTierSchema,
@@ -116,6 +119,7 @@ export class Node implements NodeUseCases {
       xdpDrops: withTraffic
         ? (xdp?.drops ?? []).map(({ reason, packets }) => create(XdpDropSchema, { reason, packets }))
         : [],
+      ...(withTraffic && xdp?.guard !== undefined ? { guard: guardTraffic(xdp.guard) } : {}),
     });
   }
 
@@ -374,4 +378,29 @@ function rethrow(error: unknown): never {
 
 function notFound(service: string): ApplicationError {
   return new ApplicationError('not_found', `there is no service ${JSON.stringify(service)}: see marcher get services`);
+}
+
+function guardTraffic({ rules, defaultTraffic, synCookies }: GuardStatus): GuardTraffic {
+  return create(GuardTrafficSchema, {
+    rules: rules.map(({ guard, position, traffic, problem }) => ({
+      guard,
+      position,
+      packets: traffic?.packets ?? 0n,
+      bytes: traffic?.bytes ?? 0n,
+      problem,
+    })),
+    defaultDeniedPackets: defaultTraffic?.packets ?? 0n,
+    ...(synCookies === undefined
+      ? {}
+      : {
+          synCookies: {
+            active: synCookies.active,
+            synsPerSecond: synCookies.synsPerSecond,
+            sent: synCookies.sent,
+            left: synCookies.left,
+            valid: synCookies.valid,
+            limits: synCookies.limits,
+          },
+        }),
+  });
 }

@@ -687,13 +687,30 @@ static size_t drink(int fd, size_t enough, unsigned ms)
 	return all;
 }
 
+struct question {
+	struct worker_message message; /* first */
+	atomic_int answer;             /* -1: none yet */
+};
+
+static void answer(struct worker *worker, struct worker_message *message)
+{
+	atomic_store(&((struct question *)message)->answer, worker->sched.active);
+}
+
 static void wait_for_priorities(bool active)
 {
-	for (unsigned w = 0; w < 2; w++)
-		for (unsigned i = 0; i < 3000 && engine->workers[w]->sched.active != active; i++)
-			turn_for(1);
-	assert_int_equal(engine->workers[0]->sched.active, active);
-	assert_int_equal(engine->workers[1]->sched.active, active);
+	for (unsigned w = 0; w < 2; w++) {
+		struct question question = {.message = {.run = answer}};
+		for (unsigned i = 0; i < 3000; i++) {
+			atomic_store(&question.answer, -1);
+			worker_post(engine->workers[w], &question.message);
+			while (atomic_load(&question.answer) < 0)
+				turn_for(1);
+			if (atomic_load(&question.answer) == active)
+				break;
+		}
+		assert_int_equal(atomic_load(&question.answer), active);
+	}
 }
 
 static void a_policy_reaches_open_connections_and_goes_again(void **state)

@@ -6,10 +6,9 @@
 #include "../worker.h"
 #include "bucket.h"
 
-/* Credit is earned at 9/8 of the rate, so that what one worker leaves is not lost: the bucket is the limit. */
-#define EARNED_BYTE_US 888889u
+#define BYTE_US 1000000u
 #define CREDIT_KEPT_PER_SECOND 20u /* what a lane may save up: its part of 50 ms */
-#define ELAPSED_MAX_US 10000000u
+#define ELAPSED_MAX_US 5000000u
 /* How many wait elsewhere changes: what a lane earns is looked at so often. */
 #define LOOK_US 100000u
 
@@ -89,16 +88,24 @@ static uint64_t lane_part(const struct shaper_lane *lane, const struct qos_limit
 	return part ? part : 1;
 }
 
+/* What some lanes leave stays in the bucket: when that is more than half full all earn at twice the rate. */
+static bool bucket_is_left_over(const struct shaper_lane *lane, const struct qos_limit *limit)
+{
+	uint64_t tat = atomic_load_explicit(&lane->qos->bytes[lane->direction].tat, memory_order_relaxed);
+
+	return gcra_ahead(tat, now_ticks(), &limit->rate) < limit->rate.tolerance / 2;
+}
+
 static void lane_earn(struct shaper_lane *lane, const struct qos_limit *limit)
 {
-	uint64_t part = lane_part(lane, limit);
+	uint64_t part = lane_part(lane, limit) << bucket_is_left_over(lane, limit);
 	uint64_t elapsed_us = least(this_worker->now_us - lane->accrued_us, ELAPSED_MAX_US);
-	uint64_t earned = part * elapsed_us / EARNED_BYTE_US;
+	uint64_t earned = part * elapsed_us / BYTE_US;
 	int64_t kept = (int64_t)(part / CREDIT_KEPT_PER_SECOND + limit->quantum);
 
 	lane->credit += (int64_t)earned;
 	/* Less than a byte is not lost: its time stays on the clock. */
-	lane->accrued_us = this_worker->now_us - (elapsed_us - earned * EARNED_BYTE_US / part);
+	lane->accrued_us = this_worker->now_us - (elapsed_us - earned * BYTE_US / part);
 	if (lane->credit > kept)
 		lane->credit = kept;
 }
@@ -129,7 +136,7 @@ static void lane_arm(struct shaper_lane *lane, const struct qos_limit *limit)
 	uint64_t wait_us = gcra_wait_ns(tat, now_ticks(), &limit->rate, limit->quantum) / 1000;
 
 	if (lane->credit < limit->quantum) {
-		uint64_t earn_us = (uint64_t)(limit->quantum - lane->credit) * EARNED_BYTE_US / lane_part(lane, limit);
+		uint64_t earn_us = (uint64_t)(limit->quantum - lane->credit) * BYTE_US / lane_part(lane, limit);
 		wait_us = least(most(wait_us, earn_us), wait_us + LOOK_US);
 	}
 	timer_arm(this_worker->timers, &lane->timer, wake_ms(wait_us), lane_serve);
@@ -229,6 +236,7 @@ static size_t take_shared(struct shaper_flow *flow, const struct qos_limit *limi
 		want = least(want, limit->quantum);
 	if (flow->turn || !others)
 		got = bucket_take(&bucket->tat, now_ticks(), &limit->rate, want, least(limit->quantum, want));
+	flow->on_credit = flow->turn;
 	flow->turn = false;
 	if (!got)
 		wait_in_lane(flow, limit);
@@ -263,6 +271,16 @@ size_t shaper_take(struct shaper_flow *flow, size_t want)
 	return got;
 }
 
+/* What a lane's credit was taken for and was not used is its other connections'. */
+static void give_credit(struct shaper_flow *flow, const struct qos_limit *limit, size_t bytes)
+{
+	struct shaper_lane *lane = flow->qos->lanes[this_worker->index][flow->direction];
+
+	lane->credit += (int64_t)least(bytes, limit->quantum);
+	if (lane->first)
+		lane_arm(lane, limit);
+}
+
 void shaper_give(struct shaper_flow *flow, size_t bytes)
 {
 	const struct qos_policy *policy = qos_policy_of(flow->qos);
@@ -273,8 +291,11 @@ void shaper_give(struct shaper_flow *flow, size_t bytes)
 	const struct qos_limit *shared = &policy->settings.service[flow->direction];
 	if (own->rate.unit_cost)
 		bucket_give(&flow->tat, &own->rate, bytes);
-	if (shared->rate.unit_cost)
-		bucket_give(&flow->qos->bytes[flow->direction].tat, &shared->rate, bytes);
+	if (!shared->rate.unit_cost)
+		return;
+	bucket_give(&flow->qos->bytes[flow->direction].tat, &shared->rate, bytes);
+	if (flow->on_credit)
+		give_credit(flow, shared, bytes);
 }
 
 bool shaper_allows(const struct shaper_flow *flow, size_t quantum)

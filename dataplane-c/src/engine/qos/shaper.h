@@ -30,7 +30,9 @@ struct shaper_flow {
 	uint64_t since_us;                        /* it waits, or did until it was resumed */
 	uint64_t throttled_us, throttled_bytes;   /* since they were last collected */
 	uint8_t direction;
-	bool waits, turn, waited;
+	bool waits, waited;
+	bool turn;      /* its lane has let it go on, and pays for the next that it takes */
+	bool on_credit; /* what it took last was paid so */
 };
 
 /* At most want bytes that may be read now. 0: none; resume is called when there may be some. While it waits: 0. */

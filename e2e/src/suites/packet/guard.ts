@@ -124,11 +124,8 @@ export const guards: readonly Case[] = [
         const of = (reason: string): number => Number((after.get(reason) ?? 0n) - (before.get(reason) ?? 0n));
         const counted = flood.reasons.reduce((sum, reason) => sum + of(reason), 0);
         const reasons = Object.fromEntries([...after.keys()].flatMap((key) => (of(key) > 0 ? [[key, of(key)]] : [])));
-        world.note(`${flood.kind} flood`, {
-          ...flooded,
-          perSecond: Math.round(flooded.sent / flooded.seconds),
-          reasons,
-        });
+        const { sent: frames, returned, seconds } = flooded;
+        world.note(`${flood.kind} flood`, { frames, returned, perSecond: Math.round(frames / seconds), reasons });
         world.check(flooded.sent > 20_000, `${flood.kind}: only ${flooded.sent} frames were sent`);
         world.check(
           counted >= flooded.sent * flood.share,
@@ -136,6 +133,11 @@ export const guards: readonly Case[] = [
         );
         if (flood.kind === 'syn') {
           world.check(flooded.returned > 10_000, `only ${flooded.returned} SYNs of ${flooded.sent} were answered`);
+          const { stdout } = await director.marcher('status');
+          world.check(stdout.includes('SYN cookies by XDP'), `marcher status says: ${stdout}`);
+          const { stdout: list } = await director.marcher('guard', 'list');
+          const [, packets = '0'] = /^203\.0\.200\.0\/22 .* (\d+)$/m.exec(list) ?? [];
+          world.check(Number(packets) >= of('guard-rule'), `marcher guard list says: ${list}`);
         }
       }
     },

@@ -12,7 +12,7 @@ const SECONDS = 1;
 /** On a busy machine some of what comes within a second had waited in a socket before: exact figures are the benchmark's. */
 const MOST = 1.1;
 /** Less comes only when the machine is too busy to send or wake up. */
-const LEAST = 0.75;
+const LEAST = 0.6;
 
 interface Limited {
   readonly policy: string;
@@ -79,7 +79,8 @@ export const limits: readonly Case[] = [
       const least = Math.min(...each);
       const most = Math.max(...each);
       world.note('least and most of 16', `${(least / 1e6).toFixed(2)} and ${(most / 1e6).toFixed(2)} Mbit/s`);
-      world.check(least > 40e6 / 16 / 2 && most < (40e6 / 16) * 2, 'each of 16 connections has about its share');
+      // How even: dataplane-c/tests/engine/qos/test_shaper.c.
+      world.check(least > 40e6 / 16 / 4 && most < (40e6 / 16) * 3, 'each of 16 connections has about its share');
       await measure('out, 4 connections of their own', { port: 6003, kind: 'tcp-receive', count: 4 }, 48e6);
       const text = await (await agent.marcher('stats')).stdout;
       world.check(/THROTTLED/.test(text), 'marcher stats shows what was throttled');

@@ -88,6 +88,8 @@ interface ListedRule {
   readonly guard: string;
   readonly rule: GuardRule;
   readonly source: string;
+  /** Of the whole rule. */
+  readonly packets: bigint | undefined;
 }
 
 /** A line for each source of each rule, so that it can be searched. */
@@ -106,13 +108,30 @@ export async function list(
     await session.write(`${JSON.stringify(rules, null, 2)}\n`);
     return;
   }
+  const counts = await packetsOf(agent, session.call(options));
   const rows = guards.flatMap((guard) =>
-    guard.rules.flatMap((rule): ListedRule[] => {
+    guard.rules.flatMap((rule, position): ListedRule[] => {
       const sources = rule.sources.length === 0 ? ['*'] : rule.sources;
-      return sources.map((source) => ({ guard: guard.name, rule, source }));
+      const packets = counts?.get(`${guard.name} ${position}`);
+      return sources.map((source) => ({ guard: guard.name, rule, source, packets }));
     }),
   );
-  await writeTable(session, columns(session), rows, 'rules');
+  const shown = columns(session);
+  if (counts !== undefined) {
+    const value = ({ packets }: ListedRule): string => (packets === undefined ? '-' : String(packets));
+    shown.push({ title: 'PACKETS', value, align: 'right' });
+  }
+  await writeTable(session, shown, rows, 'rules');
+}
+
+/** What each rule has decided about, by guard and position; undefined: the node guards nothing, or can't say. */
+async function packetsOf(agent: AgentClient, call: { timeoutMs: number }): Promise<Map<string, bigint> | undefined> {
+  try {
+    const { guard } = await agent.node.status({ withTraffic: true }, call);
+    return guard && new Map(guard.rules.map((rule) => [`${rule.guard} ${rule.position}`, rule.packets]));
+  } catch {
+    return undefined;
+  }
 }
 
 function columns({ style }: Session): Column<ListedRule>[] {

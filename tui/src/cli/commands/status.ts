@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { toJson } from '@bufbuild/protobuf';
-import { type StatusResponse, StatusResponseSchema } from '@marcher/proto/marcher/v1/node_service_pb';
+import {
+  type StatusResponse,
+  StatusResponseSchema,
+  type SynCookieTraffic,
+} from '@marcher/proto/marcher/v1/node_service_pb';
 import { age, bytes, plural, timeMs } from '../output/quantity.js';
 import { printable } from '../output/style.js';
 import { formatTable } from '../output/table.js';
@@ -65,7 +69,7 @@ export async function status(
   await session.write(lines.map(([title, text]) => `${title.padEnd(8)} ${text}\n`).join('') + trafficText(node));
 }
 
-function trafficText({ traffic, xdpDrops }: StatusResponse): string {
+function trafficText({ traffic, xdpDrops, guard }: StatusResponse): string {
   if (traffic.length === 0) return '';
   const total = traffic.reduce((sum, tier) => sum + tier.bytes, 0n);
   const text = formatTable(
@@ -89,5 +93,12 @@ function trafficText({ traffic, xdpDrops }: StatusResponse): string {
   );
   const dropped = xdpDrops.filter(({ packets }) => packets > 0n);
   const reasons = dropped.map(({ reason, packets }) => `${printable(reason)} ${packets}`).join(', ');
-  return `\n${text}${dropped.length === 0 ? '' : `Dropped by XDP and tc: ${reasons}\n`}`;
+  return `\n${text}${dropped.length === 0 ? '' : `Dropped by XDP and tc: ${reasons}\n`}${cookiesText(guard?.synCookies)}`;
+}
+
+function cookiesText(cookies: SynCookieTraffic | undefined): string {
+  if (cookies === undefined || (!cookies.active && cookies.sent === 0n)) return '';
+  const now = cookies.active ? `active at ${cookies.synsPerSecond} SYNs/s` : 'not active now';
+  const lines = [`SYN cookies by XDP: ${now}; ${cookies.sent} sent, ${cookies.valid} came back`, ...cookies.limits];
+  return lines.map((line) => `${printable(line)}\n`).join('');
 }

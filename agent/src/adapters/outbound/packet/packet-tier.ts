@@ -6,6 +6,7 @@ import {
   type ApplyReply,
   ApplyReplySchema,
   type Interface,
+  type Probe,
   ProbeSchema,
   type Status,
   StatusSchema,
@@ -71,14 +72,12 @@ function forwardingIsOff(family: 'ipv4' | 'ipv6', name: string): boolean {
 }
 
 /** By library: what passed once passes as long as this kernel runs. */
-const passed = new Map<string, Proof>();
+const passed = new Map<string, Probe>();
 
-async function prove(library: PacketLibrary, path: string): Promise<Proof> {
-  const known = passed.get(path);
-  if (known !== undefined) return known;
-  const proof = proofOf(fromBinary(ProbeSchema, await library.probe()));
-  if (!proof.failed) passed.set(path, proof);
-  return proof;
+async function prove(library: PacketLibrary, path: string, xdp: boolean): Promise<Proof> {
+  const probe = passed.get(path) ?? fromBinary(ProbeSchema, await library.probe());
+  if (!proofOf(probe).failed) passed.set(path, probe);
+  return proofOf(probe, xdp);
 }
 
 export class LibmarcherPacketTier implements PacketTier {
@@ -114,18 +113,19 @@ export class LibmarcherPacketTier implements PacketTier {
       try {
         const path = libraryPath(this.#options.libraryPath);
         this.#library ??= new PacketLibrary(path);
-        const proof = await prove(this.#library, path);
+        const { pinDir, xdpMode } = this.#options;
+        const proof = await prove(this.#library, path, xdpMode !== 'off');
         this.#proof = proof.text;
         this.#release();
-        // It is of XDP's ways of forwarding: where that is off, tc may do all the same.
-        if (proof.failed && this.#options.xdpMode !== 'off') {
+        // What is pinned forwards already, whatever was seen just now: it is adopted, so that it follows what is configured.
+        if (proof.failed && !existsSync(pinDir)) {
           this.#state = { kind: 'unavailable', reason: proof.text, retry: true };
           return;
         }
         this.#handle = await this.#library.open({
-          xdp_mode: XDP_MODE[this.#options.xdpMode],
+          xdp_mode: XDP_MODE[xdpMode],
           flows: this.#options.flows ?? 0,
-          pin_dir: this.#options.pinDir,
+          pin_dir: pinDir,
           interfaces: this.#options.interfaces.join(','),
         });
         this.#state = { kind: 'open' };

@@ -47,3 +47,8 @@ test.each([
 ])('%s', (_, results, failed, text) => {
   expect(proofOf(probe(results))).toEqual({ failed, text });
 });
+
+test('without XDP it is enough that the programs are taken', () => {
+  expect(proofOf(probe('+load -attach/native -attach/generic'), false)).toEqual({ failed: false, text: '' });
+  expect(proofOf(probe('-load'), false)).toEqual({ failed: true, text: 'load why; do this' });
+});

@@ -53,7 +53,7 @@ function announced(installed: Installed): UninstallOutcome {
 }
 
 function nothingIn(pinDir: string): UninstallOutcome {
-  const text = `nothing of Marcher's is in ${pinDir}; if the agent was given another --bpf-dir, name that`;
+  const text = `nothing of Marcher's is in ${pinDir}; if the agent was given another --bpf-dir (the drop-in for XDP has /run/marcher/bpf/node), name that`;
   return { kind: 'nothing', text };
 }
 
