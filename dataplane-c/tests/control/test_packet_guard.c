@@ -672,8 +672,9 @@ static void connections_by_cookie(struct packet_rig *rig, const char *address, b
 	assert_int_equal(waitpid(client, &status, 0), client);
 	assert_int_equal(status, 0);
 	PacketStatus *seen = packet_rig_status(rig);
-	assert_int_equal(seen->guard->syn_cookies->sent, 3);
-	assert_int_equal(seen->guard->syn_cookies->valid, 3);
+	/* More on a slow machine, whose client asks again. */
+	assert_in_range(seen->guard->syn_cookies->sent, 3, 30);
+	assert_in_range(seen->guard->syn_cookies->valid, 3, 30);
 	assert_int_equal(seen->guard->syn_cookies->left, 0);
 	assert_true(seen->guard->syn_cookies->active);
 	packet_status_free(seen);
