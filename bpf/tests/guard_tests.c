@@ -230,7 +230,8 @@ static void build_syn(struct frame *frame, uint8_t version, uint8_t flags, const
 	frame_build(frame, &spec);
 	uint8_t *ip = frame->data + frame_ethernet_length(frame), *tcp = ip + (version == 6 ? 40 : 20);
 	tcp[12] = (uint8_t)((20 + length) / 4 << 4);
-	memcpy(tcp + 20, options, length);
+	if (length)
+		memcpy(tcp + 20, options, length);
 	put16(tcp + 16, 0);
 	put16(tcp + 16, transport_checksum(ip, IPPROTO_TCP, tcp, 20u + length));
 }

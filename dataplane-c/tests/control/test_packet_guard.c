@@ -151,9 +151,10 @@ struct packet_facts {
 static uint32_t verdict(const struct packet_rig *rig, const struct packet_facts *facts)
 {
 	struct {
+		uint8_t unused[2]; /* so that what is behind the Ethernet header is aligned */
 		struct ethhdr eth;
 		uint8_t rest[100];
-	} __attribute__((packed)) frame = {.eth = {.h_dest = {2}}}, out;
+	} __attribute__((packed, aligned(8))) frame = {.eth = {.h_dest = {2}}}, out;
 	bool v6 = strchr(facts->source, ':');
 	size_t transport = v6 ? sizeof(struct ip6_hdr) : sizeof(struct iphdr),
 	       length = facts->protocol == IPPROTO_TCP ? 20 : 8;
@@ -189,8 +190,9 @@ static uint32_t verdict(const struct packet_rig *rig, const struct packet_facts 
 	}
 	struct xdp_md context = {.data_end = (uint32_t)(sizeof(frame.eth) + transport + length),
 	                         .ingress_ifindex = if_nametoindex("v0")};
-	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = &frame, .data_size_in = context.data_end, .data_out = &out,
-	            .data_size_out = sizeof(out), .ctx_in = &context, .ctx_size_in = sizeof(context), .repeat = 1);
+	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = &frame.eth, .data_size_in = context.data_end,
+	            .data_out = &out.eth, .data_size_out = sizeof(out) - sizeof(out.unused), .ctx_in = &context,
+	            .ctx_size_in = sizeof(context), .repeat = 1);
 	int fd = packet_pin(rig, "programs/xdp_root");
 	assert_true(fd >= 0);
 	assert_int_equal(bpf_prog_test_run_opts(fd, &run), 0);
@@ -672,8 +674,9 @@ static void connections_by_cookie(struct packet_rig *rig, const char *address, b
 	assert_int_equal(waitpid(client, &status, 0), client);
 	assert_int_equal(status, 0);
 	PacketStatus *seen = packet_rig_status(rig);
-	assert_int_equal(seen->guard->syn_cookies->sent, 3);
-	assert_int_equal(seen->guard->syn_cookies->valid, 3);
+	/* More on a slow machine, whose client asks again. */
+	assert_in_range(seen->guard->syn_cookies->sent, 3, 30);
+	assert_in_range(seen->guard->syn_cookies->valid, 3, 30);
 	assert_int_equal(seen->guard->syn_cookies->left, 0);
 	assert_true(seen->guard->syn_cookies->active);
 	packet_status_free(seen);
