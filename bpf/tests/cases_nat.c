@@ -504,14 +504,21 @@ static const struct kind kinds_v4[] = {{3, 4, "fragmentation needed"},
 static const struct kind kinds_v6[] = {
         {2, 0, "packet too big"}, {1, 4, "port unreachable"}, {3, 0, "time exceeded"}, {4, 1, "parameter problem"}};
 
-/* A description that lives as long as the list. */
+/* Descriptions that cases point to; they live until the process ends. */
+struct kept_spec {
+	struct kept_spec *next;
+	struct spec spec;
+};
+static struct kept_spec *kept_specs;
+
 static const struct spec *kept(const struct spec *spec)
 {
-	struct spec *copy = malloc(sizeof(*copy));
+	struct kept_spec *copy = malloc(sizeof(*copy));
 	if (!copy)
 		abort();
-	*copy = *spec;
-	return copy;
+	*copy = (struct kept_spec){kept_specs, *spec};
+	kept_specs = copy;
+	return &copy->spec;
 }
 
 static const char *own(const char *address, uint8_t version, bool source)
