@@ -4,6 +4,7 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -67,14 +68,29 @@ static uint32_t pinned_program(const struct packet_rig *rig, const char *name)
 }
 
 /* The verifier gives up at a million instructions, and older ones see more paths than this one. */
+static size_t pins_in(const struct packet_rig *rig, const char *folder)
+{
+	char path[256];
+	size_t count = 0;
+
+	snprintf(path, sizeof(path), "%s/v%d/%s", rig->pin_dir, LAYOUT_VERSION, folder);
+	DIR *directory = opendir(path);
+	assert_non_null(directory);
+	for (struct dirent *entry; (entry = readdir(directory));)
+		count += entry->d_name[0] != '.';
+	closedir(directory);
+	return count;
+}
+
 static void the_verifier_passes_programs_with_room_to_spare(void **state)
 {
 	NEEDS_PRIVILEGE(state);
 	struct packet_rig *rig = *state;
-	const char *programs[] = {"programs/xdp_root", "programs/xdp_lb", "programs/decap", "programs/tc_ingress",
-	                          "programs/tc_egress"};
+	const char *programs[] = {"programs/xdp_root", "programs/xdp_guard",  "programs/xdp_cookies", "programs/xdp_lb",
+	                          "programs/decap",    "programs/tc_ingress", "programs/tc_egress"};
 
 	packet_rig_must_open(rig, "v0");
+	assert_int_equal(pins_in(rig, "programs"), sizeof(programs) / sizeof(programs[0]));
 	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++) {
 		struct bpf_prog_info info = {0};
 		__u32 length = sizeof(info);

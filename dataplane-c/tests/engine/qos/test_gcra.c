@@ -228,8 +228,8 @@ static void only_whole_steps_are_taken_or_all(void **state)
 	assert_int_equal(bucket_take_steps(&tat, 0, &rate, 400, 400, 400), 400);
 }
 
-/* Eight threads on one bucket. The clock goes on with each attempt, whoever makes it: a thread that is off its core does
- * not cost time in which nobody takes. */
+/* Eight threads on one bucket. The clock goes on with each attempt, whoever makes it: a thread that is off its core
+ * does not cost time in which nobody takes. */
 
 #define THREADS 8
 #define SHARED_BITS 8000000000ull
