@@ -16,6 +16,7 @@ const SECONDS = 3;
 const FLOWS = 4_096;
 
 export interface LiveFigures {
+  readonly sent: number;
   /** Frames per second that the director took in, in millions: making them and taking them back is in this time. */
   readonly mpps: number;
   /** The same of those that came back. */
@@ -48,7 +49,7 @@ export const liveFrames = async (
   const what = [source, VIP4, String(port), String(FLOWS), String(SECONDS)];
   const output = await scope.must([...argv, ...what], { netns: net.router });
   const { sent, returned, seconds } = JSON.parse(output) as Counted;
-  return { mpps: sent / seconds / 1e6, returnedMpps: returned / seconds / 1e6 };
+  return { sent, mpps: sent / seconds / 1e6, returnedMpps: returned / seconds / 1e6 };
 };
 
 /** Has a director do nothing but send back what comes. */

@@ -50,8 +50,11 @@ interface Line {
 const XDP_TX = 3;
 /** Of the first client. */
 const SOURCE = '10.0.0.1';
+/** Of one that the guard denies. */
+const DENIED = '198.18.0.1';
 /** All cores together. */
-const LIVE: Readonly<Record<'forward' | 'reflect', { readonly what: string; readonly goal?: number }>> = {
+const LIVE: Readonly<Record<'drop' | 'forward' | 'reflect', { readonly what: string; readonly goal?: number }>> = {
+  drop: { what: 'dropped by a rule of the guard, 4,096 flows', goal: 6.5 },
   forward: { what: 'forwarded, IPIP, 4,096 flows', goal: 3.3 },
   reflect: { what: 'sent back by a program that looks at nothing' },
 };
@@ -134,12 +137,21 @@ export const xdp = async (rounds: number): Promise<boolean> => {
       ]),
     );
     reflect(net, 2);
-    const lived: Record<keyof typeof LIVE, number[]> = { forward: [], reflect: [] };
+    const dropped = async (): Promise<number> => {
+      const { xdpDrops } = await agent.node.status({ withTraffic: true });
+      return Number(xdpDrops.find(({ reason }) => reason === 'guard-rule')?.packets ?? 0n);
+    };
+    const lived: Record<keyof typeof LIVE, number[]> = { drop: [], forward: [], reflect: [] };
     for (let round = 0; round < rounds; round++) {
       lived.reflect.push((await liveFrames(scope, net, 2, SOURCE, PORT)).returnedMpps);
       lived.forward.push((await liveFrames(scope, net, 1, SOURCE, PORT)).returnedMpps);
+      const before = await dropped();
+      const { sent, mpps, returnedMpps } = await liveFrames(scope, net, 1, DENIED, PORT);
+      if ((await dropped()) - before < sent || returnedMpps > 0)
+        throw new Error('the guard did not drop what was sent');
+      lived.drop.push(mpps);
     }
-    const live = (['forward', 'reflect'] as const).map((name) => {
+    const live = (['drop', 'forward', 'reflect'] as const).map((name) => {
       const { what, goal } = LIVE[name];
       const mpps = spread(lived[name]);
       return { name, what, mpps, goal, met: goal === undefined || mpps.median >= goal };
