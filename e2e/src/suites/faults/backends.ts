@@ -148,12 +148,18 @@ export const backendFaults: readonly Case[] = [
         bytes: 1_000,
       });
       await sleep(1_000);
+      const closing = now();
       await second?.behave({ mode: 'refuse' });
+      const closed = now();
       await sleep(2_000);
       await second?.behave({ mode: 'normal' });
       await agent.backendsAre('web', HEALTHY, ['b2']);
-      const counts = await world.settle(load);
-      world.equal(counts.failed, 0, 'failed requests');
+      const { exchanges } = await world.settle(load);
+      // A connection that the backend's kernel had accepted and the backend had not yet is reset when the socket closes.
+      const queued = ({ sent }: { sent: number }): boolean => sent >= closing - 100 && sent <= closed;
+      const failed = exchanges.filter(({ failure }) => failure !== '');
+      world.equal(failed.filter((exchange) => !queued(exchange)).length, 0, 'failed requests');
+      world.check(failed.length <= 2, `${failed.length} requests were lost when the socket closed`);
     },
   },
   {
