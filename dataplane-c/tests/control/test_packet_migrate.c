@@ -518,6 +518,8 @@ static void flows_that_begin_meanwhile_are_not_lost(void **state)
 
 	packet_rig_must_open(rig, "v0");
 	assert_int_equal(pthread_create(&writer.thread, NULL, write_flows, &writer), 0);
+	while (atomic_load(&writer.written) <= 2000)
+		usleep(100);
 	packet_rig_apply(rig, web);
 	pthread_join(writer.thread, NULL);
 	uint32_t last = atomic_load(&writer.written);
