@@ -173,6 +173,16 @@ test("guards are XDP's: a node where only tc is attached guards nothing", async 
   });
 });
 
+test('a node whose XDP is off guards nothing, though the tier is open for tc', async () => {
+  tier.interfaces = [create(InterfaceSchema, { name: 'eth0', index: 2, mode: 'off', tc: 'tcx' })];
+  await start();
+  await apply({ guards: [edge] });
+  const why = 'eth0: XDP is off: marcherd --xdp auto';
+  const message = `nothing is guarded on this node: ${why}`;
+  expect(programmed('edge')).toMatchObject({ status: false, reason: 'NotAttached', message });
+  expect(problems()).toContainEqual(`NothingGuarded: ${why}`);
+});
+
 test('a rule that cannot be obeyed is in the status of the node', async () => {
   await start();
   tier.problem = ({ redirectDevice }) => (redirectDevice === '' ? '' : `there is no device ${redirectDevice}`);

@@ -94,6 +94,8 @@ const FAILURES: ReadonlySet<string> = new Set(['no-route', 'no-neighbour', 'forw
 /** Field numbers of marcher.packet.v1.Table, whose services are packed one by one. */
 const TABLE = { services: 1, decapsulated: 2, decapsulatedGuePort: 3, guard: 4 } as const;
 const NO_BYTES = new Uint8Array(0);
+/** What an interface's mode "off" means to who wants XDP. */
+const OFF = 'XDP is off: marcherd --xdp auto';
 /** Reasons of a refusal that are shown; the rest is counted. */
 const SHOWN_MAX = 5;
 
@@ -592,8 +594,8 @@ export class PacketForwarding {
   /** Why XDP is at no interface, though the tier is open (tc may be): guards are XDP's. */
   #unattached(): string | undefined {
     const interfaces = this.#read()?.interfaces ?? [];
-    if (interfaces.length === 0 || interfaces.some(({ mode }) => mode !== '')) return undefined;
-    return interfaces.map(({ name, reason }) => `${name}: ${reason}`).join('; ');
+    if (interfaces.length === 0 || interfaces.some(({ mode }) => mode !== '' && mode !== 'off')) return undefined;
+    return interfaces.map(({ name, mode, reason }) => `${name}: ${mode === 'off' ? OFF : reason}`).join('; ');
   }
 
   /** What is wrong with the tier, for the status of the node; undefined: nothing, or nobody needs it. */
@@ -703,7 +705,7 @@ export class PacketForwarding {
 
 /** proof: what was seen to pass. */
 function xdpOffer(interfaces: readonly Interface[], available: boolean, proof: string): PacketOffer {
-  if (!available) return { available, reason: 'it is off: marcherd --xdp auto', fasterIf: [] };
+  if (!available) return { available, reason: OFF, fasterIf: [] };
   const attached = interfaces.map(({ name, mode, reason }) => {
     const why = mode === 'native' || reason === '' ? '' : ` (${reason})`;
     return `${mode === '' ? 'not attached to' : `${mode} to`} ${name}${why}`;
