@@ -36,18 +36,51 @@ const GUARD = {
 /** SYNs are proven by cookies alone, of XDP's or of the kernel's. */
 const WITHOUT_LIMITS = { ...GUARD, sourceLimits: undefined };
 
-const nftRules = (limits: boolean): string => `
+/** SYNs are answered by synproxy, which the stack and the relay do not see; others are limited as the guard limits. */
+const nftRules = (syn: boolean): string => `
 table netdev guard {
   set sources { type ipv4_addr; size 65536; flags dynamic, timeout; timeout 10s; }
   chain in {
     type filter hook ingress device "flood0" priority 0; policy accept;
-    ip saddr 203.0.200.0/22 counter drop
-    ip frag-off & 0x1fff == 1 ip protocol tcp counter drop
-    ip frag-off & 0x2000 != 0 ip frag-off & 0x1fff == 0 ip length < 40 counter drop
-    ${limits ? 'update @sources { ip saddr & 255.255.255.0 limit rate over 20/second burst 2 packets } counter drop' : ''}
+    ip saddr 203.0.200.0/22 counter drop comment "denied"
+    ip frag-off & 0x1fff == 1 ip protocol tcp counter drop comment "fragment-overlap"
+    ip frag-off & 0x2000 != 0 ip frag-off & 0x1fff == 0 ip length < 40 counter drop comment "fragment-tiny"
+    ${syn ? '' : 'update @sources { ip saddr & 255.255.255.0 limit rate over 20/second burst 2 packets } counter drop comment "limit"'}
   }
 }
+${
+  syn
+    ? `table ip proxy {
+  chain raw { type filter hook prerouting priority -300; policy accept; tcp dport ${PORT} tcp flags syn notrack; }
+  chain in {
+    type filter hook input priority 0; policy accept;
+    tcp dport ${PORT} ct state invalid,untracked counter synproxy mss 1460 wscale 7 timestamp sack-perm comment "synproxy"
+    tcp dport ${PORT} ct state invalid counter drop comment "invalid"
+  }
+}`
+    : ''
+}
 `;
+
+/** The counters of its rules, by their comments. */
+interface NftRules {
+  readonly nftables: readonly {
+    readonly rule?: {
+      readonly comment?: string;
+      readonly expr: readonly { readonly counter?: { readonly packets: number } }[];
+    };
+  }[];
+}
+
+const nftCounts = async (scope: Scope, netns: string): Promise<ReadonlyMap<string, bigint>> => {
+  const { nftables } = JSON.parse(await scope.must(['nft', '--json', 'list', 'ruleset'], { netns })) as NftRules;
+  const counts = new Map<string, bigint>();
+  for (const { rule } of nftables) {
+    const packets = rule?.expr.find(({ counter }) => counter !== undefined)?.counter?.packets ?? 0;
+    if (rule?.comment !== undefined) counts.set(rule.comment, BigInt(packets));
+  }
+  return counts;
+};
 
 interface Contender {
   readonly name: string;
@@ -57,7 +90,11 @@ interface Contender {
   readonly agent: Agent;
   /** Before a flood of this kind. */
   readonly prepare: (kind: FloodKind) => Promise<void>;
+  /** What it has dropped or answered, by reason. */
+  readonly counts: () => Promise<ReadonlyMap<string, bigint>>;
 }
+
+type Made = Omit<Contender, 'prepare' | 'counts'>;
 
 interface Run {
   readonly sent: number;
@@ -80,7 +117,8 @@ const has = (command: string): boolean => {
 const contender = async (
   name: string,
   guarded: boolean,
-  prepare: (one: Omit<Contender, 'prepare'>, kind: FloodKind) => Promise<void>,
+  prepare: (one: Made, kind: FloodKind) => Promise<void>,
+  counts: (one: Made) => Promise<ReadonlyMap<string, bigint>>,
 ): Promise<Contender> => {
   const scope = new Scope(LOGS);
   const net = makeTopology(scope, 1);
@@ -88,7 +126,12 @@ const contender = async (
   const [backend] = net.backends;
   if (backend === undefined) throw new Error('no backend');
   const flooder = new Flooder(scope, net.proxy);
-  const settings = ['net.ipv4.tcp_syncookies=2', 'net.ipv4.conf.all.rp_filter=0', 'net.ipv4.conf.flood0.rp_filter=0'];
+  const settings = [
+    'net.ipv4.tcp_syncookies=2',
+    'net.netfilter.nf_conntrack_tcp_loose=0',
+    'net.ipv4.conf.all.rp_filter=0',
+    'net.ipv4.conf.flood0.rp_filter=0',
+  ];
   const inside = ['nsenter', `--net=/run/netns/${netns}`, '--'];
   execFileSync('nsenter', [...inside.slice(1), 'sysctl', '-qw', ...settings]);
   // What is sent by XDP arrives at a device without an XDP program only where that receives in batches.
@@ -117,10 +160,10 @@ const contender = async (
     },
   ]);
   const made = { name, scope, net, flooder, agent };
-  return { ...made, prepare: (kind) => prepare(made, kind) };
+  return { ...made, prepare: (kind) => prepare(made, kind), counts: () => counts(made) };
 };
 
-const setGuard = async ({ scope, agent }: Omit<Contender, 'prepare'>, kind: FloodKind): Promise<void> => {
+const setGuard = async ({ scope, agent }: Made, kind: FloodKind): Promise<void> => {
   const file = path.join(scope.dir, 'guard.json');
   const guards = [kind === 'syn' ? WITHOUT_LIMITS : GUARD];
   writeFileSync(file, JSON.stringify({ apiVersion: 'marcher/v1', guards }));
@@ -128,14 +171,14 @@ const setGuard = async ({ scope, agent }: Omit<Contender, 'prepare'>, kind: Floo
   if (code !== 0) throw new Error(`marcher apply: ${stderr}`);
 };
 
-const setRules = async ({ scope, net }: Omit<Contender, 'prepare'>, kind: FloodKind): Promise<void> => {
+const setRules = async ({ scope, net }: Made, kind: FloodKind): Promise<void> => {
   const file = path.join(scope.dir, 'rules.nft');
-  writeFileSync(file, nftRules(kind !== 'syn'));
+  writeFileSync(file, nftRules(kind === 'syn'));
   await scope.must(['nft', 'flush', 'ruleset'], { netns: net.proxy.netns });
   await scope.must(['nft', '-f', file], { netns: net.proxy.netns });
 };
 
-const dropsOf = async (agent: Agent): Promise<ReadonlyMap<string, bigint>> => {
+const dropsOf = async ({ agent }: Made): Promise<ReadonlyMap<string, bigint>> => {
   const { xdpDrops } = await agent.node.status({ withTraffic: true });
   return new Map(xdpDrops.map(({ reason, packets }) => [reason, packets]));
 };
@@ -143,12 +186,12 @@ const dropsOf = async (agent: Agent): Promise<ReadonlyMap<string, bigint>> => {
 const busy = (): number => Array.from({ length: CORES }, (_, i) => coreTime(i).busySeconds).reduce((a, b) => a + b);
 
 const run = async (
-  { scope, net, flooder, agent, prepare }: Contender,
+  { scope, net, flooder, prepare, counts }: Contender,
   kind: FloodKind,
   seconds: number,
 ): Promise<Run> => {
   await prepare(kind);
-  const before = await dropsOf(agent);
+  const before = await counts();
   const load = await Load.start(
     scope,
     { name: kind, kind: 'tcp-short', host: net.proxy.v4, port: PORT, rate: 100, connections: 20, timeoutMs: 3_000 },
@@ -160,7 +203,7 @@ const run = async (
   const { sent, seconds: elapsed } = await flooder.run(flood);
   const cpuSeconds = busy() - began;
   const { answered, failed } = tally(await load.stop());
-  const after = await dropsOf(agent);
+  const after = await counts();
   const drops = Object.fromEntries(
     [...after].flatMap(([reason, packets]) => {
       const more = Number(packets - (before.get(reason) ?? 0n));
@@ -204,10 +247,20 @@ export const floods = async (rounds: number, seconds: number): Promise<boolean> 
   const contenders: Contender[] = [];
   const missing: string[] = [];
   try {
-    contenders.push(await contender('nothing', false, async () => undefined));
-    if (has('nft')) contenders.push(await contender('nftables', false, setRules));
+    contenders.push(
+      await contender(
+        'nothing',
+        false,
+        async () => undefined,
+        async () => new Map(),
+      ),
+    );
+    if (has('nft'))
+      contenders.push(
+        await contender('nftables', false, setRules, ({ scope, net }) => nftCounts(scope, net.proxy.netns)),
+      );
     else missing.push('nftables: nft is not installed (apt install nftables)');
-    contenders.push(await contender('marcher', true, setGuard));
+    contenders.push(await contender('marcher', true, setGuard, dropsOf));
     const runs = new Map<string, Run[]>();
     for (let round = 0; round < rounds; round++) {
       for (const kind of KINDS) {
@@ -223,7 +276,7 @@ export const floods = async (rounds: number, seconds: number): Promise<boolean> 
       contenders.map(({ name }) => figureOf(kind, name, runs.get(`${kind} ${name}`) ?? [])),
     );
     printTable(
-      ['flood', 'defence', 'frames/s', 'CPU ns per frame', 'requests served', 'dropped'],
+      ['flood', 'defence', 'frames/s', 'CPU ns per frame', 'requests served', 'dropped or answered'],
       figures.map(({ kind, name, framesPerSecond, cpuNsPerFrame, answered, failed, drops }) => [
         kind,
         name,

@@ -12,6 +12,8 @@
 #include <linux/ip.h>
 #include <linux/tcp.h>
 
+#include "header_checksum.h"
+
 #define PORTS 32768u /* of one client */
 
 struct live {
@@ -39,19 +41,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct counts);
 } counts SEC(".maps");
-
-static __always_inline __u16 header_checksum(const struct iphdr *ip)
-{
-	const __u16 *words = (const __u16 *)ip;
-	__u32 sum = 0;
-
-#pragma unroll
-	for (unsigned i = 0; i < sizeof(*ip) / 2; i++)
-		sum += words[i];
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (__u16)~sum;
-}
 
 SEC("xdp")
 int generate(struct xdp_md *ctx)

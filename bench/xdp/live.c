@@ -13,8 +13,6 @@
 #include <net/if.h>
 #include <netinet/ether.h>
 #include <netinet/in.h>
-#include <netinet/ip.h>
-#include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -27,6 +25,8 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+
+#include "packet.h"
 
 #define CPUS_MAX 1024
 #define FRAMES_AT_ONCE 65536
@@ -43,24 +43,6 @@ static void fail(const char *what)
 {
 	fprintf(stderr, "bench-live: %s: %s\n", what, strerror(errno));
 	exit(1);
-}
-
-static void fill_packet(uint8_t *packet, size_t length)
-{
-	struct ether_header *eth = (struct ether_header *)packet;
-	struct iphdr *ip = (struct iphdr *)(packet + sizeof(*eth));
-	struct tcphdr *tcp = (struct tcphdr *)(ip + 1);
-
-	memset(packet, 0, length);
-	eth->ether_type = htons(ETHERTYPE_IP);
-	eth->ether_shost[0] = 2;
-	ip->version = 4;
-	ip->ihl = 5;
-	ip->ttl = 64;
-	ip->protocol = IPPROTO_TCP;
-	ip->tot_len = htons((uint16_t)(length - sizeof(*eth)));
-	tcp->doff = 5;
-	tcp->ack = 1;
 }
 
 static double seconds_now(void)

@@ -13,8 +13,6 @@
 #include <net/if.h>
 #include <netinet/if_ether.h>
 #include <netinet/in.h>
-#include <netinet/ip.h>
-#include <netinet/tcp.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +21,8 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+
+#include "packet.h"
 
 #define WARM_UP_SECONDS 8
 
@@ -38,23 +38,6 @@ static void fail(const char *what)
 {
 	fprintf(stderr, "bench-xdp: %s: %s\n", what, strerror(errno));
 	exit(1);
-}
-
-static void fill_packet(uint8_t *packet, size_t length)
-{
-	struct ether_header *eth = (struct ether_header *)packet;
-	struct iphdr *ip = (struct iphdr *)(packet + sizeof(*eth));
-	struct tcphdr *tcp = (struct tcphdr *)(ip + 1);
-
-	memset(packet, 0, length);
-	eth->ether_type = htons(ETHERTYPE_IP);
-	ip->version = 4;
-	ip->ihl = 5;
-	ip->ttl = 64;
-	ip->protocol = IPPROTO_TCP;
-	ip->tot_len = htons((uint16_t)(length - sizeof(*eth)));
-	tcp->doff = 5;
-	tcp->ack = 1;
 }
 
 /* Average ns per run. */
