@@ -13,6 +13,32 @@ _Static_assert(sizeof(struct v1_flow_key) == sizeof(struct flow_key), "flow keys
 _Static_assert(sizeof(struct v1_address) == sizeof(struct address), "addresses are copied as they are");
 _Static_assert(sizeof(struct v1_traffic) == offsetof(struct traffic, returned_packets), "counters grow at their end");
 
+/* Reasons are only ever added at the end. */
+#define V2_DROP_REASONS (DROP_BAD_COOKIE + 1)
+
+/* clang-format off */
+#define OF_OWN_FORM(number, reasons) \
+	{ \
+		.version = (number), \
+		.service_record = {sizeof(struct service_record), offsetof(struct service_record, name), \
+		                   sizeof(((struct service_record *)0)->name), offsetof(struct service_record, carried)}, \
+		.backend_record = {sizeof(struct backend_record), offsetof(struct backend_record, service), \
+		                   offsetof(struct backend_record, name), sizeof(((struct backend_record *)0)->name), \
+		                   offsetof(struct backend_record, carried)}, \
+		.backend = {sizeof(struct backend), offsetof(struct backend, address), \
+		            offsetof(struct backend, generation), offsetof(struct backend, flags), BACKEND_IN_USE}, \
+		.flow = {.form = FLOWS_IN_SETS}, \
+		.traffic = sizeof(struct traffic), \
+		.drops = drop_reason_names, \
+		.drops_count = (reasons), \
+	}
+/* clang-format on */
+
+/* Other sizes are another form: then version 2 needs rows of its own, as version 1 has. */
+_Static_assert(sizeof(struct service_record) == 168 && sizeof(struct backend_record) == 296 &&
+                       sizeof(struct backend) == 44 && sizeof(struct traffic) == 32,
+               "the form of version 2 is this one's");
+
 static const struct packet_layout layouts[] = {
         {
                 .version = 1,
@@ -30,21 +56,8 @@ static const struct packet_layout layouts[] = {
                 .drops = v1_drops,
                 .drops_count = sizeof(v1_drops) / sizeof(v1_drops[0]),
         },
-        {
-                .version = LAYOUT_VERSION,
-                .service_record = {sizeof(struct service_record), offsetof(struct service_record, name),
-                                   sizeof(((struct service_record *)0)->name),
-                                   offsetof(struct service_record, carried)},
-                .backend_record = {sizeof(struct backend_record), offsetof(struct backend_record, service),
-                                   offsetof(struct backend_record, name), sizeof(((struct backend_record *)0)->name),
-                                   offsetof(struct backend_record, carried)},
-                .backend = {sizeof(struct backend), offsetof(struct backend, address),
-                            offsetof(struct backend, generation), offsetof(struct backend, flags), BACKEND_IN_USE},
-                .flow = {.form = FLOWS_IN_SETS},
-                .traffic = sizeof(struct traffic),
-                .drops = drop_reason_names,
-                .drops_count = DROP_REASONS,
-        },
+        OF_OWN_FORM(2, V2_DROP_REASONS),
+        OF_OWN_FORM(LAYOUT_VERSION, DROP_REASONS),
 };
 
 #define LAYOUTS (sizeof(layouts) / sizeof(layouts[0]))

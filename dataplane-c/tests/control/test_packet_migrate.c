@@ -655,8 +655,8 @@ static void interfaces_may_change_with_the_layout(void **state)
 	close_v1(&v1);
 }
 
-/* This build's pins under a newer number. */
-static void make_newer(struct packet_rig *rig)
+/* This build's pins under another number. */
+static void make_numbered(struct packet_rig *rig, int version)
 {
 	char from[256], to[256];
 
@@ -671,7 +671,7 @@ static void make_newer(struct packet_rig *rig)
 	close(counters);
 	packet_rig_close(rig);
 	snprintf(from, sizeof(from), "%s/v%d", rig->pin_dir, LAYOUT_VERSION);
-	snprintf(to, sizeof(to), "%s/v%d", rig->pin_dir, LAYOUT_VERSION + 1);
+	snprintf(to, sizeof(to), "%s/v%d", rig->pin_dir, version);
 	assert_int_equal(rename(from, to), 0);
 }
 
@@ -691,7 +691,7 @@ static void an_older_build_takes_over_what_it_can_read(void **state)
 	NEEDS_PRIVILEGE(state);
 	struct packet_rig *rig = *state;
 
-	make_newer(rig);
+	make_numbered(rig, LAYOUT_VERSION + 1);
 	uint32_t link = link_id(rig, LAYOUT_VERSION + 1), running = packet_xdp_on("v0");
 	set_since(rig, "flows", LAYOUT_VERSION + 1);
 	assert_int_equal(packet_rig_open(rig, "v0", MARCHER_XDP_AUTO), MARCHER_E_PROTOCOL);
@@ -713,10 +713,25 @@ static void an_older_build_takes_over_what_it_can_read(void **state)
 	packet_rig_close(rig);
 	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
 
-	make_newer(rig);
+	make_numbered(rig, LAYOUT_VERSION + 1);
 	packet_rig_must_open(rig, "v0");
 	packet_rig_apply(rig, web);
 	assert_counted(rig, "web", 0, "two", 8);
+}
+
+static void the_layout_before_is_taken_over(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+
+	make_numbered(rig, LAYOUT_VERSION - 1);
+	uint32_t link = link_id(rig, LAYOUT_VERSION - 1);
+	packet_rig_must_open(rig, "v0");
+	packet_rig_apply(rig, web);
+	assert_flow(rig, 1, "192.0.2.12");
+	assert_counted(rig, "web", 0, "two", 8);
+	assert_int_equal(link_id(rig, LAYOUT_VERSION), link);
+	assert_false(is_there(rig, LAYOUT_VERSION - 1));
 }
 
 static void what_cannot_be_read_is_refused_and_stays(void **state)
@@ -752,11 +767,11 @@ static int setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        TEST(flows_stay_with_their_backends),           TEST(packets_follow_the_flows),
-	        TEST(flows_that_begin_meanwhile_are_not_lost),  TEST(what_this_layout_has_decided_stands),
-	        TEST(an_attempt_that_ended_early_begins_anew),  TEST(a_death_at_any_point_leaves_it_forwarding),
-	        TEST(interfaces_may_change_with_the_layout),    TEST(an_older_build_takes_over_what_it_can_read),
-	        TEST(what_cannot_be_read_is_refused_and_stays),
+	        TEST(flows_stay_with_their_backends),          TEST(packets_follow_the_flows),
+	        TEST(flows_that_begin_meanwhile_are_not_lost), TEST(what_this_layout_has_decided_stands),
+	        TEST(an_attempt_that_ended_early_begins_anew), TEST(a_death_at_any_point_leaves_it_forwarding),
+	        TEST(interfaces_may_change_with_the_layout),   TEST(an_older_build_takes_over_what_it_can_read),
+	        TEST(the_layout_before_is_taken_over),         TEST(what_cannot_be_read_is_refused_and_stays),
 	};
 	return cmocka_run_group_tests_name("packet_migrate", tests, packet_rig_namespaces, NULL);
 }
