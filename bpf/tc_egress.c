@@ -13,6 +13,7 @@
 #include "lib/nat_rewrite.h"
 #include "lib/nat_settings.h"
 #include "lib/tc.h"
+#include "lib/tc_policy.h"
 
 /* Everything that this node sends comes by here: most of it must not cost more than a look. */
 static __always_inline bool needed(void)
@@ -22,15 +23,20 @@ static __always_inline bool needed(void)
 	return settings && (settings->flags & NAT_SETTING_LOCAL);
 }
 
-static __noinline int answer(struct __sk_buff *skb, const struct packet *packet)
+static __noinline int answer(struct __sk_buff *skb, struct packet *packet)
 {
 	const __u32 answers = NAT_REVERSE | NAT_LOCAL;
 	struct nat_flow flow;
 	struct nat_flow *found = nat_find(&packet->key);
 	if (!found || (found->flags & answers) != answers || !nat_known(skb, packet, nat_now(), &flow))
 		return TC_GO_ON;
+	const __u8 came = packet->traffic_class;
+	enum drop_reason over = tc_hold(skb, packet, &flow);
+	if (over != DROP_NONE)
+		return tc_drop(over);
 	nat_count(skb, packet, &flow);
-	return nat_rewrite(skb, packet, &flow, false) ? tc_drop(DROP_TRUNCATED) : TC_GO_ON;
+	return tc_write_class(skb, packet, came) || nat_rewrite(skb, packet, &flow, false) ? tc_drop(DROP_TRUNCATED)
+	                                                                                   : TC_GO_ON;
 }
 
 /* An error of this node's own about what came to a backend here. */

@@ -19,6 +19,7 @@
 #include "lib/nat_rewrite.h"
 #include "lib/tc.h"
 #include "lib/tc_mss.h"
+#include "lib/tc_policy.h"
 #include "lib/tc_route.h"
 #include "lib/tc_too_big.h"
 #include "lib/vip.h"
@@ -61,6 +62,10 @@ static __noinline __u32 mss_of_path(struct __sk_buff *skb, const struct packet *
 static __noinline int send(struct __sk_buff *skb, struct packet *packet, const struct nat_flow *flow)
 {
 	struct tc_hop hop = {};
+	const __u8 came = packet->traffic_class;
+	enum drop_reason over = tc_hold(skb, packet, flow);
+	if (over != DROP_NONE)
+		return tc_drop(over);
 	enum tc_way way = way_of(skb, packet, flow, &hop);
 	if (way == TC_WAY_DROP)
 		return tc_drop(hop.reason);
@@ -69,6 +74,8 @@ static __noinline int send(struct __sk_buff *skb, struct packet *packet, const s
 	if (way == TC_WAY_OUT && ttl_of(skb, packet) <= 1)
 		return tc_drop(DROP_TTL);
 	nat_count(skb, packet, flow);
+	if (tc_write_class(skb, packet, came))
+		return tc_drop(DROP_TRUNCATED);
 	if (packet->tcp_flags & TCP_SYN) {
 		__u32 mss = mss_of_path(skb, packet, hop.mtu);
 		if (mss && tc_limit_mss(skb, packet, mss))
@@ -119,6 +126,9 @@ static __always_inline int carry(struct __sk_buff *skb, struct packet *packet)
 			return TC_GO_ON;
 		if (!header_valid((const void *)(long)skb->data, (const void *)(long)skb->data_end, packet))
 			return tc_drop(DROP_BAD_CHECKSUM);
+		if ((service->flags & SERVICE_POLICY) && (packet->opens || packet->key.protocol == IPPROTO_UDP) &&
+		    !policy_may_begin(vip->service))
+			return tc_drop(DROP_POLICY_CONNECTIONS);
 		enum drop_reason reason = nat_begin(packet, vip->service, service, now, &flow);
 		if (reason != DROP_NONE)
 			return tc_drop(reason);

@@ -21,8 +21,10 @@
 #include "lib/maps.h"
 #include "lib/next_hop.h"
 #include "lib/parse.h"
+#include "lib/policy.h"
 #include "lib/ring.h"
 #include "lib/slots.h"
+#include "lib/traffic_class.h"
 #include "lib/ttl.h"
 #include "lib/vip.h"
 
@@ -32,7 +34,14 @@ struct choice {
 	__u32 service_index;
 	__u32 backend_index;
 	struct backend *backend;
+	enum drop_reason reason; /* no backend */
 };
+
+/* A datagram that no flow in the table has, is it the first of one? Of services without a table nobody knows. */
+static __always_inline bool begins(const struct flow_place *place, const struct flow_key *key)
+{
+	return place->set && key->protocol == IPPROTO_UDP;
+}
 
 /* The backend of a flow: its own, else the ring's. choice->backend is NULL when there is none. begin: it may be a new
  * one, and is remembered. */
@@ -41,6 +50,7 @@ static __always_inline void choose(const struct flow_key *key, __u32 service_ind
 {
 	choice->service_index = service_index;
 	choice->backend = NULL;
+	choice->reason = DROP_NO_BACKEND;
 	if (!service || !service->forwarding)
 		return;
 	choice->service = *service;
@@ -51,10 +61,23 @@ static __always_inline void choose(const struct flow_key *key, __u32 service_ind
 		choice->backend = flow_backend(&place, begin, &choice->backend_index);
 	if (choice->backend)
 		return;
+	if ((service->flags & SERVICE_POLICY) && begin && (opens || begins(&place, key)) &&
+	    !policy_may_begin(service_index)) {
+		choice->reason = DROP_POLICY_CONNECTIONS;
+		return;
+	}
 	__u64 hash = flow_hash(key, service->flags & SERVICE_SOURCE_ONLY);
 	choice->backend = ring_backend(service_index, hash, &choice->backend_index);
 	if (choice->backend && begin)
 		flow_remember(&place, choice->backend_index, choice->backend);
+}
+
+/* Has the header say what packet does. */
+static __always_inline bool mark(struct xdp_md *ctx, const struct packet *packet)
+{
+	void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
+	return traffic_class_write(data + (packet->ethernet_length & 0x1f), data_end, packet->version,
+	                           packet->traffic_class);
 }
 
 /* key: the flow's, which for an ICMP error is not the packet's. */
@@ -66,7 +89,10 @@ static __always_inline int forward(struct xdp_md *ctx, const struct packet *pack
 	const __u32 overhead = encapsulation_overhead(backend, forwarding);
 	const __u32 frame = ctx->data_end - ctx->data;
 	const bool direct = forwarding == FORWARDING_L2;
+	const bool policy = choice->service.flags & SERVICE_POLICY;
 	if (backend->flags & BACKEND_LOCAL) {
+		if (policy && !mark(ctx, packet))
+			return drop(DROP_TRUNCATED);
 		count_traffic(choice->service_index, choice->backend_index, 1, frame);
 		return slots_from(ctx, XDP_SLOT_LB + 1);
 	}
@@ -97,6 +123,8 @@ static __always_inline int forward(struct xdp_md *ctx, const struct packet *pack
 	default:
 		return drop(reason);
 	}
+	if (policy && !mark(ctx, packet))
+		return drop(DROP_TRUNCATED);
 	int front = (int)overhead + (int)next_hop_header_length(&hop) - (int)packet->ethernet_length;
 	if (front && bpf_xdp_adjust_head(ctx, -front))
 		return drop(DROP_NO_HEADROOM);
@@ -163,7 +191,13 @@ int xdp_lb(struct xdp_md *ctx)
 		return drop(DROP_BAD_CHECKSUM);
 	choose(key, vip->service, service, packet.opens, begin, &choice);
 	if (!choice.backend)
-		return drop(DROP_NO_BACKEND);
+		return drop(choice.reason);
+	/* What is reported about packets is none of the service's. */
+	if ((choice.service.flags & SERVICE_POLICY) && begin) {
+		enum drop_reason reason = policy_hold(&packet, vip->service, &packet.key, false, 1);
+		if (reason != DROP_NONE)
+			return drop(reason);
+	}
 	return forward(ctx, &packet, key, &choice);
 }
 

@@ -100,6 +100,7 @@ export function createAgent(options: AgentOptions): Agent {
     decapsulated: options.decapsulated ?? { addresses: [], guePort: DEFAULTS.guePort },
     localAddresses: options.localAddresses ?? (() => []),
     guards: () => config.objects.guards,
+    policies: () => config.objects.trafficPolicies,
     onAvailable: () => config.recarry(),
     onGuardStanding: (names) => config.touchedObjects(names.map((name) => ({ kind: 'Guard', name }))),
     onStanding: (services) => config.touched(services.filter((name) => config.has(name))),

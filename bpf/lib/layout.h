@@ -11,6 +11,8 @@
 
 #include <linux/types.h>
 
+#include "gcra.h"
+
 #define LAYOUT_VERSION 3
 
 #define VIPS_MAX 65536u
@@ -47,6 +49,7 @@ enum forwarding {
 #define SERVICE_NO_FLOWS 1u    /* flags: the ring alone decides */
 #define SERVICE_SOURCE_ONLY 2u /* flags: the ring is asked by the source address alone: affinity */
 #define SERVICE_SOURCE_NAT 4u  /* flags: FORWARDING_NAT: the source becomes the backend's source */
+#define SERVICE_POLICY 64u     /* flags: it has an entry in policies: packets are held to rates, and marked */
 
 /* Map services: array. */
 struct service {
@@ -174,6 +177,10 @@ enum drop_reason {
 	DROP_FRAGMENT_OVERLAP,  /* a later fragment that would overwrite a TCP header */
 	DROP_FRAGMENT_LENGTH,   /* of a length or at a place that no fragment can have */
 	DROP_BAD_COOKIE,        /* an ACK for a listener under SYN flood, without a valid cookie */
+	/* traffic policies' */
+	DROP_POLICY_INGRESS,     /* more from clients than the service, or the flow, may get, */
+	DROP_POLICY_EGRESS,      /* or may answer */
+	DROP_POLICY_CONNECTIONS, /* more new flows than the service may get */
 	DROP_REASONS,
 };
 
@@ -239,6 +246,60 @@ struct nat_settings {
 };
 
 #define NAT_SETTING_LOCAL 1u /* flags: some backend is this node: tc_egress has work */
+
+/*
+ * Traffic policies: what the packets of a service with SERVICE_POLICY are held to. Bytes are payload, what TCP and UDP
+ * carry. By the index of the service:
+ *
+ *   policies         array of struct policy
+ *   policy_buckets   array of struct policy_buckets: what has been taken
+ *   policy_counters  per-CPU array of struct policy_count
+ *   policy_flows     array of maps [1]: an LRU hash of __u64 (tag of a flow, by its packets from the client) -> struct
+ *                    policy_flow, made when a policy has a rate for each flow. One that is forgotten, because others
+ *                    were more recent, begins anew with a full bucket.
+ *
+ * An entry of policies is not replaced at once: a packet in between may see some rates of one policy and some of the
+ * other, and is held to either.
+ */
+enum policy_direction {
+	POLICY_INGRESS, /* from clients */
+	POLICY_EGRESS,  /* to them: FORWARDING_NAT alone */
+	POLICY_DIRECTIONS,
+};
+
+struct policy {
+	__u32 flags;
+	__u8 dscp; /* in its place in the traffic class: the upper six bits */
+	__u8 reserved[3];
+	__u32 priority; /* of packets in queues of the kernel: what SO_PRIORITY of the relay's sockets is */
+	__u32 reserved2;
+	struct gcra_rate service[POLICY_DIRECTIONS]; /* unit_cost 0: no limit */
+	struct gcra_rate flow[POLICY_DIRECTIONS];
+	struct gcra_rate connections; /* new flows */
+};
+
+#define POLICY_DSCP 1u     /* flags: packets get it */
+#define POLICY_ECN_MARK 2u /* flags: packets that say ECT are marked before they are dropped */
+
+struct policy_buckets {
+	__u64 tat[POLICY_DIRECTIONS]; /* see gcra.h */
+	__u64 connections_tat;
+	__u64 reserved[5]; /* a line of a CPU's cache each */
+};
+
+struct policy_flow {
+	__u64 tat[POLICY_DIRECTIONS];
+};
+
+#define POLICY_FLOWS_MAX 262144u
+
+/* Packets, and their payload. */
+struct policy_count {
+	__u64 dropped[POLICY_DIRECTIONS];
+	__u64 dropped_bytes[POLICY_DIRECTIONS];
+	__u64 marked[POLICY_DIRECTIONS];
+	__u64 refused; /* first packets of flows */
+};
 
 /*
  * xdp_guard. Its rules are several tables that belong together, and are replaced at once: each has two places in a map

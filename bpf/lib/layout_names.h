@@ -37,6 +37,9 @@ static const char *const drop_reason_names[DROP_REASONS] = {
         [DROP_FRAGMENT_OVERLAP] = "fragment-overlap",
         [DROP_FRAGMENT_LENGTH] = "fragment-length",
         [DROP_BAD_COOKIE] = "bad-cookie",
+        [DROP_POLICY_INGRESS] = "policy-ingress",
+        [DROP_POLICY_EGRESS] = "policy-egress",
+        [DROP_POLICY_CONNECTIONS] = "policy-connections",
 };
 
 #endif

@@ -22,6 +22,7 @@
 
 #define TCP_CHECK_OFFSET 16
 #define UDP_CHECK_OFFSET 6
+#define IPV4_CHECK_OFFSET 10
 
 /* From TTL to the end of the addresses, at offset 8. */
 struct ipv4_tail {

@@ -55,6 +55,7 @@ struct packet {
 	__u32 ethernet_length; /* with tags: 14, 18 or 22 */
 	__u32 ip_length;       /* header and payload, as the IP header tells: at least in the frame as a whole */
 	__u32 transport;       /* offset from the frame's front */
+	__u32 payload;         /* bytes that TCP or UDP carries */
 	__u8 version;          /* 4, 6 */
 	__u8 traffic_class;    /* DSCP and ECN */
 	bool opens;            /* TCP: SYN without ACK */
@@ -130,6 +131,7 @@ static __always_inline enum parsed parse_transport(const void *at, const void *d
 			return broken(packet, DROP_BAD_LENGTH);
 		packet->key.source_port = tcp->source;
 		packet->key.destination_port = tcp->dest;
+		packet->payload = space - length;
 		packet->tcp_flags = ((const __u8 *)tcp)[13];
 		packet->opens = (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 		return PARSED_FLOW;
@@ -143,6 +145,7 @@ static __always_inline enum parsed parse_transport(const void *at, const void *d
 			return broken(packet, DROP_BAD_LENGTH);
 		packet->key.source_port = udp->source;
 		packet->key.destination_port = udp->dest;
+		packet->payload = length - sizeof(*udp);
 		return PARSED_FLOW;
 	}
 	if (protocol == (packet->version == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6)) {

@@ -9,7 +9,7 @@
  * it is not, the engine relays them.
  */
 import { toBinary } from '@bufbuild/protobuf';
-import type { Guard, Service } from '@marcher/model';
+import type { Guard, Service, TrafficPolicy } from '@marcher/model';
 import type { BackendState } from '@marcher/proto/marcher/engine/v1/control_pb';
 import {
   type ApplyReply,
@@ -57,6 +57,8 @@ export interface PacketForwardingOptions {
   readonly localAddresses: () => readonly string[];
   /** The guards that are in force by the store. */
   readonly guards: () => Current<Guard>;
+  /** The same of traffic policies. */
+  readonly policies: () => Current<TrafficPolicy>;
   /** What the tier carries has changed: the engine is to have these services without listeners, or with. */
   readonly onAvailable: () => Promise<void>;
   /** These services are in force now, or no longer. */
@@ -523,6 +525,7 @@ export class PacketForwarding {
   /** A service is packed anew only when something about it has changed: this runs every second. */
   #table(services: ReadonlyMap<string, Decoded>): Uint8Array {
     const { drains, decapsulated } = this.#options;
+    const policies = this.#options.policies();
     const packed = this.#packed;
     this.#packed = new Map();
     this.#families = { ipv4: false, ipv6: false };
@@ -532,7 +535,8 @@ export class PacketForwarding {
       const verdicts = this.#verdicts.get(name);
       const unhealthy = (backend: string): boolean => verdicts?.get(backend)?.unhealthy ?? false;
       const drained = (backend: string): boolean => drains.isDrained(name, backend);
-      let facts = `${generation} ${drains.nodeDraining}`;
+      const policy = policies.get(service.trafficPolicy);
+      let facts = `${generation} ${policy?.generation} ${drains.nodeDraining}`;
       for (const [i, backend] of service.backends.entries()) {
         const own = backendName(backend);
         if (unhealthy(own)) facts += ` ${i}!`;
@@ -542,7 +546,9 @@ export class PacketForwarding {
       const earlier = packed.get(name);
       const standing = { nodeDraining: drains.nodeDraining, drained, unhealthy };
       const bytes =
-        earlier?.facts === facts ? earlier.bytes : toBinary(ServiceSchema, packetService(service, standing));
+        earlier?.facts === facts
+          ? earlier.bytes
+          : toBinary(ServiceSchema, packetService(service, standing, policy?.value));
       this.#packed.set(name, { facts, bytes });
       out.bytes(TABLE.services, bytes);
     }

@@ -4,14 +4,19 @@
  * so that a table that says nothing new is known by comparing.
  */
 import { create } from '@bufbuild/protobuf';
-import { type Backend, ForwardingMode, type Service } from '@marcher/model';
+import { type Backend, type Bandwidth, Ecn, ForwardingMode, type Service, type TrafficPolicy } from '@marcher/model';
 import {
   Forwarding,
   type Service as PacketService,
+  type Policy,
+  PolicySchema,
+  type Rate,
+  RateSchema,
   ServiceSchema,
   Transport,
 } from '@marcher/proto/marcher/packet/v1/packet_pb';
 import { parseTarget } from './address.js';
+import { burstOf, priorityNumber } from './compile.js';
 import { DEFAULTS } from './defaults.js';
 import { guePortOf, packetModeOf, ringSizeOf, vipsOf } from './packet-service.js';
 import { backendName } from './validate.js';
@@ -36,11 +41,32 @@ function weightOf(backend: Backend): number {
   return backend.weight ?? DEFAULTS.weight;
 }
 
+function rateOf(bandwidth: Bandwidth | undefined): Rate | undefined {
+  return bandwidth && create(RateSchema, { perSecond: bandwidth.rate, burst: burstOf(bandwidth) });
+}
+
+function packetPolicy(policy: TrafficPolicy): Policy {
+  const { connections, dscp } = policy;
+  return create(PolicySchema, {
+    priority: priorityNumber(policy.priority),
+    ingress: rateOf(policy.ingress),
+    egress: rateOf(policy.egress),
+    flowIngress: rateOf(policy.connectionIngress),
+    flowEgress: rateOf(policy.connectionEgress),
+    flows: connections && { perSecond: connections.perSecond, burst: connections.burst ?? connections.perSecond },
+    setDscp: dscp !== undefined,
+    dscp: dscp ?? 0,
+    ecnMark: policy.ecn === Ecn.MARK,
+  });
+}
+
 /**
+ * policy: what the service's trafficPolicy names.
+ *
  * Drained backends and those of weight 0 keep their flows; unhealthy ones lose them. When the share of healthy ones falls
  * below the panic threshold, health says nothing more: the engine's rule (dataplane-c/src/engine/view.c).
  */
-export function packetService(service: Service, standing: Standing): PacketService {
+export function packetService(service: Service, standing: Standing, policy?: TrafficPolicy): PacketService {
   const mode = packetModeOf(service);
   if (mode === undefined) throw new Error(`service ${service.name} is not forwarded by packets`);
   const candidate = (backend: Backend): boolean =>
@@ -65,6 +91,7 @@ export function packetService(service: Service, standing: Standing): PacketServi
     ringSize: ringSizeOf(service),
     sourceNat: service.forwarding?.sourceNat ?? false,
     sourceOnly: service.balance?.affinity !== undefined,
+    policy: policy && packetPolicy(policy),
     backends: service.backends.map((backend) => {
       const name = backendName(backend);
       const target = parseTarget(backend.address);

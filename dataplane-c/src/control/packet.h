@@ -86,6 +86,10 @@ enum packet_map {
 	MAP_NAT_FLOWS,
 	MAP_NAT_NEW,
 	MAP_NAT_SETTINGS,
+	MAP_POLICIES,
+	MAP_POLICY_BUCKETS,
+	MAP_POLICY_COUNTERS,
+	MAP_POLICY_FLOWS,
 	MAP_GUARD,
 	MAP_GUARD_SOURCES_V4,
 	MAP_GUARD_SOURCES_V6,
@@ -136,6 +140,7 @@ struct packet_service {
 	uint32_t index;
 	bool wanted; /* by the table that is being applied */
 	struct service entry;
+	struct policy policy; /* where entry says that there is one */
 	struct service_record record;
 };
 
@@ -333,6 +338,7 @@ struct packet_wanted_backend {
 struct packet_wanted_service {
 	const char *name;
 	struct service entry;
+	struct policy policy; /* where entry says that there is one */
 	uint32_t ring_size;
 	uint32_t index;        /* UINT32_MAX: to be allocated */
 	uint32_t first, count; /* in the table's backends; in order of name and address */

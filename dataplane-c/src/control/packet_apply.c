@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "packet_guard.h"
+#include "packet_policy.h"
 #include "packet_ring.h"
 
 #define RINGS_AT_ONCE 64   /* each outer update waits for a grace period of the kernel's: many in one */
@@ -392,7 +393,9 @@ static int add_service(struct applying *a, struct packet_wanted_service *wanted,
 	state->services[service->index] = service;
 	state->nservices++;
 	int code = put(a, MAP_SERVICE_RECORDS, &service->index, &service->record);
-	return code ? code : put(a, MAP_SERVICE_COUNTERS, &service->index, a->zero);
+	if (!code)
+		code = put(a, MAP_SERVICE_COUNTERS, &service->index, a->zero);
+	return code ? code : packet_policy_begin(a->handle, service->index, a->zero);
 }
 
 static int add_services(struct applying *a)
@@ -561,7 +564,8 @@ static int put_services(struct applying *a)
 	for (uint32_t i = 0; !code && i < a->wanted->nservices; i++) {
 		const struct packet_wanted_service *wanted = &a->wanted->services[i];
 		struct packet_service *service = a->state->services[wanted->index];
-		if (!memcmp(&service->entry, &wanted->entry, sizeof(wanted->entry)))
+		code = packet_policy_put(a->handle, wanted, service);
+		if (code || !memcmp(&service->entry, &wanted->entry, sizeof(wanted->entry)))
 			continue;
 		code = put(a, MAP_SERVICES, &wanted->index, &wanted->entry);
 		if (!code)
@@ -730,6 +734,8 @@ static int write_maps(struct applying *a, bool crowded)
 		code = put_rings(a);
 	pthread_mutex_lock(lock);
 	if (!code)
+		code = packet_policy_flows(a->handle, a->wanted, false);
+	if (!code)
 		code = put_services(a);
 	for (uint32_t i = 0; i < a->wanted->nvips && !code; i++)
 		a->wanted->vips[i].vip.service = a->wanted->services[a->wanted->vips[i].vip.service].index;
@@ -742,6 +748,8 @@ static int write_maps(struct applying *a, bool crowded)
 		code = drop_vips(a);
 	if (!code)
 		code = remove_gone(a, false);
+	if (!code)
+		code = packet_policy_flows(a->handle, a->wanted, true);
 	if (!code)
 		code = packet_nat_settings(a->handle);
 	if (!code)
@@ -762,7 +770,9 @@ int packet_apply(struct marcher_packet *handle, struct packet_wanted *wanted, st
 		return code;
 	if (cpus < 0)
 		return packet_fail_system(handle, -cpus, "counting the CPUs");
-	a.zero = calloc((size_t)cpus, sizeof(struct traffic));
+	a.zero = calloc((size_t)cpus, sizeof(struct traffic) > sizeof(struct policy_count)
+	                                      ? sizeof(struct traffic)
+	                                      : sizeof(struct policy_count));
 	code = a.zero ? match(&a) : no_memory(&a);
 	if (!code) {
 		int error = packet_vlans(&wanted->vlans, &wanted->nvlans);

@@ -136,6 +136,8 @@ static int read_services(struct marcher_packet *handle)
 		service->record.name[PACKET_SERVICE_NAME_MAX] = '\0';
 		if (bpf_map_lookup_elem(handle->maps[MAP_SERVICES], &key, &service->entry))
 			return failed(handle, MAP_SERVICES, -errno);
+		if (bpf_map_lookup_elem(handle->maps[MAP_POLICIES], &key, &service->policy))
+			return failed(handle, MAP_POLICIES, -errno);
 	}
 	return errno == ENOENT ? MARCHER_OK : failed(handle, MAP_SERVICE_RECORDS, -errno);
 }

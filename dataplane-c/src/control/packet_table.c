@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "packet_guard.h"
+#include "packet_policy.h"
 #include "packet_ring.h"
 
 #define GUE_PORT_DEFAULT 6080u /* IANA's */
@@ -273,6 +274,7 @@ static void check_service(struct packet_reasons *reasons, const Service *service
 	}
 	check_backends(&at, service, v6_in_ipip, position, wanted, out);
 	check_nat(&at, service, position);
+	packet_policy_check(reasons, at.service, position, service, out);
 }
 
 static bool check_counts(const Table *table, struct packet_reasons *reasons, size_t *vips, size_t *backends)

@@ -12,7 +12,8 @@
 static inline uint64_t bucket_take_steps(_Atomic uint64_t *tat, uint64_t now, const struct gcra_rate *rate,
                                          uint64_t want, uint64_t least, uint64_t step)
 {
-	uint64_t before = atomic_load_explicit(tat, memory_order_relaxed), next;
+	uint64_t before = atomic_load_explicit(tat, memory_order_relaxed);
+	__u64 next;
 
 	for (;;) {
 		uint64_t units = want;

@@ -7,10 +7,6 @@
 #include "bucket.h"
 #include "shaper.h"
 
-/* The smallest bursts that can be kept: a read takes up to 64 KiB, as packets do with offloads, and a thread on a busy
- * core may come back late. */
-#define BURST_BYTES_MIN (64u * 1024)
-#define BURST_PER_SECOND 50u /* 20 ms */
 /* What waits for less than 2 ms wakes up too often; for small rates waiting for a whole packet would be too long, but
  * not shorter than 50 ms either. */
 #define QUANTUM_PER_SECOND 500u
@@ -56,7 +52,7 @@ void qos_free(struct qos *qos)
 
 static uint64_t burst_of(const Marcher__Engine__V1__Bandwidth *message)
 {
-	return most(most(message->burst_bytes, BURST_BYTES_MIN), message->bits_per_second / 8 / BURST_PER_SECOND);
+	return gcra_burst(message->bits_per_second, message->burst_bytes);
 }
 
 static bool set_limit(struct qos_limit *limit, const Marcher__Engine__V1__Bandwidth *message)

@@ -100,7 +100,7 @@ static void packets_of_any_size_add_up_to_the_rate(void **state)
 		uint64_t bits = any_of(10000000, 100000000000ull);
 		struct gcra_rate rate = gcra_rate(bits, 8, 65536);
 		uint64_t now_ns = any(), start, passed = 0, packet = 64 + any() % 1436;
-		uint64_t tat = gcra_ticks(now_ns), next;
+		__u64 tat = gcra_ticks(now_ns), next;
 		/* Offered at about twice the rate, one by one, as a program in the kernel does. */
 		uint64_t gap_ns = packet * 8 * SECOND / bits / 2;
 		while (gcra_conforms(tat, gcra_ticks(now_ns), &rate, packet, &next))
@@ -124,7 +124,7 @@ static void what_is_said_to_be_available_is_and_a_byte_more_is_not(void **state)
 	(void)state;
 	for (unsigned run = 0; run < 20000; run++) {
 		struct gcra_rate rate = gcra_rate(any_rate(), 8, any_of(1, GCRA_UNITS_MAX - 2));
-		uint64_t now = any(), tat = now + any() % (rate.tolerance + 1), next;
+		__u64 now = any(), tat = now + any() % (rate.tolerance + 1), next;
 		uint64_t available = gcra_available(tat, now, &rate);
 		assert_true(gcra_conforms(tat, now, &rate, available, &next));
 		assert_false(gcra_conforms(tat, now, &rate, available + 1, &next));
@@ -135,7 +135,7 @@ static void after_the_wait_it_conforms_and_not_much_before(void **state)
 {
 	(void)state;
 	for (unsigned run = 0; run < 20000; run++) {
-		uint64_t burst = any_of(1, GCRA_UNITS_MAX), now = any(), next;
+		__u64 burst = any_of(1, GCRA_UNITS_MAX), now = any(), next;
 		struct gcra_rate rate = gcra_rate(any_rate(), 8, burst);
 		uint64_t tat = now + any() % (rate.tolerance + 1), units = 1 + any() % burst;
 		uint64_t wait = gcra_wait_ns(tat, now, &rate, units);

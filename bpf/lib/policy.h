@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Dual BSD/GPL */
+/*
+ * Holds packets to their service's traffic policy: rates of bytes by direction, of the service and of each flow, and of
+ * new flows; DSCP; ECN. Programs ask for it only where the service has SERVICE_POLICY.
+ *
+ * What is over a rate is dropped: nothing is kept for later here. Bytes are payload, as the relay counts them: a bare
+ * acknowledgement costs nothing and always passes; what is sent again costs again.
+ *
+ * What is not static here is verified once, and not in each state that the programs may be in before and behind.
+ */
+#ifndef BPF_POLICY_H
+#define BPF_POLICY_H
+
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+#include <linux/types.h>
+#include <stdbool.h>
+
+#include "ecn.h"
+#include "flow_tag.h"
+#include "gcra.h"
+#include "layout.h"
+#include "maps.h"
+#include "parse.h"
+#include "policy_maps.h"
+
+#define POLICY_ATTEMPTS 8
+
+/*
+ * Takes units from a bucket that other CPUs take from, too; not 0: they conform. Who has lost the race POLICY_ATTEMPTS
+ * times in a row, each time with units that conformed, takes them without another look: the bucket is then over by one
+ * packet of each CPU at most.
+ */
+__noinline int policy_take(__u64 *tat, const struct gcra_rate *rate, __u64 now, __u64 units)
+{
+	__u64 next;
+	if (!tat || !rate)
+		return 0;
+	for (int i = 0; i < POLICY_ATTEMPTS; i++) {
+		__u64 before = *(volatile __u64 *)tat;
+		if (!gcra_conforms(before, now, rate, units, &next))
+			return 0;
+		if (__sync_val_compare_and_swap(tat, before, next) == before)
+			return 1;
+	}
+	__sync_fetch_and_add(tat, gcra_cost(rate, units));
+	return 1;
+}
+
+/* The buckets that a packet is taken from; NULL: there is no such rate. */
+struct policy_taps {
+	__u64 *flow, *service;
+	struct gcra_rate flow_rate, service_rate;
+};
+
+/* From both or from neither, with room for times the bursts. */
+static __always_inline bool policy_take_both(const struct policy_taps *taps, __u64 now, __u64 bytes, __u32 times)
+{
+	struct gcra_rate own = taps->flow_rate, shared = taps->service_rate;
+	own.tolerance *= times;
+	shared.tolerance *= times;
+	if (taps->flow && !policy_take(taps->flow, &own, now, bytes))
+		return false;
+	if (!taps->service || policy_take(taps->service, &shared, now, bytes))
+		return true;
+	if (taps->flow)
+		__sync_fetch_and_sub(taps->flow, bytes * own.unit_cost >> GCRA_COST_BITS);
+	return false;
+}
+
+enum policy_verdict {
+	POLICY_CONFORMS,
+	POLICY_MARKS, /* it goes on as CE */
+	POLICY_OVER,
+};
+
+/* The decision, and the only place of it. markable: the packet says ECT or CE, and the policy marks: it may use as much
+ * again as the burst. */
+static __always_inline enum policy_verdict policy_judge(const struct policy_taps *taps, __u64 now, __u64 bytes,
+                                                        bool markable)
+{
+	if (policy_take_both(taps, now, bytes, 1))
+		return POLICY_CONFORMS;
+	return markable && policy_take_both(taps, now, bytes, 2) ? POLICY_MARKS : POLICY_OVER;
+}
+
+/* A flow's own buckets, by its packets as they come from the client. NULL: it has none, and is not held to its rate. */
+static __always_inline struct policy_flow *policy_flow_find(const struct flow_key *client)
+{
+	__u32 zero = 0;
+	const struct flow_settings *settings = bpf_map_lookup_elem(&flow_settings, &zero);
+	void *known = bpf_map_lookup_elem(&policy_flows, &zero);
+	if (!settings || !known)
+		return NULL;
+	__u64 tag = flow_tag(client, settings);
+	struct policy_flow *flow = bpf_map_lookup_elem(known, &tag);
+	if (flow)
+		return flow;
+	struct policy_flow full = {};
+	/* Another CPU may have been faster: what it has written stays. */
+	bpf_map_update_elem(known, &tag, &full, BPF_NOEXIST);
+	return bpf_map_lookup_elem(known, &tag);
+}
+
+/* May the service have one more flow now? Takes it. */
+__noinline int policy_may_begin(__u32 service)
+{
+	const struct policy *policy = bpf_map_lookup_elem(&policies, &service);
+	struct policy_buckets *buckets = bpf_map_lookup_elem(&policy_buckets, &service);
+	if (!policy || !buckets || !policy->connections.unit_cost)
+		return 1;
+	struct gcra_rate rate = policy->connections;
+	if (policy_take(&buckets->connections_tat, &rate, gcra_ticks(bpf_ktime_get_ns()), 1))
+		return 1;
+	struct policy_count *count = bpf_map_lookup_elem(&policy_counters, &service);
+	if (count)
+		count->refused++;
+	return 0;
+}
+
+/* The index by a direction, bounded where it is used: the verifier forgets bounds of what it was spilled. */
+static __always_inline __u64 policy_at(bool egress)
+{
+	__u64 index = egress;
+	asm volatile("" : "+r"(index));
+	return index & 1;
+}
+
+static __always_inline enum drop_reason policy_over(struct policy_count *count, bool egress, __u32 frames, __u32 bytes)
+{
+	if (count) {
+		count->dropped[policy_at(egress)] += frames;
+		count->dropped_bytes[policy_at(egress)] += bytes;
+	}
+	return egress ? DROP_POLICY_EGRESS : DROP_POLICY_INGRESS;
+}
+
+/*
+ * Holds a packet to the policy. client: the flow, by its packets from the client; frames: that the buffer stands for.
+ * DROP_NONE: it may go, with the traffic class that packet->traffic_class has then; in its header nothing is changed.
+ */
+__noinline int policy_hold(struct packet *packet, __u32 service, const struct flow_key *client, bool egress,
+                           __u32 frames)
+{
+	const struct policy *policy = bpf_map_lookup_elem(&policies, &service);
+	struct policy_buckets *buckets = bpf_map_lookup_elem(&policy_buckets, &service);
+	if (!policy || !buckets || !packet || !client)
+		return DROP_NONE;
+	const __u32 bytes = packet->payload;
+	__u8 class = packet->traffic_class;
+	struct policy_taps taps = {.flow_rate = policy->flow[policy_at(egress)],
+	                           .service_rate = policy->service[policy_at(egress)]};
+	if (taps.service_rate.unit_cost)
+		taps.service = &buckets->tat[policy_at(egress)];
+	if (bytes && taps.flow_rate.unit_cost) {
+		struct policy_flow *flow = policy_flow_find(client);
+		if (flow)
+			taps.flow = &flow->tat[policy_at(egress)];
+	}
+	if (policy->flags & POLICY_DSCP)
+		class = policy->dscp | (class & ECN_MASK);
+	if (bytes && (taps.flow_rate.unit_cost | taps.service_rate.unit_cost)) {
+		bool markable = (policy->flags & POLICY_ECN_MARK) && (class & ECN_MASK) != ECN_NOT_ECT;
+		enum policy_verdict verdict = policy_judge(&taps, gcra_ticks(bpf_ktime_get_ns()), bytes, markable);
+		if (verdict != POLICY_CONFORMS) {
+			struct policy_count *count = bpf_map_lookup_elem(&policy_counters, &service);
+			if (verdict == POLICY_OVER)
+				return policy_over(count, egress, frames, bytes);
+			if (count)
+				count->marked[policy_at(egress)] += frames;
+			class |= ECN_CE;
+		}
+	}
+	packet->traffic_class = class;
+	return DROP_NONE;
+}
+
+#endif

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Dual BSD/GPL */
+/* Traffic policies in tc: of packets of translated flows, whichever way they go. */
+#ifndef BPF_TC_POLICY_H
+#define BPF_TC_POLICY_H
+
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+#include <linux/types.h>
+#include <stdbool.h>
+
+#include "checksum.h"
+#include "layout.h"
+#include "maps.h"
+#include "nat_rewrite.h"
+#include "parse.h"
+#include "policy.h"
+#include "tc.h"
+
+static __always_inline bool tc_has_policy(__u32 service_index)
+{
+	const struct service *service = bpf_map_lookup_elem(&services, &service_index);
+	return service && (service->flags & SERVICE_POLICY);
+}
+
+/* Holds a packet to the policy of its flow's service, if that has one. DROP_NONE: it may go, with the traffic class
+ * that packet->traffic_class has then, which tc_write_class puts into its header. */
+static __noinline enum drop_reason tc_hold(struct __sk_buff *skb, struct packet *packet, const struct nat_flow *flow)
+{
+	__u32 service = flow->service;
+	bool egress = flow->flags & NAT_REVERSE;
+	struct flow_key client = packet->key;
+	const struct policy *policy;
+	if (!tc_has_policy(service))
+		return DROP_NONE;
+	policy = bpf_map_lookup_elem(&policies, &service);
+	if (policy)
+		skb->priority = policy->priority;
+	if (egress) {
+		client.source = flow->destination;
+		client.destination = flow->source;
+		client.source_port = flow->destination_port;
+		client.destination_port = flow->source_port;
+	}
+	return policy_hold(packet, service, &client, egress, tc_frames(skb));
+}
+
+/* Gives the packet's header the traffic class in place of the one that it came with. 0, or negative. */
+static __noinline int tc_write_class(struct __sk_buff *skb, const struct packet *packet, __u8 came)
+{
+	const __u32 at = packet->ethernet_length;
+	__be16 before, after;
+	__u8 bytes[2];
+	__u16 check;
+	if (packet->traffic_class == came)
+		return 0;
+	if (bpf_skb_load_bytes(skb, at, bytes, sizeof(bytes)))
+		return -1;
+	if (packet->version == 6) {
+		bytes[0] = (bytes[0] & 0xf0) | packet->traffic_class >> 4;
+		bytes[1] = (bytes[1] & 0x0f) | packet->traffic_class << 4;
+		/* No checksum covers it. */
+		return bpf_skb_store_bytes(skb, at, bytes, sizeof(bytes), BPF_F_RECOMPUTE_CSUM);
+	}
+	__builtin_memcpy(&before, bytes, sizeof(before));
+	bytes[1] = packet->traffic_class;
+	__builtin_memcpy(&after, bytes, sizeof(after));
+	if (bpf_skb_load_bytes(skb, at + IPV4_CHECK_OFFSET, &check, sizeof(check)))
+		return -1;
+	check = checksum_replace(check, before, after);
+	/* The two changes cancel out in the whole packet's sum. */
+	if (bpf_skb_store_bytes(skb, at, bytes, sizeof(bytes), 0))
+		return -1;
+	return bpf_skb_store_bytes(skb, at + IPV4_CHECK_OFFSET, &check, sizeof(check), 0);
+}
+
+#endif

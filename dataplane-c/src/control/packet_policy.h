@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Traffic policies in the packet tiers. */
+#ifndef CONTROL_PACKET_POLICY_H
+#define CONTROL_PACKET_POLICY_H
+
+#include "packet.h"
+
+/* The policy of a service of the table, whose forwarding is in out already. Adds every reason against it. name: for
+ * them, "" while it is not known to be text. */
+void packet_policy_check(struct packet_reasons *reasons, const char *name, size_t position,
+                         const Marcher__Packet__V1__Service *service, struct packet_wanted_service *out);
+
+/* Makes the table of flows that have rates of their own where a policy of the wanted ones asks for it; gone: takes it
+ * away where none does. */
+int packet_policy_flows(struct marcher_packet *handle, const struct packet_wanted *wanted, bool gone);
+
+/* Gives an index of a service to another one: full buckets, no counts. zero: of one per-CPU element. */
+int packet_policy_begin(struct marcher_packet *handle, uint32_t service, const void *zero);
+
+/* Writes the service's policy where it has one that differs; before the service itself is written. */
+int packet_policy_put(struct marcher_packet *handle, const struct packet_wanted_service *wanted,
+                      struct packet_service *service);
+
+#endif
