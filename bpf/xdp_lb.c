@@ -185,7 +185,7 @@ int xdp_lb(struct xdp_md *ctx)
 	if (!vip)
 		return slots_from(ctx, XDP_SLOT_LB + 1);
 	struct service *service = bpf_map_lookup_elem(&services, &vip->service);
-	if (service && service->forwarding == FORWARDING_NAT)
+	if (!service || service->forwarding == FORWARDING_NAT)
 		return slots_from(ctx, XDP_SLOT_LB + 1);
 	if (!header_valid(data, data_end, &packet))
 		return drop(DROP_BAD_CHECKSUM);

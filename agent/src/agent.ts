@@ -96,6 +96,7 @@ export function createAgent(options: AgentOptions): Agent {
     log,
     nowMs: () => Date.now(),
     services: () => config.packetServices,
+    claims: () => config.claims(),
     drains: programming,
     decapsulated: options.decapsulated ?? { addresses: [], guePort: DEFAULTS.guePort },
     localAddresses: options.localAddresses ?? (() => []),

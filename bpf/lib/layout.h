@@ -36,7 +36,36 @@ struct vip_key {
 };
 
 struct vip {
-	__u32 service; /* index into services and rings */
+	__u32 service; /* index into services and rings, or VIP_LEFT */
+};
+
+/* What would be a wider VIP's, but is another's on this node: the stack gets it. */
+#define VIP_LEFT 0xffffffffu
+
+/*
+ * Map vip_prefixes: LPM trie of VIPs that are prefixes, looked up after vips, and only when vip_settings says that
+ * there are any. Twice, with the packet's port and with port 0 (every port): the longer prefix decides, and of one
+ * length the port. Protocol 0 and port 0 are what vip_addresses is for whole addresses, with the number of entries in
+ * place of a service. Write those before the others.
+ */
+struct vip_prefix_key {
+	__u32 length; /* in bits, of what follows: VIP_PREFIX_BITS and those of the address, of IPv4 96 more */
+	__be16 port;
+	__u8 protocol;
+	__u8 reserved;
+	struct address address; /* the first of the prefix */
+};
+
+#define VIP_PREFIX_BITS 32u
+
+struct vip_prefix {
+	struct vip vip;
+	__u32 length; /* the key's: a look-up does not tell which entry it has found */
+};
+
+/* Map vip_settings: array of one. Set before the first entry of vip_prefixes is written. */
+struct vip_settings {
+	__u32 prefixes; /* 0: vip_prefixes is empty */
 };
 
 enum forwarding {

@@ -30,6 +30,21 @@ struct {
 } vip_addresses SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, VIPS_MAX * 2); /* each VIP may have a prefix of its own, which has an entry, too */
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct vip_prefix_key);
+	__type(value, struct vip_prefix);
+} vip_prefixes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct vip_settings);
+} vip_settings SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, VLAN_DEVICES_MAX);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

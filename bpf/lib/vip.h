@@ -10,6 +10,7 @@
 
 #include "layout.h"
 #include "maps.h"
+#include "vip_prefix.h"
 
 static __always_inline struct vip *vip_find(const struct flow_key *flow)
 {
@@ -19,12 +20,12 @@ static __always_inline struct vip *vip_find(const struct flow_key *flow)
 		key.port = 0;
 		vip = bpf_map_lookup_elem(&vips, &key);
 	}
-	return vip;
+	return vip || !vip_prefixes_used() ? vip : vip_prefix_find(flow);
 }
 
 static __always_inline bool vip_has_address(const struct address *address)
 {
-	return bpf_map_lookup_elem(&vip_addresses, address);
+	return bpf_map_lookup_elem(&vip_addresses, address) || (vip_prefixes_used() && vip_prefix_has_address(address));
 }
 
 #endif

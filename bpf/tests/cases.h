@@ -47,7 +47,12 @@ void cases_forward(struct case_list *list);
 void cases_parse(struct case_list *list);
 void cases_icmp(struct case_list *list);
 void cases_decap(struct case_list *list);
+void cases_prefix(struct case_list *list);
 void cases_guard(struct case_list *list);
 void cases_guard_rules(struct case_list *list);
+
+/* The VIPs that cases_prefix is about; then whether the programs are told that there are any. */
+void prefixes_fill(void);
+void prefixes_use(bool used);
 
 #endif

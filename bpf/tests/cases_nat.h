@@ -37,6 +37,7 @@ __attribute__((format(printf, 3, 4))) void nat_case_add(struct nat_case_list *li
 
 void cases_nat_forward(struct nat_case_list *list);
 void cases_nat_errors(struct nat_case_list *list);
+void cases_nat_prefix(struct nat_case_list *list);
 
 /* A cmocka test of one case, which is *state. */
 void nat_run_case(void **state);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cases.h"
 #include "expect.h"
 #include "flow_tests.h"
 #include "frame.h"
@@ -628,6 +629,28 @@ static void test_no_programs_at_all(void **state)
 	assert_memory_equal(result.frame.data, in.data, in.length);
 }
 
+static void test_without_the_setting_no_prefix_is_looked_for(void **state)
+{
+	(void)state;
+	struct spec spec = {.destination = "198.18.4.1", .destination_port = 700};
+	struct frame in;
+	struct result result;
+	frame_build(&in, &spec);
+	prefixes_use(false);
+	world_run(&in, &result);
+	assert_int_equal(result.verdict, XDP_PASS);
+	prefixes_use(true);
+	world_run(&in, &result);
+	assert_int_equal(result.verdict, XDP_REDIRECT);
+}
+
+static int with_prefixes(void **state)
+{
+	(void)state;
+	prefixes_use(true);
+	return 0;
+}
+
 const struct CMUnitTest flow_tests[] = {
         cmocka_unit_test_setup(test_ring_by_hash_v4, fresh),
         cmocka_unit_test_setup(test_ring_by_hash_v6, fresh),
@@ -664,5 +687,6 @@ const struct CMUnitTest flow_tests[] = {
         cmocka_unit_test_setup(test_slots_after_a_packet_for_a_backend_of_this_node, fresh),
         cmocka_unit_test_setup(test_no_slots_after_a_packet_that_is_sent, fresh),
         cmocka_unit_test_setup(test_no_programs_at_all, fresh),
+        cmocka_unit_test_setup_teardown(test_without_the_setting_no_prefix_is_looked_for, fresh, with_prefixes),
 };
 const size_t flow_tests_count = sizeof(flow_tests) / sizeof(flow_tests[0]);

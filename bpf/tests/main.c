@@ -155,11 +155,13 @@ int main(int argc, char **argv)
 	cases_parse(&list);
 	cases_icmp(&list);
 	cases_decap(&list);
+	cases_prefix(&list);
 	cases_guard(&list);
 	cases_guard_rules(&list);
 	struct nat_case_list nat_list = {0};
 	cases_nat_forward(&nat_list);
 	cases_nat_errors(&nat_list);
+	cases_nat_prefix(&nat_list);
 	const size_t cases = list.count + nat_list.count;
 	struct CMUnitTest *tests =
 	        calloc(cases + flow_tests_count + nat_flow_tests_count + guard_tests_count, sizeof(*tests));
@@ -184,6 +186,7 @@ int main(int argc, char **argv)
 		cmocka_set_test_filter(argv[1]);
 	if (!world_open(objects) || !nat_open(objects))
 		return 2;
+	prefixes_fill();
 	int failed = _cmocka_run_group_tests("packets", tests, count, NULL, NULL);
 	nat_close();
 	world_close();

@@ -97,6 +97,11 @@ export class ConfigurationIndex {
     return this.#packets;
   }
 
+  /** What each service listens on. */
+  *claims(): Iterable<[service: string, claims: readonly Claim[]]> {
+    for (const [name, { claims }] of this.#footprints) yield [name, claims];
+  }
+
   /** Names of the services that name a traffic policy. */
   naming(policy: string): ReadonlySet<string> {
     return this.#byPolicy.get(policy) ?? NO_NAMES;

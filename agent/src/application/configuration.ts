@@ -29,6 +29,7 @@ import {
   ViolationSchema,
 } from '@marcher/proto/marcher/v1/config_service_pb';
 import { diffObjects, diffServices } from '../domain/diff.js';
+import type { Claim } from '../domain/port-ownership.js';
 import type { Changed, CommitChange, ConfigStore, StoredObject } from '../ports/config-store.js';
 import {
   ApplicationError,
@@ -160,6 +161,11 @@ export class Configuration implements ConfigUseCases {
   /** Names of the services that ask for a packet tier. */
   get packetServices(): ReadonlySet<string> {
     return this.#index.packets;
+  }
+
+  /** What each service listens on. */
+  claims(): Iterable<[service: string, claims: readonly Claim[]]> {
+    return this.#index.claims();
   }
 
   /** Names of the services that name a traffic policy. */

@@ -16,11 +16,14 @@ import {
   type Interface,
   ServiceSchema,
   type Status,
+  VipSchema,
 } from '@marcher/proto/marcher/packet/v1/packet_pb';
 import { parseIp } from '../domain/address.js';
 import type { PacketOffer, PacketOffers } from '../domain/classify.js';
-import { isNat, vipsOf } from '../domain/packet-service.js';
-import { packetService } from '../domain/packet-table.js';
+import { leftVips } from '../domain/left-vips.js';
+import { isNat, type Vip, vipsOf } from '../domain/packet-service.js';
+import { packetService, packetVip } from '../domain/packet-table.js';
+import type { Claim } from '../domain/port-ownership.js';
 import { type Demotion, GOOD, judge, type TierHealth } from '../domain/tier-health.js';
 import { backendName } from '../domain/validate.js';
 import { WireWriter } from '../domain/wire-writer.js';
@@ -48,6 +51,8 @@ export interface PacketForwardingOptions {
   readonly nowMs: () => number;
   /** Names of the stored services that are to be forwarded by packets. */
   readonly services: () => ReadonlySet<string>;
+  /** What each stored service listens on. */
+  readonly claims: () => Iterable<[service: string, claims: readonly Claim[]]>;
   readonly drains: {
     readonly nodeDraining: boolean;
     isDrained(service: string, backend: string): boolean;
@@ -94,7 +99,7 @@ const STRANDED_MS = 10_000;
 /** Drops that say that the tier can't send, and that sockets might. */
 const FAILURES: ReadonlySet<string> = new Set(['no-route', 'no-neighbour', 'forwarding-off', 'no-headroom']);
 /** Field numbers of marcher.packet.v1.Table, whose services are packed one by one. */
-const TABLE = { services: 1, decapsulated: 2, decapsulatedGuePort: 3, guard: 4 } as const;
+const TABLE = { services: 1, decapsulated: 2, decapsulatedGuePort: 3, guard: 4, left: 5 } as const;
 const NO_BYTES = new Uint8Array(0);
 /** What an interface's mode "off" means to who wants XDP. */
 const OFF = 'XDP is off: marcherd --xdp auto';
@@ -120,6 +125,7 @@ export class PacketForwarding {
   #decodedVersion = -1n;
   /** Services by their names as they stand in the table, with the facts that they were made from. */
   #packed = new Map<string, { readonly facts: string; readonly bytes: Uint8Array }>();
+  #left: { readonly facts: string; readonly vips: readonly Vip[] } = { facts: '', vips: [] };
   /** Services whose health may be another now: they are new, or an event has told. */
   #changed = new Set<string>();
   #askedMs = Number.NEGATIVE_INFINITY;
@@ -281,7 +287,8 @@ export class PacketForwarding {
     const local = new Set(this.#options.localAddresses().map((address) => parseIp(address)?.join()));
     const names = new Set<string>();
     for (const [name, { service }] of this.#services()) {
-      if (Array.from(vipsOf(service)).every(({ address }) => local.has(address.join()))) names.add(name);
+      const here = ({ address, prefixLength }: Vip): boolean => prefixLength === 0 && local.has(address.join());
+      if (Array.from(vipsOf(service)).every(here)) names.add(name);
     }
     return names;
   }
@@ -556,7 +563,21 @@ export class PacketForwarding {
     out.uint(TABLE.decapsulatedGuePort, decapsulated.guePort);
     const guard = this.#guards.bytes;
     if (guard !== undefined) out.bytes(TABLE.guard, guard);
+    for (const vip of this.#leftOf(services)) out.bytes(TABLE.left, toBinary(VipSchema, packetVip(vip)));
     return out.written();
+  }
+
+  /** What services that are not in the table listen on within its prefixes: looked for when it may be something else. */
+  #leftOf(services: ReadonlyMap<string, Decoded>): readonly Vip[] {
+    const { store, claims } = this.#options;
+    const facts = `${store.version} ${[...this.#packed.keys()].join(' ')}`;
+    if (this.#left.facts === facts) return this.#left.vips;
+    const carried = [...this.#packed.keys()].flatMap((name) => services.get(name)?.service ?? []);
+    const others = function* (packed: ReadonlyMap<string, unknown>): Iterable<Claim> {
+      for (const [name, own] of claims()) if (!packed.has(name)) yield* own;
+    };
+    this.#left = { facts, vips: leftVips(carried, others(this.#packed)) };
+    return this.#left.vips;
   }
 
   /** Of a service that asks for a packet tier, as of this generation of it. */
@@ -564,6 +585,10 @@ export class PacketForwarding {
     const { state } = this.#options.tier;
     const service = this.#services().get(name)?.service;
     const relayed = (why: string): PacketStanding => {
+      if (service?.listeners.some(({ address }) => address.includes('/'))) {
+        const message = `it listens on a prefix, which the relay cannot carry${why}`;
+        return { relayed: true, status: false, reason: 'PrefixNotRelayed', message };
+      }
       return { relayed: true, status: true, reason: 'Relayed', message: `carried by the relay${why}` };
     };
     if (state.kind !== 'open') return relayed(`, since the packet tier is not available: ${state.reason}`);

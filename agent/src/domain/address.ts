@@ -107,6 +107,48 @@ export function parsePrefix(text: string): Prefix | 'malformed' | 'host-bits' {
   return { address, length };
 }
 
+/**
+ * What a listener's address names: one whole address, whose length is that of the family, or a prefix. undefined: neither,
+ * or bits beyond the length are set.
+ */
+export function parseListenerAddress(text: string): Prefix | undefined {
+  const prefix = parsePrefix(text);
+  return typeof prefix === 'string' ? undefined : prefix;
+}
+
+/** True of a prefix that is more than one address. */
+export function isWide({ address, length }: Prefix): boolean {
+  return length < address.length * 8;
+}
+
+/** As operators write it, without its host bits. */
+export function prefixText({ address, length }: Prefix): string {
+  return `${addressText(address)}/${length}`;
+}
+
+/** RFC 5952, but for IPv4 in IPv6. */
+export function addressText(bytes: Uint8Array): string {
+  if (bytes.length === 4) return bytes.join('.');
+  const groups = Array.from({ length: 8 }, (_, i) =>
+    (((bytes[2 * i] ?? 0) << 8) | (bytes[2 * i + 1] ?? 0)).toString(16),
+  );
+  let start = -1;
+  let longest = 1;
+  for (let i = 0; i < 8; i++) {
+    let end = i;
+    while (end < 8 && groups[end] === '0') end++;
+    if (end - i > longest) [start, longest] = [i, end - i];
+  }
+  if (start === -1) return groups.join(':');
+  return `${groups.slice(0, start).join(':')}::${groups.slice(start + longest).join(':')}`;
+}
+
+/** The prefix that an address with host bits set lies in. */
+export function networkOf({ address, length }: Prefix): Prefix {
+  const bytes = address.map((byte, i) => byte & (0xff00 >> Math.min(8, Math.max(0, length - 8 * i))));
+  return { address: bytes, length };
+}
+
 export type Target =
   | { readonly kind: 'ip'; readonly address: Uint8Array; readonly port: number }
   | { readonly kind: 'dns'; readonly host: string; readonly port: number }

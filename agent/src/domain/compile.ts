@@ -42,6 +42,8 @@ function ipBytes(text: string): Uint8Array {
 
 function writeListeners(out: WireWriter, service: Service): void {
   for (const listener of service.listeners) {
+    // A prefix is the packet tiers' alone.
+    if (listener.address.includes('/')) continue;
     const address = ipBytes(listener.address);
     for (const { first, last } of listener.ports) {
       const listenerMark = out.begin(2);

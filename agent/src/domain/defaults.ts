@@ -51,6 +51,9 @@ export const LIMITS = {
   backendsPerService: 1_000,
   /** Addresses with port of a service that is forwarded by packets; a node has 65,536 (bpf/lib/layout.h). */
   vipsPerService: 4_096,
+  /** Bits of a listener's prefix, at least: a shorter one is most often a mistake. */
+  listenerIpv4PrefixMin: 8,
+  listenerIpv6PrefixMin: 16,
   labels: 64,
   /** MARCHER_NAME_MAX with its final NUL. */
   backendNameBytes: 127,

@@ -5,7 +5,7 @@
  * (all but nat) the backend must take the packet under the address and port that the client sent it to, too.
  */
 import { Algorithm, ForwardingMode, type Listener, Protocol, ProxyProtocolVersion, type Service } from '@marcher/model';
-import { parseIp, parseTarget } from './address.js';
+import { isWide, parseListenerAddress, parseTarget } from './address.js';
 import { DEFAULTS, LIMITS } from './defaults.js';
 
 type PacketMode =
@@ -65,23 +65,27 @@ export function ringSizeOf(service: Service): number {
 
 export interface Vip {
   readonly address: Uint8Array;
+  /** Bits of the address when it is a prefix; 0: a whole one. */
+  readonly prefixLength: number;
   readonly udp: boolean;
   /** 0: every port. */
   readonly port: number;
 }
 
-function isEveryPort({ first, last }: { first: number; last: number }): boolean {
+export function isEveryPort({ first, last }: { first: number; last: number }): boolean {
   return first === 1 && last === 65_535;
 }
 
 export function* vipsOf(service: Service): Iterable<Vip> {
   for (const listener of service.listeners) {
-    const address = parseIp(listener.address);
-    if (address === undefined) throw new Error(`not a valid address: ${listener.address}`);
+    const prefix = parseListenerAddress(listener.address);
+    if (prefix === undefined) throw new Error(`not a valid address: ${listener.address}`);
+    const { address } = prefix;
+    const prefixLength = isWide(prefix) ? prefix.length : 0;
     const udp = listener.protocol === Protocol.UDP;
     for (const range of listener.ports) {
-      if (isEveryPort(range)) yield { address, udp, port: 0 };
-      else for (let port = range.first; port <= range.last; port++) yield { address, udp, port };
+      if (isEveryPort(range)) yield { address, prefixLength, udp, port: 0 };
+      else for (let port = range.first; port <= range.last; port++) yield { address, prefixLength, udp, port };
     }
   }
 }
@@ -93,6 +97,13 @@ export interface FaultSink {
 /** Everything that keeps a service from being forwarded by packets. Its parts are checked for themselves elsewhere. */
 export function validateForwarding(service: Service, path: string, faults: FaultSink): void {
   const { forwarding } = service;
+  if (packetModeOf(service) === undefined) {
+    service.listeners.forEach(({ address }, i) => {
+      if (!address.includes('/')) return;
+      const reason = `${address} is a prefix, and the relay listens on whole addresses`;
+      faults.add(`${path}.listeners[${i}].address`, reason, 'write its addresses, or use forwarding.mode ipip or nat');
+    });
+  }
   if (forwarding === undefined) return;
   const at = `${path}.forwarding`;
   if (!(forwarding.mode in MODE_NAME)) {
@@ -120,8 +131,11 @@ function validateListeners(service: Service, path: string, mode: string, faults:
   let vips = 0;
   service.listeners.forEach((listener, i) => {
     const at = `${path}.listeners[${i}]`;
-    const address = listener.address === '' ? undefined : parseIp(listener.address);
-    if (listener.address === '' || address?.every((byte) => byte === 0)) {
+    const prefix = listener.address === '' ? undefined : parseListenerAddress(listener.address);
+    const address = prefix?.address;
+    if (prefix !== undefined && isWide(prefix)) {
+      // What its addresses may be is checked for every mode alike.
+    } else if (listener.address === '' || address?.every((byte) => byte === 0)) {
       const reason = `${listener.address === '' ? 'is missing' : `${listener.address} is every address`}, and forwarding.mode ${mode} takes the packets of one address away from this node`;
       faults.add(`${at}.address`, reason, 'write the virtual address that clients come to, such as 192.0.2.1');
     } else if (address !== undefined && !isOneHost(address)) {
@@ -169,7 +183,7 @@ function onlyPort(listeners: readonly Listener[]): number | undefined {
 }
 
 function validateBackends(service: Service, path: string, mode: string, faults: FaultSink): void {
-  const families = new Set(service.listeners.map(({ address }) => parseIp(address)?.length));
+  const families = new Set(service.listeners.map(({ address }) => parseListenerAddress(address)?.address.length));
   const port = onlyPort(service.listeners);
   for (const [i, backend] of service.backends.slice(0, LIMITS.backendsPerService).entries()) {
     const at = `${path}.backends[${i}]`;

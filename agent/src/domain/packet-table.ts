@@ -8,17 +8,19 @@ import { type Backend, type Bandwidth, Ecn, ForwardingMode, type Service, type T
 import {
   Forwarding,
   type Service as PacketService,
+  type Vip as PacketVip,
   type Policy,
   PolicySchema,
   type Rate,
   RateSchema,
   ServiceSchema,
   Transport,
+  VipSchema,
 } from '@marcher/proto/marcher/packet/v1/packet_pb';
 import { parseTarget } from './address.js';
 import { burstOf, priorityNumber } from './compile.js';
 import { DEFAULTS } from './defaults.js';
-import { guePortOf, packetModeOf, ringSizeOf, vipsOf } from './packet-service.js';
+import { guePortOf, packetModeOf, ringSizeOf, type Vip, vipsOf } from './packet-service.js';
 import { backendName } from './validate.js';
 
 const FORWARDING = {
@@ -58,6 +60,8 @@ function packetPolicy(policy: TrafficPolicy): Policy {
     dscp: dscp ?? 0,
     ecnMark: policy.ecn === Ecn.MARK,
   });
+export function packetVip({ address, prefixLength, udp, port }: Vip): PacketVip {
+  return create(VipSchema, { address, prefixLength, port, transport: udp ? Transport.UDP : Transport.TCP });
 }
 
 /**
@@ -81,11 +85,7 @@ export function packetService(service: Service, standing: Standing, policy?: Tra
   const panic = healthy < candidates && healthy * 100 < candidates * (service.balance?.panicThresholdPercent ?? 0);
   return create(ServiceSchema, {
     name: service.name,
-    vips: Array.from(vipsOf(service), ({ address, udp, port }) => ({
-      address,
-      port,
-      transport: udp ? Transport.UDP : Transport.TCP,
-    })),
+    vips: Array.from(vipsOf(service), packetVip),
     forwarding: FORWARDING[mode],
     guePort: mode === ForwardingMode.GUE ? guePortOf(service) : 0,
     ringSize: ringSizeOf(service),

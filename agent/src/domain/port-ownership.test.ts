@@ -49,3 +49,22 @@ test('agrees with comparing every claim with every other', () => {
     { numRuns: 500 },
   );
 });
+
+test('of prefixes and of every port only equal ones conflict', () => {
+  const ports = new PortOwnership();
+  const udp = false;
+  const wide = { udp, address: '0a000000', length: 8, first: 80, last: 90 };
+  expect(ports.claim('wide', wide)).toBeUndefined();
+  expect(ports.claim('any', { udp, address: '', first: 80, last: 80 })).toBeUndefined();
+  expect(ports.claim('longer', { ...wide, length: 16 })).toBeUndefined();
+  expect(ports.claim('every', { ...wide, first: 1, last: 65_535, everyPort: true })).toBeUndefined();
+  expect(ports.claim('udp', { ...wide, udp: true })).toBeUndefined();
+  expect(ports.claim('same', { ...wide, first: 85, last: 100 })).toEqual({
+    owner: 'wide',
+    port: 85,
+    address: '0a000000',
+  });
+  expect(ports.claim('same', { ...wide, first: 1, last: 65_535, everyPort: true })?.owner).toBe('every');
+  ports.release('wide', wide);
+  expect(ports.claim('same', { ...wide, first: 85, last: 100 })).toBeUndefined();
+});

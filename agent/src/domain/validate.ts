@@ -15,11 +15,20 @@ import {
   ProxyProtocolVersion,
   type Service,
 } from '@marcher/model';
-import { ipv4Target, parseIp, parsePrefix, parseTarget } from './address.js';
+import {
+  ipv4Target,
+  isWide,
+  networkOf,
+  parseIp,
+  parseListenerAddress,
+  parsePrefix,
+  parseTarget,
+  prefixText,
+} from './address.js';
 import { isCountry } from './country.js';
 import { DEFAULTS, LIMITS } from './defaults.js';
 import { duration, type Faults, known, named, type Place, range, time } from './faults.js';
-import { validateForwarding } from './packet-service.js';
+import { isEveryPort, packetModeOf, validateForwarding } from './packet-service.js';
 import { addressKey, type Claim } from './port-ownership.js';
 
 const REGION = /^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$/;
@@ -59,11 +68,19 @@ function nextPrime(n: number): number {
 /** The ports that a valid service listens on. */
 export function claimsOf(service: Service): Claim[] {
   const claims: Claim[] = [];
+  const packets = packetModeOf(service) !== undefined;
   for (const listener of service.listeners) {
-    const bytes = listener.address === '' ? undefined : parseIp(listener.address);
-    const address = bytes === undefined ? '' : addressKey(bytes);
+    const prefix = listener.address === '' ? undefined : parseListenerAddress(listener.address);
+    const address = prefix === undefined ? '' : addressKey(prefix.address);
+    const wide = prefix !== undefined && isWide(prefix);
     const udp = listener.protocol === Protocol.UDP;
-    for (const { first, last } of listener.ports) claims.push({ udp, address, first, last });
+    for (const range of listener.ports) {
+      const { first, last } = range;
+      const claim = { udp, address, first, last };
+      const everyPort = (packets || wide) && isEveryPort(range);
+      if (!wide && !everyPort) claims.push(claim);
+      else claims.push({ ...claim, everyPort, ...(wide ? { length: prefix.length } : {}) });
+    }
   }
   return claims;
 }
@@ -73,12 +90,34 @@ export function backendName(backend: Backend): string {
   return backend.name === '' ? backend.address : backend.name;
 }
 
+function validateListenerAddress(text: string, path: string, faults: Faults): void {
+  if (text === '') return;
+  const prefix = parsePrefix(text);
+  if (prefix === 'malformed') {
+    const fix =
+      'write an IPv4 or IPv6 address or prefix such as 192.0.2.0/24, without port, or leave it out to listen on every address';
+    faults.add(path, `${JSON.stringify(text)} is not an IP address or prefix`, fix);
+  } else if (prefix === 'host-bits') {
+    const [address = '', length = ''] = text.split('/');
+    const network = networkOf({ address: parseIp(address) ?? new Uint8Array(0), length: Number(length) });
+    const fix = `write ${prefixText(network)}, or ${address} for that address alone`;
+    faults.add(path, `${JSON.stringify(text)} has bits set beyond its length`, fix);
+  } else if (isWide(prefix)) {
+    const { address, length } = prefix;
+    const min = address.length === 4 ? LIMITS.listenerIpv4PrefixMin : LIMITS.listenerIpv6PrefixMin;
+    const first = address[0] ?? 0;
+    if (length < min) {
+      const fix = `write a prefix of at least ${min} bits, or leave it out to listen on every address`;
+      faults.add(path, `${text} is shorter than /${min}`, fix);
+    } else if (address.every((byte) => byte === 0) || (address.length === 4 ? first >= 224 : first === 0xff)) {
+      faults.add(path, `${text} has multicast or reserved addresses`, 'write a prefix of unicast addresses');
+    }
+  }
+}
+
 function validateListener(listener: Listener, path: string, faults: Faults): number {
   known(faults, path, 'protocol', listener.protocol, Protocol);
-  if (listener.address !== '' && parseIp(listener.address) === undefined) {
-    const fix = 'write an IPv4 or IPv6 address without port, or leave it out to listen on every address';
-    faults.add(`${path}.address`, `${JSON.stringify(listener.address)} is not an IP address`, fix);
-  }
+  validateListenerAddress(listener.address, `${path}.address`, faults);
   if (listener.ports.length === 0) {
     faults.add(`${path}.ports`, 'has no port', 'write a port such as 80, a range such as "5000-5010", or a list');
   }

@@ -72,6 +72,8 @@ struct layout_record {
 enum packet_map {
 	MAP_VIPS,
 	MAP_VIP_ADDRESSES,
+	MAP_VIP_PREFIXES,
+	MAP_VIP_SETTINGS,
 	MAP_SERVICES,
 	MAP_RINGS,
 	MAP_BACKENDS,
@@ -163,6 +165,11 @@ struct packet_vip_address {
 	uint32_t vips; /* that have it */
 };
 
+struct packet_prefix {
+	struct vip_prefix_key key;
+	struct vip_prefix prefix;
+};
+
 struct packet_decap {
 	struct address address;
 	struct decap decap;
@@ -178,6 +185,8 @@ struct packet_state {
 	uint32_t nvips;
 	struct packet_vip_address *vip_addresses; /* by address */
 	uint32_t nvip_addresses;
+	struct packet_prefix *prefixes; /* by key */
+	uint32_t nprefixes;
 	struct packet_decap *decapsulated; /* by address */
 	uint32_t ndecapsulated;
 	struct packet_vlan *vlans;
@@ -348,12 +357,13 @@ struct packet_wanted_service {
 struct packet_wanted {
 	struct packet_wanted_service *services; /* by name */
 	struct packet_wanted_backend *backends;
-	struct packet_vip *vips;                  /* by key; vip.service is a position in services */
+	struct packet_vip *vips;                  /* by key; vip.service is a position in services, or VIP_LEFT */
 	struct packet_vip_address *vip_addresses; /* by address */
+	struct packet_prefix *prefixes;           /* by key; services as in vips */
 	struct packet_decap *decapsulated;        /* by address */
 	struct packet_vlan *vlans;                /* of this namespace, now; not of the message */
 	struct guard_tables *guard;               /* packet_guard.h; NULL: nothing is guarded */
-	uint32_t nservices, nbackends, nvips, nvip_addresses, ndecapsulated, nvlans;
+	uint32_t nservices, nbackends, nvips, nvip_addresses, nprefixes, ndecapsulated, nvlans;
 };
 
 struct packet_reasons {
@@ -370,6 +380,19 @@ void packet_wanted_free(struct packet_wanted *wanted);
 void packet_reason(struct packet_reasons *reasons, const char *service, const char *path, const char *format, ...)
         __attribute__((format(printf, 4, 5)));
 void packet_reasons_free(struct packet_reasons *reasons);
+
+/* packet_prefix.c */
+int packet_prefix_compare(const void *a, const void *b);
+/* The key of a prefix VIP. False when bits behind its length are set; the length is possible. */
+bool packet_prefix_key(const struct vip_key *vip, uint32_t length, struct vip_prefix_key *out);
+/* Adds the prefixes themselves to the list of those with protocol and port, which has room for twice as many; orders
+ * it.
+ */
+void packet_prefix_count(struct packet_wanted *wanted);
+/* Positions of services become indices. */
+void packet_prefix_indices(struct packet_wanted *wanted);
+/* Has the programs look for prefixes, or not. */
+int packet_prefix_setting(struct marcher_packet *handle, uint32_t prefixes);
 
 /* packet_apply.c, under calls_lock. */
 /* Puts it in force. May add reasons (no index is free), and then has changed nothing. */

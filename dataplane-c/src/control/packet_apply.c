@@ -208,7 +208,11 @@ static void check_room(const struct applying *a, bool *crowded, struct packet_re
 	           only_in(state->vip_addresses, state->nvip_addresses, wanted->vip_addresses, wanted->nvip_addresses,
 	                   sizeof(struct packet_vip_address), packet_address_compare) +
 	                           wanted->nvip_addresses >
-	                   VIPS_MAX;
+	                   VIPS_MAX ||
+	           only_in(state->prefixes, state->nprefixes, wanted->prefixes, wanted->nprefixes,
+	                   sizeof(struct packet_prefix), packet_prefix_compare) +
+	                           wanted->nprefixes >
+	                   2 * VIPS_MAX;
 }
 
 /* Backends. */
@@ -621,6 +625,8 @@ static const struct entries vip_entries = {MAP_VIPS, sizeof(struct vip_key), siz
                                            packet_vip_compare};
 static const struct entries address_entries = {MAP_VIP_ADDRESSES, sizeof(struct address),
                                                sizeof(struct packet_vip_address), packet_address_compare};
+static const struct entries prefix_entries = {MAP_VIP_PREFIXES, sizeof(struct vip_prefix_key),
+                                              sizeof(struct packet_prefix), packet_prefix_compare};
 static const struct entries decap_entries = {MAP_DECAP_ADDRESSES, sizeof(struct address), sizeof(struct packet_decap),
                                              packet_address_compare};
 
@@ -671,6 +677,10 @@ static int put_vips(struct applying *a)
 		               w->nvip_addresses);
 	if (!code)
 		code = put_new(a, &vip_entries, s->vips, s->nvips, w->vips, w->nvips);
+	if (!code && w->nprefixes)
+		code = packet_prefix_setting(a->handle, w->nprefixes);
+	if (!code)
+		code = put_new(a, &prefix_entries, s->prefixes, s->nprefixes, w->prefixes, w->nprefixes);
 	return code ? code
 	            : put_new(a, &decap_entries, s->decapsulated, s->ndecapsulated, w->decapsulated, w->ndecapsulated);
 }
@@ -679,8 +689,12 @@ static int drop_vips(struct applying *a)
 {
 	const struct packet_state *s = a->state;
 	const struct packet_wanted *w = a->wanted;
-	int code = drop_old(a, &vip_entries, s->vips, s->nvips, w->vips, w->nvips);
+	int code = drop_old(a, &prefix_entries, s->prefixes, s->nprefixes, w->prefixes, w->nprefixes);
 
+	if (!code && !w->nprefixes)
+		code = packet_prefix_setting(a->handle, 0);
+	if (!code)
+		code = drop_old(a, &vip_entries, s->vips, s->nvips, w->vips, w->nvips);
 	if (!code)
 		code = drop_old(a, &address_entries, s->vip_addresses, s->nvip_addresses, w->vip_addresses,
 		                w->nvip_addresses);
@@ -695,16 +709,20 @@ static void take_lists(struct packet_state *state, struct packet_wanted *wanted)
 {
 	free(state->vips);
 	free(state->vip_addresses);
+	free(state->prefixes);
 	free(state->decapsulated);
 	free(state->vlans);
 	state->vips = wanted->vips;
 	state->nvips = wanted->nvips;
 	state->vip_addresses = wanted->vip_addresses;
 	state->nvip_addresses = wanted->nvip_addresses;
+	state->prefixes = wanted->prefixes;
+	state->nprefixes = wanted->nprefixes;
 	state->decapsulated = wanted->decapsulated;
 	state->ndecapsulated = wanted->ndecapsulated;
 	wanted->vips = NULL;
 	wanted->vip_addresses = NULL;
+	wanted->prefixes = NULL;
 	wanted->decapsulated = NULL;
 	state->vlans = wanted->vlans;
 	state->nvlans = wanted->nvlans;
@@ -738,9 +756,12 @@ static int write_maps(struct applying *a, bool crowded)
 	if (!code)
 		code = put_services(a);
 	for (uint32_t i = 0; i < a->wanted->nvips && !code; i++)
-		a->wanted->vips[i].vip.service = a->wanted->services[a->wanted->vips[i].vip.service].index;
-	if (!code)
+		if (a->wanted->vips[i].vip.service != VIP_LEFT)
+			a->wanted->vips[i].vip.service = a->wanted->services[a->wanted->vips[i].vip.service].index;
+	if (!code) {
+		packet_prefix_indices(a->wanted);
 		code = put_vips(a);
+	}
 	if (!code)
 		code = bury_backends(a);
 	/* Deleting what is gone already is no error, so this may be the second time. */

@@ -36,6 +36,8 @@
 const char *const packet_map_names[PACKET_MAPS] = {
         [MAP_VIPS] = "vips",
         [MAP_VIP_ADDRESSES] = "vip_addresses",
+        [MAP_VIP_PREFIXES] = "vip_prefixes",
+        [MAP_VIP_SETTINGS] = "vip_settings",
         [MAP_SERVICES] = "services",
         [MAP_RINGS] = "rings",
         [MAP_BACKENDS] = "backends",

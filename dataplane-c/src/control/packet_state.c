@@ -48,6 +48,7 @@ void packet_state_free(struct packet_state *state)
 	free(state->backends);
 	free(state->vips);
 	free(state->vip_addresses);
+	free(state->prefixes);
 	free(state->decapsulated);
 	free(state->vlans);
 	memset(state, 0, sizeof(*state));
@@ -59,8 +60,8 @@ static int failed(struct marcher_packet *handle, enum packet_map map, int error)
 	                        : packet_fail_system(handle, -error, "reading the map %s", packet_map_names[map]);
 }
 
-/* Every entry of a hash map, each as key and value without a gap, in order; never NULL. Nobody else writes these maps,
- * so the walk sees each entry once. Returns 0 or -errno. */
+/* Every entry of a hash map or trie, each as key and value without a gap, in order; never NULL. Nobody else writes
+ * these maps, so the walk sees each entry once. Returns 0 or -errno. */
 static int read_hash(const struct marcher_packet *handle, enum packet_map map, size_t key_size, size_t value_size,
                      size_t limit, int (*compare)(const void *, const void *), void **out, uint32_t *count)
 {
@@ -112,6 +113,7 @@ failed:
 /* The entries lie as key and value without a gap: the structures must, too. */
 _Static_assert(sizeof(struct packet_vip) == sizeof(struct vip_key) + sizeof(struct vip), "no padding");
 _Static_assert(sizeof(struct packet_vip_address) == sizeof(struct address) + sizeof(uint32_t), "no padding");
+_Static_assert(sizeof(struct packet_prefix) == sizeof(struct vip_prefix_key) + sizeof(struct vip_prefix), "no padding");
 _Static_assert(sizeof(struct packet_decap) == sizeof(struct address) + sizeof(struct decap), "no padding");
 _Static_assert(sizeof(struct packet_vlan) == sizeof(uint32_t) + sizeof(struct vlan_device), "no padding");
 
@@ -193,6 +195,11 @@ static int read_all(struct marcher_packet *handle)
 	if (error)
 		return failed(handle, MAP_VIP_ADDRESSES, error);
 	state->vip_addresses = list;
+	error = read_hash(handle, MAP_VIP_PREFIXES, sizeof(struct vip_prefix_key), sizeof(struct vip_prefix),
+	                  2 * VIPS_MAX, packet_prefix_compare, &list, &state->nprefixes);
+	if (error)
+		return failed(handle, MAP_VIP_PREFIXES, error);
+	state->prefixes = list;
 	error = read_hash(handle, MAP_DECAP_ADDRESSES, sizeof(struct address), sizeof(struct decap),
 	                  DECAP_ADDRESSES_MAX, packet_address_compare, &list, &state->ndecapsulated);
 	if (error)

@@ -58,6 +58,7 @@ void packet_wanted_free(struct packet_wanted *wanted)
 	free(wanted->backends);
 	free(wanted->vips);
 	free(wanted->vip_addresses);
+	free(wanted->prefixes);
 	free(wanted->decapsulated);
 	free(wanted->vlans);
 	packet_guard_tables_free(wanted->guard);
@@ -119,9 +120,13 @@ static bool check_address(const struct place *at, const ProtobufCBinaryData *byt
 	return !none && !many;
 }
 
-static void check_vip(struct place *at, const Vip *vip, uint32_t service, struct packet_vip *out)
+/* A whole address goes to vips, a prefix to prefixes. */
+static void check_vip(struct place *at, const Vip *vip, uint32_t service, struct packet_wanted *wanted)
 {
-	check_address(at, &vip->address, &out->key.address);
+	struct packet_vip out = {.vip.service = service};
+	bool good = check_address(at, &vip->address, &out.key.address);
+	uint32_t bits = (uint32_t)vip->address.len * 8;
+
 	if (vip->transport != MARCHER__PACKET__V1__TRANSPORT__TRANSPORT_TCP &&
 	    vip->transport != MARCHER__PACKET__V1__TRANSPORT__TRANSPORT_UDP)
 		packet_reason(at->reasons, at->service, at->path, "transport %d; expected TCP (1) or UDP (2)",
@@ -129,9 +134,22 @@ static void check_vip(struct place *at, const Vip *vip, uint32_t service, struct
 	if (vip->port > 65535)
 		packet_reason(at->reasons, at->service, at->path, "port %u; expected 1 to 65535, or 0 for every port",
 		              vip->port);
-	out->key.port = htons((uint16_t)vip->port);
-	out->key.protocol = vip->transport == MARCHER__PACKET__V1__TRANSPORT__TRANSPORT_TCP ? IPPROTO_TCP : IPPROTO_UDP;
-	out->vip.service = service;
+	out.key.port = htons((uint16_t)vip->port);
+	out.key.protocol = vip->transport == MARCHER__PACKET__V1__TRANSPORT__TRANSPORT_TCP ? IPPROTO_TCP : IPPROTO_UDP;
+	if (good && vip->prefix_length > bits)
+		packet_reason(at->reasons, at->service, at->path,
+		              "a prefix of %u bits; expected 1 to %u, or 0 for a whole address", vip->prefix_length,
+		              bits);
+	if (!good || !vip->prefix_length || vip->prefix_length >= bits) {
+		wanted->vips[wanted->nvips++] = out;
+		return;
+	}
+	struct packet_prefix *prefix = &wanted->prefixes[wanted->nprefixes++];
+	if (!packet_prefix_key(&out.key, vip->prefix_length, &prefix->key))
+		packet_reason(at->reasons, at->service, at->path,
+		              "bits of the address are set behind the %u of the prefix; expected its first address",
+		              vip->prefix_length);
+	prefix->prefix = (struct vip_prefix){.vip = out.vip, .length = prefix->key.length};
 }
 
 static bool has_v6_vip(const Service *service)
@@ -270,7 +288,7 @@ static void check_service(struct packet_reasons *reasons, const Service *service
 		        service->ring_size, service->n_backends);
 	for (size_t i = 0; i < service->n_vips; i++) {
 		snprintf(at.path, sizeof(at.path), "services[%zu].vips[%zu]", position, i);
-		check_vip(&at, service->vips[i], (uint32_t)position, &wanted->vips[wanted->nvips++]);
+		check_vip(&at, service->vips[i], (uint32_t)position, wanted);
 	}
 	check_backends(&at, service, v6_in_ipip, position, wanted, out);
 	check_nat(&at, service, position);
@@ -279,7 +297,8 @@ static void check_service(struct packet_reasons *reasons, const Service *service
 
 static bool check_counts(const Table *table, struct packet_reasons *reasons, size_t *vips, size_t *backends)
 {
-	*vips = *backends = 0;
+	*vips = table->n_left;
+	*backends = 0;
 	for (size_t i = 0; i < table->n_services; i++) {
 		*vips += table->services[i]->n_vips;
 		*backends += table->services[i]->n_backends;
@@ -301,27 +320,54 @@ static int service_compare(const void *a, const void *b)
 	return strcmp(((const struct packet_wanted_service *)a)->name, ((const struct packet_wanted_service *)b)->name);
 }
 
+/* Of two VIPs that are the same; either may be one that is left to the stack. */
+static void twice(const Table *table, uint32_t one, uint32_t two, const struct vip_key *key, uint32_t length,
+                  struct packet_reasons *reasons)
+{
+	/* qsort keeps no order among equals; VIP_LEFT is the highest. */
+	uint32_t later = one > two ? one : two, earlier = one > two ? two : one;
+	const char *name = earlier == VIP_LEFT ? "" : table->services[earlier]->name;
+	const char *mine = later == VIP_LEFT ? "" : table->services[later]->name;
+	bool other = earlier != later && name_is_text(name, PACKET_SERVICE_NAME_MAX);
+	char path[64], text[INET6_ADDRSTRLEN], prefix[16] = "";
+
+	snprintf(path, sizeof(path), later == VIP_LEFT ? "left" : "services[%u].vips", later);
+	if (length)
+		snprintf(prefix, sizeof(prefix), "/%u", length);
+	packet_reason(reasons, name_is_text(mine, PACKET_SERVICE_NAME_MAX) ? mine : "", path,
+	              "%s %s%s port %u is there twice, %s%.*s; a VIP belongs to one service, once",
+	              key->protocol == IPPROTO_TCP ? "TCP" : "UDP", address_text(&key->address, text), prefix,
+	              ntohs(key->port), other ? "also in service " : "in this service", PACKET_SERVICE_NAME_MAX,
+	              other ? name : "");
+}
+
 static void check_vips_once(const Table *table, struct packet_wanted *wanted, struct packet_reasons *reasons)
 {
-	char text[INET6_ADDRSTRLEN];
-
 	qsort(wanted->vips, wanted->nvips, sizeof(*wanted->vips), packet_vip_compare);
 	for (uint32_t i = 1; i < wanted->nvips; i++) {
 		const struct packet_vip *one = &wanted->vips[i - 1], *two = &wanted->vips[i];
-		if (packet_vip_compare(one, two))
-			continue;
-		/* qsort keeps no order among equals. */
-		uint32_t later = one->vip.service > two->vip.service ? one->vip.service : two->vip.service;
-		uint32_t earlier = one->vip.service > two->vip.service ? two->vip.service : one->vip.service;
-		const char *name = table->services[earlier]->name, *mine = table->services[later]->name;
-		bool other = earlier != later && name_is_text(name, PACKET_SERVICE_NAME_MAX);
-		char path[64];
-		snprintf(path, sizeof(path), "services[%u].vips", later);
-		packet_reason(reasons, name_is_text(mine, PACKET_SERVICE_NAME_MAX) ? mine : "", path,
-		              "%s %s port %u is there twice, %s%.*s; a VIP belongs to one service, once",
-		              two->key.protocol == IPPROTO_TCP ? "TCP" : "UDP", address_text(&two->key.address, text),
-		              ntohs(two->key.port), other ? "also in service " : "in this service",
-		              PACKET_SERVICE_NAME_MAX, other ? name : "");
+		if (!packet_vip_compare(one, two))
+			twice(table, one->vip.service, two->vip.service, &two->key, 0, reasons);
+	}
+	qsort(wanted->prefixes, wanted->nprefixes, sizeof(*wanted->prefixes), packet_prefix_compare);
+	for (uint32_t i = 1; i < wanted->nprefixes; i++) {
+		const struct packet_prefix *one = &wanted->prefixes[i - 1], *two = &wanted->prefixes[i];
+		struct vip_key key = {two->key.address, two->key.port, two->key.protocol, 0};
+		uint32_t length = two->key.length - VIP_PREFIX_BITS;
+		if (packet_address_is_v4(&key.address))
+			length -= 96;
+		if (!packet_prefix_compare(one, two))
+			twice(table, one->prefix.vip.service, two->prefix.vip.service, &key, length, reasons);
+	}
+}
+
+static void check_left(const Table *table, struct packet_wanted *wanted, struct packet_reasons *reasons)
+{
+	struct place at = {.reasons = reasons, .service = ""};
+
+	for (size_t i = 0; i < table->n_left; i++) {
+		snprintf(at.path, sizeof(at.path), "left[%zu]", i);
+		check_vip(&at, table->left[i], VIP_LEFT, wanted);
 	}
 }
 
@@ -368,7 +414,11 @@ static bool sort_services(const Table *table, struct packet_wanted *wanted, stru
 	for (uint32_t i = 0; i < wanted->nservices; i++)
 		wanted->services[i].index = UINT32_MAX;
 	for (uint32_t i = 0; i < wanted->nvips; i++)
-		wanted->vips[i].vip.service = positions[wanted->vips[i].vip.service];
+		if (wanted->vips[i].vip.service != VIP_LEFT)
+			wanted->vips[i].vip.service = positions[wanted->vips[i].vip.service];
+	for (uint32_t i = 0; i < wanted->nprefixes; i++)
+		if (wanted->prefixes[i].prefix.vip.service != VIP_LEFT)
+			wanted->prefixes[i].prefix.vip.service = positions[wanted->prefixes[i].prefix.vip.service];
 	free(positions);
 	return true;
 }
@@ -395,11 +445,14 @@ int packet_table_check(const Table *table, struct packet_wanted *wanted, struct 
 	wanted->backends = calloc(backends + 1, sizeof(*wanted->backends));
 	wanted->vips = calloc(vips + 1, sizeof(*wanted->vips));
 	wanted->vip_addresses = calloc(vips + 1, sizeof(*wanted->vip_addresses));
+	wanted->prefixes = calloc(2 * vips + 1, sizeof(*wanted->prefixes));
 	wanted->decapsulated = calloc(table->n_decapsulated + 1, sizeof(*wanted->decapsulated));
-	if (!wanted->services || !wanted->backends || !wanted->vips || !wanted->vip_addresses || !wanted->decapsulated)
+	if (!wanted->services || !wanted->backends || !wanted->vips || !wanted->vip_addresses || !wanted->prefixes ||
+	    !wanted->decapsulated)
 		return MARCHER_E_NO_MEMORY;
 	for (size_t i = 0; i < table->n_services; i++)
 		check_service(reasons, table->services[i], i, wanted);
+	check_left(table, wanted, reasons);
 	check_vips_once(table, wanted, reasons);
 	check_decapsulated(table, wanted, reasons);
 	if (table->guard && packet_guard_check(table->guard, &wanted->guard, reasons))
@@ -407,5 +460,6 @@ int packet_table_check(const Table *table, struct packet_wanted *wanted, struct 
 	if (!sort_services(table, wanted, reasons) || reasons->no_memory)
 		return MARCHER_E_NO_MEMORY;
 	count_vip_addresses(wanted);
+	packet_prefix_count(wanted);
 	return MARCHER_OK;
 }

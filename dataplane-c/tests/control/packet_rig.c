@@ -109,10 +109,14 @@ struct address packet_rig_address(const char *text)
 	return address;
 }
 
-static ProtobufCBinaryData bytes_of(const char *text)
+/* Of a prefix: its address. */
+static ProtobufCBinaryData bytes_of(const char *prefix)
 {
-	ProtobufCBinaryData data = {.len = strchr(text, ':') ? 16 : 4};
+	ProtobufCBinaryData data = {.len = strchr(prefix, ':') ? 16 : 4};
+	char text[64];
 
+	snprintf(text, sizeof(text), "%s", prefix);
+	text[strcspn(text, "/")] = '\0';
 	data.data = malloc(16);
 	if (inet_pton(data.len == 4 ? AF_INET : AF_INET6, text, data.data) != 1)
 		fail_msg("no address: %s", text);
@@ -146,14 +150,18 @@ static void add_line(PacketTable *table, const char *line)
 		service->gue_port = !strcmp(b, "gue") ? 6080 : 0;
 		service->ring_size = (uint32_t)atoi(c);
 		table->services = append(table->services, &table->n_services, service);
-	} else if (!strcmp(word, "vip")) {
+	} else if (!strcmp(word, "vip") || !strcmp(word, "left")) {
 		Marcher__Packet__V1__Vip *vip = calloc(1, sizeof(*vip));
 		marcher__packet__v1__vip__init(vip);
 		vip->address = bytes_of(a);
 		vip->port = (uint32_t)atoi(b);
+		vip->prefix_length = strchr(a, '/') ? (uint32_t)atoi(strchr(a, '/') + 1) : 0;
 		vip->transport = strstr(b, "/udp") ? MARCHER__PACKET__V1__TRANSPORT__TRANSPORT_UDP
 		                                   : MARCHER__PACKET__V1__TRANSPORT__TRANSPORT_TCP;
-		service->vips = append(service->vips, &service->n_vips, vip);
+		if (*word == 'l')
+			table->left = append(table->left, &table->n_left, vip);
+		else
+			service->vips = append(service->vips, &service->n_vips, vip);
 	} else if (!strcmp(word, "backend")) {
 		Marcher__Packet__V1__Backend *backend = calloc(1, sizeof(*backend));
 		marcher__packet__v1__backend__init(backend);

@@ -568,6 +568,109 @@ static void status_is_told_while_tables_are_applied(void **state)
 		fail_msg("status: %s", (const char *)failure);
 }
 
+static bool prefix_stands(const struct packet_rig *rig, const char *address, uint32_t length, uint8_t protocol,
+                          uint16_t port, uint32_t *service)
+{
+	struct vip_prefix_key key = {.length = VIP_PREFIX_BITS + length + (strchr(address, ':') ? 0 : 96),
+	                             .protocol = protocol,
+	                             .port = htons(port),
+	                             .address = packet_rig_address(address)};
+	struct vip_prefix prefix;
+
+	/* A look-up finds a shorter one, too. */
+	if (!packet_has(rig, "vip_prefixes", &key))
+		return false;
+	packet_lookup(rig, "vip_prefixes", &key, &prefix);
+	*service = prefix.vip.service;
+	return prefix.length == key.length;
+}
+
+static uint32_t prefixes_told(const struct packet_rig *rig)
+{
+	const uint32_t zero = 0;
+	struct vip_settings settings;
+
+	packet_lookup(rig, "vip_settings", &zero, &settings);
+	return settings.prefixes;
+}
+
+static void prefixes_stand_in_a_map_of_their_own(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	uint32_t service;
+
+	packet_rig_apply(rig, "service other l2 7\nvip 198.51.100.9 80\nbackend b 192.0.2.11 1\n");
+	assert_int_equal(prefixes_told(rig), 0);
+	const char *table = "service net ipip 251\n"
+	                    "vip 198.18.0.0/16 80\n"
+	                    "vip 198.18.0.0/16 443\n"
+	                    "vip 198.18.0.0/16 53/udp\n"
+	                    "vip 198.18.0.1/32 80\n"
+	                    "vip 2001:db8::/64 0\n"
+	                    "backend one 2001:db8::11 1\n"
+	                    "service other l2 7\nvip 198.51.100.9 80\nbackend b 192.0.2.11 1\n"
+	                    "left 198.18.7.0/24 80\n"
+	                    "left 198.18.0.1 443\n";
+	packet_rig_apply(rig, table);
+	uint32_t net = packet_service_of(rig, "198.18.0.1", 80);
+	assert_int_equal(packet_service_of(rig, "198.18.0.1", 443), VIP_LEFT);
+	assert_int_not_equal(packet_service_of(rig, "198.51.100.9", 80), net);
+	assert_true(prefix_stands(rig, "198.18.0.0", 16, IPPROTO_TCP, 80, &service));
+	assert_int_equal(service, net);
+	assert_true(prefix_stands(rig, "198.18.0.0", 16, IPPROTO_UDP, 53, &service));
+	assert_int_equal(service, net);
+	assert_true(prefix_stands(rig, "2001:db8::", 64, IPPROTO_TCP, 0, &service));
+	assert_int_equal(service, net);
+	assert_true(prefix_stands(rig, "198.18.7.0", 24, IPPROTO_TCP, 80, &service));
+	assert_int_equal(service, VIP_LEFT);
+	assert_true(prefix_stands(rig, "198.18.0.0", 16, 0, 0, &service));
+	assert_int_equal(service, 3);
+	/* Five VIPs and three prefixes. */
+	assert_int_equal(packet_entries(rig, "vip_prefixes"), 8);
+	assert_int_equal(prefixes_told(rig), 8);
+	/* Who comes after this process finds them, and takes away what is gone. */
+	marcher_packet_close(rig->packet);
+	rig->packet = NULL;
+	packet_rig_must_open(rig, "v0");
+	packet_rig_apply(rig, "service net ipip 251\nvip 198.18.0.0/16 443\nbackend one 2001:db8::11 1\n");
+	assert_false(prefix_stands(rig, "198.18.0.0", 16, IPPROTO_TCP, 80, &service));
+	assert_true(prefix_stands(rig, "198.18.0.0", 16, IPPROTO_TCP, 443, &service));
+	assert_int_equal(service, net);
+	assert_int_equal(packet_entries(rig, "vip_prefixes"), 2);
+	packet_rig_apply(rig, "");
+	assert_int_equal(packet_entries(rig, "vip_prefixes"), 0);
+	assert_int_equal(prefixes_told(rig), 0);
+}
+
+static void assert_prefix_refused(struct packet_rig *rig, const char *lines, const char *path, const char *reason)
+{
+	PacketTable *table = packet_table(lines);
+	ApplyReply *reply;
+
+	assert_int_equal(packet_rig_apply_table(rig, table, &reply), MARCHER_E_REFUSED);
+	assert_false(reply->accepted);
+	assert_reason(reply, path, reason, reply->reasons[0]->service);
+	marcher__packet__v1__apply_reply__free_unpacked(reply, NULL);
+	packet_table_free(table);
+}
+
+static void bad_prefixes_are_refused(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+
+	assert_prefix_refused(rig, "service a l2 7\nvip 198.18.0.1/16 80\n", "services[0].vips[0]",
+	                      "bits of the address are set behind the 16 of the prefix");
+	assert_prefix_refused(rig, "service a l2 7\nvip 198.18.0.0/33 80\n", "services[0].vips[0]",
+	                      "a prefix of 33 bits; expected 1 to 32");
+	assert_prefix_refused(rig, "service a l2 7\nvip 198.18.0.0/16 80\nservice b l2 7\nvip 198.18.0.0/16 80\n",
+	                      "services[1].vips", "TCP 198.18.0.0/16 port 80 is there twice, also in service a");
+	assert_prefix_refused(rig, "service a l2 7\nvip 198.18.0.0/16 80\nleft 198.18.0.0/16 80\n", "left",
+	                      "TCP 198.18.0.0/16 port 80 is there twice, also in service a");
+	assert_int_equal(packet_entries(rig, "vip_prefixes"), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_setup, packet_rig_teardown)
 
 int main(void)
@@ -585,6 +688,8 @@ int main(void)
 	        TEST(reasons_and_sizes_are_bounded),
 	        TEST(an_apply_that_died_halfway_is_finished_by_the_next),
 	        TEST(status_is_told_while_tables_are_applied),
+	        TEST(prefixes_stand_in_a_map_of_their_own),
+	        TEST(bad_prefixes_are_refused),
 	        TEST(many_services_and_backends_are_one_apply),
 	};
 	return cmocka_run_group_tests_name("packet_apply", tests, packet_rig_namespaces, NULL);
