@@ -1,26 +1,40 @@
 /* SPDX-License-Identifier: Dual BSD/GPL */
 /*
- * What backends on this node answer to clients of services that are forwarded by NAT, on its way out: tc_ingress has
- * given those packets the backend's address, and the stack has delivered them here.
+ * What this node answers to clients, on its way out. Backends here of services that are forwarded by NAT: tc_ingress
+ * has given those packets the backend's address, and the stack has delivered them here. And those of services whose
+ * packets came encapsulated: a SYN-ACK tells the client what fits through the tunnel, since nobody else will: the
+ * director does not see it, and its "too big" may be lost on the way.
  */
 #include <linux/bpf.h>
 
 #include <bpf/bpf_helpers.h>
 
+#include "lib/decap_maps.h"
 #include "lib/nat_error.h"
 #include "lib/nat_flow.h"
 #include "lib/nat_packet.h"
 #include "lib/nat_rewrite.h"
 #include "lib/nat_settings.h"
 #include "lib/tc.h"
+#include "lib/tc_mss.h"
 #include "lib/tc_policy.h"
 
-/* Everything that this node sends comes by here: most of it must not cost more than a look. */
-static __always_inline bool needed(void)
+/* Everything that this node sends comes by here: most of it must not cost more than a look. 0: nothing is to be done.
+ */
+static __always_inline __u32 needed(void)
 {
 	__u32 index = 0;
 	struct nat_settings *settings = bpf_map_lookup_elem(&nat_settings, &index);
-	return settings && (settings->flags & NAT_SETTING_LOCAL);
+	return settings ? settings->flags & (NAT_SETTING_LOCAL | NAT_SETTING_DECAP) : 0;
+}
+
+/* Advice alone: what cannot be written goes as it is. */
+static __always_inline void advise(struct __sk_buff *skb, const struct packet *packet)
+{
+	const struct decap_service *service = bpf_map_lookup_elem(&decap_services, &packet->key.source);
+	const __u32 mss = service ? mss_of_mtu(packet->version, service->mtu) : 0;
+	if (mss)
+		tc_limit_mss(skb, packet, mss);
 }
 
 static __noinline int answer(struct __sk_buff *skb, struct packet *packet)
@@ -53,13 +67,16 @@ SEC("tc")
 int tc_egress(struct __sk_buff *skb)
 {
 	struct packet packet = {};
-	if (!needed())
+	const __u32 flags = needed();
+	if (!flags)
 		return TC_GO_ON;
 	switch (tc_parse(skb, &packet)) {
 	case PARSED_FLOW:
-		return answer(skb, &packet);
+		if ((flags & NAT_SETTING_DECAP) && (packet.tcp_flags & TCP_SYN))
+			advise(skb, &packet);
+		return flags & NAT_SETTING_LOCAL ? answer(skb, &packet) : TC_GO_ON;
 	case PARSED_ICMP:
-		return report(skb, &packet);
+		return flags & NAT_SETTING_LOCAL ? report(skb, &packet) : TC_GO_ON;
 	default:
 		return TC_GO_ON;
 	}

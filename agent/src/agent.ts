@@ -98,7 +98,7 @@ export function createAgent(options: AgentOptions): Agent {
     services: () => config.packetServices,
     claims: () => config.claims(),
     drains: programming,
-    decapsulated: options.decapsulated ?? { addresses: [], guePort: DEFAULTS.guePort },
+    decapsulated: options.decapsulated ?? { addresses: [], guePort: DEFAULTS.guePort, mtu: 0 },
     localAddresses: options.localAddresses ?? (() => []),
     guards: () => config.objects.guards,
     policies: () => config.objects.trafficPolicies,

@@ -19,6 +19,7 @@ test('interfaces, programs and addresses of the packet tiers', () => {
     bpfDir: '/sys/fs/bpf/marcher',
     xdpMode: 'auto',
     decapsulated: [],
+    decapsulateMtu: 0,
     guePort: 6080,
   });
   const args = [
@@ -30,6 +31,8 @@ test('interfaces, programs and addresses of the packet tiers', () => {
     '192.0.2.1,2001:db8::1',
     '--gue-port',
     '6081',
+    '--decapsulate-mtu',
+    '9000',
   ];
   expect(config(args, { MARCHER_INTERFACES: 'eth0, eth0.5,wlan-1' })).toMatchObject({
     interfaces: ['eth0', 'eth0.5', 'wlan-1'],
@@ -37,6 +40,7 @@ test('interfaces, programs and addresses of the packet tiers', () => {
     xdpMode: 'generic',
     decapsulated: ['192.0.2.1', '2001:db8::1'],
     guePort: 6081,
+    decapsulateMtu: 9000,
   });
   expect(config(['--interfaces', 'none']).interfaces).toEqual([]);
   for (const [wrong, expected] of [
@@ -49,6 +53,9 @@ test('interfaces, programs and addresses of the packet tiers', () => {
     [['--interfaces', 'e', '--decapsulate', '192.0.2.1/32'], /no IP address/],
     [['--interfaces', 'e', '--decapsulate', 'fe80::1%e'], /no IP address/],
     [['--decapsulate', '192.0.2.1'], /--interfaces/],
+    [['--decapsulate-mtu', '1500'], /no effect without --decapsulate/],
+    [['--interfaces', 'e', '--decapsulate', '192.0.2.1', '--decapsulate-mtu', '1279'], /1280 to 65535/],
+    [['--interfaces', 'e', '--decapsulate', '192.0.2.1', '--decapsulate-mtu', '65536'], /1280 to 65535/],
     [['--gue-port', '70000'], /not a port/],
     [['--gue-port', '1e3'], /not a port/],
   ] as const) {

@@ -34,6 +34,8 @@ export interface AgentConfig {
   readonly xdpMode: XdpMode;
   /** Addresses of this node under which encapsulated packets are unpacked. */
   readonly decapsulated: readonly string[];
+  /** 0: that of the interface. */
+  readonly decapsulateMtu: number;
   /** UDP port at which GUE comes to them. */
   readonly guePort: number;
 }
@@ -91,6 +93,11 @@ const FLAGS: readonly Flag[] = [
     name: 'decapsulate',
     value: 'LIST',
     help: 'addresses of this node under which XDP unpacks IPIP and GUE: for backends (default: none)',
+  },
+  {
+    name: 'decapsulate-mtu',
+    value: 'BYTES',
+    help: 'largest packet that comes to those addresses, which clients are advised by (default: the MTU of the interface)',
   },
   { name: 'gue-port', value: 'PORT', help: `UDP port of GUE under those addresses (default ${DEFAULTS.guePort})` },
   { name: 'stop-engine-on-exit', help: 'stop the engine, and so all traffic, when the agent is told to stop' },
@@ -168,6 +175,8 @@ const SOCKET_PATH_BYTES_MAX = 103;
 /** Each is attached to and looked at; nobody has more. */
 const INTERFACES_MAX = 64;
 const DECAPSULATED_MAX = 256;
+/** Every IPv6 link carries it; below, what is left beside an outer header would be too small to be of use. */
+const MTU_MIN = 1_280;
 
 interface Given {
   readonly value: string;
@@ -357,6 +366,14 @@ function interpret(given: ReadonlyMap<string, Given>, mistakes: string[]): Agent
     wrong('decapsulate', 'has no effect without interfaces: name those that the packets come in by with --interfaces');
   }
 
+  const mtu = text('decapsulate-mtu');
+  const decapsulateMtu = Number(mtu ?? 0);
+  if (mtu !== undefined && (!/^\d{1,5}$/.test(mtu) || decapsulateMtu < MTU_MIN || decapsulateMtu > 65_535)) {
+    wrong('decapsulate-mtu', `is not the size of a packet: write ${MTU_MIN} to 65535`);
+  } else if (mtu !== undefined && decapsulated.length === 0) {
+    wrong('decapsulate-mtu', 'has no effect without --decapsulate: name the addresses, or leave it out');
+  }
+
   const guePort = Number(text('gue-port') ?? DEFAULTS.guePort);
   if (!/^\d{1,5}$/.test(text('gue-port') ?? '1') || guePort < 1 || guePort > 65_535) {
     wrong('gue-port', 'is not a port: write 1 to 65535');
@@ -391,6 +408,7 @@ function interpret(given: ReadonlyMap<string, Given>, mistakes: string[]): Agent
     bpfDir,
     xdpMode: xdp as XdpMode,
     decapsulated,
+    decapsulateMtu,
     guePort,
   };
 }

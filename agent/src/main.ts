@@ -122,7 +122,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
     version,
     log,
     packetTier,
-    decapsulated: { addresses: config.decapsulated, guePort: config.guePort },
+    decapsulated: { addresses: config.decapsulated, guePort: config.guePort, mtu: config.decapsulateMtu },
     localAddresses: () =>
       Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => address)),
     owner: config.source,

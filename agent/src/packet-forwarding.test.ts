@@ -343,9 +343,10 @@ describe('a table', () => {
   });
 
   test('names the addresses under which this node takes packets as a backend', async () => {
-    await start({ decapsulated: { addresses: ['192.0.2.9', '2001:db8::9'], guePort: 6081 } });
+    await start({ decapsulated: { addresses: ['192.0.2.9', '2001:db8::9'], guePort: 6081, mtu: 9000 } });
     expect(tier.table?.decapsulated.map(({ length }) => length)).toEqual([4, 16]);
     expect(tier.table?.decapsulatedGuePort).toBe(6081);
+    expect(tier.table?.decapsulatedMtu).toBe(9000);
   });
 
   test('that was in force stays when the configuration was lost', async () => {

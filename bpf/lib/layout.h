@@ -228,10 +228,19 @@ enum xdp_slot {
 struct decap {
 	__u32 flags;     /* 0 */
 	__be16 gue_port; /* UDP port of GUE variant 1; 0: none */
-	__u16 reserved;
+	__u16 mtu;       /* of the way from directors: the largest packet, outer header included; 0: the device's */
 };
 
 #define DECAP_ADDRESSES_MAX 4096u
+
+/* Map decap_services: LRU hash by address: where TCP connections that began by a tunnel went to, and so where their
+ * answers come from. The backend answers the client past the director, which thus cannot tell either of them what
+ * fits: tc_egress does, in the SYN-ACK. One that is displaced is not advised, and left to path MTU discovery. */
+struct decap_service {
+	__u32 mtu; /* the largest inner packet */
+};
+
+#define DECAP_SERVICES_MAX 4096u
 
 /*
  * Maps nat_flows and nat_new: LRU hashes by flow_key. Each flow has two entries: one by its packets as they come from
@@ -275,6 +284,7 @@ struct nat_settings {
 };
 
 #define NAT_SETTING_LOCAL 1u /* flags: some backend is this node: tc_egress has work */
+#define NAT_SETTING_DECAP 2u /* flags: packets are decapsulated here: tc_egress advises those who send them */
 
 /*
  * Traffic policies: what the packets of a service with SERVICE_POLICY are held to. Bytes are payload, what TCP and UDP

@@ -24,6 +24,7 @@
 
 #include "cases.h"
 #include "cases_nat.h"
+#include "decap_tests.h"
 #include "expect.h"
 #include "flow_tests.h"
 #include "guard_tests.h"
@@ -164,7 +165,8 @@ int main(int argc, char **argv)
 	cases_nat_prefix(&nat_list);
 	const size_t cases = list.count + nat_list.count;
 	struct CMUnitTest *tests =
-	        calloc(cases + flow_tests_count + nat_flow_tests_count + guard_tests_count, sizeof(*tests));
+	        calloc(cases + flow_tests_count + nat_flow_tests_count + guard_tests_count + decap_tests_count,
+	               sizeof(*tests));
 	if (!tests)
 		return 2;
 	for (size_t i = 0; i < list.count; i++)
@@ -178,6 +180,8 @@ int main(int argc, char **argv)
 	size_t count = cases + flow_tests_count + nat_flow_tests_count;
 	memcpy(tests + count, guard_tests, guard_tests_count * sizeof(*tests));
 	count += guard_tests_count;
+	memcpy(tests + count, decap_tests, decap_tests_count * sizeof(*tests));
+	count += decap_tests_count;
 	if (geteuid() && !getenv("MARCHER_BPF_REQUIRED")) {
 		fprintf(stderr, "skipped: %zu tests of the BPF programs need root\n", count);
 		return SKIPPED;

@@ -43,6 +43,8 @@ static bool load(const char *objects, const char *name, enum nat_hook hook)
 	bpf_object__for_each_map(map, nat.objects[hook])
 	{
 		int fd = bpf_object__find_map_fd_by_name(nat.objects[NAT_INGRESS], bpf_map__name(map));
+		if (fd < 0)
+			fd = world_map(bpf_map__name(map));
 		if (fd >= 0 && bpf_map__reuse_fd(map, fd))
 			return false;
 	}

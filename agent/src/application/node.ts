@@ -225,13 +225,14 @@ export class Node implements NodeUseCases {
     const carried = new Map((packets.status()?.services ?? []).map(({ name, traffic }) => [name, traffic]));
     const services: ServiceTier[] = [];
     const add = (name: string, body: Uint8Array): void => {
-      const { tier, reasons, fasterIf } = classify(unpackService(body), packets.offers(name));
+      const decoded = unpackService(body);
+      const { tier, reasons, fasterIf } = classify(decoded, packets.offers(name));
       const traffic = carried.get(name);
       services.push(
         create(ServiceTierSchema, {
           service: name,
           tier,
-          reasons,
+          reasons: [...reasons, ...packets.segmentAdvice(decoded)],
           fasterIf,
           xdpPackets: traffic?.packets ?? 0n,
           xdpBytes: traffic?.bytes ?? 0n,

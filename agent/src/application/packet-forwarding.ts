@@ -24,6 +24,7 @@ import { leftVips } from '../domain/left-vips.js';
 import { isNat, type Vip, vipsOf } from '../domain/packet-service.js';
 import { packetService, packetVip } from '../domain/packet-table.js';
 import type { Claim } from '../domain/port-ownership.js';
+import { segmentAdvice } from '../domain/segment-advice.js';
 import { type Demotion, GOOD, judge, type TierHealth } from '../domain/tier-health.js';
 import { backendName } from '../domain/validate.js';
 import { WireWriter } from '../domain/wire-writer.js';
@@ -41,6 +42,8 @@ export interface Decapsulated {
   readonly addresses: readonly string[];
   /** UDP port at which GUE comes to them. */
   readonly guePort: number;
+  /** Bytes of the largest packet that comes to them, outer header included; 0: the interface's MTU. */
+  readonly mtu: number;
 }
 
 export interface PacketForwardingOptions {
@@ -99,7 +102,7 @@ const STRANDED_MS = 10_000;
 /** Drops that say that the tier can't send, and that sockets might. */
 const FAILURES: ReadonlySet<string> = new Set(['no-route', 'no-neighbour', 'forwarding-off', 'no-headroom']);
 /** Field numbers of marcher.packet.v1.Table, whose services are packed one by one. */
-const TABLE = { services: 1, decapsulated: 2, decapsulatedGuePort: 3, guard: 4, left: 5 } as const;
+const TABLE = { services: 1, decapsulated: 2, decapsulatedGuePort: 3, guard: 4, left: 5, decapsulatedMtu: 6 } as const;
 const NO_BYTES = new Uint8Array(0);
 /** What an interface's mode "off" means to who wants XDP. */
 const OFF = 'XDP is off: marcherd --xdp auto';
@@ -564,6 +567,7 @@ export class PacketForwarding {
     const guard = this.#guards.bytes;
     if (guard !== undefined) out.bytes(TABLE.guard, guard);
     for (const vip of this.#leftOf(services)) out.bytes(TABLE.left, toBinary(VipSchema, packetVip(vip)));
+    if (decapsulated.addresses.length > 0) out.uint(TABLE.decapsulatedMtu, decapsulated.mtu);
     return out.written();
   }
 
@@ -578,6 +582,13 @@ export class PacketForwarding {
     };
     this.#left = { facts, vips: leftVips(carried, others(this.#packed)) };
     return this.#left.vips;
+  }
+
+  /** What its backends are to tell clients about the size of segments; empty: nothing, or it is not known here. */
+  segmentAdvice(service: Service): string[] {
+    if (!this.available || !this.carries(service)) return [];
+    const carried = this.#read()?.services.find(({ name }) => name === service.name);
+    return segmentAdvice(service, new Map(carried?.backends.map(({ name, pathMtu }) => [name, pathMtu])));
   }
 
   /** Of a service that asks for a packet tier, as of this generation of it. */

@@ -84,6 +84,7 @@ enum packet_map {
 	MAP_DROPS,
 	MAP_XDP_SLOTS,
 	MAP_DECAP_ADDRESSES,
+	MAP_DECAP_SERVICES,
 	MAP_VLAN_DEVICES,
 	MAP_NAT_FLOWS,
 	MAP_NAT_NEW,
@@ -152,7 +153,8 @@ struct packet_backend {
 	bool wanted; /* as above */
 	struct backend entry;
 	struct traffic carried;
-	char name[]; /* NUL-terminated */
+	uint32_t path_mtu; /* of the way to it, by the last apply; 0: unknown */
+	char name[];       /* NUL-terminated */
 };
 
 struct packet_vip {
@@ -322,7 +324,8 @@ void packet_tc_detach(const char *name, int pin);
 extern bool packet_tc_without_tcx;
 
 /* packet_nat.c */
-/* What the programs of NAT are to know: ports, and whether any backend is this node. Writes it when it has changed. */
+/* What the programs of tc are to know: ports, whether any backend is this node, whether packets are decapsulated here.
+ * Writes it when it has changed. */
 int packet_nat_settings(struct marcher_packet *handle);
 
 /* packet_state.c */

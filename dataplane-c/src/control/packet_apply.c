@@ -217,8 +217,20 @@ static void check_room(const struct applying *a, bool *crowded, struct packet_re
 
 /* Backends. */
 
-/* The source address that the kernel would choose towards an address. False when it knows no route. */
-static bool source_towards(struct applying *a, const struct address *to, struct address *out)
+/* What the kernel's route to the connected peer carries, path MTUs that it has learned included; 0: it does not tell. */
+static uint32_t mtu_of_route(int fd, bool v4)
+{
+	int mtu = 0;
+	socklen_t length = sizeof(mtu);
+
+	if (getsockopt(fd, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_MTU : IPV6_MTU, &mtu, &length) || mtu < 0)
+		return 0;
+	return (uint32_t)mtu;
+}
+
+/* The source address that the kernel would choose towards an address, and what fits on the way. False when it knows no
+ * route. */
+static bool source_towards(struct applying *a, const struct address *to, struct address *out, uint32_t *mtu)
 {
 	bool v4 = packet_address_is_v4(to);
 	int family = v4 ? AF_INET : AF_INET6, *fd = &a->sockets[v4 ? 0 : 1];
@@ -245,6 +257,7 @@ static bool source_towards(struct applying *a, const struct address *to, struct 
 	if (connect(*fd, (struct sockaddr *)&peer, v4 ? sizeof(*in) : sizeof(*in6)) < 0)
 		return false;
 	bool found = !getsockname(*fd, (struct sockaddr *)&mine, &length);
+	*mtu = mtu_of_route(*fd, v4);
 	/* The next connect would keep this address otherwise. */
 	if (connect(*fd, &nothing, sizeof(nothing)) < 0) {
 		close(*fd);
@@ -260,7 +273,8 @@ static bool source_towards(struct applying *a, const struct address *to, struct 
 
 /* What the backend is to be. Without a route it keeps the source it had: the programs count that there is none. */
 static struct backend entry_for(struct applying *a, const struct packet_wanted_service *service,
-                                const struct packet_wanted_backend *wanted, const struct backend *before)
+                                const struct packet_wanted_backend *wanted, const struct backend *before,
+                                uint32_t *path_mtu)
 {
 	struct backend entry = *before;
 	struct address source;
@@ -268,7 +282,8 @@ static struct backend entry_for(struct applying *a, const struct packet_wanted_s
 	entry.address = wanted->address;
 	entry.port = wanted->port;
 	entry.flags = wanted->dead ? 0 : BACKEND_IN_USE;
-	if (source_towards(a, &wanted->address, &source)) {
+	*path_mtu = 0;
+	if (source_towards(a, &wanted->address, &source, path_mtu)) {
 		/* Towards an address of one's own the kernel chooses that very address. */
 		if (packet_address_compare(&source, &wanted->address) == 0)
 			entry.flags |= wanted->dead ? 0 : BACKEND_LOCAL;
@@ -307,7 +322,7 @@ static int add_backend(struct applying *a, const struct packet_wanted_service *s
 	/* Whoever had the index before: flows of theirs, that a death of this process left behind, are not this one's.
 	 */
 	before = (struct backend){.generation = before.generation + 1};
-	backend->entry = entry_for(a, service, wanted, &before);
+	backend->entry = entry_for(a, service, wanted, &before, &backend->path_mtu);
 	state->backends[index] = backend;
 	state->nbackends++;
 	wanted->index = index;
@@ -325,7 +340,7 @@ static int update_backend(struct applying *a, const struct packet_wanted_service
 
 	if (wanted->dead != dead)
 		return MARCHER_OK;
-	struct backend entry = entry_for(a, service, wanted, &backend->entry);
+	struct backend entry = entry_for(a, service, wanted, &backend->entry, &backend->path_mtu);
 	if (!memcmp(&entry, &backend->entry, sizeof(entry)))
 		return MARCHER_OK;
 	int code = put(a, MAP_BACKENDS, &wanted->index, &entry);
@@ -772,9 +787,9 @@ static int write_maps(struct applying *a, bool crowded)
 	if (!code)
 		code = packet_policy_flows(a->handle, a->wanted, true);
 	if (!code)
-		code = packet_nat_settings(a->handle);
-	if (!code)
 		take_lists(a->state, a->wanted);
+	if (!code)
+		code = packet_nat_settings(a->handle);
 	pthread_mutex_unlock(lock);
 	return code;
 }

@@ -48,6 +48,7 @@ const char *const packet_map_names[PACKET_MAPS] = {
         [MAP_DROPS] = "drops",
         [MAP_XDP_SLOTS] = "xdp_slots",
         [MAP_DECAP_ADDRESSES] = "decap_addresses",
+        [MAP_DECAP_SERVICES] = "decap_services",
         [MAP_VLAN_DEVICES] = "vlan_devices",
         [MAP_NAT_FLOWS] = "nat_flows",
         [MAP_NAT_NEW] = "nat_new",

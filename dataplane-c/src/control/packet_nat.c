@@ -41,7 +41,7 @@ static void set_range(struct nat_settings *settings, int range, unsigned first, 
 int packet_nat_settings(struct marcher_packet *handle)
 {
 	const struct packet_state *state = &handle->state;
-	struct nat_settings settings = {.flags = 0}, before;
+	struct nat_settings settings = {.flags = state->ndecapsulated ? NAT_SETTING_DECAP : 0}, before;
 	uint32_t zero = 0;
 	unsigned first, last;
 

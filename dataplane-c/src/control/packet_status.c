@@ -144,6 +144,7 @@ static bool add_services(const struct counted *counted, struct reply *reply, int
 		BackendTraffic *backend = &reply->backends[backends++];
 		marcher__packet__v1__backend_traffic__init(backend);
 		backend->name = (char *)held->name;
+		backend->path_mtu = held->path_mtu;
 		backend->traffic = &reply->traffic[traffic++];
 		service->backends[service->n_backends++] = backend;
 		ok = read_traffic(counted, MAP_BACKEND_COUNTERS, i, cpus, &held->carried, values, backend->traffic);

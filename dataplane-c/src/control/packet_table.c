@@ -14,6 +14,7 @@
 #include "packet_ring.h"
 
 #define GUE_PORT_DEFAULT 6080u /* IANA's */
+#define MTU_MIN 1280u          /* every IPv6 link's; what is left beside an outer header carries IPv4 */
 
 typedef Marcher__Packet__V1__Table Table;
 typedef Marcher__Packet__V1__Service Service;
@@ -380,11 +381,16 @@ static void check_decapsulated(const Table *table, struct packet_wanted *wanted,
 	if (port > 65535)
 		packet_reason(reasons, "", "decapsulated_gue_port", "port %u; expected 1 to 65535, or 0 for %u", port,
 		              GUE_PORT_DEFAULT);
+	if (table->decapsulated_mtu && (table->decapsulated_mtu < MTU_MIN || table->decapsulated_mtu > 65535))
+		packet_reason(reasons, "", "decapsulated_mtu",
+		              "%u bytes; expected %u to 65535, or 0 for that of the interface", table->decapsulated_mtu,
+		              MTU_MIN);
 	for (size_t i = 0; i < table->n_decapsulated; i++) {
 		struct packet_decap *out = &wanted->decapsulated[wanted->ndecapsulated++];
 		snprintf(at.path, sizeof(at.path), "decapsulated[%zu]", i);
 		check_address(&at, &table->decapsulated[i], &out->address);
 		out->decap.gue_port = htons((uint16_t)port);
+		out->decap.mtu = (uint16_t)table->decapsulated_mtu;
 	}
 	qsort(wanted->decapsulated, wanted->ndecapsulated, sizeof(*wanted->decapsulated), packet_address_compare);
 	for (uint32_t i = 1; i < wanted->ndecapsulated; i++)
