@@ -45,9 +45,9 @@ export class Ground {
   }
 
   /** The agent of a backend's node: takes off the outer headers of what directors send. */
-  async receiver(i: number): Promise<Agent> {
+  async receiver(i: number, args: readonly string[] = []): Promise<Agent> {
     const host = this.net.backends[i - 1] as Host;
-    const agent = this.#agent(`b${i}`, host, ['--decapsulate', `${host.v4},${host.v6}`]);
+    const agent = this.#agent(`b${i}`, host, ['--decapsulate', `${host.v4},${host.v6}`, ...args]);
     await agent.start();
     return agent;
   }

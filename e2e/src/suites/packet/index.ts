@@ -12,6 +12,7 @@ import { Ground, HTTP_PORT, PORT } from './ground.js';
 import { guards } from './guard.js';
 import { lifecycle } from './lifecycle.js';
 import { nat } from './nat.js';
+import { tunnels } from './tunnels.js';
 
 const drops = async (director: Agent, reason: string): Promise<bigint | undefined> => {
   const { xdpDrops } = await director.node.status({ withTraffic: true });
@@ -139,6 +140,7 @@ export const packet: readonly Case[] = [
       world.equal(late.filter(({ backend }) => backend === 'b2').length, 0, 'answered by the dead one');
     },
   },
+  ...tunnels,
   ...nat,
   ...guards,
   ...lifecycle,
