@@ -68,6 +68,18 @@ static __always_inline __u32 guard_rule_of_port(__u32 generation, __u32 first, _
 	return otherwise;
 }
 
+/* The same among the few that struct guard has itself: one after the other is faster, and calls nothing. */
+static __always_inline __u32 guard_rule_near(const struct guard_span *spans, __u32 count, __u16 port, __u32 otherwise)
+{
+	for (__u32 i = 0; i < GUARD_NEAR_SPANS; i++) {
+		if (i >= count)
+			break;
+		if (port <= spans[i].last)
+			return port >= spans[i].first ? spans[i].rule : otherwise;
+	}
+	return otherwise;
+}
+
 /* Index into guard_rules; 0: no rule decides. */
 static __always_inline __u32 guard_rule_index(const struct guard *guard, const struct seen *seen)
 {
@@ -85,8 +97,12 @@ static __always_inline __u32 guard_rule_index(const struct guard *guard, const s
 		__u32 count = udp ? class->nspans[GUARD_UDP] : class->nspans[GUARD_TCP];
 		if (!count || !seen->ports)
 			return otherwise;
+		__u16 port = bpf_ntohs(seen->destination_port);
+		if (!index && count <= GUARD_NEAR_SPANS)
+			return guard_rule_near(udp ? guard->near_spans[GUARD_UDP] : guard->near_spans[GUARD_TCP], count,
+			                       port, otherwise);
 		return guard_rule_of_port(generation, udp ? class->spans[GUARD_UDP] : class->spans[GUARD_TCP], count,
-		                          bpf_ntohs(seen->destination_port), otherwise);
+		                          port, otherwise);
 	}
 	return class->rule[GUARD_OTHER];
 }

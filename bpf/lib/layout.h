@@ -404,6 +404,14 @@ struct guard_class {
 	__u16 nspans[2];
 };
 
+/* Destination ports, in host order; those of one class and protocol are sorted and do not overlap. */
+struct guard_span {
+	__u16 first, last;
+	__u32 rule;
+};
+
+#define GUARD_NEAR_SPANS 8u
+
 struct guard {
 	__u32 flags;
 	__u32 generation;                /* which of the tables' places count */
@@ -414,6 +422,8 @@ struct guard {
 	__u8 window_scale;
 	__u8 reserved[5];
 	struct guard_class everyone; /* class 0 */
+	/* Its spans by protocol, where they are no more than these, so that most packets need no look-up for them. */
+	struct guard_span near_spans[2][GUARD_NEAR_SPANS];
 	/* Filters of 256 bits that spare most packets a look-up: a bit that is not set says that it would find nothing.
 	 * Of prefixes by the first byte of an IPv4 address and the fourth of an IPv6 one; of own addresses by
 	 * GUARD_OWN_PLACE. */
@@ -431,12 +441,6 @@ struct guard_source_v4 {
 struct guard_source_v6 {
 	__u32 length;
 	__be32 address[4];
-};
-
-/* Destination ports, in host order; those of one class and protocol are sorted and do not overlap. */
-struct guard_span {
-	__u16 first, last;
-	__u32 rule;
 };
 
 enum guard_action {

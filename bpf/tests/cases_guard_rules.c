@@ -221,30 +221,67 @@ static void redirects(struct case_list *list)
 	}
 }
 
-/* As many as a class may have: every other port. */
-static struct guard_setup many;
+/* Every other port: as many as struct guard has itself, one more, and as many as a class may have. */
+static const uint16_t span_counts[] = {GUARD_NEAR_SPANS, GUARD_NEAR_SPANS + 1, GUARD_CLASS_SPANS_MAX};
+static struct guard_setup spanned[sizeof(span_counts) / sizeof(span_counts[0])];
 
-static void many_spans(struct case_list *list)
+static void ports_among_spans(struct case_list *list, uint16_t count, struct guard_setup *setup)
 {
-	many = (struct guard_setup){.guard = {.flags = GUARD_RULES},
-	                            .classes = {{.rule = {ALLOW, ALLOW, ALLOW},
-	                                         .spans = {1, 1},
-	                                         .nspans = {GUARD_CLASS_SPANS_MAX, GUARD_CLASS_SPANS_MAX}}},
-	                            .rules = RULES};
-	for (uint16_t i = 0; i < GUARD_CLASS_SPANS_MAX; i++)
-		many.spans[i + 1] = (struct guard_span){(uint16_t)(100 + 2 * i), (uint16_t)(100 + 2 * i), DENY};
-	for (uint16_t port = 98; port < 102 + 2 * GUARD_CLASS_SPANS_MAX; port++) {
+	*setup = (struct guard_setup){
+	        .guard = {.flags = GUARD_RULES},
+	        .classes = {{.rule = {ALLOW, ALLOW, ALLOW}, .spans = {1, 1}, .nspans = {count, count}}},
+	        .rules = RULES};
+	for (uint16_t i = 0; i < count; i++)
+		setup->spans[i + 1] = (struct guard_span){(uint16_t)(100 + 2 * i), (uint16_t)(100 + 2 * i), DENY};
+	for (uint16_t port = 98; port < 102 + 2 * count; port++) {
 		/* At both ends, and some in between. */
-		if (port > 103 && port < 96 + 2 * GUARD_CLASS_SPANS_MAX && port % 100 > 1)
+		if (port > 103 && port < 96 + 2 * count && port % 100 > 1)
 			continue;
-		bool denied = port >= 100 && port < 100 + 2 * GUARD_CLASS_SPANS_MAX && port % 2 == 0;
+		bool denied = port >= 100 && port < 100 + 2 * count && port % 2 == 0;
 		struct test_case c = {.in = {.destination_port = port},
-		                      .guard = &many,
+		                      .guard = setup,
 		                      .counter = denied ? DENY : ALLOW,
 		                      .outcome = denied ? DROPPED : PASSES,
 		                      .reason = DROP_GUARD_RULE};
-		case_add(list, &c, "guard: port %d among %d spans", port, GUARD_CLASS_SPANS_MAX);
+		case_add(list, &c, "guard: port %d among %d spans", port, count);
+		c.in.protocol = IPPROTO_UDP;
+		c.in.payload = 10;
+		case_add(list, &c, "guard: UDP port %d among %d spans", port, count);
 	}
+}
+
+/* Of TCP and UDP, each its own. */
+static const struct guard_setup by_protocol = {
+        .guard = {.flags = GUARD_RULES},
+        .classes = {{.rule = {ALLOW, ALLOW_ELSE}, .spans = {0, 2}, .nspans = {2, 1}}},
+        .spans = SPANS,
+        .rules = RULES};
+
+static void ports_by_protocol(struct case_list *list)
+{
+	static const struct question table[] = {
+	        {NULL, IPPROTO_TCP, 79, ALLOW},        {NULL, IPPROTO_TCP, 80, DENY},
+	        {NULL, IPPROTO_TCP, 81, ALLOW},        {NULL, IPPROTO_TCP, 999, ALLOW},
+	        {NULL, IPPROTO_TCP, 1000, DENY},       {NULL, IPPROTO_TCP, 2000, DENY},
+	        {NULL, IPPROTO_TCP, 2001, ALLOW},      {NULL, IPPROTO_TCP, 53, ALLOW},
+	        {NULL, IPPROTO_UDP, 53, ALLOW},        {NULL, IPPROTO_UDP, 52, ALLOW_ELSE},
+	        {NULL, IPPROTO_UDP, 1500, ALLOW_ELSE},
+	};
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		for (uint8_t version = 4; version <= 6; version += 2) {
+			bool denied = table[i].rule == DENY;
+			struct test_case c = {.in = {.version = version,
+			                             .protocol = table[i].protocol,
+			                             .destination_port = table[i].port,
+			                             .destination = version == 6 ? "2001:db8:100::77" : "198.51.100.77",
+			                             .payload = 10},
+			                      .guard = &by_protocol,
+			                      .counter = table[i].rule,
+			                      .outcome = denied ? DROPPED : PASSES,
+			                      .reason = DROP_GUARD_RULE};
+			case_add(list, &c, "guard: IPv%d from anybody, protocol %d, port %d: rule %u", version,
+			         table[i].protocol, table[i].port, table[i].rule);
+		}
 }
 
 void cases_guard_rules(struct case_list *list)
@@ -252,5 +289,7 @@ void cases_guard_rules(struct case_list *list)
 	which_rule(list);
 	default_deny(list);
 	redirects(list);
-	many_spans(list);
+	for (size_t i = 0; i < sizeof(span_counts) / sizeof(span_counts[0]); i++)
+		ports_among_spans(list, span_counts[i], &spanned[i]);
+	ports_by_protocol(list);
 }

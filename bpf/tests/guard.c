@@ -134,6 +134,10 @@ void guard_set(const struct guard_setup *setup)
 	struct guard guard = setup->guard;
 	guard.generation = generation;
 	guard.everyone = setup->classes[0];
+	for (int protocol = 0; protocol < 2; protocol++)
+		if (guard.everyone.nspans[protocol] <= GUARD_NEAR_SPANS)
+			memcpy(guard.near_spans[protocol], setup->spans + guard.everyone.spans[protocol],
+			       guard.everyone.nspans[protocol] * sizeof(setup->spans[0]));
 	if (setup->rules[0].action == GUARD_DENY)
 		guard.flags |= GUARD_DEFAULT_DENIES;
 	/* As they are with very many prefixes. */

@@ -591,6 +591,10 @@ static void make_settings(const Guard *from, struct guard_tables *t)
 	               (from->n_rules || from->deny_by_default ? GUARD_RULES : 0) | (t->nv4 ? GUARD_SOURCES_V4 : 0) |
 	               (t->nv6 ? GUARD_SOURCES_V6 : 0) | (from->deny_by_default ? GUARD_DEFAULT_DENIES : 0);
 	guard->everyone = t->classes[0];
+	for (int protocol = 0; protocol < 2; protocol++)
+		if (guard->everyone.nspans[protocol] && guard->everyone.nspans[protocol] <= GUARD_NEAR_SPANS)
+			memcpy(guard->near_spans[protocol], t->spans + guard->everyone.spans[protocol],
+			       guard->everyone.nspans[protocol] * sizeof(*t->spans));
 	filter_prefixes(guard->near_v4, t->v4, t->nv4, 12, 0);
 	filter_prefixes(guard->near_v6, t->v6, t->nv6, 3, 24);
 	if (limits) {
