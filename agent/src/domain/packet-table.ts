@@ -60,6 +60,8 @@ function packetPolicy(policy: TrafficPolicy): Policy {
     dscp: dscp ?? 0,
     ecnMark: policy.ecn === Ecn.MARK,
   });
+}
+
 export function packetVip({ address, prefixLength, udp, port }: Vip): PacketVip {
   return create(VipSchema, { address, prefixLength, port, transport: udp ? Transport.UDP : Transport.TCP });
 }
