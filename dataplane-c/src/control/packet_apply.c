@@ -217,7 +217,8 @@ static void check_room(const struct applying *a, bool *crowded, struct packet_re
 
 /* Backends. */
 
-/* What the kernel's route to the connected peer carries, path MTUs that it has learned included; 0: it does not tell. */
+/* What the kernel's route to the connected peer carries, path MTUs that it has learned included; 0: it does not tell.
+ */
 static uint32_t mtu_of_route(int fd, bool v4)
 {
 	int mtu = 0;
