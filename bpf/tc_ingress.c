@@ -21,6 +21,7 @@
 #include "lib/tc_mss.h"
 #include "lib/tc_policy.h"
 #include "lib/tc_route.h"
+#include "lib/tc_slots.h"
 #include "lib/tc_too_big.h"
 #include "lib/vip.h"
 
@@ -143,6 +144,7 @@ int tc_ingress(struct __sk_buff *skb)
 	/* Frames to others, which a device in promiscuous mode hands over, too. */
 	if (skb->pkt_type != PACKET_HOST)
 		return TC_GO_ON;
+	tc_slots_decap(skb);
 	switch (tc_parse(skb, &packet)) {
 	case PARSED_FLOW:
 		return carry(skb, &packet);

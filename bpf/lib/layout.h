@@ -283,8 +283,15 @@ struct nat_settings {
 	__u32 flags;
 };
 
-#define NAT_SETTING_LOCAL 1u /* flags: some backend is this node: tc_egress has work */
-#define NAT_SETTING_DECAP 2u /* flags: packets are decapsulated here: tc_egress advises those who send them */
+#define NAT_SETTING_LOCAL 1u    /* flags: some backend is this node: tc_egress has work */
+#define NAT_SETTING_DECAP 2u    /* flags: packets are decapsulated here: tc_egress advises those who send them */
+#define NAT_SETTING_TC_DECAP 4u /* flags: and by tc_decap, since XDP is not at every interface: tc_ingress calls it */
+
+/* Map tc_slots: program array. */
+enum tc_slot {
+	TC_SLOT_DECAP = 0,
+	TC_SLOTS = 4,
+};
 
 /*
  * Traffic policies: what the packets of a service with SERVICE_POLICY are held to. Bytes are payload, what TCP and UDP

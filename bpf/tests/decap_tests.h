@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What nodes of backends tell clients whose packets came encapsulated: several packets each. */
+/* The backend's end of tunnels: in tc, and what clients are told whose packets came by one. */
 #ifndef TESTS_DECAP_TESTS_H
 #define TESTS_DECAP_TESTS_H
 
 #include <stddef.h>
+
+/* A cmocka test of one case of cases_decap, which is *state, by tc_ingress and tc_decap. */
+void decap_run_case_by_tc(void **state);
 
 struct CMUnitTest;
 extern const struct CMUnitTest *const decap_tests;

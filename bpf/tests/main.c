@@ -4,9 +4,9 @@
  *
  *   MARCHER_BPF_OBJECTS=DIRECTORY packet-tests [PATTERN]
  *
- * DIRECTORY has xdp_root, xdp_guard, xdp_cookies, xdp_lb, decap, tc_ingress and tc_egress as .bpf.o or .o. PATTERN
- * chooses tests by name, as a shell's. Needs root and makes a network namespace of its own. Exits with 77 (skipped)
- * without the privilege, unless MARCHER_BPF_REQUIRED is set.
+ * DIRECTORY has xdp_root, xdp_guard, xdp_cookies, xdp_lb, decap, tc_ingress, tc_egress and tc_decap as .bpf.o or .o.
+ * PATTERN chooses tests by name, as a shell's. Needs root and makes a network namespace of its own. Exits with 77
+ * (skipped) without the privilege, unless MARCHER_BPF_REQUIRED is set.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -163,7 +163,17 @@ int main(int argc, char **argv)
 	cases_nat_forward(&nat_list);
 	cases_nat_errors(&nat_list);
 	cases_nat_prefix(&nat_list);
-	const size_t cases = list.count + nat_list.count;
+	struct case_list tc_list = {0}, decap_list = {0};
+	cases_decap(&decap_list);
+	for (size_t i = 0; i < decap_list.count; i++) {
+		const struct test_case *c = &decap_list.cases[i];
+		/* The kernel runs programs of tc only on frames with the whole IP header. */
+		if (!c->in.cut || c->in.cut >= (c->in.version == 6 ? 54 : 34))
+			case_add(&tc_list, c, "tc: %s", c->name);
+		free(decap_list.cases[i].name);
+	}
+	free(decap_list.cases);
+	const size_t cases = list.count + nat_list.count + tc_list.count;
 	struct CMUnitTest *tests =
 	        calloc(cases + flow_tests_count + nat_flow_tests_count + guard_tests_count + decap_tests_count,
 	               sizeof(*tests));
@@ -175,6 +185,10 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < nat_list.count; i++)
 		tests[list.count + i] = (struct CMUnitTest){
 		        .name = nat_list.cases[i].name, .test_func = nat_run_case, .initial_state = &nat_list.cases[i]};
+	for (size_t i = 0; i < tc_list.count; i++)
+		tests[list.count + nat_list.count + i] = (struct CMUnitTest){.name = tc_list.cases[i].name,
+		                                                             .test_func = decap_run_case_by_tc,
+		                                                             .initial_state = &tc_list.cases[i]};
 	memcpy(tests + cases, flow_tests, flow_tests_count * sizeof(*tests));
 	memcpy(tests + cases + flow_tests_count, nat_flow_tests, nat_flow_tests_count * sizeof(*tests));
 	size_t count = cases + flow_tests_count + nat_flow_tests_count;
@@ -197,6 +211,9 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < list.count; i++)
 		free(list.cases[i].name);
 	free(list.cases);
+	for (size_t i = 0; i < tc_list.count; i++)
+		free(tc_list.cases[i].name);
+	free(tc_list.cases);
 	for (size_t i = 0; i < nat_list.count; i++)
 		free(nat_list.cases[i].name);
 	free(nat_list.cases);

@@ -11,9 +11,13 @@
 
 #include "expect.h"
 
+/* Beside those at the hooks. */
+#define TC_DECAP (NAT_EGRESS + 1)
+#define PROGRAMS (TC_DECAP + 1)
+
 static struct {
-	struct bpf_object *objects[2];
-	int programs[2];
+	struct bpf_object *objects[PROGRAMS];
+	int programs[PROGRAMS];
 	int tables[2];
 	int settings;
 } nat;
@@ -29,8 +33,8 @@ static void must(bool good, const char *what)
 	}
 }
 
-/* The second program has the first one's maps. */
-static bool load(const char *objects, const char *name, enum nat_hook hook)
+/* The others have the first one's maps. */
+static bool load(const char *objects, const char *name, int hook)
 {
 	if (hook == NAT_INGRESS)
 		return world_load(objects, name, &nat.objects[hook], &nat.programs[hook]);
@@ -59,8 +63,15 @@ static bool load(const char *objects, const char *name, enum nat_hook hook)
 
 bool nat_open(const char *objects)
 {
-	if (!load(objects, "tc_ingress", NAT_INGRESS) || !load(objects, "tc_egress", NAT_EGRESS))
+	const uint32_t slot = TC_SLOT_DECAP;
+	if (!load(objects, "tc_ingress", NAT_INGRESS) || !load(objects, "tc_egress", NAT_EGRESS) ||
+	    !load(objects, "tc_decap", TC_DECAP))
 		return false;
+	int slots = bpf_object__find_map_fd_by_name(nat.objects[NAT_INGRESS], "tc_slots");
+	if (bpf_map_update_elem(slots, &slot, &nat.programs[TC_DECAP], BPF_ANY)) {
+		fprintf(stderr, "tc_slots: %s\n", strerror(errno));
+		return false;
+	}
 	nat.tables[NAT_CONFIRMED_FLOWS] = bpf_object__find_map_fd_by_name(nat.objects[0], "nat_flows");
 	nat.tables[NAT_NEW_FLOWS] = bpf_object__find_map_fd_by_name(nat.objects[0], "nat_new");
 	nat.settings = bpf_object__find_map_fd_by_name(nat.objects[0], "nat_settings");
@@ -69,7 +80,7 @@ bool nat_open(const char *objects)
 
 void nat_close(void)
 {
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < PROGRAMS; i++)
 		bpf_object__close(nat.objects[i]);
 }
 

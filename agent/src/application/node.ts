@@ -112,8 +112,8 @@ export class Node implements NodeUseCases {
         lastError: engine.lastError,
       }),
       memoryBytes: BigInt(this.#options.memoryBytes()),
-      xdpInterfaces: (xdp?.interfaces ?? []).map(({ name, mode, reason, tc, tcReason }) =>
-        create(XdpInterfaceSchema, { name, mode, reason, tc, tcReason }),
+      xdpInterfaces: (xdp?.interfaces ?? []).map(({ name, mode, reason, tc, tcReason, decapsulation }) =>
+        create(XdpInterfaceSchema, { name, mode, reason, tc, tcReason, decapsulation }),
       ),
       traffic: withTraffic ? this.#traffic() : [],
       xdpDrops: withTraffic

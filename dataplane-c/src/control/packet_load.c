@@ -47,6 +47,7 @@ const char *const packet_map_names[PACKET_MAPS] = {
         [MAP_BACKEND_COUNTERS] = "backend_counters",
         [MAP_DROPS] = "drops",
         [MAP_XDP_SLOTS] = "xdp_slots",
+        [MAP_TC_SLOTS] = "tc_slots",
         [MAP_DECAP_ADDRESSES] = "decap_addresses",
         [MAP_DECAP_SERVICES] = "decap_services",
         [MAP_VLAN_DEVICES] = "vlan_devices",
@@ -337,12 +338,22 @@ uint32_t packet_program_id(int fd)
 	return bpf_obj_get_info_by_fd(fd, &info, &length) ? 0 : info.id;
 }
 
+/* The program array that the object is called by, and its place there. PACKET_MAPS: none, it is attached. */
+static enum packet_map slots_of(const struct packet_object *object, uint32_t *slot)
+{
+	*slot = object->slot >= 0 ? (uint32_t)object->slot : TC_SLOT_DECAP;
+	if (object->slot >= 0)
+		return MAP_XDP_SLOTS;
+	return object->slot == PACKET_OBJECT_TC_DECAP ? MAP_TC_SLOTS : PACKET_MAPS;
+}
+
 /* The pinned program's descriptor when it came from this very object and runs; else -1. */
 static int adopt_program(struct marcher_packet *handle, const struct loading *loading)
 {
 	struct build_record build;
 	char key[BUILD_NAME_MAX] = "", path[PIN_PATH_MAX];
-	uint32_t slot = (uint32_t)loading->object->slot, id = 0;
+	uint32_t slot, id = 0;
+	enum packet_map map = slots_of(loading->object, &slot);
 
 	snprintf(key, sizeof(key), "%s", loading->object->name);
 	if (!loading->complete || bpf_map_lookup_elem(handle->maps[MAP_BUILD_RECORDS], key, &build) ||
@@ -351,11 +362,11 @@ static int adopt_program(struct marcher_packet *handle, const struct loading *lo
 	int fd = pinned(handle, "programs", loading->object->name, path);
 	if (fd < 0)
 		return -1;
-	if (loading->object->slot < 0)
+	if (map == PACKET_MAPS)
 		return fd;
-	/* xdp_slots is among the object's maps, so it is pinned; a lookup answers with the program's id. */
+	/* The array is among the object's maps, so it is pinned; a lookup answers with the program's id. */
 	char slots_path[PIN_PATH_MAX];
-	int slots = pinned(handle, "maps", packet_map_names[MAP_XDP_SLOTS], slots_path);
+	int slots = pinned(handle, "maps", packet_map_names[map], slots_path);
 	if (slots < 0 || bpf_map_lookup_elem(slots, &slot, &id) || id != packet_program_id(fd)) {
 		close(fd);
 		fd = -1;
@@ -382,16 +393,21 @@ static int pin_program(struct marcher_packet *handle, const struct loading *load
 	return error ? packet_fail_system(handle, -error, "writing build_records") : MARCHER_OK;
 }
 
+/* Nothing, of a program that is attached. */
 static int set_slot(struct marcher_packet *handle, const struct loading *loading, int fd)
 {
-	uint32_t slot = (uint32_t)loading->object->slot;
-	struct bpf_map *slots = bpf_object__find_map_by_name(loading->bpf, packet_map_names[MAP_XDP_SLOTS]);
+	uint32_t slot;
+	enum packet_map map = slots_of(loading->object, &slot);
 
+	if (map == PACKET_MAPS)
+		return MARCHER_OK;
+	struct bpf_map *slots = bpf_object__find_map_by_name(loading->bpf, packet_map_names[map]);
 	if (!slots)
-		return packet_fail(handle, MARCHER_E_PROTOCOL, "the BPF object %s does not use xdp_slots",
-		                   loading->object->name);
+		return packet_fail(handle, MARCHER_E_PROTOCOL, "the BPF object %s does not use %s",
+		                   loading->object->name, packet_map_names[map]);
 	if (bpf_map_update_elem(bpf_map__fd(slots), &slot, &fd, BPF_ANY) < 0)
-		return packet_fail_system(handle, errno, "putting %s into slot %u", loading->object->name, slot);
+		return packet_fail_system(handle, errno, "putting %s into slot %u of %s", loading->object->name, slot,
+		                          packet_map_names[map]);
 	return MARCHER_OK;
 }
 
@@ -419,7 +435,7 @@ static int load_program(struct marcher_packet *handle, struct loading *loading)
 		                          loading->object->name, *complaint ? complaint : "without a word");
 	int fd = bpf_program__fd(loading->program);
 	int code = pin_maps(handle, loading->bpf);
-	if (!code && loading->object->slot >= 0)
+	if (!code)
 		code = set_slot(handle, loading, fd);
 	if (!code)
 		code = pin_program(handle, loading, fd);
@@ -465,6 +481,8 @@ static void clear_other_programs(struct marcher_packet *handle)
 		if (!known)
 			bpf_map_delete_elem(handle->maps[MAP_XDP_SLOTS], &slot);
 	}
+	for (uint32_t slot = TC_SLOT_DECAP + 1; slot < TC_SLOTS; slot++)
+		bpf_map_delete_elem(handle->maps[MAP_TC_SLOTS], &slot);
 	packet_dir_path(handle, path, "programs", NULL);
 	DIR *directory = opendir(path);
 	while (directory && (entry = readdir(directory))) {

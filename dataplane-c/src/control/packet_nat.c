@@ -38,10 +38,23 @@ static void set_range(struct nat_settings *settings, int range, unsigned first, 
 	settings->last[range] = (uint16_t)last;
 }
 
+/* What is to be decapsulated, and by tc too where an interface has no XDP program. */
+static uint32_t decap_flags(const struct marcher_packet *handle)
+{
+	uint32_t flags = NAT_SETTING_DECAP;
+
+	if (!handle->state.ndecapsulated)
+		return 0;
+	for (uint32_t i = 0; i < handle->ninterfaces; i++)
+		if (handle->interfaces[i].link_fd < 0)
+			flags |= NAT_SETTING_TC_DECAP;
+	return flags;
+}
+
 int packet_nat_settings(struct marcher_packet *handle)
 {
 	const struct packet_state *state = &handle->state;
-	struct nat_settings settings = {.flags = state->ndecapsulated ? NAT_SETTING_DECAP : 0}, before;
+	struct nat_settings settings = {.flags = decap_flags(handle)}, before;
 	uint32_t zero = 0;
 	unsigned first, last;
 

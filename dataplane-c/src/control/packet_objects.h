@@ -9,6 +9,8 @@
 #define PACKET_OBJECT_ROOT (-1)
 #define PACKET_OBJECT_TC_INGRESS (-2)
 #define PACKET_OBJECT_TC_EGRESS (-3)
+/* In tc_slots. */
+#define PACKET_OBJECT_TC_DECAP (-4)
 
 struct packet_object {
 	const char *name; /* of the program, too */

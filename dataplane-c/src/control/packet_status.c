@@ -108,6 +108,10 @@ static void add_interfaces(const struct marcher_packet *handle, struct reply *re
 		interface->reason = handle->interfaces[i].reason;
 		interface->tc = (char *)handle->interfaces[i].tc.mode;
 		interface->tc_reason = handle->interfaces[i].tc.reason;
+		if (handle->state.ndecapsulated)
+			interface->decapsulation = (char *)(handle->interfaces[i].link_fd >= 0    ? "xdp"
+			                                    : *handle->interfaces[i].tc.mode != 0 ? "tc"
+			                                                                          : "");
 		interface->send_errors = handle->interfaces[i].send_errors;
 		reply->status.interfaces[reply->status.n_interfaces++] = interface;
 	}

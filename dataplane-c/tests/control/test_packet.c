@@ -86,8 +86,9 @@ static void the_verifier_passes_programs_with_room_to_spare(void **state)
 {
 	NEEDS_PRIVILEGE(state);
 	struct packet_rig *rig = *state;
-	const char *programs[] = {"programs/xdp_root", "programs/xdp_guard",  "programs/xdp_cookies", "programs/xdp_lb",
-	                          "programs/decap",    "programs/tc_ingress", "programs/tc_egress"};
+	const char *programs[] = {"programs/xdp_root",  "programs/xdp_guard", "programs/xdp_cookies",
+	                          "programs/xdp_lb",    "programs/decap",     "programs/tc_ingress",
+	                          "programs/tc_egress", "programs/tc_decap"};
 
 	packet_rig_must_open(rig, "v0");
 	assert_int_equal(pins_in(rig, "programs"), sizeof(programs) / sizeof(programs[0]));

@@ -119,9 +119,11 @@ static void a_table_stands_in_the_maps(void **state)
 	PacketTable *table = packet_table("decap 2001:db8::1\n");
 	ApplyReply *reply;
 	table->decapsulated_gue_port = 7000;
+	table->decapsulated_mtu = 9000;
 	assert_int_equal(packet_rig_apply_table(rig, table, &reply), MARCHER_OK);
 	packet_lookup(rig, "decap_addresses", &address, &decap);
 	assert_int_equal(ntohs(decap.gue_port), 7000);
+	assert_int_equal(decap.mtu, 9000);
 	marcher__packet__v1__apply_reply__free_unpacked(reply, NULL);
 	packet_table_free(table);
 
@@ -417,6 +419,7 @@ static void a_bad_table_is_refused_with_every_reason(void **state)
 	table->services[1]->vips[1]->transport = 0;
 	table->services[1]->backends[0]->address.len = 5;
 	table->decapsulated_gue_port = 65536;
+	table->decapsulated_mtu = 1279;
 	assert_int_equal(packet_rig_apply_table(rig, table, &reply), MARCHER_E_REFUSED);
 	assert_false(reply->accepted);
 	assert_reason(reply, "services[0].ring_size", "250 slots; expected a prime", "web");
@@ -439,6 +442,7 @@ static void a_bad_table_is_refused_with_every_reason(void **state)
 	assert_reason(reply, "services", "two services have the name web", "web");
 	assert_reason(reply, "decapsulated", "192.0.2.1 is there twice", "");
 	assert_reason(reply, "decapsulated_gue_port", "port 65536", "");
+	assert_reason(reply, "decapsulated_mtu", "1279 bytes; expected 1280 to 65535", "");
 	assert_non_null(strstr(marcher_packet_last_error(rig->packet), "services[0].ring_size"));
 	marcher__packet__v1__apply_reply__free_unpacked(reply, NULL);
 	packet_table_free(table);

@@ -303,6 +303,105 @@ static void the_table_reaches_the_maps(void **state)
 	assert_int_equal(settings.last[0], 32767);
 }
 
+static uint32_t settings_flags(const struct packet_rig *rig)
+{
+	struct nat_settings settings;
+	uint32_t zero = 0;
+
+	packet_lookup(rig, "nat_settings", &zero, &settings);
+	return settings.flags;
+}
+
+static void assert_decapsulation(struct packet_rig *rig, const char *first, const char *second)
+{
+	PacketStatus *status = packet_rig_status(rig);
+
+	assert_string_equal(status->interfaces[0]->decapsulation, first);
+	if (second)
+		assert_string_equal(status->interfaces[1]->decapsulation, second);
+	packet_status_free(status);
+}
+
+static void tc_decapsulates_where_xdp_does_not(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+
+	packet_rig_must_open(rig, "v0");
+	packet_rig_apply(rig, "decap 192.0.2.1\n");
+	assert_int_equal(settings_flags(rig), NAT_SETTING_DECAP);
+	assert_decapsulation(rig, "xdp", NULL);
+	packet_rig_apply(rig, "");
+	assert_int_equal(settings_flags(rig), 0);
+	assert_decapsulation(rig, "", NULL);
+	packet_rig_close(rig);
+
+	assert_int_equal(packet_rig_open(rig, "v0", MARCHER_XDP_OFF), MARCHER_OK);
+	packet_rig_apply(rig, "decap 192.0.2.1\n");
+	assert_int_equal(settings_flags(rig), NAT_SETTING_DECAP | NAT_SETTING_TC_DECAP);
+	assert_decapsulation(rig, "tc", NULL);
+	packet_rig_close(rig);
+
+	/* Of one interface that the driver does not take a program for: there alone. */
+	assert_int_equal(packet_rig_open(rig, "v0,lo", MARCHER_XDP_NATIVE), MARCHER_OK);
+	packet_rig_apply(rig, "decap 192.0.2.1\n");
+	assert_int_equal(settings_flags(rig), NAT_SETTING_DECAP | NAT_SETTING_TC_DECAP);
+	assert_decapsulation(rig, "xdp", "tc");
+}
+
+static void a_slot_of_tc_that_somebody_changed_is_put_right(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	uint32_t slot = TC_SLOT_DECAP, later = TC_SLOTS - 1, id;
+
+	packet_rig_must_open(rig, "v0");
+	uint32_t before = pinned_program(rig, "programs/tc_decap");
+	packet_rig_close(rig);
+	packet_rig_must_open(rig, "v0");
+	assert_int_equal(pinned_program(rig, "programs/tc_decap"), before);
+	packet_rig_close(rig);
+	int slots = packet_pin(rig, "maps/tc_slots"), program = packet_pin(rig, "programs/tc_decap");
+	assert_int_equal(bpf_map_delete_elem(slots, &slot), 0);
+	assert_int_equal(bpf_map_update_elem(slots, &later, &program, BPF_ANY), 0);
+	close(program);
+	packet_rig_must_open(rig, "v0");
+	packet_lookup(rig, "tc_slots", &slot, &id);
+	assert_int_equal(id, pinned_program(rig, "programs/tc_decap"));
+	assert_int_not_equal(bpf_map_lookup_elem(slots, &later, &id), 0);
+	close(slots);
+}
+
+static void the_way_to_a_backend_is_measured(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	static const char table[] = "service web ipip 251\n"
+	                            "vip 198.51.100.1 80\n"
+	                            "backend one 192.0.2.11 1\n"
+	                            "backend two 192.0.2.12 1\n";
+
+	packet_rig_run("ip route add 192.0.2.12 dev v0 mtu lock 1400");
+	packet_rig_must_open(rig, "v0");
+	packet_rig_apply(rig, table);
+	PacketStatus *status = packet_rig_status(rig);
+	assert_int_equal(status->services[0]->n_backends, 2);
+	for (size_t i = 0; i < 2; i++) {
+		bool narrow = !strcmp(status->services[0]->backends[i]->name, "two");
+		assert_int_equal(status->services[0]->backends[i]->path_mtu, narrow ? 1400 : 1500);
+	}
+	packet_status_free(status);
+	/* It is looked at again with every table. */
+	packet_rig_run("ip route replace 192.0.2.12 dev v0 mtu lock 1300");
+	packet_rig_apply(rig, table);
+	status = packet_rig_status(rig);
+	for (size_t i = 0; i < 2; i++)
+		if (!strcmp(status->services[0]->backends[i]->name, "two"))
+			assert_int_equal(status->services[0]->backends[i]->path_mtu, 1300);
+	packet_status_free(status);
+	packet_rig_run("ip route del 192.0.2.12 dev v0");
+}
+
 static void flows_and_counters_outlive_the_process(void **state)
 {
 	NEEDS_PRIVILEGE(state);
@@ -381,6 +480,9 @@ int main(void)
 	        TEST(others_filters_and_qdiscs_stay),
 	        TEST(xdp_may_be_left_out),
 	        TEST(the_table_reaches_the_maps),
+	        TEST(tc_decapsulates_where_xdp_does_not),
+	        TEST(a_slot_of_tc_that_somebody_changed_is_put_right),
+	        TEST(the_way_to_a_backend_is_measured),
 	        TEST(flows_and_counters_outlive_the_process),
 	        TEST(a_table_that_nat_cannot_carry_is_refused_with_reasons),
 	};

@@ -180,7 +180,7 @@ export async function startFakeAgent(path: string): Promise<FakeAgent> {
         pid: 1,
         engine: { running: true, workers: 2 },
         xdpInterfaces: [
-          { name: 'eth0', mode: 'native' },
+          { name: 'eth0', mode: 'native', decapsulation: 'xdp' },
           { name: 'eth1', mode: '', reason: 'there is no such interface' },
         ],
         traffic: withTraffic

@@ -45,13 +45,13 @@ const upload = (world: World, ground: Ground, file: string, seconds: number) =>
 
 export const tunnels: readonly Case[] = [
   {
-    name: "a client that hears no ICMP sends what fits through the tunnel, since the backend's node tells it",
+    name: "a client that hears no ICMP sends what fits through the tunnel, since the backend's node tells it; XDP off there",
     run: async (world: World) => {
       const ground = new Ground(world, { directors: 1, backends: 2 });
       deafen(ground.net.client.netns);
-      await Promise.all([
+      const [, receiver] = await Promise.all([
         ground.receiver(1, ['--decapsulate-mtu', '65535']),
-        ground.receiver(2),
+        ground.receiver(2, ['--xdp', 'off']),
         ground.backend(1),
         ground.backend(2),
       ]);
@@ -72,6 +72,8 @@ export const tunnels: readonly Case[] = [
       for (const answer of await upload(world, ground, file, 5)) {
         world.equal(`${answer.code} ${answer.stdout}`, '0 200 300000', 'an upload with advice');
       }
+      const { xdpInterfaces } = await receiver.node.status({});
+      world.equal(xdpInterfaces.map(({ decapsulation }) => decapsulation).join(), 'tc', 'what decapsulates');
     },
   },
 ];

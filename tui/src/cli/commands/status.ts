@@ -62,6 +62,10 @@ export async function status(
     const text = `${printable(name)}: ${tc === '' ? 'not attached' : printable(tc)}${tcReason === '' ? '' : ` (${printable(tcReason)})`}`;
     lines.push(['tc', tc === '' ? style.red(text) : text]);
   }
+  for (const { name, decapsulation } of node.xdpInterfaces) {
+    if (decapsulation !== '')
+      lines.push(['Unpacks', `${printable(name)}: IPIP and GUE by ${printable(decapsulation)}`]);
+  }
   for (const { type, status: met, reason, message } of node.conditions) {
     const text = `${printable(reason || type)}${message === '' ? '' : `: ${printable(message)}`}`;
     lines.push([met ? 'Note' : 'Problem', met ? text : style.red(text)]);
