@@ -81,7 +81,8 @@ int xdp_guard(struct xdp_md *ctx)
 	if (!guard)
 		return slots_from(ctx, XDP_SLOT_COOKIES + 1);
 	struct seen seen = {};
-	see(ctx, guard->flags & GUARD_MALFORMED, &seen);
+	if (!see_plain(ctx, guard->flags & GUARD_MALFORMED, &seen))
+		see(ctx, guard->flags & GUARD_MALFORMED, &seen);
 	enum drop_reason reason = judge_shape(guard, &seen);
 	if (reason)
 		return drop(reason);
