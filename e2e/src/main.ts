@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** npm run e2e -- SUITE [--list] [--only TEXT] [--engine PATH] [--label NAME] */
 import { parseArgs } from 'node:util';
+import { PACE } from './harness/pace.js';
 import { type Case, runSuite } from './harness/suite.js';
 
 const suites: Readonly<Record<string, () => Promise<readonly Case[]>>> = {
@@ -10,6 +11,9 @@ const suites: Readonly<Record<string, () => Promise<readonly Case[]>>> = {
   qos: async () => (await import('./suites/qos/index.js')).qos,
   packet: async () => (await import('./suites/packet/index.js')).packet,
 };
+
+/** Suites of which several cases run at once: most of their time is that of processes that start, and waiting. */
+const LANES: Readonly<Record<string, number>> = { packet: 2 };
 
 const usage = `usage: npm run e2e -- ${Object.keys(suites).join('|')} [--list] [--only TEXT] [--engine PATH] [--label NAME]`;
 
@@ -31,7 +35,9 @@ try {
     process.exit(0);
   }
   if (process.getuid?.() !== 0) throw new Error('network namespaces need root');
-  const failed = await runSuite(await suite(), { name, label: values.label, engine: values.engine, only: values.only });
+  const { label, engine, only } = values;
+  const lanes = PACE > 1 ? 1 : (LANES[name] ?? 1);
+  const failed = await runSuite(await suite(), { name, label, engine, only, lanes });
   process.exit(failed === 0 ? 0 : 1);
 } catch (error) {
   console.error(`${(error as Error).message}\n${usage}`);

@@ -108,7 +108,7 @@ export class Agent {
   }
 
   /** Starts, and waits until the node says that it is ready; returns how long that took in ms. */
-  async start(timeoutMs = 20_000): Promise<number> {
+  async start(timeoutMs = 40_000): Promise<number> {
     const begin = now();
     this.launch();
     let ended: number | string | undefined;

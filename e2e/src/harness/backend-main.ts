@@ -11,6 +11,8 @@ import net from 'node:net';
 export interface BackendSettings {
   readonly name: string;
   readonly host: string;
+  /** Where UDP is served, so that answers come from there; default: host. */
+  readonly udpHosts?: readonly string[];
   /** Ports; 0 takes a free one. Absent: not served. */
   readonly tcp?: number;
   readonly udp?: number;
@@ -117,11 +119,11 @@ const main = (settings: BackendSettings): void => {
       request.url === '/health' ? `${settings.name} is ${healthy ? 'healthy' : 'ill'}\n` : `${settings.name}\n`,
     );
   });
-  let udp: dgram.Socket | undefined;
+  let datagrams: dgram.Socket[] = [];
   let ports: BackendReady = { tcp: settings.tcp ?? 0, udp: settings.udp ?? 0, http: settings.http ?? 0 };
 
-  const openUdp = async (): Promise<number> => {
-    const socket = dgram.createSocket(net.isIPv6(settings.host) ? 'udp6' : 'udp4');
+  const openUdpAt = async (host: string): Promise<number> => {
+    const socket = dgram.createSocket(net.isIPv6(host) ? 'udp6' : 'udp4');
     socket.on('message', (data, peer) => {
       const [id = ''] = data.toString('latin1').split(' ');
       const size = data.length;
@@ -131,9 +133,13 @@ const main = (settings: BackendSettings): void => {
       else answer();
     });
     socket.on('error', () => {});
-    await new Promise<void>((resolve) => socket.bind(ports.udp, settings.host, resolve));
-    udp = socket;
+    await new Promise<void>((resolve) => socket.bind(ports.udp, host, resolve));
+    datagrams.push(socket);
     return socket.address().port;
+  };
+  const openUdp = async (): Promise<number> => {
+    const opened = await Promise.all((settings.udpHosts ?? [settings.host]).map(openUdpAt));
+    return opened[0] ?? 0;
   };
   const listen = (server: net.Server, options: net.ListenOptions): Promise<number> =>
     new Promise((resolve, reject) => {
@@ -158,8 +164,8 @@ const main = (settings: BackendSettings): void => {
   const behave = async (next: Behaviour): Promise<void> => {
     if (next.mode === 'refuse' && behaviour.mode !== 'refuse') {
       tcp.close();
-      udp?.close();
-      udp = undefined;
+      for (const socket of datagrams) socket.close();
+      datagrams = [];
     }
     if (next.mode !== 'refuse' && behaviour.mode === 'refuse') {
       if (settings.tcp !== undefined) await openTcp();

@@ -84,7 +84,8 @@ export class Load {
   #ask(command: LoadCommand): Promise<LoadReport> {
     return new Promise((resolve, reject) => {
       this.#child.once('message', (report: LoadReport) => resolve(report));
-      this.#child.once('exit', (code) => reject(new Error(`load client ${this.settings.name} ended with ${code}`)));
+      // After the last message, as the end of the process need not be.
+      this.#child.once('disconnect', () => reject(new Error(`load client ${this.settings.name} has ended`)));
       this.#child.send(command);
     });
   }

@@ -43,6 +43,11 @@ export interface RoutedOptions {
   readonly backends: number;
   /** Directors and backends on one link, 10.79.0.0/24 and fd79::/64, behind a bridge of the router. */
   readonly oneLink?: boolean;
+  /**
+   * Directors reach clients and backends by two VLANs of their one link, both tags in the frame: 20 has 10.79.i.0/24,
+   * where the service addresses are sent to, and 30 has 10.80.i.0/24 and the routes to backends.
+   */
+  readonly vlans?: boolean;
   /** Receive queues of each device; default 1. */
   readonly queues?: number;
 }
@@ -95,6 +100,29 @@ export const makeRouted = (scope: Scope, options: RoutedOptions): Routed => {
     ip('-n', netns, '-6', 'route', 'add', 'default', 'via', `${v6}::1`);
     return host;
   };
+  /** Addresses move to VLAN 20 of the link to director i; the way to backends is VLAN 30. */
+  const tag = (i: number, { netns, v4, v6 }: Host): void => {
+    const ends = [
+      { at: router, device: `d${i}`, end: 1 },
+      { at: netns, device: 'up0', end: 2 },
+    ];
+    for (const { at, device, end } of ends) {
+      ip('-n', at, 'addr', 'flush', 'dev', device, 'scope', 'global');
+      // A tag that the driver is to put in is one that XDP at the other end does not see.
+      inside(at, 'ethtool', '-K', device, 'txvlan', 'off', 'rxvlan', 'off');
+      for (const [id, net] of [
+        ['20', '79'],
+        ['30', '80'],
+      ]) {
+        ip('-n', at, 'link', 'add', 'link', device, 'name', `${device}.${id}`, 'type', 'vlan', 'id', `${id}`);
+        bring(at, `${device}.${id}`, `10.${net}.${i}.${end}`, `fd${net}:${i}::${end}`);
+      }
+    }
+    ip('-n', netns, 'route', 'add', 'default', 'via', v4.replace(/\d+$/, '1'));
+    ip('-n', netns, '-6', 'route', 'add', 'default', 'via', v6.replace(/\d+$/, '1'));
+    ip('-n', netns, 'route', 'add', '10.78.0.0/16', 'via', `10.80.${i}.1`);
+    ip('-n', netns, '-6', 'route', 'add', 'fd78::/16', 'via', `fd80:${i}::1`);
+  };
   const oneLink = options.oneLink === true;
   if (oneLink) {
     ip('-n', router, 'link', 'add', 'lan', 'type', 'bridge');
@@ -112,6 +140,7 @@ export const makeRouted = (scope: Scope, options: RoutedOptions): Routed => {
     // it lies there until the next frame comes (veth_xdp_flush, drivers/net/veth.c). This one passes everything.
     ip('-n', router, 'link', 'set', 'dev', `d${i + 1}`, 'xdpdrv', 'obj', PASSING_PROGRAM, 'sec', 'xdp');
   });
+  if (options.vlans === true) directors.forEach((host, i) => void tag(i + 1, host));
   const backends = numbers(options.backends).map((i) =>
     oneLink ? attach(`b${i}`, '10.79.0', 'fd79', 20 + i, true) : attach(`b${i}`, `10.78.${i}`, `fd78:${i}`, 2, false),
   );

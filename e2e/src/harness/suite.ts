@@ -17,6 +17,10 @@ export interface Case {
   readonly run: (world: World) => Promise<void>;
   /** Seconds after which the case has failed, at full pace. Default 120. */
   readonly limitSeconds?: number;
+  /** Nothing else runs meanwhile: it measures, or takes all that the machine has. */
+  readonly alone?: boolean;
+  /** What this machine lacks for it, and so it is skipped; undefined: nothing. */
+  readonly lacks?: () => string | undefined;
 }
 
 export class CheckFailed extends Error {}
@@ -80,16 +84,12 @@ export class World {
     return load;
   }
 
-  /** Stops the load and puts its counts into the report. */
-  async settle(
-    load: Load,
-    from = 0,
-    to = Number.POSITIVE_INFINITY,
-  ): Promise<Tally & { exchanges: readonly Exchange[] }> {
+  /** Stops the load and puts its counts into the report. label: before the load's name. */
+  async settle(load: Load, label = ''): Promise<Tally & { exchanges: readonly Exchange[] }> {
     this.#stopped.add(load);
     const exchanges = await load.stop();
-    const counts = tally(exchanges, from, to);
-    this.note(load.settings.name, counts);
+    const counts = tally(exchanges);
+    this.note(`${label}${load.settings.name}`, counts);
     return { ...counts, exchanges };
   }
 
@@ -121,59 +121,92 @@ export interface SuiteOptions {
   readonly label: string;
   readonly engine: string | undefined;
   readonly only: string | undefined;
+  /** Cases that run at the same time. */
+  readonly lanes: number;
 }
 
-/** Runs the cases one after the other. Returns how many failed. */
+interface CaseResult {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly failure: string;
+  readonly seconds: number;
+  readonly figures: Readonly<Record<string, unknown>>;
+}
+
+/** Runs one case to its end, and says on the terminal what became of it. */
+const runCase = async (one: Case, engine: string | undefined, artefacts: string): Promise<CaseResult> => {
+  const begin = performance.now();
+  const logs = path.join(artefacts, one.name.replace(/[^a-z0-9]+/gi, '-').slice(0, 60));
+  const scope = new Scope(logs);
+  const world = new World(scope, engine);
+  let failure = '';
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    const limit = (one.limitSeconds ?? 120) * PACE;
+    await Promise.race([
+      one.run(world),
+      new Promise((_, reject) => {
+        timer = setTimeout(() => reject(new Error(`not done after ${limit} s`)), limit * 1_000);
+      }),
+    ]);
+  } catch (error) {
+    failure = error instanceof CheckFailed ? error.message : String((error as Error).stack ?? error);
+    await Promise.race([world.leftovers(), new Promise((resolve) => setTimeout(resolve, 2_000))]);
+  } finally {
+    clearTimeout(timer);
+    await scope.close();
+  }
+  const seconds = (performance.now() - begin) / 1_000;
+  const lines = [`${failure === '' ? 'ok    ' : 'FAILED'} ${one.name} (${seconds.toFixed(1)} s)`];
+  for (const [name, value] of Object.entries(world.figures)) lines.push(`         ${name}: ${describe(value)}`);
+  if (failure !== '') {
+    lines.push(failure.replace(/^/gm, '       ! '), `       ! logs: ${path.relative(process.cwd(), logs)}`);
+  }
+  console.log(lines.join('\n'));
+  if (failure === '') rmSync(logs, { recursive: true, force: true });
+  return { name: one.name, ok: failure === '', failure, seconds, figures: world.figures };
+};
+
+/** Runs the cases, those that need the machine for themselves last. Returns how many failed. */
 export const runSuite = async (cases: readonly Case[], options: SuiteOptions): Promise<number> => {
   const title = options.label === '' ? options.name : `${options.name}-${options.label}`;
   const artefacts = path.join(REPOSITORY, 'e2e/artefacts', title);
   rmSync(artefacts, { recursive: true, force: true });
   mkdirSync(artefacts, { recursive: true });
   const chosen = cases.filter((c) => options.only === undefined || c.name.includes(options.only));
-  const results: Record<string, unknown>[] = [];
-  let failed = 0;
-  for (const one of chosen) {
-    const begin = performance.now();
-    const logs = path.join(artefacts, one.name.replace(/[^a-z0-9]+/gi, '-').slice(0, 60));
-    const scope = new Scope(logs);
-    const world = new World(scope, options.engine);
-    let failure = '';
-    let timer: NodeJS.Timeout | undefined;
-    try {
-      const limit = (one.limitSeconds ?? 120) * PACE;
-      await Promise.race([
-        one.run(world),
-        new Promise((_, reject) => {
-          timer = setTimeout(() => reject(new Error(`not done after ${limit} s`)), limit * 1_000);
-        }),
-      ]);
-    } catch (error) {
-      failure = error instanceof CheckFailed ? error.message : String((error as Error).stack ?? error);
-      await Promise.race([world.leftovers(), new Promise((resolve) => setTimeout(resolve, 2_000))]);
-    } finally {
-      clearTimeout(timer);
-      await scope.close();
+  const skipped = chosen.flatMap((one) => {
+    const reason = one.lacks?.();
+    return reason === undefined ? [] : [{ one, name: one.name, reason }];
+  });
+  for (const { name, reason } of skipped) console.log(`skip   ${name}: ${reason}`);
+  const runnable = chosen.filter((one) => !skipped.some((other) => other.one === one));
+  const results: CaseResult[] = [];
+  const lane = async (queue: Case[]): Promise<void> => {
+    for (let one = queue.shift(); one !== undefined; one = queue.shift()) {
+      results.push(await runCase(one, options.engine, artefacts));
     }
-    const seconds = (performance.now() - begin) / 1_000;
-    if (failure !== '') failed += 1;
-    console.log(`${failure === '' ? 'ok    ' : 'FAILED'} ${one.name} (${seconds.toFixed(1)} s)`);
-    for (const [name, value] of Object.entries(world.figures)) console.log(`         ${name}: ${describe(value)}`);
-    if (failure !== '')
-      console.log(`${failure.replace(/^/gm, '       ! ')}\n       ! logs: ${path.relative(process.cwd(), logs)}`);
-    results.push({ name: one.name, ok: failure === '', failure, seconds, figures: world.figures });
-    if (failure === '') rmSync(logs, { recursive: true, force: true });
-  }
+  };
+  const together = options.lanes > 1 ? runnable.filter(({ alone }) => alone !== true) : [];
+  const queue = [...together];
+  await Promise.all(Array.from({ length: options.lanes }, () => lane(queue)));
+  await lane(runnable.filter((one) => !together.includes(one)));
+  results.sort(
+    (a, b) => chosen.findIndex(({ name }) => name === a.name) - chosen.findIndex(({ name }) => name === b.name),
+  );
+  const failed = results.filter(({ ok }) => !ok).length;
   const report = {
     suite: title,
     date: new Date().toISOString(),
     machine: { kernel: release(), arch: arch(), cpu: cpus()[0]?.model ?? '', cores: cpus().length },
     node: process.version,
-    passed: chosen.length - failed,
+    passed: runnable.length - failed,
     failed,
+    skipped: skipped.map(({ name, reason }) => ({ name, reason })),
     cases: results,
   };
   writeFileSync(path.join(artefacts, 'report.json'), `${JSON.stringify(report, null, 2)}\n`);
   if (chosen.length === 0) console.log(`no case's name contains '${options.only}'`);
-  console.log(`${chosen.length - failed} passed, ${failed} failed`);
+  const left = skipped.length === 0 ? '' : `, ${skipped.length} skipped`;
+  console.log(`${runnable.length - failed} passed, ${failed} failed${left}`);
   return chosen.length === 0 ? 1 : failed;
 };

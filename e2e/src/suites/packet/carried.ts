@@ -1,36 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Services that a director carries by XDP, and what becomes of a load on them. */
-import type { Agent } from '../../harness/agent.js';
+/** Services that a director carries by its kernel, and what becomes of a load on them. */
+import type { Agent, ServiceFile } from '../../harness/agent.js';
 import { until } from '../../harness/scope.js';
 import type { World } from '../../harness/suite.js';
-import type { Ground } from './ground.js';
+import type { Ground, ServiceOptions } from './ground.js';
 
 export const HEALTHY = 2;
 export const SERVICES = ['web4', 'web6'];
+
+/** Puts services in force, with all of these backends up, and waits until the tier carries them. */
+export const carry = async (
+  director: Agent,
+  services: readonly ServiceFile[],
+  backends: readonly number[],
+  tier = 'xdp',
+): Promise<void> => {
+  await director.apply(services);
+  const names = backends.map((i) => `b${i}`);
+  for (const { name } of services) await director.backendsAre(name, HEALTHY, names);
+  await until(`${tier} to carry the services`, async () => {
+    const found = await director.node.tiers({ service: '' });
+    return found.services.length === services.length && found.services.every((service) => service.tier === tier);
+  });
+};
 
 /** A director that carries the services in the mode, with all backends up. */
 export const carried = async (
   ground: Ground,
   mode: string,
   backends: readonly number[],
-  options: { director?: number; port?: number } = {},
+  options: ServiceOptions & { director?: number } = {},
 ): Promise<Agent> => {
   const director = ground.director(options.director ?? 1);
   await director.start();
-  await director.apply(ground.services(mode, backends, options.port));
-  const names = backends.map((i) => `b${i}`);
-  for (const service of SERVICES) await director.backendsAre(service, HEALTHY, names);
-  await until('XDP to carry the services', async () => {
-    const { services } = await director.node.tiers({ service: '' });
-    return services.length === SERVICES.length && services.every(({ tier }) => tier === 'xdp');
-  });
+  await carry(director, ground.services(mode, backends, options), backends);
   return director;
 };
 
-export const settleAll = async (world: World, loads: Awaited<ReturnType<Ground['loads']>>): Promise<void> => {
-  for (const load of loads) {
-    const counts = await world.settle(load);
-    world.check(counts.answered > 100, `${load.settings.name}: only ${counts.answered} answered`);
-    world.equal(counts.failed, 0, `${load.settings.name}: failed`);
+export const settleAll = async (
+  world: World,
+  loads: Awaited<ReturnType<Ground['loads']>>,
+  label = '',
+): Promise<void> => {
+  const settled = await Promise.all(loads.map(async (load) => ({ load, counts: await world.settle(load, label) })));
+  for (const { load, counts } of settled) {
+    world.check(counts.answered > 50, `${label}${load.settings.name}: only ${counts.answered} answered`);
+    world.equal(counts.failed, 0, `${label}${load.settings.name}: failed (${JSON.stringify(counts.reasons)})`);
   }
 };

@@ -91,6 +91,7 @@ const makeDirector = async (ground: Ground, host: Host): Promise<Agent> => {
 export const guards: readonly Case[] = [
   {
     name: 'SYN, UDP and fragment floods from forged sources: clients are served',
+    alone: true,
     run: async (world: World) => {
       const ground = new Ground(world, { directors: 1, backends: 1 });
       const host = ground.net.directors[0] as Host;

@@ -45,9 +45,8 @@ export const lifecycle: readonly Case[] = [
   {
     name: 'programs of another build, then maps of another layout, are taken over under traffic: nothing is lost',
     run: async (world: World) => {
-      const ground = new Ground(world, { directors: 1, backends: 2 });
-      await ground.backends(2);
-      const director = await carried(ground, 'gue', [1, 2]);
+      const ground = new Ground(world, { directors: 1, backends: 2, oneLink: true });
+      const [director] = await Promise.all([carried(ground, 'l2', [1, 2]), ground.backends(2, false)]);
       const pins = ground.pins('d1');
       const layout = layoutOf(pins);
       const folder = path.join(pins, layout);

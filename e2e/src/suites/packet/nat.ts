@@ -4,23 +4,25 @@
  * these run with every offload on, as hosts have it: large buffers and checksums that are not complete yet pass.
  */
 import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Agent, ServiceFile } from '../../harness/agent.js';
 import { BackendProcess } from '../../harness/backend.js';
 import type { LoadSettings } from '../../harness/load-main.js';
 import { VIP4, VIP6 } from '../../harness/routed.js';
-import { sleep, until } from '../../harness/scope.js';
+import { sleep } from '../../harness/scope.js';
 import type { Case, World } from '../../harness/suite.js';
-import type { Host } from '../../harness/topology.js';
-import { quickHealth } from '../services.js';
+import type { Host, Topology } from '../../harness/topology.js';
+import { carry, HEALTHY, settleAll } from './carried.js';
+import { datagram, iperf, serveIperf, upload } from './clients.js';
+import { health } from './ground.js';
 
 /** Where clients come to, and where backends are: never the same, so that nothing passes untranslated. */
 const PORT = 80;
 const HTTP_PORT = 81;
 const BACKEND_PORT = 8080;
 const BACKEND_HTTP_PORT = 8081;
-const HEALTHY = 2;
+const IPERF_PORT = 82;
+const BACKEND_IPERF_PORT = 5201;
 
 const FAMILIES = [
   { family: 'v4', vip: VIP4 },
@@ -88,25 +90,23 @@ class NatGround {
           name: `b${i + 1}`,
           address: family === 'v4' ? `${host.v4}:${backendPort}` : `[${host.v6}]:${backendPort}`,
         })),
-        health: { ...quickHealth, port: BACKEND_PORT },
+        health,
       });
       return [
         service('echo', PORT, ['tcp', 'udp'], BACKEND_PORT),
         service('web', HTTP_PORT, ['tcp'], BACKEND_HTTP_PORT),
+        {
+          ...service('iperf', IPERF_PORT, ['tcp', 'udp'], BACKEND_IPERF_PORT),
+          balance: { affinity: { by: 'source-ip' } },
+        },
       ];
     });
   }
 
   /** In force, by tc, with all backends up. */
   async carry(director: Agent, hosts: readonly Host[], sourceNat: boolean): Promise<void> {
-    const services = this.services(hosts, sourceNat);
-    await director.apply(services);
-    const names = hosts.map((_, i) => `b${i + 1}`);
-    for (const { name } of services) await director.backendsAre(name, HEALTHY, names);
-    await until('tc to carry the services', async () => {
-      const found = await director.node.tiers({ service: '' });
-      return found.services.length === services.length && found.services.every(({ tier }) => tier === 'tc');
-    });
+    const numbers = hosts.map((_, i) => i + 1);
+    await carry(director, this.services(hosts, sourceNat), numbers, 'tc');
   }
 
   loads(kinds: readonly LoadSettings['kind'][], rate: number) {
@@ -130,46 +130,63 @@ class NatGround {
   /** An upload and its answer through the service, both families. */
   async upload(bytes: number): Promise<void> {
     const { world } = this;
-    const file = path.join(world.scope.dir, 'upload');
-    writeFileSync(file, Buffer.alloc(bytes, 'x'));
-    for (const host of [VIP4, `[${VIP6}]`]) {
-      const out = ['-o', '/dev/null', '-w', '%{http_code} %{size_upload}'];
-      const url = `http://${host}:${HTTP_PORT}/health`;
-      const answer = await world.scope.must(
-        ['curl', '--silent', '--show-error', '--max-time', '10', ...out, '--data-binary', `@${file}`, url],
-        { netns: world.net.client.netns },
-      );
-      world.equal(answer, `200 ${bytes}`, `upload to ${host}`);
-    }
+    for (const { vip } of FAMILIES) await upload(world, world.net.client, vip, HTTP_PORT, bytes);
   }
 }
 
-const settleAll = async (world: World, loads: Awaited<ReturnType<NatGround['loads']>>): Promise<void> => {
-  for (const load of loads) {
-    const counts = await world.settle(load);
-    world.check(counts.answered > 100, `${load.settings.name}: only ${counts.answered} answered`);
-    world.equal(counts.failed, 0, `${load.settings.name}: failed (${JSON.stringify(counts.reasons)})`);
-  }
+const NARROW_TO_BACKENDS = 1400;
+const NARROW_TO_CLIENT = 1380;
+
+/** Of the routes alone: a device's MTU would be known to the host at its other end, too, or lose what is larger. */
+const narrow = ({ client, proxy, backends }: Topology): void => {
+  const lock = ({ v4, v6 }: Host, device: string, mtu: number): void => {
+    for (const host of [v4, v6]) {
+      inside(proxy.netns, 'ip', 'route', 'add', host, 'dev', device, 'mtu', 'lock', String(mtu));
+    }
+  };
+  backends.forEach((host, i) => {
+    lock(host, `back${i + 1}`, NARROW_TO_BACKENDS);
+  });
+  lock(client, 'front', NARROW_TO_CLIENT);
 };
 
 const carries = (sourceNat: boolean): Case => ({
-  name: `nat ${sourceNat ? 'with' : 'without'} sourceNat: TCP and UDP to remote backends over both families`,
+  name: `nat ${sourceNat ? 'with' : 'without'} sourceNat: TCP and UDP to remote backends over both families, while paths get narrower`,
   run: async (world: World) => {
     const ground = new NatGround(world);
-    const { backends } = world.net;
-    await ground.backends(3);
-    const director = await ground.director();
+    const { backends, client, proxy } = world.net;
+    const [director] = await Promise.all([ground.director(), ground.backends(3)]);
+    for (const host of backends) serveIperf(world, host, [host.v4, host.v6], BACKEND_IPERF_PORT);
     await ground.carry(director, backends, sourceNat);
     await ground.upload(3_000_000);
-    const loads = await ground.loads(['tcp-short', 'tcp-keepalive', 'udp'], 200);
-    await sleep(1_000);
+    const big = { kind: 'tcp-keepalive', rate: 50, connections: 10, bytes: 60_000, timeoutMs: 4_000 } as const;
+    const loads = [
+      ...(await ground.loads(['tcp-short', 'udp'], 200)),
+      ...(await Promise.all(
+        FAMILIES.map(({ family, vip }) => world.load({ name: `big ${family}`, host: vip, port: PORT, ...big })),
+      )),
+    ];
+    await sleep(700);
     const seen = await ground.clientSeen();
     world.equal(seen, sourceNat ? 'the director' : 'the client', 'whom the backend sees');
+    narrow(world.net);
+    await ground.upload(500_000);
+    await sleep(700);
     await settleAll(world, loads);
-    const { traffic } = await director.node.status({ withTraffic: true });
+    // Checksums that the client's kernel left open are completed here now, inside what an error quotes.
+    inside(proxy.netns, 'ethtool', '-K', 'front', 'tx', 'off');
+    // SYNs were advised of the size; a datagram's sender hears of it by an error, whose checksum has to be right.
+    for (const { vip } of FAMILIES) {
+      await datagram(world, client, vip, PORT, 1_450);
+      const route = await world.scope.must(['ip', 'route', 'get', vip], { netns: client.netns });
+      world.check(route.includes(`mtu ${NARROW_TO_BACKENDS}`), `the client's route says: ${route}`);
+    }
+    const { traffic, xdpDrops } = await director.node.status({ withTraffic: true });
+    world.equal(xdpDrops.find(({ reason }) => reason === 'too-big')?.packets, 0n, 'senders that could not be told');
     const tc = traffic.find(({ tier }) => tier === 'tc');
     world.check(tc !== undefined && tc.bytes > 3_000_000n, `tc has carried ${tc?.bytes} bytes`);
     world.check(tc.bytesReturned > 50_000n, `tc has returned ${tc.bytesReturned} bytes`);
+    await Promise.all(FAMILIES.map(({ vip }) => iperf(world, client, vip, IPERF_PORT)));
   },
 });
 
@@ -190,47 +207,6 @@ export const nat: readonly Case[] = [
       await sleep(800);
       world.equal(await ground.clientSeen(), 'the client', 'whom the backend sees');
       await settleAll(world, loads);
-    },
-  },
-  {
-    name: 'nat through a link that gets narrower: senders are told on both sides, nothing stalls',
-    run: async (world: World) => {
-      const ground = new NatGround(world);
-      const { backends, proxy, client } = world.net;
-      await ground.backends(2);
-      const director = await ground.director();
-      await ground.carry(director, backends.slice(0, 2), true);
-      const big = { kind: 'tcp-keepalive', rate: 100, connections: 10, bytes: 60_000, timeoutMs: 4_000 } as const;
-      const loads = await Promise.all(
-        FAMILIES.map(({ family, vip }) => world.load({ name: `big ${family}`, host: vip, port: PORT, ...big })),
-      );
-      await sleep(500);
-      // Of the routes alone: a device's MTU would be known to the host at its other end, too, or lose what is larger.
-      const narrow = ({ v4, v6 }: Host, device: string, mtu: string): void => {
-        for (const host of [v4, v6]) inside(proxy.netns, 'ip', 'route', 'add', host, 'dev', device, 'mtu', 'lock', mtu);
-      };
-      backends.forEach((host, i) => {
-        narrow(host, `back${i + 1}`, '1400');
-      });
-      narrow(client, 'front', '1380');
-      await ground.upload(500_000);
-      await sleep(500);
-      for (const load of loads) {
-        const counts = await world.settle(load);
-        world.check(counts.answered > 40, `${load.settings.name}: only ${counts.answered} answered`);
-        world.equal(counts.failed, 0, `${load.settings.name}: failed`);
-      }
-      // Checksums that the client's kernel left open are completed here now, inside what an error quotes.
-      inside(proxy.netns, 'ethtool', '-K', 'front', 'tx', 'off');
-      // SYNs were advised of the size; a datagram's sender hears of it by an error, whose checksum has to be right.
-      for (const vip of [VIP4, VIP6]) {
-        const send = `head -c 1450 /dev/zero > /dev/udp/${vip}/${PORT}`;
-        await world.scope.must(['bash', '-c', send], { netns: client.netns });
-        const route = await world.scope.must(['ip', 'route', 'get', vip], { netns: client.netns });
-        world.check(/mtu 1400/.test(route), `the client's route says: ${route}`);
-      }
-      const { xdpDrops } = await director.node.status({ withTraffic: true });
-      world.equal(xdpDrops.find(({ reason }) => reason === 'too-big')?.packets, 0n, 'senders that could not be told');
     },
   },
   {

@@ -67,7 +67,7 @@ export const tunnels: readonly Case[] = [
         stdout.includes('ip route change default via GATEWAY advmss 1440'),
         `marcher explain says: ${stdout}`,
       );
-      await director.apply(ground.services('ipip', [2], HTTP_PORT));
+      await director.apply(ground.services('ipip', [2], { port: HTTP_PORT }));
       for (const service of SERVICES) await director.backendsAre(service, HEALTHY, ['b2']);
       for (const answer of await upload(world, ground, file, 5)) {
         world.equal(`${answer.code} ${answer.stdout}`, '0 200 300000', 'an upload with advice');
