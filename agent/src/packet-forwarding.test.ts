@@ -115,6 +115,48 @@ describe('a service that asks for a packet tier', () => {
     expect(tier.table?.services).toEqual([]);
   });
 
+  test('of mode auto is translated by tc, and the engine listens for it as well', async () => {
+    await start();
+    const backends = [{ name: 'a', address: '10.0.0.1:8080' }];
+    await apply([service({ backends, forwarding: { mode: 'auto' } })]);
+    expect(tier.table?.services).toMatchObject([{ name: 'web', sourceNat: true, relayedToo: true }]);
+    expect(listens('web')).toBe(true);
+    expect(programmed('web')).toMatchObject({ status: true, reason: 'Programmed' });
+    expect(agent.node.tiers('web').services[0]).toMatchObject({ tier: 'tc' });
+  });
+
+  test("of mode auto is the relay's alone while answers would not come back through tc", async () => {
+    tier.leaveOut = () => '10.0.0.1 is reached by eth9, which tc is not attached to';
+    await start();
+    const backends = [{ name: 'a', address: '10.0.0.1:8080' }];
+    await apply([service({ backends, forwarding: { mode: 'auto' } })]);
+    expect(tier.table?.services).toEqual([]);
+    const why = 'backends[0]: 10.0.0.1 is reached by eth9, which tc is not attached to';
+    expect(programmed('web')).toMatchObject({
+      status: true,
+      reason: 'Relayed',
+      message: `carried by the relay: ${why}`,
+    });
+    expect(agent.node.tiers('web').services[0]).toMatchObject({
+      tier: 'relay',
+      reasons: [expect.stringContaining(why)],
+    });
+    tier.leaveOut = () => '';
+    await apply([service({ backends: [{ name: 'a', address: '10.0.0.2:8080' }], forwarding: { mode: 'auto' } })]);
+    expect(agent.node.tiers('web').services[0]).toMatchObject({ tier: 'tc' });
+  });
+
+  test('of mode auto is relayed where something in it needs the relay', async () => {
+    await start();
+    await apply([service({ forwarding: { mode: 'auto' }, limits: { maxConnections: 5 } })]);
+    expect(tier.table?.services ?? []).toEqual([]);
+    expect(listens('web')).toBe(true);
+    expect(agent.node.tiers('web').services[0]).toMatchObject({
+      tier: 'relay',
+      reasons: [expect.stringMatching(/^forwarding\.mode auto: not tc, for limits\.maxConnections/)],
+    });
+  });
+
   test('goes back to the engine when it is relayed again', async () => {
     await start();
     await apply([service()]);

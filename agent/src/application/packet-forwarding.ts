@@ -21,7 +21,7 @@ import {
 import { parseIp } from '../domain/address.js';
 import type { PacketOffer, PacketOffers } from '../domain/classify.js';
 import { leftVips } from '../domain/left-vips.js';
-import { isNat, type Vip, vipsOf } from '../domain/packet-service.js';
+import { isAuto, isNat, type Vip, vipsOf } from '../domain/packet-service.js';
 import { packetService, packetVip } from '../domain/packet-table.js';
 import type { Claim } from '../domain/port-ownership.js';
 import { segmentAdvice } from '../domain/segment-advice.js';
@@ -148,6 +148,8 @@ export class PacketForwarding {
   #demoted: ReadonlySet<string> = new Set();
   /** Services that no table in force has yet: they stay in the one that is tried again. */
   #stranded: ReadonlySet<string> = new Set();
+  /** Services of mode auto that the tier has left to the relay alone, and why. */
+  #leftOut: ReadonlyMap<string, string> = new Map();
   #failingSinceMs: number | undefined;
   #running: Promise<void> | undefined;
   #again = false;
@@ -170,7 +172,8 @@ export class PacketForwarding {
 
   /** This service's do, if it asks for it. */
   carries(service: Service): boolean {
-    return this.#mayCarry(service) && !this.#stranded.has(service.name);
+    const { name } = service;
+    return this.#mayCarry(service) && !this.#stranded.has(name) && !this.#leftOut.has(name);
   }
 
   #mayCarry(service: Service): boolean {
@@ -417,7 +420,15 @@ export class PacketForwarding {
     }
     if (this.#failure !== undefined) log.info({}, 'the packet tier has what is configured again');
     this.#appliedMs = now;
+    const before = this.#leftOut;
+    this.#leftOut = new Map(
+      reply.leftOut.map(({ service, path, reason }) => [service, path === '' ? reason : `${path}: ${reason}`]),
+    );
     this.#inStep(generations, bytes);
+    const turned = [...before.keys(), ...this.#leftOut.keys()].filter(
+      (name) => before.has(name) !== this.#leftOut.has(name),
+    );
+    if (turned.length > 0) this.#options.onStanding(turned);
   }
 
   #inStep(generations: Map<string, bigint>, bytes: Uint8Array): void {
@@ -611,8 +622,11 @@ export class PacketForwarding {
         isNat(service) ? `, since tc is not available: ${tc.reason}` : `, since XDP is not available: ${xdp.reason}`,
       );
     }
-    if (this.#carried.get(name) === generation)
-      return { relayed: false, status: true, reason: 'Programmed', message: '' };
+    const why = this.#leftOut.get(name);
+    if (why !== undefined) return relayed(`: ${why}`);
+    if (this.#carried.get(name) === generation) {
+      return { relayed: service !== undefined && isAuto(service), status: true, reason: 'Programmed', message: '' };
+    }
     const failure = this.#failure;
     if (failure === undefined) {
       return { relayed: false, status: false, reason: 'Pending', message: 'it is being handed to the packet tier' };
@@ -739,6 +753,8 @@ export class PacketForwarding {
     if (service !== undefined && this.#stranded.has(service) && this.#failure !== undefined) {
       return none(`it has not taken this service: ${this.#failure.message}`);
     }
+    const why = service === undefined ? undefined : this.#leftOut.get(service);
+    if (why !== undefined) return none(`it leaves this service to the relay: ${why}`);
     const interfaces = this.#read()?.interfaces ?? [];
     const { proof } = this.#options.tier;
     return { xdp: xdpOffer(interfaces, this.#xdpAttached(), proof), tc: tcOffer(interfaces) };

@@ -7,7 +7,7 @@
 import type { Service, TrafficPolicy } from '@marcher/model';
 import type { ApplyReply, Reason } from '@marcher/proto/marcher/engine/v1/control_pb';
 import { type NodeFacts, SnapshotWriter } from '../domain/compile.js';
-import { packetModeOf } from '../domain/packet-service.js';
+import { isAuto, packetModeOf } from '../domain/packet-service.js';
 import { backendName } from '../domain/validate.js';
 import type { ConfigStore } from '../ports/config-store.js';
 import type { Dataplane } from '../ports/dataplane.js';
@@ -112,7 +112,7 @@ export class Programming {
   }
 
   #compile(service: Service, policy: TrafficPolicy | undefined): void {
-    const listens = packetModeOf(service) === undefined || !this.#carriage.carries(service);
+    const listens = isAuto(service) || packetModeOf(service) === undefined || !this.#carriage.carries(service);
     this.#writer.service(service, policy, this.#drained.get(service.name), listens);
   }
 

@@ -48,6 +48,30 @@ test('a service that asks for NAT is given to tc, and relayed where that is not 
   expect(classify(nat, GENERIC).reasons).toEqual([expect.stringMatching(/nat asks for tc, .*Operation not supported/)]);
 });
 
+test("mode auto is NAT under the node's address where nothing needs more", () => {
+  const auto = (fields: object) =>
+    service({ backends: [{ address: '10.0.0.1:80' }], forwarding: { mode: 'auto' }, ...fields });
+  expect(classify(auto({}), NATIVE)).toMatchObject({ tier: 'tc' });
+  expect(classify(auto({}), NATIVE).reasons[0]).toMatch(/^forwarding\.mode auto: .* under this node's address$/);
+  expect(classify(auto({}), GENERIC)).toMatchObject({ tier: 'relay' });
+  const needs: [object, RegExp][] = [
+    [{ listeners: [{ port: 80 }] }, /listeners\[0\]\.address: is missing/],
+    [{ backends: [{ address: 'app.example:80' }] }, /backends\[0\]\.address: "app.example" is a name/],
+    [{ backends: [{ address: '[2001:db8::1]:80' }] }, /another address family/],
+    [{ backends: [{ address: '10.0.0.1:80', softLimit: 5 }] }, /backends\[0\]\.softLimit/],
+    [{ backends: [{ address: '10.0.0.1:80', sourceAddress: '10.0.0.9' }] }, /backends\[0\]\.sourceAddress/],
+    [{ balance: { algorithm: 'least-connections' } }, /balance\.algorithm/],
+    [{ timeouts: { idle: '1m' } }, /timeouts/],
+    [{ limits: { maxConnections: 1 } }, /limits\.maxConnections/],
+    [{ outlier: {} }, /outlier/],
+  ];
+  for (const [fields, reason] of needs) {
+    const { tier, reasons } = classify(auto(fields), NATIVE);
+    expect(tier, String(reason)).toBe('relay');
+    expect(reasons.join()).toMatch(reason);
+  }
+});
+
 test('a service that does not ask is relayed, with what stands against more', () => {
   expect(classify(plain, NATIVE).tier).toBe('relay');
   expect(classify(plain, NATIVE).fasterIf).toEqual([expect.stringContaining('forwarding.mode ipip, gue or l2')]);

@@ -5,7 +5,7 @@
  * (forwarding.mode): backends or routes must be made ready for that, which nobody can see from here.
  */
 import { Algorithm, Protocol, ProxyProtocolVersion, type Service } from '@marcher/model';
-import { isNat, modeName, packetModeOf } from './packet-service.js';
+import { hindrances, isAuto, isNat, isSourceNat, modeName, packetModeOf } from './packet-service.js';
 
 export type Tier = 'xdp' | 'tc' | 'relay' | 'l7';
 
@@ -110,7 +110,7 @@ function classifyPackets(service: Service, offers: PacketOffers): Classification
     };
   }
   const how = isNat(service)
-    ? `${HOW[mode]}${service.forwarding?.sourceNat === true ? ", under this node's address" : ''}`
+    ? `${HOW['nat']}${isSourceNat(service) ? ", under this node's address" : ''}`
     : `${HOW[mode]}, and it answers the client directly`;
   const direct =
     'with forwarding.mode ipip, gue or l2, where backends answer past this node, if they are made ready for it';
@@ -121,11 +121,21 @@ function classifyPackets(service: Service, offers: PacketOffers): Classification
   };
 }
 
+/** mode auto, for what only the relay does. */
+function classifyHindered(found: readonly string[]): Classification {
+  return {
+    tier: 'relay',
+    reasons: found.map((hindrance) => `forwarding.mode auto: not tc, for ${hindrance}`),
+    fasterIf: ['without these'],
+  };
+}
+
 export function classify(service: Service, offers: PacketOffers): Classification {
+  if (isAuto(service) && hindrances(service).length > 0) return classifyHindered(hindrances(service));
   if (packetModeOf(service) !== undefined) return classifyPackets(service, offers);
   const present = needs(service).filter((need) => need.needs);
   const packets =
-    'with forwarding.mode nat, or with forwarding.mode ipip, gue or l2 and backends that are made ready for it';
+    'with forwarding.mode auto or nat, or with forwarding.mode ipip, gue or l2 and backends that are made ready for it';
   return {
     tier: 'relay',
     reasons:

@@ -4,7 +4,16 @@
  * client's connection here, so nothing can be read from it, written into it or counted on it. With direct server return
  * (all but nat) the backend must take the packet under the address and port that the client sent it to, too.
  */
-import { Algorithm, ForwardingMode, type Listener, Protocol, ProxyProtocolVersion, type Service } from '@marcher/model';
+import { create } from '@bufbuild/protobuf';
+import {
+  Algorithm,
+  ForwardingMode,
+  ForwardingSchema,
+  type Listener,
+  Protocol,
+  ProxyProtocolVersion,
+  type Service,
+} from '@marcher/model';
 import { isWide, parseListenerAddress, parseTarget } from './address.js';
 import { DEFAULTS, LIMITS } from './defaults.js';
 
@@ -21,11 +30,14 @@ const MODE_NAME: Readonly<Record<number, string>> = {
   [ForwardingMode.GUE]: 'gue',
   [ForwardingMode.L2]: 'l2',
   [ForwardingMode.NAT]: 'nat',
+  [ForwardingMode.AUTO]: 'auto',
 };
 
 /** undefined: the service is relayed. */
 export function packetModeOf(service: Service): PacketMode | undefined {
   switch (service.forwarding?.mode) {
+    case ForwardingMode.AUTO:
+      return hindrances(service).length === 0 ? ForwardingMode.NAT : undefined;
     case ForwardingMode.IPIP:
     case ForwardingMode.GUE:
     case ForwardingMode.L2:
@@ -38,7 +50,39 @@ export function packetModeOf(service: Service): PacketMode | undefined {
 
 /** By tc, whose answers come back through this node. The other packet modes are XDP's. */
 export function isNat(service: Service): boolean {
-  return service.forwarding?.mode === ForwardingMode.NAT;
+  return packetModeOf(service) === ForwardingMode.NAT;
+}
+
+/** Under this node's address: backends see no other. What the relay does, too, so that auto changes nothing for them. */
+export function isSourceNat(service: Service): boolean {
+  return isAuto(service) || service.forwarding?.sourceNat === true;
+}
+
+/** The node decides; the relay listens for the service in either case. */
+export function isAuto(service: Service): boolean {
+  return service.forwarding?.mode === ForwardingMode.AUTO;
+}
+
+const known = new WeakMap<Service, readonly string[]>();
+
+/** What of a service with mode auto only the relay does, by field; empty: packets may pass it by. */
+export function hindrances(service: Service): readonly string[] {
+  const before = known.get(service);
+  if (before !== undefined) return before;
+  const found: string[] = [];
+  const faults: FaultSink = { add: (path, reason) => found.push(`${path.slice(1)}: ${reason}`) };
+  const nat = { mode: ForwardingMode.NAT, sourceNat: true } as const;
+  validatePackets({ ...service, forwarding: create(ForwardingSchema, nat) }, '', faults);
+  const { timeouts, udp, backends } = service;
+  if (timeouts !== undefined) found.push('timeouts: they are kept by who holds the connections');
+  if (udp?.maxSessions !== undefined) found.push('udp.maxSessions: sessions are counted by the relay alone');
+  backends.forEach(({ softLimit, sourceAddress }, i) => {
+    if (softLimit !== undefined) found.push(`backends[${i}].softLimit: connections are counted by the relay alone`);
+    if (sourceAddress !== '')
+      found.push(`backends[${i}].sourceAddress: the kernel's route decides where packets are from`);
+  });
+  known.set(service, found);
+  return found;
 }
 
 /** As operators write it. */
@@ -120,7 +164,11 @@ export function validateForwarding(service: Service, path: string, faults: Fault
   if (forwarding.sourceNat !== undefined && forwarding.mode !== ForwardingMode.NAT) {
     faults.add(`${at}.sourceNat`, 'stands beside a mode that is not nat', 'write mode: nat, or remove it');
   }
-  if (packetModeOf(service) === undefined) return;
+  if (!isAuto(service) && packetModeOf(service) !== undefined) validatePackets(service, path, faults);
+}
+
+/** Everything that only the relay does. */
+function validatePackets(service: Service, path: string, faults: FaultSink): void {
   const mode = modeName(service);
   validateListeners(service, path, mode, faults);
   validateBackends(service, path, mode, faults);

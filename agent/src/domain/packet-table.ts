@@ -20,7 +20,7 @@ import {
 import { parseTarget } from './address.js';
 import { burstOf, priorityNumber } from './compile.js';
 import { DEFAULTS } from './defaults.js';
-import { guePortOf, packetModeOf, ringSizeOf, type Vip, vipsOf } from './packet-service.js';
+import { guePortOf, isAuto, isSourceNat, packetModeOf, ringSizeOf, type Vip, vipsOf } from './packet-service.js';
 import { backendName } from './validate.js';
 
 const FORWARDING = {
@@ -91,7 +91,8 @@ export function packetService(service: Service, standing: Standing, policy?: Tra
     forwarding: FORWARDING[mode],
     guePort: mode === ForwardingMode.GUE ? guePortOf(service) : 0,
     ringSize: ringSizeOf(service),
-    sourceNat: service.forwarding?.sourceNat ?? false,
+    sourceNat: isSourceNat(service),
+    relayedToo: isAuto(service),
     sourceOnly: service.balance?.affinity !== undefined,
     policy: policy && packetPolicy(policy),
     backends: service.backends.map((backend) => {

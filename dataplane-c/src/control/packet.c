@@ -244,13 +244,15 @@ void marcher_packet_close(struct marcher_packet *handle)
 }
 
 static int pack_reply(struct marcher_packet *handle, const struct packet_wanted *wanted, struct packet_reasons *reasons,
-                      uint64_t apply_us, uint8_t **out, size_t *length)
+                      struct packet_reasons *left, uint64_t apply_us, uint8_t **out, size_t *length)
 {
 	Marcher__Packet__V1__ApplyReply reply = MARCHER__PACKET__V1__APPLY_REPLY__INIT;
 
 	reply.accepted = !reasons->count;
 	reply.reasons = reasons->list;
 	reply.n_reasons = reasons->count;
+	reply.left_out = left->list;
+	reply.n_left_out = left->count;
 	reply.services = wanted->nservices;
 	reply.backends = wanted->nbackends;
 	reply.apply_us = apply_us;
@@ -272,32 +274,36 @@ static uint64_t now_us(void)
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-static int apply_table(struct marcher_packet *handle, const Marcher__Packet__V1__Table *table, uint8_t **reply,
+static int apply_table(struct marcher_packet *handle, Marcher__Packet__V1__Table *table, uint8_t **reply,
                        size_t *reply_length)
 {
-	struct packet_reasons reasons = {.count = 0};
+	struct packet_reasons reasons = {.count = 0}, left = {.count = 0};
 	struct packet_wanted wanted = {.services = NULL};
 	uint64_t started = now_us();
 
 	handle->migrated = (struct packet_migrated){.version = 0};
-	int code = packet_table_check(table, &wanted, &reasons);
+	packet_links_renew(handle);
+	packet_tc_renew(handle);
+	int error = packet_ways_leave_out(handle, table, &left), code = MARCHER_OK;
+	if (error)
+		code = packet_fail_system(handle, -error, "asking the kernel for the routes to backends");
+	if (!code)
+		code = packet_table_check(table, &wanted, &reasons);
 	if (code == MARCHER_E_NO_MEMORY)
 		packet_fail(handle, code, "no memory");
-	if (!code && !reasons.count) {
-		packet_links_renew(handle);
-		packet_tc_renew(handle);
+	if (!code && !reasons.count)
 		code = packet_apply(handle, &wanted, &reasons);
-	}
 	if (!code && !reasons.count && handle->migration)
 		code = packet_migration_finish(handle);
 	if (!code)
-		code = pack_reply(handle, &wanted, &reasons, now_us() - started, reply, reply_length);
+		code = pack_reply(handle, &wanted, &reasons, &left, now_us() - started, reply, reply_length);
 	if (!code && reasons.count)
 		code = packet_fail(handle, MARCHER_E_REFUSED, "the table was refused for %zu reason%s, first: %s: %s",
 		                   reasons.count, reasons.count == 1 ? "" : "s", reasons.list[0]->path,
 		                   reasons.list[0]->reason);
 	packet_wanted_free(&wanted);
 	packet_reasons_free(&reasons);
+	packet_reasons_free(&left);
 	return code;
 }
 

@@ -398,6 +398,12 @@ void packet_prefix_indices(struct packet_wanted *wanted);
 /* Has the programs look for prefixes, or not. */
 int packet_prefix_setting(struct marcher_packet *handle, uint32_t prefixes);
 
+/* packet_ways.c */
+/* Takes those services out of the table that the relay listens for as well, and whose backends are not all reached by
+ * an interface that tc is attached to; left gets why. 0 or -errno. */
+int packet_ways_leave_out(const struct marcher_packet *handle, Marcher__Packet__V1__Table *table,
+                          struct packet_reasons *left);
+
 /* packet_apply.c, under calls_lock. */
 /* Puts it in force. May add reasons (no index is free), and then has changed nothing. */
 int packet_apply(struct marcher_packet *handle, struct packet_wanted *wanted, struct packet_reasons *reasons);

@@ -146,7 +146,8 @@ static void add_line(PacketTable *table, const char *line)
 		                      : !strcmp(b, "gue") ? MARCHER__PACKET__V1__FORWARDING__FORWARDING_GUE
 		                      : strstr(b, "nat")  ? MARCHER__PACKET__V1__FORWARDING__FORWARDING_NAT
 		                                          : MARCHER__PACKET__V1__FORWARDING__FORWARDING_L2;
-		service->source_nat = !strcmp(b, "snat");
+		service->relayed_too = !strcmp(b, "autonat");
+		service->source_nat = !strcmp(b, "snat") || service->relayed_too;
 		service->gue_port = !strcmp(b, "gue") ? 6080 : 0;
 		service->ring_size = (uint32_t)atoi(c);
 		table->services = append(table->services, &table->n_services, service);

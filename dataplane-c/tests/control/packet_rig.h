@@ -51,7 +51,7 @@ void packet_rig_must_open(struct packet_rig *rig, const char *interfaces);
 void packet_rig_close(struct packet_rig *rig);
 
 /* A table out of lines:
- *   service NAME FORWARDING(ipip|gue|l2|nat|snat) RING
+ *   service NAME FORWARDING(ipip|gue|l2|nat|snat|autonat) RING
  *   vip ADDRESS PORT(/udp)
  *   backend NAME ADDRESS WEIGHT [drained|dead|:PORT]
  *   decap ADDRESS

@@ -402,6 +402,54 @@ static void the_way_to_a_backend_is_measured(void **state)
 	packet_rig_run("ip route del 192.0.2.12 dev v0");
 }
 
+/* Whom of the services the apply has left out, and why: "NAME: REASON". "" when nobody. */
+static void assert_left_out(struct packet_rig *rig, const char *lines, const char *expected)
+{
+	PacketTable *table = packet_table(lines);
+	ApplyReply *reply;
+	char said[512] = "";
+
+	assert_int_equal(packet_rig_apply_table(rig, table, &reply), MARCHER_OK);
+	assert_true(reply->accepted);
+	assert_int_equal(reply->services + reply->n_left_out, table->n_services);
+	if (reply->n_left_out)
+		snprintf(said, sizeof(said), "%s: %s", reply->left_out[0]->service, reply->left_out[0]->reason);
+	assert_string_equal(said, expected);
+	marcher__packet__v1__apply_reply__free_unpacked(reply, NULL);
+	packet_table_free(table);
+}
+
+static void what_the_relay_has_too_is_left_to_it_until_answers_come_back_through_tc(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	static const char table[] = "service near autonat 251\nvip 192.0.2.1 80\nbackend one 192.0.2.11 1 :8080\n"
+	                            "service web autonat 251\nvip 192.0.2.1 81\nbackend one 192.0.2.11 1 :8080\n"
+	                            "backend two 203.0.113.9 1 :8080\n";
+
+	packet_rig_must_open(rig, "v0");
+	packet_rig_run("sysctl -qw net.ipv4.conf.v0.forwarding=0");
+	assert_left_out(rig, table, "near: net.ipv4.conf.v0.forwarding is 0: sysctl -w net.ipv4.ip_forward=1");
+	packet_rig_run("sysctl -qw net.ipv4.conf.v0.forwarding=1");
+	assert_left_out(rig, table, "web: there is no route to 203.0.113.9: Network is unreachable");
+	packet_rig_run("ip address add 203.0.113.1/24 dev v1");
+	assert_left_out(rig, table, "web: 203.0.113.9 is reached by v1, which tc is not attached to");
+	packet_rig_run("ip address del 203.0.113.1/24 dev v1");
+	packet_rig_run("ip route add 203.0.113.0/24 via 192.0.2.11");
+	assert_left_out(rig, table, "");
+	packet_rig_run("ip route del 203.0.113.0/24");
+	/* Kernels without VLAN devices have nothing to get wrong here. */
+	if (!system("ip link add link v0 name v0.7 type vlan id 7 2>/dev/null")) {
+		packet_rig_run("ip link set v0.7 up");
+		packet_rig_run("ip address add 203.0.113.1/24 dev v0.7");
+		assert_left_out(rig, table, "");
+		packet_rig_run("ip link del v0.7");
+	}
+	packet_rig_run("ip address add 203.0.113.9/32 dev v1");
+	assert_left_out(rig, table, "web: 203.0.113.9 is this node itself, and would see the client's address");
+	packet_rig_run("ip address del 203.0.113.9/32 dev v1");
+}
+
 static void flows_and_counters_outlive_the_process(void **state)
 {
 	NEEDS_PRIVILEGE(state);
@@ -483,6 +531,7 @@ int main(void)
 	        TEST(tc_decapsulates_where_xdp_does_not),
 	        TEST(a_slot_of_tc_that_somebody_changed_is_put_right),
 	        TEST(the_way_to_a_backend_is_measured),
+	        TEST(what_the_relay_has_too_is_left_to_it_until_answers_come_back_through_tc),
 	        TEST(flows_and_counters_outlive_the_process),
 	        TEST(a_table_that_nat_cannot_carry_is_refused_with_reasons),
 	};

@@ -24,7 +24,7 @@ export const ALGORITHMS = [
 export const AFFINITY_KEYS = ['source-ip'] as const;
 export const HEALTH_CHECK_TYPES = ['tcp', 'http', 'udp'] as const;
 export const PROXY_VERSIONS = ['v1', 'v2'] as const;
-export const FORWARDING_MODES = ['relay', 'ipip', 'gue', 'l2', 'nat'] as const;
+export const FORWARDING_MODES = ['relay', 'auto', 'ipip', 'gue', 'l2', 'nat'] as const;
 
 const listener = z.strictObject({
   protocol: z.enum(PROTOCOLS).optional(),

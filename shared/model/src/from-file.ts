@@ -31,6 +31,7 @@ const FORWARDING = {
   gue: ForwardingMode.GUE,
   l2: ForwardingMode.L2,
   nat: ForwardingMode.NAT,
+  auto: ForwardingMode.AUTO,
 } as const;
 const PROXY = { v1: ProxyProtocolVersion.V1, v2: ProxyProtocolVersion.V2 } as const;
 

@@ -37,6 +37,7 @@ const FORWARDING: Readonly<Record<number, string>> = {
   [ForwardingMode.GUE]: 'gue',
   [ForwardingMode.L2]: 'l2',
   [ForwardingMode.NAT]: 'nat',
+  [ForwardingMode.AUTO]: 'auto',
 };
 const PROXY: Readonly<Record<number, string>> = {
   [ProxyProtocolVersion.V1]: 'v1',

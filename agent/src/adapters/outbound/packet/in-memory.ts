@@ -37,6 +37,8 @@ export class InMemoryPacketTier implements PacketTier {
   refuse: (table: Table) => string | { path: string; reason: string } | undefined = () => undefined;
   /** What keeps a rule of a guard from being obeyed. */
   problem: (rule: GuardRule) => string = () => '';
+  /** Which services of those that are relayed, too, are left out, and why. */
+  leaveOut: (service: Service) => string = () => '';
   /** Thrown by apply when set. */
   failure: PacketTierError | undefined;
   /** Runs when a table has arrived, before anything becomes of it. */
@@ -76,9 +78,16 @@ export class InMemoryPacketTier implements PacketTier {
       reasons.push(create(ReasonSchema, typeof refusal === 'string' ? { reason: refusal } : refusal));
     }
     if (reasons.length > 0) return create(ApplyReplySchema, { accepted: false, reasons });
+    const leftOut = table.services.flatMap((service) => {
+      const reason = service.relayedToo ? this.leaveOut(service) : '';
+      return reason === '' ? [] : [create(ReasonSchema, { service: service.name, path: 'backends[0]', reason })];
+    });
+    const gone = new Set(leftOut.map(({ service }) => service));
+    table.services = table.services.filter(({ name }) => !gone.has(name));
     this.table = table;
     return create(ApplyReplySchema, {
       accepted: true,
+      leftOut,
       services: table.services.length,
       backends: table.services.reduce((sum, { backends }) => sum + backends.length, 0),
     });
