@@ -29,6 +29,7 @@
 #include "flow_tests.h"
 #include "guard_tests.h"
 #include "lib/layout_names.h"
+#include "policy_tests.h"
 
 #define SKIPPED 77
 
@@ -174,9 +175,9 @@ int main(int argc, char **argv)
 	}
 	free(decap_list.cases);
 	const size_t cases = list.count + nat_list.count + tc_list.count;
-	struct CMUnitTest *tests =
-	        calloc(cases + flow_tests_count + nat_flow_tests_count + guard_tests_count + decap_tests_count,
-	               sizeof(*tests));
+	struct CMUnitTest *tests = calloc(cases + flow_tests_count + nat_flow_tests_count + guard_tests_count +
+	                                          decap_tests_count + policy_tests_count,
+	                                  sizeof(*tests));
 	if (!tests)
 		return 2;
 	for (size_t i = 0; i < list.count; i++)
@@ -196,6 +197,8 @@ int main(int argc, char **argv)
 	count += guard_tests_count;
 	memcpy(tests + count, decap_tests, decap_tests_count * sizeof(*tests));
 	count += decap_tests_count;
+	memcpy(tests + count, policy_tests, policy_tests_count * sizeof(*tests));
+	count += policy_tests_count;
 	if (geteuid() && !getenv("MARCHER_BPF_REQUIRED")) {
 		fprintf(stderr, "skipped: %zu tests of the BPF programs need root\n", count);
 		return SKIPPED;

@@ -102,10 +102,10 @@ void nat_reset(void)
 
 void nat_run(enum nat_hook hook, const struct frame *frame, uint32_t gso_size, struct result *result)
 {
-	struct __sk_buff in = {.ifindex = world_in0(), .gso_size = gso_size};
+	struct __sk_buff in = {.ifindex = world_in0(), .gso_size = gso_size}, out = {0};
 	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame->data, .data_size_in = (uint32_t)frame->length,
 	            .data_out = result->frame.data, .data_size_out = FRAME_MAX, .ctx_in = &in,
-	            .ctx_size_in = sizeof(in), .repeat = 1);
+	            .ctx_size_in = sizeof(in), .ctx_out = &out, .ctx_size_out = sizeof(out), .repeat = 1);
 	if (gso_size)
 		in.gso_segs = ((uint32_t)frame->length + gso_size - 1) / gso_size;
 	int error = bpf_prog_test_run_opts(nat.programs[hook], &run);
@@ -114,6 +114,7 @@ void nat_run(enum nat_hook hook, const struct frame *frame, uint32_t gso_size, s
 		abort();
 	}
 	result->verdict = run.retval;
+	result->priority = out.priority;
 	result->frame.length = run.data_size_out;
 }
 

@@ -322,7 +322,7 @@ static void add_vip(const char *text, uint16_t port, uint32_t service)
 	must(!bpf_map_update_elem(world.vip_addresses, &address, &count, BPF_ANY), "vip_addresses");
 }
 
-static void put_service(uint32_t index, uint32_t flags, enum forwarding forwarding)
+void world_set_service(uint32_t index, uint32_t flags, enum forwarding forwarding)
 {
 	struct service service = {.flags = flags, .forwarding = (uint16_t)forwarding, .port = htons(GUE_PORT)};
 	must(!bpf_map_update_elem(world.services, &index, &service, BPF_ANY), "services");
@@ -330,12 +330,12 @@ static void put_service(uint32_t index, uint32_t flags, enum forwarding forwardi
 
 void world_set_service_flags(uint32_t service, uint32_t flags)
 {
-	put_service(service, flags, FORWARDING_IPIP);
+	world_set_service(service, flags, FORWARDING_IPIP);
 }
 
 static void add_service(uint32_t index, uint32_t flags, enum forwarding forwarding)
 {
-	put_service(index, flags, forwarding);
+	world_set_service(index, flags, forwarding);
 	add_vip(VIP_V4, SERVICE_PORT(index), index);
 	add_vip(VIP_V6, SERVICE_PORT(index), index);
 }
@@ -543,6 +543,14 @@ void world_reset(void)
 			set_first_ring(service);
 		world.ring_changed[service] = false;
 	}
+}
+
+void world_run_times(const struct frame *frame, uint32_t times)
+{
+	struct xdp_md in = {.data_end = (uint32_t)frame->length, .ingress_ifindex = world.in0};
+	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame->data, .data_size_in = (uint32_t)frame->length,
+	            .ctx_in = &in, .ctx_size_in = sizeof(in), .repeat = (int)times);
+	must(!bpf_prog_test_run_opts(world.root_fd, &run), "BPF_PROG_TEST_RUN of many times");
 }
 
 void world_run(const struct frame *frame, struct result *result)

@@ -84,6 +84,7 @@ struct backend_facts {
 
 struct result {
 	uint32_t verdict;
+	uint32_t priority; /* of tc's: what the kernel's queues go by */
 	struct frame frame;
 };
 
@@ -106,6 +107,8 @@ void world_reset(void);
 
 /* Runs a frame, come by in0, through xdp_root. */
 void world_run(const struct frame *frame, struct result *result);
+/* So many times, one at once after the other: of a frame that nothing changes. Any thread. */
+void world_run_times(const struct frame *frame, uint32_t times);
 
 const struct backend_facts *world_backend(uint32_t index);
 
@@ -119,6 +122,7 @@ void world_set_ring(uint32_t service, const uint32_t *entries, uint32_t slots);
 void world_fill_ring(uint32_t service, uint32_t backend);
 void world_remove_ring(uint32_t service);
 void world_set_backend(uint32_t index, uint32_t generation, uint32_t flags);
+void world_set_service(uint32_t index, uint32_t flags, enum forwarding forwarding); /* stays until set again */
 void world_set_service_flags(uint32_t service, uint32_t flags); /* of an IPIP service; stays until set again */
 uint32_t world_ring_entry(uint32_t slot);                       /* of the rings of RING_BACKENDS, as at first */
 

@@ -20,6 +20,10 @@
 #define DSCP_MAX 63u
 #define DSCP_SHIFT 2
 #define FLOWS_PER_SECOND_MAX 1000000000u
+/* What is over a rate is lost here, and a TCP sender that has lost the end of what it sent is silent for 200 ms at
+ * least (TCP_RTO_MIN of Linux). A bucket that is full before would waste the rest: the burst of services with TCP is
+ * 250 ms. */
+#define TCP_BURST_PER_SECOND 4u
 
 /* By class, what the relay's sockets have as SO_PRIORITY: engine/qos/mark.c. */
 static const uint32_t queue_priority[PRIORITIES] = {6, 4, 0, 2};
@@ -32,7 +36,16 @@ struct place {
 	struct packet_reasons *reasons;
 	const char *service;
 	size_t position;
+	bool tcp; /* the service has a VIP of TCP */
 };
+
+static bool has_tcp(const Service *service)
+{
+	for (size_t i = 0; i < service->n_vips; i++)
+		if (service->vips[i]->transport == MARCHER__PACKET__V1__TRANSPORT__TRANSPORT_TCP)
+			return true;
+	return false;
+}
 
 static void refuse(const struct place *at, const char *field, const char *text)
 {
@@ -54,7 +67,8 @@ static void check_bytes(const struct place *at, const char *field, const Rate *r
 		refuse(at, field, text);
 		return;
 	}
-	*out = gcra_rate(rate->per_second, 8, gcra_burst(rate->per_second, rate->burst));
+	uint64_t burst = gcra_burst(rate->per_second, rate->burst), tcp = rate->per_second / 8 / TCP_BURST_PER_SECOND;
+	*out = gcra_rate(rate->per_second, 8, at->tcp && burst < tcp ? tcp : burst);
 }
 
 static void check_flows(const struct place *at, const Rate *rate, struct gcra_rate *out)
@@ -76,7 +90,7 @@ static void check_flows(const struct place *at, const Rate *rate, struct gcra_ra
 void packet_policy_check(struct packet_reasons *reasons, const char *name, size_t position, const Service *service,
                          struct packet_wanted_service *out)
 {
-	const struct place at = {reasons, name, position};
+	const struct place at = {reasons, name, position, has_tcp(service)};
 	const Policy *policy = service->policy;
 	struct policy *entry = &out->policy;
 
