@@ -45,7 +45,7 @@ static __noinline int answer(struct __sk_buff *skb, struct packet *packet)
 	if (!found || (found->flags & answers) != answers || !nat_known(skb, packet, nat_now(), &flow))
 		return TC_GO_ON;
 	const __u8 came = packet->traffic_class;
-	enum drop_reason over = tc_hold(skb, packet, &flow);
+	enum drop_reason over = tc_hold(skb, packet, &flow, skb->ifindex, skb->tstamp);
 	if (over != DROP_NONE)
 		return tc_drop(over);
 	nat_count(skb, packet, &flow);

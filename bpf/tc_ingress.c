@@ -64,9 +64,6 @@ static __noinline int send(struct __sk_buff *skb, struct packet *packet, const s
 {
 	struct tc_hop hop = {};
 	const __u8 came = packet->traffic_class;
-	enum drop_reason over = tc_hold(skb, packet, flow);
-	if (over != DROP_NONE)
-		return tc_drop(over);
 	enum tc_way way = way_of(skb, packet, flow, &hop);
 	if (way == TC_WAY_DROP)
 		return tc_drop(hop.reason);
@@ -74,6 +71,9 @@ static __noinline int send(struct __sk_buff *skb, struct packet *packet, const s
 		return tc_answer_too_big(skb, packet, hop.mtu);
 	if (way == TC_WAY_OUT && ttl_of(skb, packet) <= 1)
 		return tc_drop(DROP_TTL);
+	enum drop_reason over = tc_hold(skb, packet, flow, way == TC_WAY_OUT ? hop.ifindex : 0, 0);
+	if (over != DROP_NONE)
+		return tc_drop(over);
 	nat_count(skb, packet, flow);
 	if (tc_write_class(skb, packet, came))
 		return tc_drop(DROP_TRUNCATED);

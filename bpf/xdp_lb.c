@@ -194,9 +194,9 @@ int xdp_lb(struct xdp_md *ctx)
 		return drop(choice.reason);
 	/* What is reported about packets is none of the service's. */
 	if ((choice.service.flags & SERVICE_POLICY) && begin) {
-		enum drop_reason reason = policy_hold(&packet, vip->service, &packet.key, false, 1);
-		if (reason != DROP_NONE)
-			return drop(reason);
+		int reason = policy_hold(&packet, vip->service, &packet.key, false, 1);
+		if (reason < 0)
+			return drop(-reason);
 	}
 	return forward(ctx, &packet, key, &choice);
 }

@@ -44,6 +44,12 @@ static inline __u64 gcra_ticks(__u64 ns)
 	return ns << GCRA_TICK_BITS;
 }
 
+/* Rounded up. */
+static inline __u64 gcra_ns(__u64 ticks)
+{
+	return (ticks + (1u << GCRA_TICK_BITS) - 1) >> GCRA_TICK_BITS;
+}
+
 static inline __u64 gcra_cost(const struct gcra_rate *rate, __u64 units)
 {
 	return (units * rate->unit_cost + (1u << GCRA_COST_BITS) - 1) >> GCRA_COST_BITS;

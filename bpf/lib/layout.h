@@ -348,6 +348,33 @@ struct policy_count {
 };
 
 /*
+ * Shaping: packets over the rate of their service wait, where the interface that they leave by can have them wait, in
+ * place of being dropped. libmarcher sees to the queueing disciplines (packet_shape.h); the programs say of each packet
+ * when it may leave, or by which class.
+ */
+enum shape_kind {
+	SHAPE_FQ = 1,  /* goes out at skb->tstamp: earliest departure time */
+	SHAPE_HTB = 2, /* a class by skb->priority */
+};
+
+/* Map shape_devices: hash by ifindex -> __u32, enum shape_kind. Not in it: nothing waits there. */
+#define SHAPE_DEVICES_MAX 256u
+
+/* Map shape_services: array by service of __u32: bit 1 << enum policy_direction when there is a class of HTB for it, which
+ * has packets wait. Without one the packets of a service share the class of their priority, which has no rate. */
+
+/* Longest that a packet waits; what would have to wait longer is dropped. So no queue holds more than its rate has in
+ * it. */
+#define SHAPE_HORIZON_NS 100000000ull
+
+/* Classes of HTB: SHAPE_MAJOR << 16 | number. */
+#define SHAPE_MAJOR 0x4d41u /* "MA" */
+#define SHAPE_PRIORITIES 4u
+#define SHAPE_DEFAULT_PRIORITY 2u
+#define SHAPE_PRIORITY_CLASS(priority) (1u + (priority))
+#define SHAPE_SERVICE_CLASS(service, direction) (16u + 2u * (service) + (direction))
+
+/*
  * xdp_guard. Its rules are several tables that belong together, and are replaced at once: each has two places in a map
  * of maps, and the configuration says which place counts. A new set is written to the other places; then one update of
  * the map guard puts a new configuration in force, and when that has returned (the kernel waits for a grace period) no

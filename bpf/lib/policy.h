@@ -3,7 +3,8 @@
  * Holds packets to their service's traffic policy: rates of bytes by direction, of the service and of each flow, and of
  * new flows; DSCP; ECN. Programs ask for it only where the service has SERVICE_POLICY.
  *
- * What is over a rate is dropped: nothing is kept for later here. Bytes are payload, as the relay counts them: a bare
+ * What is over a rate waits where the way out lets it (packet->waits, see shape.h), and is dropped where it does not or
+ * would have to wait too long. Bytes are payload, as the relay counts them: a bare
  * acknowledgement costs nothing and always passes; what is sent again costs again.
  *
  * What is not static here is verified once, and not in each state that the programs may be in before and behind.
@@ -27,46 +28,56 @@
 
 #define POLICY_ATTEMPTS 8
 
+#define POLICY_WAIT 1u /* units may conform later, by SHAPE_HORIZON_NS at most */
+#define POLICY_MORE 2u /* by as much again as the burst they conform at once */
+
 /*
- * Takes units from a bucket that other CPUs take from, too; not 0: they conform. Who has lost the race POLICY_ATTEMPTS
- * times in a row, each time with units that conformed, takes them without another look: the bucket is then over by one
- * packet of each CPU at most.
+ * Takes units from a bucket that other CPUs take from, too. 0: they do not conform; otherwise they do after so many ns
+ * less 1. how: POLICY_WAIT, POLICY_MORE. Who has lost the race POLICY_ATTEMPTS times in a row, each time with units
+ * that conformed, takes them without another look: the bucket is then over by one packet of each CPU at most.
  */
-__noinline int policy_take(__u64 *tat, const struct gcra_rate *rate, __u64 now, __u64 units)
+__noinline int policy_take(__u64 *tat, const struct gcra_rate *rate, __u64 now, __u64 units, __u32 how)
 {
-	__u64 next;
 	if (!tat || !rate)
 		return 0;
+	const __u64 cost = gcra_cost(rate, units);
+	const __u64 now_at = rate->tolerance << (how & POLICY_MORE ? 1 : 0);
+	const __u64 later_at = now_at + (how & POLICY_WAIT ? gcra_ticks(SHAPE_HORIZON_NS) : 0);
 	for (int i = 0; i < POLICY_ATTEMPTS; i++) {
 		__u64 before = *(volatile __u64 *)tat;
-		if (!gcra_conforms(before, now, rate, units, &next))
+		__u64 ahead = gcra_ahead(before, now, rate) + cost;
+		if (ahead > later_at)
 			return 0;
-		if (__sync_val_compare_and_swap(tat, before, next) == before)
-			return 1;
+		if (__sync_val_compare_and_swap(tat, before, now + ahead) == before)
+			return ahead > now_at ? 1 + (int)gcra_ns(ahead - now_at) : 1;
 	}
-	__sync_fetch_and_add(tat, gcra_cost(rate, units));
+	__sync_fetch_and_add(tat, cost);
 	return 1;
 }
 
 /* The buckets that a packet is taken from; NULL: there is no such rate. */
 struct policy_taps {
 	__u64 *flow, *service;
-	struct gcra_rate flow_rate, service_rate;
+	const struct gcra_rate *flow_rate, *service_rate;
+	__u8 waits; /* of struct packet */
 };
 
-/* From both or from neither, with room for times the bursts. */
-static __always_inline bool policy_take_both(const struct policy_taps *taps, __u64 now, __u64 bytes, __u32 times)
+/* From both or from neither. As policy_take. */
+static __always_inline int policy_take_both(const struct policy_taps *taps, __u64 now, __u64 bytes, __u32 more)
 {
-	struct gcra_rate own = taps->flow_rate, shared = taps->service_rate;
-	own.tolerance *= times;
-	shared.tolerance *= times;
-	if (taps->flow && !policy_take(taps->flow, &own, now, bytes))
-		return false;
-	if (!taps->service || policy_take(taps->service, &shared, now, bytes))
-		return true;
+	int by_flow = 1, by_service = 1;
+	/* A class of HTB is a service's: it knows no flows. */
 	if (taps->flow)
-		__sync_fetch_and_sub(taps->flow, bytes * own.unit_cost >> GCRA_COST_BITS);
-	return false;
+		by_flow = policy_take(taps->flow, taps->flow_rate, now, bytes,
+		                      more | (taps->waits == SHAPE_FQ ? POLICY_WAIT : 0));
+	if (!by_flow || !taps->service)
+		return by_flow;
+	by_service = policy_take(taps->service, taps->service_rate, now, bytes, more | (taps->waits ? POLICY_WAIT : 0));
+	if (by_service)
+		return by_flow > by_service ? by_flow : by_service;
+	if (taps->flow)
+		__sync_fetch_and_sub(taps->flow, bytes * taps->flow_rate->unit_cost >> GCRA_COST_BITS);
+	return 0;
 }
 
 enum policy_verdict {
@@ -76,17 +87,24 @@ enum policy_verdict {
 };
 
 /* The decision, and the only place of it. markable: the packet says ECT or CE, and the policy marks: it may use as much
- * again as the burst. */
+ * again as the burst, and where packets wait it is marked from half of the longest time on. */
 static __always_inline enum policy_verdict policy_judge(const struct policy_taps *taps, __u64 now, __u64 bytes,
-                                                        bool markable)
+                                                        bool markable, int *wait_ns)
 {
-	if (policy_take_both(taps, now, bytes, 1))
-		return POLICY_CONFORMS;
-	return markable && policy_take_both(taps, now, bytes, 2) ? POLICY_MARKS : POLICY_OVER;
+	__u32 more = 0;
+	int taken = policy_take_both(taps, now, bytes, 0);
+	if (!taken && markable) {
+		more = POLICY_MORE;
+		taken = policy_take_both(taps, now, bytes, POLICY_MORE);
+	}
+	if (!taken)
+		return POLICY_OVER;
+	*wait_ns = taken - 1;
+	return more || (markable && *wait_ns > (int)(SHAPE_HORIZON_NS / 2)) ? POLICY_MARKS : POLICY_CONFORMS;
 }
 
 /* A flow's own buckets, by its packets as they come from the client. NULL: it has none, and is not held to its rate. */
-static __always_inline struct policy_flow *policy_flow_find(const struct flow_key *client)
+static __noinline struct policy_flow *policy_flow_find(const struct flow_key *client)
 {
 	__u32 zero = 0;
 	const struct flow_settings *settings = bpf_map_lookup_elem(&flow_settings, &zero);
@@ -111,7 +129,7 @@ __noinline int policy_may_begin(__u32 service)
 	if (!policy || !buckets || !policy->connections.unit_cost)
 		return 1;
 	struct gcra_rate rate = policy->connections;
-	if (policy_take(&buckets->connections_tat, &rate, gcra_ticks(bpf_ktime_get_ns()), 1))
+	if (policy_take(&buckets->connections_tat, &rate, gcra_ticks(bpf_ktime_get_ns()), 1, 0))
 		return 1;
 	struct policy_count *count = bpf_map_lookup_elem(&policy_counters, &service);
 	if (count)
@@ -138,7 +156,8 @@ static __always_inline enum drop_reason policy_over(struct policy_count *count, 
 
 /*
  * Holds a packet to the policy. client: the flow, by its packets from the client; frames: that the buffer stands for.
- * DROP_NONE: it may go, with the traffic class that packet->traffic_class has then; in its header nothing is changed.
+ * Negative: it is dropped, for the reason of that number. Otherwise it may go in so many ns, with the traffic class
+ * that packet->traffic_class has then; in its header nothing is changed.
  */
 __noinline int policy_hold(struct packet *packet, __u32 service, const struct flow_key *client, bool egress,
                            __u32 frames)
@@ -146,34 +165,39 @@ __noinline int policy_hold(struct packet *packet, __u32 service, const struct fl
 	const struct policy *policy = bpf_map_lookup_elem(&policies, &service);
 	struct policy_buckets *buckets = bpf_map_lookup_elem(&policy_buckets, &service);
 	if (!policy || !buckets || !packet || !client)
-		return DROP_NONE;
+		return 0;
 	const __u32 bytes = packet->payload;
 	__u8 class = packet->traffic_class;
-	struct policy_taps taps = {.flow_rate = policy->flow[policy_at(egress)],
-	                           .service_rate = policy->service[policy_at(egress)]};
-	if (taps.service_rate.unit_cost)
+	int wait_ns = 0;
+	struct policy_taps taps = {.flow_rate = &policy->flow[policy_at(egress)],
+	                           .service_rate = &policy->service[policy_at(egress)],
+	                           .waits = packet->waits};
+	/* What ends a flow costs nothing, but is not to overtake it. */
+	bool counts = bytes || (packet->waits && (packet->tcp_flags & (TCP_FIN | TCP_RST)));
+	if (counts && taps.service_rate->unit_cost)
 		taps.service = &buckets->tat[policy_at(egress)];
-	if (bytes && taps.flow_rate.unit_cost) {
+	if (counts && taps.flow_rate->unit_cost) {
 		struct policy_flow *flow = policy_flow_find(client);
 		if (flow)
 			taps.flow = &flow->tat[policy_at(egress)];
 	}
 	if (policy->flags & POLICY_DSCP)
 		class = policy->dscp | (class & ECN_MASK);
-	if (bytes && (taps.flow_rate.unit_cost | taps.service_rate.unit_cost)) {
+	if (counts && (taps.flow_rate->unit_cost | taps.service_rate->unit_cost)) {
 		bool markable = (policy->flags & POLICY_ECN_MARK) && (class & ECN_MASK) != ECN_NOT_ECT;
-		enum policy_verdict verdict = policy_judge(&taps, gcra_ticks(bpf_ktime_get_ns()), bytes, markable);
-		if (verdict != POLICY_CONFORMS) {
+		enum policy_verdict verdict =
+		        policy_judge(&taps, gcra_ticks(bpf_ktime_get_ns()), bytes, markable, &wait_ns);
+		if (bytes && verdict != POLICY_CONFORMS) {
 			struct policy_count *count = bpf_map_lookup_elem(&policy_counters, &service);
 			if (verdict == POLICY_OVER)
-				return policy_over(count, egress, frames, bytes);
+				return -(int)policy_over(count, egress, frames, bytes);
 			if (count)
 				count->marked[policy_at(egress)] += frames;
 			class |= ECN_CE;
 		}
 	}
 	packet->traffic_class = class;
-	return DROP_NONE;
+	return wait_ns;
 }
 
 #endif

@@ -15,6 +15,7 @@
 #include "nat_rewrite.h"
 #include "parse.h"
 #include "policy.h"
+#include "shape.h"
 #include "tc.h"
 
 static __always_inline bool tc_has_policy(__u32 service_index)
@@ -24,25 +25,34 @@ static __always_inline bool tc_has_policy(__u32 service_index)
 }
 
 /* Holds a packet to the policy of its flow's service, if that has one. DROP_NONE: it may go, with the traffic class
- * that packet->traffic_class has then, which tc_write_class puts into its header. */
-static __noinline enum drop_reason tc_hold(struct __sk_buff *skb, struct packet *packet, const struct nat_flow *flow)
+ * that packet->traffic_class has then, which tc_write_class puts into its header. ifindex: by which it leaves; 0: to
+ * this node's stack. before: when it may leave at the earliest already. */
+static __noinline enum drop_reason tc_hold(struct __sk_buff *skb, struct packet *packet, const struct nat_flow *flow,
+                                           __u32 ifindex, __u64 before)
 {
 	__u32 service = flow->service;
 	bool egress = flow->flags & NAT_REVERSE;
 	struct flow_key client = packet->key;
-	const struct policy *policy;
 	if (!tc_has_policy(service))
 		return DROP_NONE;
-	policy = bpf_map_lookup_elem(&policies, &service);
-	if (policy)
-		skb->priority = policy->priority;
 	if (egress) {
 		client.source = flow->destination;
 		client.destination = flow->source;
 		client.source_port = flow->destination_port;
 		client.destination_port = flow->source_port;
 	}
-	return policy_hold(packet, service, &client, egress, tc_frames(skb));
+	__u32 kind = ifindex ? shape_of(ifindex) : 0;
+	packet->waits = shape_waits(kind, service, egress) ? kind : 0;
+	int wait_ns = policy_hold(packet, service, &client, egress, tc_frames(skb));
+	if (wait_ns < 0)
+		return -wait_ns;
+	const struct policy *policy = bpf_map_lookup_elem(&policies, &service);
+	skb->priority = kind == SHAPE_HTB ? shape_class(packet, service, egress, policy ? policy->priority : 0)
+	                : policy          ? policy->priority
+	                                  : 0;
+	if (kind == SHAPE_FQ && wait_ns)
+		shape_until(skb, bpf_ktime_get_ns() + wait_ns, before);
+	return DROP_NONE;
 }
 
 /* Gives the packet's header the traffic class in place of the one that it came with. 0, or negative. */

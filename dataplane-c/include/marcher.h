@@ -257,13 +257,24 @@ enum marcher_xdp_mode {
 	MARCHER_XDP_OFF = 3, /* tc alone: NAT, and no other forwarding */
 };
 
+/* How packets over a rate of their service are made to wait; where they cannot, they are dropped. Queueing disciplines
+ * that are neither the kernel's default nor fq are left alone, whichever it is. */
+enum marcher_egress_shaping {
+	MARCHER_SHAPING_AUTO = 0, /* by fq, else by HTB */
+	MARCHER_SHAPING_FQ = 1,
+	MARCHER_SHAPING_HTB = 2,
+	MARCHER_SHAPING_OFF = 3, /* they are dropped */
+};
+
 /* size = sizeof(struct marcher_packet_options). */
 struct marcher_packet_options {
 	uint32_t size;
 	uint32_t xdp_mode;   /* enum marcher_xdp_mode */
 	uint32_t flows;      /* room in the flow table, 16 bytes each; 0: 4,194,304. Only for maps that are made now */
 	const char *pin_dir; /* below a bpffs that is mounted, such as /sys/fs/bpf/marcher; created 0700 */
-	const char *interfaces; /* names separated by commas */
+	const char *interfaces;  /* names separated by commas */
+	uint32_t egress_shaping; /* enum marcher_egress_shaping; of services that a policy holds to rates */
+	uint32_t reserved;       /* 0 */
 };
 
 /* Tries what the packet tiers need on real packets, in a network namespace that is gone afterwards: a serialised
@@ -290,8 +301,8 @@ int marcher_packet_apply(struct marcher_packet *handle, const uint8_t *table, si
 /* A serialised marcher.packet.v1.Status. */
 int marcher_packet_status(struct marcher_packet *handle, uint8_t **reply, size_t *reply_length);
 
-/* Upkeep that needs doing now and then, such as every second: has the flow table grow with its flows, and the guard
- * follow this node's addresses, devices and TCP settings. [blocks] */
+/* Upkeep that needs doing now and then, such as every second: has the flow table grow with its flows, the guard follow
+ * this node's addresses, devices and TCP settings, and shaping follow the interfaces' queueing disciplines. [blocks] */
 int marcher_packet_tend(struct marcher_packet *handle);
 
 /* What marcher_packet_uninstall would take away, and which process holds pin_dir: a serialised

@@ -2,6 +2,7 @@
 /* The packet tiers' API: handle, locks, errors. */
 #include "packet.h"
 #include "packet_guard.h"
+#include "packet_shape.h"
 
 #include <errno.h>
 #include <linux/capability.h>
@@ -148,6 +149,7 @@ static void free_handle(struct marcher_packet *handle)
 	packet_migration_free(handle);
 	packet_state_free(&handle->state);
 	packet_guard_free(handle->guard);
+	packet_shape_close(handle);
 	for (int i = 0; i < PACKET_MAPS; i++)
 		close_if_open(handle->maps[i]);
 	close_if_open(handle->root_fd);
@@ -174,6 +176,11 @@ static int check_options(const struct marcher_packet_options *options)
 		        NULL, MARCHER_E_INVALID,
 		        "marcher_packet_open: xdp_mode is %u; expected 0 (auto), 1 (native), 2 (generic) or 3 (off)",
 		        options->xdp_mode);
+	if (options->egress_shaping > MARCHER_SHAPING_OFF)
+		return packet_fail(
+		        NULL, MARCHER_E_INVALID,
+		        "marcher_packet_open: egress_shaping is %u; expected 0 (auto), 1 (fq), 2 (htb) or 3 (off)",
+		        options->egress_shaping);
 	if (options->flows > PACKET_FLOWS_MAX)
 		return packet_fail(NULL, MARCHER_E_INVALID,
 		                   "marcher_packet_open: a flow table of %u entries; at most %u are possible",
@@ -188,6 +195,7 @@ static int open_handle(struct marcher_packet *handle, const struct marcher_packe
 	int code = packet_check_capabilities(handle);
 
 	handle->xdp_mode = options->xdp_mode;
+	handle->egress_shaping = options->egress_shaping;
 	if (!code)
 		code = packet_dir_open(handle, options->pin_dir, true);
 	if (code)
@@ -201,6 +209,8 @@ static int open_handle(struct marcher_packet *handle, const struct marcher_packe
 		code = packet_links_open(handle, options->interfaces);
 	if (!code)
 		code = packet_tc_open(handle);
+	if (!code)
+		code = packet_shape_open(handle);
 	if (code && handle->fresh) {
 		/* Nobody would ever use what was made: the flow table alone has many megabytes. */
 		char text[PACKET_ERROR_MAX];
@@ -350,6 +360,8 @@ int marcher_packet_tend(struct marcher_packet *handle)
 	int code = packet_flows_tend(handle);
 	if (!code)
 		code = packet_guard_tend(handle);
+	if (!code)
+		code = packet_shape_tend(handle);
 	pthread_mutex_unlock(&handle->calls_lock);
 	return code;
 }

@@ -94,6 +94,8 @@ enum packet_map {
 	MAP_POLICY_BUCKETS,
 	MAP_POLICY_COUNTERS,
 	MAP_POLICY_FLOWS,
+	MAP_SHAPE_DEVICES,
+	MAP_SHAPE_SERVICES,
 	MAP_GUARD,
 	MAP_GUARD_SOURCES_V4,
 	MAP_GUARD_SOURCES_V6,
@@ -217,8 +219,10 @@ struct marcher_packet {
 	struct packet_interface *interfaces;
 	uint32_t ninterfaces;
 	struct packet_state state;
-	struct packet_guard *guard; /* packet_guard.h; NULL: nothing is guarded */
-	struct flow_set *flows;     /* the map of that name itself; NULL: not mapped */
+	struct packet_guard *guard;     /* packet_guard.h; NULL: nothing is guarded */
+	uint32_t egress_shaping;        /* enum marcher_egress_shaping */
+	struct packet_shaping *shaping; /* packet_shape.c */
+	struct flow_set *flows;         /* the map of that name itself; NULL: not mapped */
 	uint32_t nflow_sets;
 	struct packet_migration *migration; /* NULL: none is under way. Under table_lock, as the state is */
 	struct packet_migrated migrated;    /* by this apply */
@@ -321,6 +325,9 @@ void packet_tc_close(struct packet_interface *interface);
 uint32_t packet_tc_attached(const char *name, int pin, const char **hook, bool *here);
 /* Detaches what the pin stands for, as far as it can be done from this network namespace. */
 void packet_tc_detach(const char *name, int pin);
+/* The root queueing discipline of an interface is ours, or no longer: a pin tells. Noted before it is. 0 or -errno. */
+int packet_tc_note_root(const struct marcher_packet *handle, uint32_t index);
+void packet_tc_forget_root(const struct marcher_packet *handle, uint32_t index);
 /* Tests: as on a kernel that has no tcx. */
 extern bool packet_tc_without_tcx;
 

@@ -25,6 +25,7 @@
 #include "packet_guard.h"
 #include "packet_policy.h"
 #include "packet_ring.h"
+#include "packet_shape.h"
 
 #define RINGS_AT_ONCE 64   /* each outer update waits for a grace period of the kernel's: many in one */
 #define RING_CHUNK 65536u  /* slots per write */
@@ -822,6 +823,8 @@ int packet_apply(struct marcher_packet *handle, struct packet_wanted *wanted, st
 		code = packet_guard_apply(handle, wanted->guard);
 		if (!code)
 			code = write_maps(&a, crowded);
+		if (!code)
+			code = packet_shape_services(handle);
 		handle->state.stale = code != MARCHER_OK;
 	}
 	close_pending(&a);

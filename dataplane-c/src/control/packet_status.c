@@ -12,6 +12,7 @@
 #include "bpf/lib/layout_names.h"
 #include "packet_guard.h"
 #include "packet_migrate.h"
+#include "packet_shape.h"
 
 typedef Marcher__Packet__V1__Status Status;
 typedef Marcher__Packet__V1__Interface Interface;
@@ -112,6 +113,8 @@ static void add_interfaces(const struct marcher_packet *handle, struct reply *re
 			interface->decapsulation = (char *)(handle->interfaces[i].link_fd >= 0    ? "xdp"
 			                                    : *handle->interfaces[i].tc.mode != 0 ? "tc"
 			                                                                          : "");
+		interface->shaping = (char *)packet_shape_kind(handle, i);
+		interface->shaping_reason = (char *)packet_shape_reason(handle, i);
 		interface->send_errors = handle->interfaces[i].send_errors;
 		reply->status.interfaces[reply->status.n_interfaces++] = interface;
 	}

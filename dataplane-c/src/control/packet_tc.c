@@ -7,6 +7,8 @@
  * is a program's, says that they are ours, and with _own behind that the qdisc is: it goes when nobody else's filter is
  * left at it
  *
+ * The pin tc/<ns>_<if>_root says that the root queueing discipline is ours (packet_shape.h).
+ *
  * Either way another build's program is replaced by one operation, and packets meet the old one or the new one.
  */
 #include "packet.h"
@@ -15,16 +17,15 @@
 #include <bpf/libbpf.h>
 #include <dirent.h>
 #include <errno.h>
-#include <linux/netlink.h>
 #include <linux/pkt_sched.h>
-#include <linux/rtnetlink.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
+
+#include "packet_netlink.h"
+#include "packet_qdisc.h"
 
 #define PIN_PATH_MAX 4096
 #define NAME_SIZE 64
@@ -38,14 +39,13 @@
 #define FILTER_HANDLE 0x4d41u
 #define FILTER_PRIORITY 0x4d41u
 
-#define DATAGRAM_MAX 32768
 #define PATIENCE_S 5
 
 static const char tcx[] = "tcx", clsact[] = "clsact", unattached[] = "";
 static const int attach_types[TC_HOOKS] = {ATTACH_TCX_INGRESS, ATTACH_TCX_EGRESS};
 static const enum bpf_tc_attach_point attach_points[TC_HOOKS] = {BPF_TC_INGRESS, BPF_TC_EGRESS};
 static const char *const hook_names[TC_HOOKS] = {"ingress", "egress"};
-static const char clsact_shared[] = "clsact", clsact_own[] = "clsact_own";
+static const char clsact_shared[] = "clsact", clsact_own[] = "clsact_own", own_root[] = "root";
 
 bool packet_tc_without_tcx;
 
@@ -157,53 +157,27 @@ static void drop_link(const struct marcher_packet *handle, struct packet_interfa
 	interface->tc.link_fds[hook] = -1;
 }
 
-/* Filters at an interface's clsact qdisc. -errno when they cannot be counted. */
-static int count_filters(int fd, uint32_t index, uint32_t parent, void *datagram)
+static void count_filter(const struct nlmsghdr *message, void *count)
 {
-	struct {
-		struct nlmsghdr header;
-		struct tcmsg tc;
-	} request = {.header = {.nlmsg_len = sizeof(request),
-	                        .nlmsg_type = RTM_GETTFILTER,
-	                        .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
-	             .tc = {.tcm_ifindex = (int)index, .tcm_parent = parent}};
-	int count = 0;
-
-	if (send(fd, &request, sizeof(request), 0) < 0)
-		return -errno;
-	for (;;) {
-		ssize_t received = recv(fd, datagram, DATAGRAM_MAX, 0);
-		if (received < 0 && errno == EINTR)
-			continue;
-		if (received <= 0)
-			return received < 0 ? -errno : -EPROTO;
-		size_t length = (size_t)received;
-		for (const struct nlmsghdr *at = datagram; NLMSG_OK(at, length); at = NLMSG_NEXT(at, length)) {
-			if (at->nlmsg_type == NLMSG_DONE)
-				return count;
-			if (at->nlmsg_type == NLMSG_ERROR)
-				return -EPROTO;
-			count += at->nlmsg_type == RTM_NEWTFILTER;
-		}
-	}
+	*(unsigned *)count += message->nlmsg_type == RTM_NEWTFILTER;
 }
 
+/* False also when filters cannot be counted. */
 static bool qdisc_is_empty(uint32_t index)
 {
-	struct timeval patience = {.tv_sec = PATIENCE_S};
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), filters = -1;
-	void *datagram = malloc(DATAGRAM_MAX);
+	const uint32_t parents[] = {TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS), TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS)};
+	int fd = netlink_open(PATIENCE_S), error = fd < 0 ? fd : 0;
+	unsigned count = 0;
 
-	if (fd >= 0 && datagram) {
-		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-		filters = count_filters(fd, index, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS), datagram);
-		if (!filters)
-			filters = count_filters(fd, index, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS), datagram);
+	for (size_t i = 0; !error && i < 2; i++) {
+		const struct tcmsg message = {.tcm_ifindex = (int)index, .tcm_parent = parents[i]};
+		struct netlink_request request;
+		netlink_begin(&request, RTM_GETTFILTER, 0, &message, sizeof(message));
+		error = netlink_dump(fd, &request, count_filter, &count);
 	}
 	if (fd >= 0)
 		close(fd);
-	free(datagram);
-	return filters == 0;
+	return !error && !count;
 }
 
 /* Our filters of an interface of this network namespace, and the qdisc when it is ours and no other's filter is left.
@@ -334,8 +308,22 @@ uint32_t packet_tc_attached(const char *name, int pin, const char **hook, bool *
 		*hook = clsact;
 		return index;
 	}
+	if (!strcmp(what, own_root)) {
+		*hook = "qdisc";
+		return index;
+	}
 	*hook = tcx;
 	return pin >= 0 ? link_attached_to(pin, &program) : 0;
+}
+
+static void restore_root(uint32_t index)
+{
+	int fd = netlink_open(PATIENCE_S);
+
+	if (fd < 0)
+		return;
+	qdisc_restore(fd, index);
+	close(fd);
 }
 
 void packet_tc_detach(const char *name, int pin)
@@ -348,6 +336,8 @@ void packet_tc_detach(const char *name, int pin)
 		return;
 	if (hook == tcx)
 		bpf_link_detach(pin);
+	else if (here && strcmp(hook, clsact) != 0)
+		restore_root(index);
 	else if (here) /* filters cannot be reached from elsewhere; they go with their namespace */
 		detach_filters(index, strstr(name, clsact_own) != NULL);
 }
@@ -377,6 +367,23 @@ static void detach_others(const struct marcher_packet *handle)
 	}
 	if (directory)
 		closedir(directory);
+}
+
+int packet_tc_note_root(const struct marcher_packet *handle, uint32_t index)
+{
+	char path[PIN_PATH_MAX];
+
+	pin_path(handle, path, index, own_root);
+	/* A program's: what a pin is of does not matter, but it has to be of something. */
+	return bpf_obj_pin(handle->tc_fds[TC_HOOK_INGRESS], path) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+void packet_tc_forget_root(const struct marcher_packet *handle, uint32_t index)
+{
+	char path[PIN_PATH_MAX];
+
+	pin_path(handle, path, index, own_root);
+	unlink(path);
 }
 
 int packet_tc_open(struct marcher_packet *handle)

@@ -44,6 +44,18 @@ static inline struct gcra_rate gcra_rate(uint64_t per_second, uint64_t scale, ui
 	return rate;
 }
 
+/* What a rate was made of, as near as it has it: units per second, and units of its burst. 0: no limit. */
+static inline uint64_t gcra_units_per_second(const struct gcra_rate *rate)
+{
+	return rate->unit_cost ? (1000000000ull << (GCRA_TICK_BITS + GCRA_COST_BITS)) / rate->unit_cost : 0;
+}
+
+static inline uint64_t gcra_burst_units(const struct gcra_rate *rate)
+{
+	return rate->unit_cost ? (uint64_t)(((unsigned __int128)rate->tolerance << GCRA_COST_BITS) / rate->unit_cost)
+	                       : 0;
+}
+
 /* Of bytes at a rate in bits, with the burst that can be kept. */
 static inline uint64_t gcra_burst(uint64_t bits_per_second, uint64_t burst)
 {
