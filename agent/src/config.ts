@@ -32,6 +32,8 @@ export interface AgentConfig {
   readonly interfaces: readonly string[];
   readonly bpfDir: string;
   readonly xdpMode: XdpMode;
+  /** Prefixes and ranges of ports of relayed services are steered. */
+  readonly skLookup: boolean;
   /** Addresses of this node under which encapsulated packets are unpacked. */
   readonly decapsulated: readonly string[];
   /** 0: that of the interface. */
@@ -82,6 +84,10 @@ const FLAGS: readonly Flag[] = [
     name: 'interfaces',
     value: 'LIST',
     help: 'network interfaces for XDP and tc, such as eth0,eth1, which all values of forwarding.mode but relay need (default: none)',
+  },
+  {
+    name: 'sk-lookup',
+    help: 'have the kernel lead the connections of prefixes and of ranges of ports to the relay by a BPF program',
   },
   { name: 'bpf-dir', value: 'DIR', help: 'where BPF programs are pinned, in a bpffs (default /sys/fs/bpf/marcher)' },
   {
@@ -333,6 +339,8 @@ function interpret(given: ReadonlyMap<string, Given>, mistakes: string[]): Agent
       `is not a level: ${meant === undefined ? `write ${LOG_LEVELS.join(', ')}` : `did you mean ${meant}?`}`,
     );
   }
+  const steer = text('sk-lookup') ?? 'false';
+  if (!['true', 'false', '1', '0'].includes(steer)) wrong('sk-lookup', 'is neither true nor false');
   const stop = text('stop-engine-on-exit') ?? 'false';
   if (!['true', 'false', '1', '0'].includes(stop)) wrong('stop-engine-on-exit', 'is neither true nor false');
   const socket = text('socket') ?? '/run/marcher/marcher.sock';
@@ -407,6 +415,7 @@ function interpret(given: ReadonlyMap<string, Given>, mistakes: string[]): Agent
     interfaces,
     bpfDir,
     xdpMode: xdp as XdpMode,
+    skLookup: steer === 'true' || steer === '1',
     decapsulated,
     decapsulateMtu,
     guePort,

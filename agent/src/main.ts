@@ -73,7 +73,12 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
     cpus: config.cpus,
     logLevel: config.logLevel,
     group: config.socketGroup,
+    steerDir: config.skLookup ? config.bpfDir : undefined,
   });
+  const { steering } = dataplane;
+  if (config.skLookup && !steering.on) {
+    log.warn({ reason: steering.reason }, 'sk_lookup is not available: prefixes are not served by the relay');
+  }
 
   const adopted = dataplane.status().adopted;
   const geoipPath = config.geoipPath ?? embeddedCountryDatabase();

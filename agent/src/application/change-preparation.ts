@@ -8,10 +8,11 @@
 import { create } from '@bufbuild/protobuf';
 import { nearest, type Service, type TrafficPolicy } from '@marcher/model';
 import { type Violation, ViolationSchema } from '@marcher/proto/marcher/v1/config_service_pb';
+import { prefixText } from '../domain/address.js';
 import { LIMITS } from '../domain/defaults.js';
 import { Faults } from '../domain/faults.js';
 import { packetModeOf } from '../domain/packet-service.js';
-import { type Claim, type Conflict, PortOwnership } from '../domain/port-ownership.js';
+import { addressBytes, type Claim, type Conflict, PortOwnership } from '../domain/port-ownership.js';
 import { claimsOf, validateService } from '../domain/validate.js';
 import type { CommitChange, ConfigStore } from '../ports/config-store.js';
 import type { RequestedChange } from '../ports/use-cases.js';
@@ -95,6 +96,15 @@ export class ConfigurationIndex {
   /** Names of the services that ask for a packet tier. */
   get packets(): ReadonlySet<string> {
     return this.#packets;
+  }
+
+  /** The prefixes that a service listens on. */
+  prefixesOf(name: string): string[] {
+    const claims = this.#footprints.get(name)?.claims ?? [];
+    const texts = claims.flatMap(({ address, length }) =>
+      length === undefined ? [] : [prefixText({ address: addressBytes(address), length })],
+    );
+    return [...new Set(texts)];
   }
 
   /** What each service listens on. */

@@ -401,16 +401,24 @@ export class Configuration implements ConfigUseCases {
   #conditions(name: string, observedGeneration: bigint): Condition[] {
     const { failure } = this.#programming;
     const unbound = this.#programming.unboundOf(name);
+    const { steering } = this.#programming;
+    const prefixes = steering.on ? [] : this.#index.prefixesOf(name);
     const programmed =
       failure !== ''
         ? { status: false, reason: 'DataPlaneUnavailable', message: failure }
-        : unbound.length > 0
+        : prefixes.length > 0 && !steering.on
           ? {
               status: false,
-              reason: 'ListenerNotBound',
-              message: `${unbound.join('; ')}; the engine tries again every second`,
+              reason: 'PrefixNotSteered',
+              message: `the relay serves ${prefixes.join(', ')} by sk_lookup alone: ${steering.reason}`,
             }
-          : { status: true, reason: 'Programmed', message: '' };
+          : unbound.length > 0
+            ? {
+                status: false,
+                reason: 'ListenerNotBound',
+                message: `${unbound.join('; ')}; the engine tries again every second`,
+              }
+            : { status: true, reason: 'Programmed', message: '' };
     const packets = this.#index.packets.has(name)
       ? this.#options.packetStanding?.(name, observedGeneration)
       : undefined;

@@ -25,6 +25,7 @@ import { isAuto, isNat, type Vip, vipsOf } from '../domain/packet-service.js';
 import { packetService, packetVip } from '../domain/packet-table.js';
 import type { Claim } from '../domain/port-ownership.js';
 import { segmentAdvice } from '../domain/segment-advice.js';
+import { isPrefix } from '../domain/steering.js';
 import { type Demotion, GOOD, judge, type TierHealth } from '../domain/tier-health.js';
 import { backendName } from '../domain/validate.js';
 import { WireWriter } from '../domain/wire-writer.js';
@@ -607,9 +608,10 @@ export class PacketForwarding {
     const { state } = this.#options.tier;
     const service = this.#services().get(name)?.service;
     const relayed = (why: string): PacketStanding => {
-      if (service?.listeners.some(({ address }) => address.includes('/'))) {
-        const message = `it listens on a prefix, which the relay cannot carry${why}`;
-        return { relayed: true, status: false, reason: 'PrefixNotRelayed', message };
+      const { steering } = this.#options.dataplane;
+      if (!steering.on && service?.listeners.some(isPrefix)) {
+        const message = `nothing carries its prefix${why}; and the relay does by sk_lookup alone: ${steering.reason}`;
+        return { relayed: true, status: false, reason: 'PrefixNotSteered', message };
       }
       return { relayed: true, status: true, reason: 'Relayed', message: `carried by the relay${why}` };
     };

@@ -8,6 +8,7 @@ import type { Service, TrafficPolicy } from '@marcher/model';
 import type { ApplyReply, Reason } from '@marcher/proto/marcher/engine/v1/control_pb';
 import { type NodeFacts, SnapshotWriter } from '../domain/compile.js';
 import { isAuto, packetModeOf } from '../domain/packet-service.js';
+import type { Steering } from '../domain/steering.js';
 import { backendName } from '../domain/validate.js';
 import type { ConfigStore } from '../ports/config-store.js';
 import type { Dataplane } from '../ports/dataplane.js';
@@ -73,6 +74,10 @@ export class Programming {
     return this.#failure;
   }
 
+  get steering(): Steering {
+    return this.#dataplane.steering;
+  }
+
   unboundOf(service: string): readonly string[] {
     return this.#unbound.get(service) ?? [];
   }
@@ -113,7 +118,7 @@ export class Programming {
 
   #compile(service: Service, policy: TrafficPolicy | undefined): void {
     const listens = isAuto(service) || packetModeOf(service) === undefined || !this.#carriage.carries(service);
-    this.#writer.service(service, policy, this.#drained.get(service.name), listens);
+    this.#writer.service(service, policy, this.#drained.get(service.name), listens, this.#dataplane.steering.on);
   }
 
   /** Of the stored policies those that are asked for, each decoded once for a snapshot. */

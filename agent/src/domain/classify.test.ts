@@ -2,6 +2,7 @@
 import { parseConfiguration, type Service } from '@marcher/model';
 import { expect, test } from 'vitest';
 import { classify, type PacketOffer, type PacketOffers, tiersOf } from './classify.js';
+import type { Steering } from './steering.js';
 
 function service(fields: object): Service {
   const file = { name: 'web', listeners: [{ address: '192.0.2.1', port: 80 }], ...fields };
@@ -18,20 +19,22 @@ const GENERIC: PacketOffers = {
   tc: { available: false, reason: 'not attached to eth0 (clsact: Operation not supported)', fasterIf: [] },
 };
 
+const OFF: Steering = { on: false, reason: 'sk_lookup was not asked for' };
+
 const packets = service({ backends: [{ address: '10.0.0.1' }], forwarding: { mode: 'gue' } });
 const plain = service({ backends: [{ address: '10.0.0.1' }] });
 
 test('a service is given to XDP when it asks for it and the node has it', () => {
-  expect(classify(packets, NATIVE)).toMatchObject({ tier: 'xdp', fasterIf: [] });
-  expect(classify(packets, NATIVE).reasons).toEqual([
+  expect(classify(packets, NATIVE, OFF)).toMatchObject({ tier: 'xdp', fasterIf: [] });
+  expect(classify(packets, NATIVE, OFF).reasons).toEqual([
     expect.stringMatching(/^forwarding\.mode gue: .* inside a UDP datagram/),
     'attached native to eth0',
   ]);
-  expect(classify(packets, GENERIC)).toMatchObject({ tier: 'xdp', fasterIf: ['eth0 ran XDP natively'] });
+  expect(classify(packets, GENERIC, OFF)).toMatchObject({ tier: 'xdp', fasterIf: ['eth0 ran XDP natively'] });
 });
 
 test('without XDP it is relayed, and the reason is the missing tier', () => {
-  const { tier, reasons, fasterIf } = classify(packets, NONE);
+  const { tier, reasons, fasterIf } = classify(packets, NONE, OFF);
   expect(tier).toBe('relay');
   expect(reasons).toEqual([expect.stringMatching(/gue asks for XDP, which is not available: .*--interfaces/)]);
   expect(fasterIf).toHaveLength(1);
@@ -39,13 +42,18 @@ test('without XDP it is relayed, and the reason is the missing tier', () => {
 
 test('a service that asks for NAT is given to tc, and relayed where that is not attached', () => {
   const nat = service({ backends: [{ address: '10.0.0.1:8080' }], forwarding: { mode: 'nat', sourceNat: true } });
-  expect(classify(nat, NATIVE)).toMatchObject({ tier: 'tc', fasterIf: [expect.stringContaining('ipip, gue or l2')] });
-  expect(classify(nat, NATIVE).reasons).toEqual([
+  expect(classify(nat, NATIVE, OFF)).toMatchObject({
+    tier: 'tc',
+    fasterIf: [expect.stringContaining('ipip, gue or l2')],
+  });
+  expect(classify(nat, NATIVE, OFF).reasons).toEqual([
     expect.stringMatching(/^forwarding\.mode nat: .* come back through this node, under this node's address$/),
     'attached by tcx to eth0',
   ]);
-  expect(classify(nat, GENERIC)).toMatchObject({ tier: 'relay', fasterIf: ['tc was available'] });
-  expect(classify(nat, GENERIC).reasons).toEqual([expect.stringMatching(/nat asks for tc, .*Operation not supported/)]);
+  expect(classify(nat, GENERIC, OFF)).toMatchObject({ tier: 'relay', fasterIf: ['tc was available'] });
+  expect(classify(nat, GENERIC, OFF).reasons).toEqual([
+    expect.stringMatching(/nat asks for tc, .*Operation not supported/),
+  ]);
 });
 
 test("mode auto is NAT under the node's address where nothing needs more", () => {
@@ -73,9 +81,9 @@ test("mode auto is NAT under the node's address where nothing needs more", () =>
 });
 
 test('a service that does not ask is relayed, with what stands against more', () => {
-  expect(classify(plain, NATIVE).tier).toBe('relay');
-  expect(classify(plain, NATIVE).fasterIf).toEqual([expect.stringContaining('forwarding.mode ipip, gue or l2')]);
-  expect(classify(plain, NONE).fasterIf.join()).toContain('--interfaces');
+  expect(classify(plain, NATIVE, OFF).tier).toBe('relay');
+  expect(classify(plain, NATIVE, OFF).fasterIf).toEqual([expect.stringContaining('forwarding.mode ipip, gue or l2')]);
+  expect(classify(plain, NONE, OFF).fasterIf.join()).toContain('--interfaces');
   const heavy = service({
     listeners: [{ port: 80, acceptProxyFrom: ['10.0.0.0/8'] }],
     backends: [{ address: 'unix:/x', sendProxy: 'v2' }],
@@ -83,7 +91,7 @@ test('a service that does not ask is relayed, with what stands against more', ()
     limits: { maxConnections: 1 },
     outlier: {},
   });
-  const { tier, reasons } = classify(heavy, NATIVE);
+  const { tier, reasons } = classify(heavy, NATIVE, OFF);
   expect(tier).toBe('relay');
   expect(reasons.map((reason) => reason.split(':')[0])).toEqual([
     'listeners[].acceptProxyFrom',
@@ -103,4 +111,20 @@ test('the tiers of the node say what they are good for', () => {
     'l7 false',
   ]);
   expect(tiersOf(GENERIC)[0]).toEqual({ tier: 'xdp', available: true, reason: 'attached generic to eth0' });
+});
+
+test('ranges and prefixes that are relayed are steered where sk_lookup is, and it is said where it is not', () => {
+  const backends = [{ address: '10.0.0.1' }];
+  const range = service({ listeners: [{ ports: '5000-5999' }], backends });
+  const few = service({ listeners: [{ ports: '5000-5015' }], backends });
+  const prefix = service({ listeners: [{ address: '192.0.2.0/24', port: 80 }], backends });
+  expect(classify(range, NONE, { on: true }).reasons).toContainEqual(expect.stringMatching(/serve ports 5000-5999$/));
+  expect(classify(prefix, NONE, { on: true }).reasons).toContainEqual(
+    expect.stringMatching(/port 80 of 192.0.2.0\/24$/),
+  );
+  expect(classify(few, NONE, { on: true }).reasons.join()).not.toContain('sk_lookup');
+  expect(classify(range, NONE, OFF).fasterIf.join()).toContain(
+    'each port has sockets of its own until then): sk_lookup',
+  );
+  expect(classify(prefix, NONE, OFF).fasterIf.join()).toContain('prefixes are not served until then');
 });

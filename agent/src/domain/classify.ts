@@ -6,6 +6,7 @@
  */
 import { Algorithm, Protocol, ProxyProtocolVersion, type Service } from '@marcher/model';
 import { hindrances, isAuto, isNat, isSourceNat, modeName, packetModeOf } from './packet-service.js';
+import { isPrefix, type Steering, steeredText } from './steering.js';
 
 export type Tier = 'xdp' | 'tc' | 'relay' | 'l7';
 
@@ -130,20 +131,47 @@ function classifyHindered(found: readonly string[]): Classification {
   };
 }
 
-export function classify(service: Service, offers: PacketOffers): Classification {
+function steered(service: Service, steering: Steering): { reasons: string[]; fasterIf: string[] } {
+  const text = steeredText(service);
+  if (text === undefined) return { reasons: [], fasterIf: [] };
+  if (steering.on) {
+    return { reasons: [`listeners: sk_lookup has one socket per worker serve ${text}`], fasterIf: [] };
+  }
+  const what = service.listeners.some(isPrefix) ? 'prefixes are not served' : 'each port has sockets of its own';
+  return { reasons: [], fasterIf: [`sk_lookup was available (${what} until then): ${steering.reason}`] };
+}
+
+/** undefined: forwarding.mode relay, as by default. */
+function classifyAsked(service: Service, offers: PacketOffers): Classification | undefined {
   if (isAuto(service) && hindrances(service).length > 0) return classifyHindered(hindrances(service));
-  if (packetModeOf(service) !== undefined) return classifyPackets(service, offers);
+  return packetModeOf(service) === undefined ? undefined : classifyPackets(service, offers);
+}
+
+export function classify(service: Service, offers: PacketOffers, steering: Steering): Classification {
+  const listening = steered(service, steering);
+  const asked = classifyAsked(service, offers);
+  if (asked !== undefined) {
+    if (asked.tier !== 'relay') return asked;
+    return {
+      ...asked,
+      reasons: [...asked.reasons, ...listening.reasons],
+      fasterIf: [...asked.fasterIf, ...listening.fasterIf],
+    };
+  }
   const present = needs(service).filter((need) => need.needs);
   const packets =
     'with forwarding.mode auto or nat, or with forwarding.mode ipip, gue or l2 and backends that are made ready for it';
   return {
     tier: 'relay',
-    reasons:
-      present.length > 0
+    reasons: [
+      ...(present.length > 0
         ? present.map((need) => need.reason)
-        : ['nothing in the configuration needs more than packet forwarding, but forwarding.mode is relay'],
+        : ['nothing in the configuration needs more than packet forwarding, but forwarding.mode is relay']),
+      ...listening.reasons,
+    ],
     fasterIf: [
       ...present.map((need) => need.faster),
+      ...listening.fasterIf,
       packets,
       ...(offers.xdp.available ? [] : [`XDP was available: ${offers.xdp.reason}`]),
     ],

@@ -211,3 +211,33 @@ test('a policy that says nothing is the default priority alone', () => {
   expect(policy).toMatchObject({ priority: 2, setDscp: false, ecnMark: false });
   expect([policy?.ingress, policy?.egress, policy?.connections]).toEqual([undefined, undefined, undefined]);
 });
+
+test('prefixes and long ranges are one steered listener each where they can be', () => {
+  const listeners = [
+    { address: '192.0.2.0/24', ports: [80, '1000-1999'] },
+    { address: '2001:db8::/64', port: 443, protocol: 'udp' },
+    { ports: '5000-5015' },
+    { ports: '6000-6016' },
+    { address: '0.0.0.0', ports: '7000-7999' },
+  ];
+  const [service] = services({ name: 'wide', listeners });
+  if (service === undefined) throw new Error('no service');
+  const compiled = (steering: boolean) => {
+    const writer = new SnapshotWriter(1);
+    writer.begin(1n, 0n, NODE);
+    writer.service(service, undefined, undefined, true, steering);
+    return fromBinary(SnapshotSchema, writer.bytes()).services[0]?.listeners.map(
+      ({ address, portFirst, portLast, steered, prefixLength }) =>
+        `${address.join('.')}/${prefixLength} ${portFirst}-${portLast}${steered ? ' steered' : ''}`,
+    );
+  };
+  expect(compiled(true)).toEqual([
+    '192.0.2.0/24 80-80 steered',
+    '192.0.2.0/24 1000-1999 steered',
+    '32.1.13.184.0.0.0.0.0.0.0.0.0.0.0.0/64 443-443 steered',
+    '/0 5000-5015',
+    '/0 6000-6016 steered',
+    '0.0.0.0/0 7000-7999',
+  ]);
+  expect(compiled(false)).toEqual(['/0 5000-5015', '/0 6000-6016', '0.0.0.0/0 7000-7999']);
+});

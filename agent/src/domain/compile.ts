@@ -15,8 +15,9 @@ import {
   type Service,
   type TrafficPolicy,
 } from '@marcher/model';
-import { ipv4Target, parseIp, parsePrefix, parseTarget } from './address.js';
+import { ipv4Target, parseIp, parseListenerAddress, parsePrefix, parseTarget } from './address.js';
 import { DEFAULTS } from './defaults.js';
+import { isPrefix, wantsSteering } from './steering.js';
 import { backendName, parseStatusRange } from './validate.js';
 import { WireWriter } from './wire-writer.js';
 
@@ -40,12 +41,16 @@ function ipBytes(text: string): Uint8Array {
   return bytes;
 }
 
-function writeListeners(out: WireWriter, service: Service): void {
+function writeListeners(out: WireWriter, service: Service, steering: boolean): void {
   for (const listener of service.listeners) {
-    // A prefix is the packet tiers' alone.
-    if (listener.address.includes('/')) continue;
-    const address = ipBytes(listener.address);
-    for (const { first, last } of listener.ports) {
+    const wide = isPrefix(listener);
+    // Without sk_lookup nothing can listen on a prefix, which the service's status says.
+    if (wide && !steering) continue;
+    const prefix = listener.address === '' ? undefined : parseListenerAddress(listener.address);
+    if (listener.address !== '' && prefix === undefined) throw new Error(`not a valid address: ${listener.address}`);
+    const address = prefix?.address ?? NO_BYTES;
+    for (const range of listener.ports) {
+      const { first, last } = range;
       const listenerMark = out.begin(2);
       out.uint(1, listener.protocol === Protocol.UDP ? 2 : 1);
       out.bytes(2, address);
@@ -61,6 +66,8 @@ function writeListeners(out: WireWriter, service: Service): void {
       }
       out.uint(6, listener.maxConnections ?? 0);
       out.uint(7, listener.backlog ?? DEFAULTS.backlog);
+      out.bool(8, steering && wantsSteering(listener, range));
+      out.uint(9, wide ? (prefix?.length ?? 0) : 0);
       out.end(listenerMark);
     }
   }
@@ -193,11 +200,12 @@ function writeService(
   policy: TrafficPolicy | undefined,
   draining: ReadonlySet<string> | undefined,
   listens: boolean,
+  steering: boolean,
 ): void {
   const { balance, health, outlier, timeouts, limits, udp, dns } = service;
   const affinity = balance?.affinity;
   out.text(1, service.name);
-  if (listens) writeListeners(out, service);
+  if (listens) writeListeners(out, service, steering);
   for (const backend of service.backends) {
     const mark = out.begin(3);
     writeBackend(out, backend, draining?.has(backendName(backend)) ?? false);
@@ -276,10 +284,17 @@ export class SnapshotWriter {
   /**
    * policy: what the service's trafficPolicy names. draining: names of backends that the operator has taken out of service
    * on this node. Without listeners the engine only probes the backends: another tier carries the service.
+   * steering: sk_lookup leads to one group of sockets for many ports or addresses.
    */
-  service(service: Service, policy: TrafficPolicy | undefined, draining?: ReadonlySet<string>, listens = true): void {
+  service(
+    service: Service,
+    policy: TrafficPolicy | undefined,
+    draining?: ReadonlySet<string>,
+    listens = true,
+    steering = false,
+  ): void {
     const mark = this.#out.begin(SNAPSHOT.services);
-    writeService(this.#out, service, policy, draining, listens);
+    writeService(this.#out, service, policy, draining, listens, steering);
     this.#out.end(mark);
   }
 

@@ -141,13 +141,6 @@ export interface FaultSink {
 /** Everything that keeps a service from being forwarded by packets. Its parts are checked for themselves elsewhere. */
 export function validateForwarding(service: Service, path: string, faults: FaultSink): void {
   const { forwarding } = service;
-  if (packetModeOf(service) === undefined) {
-    service.listeners.forEach(({ address }, i) => {
-      if (!address.includes('/')) return;
-      const reason = `${address} is a prefix, and the relay listens on whole addresses`;
-      faults.add(`${path}.listeners[${i}].address`, reason, 'write its addresses, or use forwarding.mode ipip or nat');
-    });
-  }
   if (forwarding === undefined) return;
   const at = `${path}.forwarding`;
   if (!(forwarding.mode in MODE_NAME)) {

@@ -8,6 +8,7 @@
  */
 import type { ApplyReply, BackendState, ConnectionList } from '@marcher/proto/marcher/engine/v1/control_pb';
 import type { Snapshot } from '@marcher/proto/marcher/engine/v1/snapshot_pb';
+import type { Steering } from '../domain/steering.js';
 
 export interface ApplySnapshotOptions {
   /** A listener that can't be bound is retried by the engine instead of refusing the snapshot. For restores. */
@@ -167,6 +168,8 @@ export interface SelfCheck {
 }
 
 export interface Dataplane {
+  /** Whether prefixes and ranges of ports can be steered to one group of sockets each. */
+  readonly steering: Steering;
   /** Resolves with the engine's answer, also when it refused. One call at a time is in flight; others wait. */
   apply(snapshot: Snapshot | Uint8Array, options: ApplySnapshotOptions): Promise<ApplyReply>;
   /** Empty service: all. */

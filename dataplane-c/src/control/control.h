@@ -25,6 +25,7 @@
 #include "link.h"
 #include "marcher.h"
 #include "memory.h"
+#include "steer.h"
 
 #define RETIRING_MAX 8
 #define ERROR_TEXT_MAX 512
@@ -62,6 +63,8 @@ struct marcher {
 	uint64_t generation;      /* of the running engine */
 	struct bank bank;
 	bool bank_stale;
+	struct steer *steer;    /* NULL: nothing is steered */
+	uint64_t steer_version; /* of the bank that it is in step with; 0: of none */
 	uint64_t bank_stale_since_ms;
 	struct retiring retiring[RETIRING_MAX];
 	/* An apply whose answer did not come in time; it may still. */

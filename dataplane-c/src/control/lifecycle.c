@@ -192,6 +192,7 @@ void lifecycle_adopt(struct marcher *handle, struct link *link, struct engine_me
 	handle->bank_stale = true;
 	handle->bank_stale_since_ms = control_now_ms();
 	handle->bank.version = 0; /* another engine's count */
+	handle->steer_version = 0;
 	uint64_t now = control_now_ms();
 	handle->watch.started_ms = handle->watch.snapshot_since_ms = now;
 	handle->watch.next_ping_ms = now + handle->heartbeat_ms;

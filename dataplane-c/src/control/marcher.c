@@ -423,6 +423,7 @@ static void free_handle(struct marcher *handle)
 	if (handle->journal_open)
 		journal_close(&handle->journal);
 	bank_clear(&handle->bank);
+	steer_close(handle->steer);
 	link_close(&handle->link);
 	if (handle->late.request_id)
 		close(handle->late.fd);
@@ -542,4 +543,25 @@ int marcher_events_read(struct marcher *handle, struct marcher_event *out, uint3
 		*dropped = memory_dropped(&handle->memories);
 	pthread_mutex_unlock(&handle->memory_lock);
 	return copied;
+}
+
+int marcher_steer(struct marcher *handle, const char *pin_dir)
+{
+	char why[ERROR_TEXT_MAX];
+	int error = 0;
+
+	if (!handle || !pin_dir)
+		return control_fail(handle, MARCHER_E_INVALID, "marcher_steer: the handle or pin_dir is NULL");
+	control_lock(handle);
+	if (!handle->steer) {
+		handle->steer = steer_open(pin_dir, &error, why, sizeof(why));
+		handle->steer_version = 0;
+		handle->bank_stale = handle->steer || handle->bank_stale;
+		handle->bank.version = handle->steer ? 0 : handle->bank.version;
+	}
+	control_unlock(handle);
+	if (error)
+		return control_fail(handle, error == -ENOMEM ? MARCHER_E_NO_MEMORY : MARCHER_E_SYSTEM, "%s", why);
+	supervisor_wake(handle);
+	return MARCHER_OK;
 }

@@ -106,6 +106,26 @@ static void publish_bank(struct marcher *handle)
 	pthread_mutex_unlock(&handle->state_lock);
 }
 
+/* New connections go to what the bank has. Returns in how many ms to try again; 0: done. */
+static unsigned steer(struct marcher *handle)
+{
+	char why[ERROR_TEXT_MAX];
+
+	if (!handle->steer || (handle->bank.version && handle->steer_version == handle->bank.version))
+		return 0;
+	/* An incomplete list would take from listeners what they have. */
+	if (handle->bank.count < handle->bank.wanted)
+		return 0;
+	if (steer_sync(handle->steer, &handle->bank, why, sizeof(why))) {
+		control_notice(handle, "steering connections to the engine's sockets: %s", why);
+		handle->bank_stale = true;
+		handle->bank.version = 0;
+		return BANK_RETRY_MS;
+	}
+	handle->steer_version = handle->bank.version;
+	return 0;
+}
+
 /* Returns in how many ms to try again; 0: done. */
 static unsigned fill_bank(struct marcher *handle)
 {
@@ -133,7 +153,7 @@ static unsigned fill_bank(struct marcher *handle)
 		        "%u listening sockets are not kept open over a crash of the engine: more than half of the "
 		        "limit on open files; raise it (LimitNOFILE) above %u",
 		        handle->bank.wanted, 2 * handle->bank.wanted);
-	return 0;
+	return steer(handle);
 }
 
 static void wait_for_work(struct marcher *handle, unsigned timeout_ms)

@@ -17,6 +17,9 @@
 #include "runtime_internal.h"
 #include "upstream/outlier.h"
 
+#define PREFIX_NOT_LOCAL \
+	" (the node takes in no packets for these addresses; give it the prefix: ip route add local PREFIX dev lo)"
+
 /* A worker that has not passed a quiescent state by then is hung; the supervisor will see to it. */
 #define GRACE_TIMEOUT_MS 5000
 /* Above this many an event for each would push others out of the ring. */
@@ -173,7 +176,7 @@ static void claim_port(struct apply *apply, struct draft *draft, size_t index, c
 	char path[80], text[CLAIM_TEXT_MAX];
 	snprintf(path, sizeof(path), "services[%zu].listeners[%zu]", draft->index, index);
 
-	struct claim *claim = claim_find(runtime, listener->transport, addr);
+	struct claim *claim = claim_find(runtime, listener, addr);
 	if (claim && claim->draft) {
 		reasons_add(&apply->reasons, draft->entry->id.name, path,
 		            "%s is also claimed by services[%zu].listeners[%zu] (%s); one listener has one service",
@@ -188,7 +191,7 @@ static void claim_port(struct apply *apply, struct draft *draft, size_t index, c
 		return;
 	}
 	if (!claim) {
-		claim = claim_new(runtime, listener->transport, addr);
+		claim = claim_new(runtime, listener, addr);
 		if (!claim) {
 			apply->reasons.no_memory = true;
 			return;
@@ -225,7 +228,9 @@ static void claim_ports(struct apply *apply)
 	uint64_t ports = 0;
 	for (struct draft *draft = apply->drafts; draft; draft = draft->next) {
 		for (size_t i = 0; i < draft->nlisteners; i++)
-			ports += draft->listeners[i].port_last - draft->listeners[i].port_first + 1;
+			ports += draft->listeners[i].steered
+			                 ? 1
+			                 : draft->listeners[i].port_last - draft->listeners[i].port_first + 1;
 	}
 	if (ports > SNAPSHOT_PORTS_MAX) {
 		too_many_ports(apply);
@@ -235,8 +240,9 @@ static void claim_ports(struct apply *apply)
 		size_t capacity = 0;
 		for (size_t i = 0; i < draft->nlisteners && !apply->reasons.no_memory; i++) {
 			struct addr addr = draft->listeners[i].addr;
-			for (uint32_t port = draft->listeners[i].port_first; port <= draft->listeners[i].port_last;
-			     port++) {
+			uint32_t last = draft->listeners[i].steered ? draft->listeners[i].port_first
+			                                            : draft->listeners[i].port_last;
+			for (uint32_t port = draft->listeners[i].port_first; port <= last; port++) {
 				addr.port = (uint16_t)port;
 				claim_port(apply, draft, i, &addr, &capacity);
 			}
@@ -307,6 +313,7 @@ static void open_sockets(struct apply *apply)
 				                               "another port)"
 				        : error == -EACCES   ? " (ports below net.ipv4.ip_unprivileged_port_start need "
 				                               "CAP_NET_BIND_SERVICE)"
+				        : error == -EADDRNOTAVAIL && claim->steered ? PREFIX_NOT_LOCAL
 				        : error == -EADDRNOTAVAIL ? " (no interface of this node has the address)"
 				                                  : "");
 			}
@@ -356,6 +363,11 @@ static void settle_claim(struct claim *claim, const struct draft_listener *liste
 	claim->prefixes = prefixes;
 	claim->nprefixes = prefixes ? listener->nprefixes : 0;
 	claim->max_connections = listener->max_connections;
+	if (claim->steered && claim->port_last != listener->port_last) {
+		claim->port_last = (uint16_t)listener->port_last;
+		if (claim->listener)
+			listen_set_last(claim->listener, claim->port_last);
+	}
 	if (claim->backlog != listener->backlog) {
 		claim->backlog = listener->backlog;
 		if (claim->listener)
@@ -417,8 +429,9 @@ static void list_unbound(struct apply *apply, Marcher__Engine__V1__ApplyReply *r
 	char text[CLAIM_TEXT_MAX];
 	for (struct claim *claim = apply->runtime->unbound; claim; claim = claim->next_unbound) {
 		if (claim->error)
-			reasons_add(&unbound, claim->owner->id.name, "", "cannot listen on %s: %s",
-			            claim_text(claim, text), strerror(claim->error));
+			reasons_add(&unbound, claim->owner->id.name, "", "cannot listen on %s: %s%s",
+			            claim_text(claim, text), strerror(claim->error),
+			            claim->error == EADDRNOTAVAIL && claim->steered ? PREFIX_NOT_LOCAL : "");
 	}
 	reasons_take(&unbound, &reply->unbound, &reply->n_unbound);
 }

@@ -11,11 +11,12 @@
 #include "listen.h"
 #include "marcher.h"
 #include "runtime_internal.h"
+#include "steered.h"
 
 #define RETRIES_PER_TICK 256u
 
 struct claim_key {
-	enum transport transport;
+	const struct draft_listener *listener;
 	const struct addr *addr;
 };
 
@@ -23,7 +24,8 @@ static bool claim_is(const void *value, const void *key)
 {
 	const struct claim *claim = value;
 	const struct claim_key *want = key;
-	return claim->transport == want->transport && addr_equal(&claim->addr, want->addr);
+	return claim->transport == want->listener->transport && claim->steered == want->listener->steered &&
+	       claim->prefix_length == want->listener->prefix_length && addr_equal(&claim->addr, want->addr);
 }
 
 static uint64_t claim_hash(enum transport transport, const struct addr *addr)
@@ -31,22 +33,25 @@ static uint64_t claim_hash(enum transport transport, const struct addr *addr)
 	return addr_hash(addr, (uint64_t)transport << 32 | addr->port);
 }
 
-struct claim *claim_find(const struct runtime *runtime, enum transport transport, const struct addr *addr)
+struct claim *claim_find(const struct runtime *runtime, const struct draft_listener *listener, const struct addr *addr)
 {
-	struct claim_key key = {transport, addr};
-	return table_find(&runtime->claims, claim_hash(transport, addr), claim_is, &key);
+	struct claim_key key = {listener, addr};
+	return table_find(&runtime->claims, claim_hash(listener->transport, addr), claim_is, &key);
 }
 
-struct claim *claim_new(struct runtime *runtime, enum transport transport, const struct addr *addr)
+struct claim *claim_new(struct runtime *runtime, const struct draft_listener *listener, const struct addr *addr)
 {
 	struct claim *claim = calloc(1, sizeof(*claim));
 	if (!claim || !table_reserve(&runtime->claims, 1)) {
 		free(claim);
 		return NULL;
 	}
-	claim->transport = transport;
+	claim->transport = listener->transport;
 	claim->addr = *addr;
-	claim->hash = claim_hash(transport, addr);
+	claim->steered = listener->steered;
+	claim->prefix_length = listener->prefix_length;
+	claim->port_last = (uint16_t)listener->port_last;
+	claim->hash = claim_hash(listener->transport, addr);
 	table_insert(&runtime->claims, claim->hash, claim);
 	return claim;
 }
@@ -85,9 +90,19 @@ void claim_free(struct runtime *runtime, struct claim *claim)
 
 const char *claim_text(const struct claim *claim, char text[CLAIM_TEXT_MAX])
 {
-	char addr[ADDR_TEXT_MAX];
-	snprintf(text, CLAIM_TEXT_MAX, "%s:%s", claim->transport == TRANSPORT_TCP ? "tcp" : "udp",
-	         addr_text(&claim->addr, addr));
+	char addr[ADDR_TEXT_MAX], prefix[8] = "", last[8] = "";
+	const char *transport = claim->transport == TRANSPORT_TCP ? "tcp" : "udp";
+	addr_text(&claim->addr, addr);
+	char *port = strrchr(addr, ':');
+	if (!claim->steered || !port) {
+		snprintf(text, CLAIM_TEXT_MAX, "%s:%s", transport, addr);
+		return text;
+	}
+	if (claim->prefix_length < steered_whole(&claim->addr))
+		snprintf(prefix, sizeof(prefix), "/%u", claim->prefix_length);
+	if (claim->port_last != claim->addr.port)
+		snprintf(last, sizeof(last), "-%u", claim->port_last);
+	snprintf(text, CLAIM_TEXT_MAX, "%s:%.*s%s%s%s", transport, (int)(port - addr), addr, prefix, port, last);
 	return text;
 }
 
@@ -103,6 +118,9 @@ int claim_open(struct runtime *runtime, struct claim *claim, bool shared)
 	atomic_init(&listener->refs, 1);
 	listener->transport = claim->transport;
 	listener->addr = claim->addr;
+	listener->steered = claim->steered;
+	listener->prefix_length = claim->prefix_length;
+	listener->port_last = claim->port_last;
 	listener->slot = claim->slot;
 	int error = listen_open(runtime->engine, listener, claim->backlog, shared);
 	listener->bind_error = claim->error = -error;

@@ -12,6 +12,7 @@
 #include "marcher.h"
 #include "qos/qos.h"
 #include "runtime_internal.h"
+#include "steered.h"
 #include "upstream/dns.h"
 #include "upstream/health.h"
 #include "upstream/outlier.h"
@@ -274,6 +275,10 @@ static bool copy_listeners(struct draft *draft, const Marcher__Engine__V1__Servi
 		addr_from_bytes(&listener->addr, from->address.data, from->address.len, 0);
 		listener->port_first = from->port_first;
 		listener->port_last = from->port_last;
+		listener->steered = from->steered;
+		if (from->steered)
+			listener->prefix_length =
+			        from->prefix_length ? (uint8_t)from->prefix_length : steered_whole(&listener->addr);
 		listener->max_connections = from->max_connections;
 		listener->backlog = from->backlog ? from->backlog : SNAPSHOT_BACKLOG_DEFAULT;
 		if (!from->n_accept_proxy_from)

@@ -18,6 +18,7 @@
 #include "mux/udp.h"
 #include "qos/qos.h"
 #include "runtime_internal.h"
+#include "steered.h"
 
 #ifndef UDP_GRO
 #define UDP_GRO 104
@@ -106,8 +107,12 @@ void listen_key(const struct listener *listener, unsigned index, char key[LISTEN
 	size_t bytes = listener->addr.family == AF_INET ? 4 : listener->addr.family == AF_INET6 ? 16 : 0;
 	for (size_t i = 0; i < bytes; i++)
 		snprintf(hex + 2 * i, 3, "%02x", listener->addr.ip[i]);
-	snprintf(key, LISTEN_KEY_MAX, "%s|%s|%u|%u", listener->transport == TRANSPORT_TCP ? "tcp" : "udp", hex,
-	         listener->addr.port, index);
+	const char *transport = listener->transport == TRANSPORT_TCP ? "tcp" : "udp";
+	if (listener->steered)
+		snprintf(key, LISTEN_KEY_MAX, "%s|%s/%u|%u-%u|%u", transport, hex, listener->prefix_length,
+		         listener->addr.port, listener->port_last, index);
+	else
+		snprintf(key, LISTEN_KEY_MAX, "%s|%s|%u|%u", transport, hex, listener->addr.port, index);
 }
 
 /* Inherited sockets */
@@ -201,6 +206,13 @@ static void set_options(int fd, const struct listener *listener, int family)
 		set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
 	else
 		set_int(fd, IPPROTO_IP, IP_PKTINFO, 1);
+	if (listener->steered) {
+		/* The port that they were sent to is in none of the others. Of IPv4 on a dual-stack socket the first.
+		 */
+		set_int(fd, IPPROTO_IP, IP_RECVORIGDSTADDR, 1);
+		if (family == AF_INET6)
+			set_int(fd, IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, 1);
+	}
 	set_int(fd, IPPROTO_UDP, UDP_GRO, 1);
 	int bytes = UDP_BUFFER_BYTES;
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) < 0)
@@ -230,7 +242,12 @@ static int make_socket(const struct listener *listener, uint32_t backlog, bool f
 		addr.family = (uint16_t)family;
 	socklen_t length = addr_to_sockaddr(&addr, false, &sa);
 	int error = 0;
-	if (bind(fd, (struct sockaddr *)&sa, length) < 0) {
+	if (listener->steered) {
+		error = first ? -steered_check(listener, listener->transport == TRANSPORT_TCP) : 0;
+		if (!error)
+			error = -steered_bind(fd, family, listener->addr.family == AF_UNSPEC,
+			                      first ? -1 : listener->fds[0]);
+	} else if (bind(fd, (struct sockaddr *)&sa, length) < 0) {
 		error = errno;
 		if (error == EADDRINUSE && first && may_be_ours(listener)) {
 			set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
@@ -372,6 +389,12 @@ void listen_set_backlog(struct listener *listener, uint32_t backlog)
 		return;
 	for (uint32_t i = 0; i < listener->nfds; i++)
 		listen(listener->fds[i], backlog < BACKLOG_MAX ? (int)backlog : BACKLOG_MAX);
+}
+
+void listen_set_last(struct listener *listener, uint16_t last)
+{
+	__atomic_store_n(&listener->port_last, last, __ATOMIC_RELAXED);
+	state.version++;
 }
 
 /* Accepting, on a worker */

@@ -11,7 +11,9 @@
 
 #define LISTEN_KEY_MAX 64
 
-/* "tcp|<hex address or *>|<port>|<index>" */
+/* "tcp|<hex address or *>|<port>|<index>", or of a steered listener "tcp|<hex address or
+ * *>/<bits>|<first>-<last>|<index>"
+ */
 void listen_key(const struct listener *listener, unsigned index, char key[LISTEN_KEY_MAX]);
 
 /* Sockets handed over by a predecessor, by key; those not asked for by the first snapshot are closed after it. */
@@ -32,6 +34,8 @@ void listen_discard(struct engine *engine, struct listener *listener);
 void listen_freed(const struct listener *listener);
 /* Changes the length of the accept queue. */
 void listen_set_backlog(struct listener *listener, uint32_t backlog);
+/* Another last port of a steered listener. */
+void listen_set_last(struct listener *listener, uint16_t last);
 /* Rises whenever a listening socket is made or closed; never 0. */
 uint64_t listen_version(void);
 /* Workers accept what is queued, stop and close. The listener is freed after that. */

@@ -167,6 +167,9 @@ struct listener {
 	atomic_uint active;
 	enum transport transport;
 	struct addr addr;        /* AF_UNSPEC address = dual-stack any, with the port set */
+	bool steered;            /* steered.h: the port is the first of several, the address that of a prefix */
+	uint8_t prefix_length;   /* steered: bits; of every address 0 */
+	uint16_t port_last;      /* steered; the main thread changes it */
 	_Atomic uint32_t slot;   /* another one when the listener goes to another service */
 	struct binding *binding; /* RCU; NULL: closing */
 	int *fds;                /* one per worker, or one shared by all */

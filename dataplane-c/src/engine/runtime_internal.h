@@ -83,6 +83,9 @@ struct endpoint_object {
 struct claim {
 	enum transport transport;
 	struct addr addr;
+	bool steered;          /* one group of sockets for a range or a prefix: part of what it is, as addr is, */
+	uint8_t prefix_length; /* and this; */
+	uint16_t port_last;    /* this may change */
 	uint64_t hash;
 	struct service_entry *owner; /* NULL: to be removed */
 	struct draft *draft;         /* during an apply: the draft that wants it */
@@ -204,6 +207,8 @@ struct draft {
 	struct draft_listener {
 		enum transport transport;
 		struct addr addr; /* without port */
+		bool steered;
+		uint8_t prefix_length; /* steered */
 		uint32_t port_first, port_last;
 		uint32_t max_connections, backlog;
 		uint16_t nprefixes;
@@ -236,11 +241,12 @@ void policies_forget(struct runtime *runtime, struct service_entry *entry);
 void policies_mark(struct claim *claim);
 
 /* claims.c */
-struct claim *claim_find(const struct runtime *runtime, enum transport transport, const struct addr *addr);
-struct claim *claim_new(struct runtime *runtime, enum transport transport, const struct addr *addr);
+/* addr with its port; the listener says whether it is steered. */
+struct claim *claim_find(const struct runtime *runtime, const struct draft_listener *listener, const struct addr *addr);
+struct claim *claim_new(struct runtime *runtime, const struct draft_listener *listener, const struct addr *addr);
 void claim_free(struct runtime *runtime, struct claim *claim);
 /* "tcp:127.0.0.1:80", "udp:*:53": the listener's name in statistics and messages. */
-#define CLAIM_TEXT_MAX (ADDR_TEXT_MAX + 8)
+#define CLAIM_TEXT_MAX (ADDR_TEXT_MAX + 20)
 const char *claim_text(const struct claim *claim, char text[CLAIM_TEXT_MAX]);
 /* Makes the sockets, without a service and not accepting. 0 or -errno; the claim's error is set. */
 int claim_open(struct runtime *runtime, struct claim *claim, bool shared);

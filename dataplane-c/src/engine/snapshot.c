@@ -325,6 +325,10 @@ static void check_listener(const struct check *check, size_t i, const Marcher__E
 	if (listener->port_last < listener->port_first || listener->port_last > 65535)
 		fail(check, "listeners", i, "port_last", "is %u; expected port_first (%u) to 65535",
 		     listener->port_last, listener->port_first);
+	if (listener->prefix_length &&
+	    (!listener->steered || listener->prefix_length > listener->address.len * 8 || listener->address.len == 0))
+		fail(check, "listeners", i, "prefix_length",
+		     "is %u; expected 0, or 1 to the address's bits and steered", listener->prefix_length);
 	if (listener->backlog > INT32_MAX)
 		fail(check, "listeners", i, "backlog", "is %u; expected at most %d", listener->backlog, INT32_MAX);
 	if (listener->n_accept_proxy_from && listener->transport != MARCHER__ENGINE__V1__TRANSPORT__TRANSPORT_TCP)

@@ -14,6 +14,7 @@
 #include "../engine.h"
 #include "../filter/source_limit.h"
 #include "../runtime.h"
+#include "../steered.h"
 
 /* Pipes of one worker: each has two descriptors and up to 1 MiB of the system's pipe memory. Bulk directions beyond
  * them are copied. */
@@ -221,6 +222,7 @@ static struct tunnel *tunnel_new(struct tunnel_worker *state, struct listener *l
 	tunnel->ready.class = QOS_CLASS_DEFAULT;
 	tunnel->service = service;
 	tunnel->listener = listener;
+	tunnel->port = listener->addr.port;
 	tunnel->client = *client;
 	tunnel->id = ++worker->next_connection_id;
 	tunnel->opened_us = worker->now_us;
@@ -235,15 +237,37 @@ static struct tunnel *tunnel_new(struct tunnel_worker *state, struct listener *l
 	return tunnel;
 }
 
+/* Of a steered listener: what the client came to. false: not to us. */
+static bool came_to(const struct listener *listener, int fd, struct addr *local)
+{
+	struct sockaddr_storage sa;
+	socklen_t length = sizeof(sa);
+
+	if (getsockname(fd, (struct sockaddr *)&sa, &length) < 0)
+		return false;
+	addr_from_sockaddr(local, &sa);
+	return steered_has(listener, local);
+}
+
+static bool keep_local(struct tunnel *tunnel, const struct addr *local)
+{
+	tunnel->local = slab_alloc(this_worker->tunnel->addrs);
+	if (!tunnel->local)
+		return false;
+	*tunnel->local = *local;
+	tunnel->port = local->port;
+	return true;
+}
+
 void tunnel_accepted(struct worker *worker, struct listener *listener, int fd, const struct sockaddr_storage *peer)
 {
 	struct binding *binding = listener_binding(listener);
 	struct service *service;
 	struct tunnel *tunnel;
-	struct addr client;
+	struct addr client, local;
 	enum marcher_close_reason reason = MARCHER_CLOSE_LIMIT;
 
-	if (!binding) {
+	if (!binding || (listener->steered && !came_to(listener, fd, &local))) {
 		raw_reset(fd);
 		return;
 	}
@@ -268,7 +292,8 @@ void tunnel_accepted(struct worker *worker, struct listener *listener, int fd, c
 		raw_reset(fd);
 		return;
 	}
-	if (service_qos(service) && !tunnel_follow_policy(tunnel)) {
+	if ((listener->steered && !keep_local(tunnel, &local)) ||
+	    (service_qos(service) && !tunnel_follow_policy(tunnel))) {
 		tunnel_close(tunnel, MARCHER_CLOSE_NO_MEMORY);
 		return;
 	}

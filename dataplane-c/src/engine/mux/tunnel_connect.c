@@ -110,7 +110,7 @@ static int open_socket(const struct tunnel *tunnel, const struct endpoint *endpo
 	struct addr addr = endpoint->addr;
 
 	if (addr.family != AF_UNIX && !addr.port)
-		addr.port = tunnel->listener->addr.port;
+		addr.port = tunnel->port;
 	/* A source of the other family than the endpoint's cannot be bound: the kernel chooses. */
 	struct addr source = endpoint->backend->source;
 	if (source.family != addr.family)

@@ -21,7 +21,8 @@ static bool adopt(struct tunnel *tunnel, const struct proxy_header *header)
 {
 	if (header->local)
 		return true;
-	tunnel->local = slab_alloc(this_worker->tunnel->addrs);
+	if (!tunnel->local)
+		tunnel->local = slab_alloc(this_worker->tunnel->addrs);
 	if (!tunnel->local)
 		return false;
 	tunnel->client = header->source;

@@ -60,7 +60,7 @@ struct tunnel {
 	struct endpoint *endpoint;  /* taken in lb and referenced */
 	struct tunnel_shape *shape; /* only when bytes are limited (tunnel_policy.c) */
 	struct tunnel_setup *setup; /* only while something out of the ordinary happens before it is established */
-	struct addr *local;         /* what a PROXY header said that the client came to; NULL: the socket's own */
+	struct addr *local;         /* what the client came to, by a PROXY header or of a steered listener; NULL: the listener's */
 	struct addr client;
 	uint64_t id;
 	uint64_t opened_us;
@@ -71,6 +71,7 @@ struct tunnel {
 	uint32_t connect_us;          /* CONNECTING: low bits of the attempt's beginning */
 	uint32_t policy_version;      /* of the traffic policy that it follows; 0: none */
 	uint16_t retries;
+	uint16_t port; /* that the client came to */
 	uint8_t state;
 	bool client_polled : 1, counted : 1, source_counted : 1, more : 1, second_tried : 1, kept_alive : 1;
 	bool no_delay : 1;

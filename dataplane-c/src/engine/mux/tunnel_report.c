@@ -52,7 +52,7 @@ static void upstream_address(const struct tunnel *tunnel, struct addr *out)
 {
 	*out = tunnel->endpoint->addr;
 	if (out->family != AF_UNIX && !out->port)
-		out->port = tunnel->listener->addr.port;
+		out->port = tunnel->port;
 }
 
 void tunnel_local(const struct tunnel *tunnel, struct addr *local)

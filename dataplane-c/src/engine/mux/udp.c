@@ -76,6 +76,28 @@ static int receive(struct udp_incoming *in, int fd, uint32_t first, uint32_t cou
 	return n;
 }
 
+/* Where a datagram of a steered listener was sent to. On a dual-stack socket IPv4 comes as such. */
+static void read_destination(const struct cmsghdr *cmsg, struct udp_key *key)
+{
+	if (cmsg->cmsg_level == IPPROTO_IPV6 && cmsg->cmsg_type == IPV6_ORIGDSTADDR) {
+		struct sockaddr_in6 to;
+		memcpy(&to, CMSG_DATA(cmsg), sizeof(to));
+		memcpy(key->local, &to.sin6_addr, 16);
+		key->local_port = to.sin6_port;
+	} else if (cmsg->cmsg_level == IPPROTO_IP && cmsg->cmsg_type == IP_ORIGDSTADDR) {
+		struct sockaddr_in to;
+		memcpy(&to, CMSG_DATA(cmsg), sizeof(to));
+		if (key->family == AF_INET6) {
+			memset(key->local, 0, 10);
+			memset(key->local + 10, 0xff, 2);
+			memcpy(key->local + 12, &to.sin_addr, 4);
+		} else {
+			memcpy(key->local, &to.sin_addr, 4);
+		}
+		key->local_port = to.sin_port;
+	}
+}
+
 /* Reads the ancillary data: the size of merged datagrams, their ECN bits, and where they were sent to when key is not
  * NULL.
  */
@@ -105,6 +127,8 @@ static void read_control(struct udp_incoming *in, uint32_t i, struct udp_key *ke
 			struct in_pktinfo info;
 			memcpy(&info, CMSG_DATA(cmsg), sizeof(info));
 			memcpy(key->local, &info.ipi_spec_dst, 4);
+		} else if (key && key->listener->steered) {
+			read_destination(cmsg, key);
 		}
 	}
 }

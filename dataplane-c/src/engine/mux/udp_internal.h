@@ -33,7 +33,8 @@ struct udp_key {
 	uint8_t local[16];
 	uint32_t scope; /* of a link-local client */
 	uint16_t client_port;
-	uint16_t family; /* of the socket */
+	uint16_t family;     /* of the socket */
+	uint64_t local_port; /* of a steered listener; else 0. All in network order */
 	const struct listener *listener;
 };
 

@@ -25,6 +25,7 @@
 #include "../lb/lb.h"
 #include "../qos/qos.h"
 #include "../runtime.h"
+#include "../steered.h"
 #include "../upstream/outlier.h"
 #include "udp_internal.h"
 
@@ -139,6 +140,15 @@ struct udp_socket *udp_socket_get(struct udp_worker *udp, struct listener *liste
 	return sock;
 }
 
+static void socket_release(struct udp_worker *udp, struct udp_socket *sock)
+{
+	if (sock->nsessions || !sock->closing)
+		return;
+	udp->sockets[sock->fd] = NULL;
+	close(sock->fd);
+	free(sock);
+}
+
 /* ---- events and statistics ---- */
 
 static void event_address(struct marcher_event_address *out, const struct addr *addr)
@@ -241,9 +251,10 @@ static bool is_own_shortage(int error)
 }
 
 /* Picks and connects until one works. Gives the endpoint taken and its socket, or NULL and the close reason. */
-static struct endpoint *pick_connected(struct worker *worker, struct listener *listener, struct service *service,
-                                       const struct addr *client, struct lb_request *request, int *fd,
-                                       struct addr *upstream, uint16_t *retries, enum marcher_close_reason *why)
+static struct endpoint *pick_connected(struct worker *worker, struct listener *listener, uint16_t port,
+                                       struct service *service, const struct addr *client, struct lb_request *request,
+                                       int *fd, struct addr *upstream, uint16_t *retries,
+                                       enum marcher_close_reason *why)
 {
 	struct stats_row *row = &worker->stats;
 	request->client = client;
@@ -252,7 +263,7 @@ static struct endpoint *pick_connected(struct worker *worker, struct listener *l
 		struct endpoint *endpoint = pick(worker, service, client, request);
 		if (!endpoint)
 			return NULL;
-		*fd = connect_endpoint(service, endpoint, listener->addr.port, upstream);
+		*fd = connect_endpoint(service, endpoint, port, upstream);
 		if (*fd >= 0)
 			return endpoint;
 		lb_release(endpoint);
@@ -352,15 +363,34 @@ static void prepare_source(struct udp_session *session)
 	}
 }
 
-static void local_address(const struct udp_key *key, uint16_t port, struct addr *out)
+static socklen_t local_sockaddr(const struct udp_key *key, struct sockaddr_storage *sa)
 {
-	struct sockaddr_storage sa = {.ss_family = key->family};
-	if (key->family == AF_INET6)
-		memcpy(&((struct sockaddr_in6 *)&sa)->sin6_addr, key->local, 16);
+	uint16_t port = key->listener->steered ? (uint16_t)key->local_port : htons(key->listener->addr.port);
+	*sa = (struct sockaddr_storage){.ss_family = key->family};
+	if (key->family == AF_INET6) {
+		((struct sockaddr_in6 *)sa)->sin6_port = port;
+		memcpy(&((struct sockaddr_in6 *)sa)->sin6_addr, key->local, 16);
+		return sizeof(struct sockaddr_in6);
+	}
+	((struct sockaddr_in *)sa)->sin_port = port;
+	memcpy(&((struct sockaddr_in *)sa)->sin_addr, key->local, 4);
+	return sizeof(struct sockaddr_in);
+}
+
+/* Sessions of a steered listener answer from sockets of their own, bound to where the client has sent to: the
+ * listener's cannot send from another port than its own. NULL: there is none to be had. */
+static struct udp_socket *reply_socket(struct udp_worker *udp, struct listener *listener, const struct udp_key *key)
+{
+	struct sockaddr_storage sa;
+	int fd = steered_reply_socket(&sa, local_sockaddr(key, &sa));
+	if (fd < 0)
+		return NULL;
+	struct udp_socket *sock = udp_socket_get(udp, listener, fd);
+	if (sock)
+		sock->closing = true; /* it receives nothing, and goes with its session */
 	else
-		memcpy(&((struct sockaddr_in *)&sa)->sin_addr, key->local, 4);
-	addr_from_sockaddr(out, &sa);
-	out->port = port;
+		close(fd);
+	return sock;
 }
 
 static uint64_t unix_ms(void)
@@ -405,6 +435,14 @@ struct udp_session *udp_session_open(struct udp_worker *udp, struct udp_socket *
 	memset(&client_storage, 0, sizeof(client_storage));
 	memcpy(&client_storage, client_sockaddr, client_length);
 	addr_from_sockaddr(&client, &client_storage);
+	struct addr local;
+	struct sockaddr_storage local_storage;
+	local_sockaddr(key, &local_storage);
+	addr_from_sockaddr(&local, &local_storage);
+	if (listener->steered && !steered_has(listener, &local)) {
+		stats_add(&worker->stats, listener->slot, MARCHER_UDP_DROPPED, datagrams);
+		return NULL;
+	}
 
 	struct places held;
 	bool rate = true;
@@ -423,15 +461,17 @@ struct udp_session *udp_session_open(struct udp_worker *udp, struct udp_socket *
 	uint16_t retries = 0;
 	int fd;
 	enum marcher_close_reason why;
-	struct endpoint *endpoint =
-	        pick_connected(worker, listener, service, &client, &request, &fd, &upstream, &retries, &why);
+	struct endpoint *endpoint = pick_connected(worker, listener, local.port, service, &client, &request, &fd,
+	                                           &upstream, &retries, &why);
 	if (!endpoint) {
 		give_places(listener, service, &client, &held);
 		count_refused(worker, listener, service,
 		              why == MARCHER_CLOSE_NO_MEMORY ? MARCHER_REJECTED : MARCHER_NO_BACKEND, datagrams);
 		return NULL;
 	}
-	struct udp_session *session = table_reserve(udp) ? slab_alloc(udp->sessions) : NULL;
+	if (listener->steered)
+		sock = reply_socket(udp, listener, key);
+	struct udp_session *session = sock && table_reserve(udp) ? slab_alloc(udp->sessions) : NULL;
 	if (session) {
 		session->source.handler = udp_session_readable;
 		session->source.fd = fd;
@@ -439,6 +479,8 @@ struct udp_session *udp_session_open(struct udp_worker *udp, struct udp_socket *
 	if (!session || poller_add_level(worker->poller, &session->source, false) < 0) {
 		if (session)
 			slab_free(udp->sessions, session);
+		if (sock)
+			socket_release(udp, sock);
 		close(fd);
 		lb_release(endpoint);
 		give_places(listener, service, &client, &held);
@@ -463,9 +505,10 @@ struct udp_session *udp_session_open(struct udp_worker *udp, struct udp_socket *
 	session->request_gso_max = session->reply_gso_max = UINT16_MAX;
 	memcpy(&session->client_sockaddr, client_sockaddr, client_length);
 	session->client_sockaddr_length = client_length;
-	prepare_source(session);
+	if (!listener->steered)
+		prepare_source(session);
 	session->client = client;
-	local_address(key, listener->addr.port, &session->local);
+	session->local = local;
 	session->upstream = upstream;
 	session->id = worker->next_connection_id++;
 	session->opened_us = worker->now_us;
@@ -513,8 +556,8 @@ static void move(struct udp_session *session)
 	uint16_t retries = session->retries;
 	int fd;
 	enum marcher_close_reason why;
-	struct endpoint *endpoint = pick_connected(worker, session->listener, session->service, &session->client,
-	                                           &request, &fd, &upstream, &retries, &why);
+	struct endpoint *endpoint = pick_connected(worker, session->listener, session->local.port, session->service,
+	                                           &session->client, &request, &fd, &upstream, &retries, &why);
 	if (!endpoint)
 		return;
 	int old_fd = session->source.fd;
@@ -574,15 +617,6 @@ static void free_session(struct worker_deferred *deferred)
 	struct udp_session *session =
 	        (struct udp_session *)(void *)((char *)deferred - offsetof(struct udp_session, deferred));
 	slab_free(session->udp->sessions, session);
-}
-
-static void socket_release(struct udp_worker *udp, struct udp_socket *sock)
-{
-	if (sock->nsessions || !sock->closing)
-		return;
-	udp->sockets[sock->fd] = NULL;
-	close(sock->fd);
-	free(sock);
 }
 
 void udp_session_close(struct udp_session *session, enum marcher_close_reason reason)

@@ -135,6 +135,7 @@ export class Library {
   readonly #slotName: Native;
   readonly #eventsRead: Native;
   readonly #upgrade: Native;
+  readonly #steer: Native;
   readonly #stop: Native;
   readonly #selfCheck: Native;
   readonly #peerCredentials: Native;
@@ -186,6 +187,7 @@ export class Library {
     this.#slotName = library.func('marcher_slot_name', 'int', [HANDLE, 'uint32_t', 'void *']);
     this.#eventsRead = library.func('marcher_events_read', 'int', [HANDLE, 'void *', 'uint32_t', outUint64]);
     this.#upgrade = library.func('marcher_upgrade', 'int', [HANDLE, 'str', 'uint32_t']);
+    this.#steer = library.func('marcher_steer', 'int', [HANDLE, 'str']);
     this.#stop = library.func('marcher_stop', 'int', [HANDLE, 'uint32_t']);
     this.#selfCheck = library.func('marcher_self_check', 'int', ['void *', 'size_t']);
     this.#peerCredentials = library.func('marcher_peer_credentials', 'int', [
@@ -274,6 +276,10 @@ export class Library {
 
   upgrade(handle: Handle, enginePath: string | null, drainMs: number): Promise<number> {
     return call(this.#upgrade, handle, enginePath, drainMs);
+  }
+
+  steer(handle: Handle, pinDir: string): Promise<number> {
+    return call(this.#steer, handle, pinDir);
   }
 
   stop(handle: Handle, drainMs: number): Promise<number> {

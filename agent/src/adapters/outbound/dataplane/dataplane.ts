@@ -15,6 +15,7 @@ import {
   RequestSchema,
 } from '@marcher/proto/marcher/engine/v1/control_pb';
 import { type Snapshot, SnapshotSchema } from '@marcher/proto/marcher/engine/v1/snapshot_pb';
+import type { Steering } from '../../../domain/steering.js';
 import {
   type ApplySnapshotOptions,
   type Dataplane,
@@ -53,6 +54,8 @@ export interface OpenDataplaneOptions {
   readonly heartbeatMs?: number | undefined;
   /** Whose members may administer the node, for peerCredentials. */
   readonly group?: string | undefined;
+  /** Where sk_lookup is pinned; undefined: nothing is steered. */
+  readonly steerDir?: string | undefined;
 }
 
 export interface OpenedDataplane {
@@ -92,8 +95,9 @@ export async function openDataplane(options: OpenDataplaneOptions): Promise<Open
       log_level: options.logLevel ?? null,
     });
     const group = options.group ?? 'marcher';
+    const steering = await steer(library, handle, options.steerDir);
     return {
-      dataplane: new LibmarcherDataplane(library, handle, executable),
+      dataplane: new LibmarcherDataplane(library, handle, executable, steering),
       peerCredentials: (fd) => library.peerCredentials(fd, group),
     };
   } catch (error) {
@@ -101,7 +105,14 @@ export async function openDataplane(options: OpenDataplaneOptions): Promise<Open
   }
 }
 
+async function steer(library: Library, handle: Handle, directory: string | undefined): Promise<Steering> {
+  if (directory === undefined) return { on: false, reason: 'sk_lookup was not asked for: marcherd --sk-lookup' };
+  const code = await library.steer(handle, directory);
+  return code === 0 ? { on: true } : { on: false, reason: library.error(code, handle).message };
+}
+
 export class LibmarcherDataplane implements Dataplane {
+  readonly steering: Steering;
   readonly #library: Library;
   #handle: Handle | undefined;
   readonly #executable: string;
@@ -110,7 +121,8 @@ export class LibmarcherDataplane implements Dataplane {
   #closing: Promise<void> | undefined;
   readonly #eventScratch = new Map<number, Buffer>();
 
-  constructor(library: Library, handle: Handle, executable: string) {
+  constructor(library: Library, handle: Handle, executable: string, steering: Steering) {
+    this.steering = steering;
     this.#library = library;
     this.#handle = handle;
     this.#executable = executable;

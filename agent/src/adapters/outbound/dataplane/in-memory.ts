@@ -22,6 +22,7 @@ import {
   SnapshotSchema,
   Transport,
 } from '@marcher/proto/marcher/engine/v1/snapshot_pb';
+import type { Steering } from '../../../domain/steering.js';
 import {
   type ApplySnapshotOptions,
   CONNECT_US_BUCKETS,
@@ -46,6 +47,7 @@ interface Slot extends SlotName {
 }
 
 export class InMemoryDataplane implements Dataplane {
+  steering: Steering = { on: false, reason: 'it is in memory' };
   /** What runs, by name. */
   readonly services = new Map<string, Service>();
   node: Node | undefined;

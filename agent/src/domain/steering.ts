@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Which listeners of relayed services sk_lookup steers to one group of sockets (bpf/sk_lookup.c), instead of one group for
+ * each port: prefixes, which cannot be listened on otherwise, and ranges of many ports.
+ */
+import type { Listener, PortRange, Service } from '@marcher/model';
+import { isWide, parseListenerAddress } from './address.js';
+
+/** Whether this node can, and if not, why. */
+export type Steering = { readonly on: true } | { readonly on: false; readonly reason: string };
+
+/** Ranges up to this have sockets of their own for each port: they need nothing of the kernel. */
+const PORTS_UNSTEERED_MAX = 16;
+
+export function isPrefix(listener: Listener): boolean {
+  if (!listener.address.includes('/')) return false;
+  const prefix = parseListenerAddress(listener.address);
+  return prefix !== undefined && isWide(prefix);
+}
+
+export function wantsSteering(listener: Listener, { first, last }: PortRange): boolean {
+  if (isPrefix(listener)) return true;
+  if (last - first < PORTS_UNSTEERED_MAX) return false;
+  // Every address of one family is no prefix, and no address that a connection comes to.
+  const every = parseListenerAddress(listener.address)?.address.every((byte) => byte === 0) ?? false;
+  return !every;
+}
+
+/** The first of what a service wants steered, as operators write it; undefined: nothing. */
+export function steeredText(service: Service): string | undefined {
+  for (const listener of service.listeners) {
+    for (const range of listener.ports) {
+      if (!wantsSteering(listener, range)) continue;
+      const ports = range.first === range.last ? `port ${range.first}` : `ports ${range.first}-${range.last}`;
+      return listener.address === '' ? ports : `${ports} of ${listener.address}`;
+    }
+  }
+  return undefined;
+}
