@@ -27,6 +27,7 @@
 #include "lib/traffic_class.h"
 #include "lib/ttl.h"
 #include "lib/vip.h"
+#include "lib/vip_kept.h"
 
 /* Whom a packet goes to. */
 struct choice {
@@ -181,20 +182,18 @@ int xdp_lb(struct xdp_md *ctx)
 	default:
 		return slots_from(ctx, XDP_SLOT_LB + 1);
 	}
-	struct vip *vip = vip_find(key);
-	if (!vip)
-		return slots_from(ctx, XDP_SLOT_LB + 1);
-	struct service *service = bpf_map_lookup_elem(&services, &vip->service);
+	const __u32 index = vip_service(key);
+	struct service *service = bpf_map_lookup_elem(&services, &index);
 	if (!service || service->forwarding == FORWARDING_NAT)
 		return slots_from(ctx, XDP_SLOT_LB + 1);
 	if (!header_valid(data, data_end, &packet))
 		return drop(DROP_BAD_CHECKSUM);
-	choose(key, vip->service, service, packet.opens, begin, &choice);
+	choose(key, index, service, packet.opens, begin, &choice);
 	if (!choice.backend)
 		return drop(choice.reason);
 	/* What is reported about packets is none of the service's. */
 	if ((choice.service.flags & SERVICE_POLICY) && begin) {
-		int reason = policy_hold(&packet, vip->service, &packet.key, false, 1);
+		int reason = policy_hold(&packet, index, &packet.key, false, 1);
 		if (reason < 0)
 			return drop(-reason);
 	}

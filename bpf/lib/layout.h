@@ -63,9 +63,11 @@ struct vip_prefix {
 	__u32 length; /* the key's: a look-up does not tell which entry it has found */
 };
 
-/* Map vip_settings: array of one. Set before the first entry of vip_prefixes is written. */
+/* Map vip_settings: array of one. */
 struct vip_settings {
-	__u32 prefixes; /* 0: vip_prefixes is empty */
+	__u32 prefixes; /* 0: vip_prefixes is empty. Set before the first entry is written */
+	__u32 reserved;
+	__u64 changes; /* raised after every change of vips and vip_prefixes: programs keep what they have found */
 };
 
 enum forwarding {

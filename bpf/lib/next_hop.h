@@ -67,8 +67,8 @@ enum next_hop_found {
 	NEXT_HOP_DROP,    /* *reason */
 };
 
-static __always_inline enum next_hop_found next_hop_ask(struct xdp_md *ctx, const struct route_query *query,
-                                                        struct next_hop *hop, enum drop_reason *reason)
+static __noinline enum next_hop_found next_hop_ask(struct xdp_md *ctx, const struct route_query *query,
+                                                   struct next_hop *hop, enum drop_reason *reason)
 {
 	struct bpf_fib_lookup fib = {
 	        .l4_protocol = query->protocol,

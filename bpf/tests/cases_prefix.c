@@ -54,7 +54,8 @@ static void add_whole(const char *text, uint16_t port, uint32_t service)
 
 void prefixes_use(bool used)
 {
-	const struct vip_settings settings = {.prefixes = used};
+	static uint64_t changes;
+	const struct vip_settings settings = {.prefixes = used, .changes = ++changes};
 	const uint32_t zero = 0;
 	put("vip_settings", &zero, &settings);
 }

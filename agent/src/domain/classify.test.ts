@@ -59,9 +59,9 @@ test('a service that asks for NAT is given to tc, and relayed where that is not 
 test("mode auto is NAT under the node's address where nothing needs more", () => {
   const auto = (fields: object) =>
     service({ backends: [{ address: '10.0.0.1:80' }], forwarding: { mode: 'auto' }, ...fields });
-  expect(classify(auto({}), NATIVE)).toMatchObject({ tier: 'tc' });
-  expect(classify(auto({}), NATIVE).reasons[0]).toMatch(/^forwarding\.mode auto: .* under this node's address$/);
-  expect(classify(auto({}), GENERIC)).toMatchObject({ tier: 'relay' });
+  expect(classify(auto({}), NATIVE, OFF)).toMatchObject({ tier: 'tc' });
+  expect(classify(auto({}), NATIVE, OFF).reasons[0]).toMatch(/^forwarding\.mode auto: .* under this node's address$/);
+  expect(classify(auto({}), GENERIC, OFF)).toMatchObject({ tier: 'relay' });
   const needs: [object, RegExp][] = [
     [{ listeners: [{ port: 80 }] }, /listeners\[0\]\.address: is missing/],
     [{ backends: [{ address: 'app.example:80' }] }, /backends\[0\]\.address: "app.example" is a name/],
@@ -74,7 +74,7 @@ test("mode auto is NAT under the node's address where nothing needs more", () =>
     [{ outlier: {} }, /outlier/],
   ];
   for (const [fields, reason] of needs) {
-    const { tier, reasons } = classify(auto(fields), NATIVE);
+    const { tier, reasons } = classify(auto(fields), NATIVE, OFF);
     expect(tier, String(reason)).toBe('relay');
     expect(reasons.join()).toMatch(reason);
   }

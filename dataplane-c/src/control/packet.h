@@ -404,6 +404,8 @@ void packet_prefix_count(struct packet_wanted *wanted);
 void packet_prefix_indices(struct packet_wanted *wanted);
 /* Has the programs look for prefixes, or not. */
 int packet_prefix_setting(struct marcher_packet *handle, uint32_t prefixes);
+/* After every change of the maps vips and vip_prefixes: the programs look anew for what they have kept. */
+int packet_vips_changed(struct marcher_packet *handle);
 
 /* packet_ways.c */
 /* Takes those services out of the table that the relay listens for as well, and whose backends are not all reached by

@@ -683,6 +683,15 @@ static int drop_old(const struct applying *a, const struct entries *kind, const 
 	return MARCHER_OK;
 }
 
+/* What the programs have kept of VIPs is void from now on, also where only a part could be written, and where another
+ * agent was killed before it came to say so. */
+static int vips_changed(struct applying *a, int code)
+{
+	int said = packet_vips_changed(a->handle);
+
+	return code ? code : said;
+}
+
 static int put_vips(struct applying *a)
 {
 	const struct packet_state *s = a->state;
@@ -698,6 +707,7 @@ static int put_vips(struct applying *a)
 		code = packet_prefix_setting(a->handle, w->nprefixes);
 	if (!code)
 		code = put_new(a, &prefix_entries, s->prefixes, s->nprefixes, w->prefixes, w->nprefixes);
+	code = vips_changed(a, code);
 	return code ? code
 	            : put_new(a, &decap_entries, s->decapsulated, s->ndecapsulated, w->decapsulated, w->ndecapsulated);
 }
@@ -712,6 +722,7 @@ static int drop_vips(struct applying *a)
 		code = packet_prefix_setting(a->handle, 0);
 	if (!code)
 		code = drop_old(a, &vip_entries, s->vips, s->nvips, w->vips, w->nvips);
+	code = vips_changed(a, code);
 	if (!code)
 		code = drop_old(a, &address_entries, s->vip_addresses, s->nvip_addresses, w->vip_addresses,
 		                w->nvip_addresses);

@@ -64,11 +64,37 @@ void packet_prefix_indices(struct packet_wanted *wanted)
 	}
 }
 
-int packet_prefix_setting(struct marcher_packet *handle, uint32_t prefixes)
+static int read_settings(struct marcher_packet *handle, struct vip_settings *settings)
 {
-	const struct vip_settings settings = {.prefixes = prefixes};
 	const uint32_t index = 0;
-	int error = packet_put(handle, MAP_VIP_SETTINGS, &index, &settings);
+
+	if (bpf_map_lookup_elem(handle->maps[MAP_VIP_SETTINGS], &index, settings))
+		return packet_fail_system(handle, errno, "reading the map vip_settings");
+	return MARCHER_OK;
+}
+
+static int write_settings(struct marcher_packet *handle, const struct vip_settings *settings)
+{
+	const uint32_t index = 0;
+	int error = packet_put(handle, MAP_VIP_SETTINGS, &index, settings);
 
 	return error ? packet_fail_system(handle, -error, "writing the map vip_settings") : MARCHER_OK;
+}
+
+int packet_prefix_setting(struct marcher_packet *handle, uint32_t prefixes)
+{
+	struct vip_settings settings;
+	int code = read_settings(handle, &settings);
+
+	settings.prefixes = prefixes;
+	return code ? code : write_settings(handle, &settings);
+}
+
+int packet_vips_changed(struct marcher_packet *handle)
+{
+	struct vip_settings settings;
+	int code = read_settings(handle, &settings);
+
+	settings.changes++;
+	return code ? code : write_settings(handle, &settings);
 }

@@ -368,11 +368,19 @@ static void packets_are_counted_by_service_and_reason(void **state)
 	assert_int_equal(drops_of(status, "no-backend"), 2);
 	assert_int_equal(status->services[0]->n_backends, 1);
 	packet_status_free(status);
+	/* Another service has the VIP, and one has its port: what the programs keep of either is void. */
+	assert_int_equal(send_packet(rig, 81), 2 /* XDP_PASS */);
+	packet_rig_apply(rig, "service web ipip 251\nvip " VIP " 81\nbackend one 192.0.2.11 1 drained\n"
+	                      "service new nat 251\nvip " VIP " 80\nbackend one 192.0.2.11 1\n");
+	assert_int_equal(send_packet(rig, 80), 2);
+	assert_int_equal(send_packet(rig, 81), 1);
+	packet_rig_apply(rig, "service web ipip 251\nvip " VIP " 80\nbackend one 192.0.2.11 1 drained\n");
+	assert_int_equal(send_packet(rig, 81), 2);
 	/* No VIP any more: the packet is the stack's. */
 	packet_rig_apply(rig, "");
 	assert_int_equal(send_packet(rig, 80), 2 /* XDP_PASS */);
 	status = packet_rig_status(rig);
-	assert_int_equal(drops_of(status, "no-backend"), 2);
+	assert_int_equal(drops_of(status, "no-backend"), 3);
 	assert_int_equal(status->n_services, 0);
 	packet_status_free(status);
 }
