@@ -362,8 +362,8 @@ enum shape_kind {
 /* Map shape_devices: hash by ifindex -> __u32, enum shape_kind. Not in it: nothing waits there. */
 #define SHAPE_DEVICES_MAX 256u
 
-/* Map shape_services: array by service of __u32: bit 1 << enum policy_direction when there is a class of HTB for it, which
- * has packets wait. Without one the packets of a service share the class of their priority, which has no rate. */
+/* Map shape_services: array by service of __u32: bit 1 << enum policy_direction when there is a class of HTB for it,
+ * which has packets wait. Without one the packets of a service share the class of their priority, which has no rate. */
 
 /* Longest that a packet waits; what would have to wait longer is dropped. So no queue holds more than its rate has in
  * it. */

@@ -236,9 +236,9 @@ int marcher_upgrade(struct marcher *handle, const char *engine_path, uint32_t dr
 int marcher_stop(struct marcher *handle, uint32_t drain_ms);
 
 /* Has the kernel steer connections and datagrams by sk_lookup to listeners of the engine that are marked steered in the
- * snapshot: ranges of ports and prefixes with one group of sockets each. Program, link and maps are pinned below pin_dir,
- * as those of marcher_packet_open are, and go on without the agent; from here on they follow the engine's sockets. Needs
- * CAP_BPF and CAP_NET_ADMIN. Again: nothing. [blocks] */
+ * snapshot: ranges of ports and prefixes with one group of sockets each. Program, link and maps are pinned below
+ * pin_dir, as those of marcher_packet_open are, and go on without the agent; from here on they follow the engine's
+ * sockets. Needs CAP_BPF and CAP_NET_ADMIN. Again: nothing. [blocks] */
 int marcher_steer(struct marcher *handle, const char *pin_dir);
 
 /* Proves which libraries this library's symbols resolve to: writes a JSON object {"ok":bool,"libraries":[{"symbol",

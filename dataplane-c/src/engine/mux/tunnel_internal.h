@@ -60,7 +60,8 @@ struct tunnel {
 	struct endpoint *endpoint;  /* taken in lb and referenced */
 	struct tunnel_shape *shape; /* only when bytes are limited (tunnel_policy.c) */
 	struct tunnel_setup *setup; /* only while something out of the ordinary happens before it is established */
-	struct addr *local;         /* what the client came to, by a PROXY header or of a steered listener; NULL: the listener's */
+	struct addr
+	        *local; /* what the client came to, by a PROXY header or of a steered listener; NULL: the listener's */
 	struct addr client;
 	uint64_t id;
 	uint64_t opened_us;
