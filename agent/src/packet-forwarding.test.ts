@@ -470,6 +470,83 @@ test('a table is put in force again now and then: routes and VLAN devices may ha
   expect(tier.applied.at(-1)).toEqual(tier.applied.at(-2));
 });
 
+describe('a service that names a traffic policy', () => {
+  const change = (services: object[], trafficPolicies: object[]) => {
+    const { configuration } = parseConfiguration(
+      JSON.stringify({ apiVersion: 'marcher/v1', services, trafficPolicies }),
+    );
+    if (configuration === undefined) throw new Error('not a configuration');
+    const upsertObjects = configuration.trafficPolicies.map((value) =>
+      create(ObjectSchema, { object: { case: 'trafficPolicy', value } }),
+    );
+    const requested = create(ChangeSchema, { upsert: configuration.services, upsertObjects });
+    return agent.config.apply(requested, { expectedVersion: 0n, message: '', omitDiff: false }, CALLER);
+  };
+  const file = (mode: string, name = 'web', port = 80) => ({
+    name,
+    listeners: [{ address: '192.0.2.1', port }],
+    backends: [{ name: 'a', address: '10.0.0.1' }],
+    forwarding: { mode },
+    trafficPolicy: 'gold',
+  });
+  const gold = { name: 'gold', ingress: { rate: '8Mbit' }, dscp: 'EF', ecn: 'mark' };
+  const violations = async (attempt: Promise<unknown>) => {
+    const error = (await attempt.catch((caught: unknown) => caught)) as ApplicationError;
+    return error.violations.map(({ path, reason }) => `${path} ${reason}`);
+  };
+
+  test('is held to it in its tier, and to its changes, while nothing else of it changes', async () => {
+    await start();
+    await change([file('l2')], [gold]);
+    const policy = () => tier.table?.services[0]?.policy;
+    expect(policy()).toMatchObject({
+      priority: 2,
+      ingress: { perSecond: 8_000_000n, burst: 65_536n },
+      setDscp: true,
+      dscp: 46,
+      ecnMark: true,
+    });
+    const { generation } = agent.config.get('web') ?? {};
+    await change([], [{ ...gold, dscp: 'CS1', connections: { rate: 5 } }]);
+    expect(policy()).toMatchObject({ dscp: 8, flows: { perSecond: 5n, burst: 5n } });
+    expect(agent.config.get('web')?.generation).toBe(generation);
+    expect(listens('web')).toBe(false);
+    // The relay, which may take it over, knows the same.
+    expect(dataplane.services.get('web')?.trafficPolicy).toMatchObject({ dscp: 8 });
+    await restart();
+    expect(policy()).toMatchObject({ dscp: 8 });
+  });
+
+  test('may not ask for what its tier cannot hold', async () => {
+    await start();
+    const out = { ...gold, egress: { rate: '8Mbit' } };
+    expect(await violations(change([file('ipip')], [out]))).toEqual([
+      'services[0].trafficPolicy "gold" limits egress, and with forwarding.mode ipip backends answer past this node',
+    ]);
+    await change([file('ipip'), file('nat', 'other', 81)], [gold]);
+    expect(await violations(change([], [{ ...gold, perConnection: { egress: { rate: '8Mbit' } } }]))).toEqual([
+      'trafficPolicies[0] service "web" names it, but "gold" limits egress, and with forwarding.mode ipip backends answer past this node',
+    ]);
+    await change([file('nat')], [out]);
+    expect(tier.table?.services.map(({ policy }) => policy?.egress?.perSecond)).toEqual([8_000_000n, 8_000_000n]);
+  });
+
+  test('has what its tier dropped, marked and refused counted as what the relay did, and explained', async () => {
+    await start();
+    await change([file('l2')], [{ ...gold, priority: 'P0' }]);
+    tier.overRate.set('web', { ingress: { dropped: 7n, marked: 3n }, egress: { dropped: 1n }, refused: 2n });
+    vi.spyOn(Date, 'now').mockReturnValue(Date.now() + 1_000);
+    const [stats] = agent.traffic.stats('web', false);
+    expect(stats?.counters).toMatchObject({ rateDropped: 8n, ecnMarked: 3n, rateRefused: 2n });
+    expect(agent.node.tiers('web').services[0]?.reasons).toEqual(
+      expect.arrayContaining([
+        'trafficPolicy gold: packets over its rates are dropped here, not delayed',
+        "trafficPolicy gold: its priority orders nothing, since XDP sends past the kernel's queues",
+      ]),
+    );
+  });
+});
+
 describe('a tier that cannot send', () => {
   let later = 0;
 

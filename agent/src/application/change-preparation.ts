@@ -13,6 +13,7 @@ import { LIMITS } from '../domain/defaults.js';
 import { Faults } from '../domain/faults.js';
 import { packetModeOf } from '../domain/packet-service.js';
 import { addressBytes, type Claim, type Conflict, PortOwnership } from '../domain/port-ownership.js';
+import { limitsAnswers, validatePolicyOf } from '../domain/traffic-policy.js';
 import { claimsOf, validateService } from '../domain/validate.js';
 import type { CommitChange, ConfigStore } from '../ports/config-store.js';
 import type { RequestedChange } from '../ports/use-cases.js';
@@ -188,6 +189,7 @@ export class ConfigurationIndex {
       if (stored !== undefined && sameBytes(stored.body, body)) continue;
       validateService(service, path, faults);
       const policy = service.trafficPolicy === '' ? undefined : this.#policyOf(service, path, objects, faults);
+      validatePolicyOf(service, policy, (reason, fix) => faults.add(`${path}.trafficPolicy`, reason, fix));
       judged.add(name);
       if (faults.list.length > known) continue;
       touch(name, path, service);
@@ -203,12 +205,18 @@ export class ConfigurationIndex {
     });
     this.#checkRemovedPolicies(objects, judged, seen, faults);
     let follow = 0;
-    for (const policy of objects.changedPolicies) {
-      for (const name of this.naming(policy)) {
+    for (const [policyName, at] of objects.changedPolicies) {
+      const policy = objects.policy(policyName);
+      for (const name of this.naming(policyName)) {
         const stored = judged.has(name) ? undefined : this.#store.get(name);
         if (stored === undefined) continue;
         follow++;
-        if (compile !== undefined) compiled(unpackService(stored.body), objects.policy(policy));
+        if (compile === undefined && !limitsAnswers(policy)) continue;
+        const service = unpackService(stored.body);
+        validatePolicyOf(service, policy, (reason, fix) =>
+          faults.add(at, `service ${JSON.stringify(name)} names it, but ${reason}`, fix),
+        );
+        if (compile !== undefined) compiled(service, policy);
       }
     }
     const size =

@@ -221,12 +221,14 @@ export class Node implements NodeUseCases {
   }
 
   tiers(service: string): { services: ServiceTier[]; tiers: TierAvailability[] } {
-    const { store, packets, dataplane } = this.#options;
+    const { configuration, store, packets, dataplane } = this.#options;
+    const policies = configuration.objects.trafficPolicies;
     const carried = new Map((packets.status()?.services ?? []).map(({ name, traffic }) => [name, traffic]));
     const services: ServiceTier[] = [];
     const add = (name: string, body: Uint8Array): void => {
       const decoded = unpackService(body);
-      const { tier, reasons, fasterIf } = classify(decoded, packets.offers(name), dataplane.steering);
+      const policy = policies.get(decoded.trafficPolicy)?.value;
+      const { tier, reasons, fasterIf } = classify(decoded, packets.offers(name), dataplane.steering, policy);
       const traffic = carried.get(name);
       services.push(
         create(ServiceTierSchema, {

@@ -35,7 +35,7 @@ interface Placed {
 export class ObjectPreparation {
   readonly changes: CommitChange[] = [];
   /** Policies that are replaced by others of their name. */
-  readonly changedPolicies = new Set<string>();
+  readonly changedPolicies = new Map<string, string>();
   /** Policies that will be gone, each with the place of the change that says so. */
   readonly removedPolicies = new Map<string, string>();
   readonly #store: Store;
@@ -129,7 +129,7 @@ export class ObjectPreparation {
     if (object.object.case === 'guard') validateGuard(object.object.value, path, this.#faults);
     else if (object.object.case === 'trafficPolicy') validateTrafficPolicy(object.object.value, path, this.#faults);
     this.changes.push({ kind, name, before, after });
-    if (kind === 'TrafficPolicy' && before !== undefined) this.changedPolicies.add(name);
+    if (kind === 'TrafficPolicy' && before !== undefined) this.changedPolicies.set(name, path);
   }
 
   #remove(keys: NonNullable<RequestedChange['removeObjects']>, stored: ReadonlyMap<string, StoredObject>): void {

@@ -2,7 +2,7 @@
 /** What the data plane carries: counters, connections and the connection log. */
 import { create } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
-import type { Status } from '@marcher/proto/marcher/packet/v1/packet_pb';
+import type { PolicyTraffic, Status } from '@marcher/proto/marcher/packet/v1/packet_pb';
 import {
   BackendStatsSchema,
   type Connection,
@@ -50,6 +50,13 @@ function counters(slot: SlotStats): Counters {
   });
 }
 
+/** What a packet tier dropped, marked and refused by a policy counts as what the relay did. */
+function addPolicy(counters: Counters, { ingress, egress, refused }: PolicyTraffic): void {
+  counters.rateDropped += (ingress?.dropped ?? 0n) + (egress?.dropped ?? 0n);
+  counters.ecnMarked += (ingress?.marked ?? 0n) + (egress?.marked ?? 0n);
+  counters.rateRefused += refused;
+}
+
 export class Traffic implements TrafficUseCases {
   readonly #dataplane: Dataplane;
   readonly #events: EventLog;
@@ -89,6 +96,12 @@ export class Traffic implements TrafficUseCases {
       else if (slot.kind === SlotKind.backend && withBackends) {
         of(slot.service).backends.push(create(BackendStatsSchema, { backend: slot.name, counters: counters(slot) }));
       }
+    }
+    for (const { name, policy } of this.#packetStatus()?.services ?? []) {
+      if (policy === undefined || (service !== '' && name !== service)) continue;
+      const stats = of(name);
+      stats.counters ??= create(CountersSchema);
+      addPolicy(stats.counters, policy);
     }
     return [...found.values()].sort((a, b) => (a.service < b.service ? -1 : 1));
   }

@@ -4,9 +4,10 @@
  * all of that and the node offers it. A service is given to XDP or tc only when its configuration says how
  * (forwarding.mode): backends or routes must be made ready for that, which nobody can see from here.
  */
-import { Algorithm, Protocol, ProxyProtocolVersion, type Service } from '@marcher/model';
+import { Algorithm, Priority, Protocol, ProxyProtocolVersion, type Service, type TrafficPolicy } from '@marcher/model';
 import { hindrances, isAuto, isNat, isSourceNat, modeName, packetModeOf } from './packet-service.js';
 import { isPrefix, type Steering, steeredText } from './steering.js';
+import { answersPassBy, limitsAnswers } from './traffic-policy.js';
 
 export type Tier = 'xdp' | 'tc' | 'relay' | 'l7';
 
@@ -97,8 +98,24 @@ const HOW: Readonly<Record<string, string>> = {
   nat: "packets go to the backend's address and port, and its answers come back through this node",
 };
 
+/** What the policy that the service names is in a packet tier. */
+function policyReasons(service: Service, policy: TrafficPolicy | undefined): string[] {
+  if (policy === undefined) return [];
+  const reasons: string[] = [];
+  const { name, ingress, connectionIngress, priority } = policy;
+  const rates = ingress !== undefined || connectionIngress !== undefined || (isNat(service) && limitsAnswers(policy));
+  if (rates) reasons.push(`trafficPolicy ${name}: packets over its rates are dropped here, not delayed`);
+  if (limitsAnswers(policy) && answersPassBy(service)) {
+    reasons.push(`trafficPolicy ${name}: its egress rates are not held, since backends answer past this node`);
+  }
+  if (!isNat(service) && priority !== Priority.UNSPECIFIED && priority !== Priority.P2) {
+    reasons.push(`trafficPolicy ${name}: its priority orders nothing, since XDP sends past the kernel's queues`);
+  }
+  return reasons;
+}
+
 /** Of a service that asks for packets to be passed on. */
-function classifyPackets(service: Service, offers: PacketOffers): Classification {
+function classifyPackets(service: Service, offers: PacketOffers, policy: TrafficPolicy | undefined): Classification {
   const mode = modeName(service);
   const tier = isNat(service) ? 'tc' : 'xdp';
   const name = isNat(service) ? 'tc' : 'XDP';
@@ -117,7 +134,7 @@ function classifyPackets(service: Service, offers: PacketOffers): Classification
     'with forwarding.mode ipip, gue or l2, where backends answer past this node, if they are made ready for it';
   return {
     tier,
-    reasons: [`forwarding.mode ${mode}: ${how}`, offer.reason],
+    reasons: [`forwarding.mode ${mode}: ${how}`, offer.reason, ...policyReasons(service, policy)],
     fasterIf: [...offer.fasterIf, ...(isNat(service) ? [direct] : [])],
   };
 }
@@ -142,14 +159,24 @@ function steered(service: Service, steering: Steering): { reasons: string[]; fas
 }
 
 /** undefined: forwarding.mode relay, as by default. */
-function classifyAsked(service: Service, offers: PacketOffers): Classification | undefined {
+function classifyAsked(
+  service: Service,
+  offers: PacketOffers,
+  policy: TrafficPolicy | undefined,
+): Classification | undefined {
   if (isAuto(service) && hindrances(service).length > 0) return classifyHindered(hindrances(service));
-  return packetModeOf(service) === undefined ? undefined : classifyPackets(service, offers);
+  return packetModeOf(service) === undefined ? undefined : classifyPackets(service, offers, policy);
 }
 
-export function classify(service: Service, offers: PacketOffers, steering: Steering): Classification {
+/** policy: what the service's trafficPolicy names. */
+export function classify(
+  service: Service,
+  offers: PacketOffers,
+  steering: Steering,
+  policy?: TrafficPolicy,
+): Classification {
   const listening = steered(service, steering);
-  const asked = classifyAsked(service, offers);
+  const asked = classifyAsked(service, offers, policy);
   if (asked !== undefined) {
     if (asked.tier !== 'relay') return asked;
     return {

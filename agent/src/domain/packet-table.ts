@@ -47,14 +47,15 @@ function rateOf(bandwidth: Bandwidth | undefined): Rate | undefined {
   return bandwidth && create(RateSchema, { perSecond: bandwidth.rate, burst: burstOf(bandwidth) });
 }
 
-function packetPolicy(policy: TrafficPolicy): Policy {
+/** answered: answers come back through this node. */
+function packetPolicy(policy: TrafficPolicy, answered: boolean): Policy {
   const { connections, dscp } = policy;
   return create(PolicySchema, {
     priority: priorityNumber(policy.priority),
     ingress: rateOf(policy.ingress),
-    egress: rateOf(policy.egress),
+    egress: answered ? rateOf(policy.egress) : undefined,
     flowIngress: rateOf(policy.connectionIngress),
-    flowEgress: rateOf(policy.connectionEgress),
+    flowEgress: answered ? rateOf(policy.connectionEgress) : undefined,
     flows: connections && { perSecond: connections.perSecond, burst: connections.burst ?? connections.perSecond },
     setDscp: dscp !== undefined,
     dscp: dscp ?? 0,
@@ -94,7 +95,7 @@ export function packetService(service: Service, standing: Standing, policy?: Tra
     sourceNat: isSourceNat(service),
     relayedToo: isAuto(service),
     sourceOnly: service.balance?.affinity !== undefined,
-    policy: policy && packetPolicy(policy),
+    policy: policy && packetPolicy(policy, mode === ForwardingMode.NAT),
     backends: service.backends.map((backend) => {
       const name = backendName(backend);
       const target = parseTarget(backend.address);

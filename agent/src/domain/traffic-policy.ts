@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What makes a traffic policy valid. */
-import { type Bandwidth, Ecn, Priority, type TrafficPolicy } from '@marcher/model';
+import { type Bandwidth, Ecn, Priority, type Service, type TrafficPolicy } from '@marcher/model';
 import { LIMITS } from './defaults.js';
 import { type Faults, known, named, range } from './faults.js';
+import { isNat, modeName, packetModeOf } from './packet-service.js';
 
 export function validateTrafficPolicy(policy: TrafficPolicy, path: string, faults: Faults): void {
   named(faults, path, policy.name, 'traffic policy');
@@ -18,6 +19,27 @@ export function validateTrafficPolicy(policy: TrafficPolicy, path: string, fault
   }
   range(faults, path, 'dscp', policy.dscp, 0, LIMITS.dscp);
   known(faults, path, 'ecn', policy.ecn, Ecn);
+}
+
+/** It has rates of what goes to clients. */
+export function limitsAnswers(policy: TrafficPolicy | undefined): boolean {
+  return policy?.egress !== undefined || policy?.connectionEgress !== undefined;
+}
+
+/** Backends answer clients directly, past this node. */
+export function answersPassBy(service: Service): boolean {
+  return packetModeOf(service) !== undefined && !isNat(service);
+}
+
+/** Whether the tier that the service asks for can hold it to the policy that it names. */
+export function validatePolicyOf(
+  service: Service,
+  policy: TrafficPolicy | undefined,
+  add: (reason: string, fix: string) => void,
+): void {
+  if (!limitsAnswers(policy) || !answersPassBy(service)) return;
+  const reason = `${JSON.stringify(policy?.name)} limits egress, and with forwarding.mode ${modeName(service)} backends answer past this node`;
+  add(reason, 'name a policy without egress, or use forwarding.mode nat or relay');
 }
 
 function validateBandwidth(bandwidth: Bandwidth | undefined, path: string, faults: Faults): void {

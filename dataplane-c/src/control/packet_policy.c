@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -173,4 +174,29 @@ int packet_policy_put(struct marcher_packet *handle, const struct packet_wanted_
 		return packet_fail_system(handle, -error, "writing the map policies");
 	service->policy = wanted->policy;
 	return MARCHER_OK;
+}
+
+int packet_policy_status(const struct marcher_packet *handle, uint32_t service, int cpus,
+                         struct packet_policy_status *out)
+{
+	struct policy_count *values = calloc((size_t)cpus, sizeof(*values));
+	int error = values ? 0 : -ENOMEM;
+
+	marcher__packet__v1__policy_traffic__init(&out->message);
+	for (int i = 0; i < POLICY_DIRECTIONS; i++)
+		marcher__packet__v1__over_rate__init(&out->over[i]);
+	out->message.ingress = &out->over[POLICY_INGRESS];
+	out->message.egress = &out->over[POLICY_EGRESS];
+	if (!error && bpf_map_lookup_elem(handle->maps[MAP_POLICY_COUNTERS], &service, values))
+		error = -errno;
+	for (int cpu = 0; !error && cpu < cpus; cpu++) {
+		for (int i = 0; i < POLICY_DIRECTIONS; i++) {
+			out->over[i].dropped += values[cpu].dropped[i];
+			out->over[i].dropped_bytes += values[cpu].dropped_bytes[i];
+			out->over[i].marked += values[cpu].marked[i];
+		}
+		out->message.refused += values[cpu].refused;
+	}
+	free(values);
+	return error;
 }

@@ -17,6 +17,15 @@ int packet_policy_flows(struct marcher_packet *handle, const struct packet_wante
 /* Gives an index of a service to another one: full buckets, no counts. zero: of one per-CPU element. */
 int packet_policy_begin(struct marcher_packet *handle, uint32_t service, const void *zero);
 
+struct packet_policy_status {
+	Marcher__Packet__V1__PolicyTraffic message; /* points to the others */
+	Marcher__Packet__V1__OverRate over[POLICY_DIRECTIONS];
+};
+
+/* What has been counted for the service at this index, over all CPUs. 0, or -errno. */
+int packet_policy_status(const struct marcher_packet *handle, uint32_t service, int cpus,
+                         struct packet_policy_status *out);
+
 /* Writes the service's policy where it has one that differs; before the service itself is written. */
 int packet_policy_put(struct marcher_packet *handle, const struct packet_wanted_service *wanted,
                       struct packet_service *service);

@@ -12,6 +12,7 @@
 #include "bpf/lib/layout_names.h"
 #include "packet_guard.h"
 #include "packet_migrate.h"
+#include "packet_policy.h"
 #include "packet_shape.h"
 
 typedef Marcher__Packet__V1__Status Status;
@@ -27,7 +28,8 @@ struct reply {
 	Interface *interfaces;
 	ServiceTraffic *services;
 	BackendTraffic *backends;
-	Traffic *traffic; /* of services, then of backends */
+	Traffic *traffic;                      /* of services, then of backends */
+	struct packet_policy_status *policies; /* as many as services */
 	Drop drops[DROP_REASONS];
 	void **pointers; /* the lists of pointers that messages have, one after the other */
 	size_t npointers;
@@ -120,7 +122,21 @@ static void add_interfaces(const struct marcher_packet *handle, struct reply *re
 	}
 }
 
-static bool add_services(const struct counted *counted, struct reply *reply, int cpus, struct traffic *values)
+/* Of a service that has a policy, by the programs of this layout. */
+static bool add_policy(const struct marcher_packet *handle, struct reply *reply, int cpus,
+                       const struct packet_service *held, ServiceTraffic *service)
+{
+	if (handle->migration || !(held->entry.flags & SERVICE_POLICY))
+		return true;
+	struct packet_policy_status *policy = &reply->policies[service - reply->services];
+	int error = packet_policy_status(handle, held->index, cpus, policy);
+	service->policy = &policy->message;
+	errno = -error;
+	return !error;
+}
+
+static bool add_services(const struct marcher_packet *handle, const struct counted *counted, struct reply *reply,
+                         int cpus, struct traffic *values)
 {
 	const struct packet_state *state = counted->state;
 	uint32_t *counts = calloc(SERVICES_MAX, sizeof(*counts)), traffic = 0, backends = 0;
@@ -141,7 +157,8 @@ static bool add_services(const struct counted *counted, struct reply *reply, int
 		service->backends = list(reply, counts[i]);
 		reply->status.services[reply->status.n_services++] = service;
 		ok = read_traffic(counted, MAP_SERVICE_COUNTERS, i, cpus, &state->services[i]->record.carried, values,
-		                  service->traffic);
+		                  service->traffic) &&
+		     add_policy(handle, reply, cpus, state->services[i], service);
 	}
 	for (uint32_t i = 0; ok && i < BACKENDS_MAX; i++) {
 		const struct packet_backend *held = state->backends[i];
@@ -178,11 +195,13 @@ int packet_status(struct marcher_packet *handle, uint8_t **out, size_t *length)
 	struct traffic *values = calloc((size_t)cpus, sizeof(*values));
 	reply.interfaces = calloc(handle->ninterfaces + 1, sizeof(*reply.interfaces));
 	reply.services = calloc(state->nservices + 1, sizeof(*reply.services));
+	reply.policies = calloc(state->nservices + 1, sizeof(*reply.policies));
 	reply.backends = calloc(state->nbackends + 1, sizeof(*reply.backends));
 	reply.traffic = calloc((size_t)state->nservices + state->nbackends + 1, sizeof(*reply.traffic));
 	reply.pointers = calloc((size_t)handle->ninterfaces + state->nservices + state->nbackends + DROP_REASONS + 1,
 	                        sizeof(void *));
-	if (!values || !reply.interfaces || !reply.services || !reply.backends || !reply.traffic || !reply.pointers) {
+	if (!values || !reply.interfaces || !reply.services || !reply.backends || !reply.policies || !reply.traffic ||
+	    !reply.pointers) {
 		code = packet_fail(handle, MARCHER_E_NO_MEMORY, "no memory");
 		goto out;
 	}
@@ -192,7 +211,8 @@ int packet_status(struct marcher_packet *handle, uint8_t **out, size_t *length)
 	reply.status.adopted = handle->adopted;
 	add_interfaces(handle, &reply);
 	errno = ENOMEM;
-	if (!add_services(&counted, &reply, cpus, values) || !add_drops(handle, &reply, cpus, (uint64_t *)values)) {
+	if (!add_services(handle, &counted, &reply, cpus, values) ||
+	    !add_drops(handle, &reply, cpus, (uint64_t *)values)) {
 		code = packet_fail_system(handle, errno, "reading the counters");
 		goto out;
 	}
@@ -212,6 +232,7 @@ out:
 	free(values);
 	free(reply.interfaces);
 	free(reply.services);
+	free(reply.policies);
 	free(reply.backends);
 	free(reply.traffic);
 	free(reply.pointers);

@@ -115,6 +115,7 @@ const columns: Column<Row>[] = [
   column('RETRIED', rate, 'connectRetries'),
   column('REJECTED', rate, 'rejected', 'udpDropped'),
   column('THROTTLED', bytes, 'throttledBytes'),
+  column('OVER-RATE', rate, 'rateDropped', 'rateRefused'),
   column('RESET', rate, 'resetsClient', 'resetsBackend'),
   { title: 'CONNECT-P50', value: (row) => quantile(row, 0.5), align: 'right' },
   { title: 'P99', value: (row) => quantile(row, 0.99), align: 'right' },

@@ -108,14 +108,14 @@ const policyFamilies: readonly CounterFamily[] = [
   },
   {
     name: 'policy_datagrams_total',
-    help: 'Datagrams over the rate of a traffic policy: dropped, or marked CE.',
+    help: 'Datagrams (in XDP and tc packets of TCP, too) over the rate of a traffic policy: dropped, or marked CE.',
     of: 'policy',
     label: 'action',
     counters: { dropped: 'rateDropped', marked: 'ecnMarked' },
   },
   {
     name: 'policy_refused_total',
-    help: 'Connections and sessions over the rate of a traffic policy.',
+    help: 'Connections and sessions over the rate of a traffic policy; in XDP and tc their first packets.',
     of: 'policy',
     counters: { '': 'rateRefused' },
   },
@@ -343,7 +343,8 @@ function active(counters: Counters): boolean {
     counters.noBackend > 0n ||
     counters.healthPassed > 0n ||
     counters.healthFailed > 0n ||
-    counters.ejections > 0n
+    counters.ejections > 0n ||
+    underPolicy(counters)
   );
 }
 

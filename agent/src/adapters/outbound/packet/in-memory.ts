@@ -3,13 +3,14 @@
  * Deterministic packet tiers for tests: no kernel. They keep the table in force and what they were given, refuse what
  * libmarcher refuses, and let the test play the kernel: count, refuse, fail, come and go.
  */
-import { create, fromBinary } from '@bufbuild/protobuf';
+import { create, fromBinary, type MessageInitShape } from '@bufbuild/protobuf';
 import {
   type ApplyReply,
   ApplyReplySchema,
   type GuardRule,
   type Interface,
   InterfaceSchema,
+  type PolicyTrafficSchema,
   type Reason,
   ReasonSchema,
   type Service,
@@ -45,6 +46,8 @@ export class InMemoryPacketTier implements PacketTier {
   beforeReply: (() => Promise<void> | void) | undefined;
   readonly #counted = new Map<string, { packets: bigint; bytes: bigint }>();
   readonly drops = new Map<string, bigint>();
+  /** What policies did, by service. */
+  readonly overRate = new Map<string, MessageInitShape<typeof PolicyTrafficSchema>>();
   #tail: Promise<unknown> = Promise.resolve();
   #closed = false;
 
@@ -99,9 +102,10 @@ export class InMemoryPacketTier implements PacketTier {
     return create(StatusSchema, {
       interfaces: this.interfaces,
       layoutVersion: 1,
-      services: (this.table?.services ?? []).map(({ name, backends }) => ({
+      services: (this.table?.services ?? []).map(({ name, backends, policy }) => ({
         name,
         traffic: traffic(name),
+        ...(policy && { policy: this.overRate.get(name) ?? {} }),
         backends: backends.map((backend) => ({ name: backend.name, traffic: traffic(`${name}/${backend.name}`) })),
       })),
       ...(this.table?.guard && {
