@@ -34,6 +34,8 @@ export interface AgentConfig {
   readonly xdpMode: XdpMode;
   /** Prefixes and ranges of ports of relayed services are steered. */
   readonly skLookup: boolean;
+  /** By which queueing disciplines packets over a rate may wait. */
+  readonly egressShaping: EgressShaping;
   /** Addresses of this node under which encapsulated packets are unpacked. */
   readonly decapsulated: readonly string[];
   /** 0: that of the interface. */
@@ -47,6 +49,9 @@ export type LogLevel = (typeof LOG_LEVELS)[number];
 
 export const XDP_MODES = ['auto', 'native', 'generic', 'off'] as const;
 export type XdpMode = (typeof XDP_MODES)[number];
+
+export const EGRESS_SHAPINGS = ['auto', 'fq', 'htb', 'off'] as const;
+export type EgressShaping = (typeof EGRESS_SHAPINGS)[number];
 
 interface Flag {
   readonly name: string;
@@ -94,6 +99,11 @@ const FLAGS: readonly Flag[] = [
     name: 'xdp',
     value: 'MODE',
     help: `${XDP_MODES.join(', ')} (default auto: native where the driver can; off: tc alone)`,
+  },
+  {
+    name: 'egress-shaping',
+    value: 'MODE',
+    help: `${EGRESS_SHAPINGS.join(', ')}: how packets over a rate wait where tc carries a service (default auto: by fq, else by HTB)`,
   },
   {
     name: 'decapsulate',
@@ -362,6 +372,14 @@ function interpret(given: ReadonlyMap<string, Given>, mistakes: string[]): Agent
     const meant = nearest(xdp, XDP_MODES);
     wrong('xdp', `is not a mode: ${meant === undefined ? `write ${XDP_MODES.join(', ')}` : `did you mean ${meant}?`}`);
   }
+  const shaping = text('egress-shaping') ?? 'auto';
+  if (!(EGRESS_SHAPINGS as readonly string[]).includes(shaping)) {
+    const meant = nearest(shaping, EGRESS_SHAPINGS);
+    wrong(
+      'egress-shaping',
+      `is not a mode: ${meant === undefined ? `write ${EGRESS_SHAPINGS.join(', ')}` : `did you mean ${meant}?`}`,
+    );
+  }
   const bpfDir = bpfDirOf(given);
   const decapsulated = list(text('decapsulate'));
   for (const address of decapsulated) {
@@ -416,6 +434,7 @@ function interpret(given: ReadonlyMap<string, Given>, mistakes: string[]): Agent
     bpfDir,
     xdpMode: xdp as XdpMode,
     skLookup: steer === 'true' || steer === '1',
+    egressShaping: shaping as EgressShaping,
     decapsulated,
     decapsulateMtu,
     guePort,

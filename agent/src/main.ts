@@ -119,6 +119,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
     interfaces: config.interfaces,
     pinDir: config.bpfDir,
     xdpMode: config.xdpMode,
+    egressShaping: config.egressShaping,
     libraryPath: config.libraryPath,
   });
   const agent = createAgent({

@@ -112,8 +112,9 @@ export class Node implements NodeUseCases {
         lastError: engine.lastError,
       }),
       memoryBytes: BigInt(this.#options.memoryBytes()),
-      xdpInterfaces: (xdp?.interfaces ?? []).map(({ name, mode, reason, tc, tcReason, decapsulation }) =>
-        create(XdpInterfaceSchema, { name, mode, reason, tc, tcReason, decapsulation }),
+      xdpInterfaces: (xdp?.interfaces ?? []).map(
+        ({ name, mode, reason, tc, tcReason, decapsulation, shaping, shapingReason }) =>
+          create(XdpInterfaceSchema, { name, mode, reason, tc, tcReason, decapsulation, shaping, shapingReason }),
       ),
       traffic: withTraffic ? this.#traffic() : [],
       xdpDrops: withTraffic

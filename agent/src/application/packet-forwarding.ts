@@ -780,9 +780,10 @@ function xdpOffer(interfaces: readonly Interface[], available: boolean, proof: s
 }
 
 function tcOffer(interfaces: readonly Interface[]): PacketOffer {
-  const attached = interfaces.map(({ name, tc, tcReason }) => {
+  const attached = interfaces.map(({ name, tc, tcReason, shaping, shapingReason }) => {
     const why = tcReason === '' ? '' : ` (${tcReason})`;
-    return `${tc === '' ? 'not attached to' : `by ${tc} to`} ${name}${why}`;
+    const waiting = shaping === '' ? shapingReason : `what is over a rate waits by ${shaping}`;
+    return `${tc === '' ? 'not attached to' : `by ${tc} to`} ${name}${why}${waiting === '' ? '' : ` (${waiting})`}`;
   });
   const available = interfaces.some(({ tc }) => tc !== '');
   return { available, reason: available ? `attached ${attached.join(', ')}` : attached.join(', '), fasterIf: [] };

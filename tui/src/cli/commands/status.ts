@@ -66,6 +66,11 @@ export async function status(
     if (decapsulation !== '')
       lines.push(['Unpacks', `${printable(name)}: IPIP and GUE by ${printable(decapsulation)}`]);
   }
+  for (const { name, shaping, shapingReason } of node.xdpInterfaces) {
+    if (shaping === '' && shapingReason === '') continue;
+    const text = `${printable(name)}: ${shaping === '' ? 'none' : printable(shaping)}${shapingReason === '' ? '' : ` (${printable(shapingReason)})`}`;
+    lines.push(['Shaping', shaping === '' ? style.yellow(text) : text]);
+  }
   for (const { type, status: met, reason, message } of node.conditions) {
     const text = `${printable(reason || type)}${message === '' ? '' : `: ${printable(message)}`}`;
     lines.push([met ? 'Note' : 'Problem', met ? text : style.red(text)]);

@@ -9,12 +9,16 @@ import { type Answer, type Handle, NativeError } from '../dataplane/binding.js';
 /** enum marcher_xdp_mode. */
 export const XDP_MODE = { auto: 0, native: 1, generic: 2, off: 3 } as const;
 
+/** enum marcher_egress_shaping. */
+export const EGRESS_SHAPING = { auto: 0, fq: 1, htb: 2, off: 3 } as const;
+
 export interface NativePacketOptions {
   readonly xdp_mode: number;
   /** 0: the library's choice. */
   readonly flows: number;
   readonly pin_dir: string;
   readonly interfaces: string;
+  readonly egress_shaping: number;
 }
 
 // Anonymous: koffi's names are global to the process.
@@ -24,6 +28,7 @@ const OPTIONS = koffi.struct({
   flows: 'uint32_t',
   pin_dir: 'str',
   interfaces: 'str',
+  egress_shaping: 'uint32_t',
 });
 
 const HANDLE = 'void *';

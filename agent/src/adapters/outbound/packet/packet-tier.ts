@@ -19,7 +19,7 @@ import {
 } from '../../../ports/packet-tier.js';
 import { E_REFUSED, type Handle, NativeError } from '../dataplane/binding.js';
 import { libraryPath } from '../dataplane/library.js';
-import { PacketLibrary, XDP_MODE } from './binding.js';
+import { EGRESS_SHAPING, PacketLibrary, XDP_MODE } from './binding.js';
 import { type Proof, proofOf } from './proof.js';
 
 export interface PacketTierOptions {
@@ -28,6 +28,8 @@ export interface PacketTierOptions {
   /** Below a mounted bpffs. */
   readonly pinDir: string;
   readonly xdpMode: keyof typeof XDP_MODE;
+  /** What may have packets over a rate wait; auto unless said. */
+  readonly egressShaping?: keyof typeof EGRESS_SHAPING | undefined;
   readonly libraryPath?: string | undefined;
   /** Entries of the flow table when it is made now; 0: the library's choice. */
   readonly flows?: number | undefined;
@@ -113,7 +115,7 @@ export class LibmarcherPacketTier implements PacketTier {
       try {
         const path = libraryPath(this.#options.libraryPath);
         this.#library ??= new PacketLibrary(path);
-        const { pinDir, xdpMode } = this.#options;
+        const { pinDir, xdpMode, egressShaping = 'auto' } = this.#options;
         const proof = await prove(this.#library, path, xdpMode !== 'off');
         this.#proof = proof.text;
         this.#release();
@@ -127,6 +129,7 @@ export class LibmarcherPacketTier implements PacketTier {
           flows: this.#options.flows ?? 0,
           pin_dir: pinDir,
           interfaces: this.#options.interfaces.join(','),
+          egress_shaping: EGRESS_SHAPING[egressShaping],
         });
         this.#state = { kind: 'open' };
       } catch (error) {
