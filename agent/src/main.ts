@@ -73,7 +73,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
     cpus: config.cpus,
     logLevel: config.logLevel,
     group: config.socketGroup,
-    steerDir: config.skLookup ? config.bpfDir : undefined,
+    steer: { on: config.skLookup, directory: config.bpfDir },
   });
   const { steering } = dataplane;
   if (config.skLookup && !steering.on) {

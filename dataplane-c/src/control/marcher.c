@@ -545,6 +545,21 @@ int marcher_events_read(struct marcher *handle, struct marcher_event *out, uint3
 	return copied;
 }
 
+int marcher_unsteer(struct marcher *handle, const char *pin_dir)
+{
+	if (!handle || !pin_dir)
+		return control_fail(handle, MARCHER_E_INVALID, "marcher_unsteer: the handle or pin_dir is NULL");
+	control_lock(handle);
+	steer_close(handle->steer);
+	handle->steer = NULL;
+	int error = steer_remove(pin_dir);
+	control_unlock(handle);
+	if (error)
+		return control_fail(handle, MARCHER_E_SYSTEM, "removing sk_lookup from %s: %s", pin_dir,
+		                    strerror(-error));
+	return MARCHER_OK;
+}
+
 int marcher_steer(struct marcher *handle, const char *pin_dir)
 {
 	char why[ERROR_TEXT_MAX];

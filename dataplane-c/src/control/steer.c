@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,7 +30,8 @@ struct target {
 };
 
 struct steer {
-	int targets_fd, sockets_fd, link_fd;
+	int targets_fd, sockets_fd;
+	int folder_fd; /* holds a flock: one process fills the maps */
 	char folder[PATH_BYTES - 64];
 	/* What is in force, in order of keys; read from the map at first. */
 	struct target *targets;
@@ -61,7 +64,7 @@ static int target_compare(const void *a, const void *b)
 
 static void path_of(const struct steer *steer, char path[PATH_BYTES], const char *name)
 {
-	snprintf(path, PATH_BYTES, "%s/%s", steer->folder, name);
+	snprintf(path, PATH_BYTES, "%s/%.60s", steer->folder, name);
 }
 
 static int make_folder(struct steer *steer, const char *pin_dir, char *why, size_t size)
@@ -81,6 +84,18 @@ static int make_folder(struct steer *steer, const char *pin_dir, char *why, size
 			return 0;
 		*slash = '/';
 	}
+}
+
+static int lock_folder(struct steer *steer, char *why, size_t size)
+{
+	steer->folder_fd = open(steer->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (steer->folder_fd < 0)
+		return fail(why, size, -errno, "opening %.200s", steer->folder);
+	if (flock(steer->folder_fd, LOCK_EX | LOCK_NB) < 0)
+		return fail(why, size, -errno,
+		            "%.200s is another agent's: end that one, or give this one a --bpf-dir of its own",
+		            steer->folder);
+	return 0;
 }
 
 /* A map that is pinned and has this form is used again. One that has another form is taken away. */
@@ -112,37 +127,39 @@ static int keep_map(const struct steer *steer, struct bpf_map *map, int *out)
 	return *out < 0 ? -errno : 0;
 }
 
-/* The link of this namespace gets the program, or is made. One of a namespace that is gone attaches nothing. */
-static int attach(struct steer *steer, int program, char *why, size_t size)
+/* The link of this namespace gets the program, or is made. One of a namespace that is gone attaches nothing. It is held
+ * by its pin alone: whoever takes that away detaches it. */
+static int attach(const struct steer *steer, int program, char *why, size_t size)
 {
 	char path[PATH_BYTES], name[64];
 
 	snprintf(name, sizeof(name), "link_%lu", packet_network_namespace());
 	path_of(steer, path, name);
-	steer->link_fd = bpf_obj_get(path);
-	if (steer->link_fd >= 0) {
+	int link = bpf_obj_get(path);
+	if (link >= 0) {
 		struct bpf_link_info info = {0};
 		__u32 length = sizeof(info);
-		bool ours = !bpf_obj_get_info_by_fd(steer->link_fd, &info, &length) &&
+		bool ours = !bpf_obj_get_info_by_fd(link, &info, &length) &&
 		            info.netns.netns_ino == packet_network_namespace();
-		if (ours && !bpf_link_update(steer->link_fd, program, NULL))
+		bool done = ours && !bpf_link_update(link, program, NULL);
+		close(link);
+		if (done)
 			return 0;
-		close(steer->link_fd);
-		steer->link_fd = -1;
 		if (unlink(path) < 0)
 			return fail(why, size, -errno, "removing %.200s", path);
 	}
 	int space = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	if (space < 0)
 		return fail(why, size, -errno, "opening the network namespace");
-	steer->link_fd = bpf_link_create(program, space, BPF_SK_LOOKUP, NULL);
-	int error = steer->link_fd < 0 ? -errno : 0;
+	link = bpf_link_create(program, space, BPF_SK_LOOKUP, NULL);
+	int error = link < 0 ? -errno : 0;
 	close(space);
 	if (error)
 		return fail(why, size, error, "attaching sk_lookup to the network namespace");
-	if (bpf_obj_pin(steer->link_fd, path) < 0)
-		return fail(why, size, -errno, "pinning %.200s", path);
-	return 0;
+	if (bpf_obj_pin(link, path) < 0)
+		error = fail(why, size, -errno, "pinning %.200s", path);
+	close(link);
+	return error;
 }
 
 static int load(struct steer *steer, char *why, size_t size)
@@ -211,8 +228,10 @@ struct steer *steer_open(const char *pin_dir, int *error, char *why, size_t why_
 		*error = fail(why, why_size, -ENOMEM, "sk_lookup");
 		return NULL;
 	}
-	steer->targets_fd = steer->sockets_fd = steer->link_fd = -1;
+	steer->targets_fd = steer->sockets_fd = steer->folder_fd = -1;
 	*error = make_folder(steer, pin_dir, why, why_size);
+	if (!*error)
+		*error = lock_folder(steer, why, why_size);
 	if (!*error)
 		*error = load(steer, why, why_size);
 	if (!*error) {
@@ -230,12 +249,37 @@ void steer_close(struct steer *steer)
 {
 	if (!steer)
 		return;
-	int fds[] = {steer->targets_fd, steer->sockets_fd, steer->link_fd};
+	int fds[] = {steer->targets_fd, steer->sockets_fd, steer->folder_fd};
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
 	free(steer->targets);
 	free(steer);
+}
+
+int steer_remove(const char *pin_dir)
+{
+	struct steer steer = {.folder_fd = -1};
+	char path[PATH_BYTES];
+	struct dirent *entry;
+	int error = 0;
+
+	snprintf(steer.folder, sizeof(steer.folder), "%s/v%d/steer", pin_dir, LAYOUT_VERSION);
+	DIR *folder = opendir(steer.folder);
+	if (!folder)
+		return errno == ENOENT ? 0 : -errno;
+	/* Links first: a program whose maps are gone refuses nothing. */
+	for (int links = 1; links >= 0; links--) {
+		rewinddir(folder);
+		while ((entry = readdir(folder)))
+			if (entry->d_name[0] != '.' && (strncmp(entry->d_name, "link_", 5) == 0) == links) {
+				path_of(&steer, path, entry->d_name);
+				if (unlink(path) < 0)
+					error = -errno;
+			}
+	}
+	closedir(folder);
+	return rmdir(steer.folder) < 0 && !error ? -errno : error;
 }
 
 uint32_t steer_targets_count(const struct steer *steer)

@@ -2,6 +2,9 @@
 #include "steered.h"
 
 #include <errno.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -63,6 +66,46 @@ static int try_bind(const struct addr *addr, bool v6_only, bool tcp)
 	return -error;
 }
 
+struct route_question {
+	struct nlmsghdr header;
+	struct rtmsg route;
+	struct rtattr attribute;
+	uint8_t address[16];
+};
+
+/* Does the node take in packets for the address? Its routes say: IPv6 lets nobody bind to what no interface has. 0,
+ * -EADDRNOTAVAIL, or -errno. */
+static int check_local(const struct addr *addr)
+{
+	const size_t bytes = addr->family == AF_INET ? 4 : 16;
+	struct route_question question = {
+	        .header = {.nlmsg_len = (uint32_t)(offsetof(struct route_question, address) + bytes),
+	                   .nlmsg_type = RTM_GETROUTE,
+	                   .nlmsg_flags = NLM_F_REQUEST},
+	        .route = {.rtm_family = (uint8_t)addr->family, .rtm_dst_len = (uint8_t)(bytes * 8)},
+	        .attribute = {.rta_len = (uint16_t)RTA_LENGTH(bytes), .rta_type = RTA_DST},
+	};
+	_Alignas(struct nlmsghdr) uint8_t answer[4096];
+	const struct nlmsghdr *header = (const struct nlmsghdr *)answer;
+
+	memcpy(question.address, addr->ip, bytes);
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	if (fd < 0)
+		return -errno;
+	ssize_t n = send(fd, &question, question.header.nlmsg_len, 0);
+	if (n >= 0)
+		n = recv(fd, answer, sizeof(answer), 0);
+	int error = n < 0 ? -errno : 0;
+	close(fd);
+	if (error)
+		return error;
+	/* An error: no route at all. */
+	if ((size_t)n < NLMSG_LENGTH(sizeof(struct rtmsg)) || header->nlmsg_type != RTM_NEWROUTE)
+		return -EADDRNOTAVAIL;
+	const struct rtmsg *route = NLMSG_DATA(header);
+	return route->rtm_type == RTN_LOCAL ? 0 : -EADDRNOTAVAIL;
+}
+
 /* The last address of the prefix. */
 static struct addr last_of(const struct listener *listener)
 {
@@ -79,11 +122,16 @@ int steered_check(const struct listener *listener, bool tcp)
 	int error = 0;
 
 	if (listener->prefix_length < steered_whole(&addr)) {
-		/* Which goes before whoever listens on all addresses. By UDP, which needs no port of its own. */
+		/* Which goes before whoever listens on all addresses: no port is in the way. Of IPv4 the first and the
+		 * last address may be an interface's broadcasts. */
 		struct addr last = last_of(listener);
-		addr.port = last.port = 0;
-		error = try_bind(&addr, true, false);
-		return error ? error : try_bind(&last, true, false);
+		size_t low = addr.family == AF_INET ? 3 : 15;
+		if (listener->prefix_length + 2 <= steered_whole(&addr)) {
+			addr.ip[low] |= 1;
+			last.ip[low] &= 0xfe;
+		}
+		error = check_local(&addr);
+		return error ? error : check_local(&last);
 	}
 	for (uint32_t port = listener->addr.port; !error && port <= listener->port_last; port++) {
 		addr.port = (uint16_t)port;
@@ -138,6 +186,11 @@ int steered_reply_socket(const struct sockaddr_storage *local, socklen_t length)
 	if (fd < 0)
 		return -errno;
 	set_on(fd, SOL_SOCKET, SO_REUSEPORT); /* with those of other sessions */
+	/* To bind to what no interface has; the routes say that it is the node's. */
+	if (local->ss_family == AF_INET6)
+		set_on(fd, IPPROTO_IPV6, IPV6_FREEBIND);
+	else
+		set_on(fd, IPPROTO_IP, IP_FREEBIND);
 	int error = bind(fd, (const struct sockaddr *)local, length) < 0 ? errno : 0;
 	loopback(addr.family, NOBODY_PORT, &nobody, &nobody_length);
 	if (local->ss_family == AF_INET6 && addr.family == AF_INET) {

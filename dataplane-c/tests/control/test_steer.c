@@ -299,6 +299,27 @@ static void a_list_that_makes_no_sense_changes_nothing(void **state)
 	steer_close(steer);
 }
 
+static void one_process_fills_it_and_another_takes_it_away(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	struct steer *steer = open_steer(rig);
+	int server = serve("127.0.0.1", 0, SOCK_STREAM), error;
+	char why[512];
+	const char *keys[] = {"tcp|7f0d0000/16|80-80|0"};
+	struct bank bank = {.fds = &server, .keys = (char **)(uintptr_t)keys, .count = 1, .wanted = 1};
+
+	assert_null(steer_open(rig->pin_dir, &error, why, sizeof(why)));
+	assert_non_null(strstr(why, "--bpf-dir"));
+	sync_steer(steer, &bank);
+	assert_reaches(server, "127.13.0.1", 80);
+	steer_close(steer);
+	assert_int_equal(steer_remove(rig->pin_dir), 0);
+	assert_int_equal(steer_remove(rig->pin_dir), 0);
+	assert_int_equal(reach("127.13.0.1", 80), -ECONNREFUSED);
+	close(server);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, packet_rig_setup, packet_rig_teardown)
 
 int main(void)
@@ -306,7 +327,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        TEST(the_most_specific_listener_has_a_connection), TEST(connections_are_spread_over_the_group),
 	        TEST(another_engine_takes_over_by_one_write),      TEST(datagrams_tell_where_they_were_sent_to),
-	        TEST(a_list_that_makes_no_sense_changes_nothing),
+	        TEST(a_list_that_makes_no_sense_changes_nothing),  TEST(one_process_fills_it_and_another_takes_it_away),
 	};
 	return cmocka_run_group_tests_name("steer", tests, packet_rig_namespaces, NULL);
 }

@@ -29,8 +29,10 @@ void udp_policies_changed(struct worker *worker)
 		udp_follow_policy(session);
 		if (before == session->policy_version)
 			continue;
-		qos_mark(session->source.fd, session->upstream.family, -1, qos_policy_of(service_qos(session->service)),
-		         false);
+		const struct qos_policy *policy = qos_policy_of(service_qos(session->service));
+		qos_mark(session->source.fd, session->upstream.family, -1, policy, false);
+		if (session->listener->steered) /* answers from a socket of its own */
+			qos_mark(session->socket->fd, session->listener->addr.family, -1, policy, false);
 		qos_tell_ecn(session->source.fd, session->upstream.family);
 	}
 }

@@ -23,6 +23,7 @@
 #include "../lb/affinity.h"
 #include "../lb/geo.h"
 #include "../lb/lb.h"
+#include "../qos/mark.h"
 #include "../qos/qos.h"
 #include "../runtime.h"
 #include "../steered.h"
@@ -379,12 +380,16 @@ static socklen_t local_sockaddr(const struct udp_key *key, struct sockaddr_stora
 
 /* Sessions of a steered listener answer from sockets of their own, bound to where the client has sent to: the
  * listener's cannot send from another port than its own. NULL: there is none to be had. */
-static struct udp_socket *reply_socket(struct udp_worker *udp, struct listener *listener, const struct udp_key *key)
+static struct udp_socket *reply_socket(struct udp_worker *udp, struct listener *listener, const struct service *service,
+                                       const struct udp_key *key)
 {
 	struct sockaddr_storage sa;
 	int fd = steered_reply_socket(&sa, local_sockaddr(key, &sa));
 	if (fd < 0)
 		return NULL;
+	const struct qos_policy *policy = qos_policy_of(service_qos(service));
+	if (policy)
+		qos_mark(fd, listener->addr.family, -1, policy, true);
 	struct udp_socket *sock = udp_socket_get(udp, listener, fd);
 	if (sock)
 		sock->closing = true; /* it receives nothing, and goes with its session */
@@ -470,7 +475,7 @@ struct udp_session *udp_session_open(struct udp_worker *udp, struct udp_socket *
 		return NULL;
 	}
 	if (listener->steered)
-		sock = reply_socket(udp, listener, key);
+		sock = reply_socket(udp, listener, service, key);
 	struct udp_session *session = sock && table_reserve(udp) ? slab_alloc(udp->sessions) : NULL;
 	if (session) {
 		session->source.handler = udp_session_readable;

@@ -9,6 +9,7 @@ import { lifecycle } from './lifecycle.js';
 import { modes } from './modes.js';
 import { moves } from './moves.js';
 import { nat } from './nat.js';
+import { steering } from './steering.js';
 import { tunnels } from './tunnels.js';
 import { vlan } from './vlan.js';
 
@@ -52,6 +53,7 @@ export const packet: readonly Case[] = [
   },
   ...tunnels,
   ...nat,
+  ...steering,
   ...guards,
   ...lifecycle,
 ];

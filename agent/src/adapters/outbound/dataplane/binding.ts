@@ -136,6 +136,7 @@ export class Library {
   readonly #eventsRead: Native;
   readonly #upgrade: Native;
   readonly #steer: Native;
+  readonly #unsteer: Native;
   readonly #stop: Native;
   readonly #selfCheck: Native;
   readonly #peerCredentials: Native;
@@ -188,6 +189,7 @@ export class Library {
     this.#eventsRead = library.func('marcher_events_read', 'int', [HANDLE, 'void *', 'uint32_t', outUint64]);
     this.#upgrade = library.func('marcher_upgrade', 'int', [HANDLE, 'str', 'uint32_t']);
     this.#steer = library.func('marcher_steer', 'int', [HANDLE, 'str']);
+    this.#unsteer = library.func('marcher_unsteer', 'int', [HANDLE, 'str']);
     this.#stop = library.func('marcher_stop', 'int', [HANDLE, 'uint32_t']);
     this.#selfCheck = library.func('marcher_self_check', 'int', ['void *', 'size_t']);
     this.#peerCredentials = library.func('marcher_peer_credentials', 'int', [
@@ -278,8 +280,9 @@ export class Library {
     return call(this.#upgrade, handle, enginePath, drainMs);
   }
 
-  steer(handle: Handle, pinDir: string): Promise<number> {
-    return call(this.#steer, handle, pinDir);
+  /** on false: what was pinned there goes. */
+  steer(handle: Handle, pinDir: string, on: boolean): Promise<number> {
+    return call(on ? this.#steer : this.#unsteer, handle, pinDir);
   }
 
   stop(handle: Handle, drainMs: number): Promise<number> {

@@ -54,8 +54,8 @@ export interface OpenDataplaneOptions {
   readonly heartbeatMs?: number | undefined;
   /** Whose members may administer the node, for peerCredentials. */
   readonly group?: string | undefined;
-  /** Where sk_lookup is pinned; undefined: nothing is steered. */
-  readonly steerDir?: string | undefined;
+  /** Whether sk_lookup steers, and where it is pinned. Not: what an earlier agent has left there goes. */
+  readonly steer?: { readonly on: boolean; readonly directory: string } | undefined;
 }
 
 export interface OpenedDataplane {
@@ -95,7 +95,7 @@ export async function openDataplane(options: OpenDataplaneOptions): Promise<Open
       log_level: options.logLevel ?? null,
     });
     const group = options.group ?? 'marcher';
-    const steering = await steer(library, handle, options.steerDir);
+    const steering = await steer(library, handle, options.steer);
     return {
       dataplane: new LibmarcherDataplane(library, handle, executable, steering),
       peerCredentials: (fd) => library.peerCredentials(fd, group),
@@ -105,9 +105,9 @@ export async function openDataplane(options: OpenDataplaneOptions): Promise<Open
   }
 }
 
-async function steer(library: Library, handle: Handle, directory: string | undefined): Promise<Steering> {
-  if (directory === undefined) return { on: false, reason: 'sk_lookup was not asked for: marcherd --sk-lookup' };
-  const code = await library.steer(handle, directory);
+async function steer(library: Library, handle: Handle, options: OpenDataplaneOptions['steer']): Promise<Steering> {
+  const code = options === undefined ? 0 : await library.steer(handle, options.directory, options.on);
+  if (!options?.on) return { on: false, reason: 'sk_lookup was not asked for: marcherd --sk-lookup' };
   return code === 0 ? { on: true } : { on: false, reason: library.error(code, handle).message };
 }
 
