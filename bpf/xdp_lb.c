@@ -154,7 +154,10 @@ int xdp_lb(struct xdp_md *ctx)
 	const void *data = (const void *)(long)ctx->data, *data_end = (const void *)(long)ctx->data_end;
 	__u32 ports;
 	bool begin = true;
-	switch (packet_parse(data, data_end, offset_from(data, data_end), &packet)) {
+	enum parsed parsed = PARSED_FLOW;
+	if (!packet_parse_plain(data, data_end, &packet))
+		parsed = packet_parse(data, data_end, offset_from(data, data_end), &packet);
+	switch (parsed) {
 	case PARSED_FLOW:
 		break;
 	case PARSED_ICMP:
