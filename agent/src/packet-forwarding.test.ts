@@ -12,6 +12,7 @@ import { InMemoryDataplane } from './adapters/outbound/dataplane/in-memory.js';
 import { InMemoryPacketTier } from './adapters/outbound/packet/in-memory.js';
 import { type OpenedStore, openStore } from './adapters/outbound/sqlite/open-store.js';
 import { type Agent, type AgentOptions, createAgent } from './agent.js';
+import { kindOf, NO_PROOF } from './domain/packet-proof.js';
 import { EventKind } from './ports/dataplane.js';
 import { PacketTierError } from './ports/packet-tier.js';
 import type { ApplicationError } from './ports/use-cases.js';
@@ -109,7 +110,7 @@ describe('a service that asks for a packet tier', () => {
     expect(services[0]).toMatchObject({ tier: 'xdp', fasterIf: [] });
     expect(services[0]?.reasons.join('; ')).toMatch(/ipip.*attached native to eth0/);
     expect(tiers[0]).toMatchObject({ tier: 'xdp', available: true, reason: 'attached native to eth0' });
-    tier.proof = 'real packets passed by ipip';
+    tier.proof = { ...NO_PROOF, xdp: { text: 'real packets passed by ipip', lost: new Map() } };
     expect(agent.node.tiers('web').tiers[0]?.reason).toBe('attached native to eth0; real packets passed by ipip');
     await apply([], ['web']);
     expect(tier.table?.services).toEqual([]);
@@ -155,6 +156,20 @@ describe('a service that asks for a packet tier', () => {
       tier: 'relay',
       reasons: [expect.stringMatching(/^forwarding\.mode auto: not tc, for limits\.maxConnections/)],
     });
+  });
+
+  test('is relayed where its kind of packet was seen not to pass, and others are not', async () => {
+    tier.proof = { ...NO_PROOF, xdp: { text: '', lost: new Map([[kindOf('gue', 'ipv4'), 'it did not come out']]) } };
+    await start();
+    await apply([
+      service(),
+      service({ name: 'lost', listeners: [{ address: '192.0.2.1', port: 81 }], forwarding: { mode: 'gue' } }),
+    ]);
+    expect(tier.table?.services.map(({ name }) => name)).toEqual(['web']);
+    expect([listens('web'), listens('lost')]).toEqual([false, true]);
+    const { services } = agent.node.tiers('lost');
+    expect(services[0]).toMatchObject({ tier: 'relay' });
+    expect(services[0]?.reasons.join('; ')).toContain('gue over IPv4: it did not come out');
   });
 
   test('goes back to the engine when it is relayed again', async () => {

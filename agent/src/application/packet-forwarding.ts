@@ -21,6 +21,7 @@ import {
 import { parseIp } from '../domain/address.js';
 import type { PacketOffer, PacketOffers } from '../domain/classify.js';
 import { leftVips } from '../domain/left-vips.js';
+import { disproof, EVERYTHING, NO_PROOF, type TierProof } from '../domain/packet-proof.js';
 import { isAuto, isNat, type Vip, vipsOf } from '../domain/packet-service.js';
 import { packetService, packetVip } from '../domain/packet-table.js';
 import type { Claim } from '../domain/port-ownership.js';
@@ -179,6 +180,7 @@ export class PacketForwarding {
 
   #mayCarry(service: Service): boolean {
     if (!this.available || this.#demoted.has(service.name)) return false;
+    if (disproof(this.#options.tier.proof, service) !== undefined) return false;
     return isNat(service) ? this.#tcAttached() : this.#xdpAttached();
   }
 
@@ -241,7 +243,9 @@ export class PacketForwarding {
 
   #carriage(): string {
     if (!this.available) return '';
-    const tiers = [this.#xdpAttached() ? 'xdp' : '', this.#tcAttached() ? 'tc' : ''];
+    const { xdp, tc } = this.#options.tier.proof;
+    const lost = [...xdp.lost.keys(), ...tc.lost.keys()];
+    const tiers = [this.#xdpAttached() ? 'xdp' : '', this.#tcAttached() ? 'tc' : '', ...lost];
     return [...tiers, 'all but', ...[...this.#demoted, ...this.#stranded].sort()].join(' ');
   }
 
@@ -619,7 +623,7 @@ export class PacketForwarding {
     const { demotion } = this.#health;
     if (demotion !== undefined && this.#demoted.has(name)) return relayed(` ${told(demotion)}`);
     if (service !== undefined && !this.#mayCarry(service)) {
-      const { xdp, tc } = this.offers();
+      const { xdp, tc } = this.offers(name);
       return relayed(
         isNat(service) ? `, since tc is not available: ${tc.reason}` : `, since XDP is not available: ${xdp.reason}`,
       );
@@ -759,13 +763,22 @@ export class PacketForwarding {
     if (why !== undefined) return none(`it leaves this service to the relay: ${why}`);
     const interfaces = this.#read()?.interfaces ?? [];
     const { proof } = this.#options.tier;
-    return { xdp: xdpOffer(interfaces, this.#xdpAttached(), proof), tc: tcOffer(interfaces) };
+    const offers = {
+      xdp: xdpOffer(interfaces, this.#xdpAttached(), proof.xdp),
+      tc: tcOffer(interfaces, proof.tc),
+    };
+    const known = service === undefined ? undefined : this.#services().get(service)?.service;
+    const lost = known && disproof(proof, known);
+    if (known === undefined || lost === undefined) return offers;
+    const offer = { available: false, reason: lost, fasterIf: [] };
+    return isNat(known) ? { ...offers, tc: offer } : { ...offers, xdp: offer };
   }
 }
 
-/** proof: what was seen to pass. */
-function xdpOffer(interfaces: readonly Interface[], available: boolean, proof: string): PacketOffer {
+function xdpOffer(interfaces: readonly Interface[], available: boolean, proof: TierProof): PacketOffer {
   if (!available) return { available, reason: OFF, fasterIf: [] };
+  const whole = proof.lost.get(EVERYTHING);
+  if (whole !== undefined) return { available: false, reason: whole, fasterIf: [] };
   const attached = interfaces.map(({ name, mode, reason }) => {
     const why = mode === 'native' || reason === '' ? '' : ` (${reason})`;
     return `${mode === '' ? 'not attached to' : `${mode} to`} ${name}${why}`;
@@ -774,25 +787,31 @@ function xdpOffer(interfaces: readonly Interface[], available: boolean, proof: s
   const generic = interfaces.filter(({ mode }) => mode === 'generic').map(({ name }) => name);
   return {
     available: true,
-    reason: proof === '' ? where : `${where}; ${proof}`,
+    reason: shown(where, proof),
     fasterIf: generic.length === 0 ? [] : [`the driver of ${generic.join(', ')} ran XDP natively`],
   };
 }
 
-function tcOffer(interfaces: readonly Interface[]): PacketOffer {
+/** What was seen to pass stands behind where it is attached. */
+function shown(where: string, { text }: TierProof): string {
+  return text === '' ? where : `${where}; ${text}`;
+}
+
+function tcOffer(interfaces: readonly Interface[], proof: TierProof): PacketOffer {
   const attached = interfaces.map(({ name, tc, tcReason, shaping, shapingReason }) => {
     const why = tcReason === '' ? '' : ` (${tcReason})`;
     const waiting = shaping === '' ? shapingReason : `what is over a rate waits by ${shaping}`;
     return `${tc === '' ? 'not attached to' : `by ${tc} to`} ${name}${why}${waiting === '' ? '' : ` (${waiting})`}`;
   });
-  const available = interfaces.some(({ tc }) => tc !== '');
-  return { available, reason: available ? `attached ${attached.join(', ')}` : attached.join(', '), fasterIf: [] };
+  const available = interfaces.some(({ tc }) => tc !== '') && !proof.lost.has(EVERYTHING);
+  const where = available ? `attached ${attached.join(', ')}` : attached.join(', ');
+  return { available, reason: shown(where, proof), fasterIf: [] };
 }
 
 /** Of an agent that is not given any. */
 export const NO_PACKET_TIER: PacketTier = {
   state: { kind: 'off', reason: 'this agent was started without packet tiers' },
-  proof: '',
+  proof: NO_PROOF,
   open: async () => NO_PACKET_TIER.state,
   apply: () => Promise.reject(new PacketTierError('not-open', 'this agent was started without packet tiers')),
   status: () => {

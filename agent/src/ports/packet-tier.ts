@@ -6,7 +6,9 @@
  * That the tier can't be had is a state with a reason and no error; a refused table is an answer (`accepted: false` with
  * reasons). What else fails is a PacketTierError.
  */
+
 import type { ApplyReply, Status } from '@marcher/proto/marcher/packet/v1/packet_pb';
+import type { PacketProof } from '../domain/packet-proof.js';
 
 export type PacketTierState =
   /** Nobody asked for it, and the reason says how to. */
@@ -18,8 +20,8 @@ export type PacketTierState =
 
 export interface PacketTier {
   readonly state: PacketTierState;
-  /** What became of real packets before it was opened, for people; "" when nothing is known. */
-  readonly proof: string;
+  /** What became of real packets before it was opened. */
+  readonly proof: PacketProof;
   /**
    * Brings it as far as it will go: opens it, or, when it is open, attaches it again where an interface was missing or
    * is another one now. Never fails: the state says what came of it.

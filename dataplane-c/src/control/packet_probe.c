@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What this host's kernel does with the programs, seen on real packets before anybody relies on it: they are loaded
- * with small maps of their own, attached to one end of a veth pair in a scratch namespace, and sent a packet for each
- * way of forwarding. All of it belongs to one thread and is gone with it; nothing is pinned.
+ * with small maps of their own (packet_probe_maps.h), attached to one end of a veth pair in a scratch namespace
+ * (packet_scratch.h), and sent packets (packet_probe_frame.h) for each thing that they do, over IPv4 and IPv6. All of
+ * it belongs to one thread and is gone with it; nothing is pinned.
  */
 #include "packet.h"
 
-#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/if_ether.h>
 #include <linux/if_link.h>
-#include <linux/ip.h>
 #include <linux/udp.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -25,20 +24,14 @@
 #include <unistd.h>
 
 #include "bpf/lib/layout_names.h"
-#include "packet_objects.h"
+#include "packet_probe_frame.h"
+#include "packet_probe_maps.h"
 #include "packet_scratch.h"
 
-#define RESULTS_MAX 16
-#define OBJECTS_MAX 16
-#define ENTRIES_MAX 256u /* of each map; the real ones have up to millions */
-#define WAIT_MS 60       /* for one packet, which takes microseconds */
-#define TRIES 2          /* the first may be lost while the device starts */
-#define ALL_MS 700       /* for all packets */
-#define PROBE_GUE_PORT 6080
-#define PROBE_VIP 0xc6336401u    /* 198.51.100.1 */
-#define PROBE_CLIENT 0xc0000209u /* 192.0.2.9 */
-#define PROBE_BACKEND_INDEX 1u
-#define FRAME_MAX 256
+#define RESULTS_MAX 64
+#define WAIT_MS 60           /* for one packet, which takes microseconds */
+#define TRIES 2              /* the first may be lost while the device starts */
+#define ALL_MS 700           /* for all packets */
 #define OLDEST_KERNEL "5.17" /* bpf_loop */
 
 typedef Marcher__Packet__V1__Probe Probe;
@@ -49,6 +42,8 @@ typedef Marcher__Packet__V1__ProbeOutcome Outcome;
 #define FAILED MARCHER__PACKET__V1__PROBE_OUTCOME__PROBE_OUTCOME_FAILED
 #define NOT_RUN MARCHER__PACKET__V1__PROBE_OUTCOME__PROBE_OUTCOME_NOT_RUN
 
+static const char *const family_names[SCRATCH_FAMILIES] = {"ipv4", "ipv6"};
+
 struct result {
 	Result message;
 	char reason[768], remedy[256];
@@ -57,8 +52,7 @@ struct result {
 struct probing {
 	struct result results[RESULTS_MAX];
 	size_t count;
-	struct bpf_object *objects[OBJECTS_MAX]; /* in order of packet_objects */
-	int root_fd;                             /* of objects */
+	struct probe_objects objects;
 	struct packet_scratch scratch;
 	uint64_t until_ms;
 };
@@ -71,13 +65,14 @@ static uint64_t now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static struct result *add(struct probing *p, const char *what, const char *mode, Outcome outcome)
+static struct result *add(struct probing *p, const char *what, const char *mode, const char *family, Outcome outcome)
 {
 	struct result *result = &p->results[p->count < RESULTS_MAX - 1 ? p->count++ : p->count];
 
 	marcher__packet__v1__probe_result__init(&result->message);
 	result->message.what = (char *)what;
 	result->message.mode = (char *)mode;
+	result->message.family = (char *)family;
 	result->message.outcome = outcome;
 	result->message.reason = result->reason;
 	result->message.remedy = result->remedy;
@@ -156,241 +151,102 @@ static void explain(struct result *result, int error, const char *format, ...)
 	remedy_of(result, error);
 }
 
-/* Loading. */
-
-static struct bpf_map *map_of(const struct probing *p, const char *name)
-{
-	for (size_t i = 0; i < OBJECTS_MAX; i++) {
-		struct bpf_map *map = p->objects[i] ? bpf_object__find_map_by_name(p->objects[i], name) : NULL;
-		if (map && bpf_map__fd(map) >= 0)
-			return map;
-	}
-	return NULL;
-}
-
-/* As the library has it with pins: what objects share by name is one map. */
-static int share_maps(const struct probing *p, struct bpf_object *object)
-{
-	struct bpf_map *map;
-
-	bpf_object__for_each_map(map, object)
-	{
-		if (bpf_map__is_internal(map))
-			continue;
-		bpf_map__set_pin_path(map, NULL);
-		struct bpf_map *same = map_of(p, bpf_map__name(map));
-		int error = same ? bpf_map__reuse_fd(map, bpf_map__fd(same)) : 0;
-		if (!same && bpf_map__max_entries(map) > ENTRIES_MAX)
-			error = bpf_map__set_max_entries(map, ENTRIES_MAX);
-		if (error)
-			return error;
-	}
-	return 0;
-}
-
-static int load_object(struct probing *p, size_t i)
-{
-	const struct packet_object *from = &packet_objects[i];
-	LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = from->name);
-	size_t size;
-	const void *bytes = from->bytes(&size);
-	struct bpf_object *object = bpf_object__open_mem(bytes, size, &options);
-
-	if (!object)
-		return -errno;
-	p->objects[i] = object;
-	int error = share_maps(p, object);
-	if (!error)
-		error = bpf_object__load(object);
-	if (error)
-		return error;
-	struct bpf_program *program = bpf_object__next_program(object, NULL);
-	if (!program || bpf_program__type(program) != BPF_PROG_TYPE_XDP)
-		return 0;
-	int fd = bpf_program__fd(program);
-	uint32_t slot = (uint32_t)from->slot;
-	if (from->slot == PACKET_OBJECT_ROOT) {
-		p->root_fd = fd;
-		return 0;
-	}
-	struct bpf_map *slots = map_of(p, packet_map_names[MAP_XDP_SLOTS]);
-	return slots && !bpf_map_update_elem(bpf_map__fd(slots), &slot, &fd, BPF_ANY) ? 0 : -errno;
-}
-
 static bool load(struct probing *p)
 {
+	const char *name = "";
+
 	packet_complaints_begin();
-	for (size_t i = 0; i < packet_objects_count && i < OBJECTS_MAX; i++) {
-		int error = load_object(p, i);
-		if (error) {
-			const char *said = packet_complaint();
-			explain(add(p, "load", "", FAILED), -error, "the kernel refuses the BPF object %s%s%.300s%s",
-			        packet_objects[i].name, *said ? " (" : "", said, *said ? ")" : "");
-			return false;
-		}
+	int error = probe_objects_load(&p->objects, &name);
+	if (error) {
+		const char *said = packet_complaint();
+		explain(add(p, "load", "", "", FAILED), -error, "the kernel refuses the BPF object %s%s%.300s%s", name,
+		        *said ? " (" : "", said, *said ? ")" : "");
+		return false;
 	}
-	add(p, "load", "", PASSED);
+	add(p, "load", "", "", PASSED);
 	return true;
 }
 
-static struct address address_of(uint32_t ipv4)
-{
-	struct address address = {.word = {0, 0, htonl(0xffff), htonl(ipv4)}};
+/* What comes out. */
 
-	return address;
+struct sight {
+	enum scratch_family family;
+	const uint8_t *frame;
+	size_t length;
+	struct probe_packet packet; /* the outermost */
+};
+
+static bool same(const struct address *a, const struct address *b)
+{
+	return !memcmp(a, b, sizeof(*a));
 }
 
-static int put(const struct probing *p, enum packet_map map, const void *key, const void *value)
+static bool is_to_backend(const struct sight *s)
 {
-	struct bpf_map *found = map_of(p, packet_map_names[map]);
-
-	if (!found)
-		return -ENOENT;
-	return bpf_map_update_elem(bpf_map__fd(found), key, value, BPF_ANY) ? -errno : 0;
+	return same(&s->packet.source, &scratch_inside[s->family]) &&
+	       same(&s->packet.destination, &scratch_backend[s->family]);
 }
 
-/* One service with one backend, on the wire; this end takes encapsulated packets. */
-static int fill_maps(const struct probing *p)
+static bool is_inside(const struct sight *s)
 {
-	LIBBPF_OPTS(bpf_map_create_opts, inner, .map_flags = BPF_F_INNER_MAP);
-	const struct vip_key key = {.address = address_of(PROBE_VIP), .protocol = IPPROTO_UDP};
-	const struct address vip_address = key.address, here = address_of(SCRATCH_INSIDE);
-	const struct vip vip = {.service = 0};
-	const struct backend backend = {
-	        .address = address_of(SCRATCH_BACKEND), .source = here, .generation = 1, .flags = BACKEND_IN_USE};
-	const struct decap decap = {.gue_port = htons(PROBE_GUE_PORT)};
-	const uint32_t zero = 0, one = 1, index = PROBE_BACKEND_INDEX;
+	struct probe_packet inner;
 
-	int ring = bpf_map_create(BPF_MAP_TYPE_ARRAY, "ring", sizeof(uint32_t), sizeof(uint32_t), 2, &inner);
-	if (ring < 0)
-		return -errno;
-	int error = bpf_map_update_elem(ring, &zero, &one, BPF_ANY) || bpf_map_update_elem(ring, &one, &index, BPF_ANY)
-	                    ? -errno
-	                    : 0;
-	if (!error)
-		error = put(p, MAP_RINGS, &zero, &ring);
-	close(ring);
-	if (!error)
-		error = put(p, MAP_BACKENDS, &index, &backend);
-	if (!error)
-		error = put(p, MAP_VIP_ADDRESSES, &vip_address, &one);
-	if (!error)
-		error = put(p, MAP_VIPS, &key, &vip);
-	return error ? error : put(p, MAP_DECAP_ADDRESSES, &here, &decap);
+	return probe_packet_read(s->frame, s->length, s->packet.payload, &inner) &&
+	       probe_is_request(&inner, s->family, PROBE_PORT, PROBE_TTL);
 }
 
-/* Packets. */
-
-/* Of a header without options, in network order; 0 of one whose checksum is right. */
-static uint16_t checksum(const struct iphdr *ip)
+static bool is_ipip(const struct sight *s)
 {
-	uint16_t words[sizeof(*ip) / sizeof(uint16_t)];
-	uint32_t sum = 0;
-
-	memcpy(words, ip, sizeof(words));
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		sum += words[i];
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t) ~(sum + (sum >> 16));
+	return is_to_backend(s) && s->packet.protocol == (s->family == SCRATCH_V4 ? IPPROTO_IPIP : IPPROTO_IPV6) &&
+	       is_inside(s);
 }
 
-static size_t write_ip(uint8_t *at, uint8_t protocol, uint32_t source, uint32_t destination, size_t payload)
+static bool is_gue(const struct sight *s)
 {
-	struct iphdr ip = {.version = 4,
-	                   .ihl = 5,
-	                   .tot_len = htons((uint16_t)(sizeof(ip) + payload)),
-	                   .ttl = 64,
-	                   .protocol = protocol,
-	                   .saddr = htonl(source),
-	                   .daddr = htonl(destination)};
-
-	ip.check = checksum(&ip);
-	memcpy(at, &ip, sizeof(ip));
-	return sizeof(ip);
+	return is_to_backend(s) && s->packet.protocol == IPPROTO_UDP && s->packet.destination_port == PROBE_GUE_PORT &&
+	       is_inside(s);
 }
 
-/* A datagram to the VIP; encapsulated: inside another IP header, to the address here. */
-static size_t write_frame(uint8_t frame[FRAME_MAX], bool encapsulated)
+static bool is_l2(const struct sight *s)
 {
-	const struct ethhdr ethernet = {
-	        .h_dest = SCRATCH_INSIDE_MAC, .h_source = SCRATCH_WIRE_MAC, .h_proto = htons(ETH_P_IP)};
-	/* A checksum of 0 is none. */
-	const struct udphdr udp = {.source = htons(40000), .dest = htons(9), .len = htons(sizeof(udp) + 4)};
-	const size_t payload = sizeof(udp) + 4;
-	size_t at = sizeof(ethernet);
-
-	memset(frame, 0, FRAME_MAX);
-	memcpy(frame, &ethernet, sizeof(ethernet));
-	if (encapsulated)
-		at += write_ip(frame + at, IPPROTO_IPIP, PROBE_CLIENT, SCRATCH_INSIDE, sizeof(struct iphdr) + payload);
-	at += write_ip(frame + at, IPPROTO_UDP, PROBE_CLIENT, PROBE_VIP, payload);
-	memcpy(frame + at, &udp, sizeof(udp));
-	return at + payload;
+	return !memcmp(s->frame, SCRATCH_WIRE_MAC, ETH_ALEN) &&
+	       probe_is_request(&s->packet, s->family, PROBE_PORT, PROBE_TTL - 1);
 }
 
-static bool ip_at(const uint8_t *frame, size_t length, size_t at, struct iphdr *ip)
+static bool is_decapsulated(const struct sight *s)
 {
-	if (at + sizeof(*ip) > length)
-		return false;
-	memcpy(ip, frame + at, sizeof(*ip));
-	return ip->version == 4 && ip->ihl == 5;
+	return probe_is_request(&s->packet, s->family, PROBE_PORT, PROBE_TTL);
 }
 
-static bool is_the_datagram(const uint8_t *frame, size_t length, size_t at, uint8_t ttl)
+static bool is_translated(const struct sight *s)
 {
-	struct iphdr ip;
-
-	return ip_at(frame, length, at, &ip) && ip.protocol == IPPROTO_UDP && ip.daddr == htonl(PROBE_VIP) &&
-	       ip.saddr == htonl(PROBE_CLIENT) && ip.ttl == ttl && !checksum(&ip);
+	return is_to_backend(s) && s->packet.protocol == IPPROTO_UDP && s->packet.source_port &&
+	       s->packet.destination_port == PROBE_PORT && s->packet.ttl == PROBE_TTL - 1;
 }
 
-static bool is_to_backend(const uint8_t *frame, size_t length, uint8_t protocol)
+static bool is_answer(const struct sight *s)
 {
-	struct iphdr ip;
-
-	return ip_at(frame, length, sizeof(struct ethhdr), &ip) && ip.protocol == protocol &&
-	       ip.daddr == htonl(SCRATCH_BACKEND) && ip.saddr == htonl(SCRATCH_INSIDE) && !checksum(&ip);
-}
-
-static bool is_ipip(const uint8_t *frame, size_t length)
-{
-	const size_t inner = sizeof(struct ethhdr) + sizeof(struct iphdr);
-
-	return is_to_backend(frame, length, IPPROTO_IPIP) && is_the_datagram(frame, length, inner, 64);
-}
-
-static bool is_gue(const uint8_t *frame, size_t length)
-{
-	const size_t outer = sizeof(struct ethhdr) + sizeof(struct iphdr), inner = outer + sizeof(struct udphdr);
-	struct udphdr udp;
-
-	if (!is_to_backend(frame, length, IPPROTO_UDP) || inner > length)
-		return false;
-	memcpy(&udp, frame + outer, sizeof(udp));
-	return udp.dest == htons(PROBE_GUE_PORT) && is_the_datagram(frame, length, inner, 64);
-}
-
-static bool is_l2(const uint8_t *frame, size_t length)
-{
-	return length > ETH_ALEN && !memcmp(frame, SCRATCH_WIRE_MAC, ETH_ALEN) &&
-	       is_the_datagram(frame, length, sizeof(struct ethhdr), 63);
-}
-
-static bool is_decapsulated(const uint8_t *frame, size_t length)
-{
-	return is_the_datagram(frame, length, sizeof(struct ethhdr), 64);
+	return s->packet.protocol == IPPROTO_UDP && same(&s->packet.source, &probe_vip[s->family]) &&
+	       same(&s->packet.destination, &scratch_client[s->family]) && s->packet.source_port == PROBE_PORT &&
+	       s->packet.destination_port == PROBE_CLIENT_PORT && s->packet.ttl == PROBE_TTL - 1;
 }
 
 /* Reads what comes until it is the one, or time is up. */
-static bool await(int fd, uint64_t until_ms, bool (*is_it)(const uint8_t *frame, size_t length))
+static bool await(int fd, uint64_t until_ms, enum scratch_family family, bool (*is_it)(const struct sight *s),
+                  struct probe_packet *found)
 {
-	uint8_t frame[FRAME_MAX];
+	uint8_t frame[PROBE_FRAME_MAX];
+	struct sight sight = {.family = family, .frame = frame};
 
 	for (;;) {
 		ssize_t length = recv(fd, frame, sizeof(frame), 0);
 		if (length >= 0) {
-			if (is_it(frame, (size_t)length))
+			sight.length = (size_t)length;
+			if (probe_packet_read(frame, sight.length, sizeof(struct ethhdr), &sight.packet) &&
+			    is_it(&sight)) {
+				*found = sight.packet;
 				return true;
+			}
 			continue;
 		}
 		uint64_t now = now_ms();
@@ -401,10 +257,62 @@ static bool await(int fd, uint64_t until_ms, bool (*is_it)(const uint8_t *frame,
 	}
 }
 
+/* Trials. */
+
+/* Why the programs have dropped something, as far as they have. */
+static const char *drop_reason(const struct probing *p)
+{
+	for (uint32_t reason = 1; reason < DROP_REASONS; reason++)
+		if (reason != DROP_GUARD_RULE && probe_objects_drops(&p->objects, reason))
+			return drop_reason_names[reason];
+	return NULL;
+}
+
+/* Sends the packet until it comes out as it should. 1, 0: it did not, -ETIME: there was no time to send it, or -errno.
+ */
+static int pass(const struct probing *p, const struct probe_packet *packet, bool outer, int fd,
+                bool (*is_it)(const struct sight *s), struct probe_packet *found)
+{
+	uint8_t frame[PROBE_FRAME_MAX];
+	size_t length = probe_frame_write(frame, packet, outer);
+	int result = -ETIME;
+
+	for (int attempt = 0; result <= 0 && attempt < TRIES && now_ms() < p->until_ms; attempt++) {
+		uint64_t until_ms = now_ms() + WAIT_MS;
+		if (send(p->scratch.wire_fd, frame, length, 0) < 0)
+			return -errno;
+		result = await(fd, until_ms < p->until_ms ? until_ms : p->until_ms, packet->family, is_it, found);
+	}
+	return result;
+}
+
+/* passed: as pass() says. */
+static void conclude(struct probing *p, const char *what, const char *mode, enum scratch_family family, int passed)
+{
+	const char *of = family_names[family];
+
+	if (passed > 0) {
+		add(p, what, mode, of, PASSED);
+	} else if (passed == -ETIME) {
+		struct result *result = add(p, what, mode, of, NOT_RUN);
+		snprintf(result->reason, sizeof(result->reason),
+		         "not tried on a real packet: other trials took all of the %d ms", ALL_MS);
+	} else if (passed < 0) {
+		explain(add(p, what, mode, of, FAILED), -passed, "sending a packet in a scratch namespace");
+	} else {
+		struct result *result = add(p, what, mode, of, FAILED);
+		const char *dropped = drop_reason(p);
+		snprintf(result->reason, sizeof(result->reason),
+		         "a packet that was sent through the programs in a scratch namespace did not come out as it "
+		         "should%s%s",
+		         dropped ? "; they dropped one: " : "", dropped ? dropped : "");
+	}
+}
+
 struct trial {
 	const char *what;
 	uint16_t forwarding; /* enum forwarding; 0: none */
-	bool (*is_it)(const uint8_t *frame, size_t length);
+	bool (*is_it)(const struct sight *s);
 };
 
 static const struct trial trials[] = {
@@ -415,51 +323,67 @@ static const struct trial trials[] = {
 };
 
 #define TRIALS (sizeof(trials) / sizeof(trials[0]))
+#define GUARD_TRIAL "guard"
+#define NAT_TRIAL "nat"
 
-/* Why the programs have dropped something, as far as they have. */
-static const char *drop_reason(const struct probing *p)
+static void try_one(struct probing *p, const struct trial *trial, const char *mode, enum scratch_family family)
 {
-	int cpus = libbpf_num_possible_cpus();
-	uint64_t *values = cpus > 0 ? calloc((size_t)cpus, sizeof(*values)) : NULL;
-	struct bpf_map *drops = map_of(p, packet_map_names[MAP_DROPS]);
-	const char *found = NULL;
+	const struct probe_packet request = probe_request(family, PROBE_PORT);
+	struct probe_packet found;
+	int passed = probe_objects_forward(&p->objects, family, trial->forwarding);
 
-	for (uint32_t reason = 1; values && drops && !found && reason < DROP_REASONS; reason++)
-		for (int cpu = 0; !bpf_map_lookup_elem(bpf_map__fd(drops), &reason, values) && cpu < cpus; cpu++)
-			if (values[cpu])
-				found = drop_reason_names[reason];
-	free(values);
-	return found;
+	if (!passed)
+		passed = pass(p, &request, !trial->forwarding,
+		              trial->forwarding ? p->scratch.wire_fd : p->scratch.inside_fd, trial->is_it, &found);
+	conclude(p, trial->what, mode, family, passed);
 }
 
-static void try_one(struct probing *p, const struct trial *trial, const char *mode)
+/* What the rules deny is dropped by them, and what they do not goes on. */
+static void try_guard(struct probing *p, const char *mode, enum scratch_family family)
 {
-	uint8_t frame[FRAME_MAX];
-	const uint32_t zero = 0;
-	const struct service service = {.forwarding = trial->forwarding,
-	                                .port = trial->forwarding == FORWARDING_GUE ? htons(PROBE_GUE_PORT) : 0};
-	size_t length = write_frame(frame, !trial->forwarding);
-	int error = put(p, MAP_SERVICES, &zero, &service);
+	const struct probe_packet denied = probe_request(family, PROBE_DENIED_PORT);
+	const struct probe_packet permitted = probe_request(family, PROBE_PORT);
+	uint8_t frame[PROBE_FRAME_MAX];
+	struct probe_packet found;
+	uint64_t before = probe_objects_drops(&p->objects, DROP_GUARD_RULE);
+	int passed = probe_objects_forward(&p->objects, family, FORWARDING_L2);
 
-	for (int attempt = 0; !error && attempt < TRIES && now_ms() < p->until_ms; attempt++) {
-		uint64_t until_ms = now_ms() + WAIT_MS;
-		if (send(p->scratch.wire_fd, frame, length, 0) < 0)
-			error = -errno;
-		else if (await(trial->forwarding ? p->scratch.wire_fd : p->scratch.inside_fd,
-		               until_ms < p->until_ms ? until_ms : p->until_ms, trial->is_it)) {
-			add(p, trial->what, mode, PASSED);
-			return;
-		}
+	if (!passed)
+		passed = probe_objects_guard(&p->objects, true);
+	if (!passed && send(p->scratch.wire_fd, frame, probe_frame_write(frame, &denied, false), 0) < 0)
+		passed = -errno;
+	/* In order, so that the first one has been judged when the second one is here. */
+	if (!passed)
+		passed = pass(p, &permitted, false, p->scratch.wire_fd, is_l2, &found);
+	if (passed > 0)
+		passed = probe_objects_drops(&p->objects, DROP_GUARD_RULE) > before;
+	conclude(p, GUARD_TRIAL, mode, family, passed);
+	probe_objects_guard(&p->objects, false);
+}
+
+/* To the backend under this node's address, and its answer back to the client. */
+static void try_nat(struct probing *p, const char *mode, enum scratch_family family)
+{
+	const struct probe_packet request = probe_request(family, PROBE_PORT);
+	struct probe_packet there, back;
+	int passed = probe_objects_forward(&p->objects, family, FORWARDING_NAT);
+
+	if (!passed)
+		passed = pass(p, &request, false, p->scratch.wire_fd, is_translated, &there);
+	if (passed > 0) {
+		const struct probe_packet answer = {.family = family,
+		                                    .source = there.destination,
+		                                    .destination = there.source,
+		                                    .source_port = there.destination_port,
+		                                    .destination_port = there.source_port};
+		passed = pass(p, &answer, false, p->scratch.wire_fd, is_answer, &back);
 	}
-	struct result *result = add(p, trial->what, mode, FAILED);
-	const char *dropped = drop_reason(p);
-	if (error)
-		explain(result, -error, "sending a packet in a scratch namespace");
-	else
-		snprintf(result->reason, sizeof(result->reason),
-		         "a packet that was sent through the programs in a scratch namespace did not come out as it "
-		         "should%s%s",
-		         dropped ? "; they dropped one: " : "", dropped ? dropped : "");
+	conclude(p, NAT_TRIAL, mode, family, passed);
+}
+
+static bool has_family(struct probing *p, enum scratch_family family)
+{
+	return family == SCRATCH_V4 || !p->scratch.v6_error;
 }
 
 /* XDP sends by a veth only when the other end takes frames as XDP does. */
@@ -478,33 +402,64 @@ static int attach_wire(const struct probing *p)
 	return link < 0 ? -error : link;
 }
 
-static void try_mode(struct probing *p, const char *mode, uint32_t flags)
+static void try_xdp(struct probing *p, const char *mode, uint32_t flags)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, options, .flags = flags);
 	int wire = flags == XDP_FLAGS_DRV_MODE ? attach_wire(p) : -1;
-	int link = bpf_link_create(p->root_fd, (int)p->scratch.inside, BPF_XDP, &options), error = errno;
+	int link = bpf_link_create(p->objects.root_fd, (int)p->scratch.inside, BPF_XDP, &options), error = errno;
 
 	if (link < 0) {
-		explain(add(p, "attach", mode, FAILED), error, "attaching to a veth in a scratch namespace");
+		explain(add(p, "attach", mode, "", FAILED), error, "attaching to a veth in a scratch namespace");
 	} else {
-		add(p, "attach", mode, PASSED);
-		for (size_t i = 0; i < TRIALS; i++)
-			try_one(p, &trials[i], mode);
+		add(p, "attach", mode, "", PASSED);
+		for (enum scratch_family family = 0; family < SCRATCH_FAMILIES; family++) {
+			for (size_t i = 0; has_family(p, family) && i < TRIALS; i++)
+				try_one(p, &trials[i], mode, family);
+			if (has_family(p, family))
+				try_guard(p, mode, family);
+		}
 		close(link);
 	}
 	if (wire >= 0)
 		close(wire);
 }
 
-static void not_run(struct probing *p, int error, const char *what)
+/* One of the two ways: tcx, and where the kernel does not have that, clsact. */
+static void try_tc(struct probing *p)
 {
-	for (size_t i = 0; i < TRIALS; i++) {
-		struct result *result = add(p, trials[i].what, "", NOT_RUN);
+	const char *mode;
+	int attached = packet_tc_try(p->objects.tc_ingress_fd, p->scratch.inside, &mode);
+
+	if (attached < 0) {
+		explain(add(p, "attach", mode, "", FAILED), -attached,
+		        "attaching to tc of a veth in a scratch namespace");
+		return;
+	}
+	add(p, "attach", mode, "", PASSED);
+	for (enum scratch_family family = 0; family < SCRATCH_FAMILIES; family++)
+		if (has_family(p, family))
+			try_nat(p, mode, family);
+	/* A filter goes with the namespace. */
+	if (attached > 0)
+		close(attached);
+}
+
+static void not_run(struct probing *p, int error, const char *what, enum scratch_family family, const char *remedy)
+{
+	for (size_t i = 0; i < TRIALS + 2; i++) {
+		const char *trial = i < TRIALS ? trials[i].what : i == TRIALS ? GUARD_TRIAL : NAT_TRIAL;
+		struct result *result = add(p, trial, "", family_names[family], NOT_RUN);
 		snprintf(result->reason, sizeof(result->reason), "not tried on a real packet: %s: %s", what,
 		         strerror(error));
-		snprintf(result->remedy, sizeof(result->remedy),
-		         "trying takes CAP_SYS_ADMIN and CAP_NET_RAW besides, which forwarding does not");
+		snprintf(result->remedy, sizeof(result->remedy), "%s", remedy);
 	}
+}
+
+static void nothing_run(struct probing *p, int error, const char *what)
+{
+	for (enum scratch_family family = 0; family < SCRATCH_FAMILIES; family++)
+		not_run(p, error, what, family,
+		        "trying takes CAP_SYS_ADMIN and CAP_NET_RAW besides, which forwarding does not");
 }
 
 static void *run(void *argument)
@@ -514,15 +469,19 @@ static void *run(void *argument)
 
 	if (!load(p))
 		return NULL;
-	int error = fill_maps(p);
+	int error = probe_objects_fill(&p->objects);
 	if (!error)
 		error = packet_scratch_enter(&p->scratch, &what);
 	if (error) {
-		not_run(p, -error, what);
+		nothing_run(p, -error, what);
 	} else {
 		p->until_ms = now_ms() + ALL_MS;
-		try_mode(p, "native", XDP_FLAGS_DRV_MODE);
-		try_mode(p, "generic", XDP_FLAGS_SKB_MODE);
+		try_xdp(p, "native", XDP_FLAGS_DRV_MODE);
+		try_xdp(p, "generic", XDP_FLAGS_SKB_MODE);
+		try_tc(p);
+		if (p->scratch.v6_error)
+			not_run(p, p->scratch.v6_error, "IPv6 in a scratch namespace", SCRATCH_V6,
+			        "trying takes IPv6 in the kernel and a /proc/sys that can be written to");
 	}
 	packet_scratch_close(&p->scratch);
 	return NULL;
@@ -554,17 +513,16 @@ int packet_probe(uint8_t **reply, size_t *reply_length)
 
 	if (!p)
 		return MARCHER_E_NO_MEMORY;
-	p->root_fd = p->scratch.inside_fd = p->scratch.wire_fd = -1;
+	p->objects.root_fd = p->objects.tc_ingress_fd = p->scratch.inside_fd = p->scratch.wire_fd = -1;
 	clock_gettime(CLOCK_MONOTONIC, &from);
 	/* A thread of its own: what it does to its namespace ends with it. */
 	int error = pthread_create(&thread, NULL, run, p);
 	if (error)
-		not_run(p, error, "starting a thread");
+		nothing_run(p, error, "starting a thread");
 	else
 		pthread_join(thread, NULL);
 	clock_gettime(CLOCK_MONOTONIC, &to);
-	for (size_t i = 0; i < OBJECTS_MAX; i++)
-		bpf_object__close(p->objects[i]);
+	probe_objects_close(&p->objects);
 	int64_t took_us = (to.tv_sec - from.tv_sec) * 1000000 + (to.tv_nsec - from.tv_nsec) / 1000;
 	int code = pack(p, (uint64_t)took_us, reply, reply_length);
 	free(p);

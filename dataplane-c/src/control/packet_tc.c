@@ -288,6 +288,21 @@ static void attach(const struct marcher_packet *handle, struct packet_interface 
 		interface->tc.mode = clsact;
 }
 
+int packet_tc_try(int program, uint32_t index, const char **mode)
+{
+	LIBBPF_OPTS(bpf_tc_hook, at, .ifindex = (int)index, .attach_point = BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY, .prog_fd = program);
+	int link = packet_tc_without_tcx
+	                   ? -1
+	                   : bpf_link_create(program, (int)index, (enum bpf_attach_type)ATTACH_TCX_INGRESS, NULL);
+
+	*mode = link >= 0 ? tcx : clsact;
+	if (link >= 0)
+		return link;
+	int error = bpf_tc_hook_create(&at);
+	return error && error != -EEXIST ? error : bpf_tc_attach(&at, &filter);
+}
+
 /* A pin's name in parts; false for one that is none of ours. */
 static bool read_name(const char *name, unsigned long *ns, uint32_t *index, char what[16])
 {

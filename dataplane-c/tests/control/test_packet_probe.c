@@ -20,6 +20,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "control/packet.h"
+
 typedef Marcher__Packet__V1__Probe Probe;
 typedef Marcher__Packet__V1__ProbeResult Result;
 
@@ -39,11 +41,13 @@ static Probe *probe(void)
 	return probe;
 }
 
-static const Result *result_of(const Probe *probe, const char *what, const char *mode)
+static const Result *result_of(const Probe *probe, const char *what, const char *mode, const char *family)
 {
-	for (size_t i = 0; i < probe->n_results; i++)
-		if (!strcmp(probe->results[i]->what, what) && !strcmp(probe->results[i]->mode, mode))
-			return probe->results[i];
+	for (size_t i = 0; i < probe->n_results; i++) {
+		const Result *result = probe->results[i];
+		if (!strcmp(result->what, what) && !strcmp(result->mode, mode) && !strcmp(result->family, family))
+			return result;
+	}
 	return NULL;
 }
 
@@ -58,24 +62,45 @@ static unsigned open_files(void)
 	return count;
 }
 
+static void assert_passed(const Probe *probe, const char *what, const char *mode, const char *family)
+{
+	const Result *result = result_of(probe, what, mode, family);
+
+	if (!result || result->outcome != PASSED)
+		fail_msg("%s %s %s: %s", what, mode, family, result ? result->reason : "not there");
+}
+
+/* Which of its two ways was taken. */
+static const char *tc_mode(const Probe *probe)
+{
+	const Result *tcx = result_of(probe, "attach", "tcx", ""), *clsact = result_of(probe, "attach", "clsact", "");
+
+	assert_true(!tcx != !clsact);
+	assert_int_equal((tcx ? tcx : clsact)->outcome, PASSED);
+	return tcx ? "tcx" : "clsact";
+}
+
 static void a_packet_passes_each_way_of_forwarding(void **state)
 {
 	NEEDS_PRIVILEGE(state);
-	const char *whats[] = {"attach", "ipip", "gue", "l2", "decap"}, *modes[] = {"native", "generic"};
+	const char *whats[] = {"ipip", "gue", "l2", "decap", "guard"}, *modes[] = {"native", "generic"};
+	const char *families[] = {"ipv4", "ipv6"};
 	unsigned before = open_files();
 
 	Probe *found = probe();
 	assert_non_null(found);
-	assert_int_equal(result_of(found, "load", "")->outcome, PASSED);
+	assert_int_equal(result_of(found, "load", "", "")->outcome, PASSED);
 	for (size_t m = 0; m < 2; m++)
-		for (size_t w = 0; w < 5; w++) {
-			const Result *result = result_of(found, whats[w], modes[m]);
-			assert_non_null(result);
-			if (result->outcome != PASSED)
-				fail_msg("%s %s: %s", modes[m], whats[w], result->reason);
-		}
+		assert_int_equal(result_of(found, "attach", modes[m], "")->outcome, PASSED);
+	for (size_t f = 0; f < 2; f++)
+		for (size_t m = 0; m < 2; m++)
+			for (size_t w = 0; w < 5; w++)
+				assert_passed(found, whats[w], modes[m], families[f]);
+	const char *tc = tc_mode(found);
+	for (size_t f = 0; f < 2; f++)
+		assert_passed(found, "nat", tc, families[f]);
 	print_message("%u us\n", (unsigned)found->probe_us);
-	assert_true(found->probe_us < 3000000); /* well under a second where nothing else runs */
+	assert_true(found->probe_us < 3000000); /* half a second where nothing else runs */
 	marcher__packet__v1__probe__free_unpacked(found, NULL);
 	/* Nothing of it is here. */
 	assert_int_equal(open_files(), before);
@@ -108,20 +133,29 @@ static void in_a_child(bool (*prepare)(void), const char *(*check)(const Probe *
 		fail_msg("%s (%zd)", said, length);
 }
 
-static const char *expect(const Probe *probe, const char *what, const char *mode, int outcome, const char *reason,
-                          const char *remedy)
+static const char *expect_of(const Probe *probe, const char *what, const char *mode, const char *family, int outcome,
+                             const char *reason, const char *remedy)
 {
-	static char wrong[1100];
-	const Result *result = result_of(probe, what, mode);
+	static char wrong[1200];
+	const Result *result = result_of(probe, what, mode, family);
 
 	if (!result)
-		snprintf(wrong, sizeof(wrong), "no result of %s", what);
+		snprintf(wrong, sizeof(wrong), "no result of %s %s %s", what, mode, family);
 	else if ((int)result->outcome != outcome || !strstr(result->reason, reason) || !strstr(result->remedy, remedy))
-		snprintf(wrong, sizeof(wrong), "%s %s: outcome %d, %s; %s", what, mode, (int)result->outcome,
+		snprintf(wrong, sizeof(wrong), "%s %s %s: outcome %d, %s; %s", what, mode, family, (int)result->outcome,
 		         result->reason, result->remedy);
 	else
 		return NULL;
 	return wrong;
+}
+
+/* Of IPv4, where it has a family. */
+static const char *expect(const Probe *probe, const char *what, const char *mode, int outcome, const char *reason,
+                          const char *remedy)
+{
+	bool any = !strcmp(what, "load") || !strcmp(what, "attach");
+
+	return expect_of(probe, what, mode, any ? "" : "ipv4", outcome, reason, remedy);
 }
 
 static bool keep(uint64_t capabilities)
@@ -224,7 +258,9 @@ static const char *passes(const Probe *probe)
 {
 	const char *wrong = expect(probe, "ipip", "native", PASSED, "", "");
 
-	return wrong ? wrong : expect(probe, "decap", "generic", PASSED, "", "");
+	if (!wrong)
+		wrong = expect(probe, "decap", "generic", PASSED, "", "");
+	return wrong;
 }
 
 static void neither_btf_nor_locked_memory_is_needed(void **state)
@@ -240,10 +276,43 @@ static bool read_only_sysctls(void)
 	       !mount(NULL, "/proc/sys", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL);
 }
 
+static const char *passes_but_for_ipv6(const Probe *probe)
+{
+	const char *wrong = passes(probe);
+
+	for (size_t w = 0; !wrong && w < 3; w++) {
+		static const char *const whats[] = {"ipip", "guard", "nat"};
+		wrong = expect_of(probe, whats[w], "", "ipv6", NOT_RUN, "IPv6 in a scratch namespace: Read-only file",
+		                  "/proc/sys that can be written to");
+	}
+	return wrong;
+}
+
 static void sysctls_may_be_read_only(void **state)
 {
 	NEEDS_PRIVILEGE(state);
-	in_a_child(read_only_sysctls, passes);
+	in_a_child(read_only_sysctls, passes_but_for_ipv6);
+}
+
+static bool without_tcx(void)
+{
+	packet_tc_without_tcx = true;
+	return true;
+}
+
+static const char *passes_by_clsact(const Probe *probe)
+{
+	const char *wrong = expect(probe, "attach", "clsact", PASSED, "", "");
+
+	if (!wrong)
+		wrong = expect_of(probe, "nat", "clsact", "ipv4", PASSED, "", "");
+	return wrong ? wrong : expect_of(probe, "nat", "clsact", "ipv6", PASSED, "", "");
+}
+
+static void a_kernel_without_tcx_is_tried_by_clsact(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	in_a_child(without_tcx, passes_by_clsact);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, packet_rig_setup, packet_rig_teardown)
@@ -256,6 +325,7 @@ int main(void)
 	        TEST(a_kernel_that_refuses_bpf_is_told_of),
 	        TEST(neither_btf_nor_locked_memory_is_needed),
 	        TEST(sysctls_may_be_read_only),
+	        TEST(a_kernel_without_tcx_is_tried_by_clsact),
 	};
 	return cmocka_run_group_tests_name("packet_probe", tests, packet_rig_namespaces, NULL);
 }

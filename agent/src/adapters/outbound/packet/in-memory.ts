@@ -19,11 +19,12 @@ import {
   type Table,
   TableSchema,
 } from '@marcher/proto/marcher/packet/v1/packet_pb';
+import { NO_PROOF } from '../../../domain/packet-proof.js';
 import { type PacketTier, PacketTierError, type PacketTierState } from '../../../ports/packet-tier.js';
 
 export class InMemoryPacketTier implements PacketTier {
   state: PacketTierState = { kind: 'unavailable', reason: 'it has not been opened yet', retry: true };
-  proof = '';
+  proof = NO_PROOF;
   /** Why open() does not open it; undefined: it does. */
   unavailable: { readonly reason: string; readonly retry: boolean } | undefined;
   interfaces: Interface[] = [create(InterfaceSchema, { name: 'eth0', index: 2, mode: 'native', tc: 'tcx' })];

@@ -152,9 +152,14 @@ function inside(bpffs: string): void {
 
     it('was tried on real packets before', async () => {
       const tier = tierOf({ interfaces: [link()], pinDir: pinned() });
-      expect(tier.proof).toBe('');
+      expect(tier.proof.xdp.text).toBe('');
       await tier.open();
-      expect(tier.proof).toBe('real packets passed by ipip, gue, l2, decap (native and generic)');
+      const { xdp, tc } = tier.proof;
+      expect([...xdp.lost, ...tc.lost]).toEqual([]);
+      expect(xdp.text).toBe(
+        'real packets passed by ipip, gue, l2, decap, guard over IPv4 and IPv6 (native and generic)',
+      );
+      expect(tc.text).toMatch(/^real packets passed by nat over IPv4 and IPv6 \((tcx|clsact)\)$/);
       await tier.close();
     });
 

@@ -11,6 +11,7 @@ import {
   type Status,
   StatusSchema,
 } from '@marcher/proto/marcher/packet/v1/packet_pb';
+import { NO_PROOF, type PacketProof } from '../../../domain/packet-proof.js';
 import {
   type PacketTier,
   PacketTierError,
@@ -20,7 +21,7 @@ import {
 import { E_REFUSED, type Handle, NativeError } from '../dataplane/binding.js';
 import { libraryPath } from '../dataplane/library.js';
 import { EGRESS_SHAPING, PacketLibrary, XDP_MODE } from './binding.js';
-import { type Proof, proofOf } from './proof.js';
+import { both, type Proof, proofOf } from './proof.js';
 
 export interface PacketTierOptions {
   /** None: the tier is off. */
@@ -77,9 +78,15 @@ function forwardingIsOff(family: 'ipv4' | 'ipv6', name: string): boolean {
 const passed = new Map<string, Probe>();
 
 async function prove(library: PacketLibrary, path: string, xdp: boolean): Promise<Proof> {
-  const probe = passed.get(path) ?? fromBinary(ProbeSchema, await library.probe());
-  if (!proofOf(probe).failed) passed.set(path, probe);
-  return proofOf(probe, xdp);
+  const known = passed.get(path);
+  if (known !== undefined) return proofOf(known, xdp);
+  const first = fromBinary(ProbeSchema, await library.probe());
+  const proof = proofOf(first, xdp);
+  const lost = proof.xdp.lost.size + proof.tc.lost.size;
+  if (proof.failure !== '') return proof;
+  if (lost > 0) return both(proof, proofOf(fromBinary(ProbeSchema, await library.probe()), xdp));
+  passed.set(path, first);
+  return proof;
 }
 
 export class LibmarcherPacketTier implements PacketTier {
@@ -93,7 +100,7 @@ export class LibmarcherPacketTier implements PacketTier {
   /** What status() answers while a blocking call holds the handle. */
   #lastStatus: Status | undefined;
   #closing: Promise<void> | undefined;
-  #proof = '';
+  #proof: PacketProof = NO_PROOF;
 
   constructor(options: PacketTierOptions) {
     this.#options = options;
@@ -104,7 +111,7 @@ export class LibmarcherPacketTier implements PacketTier {
     return this.#state;
   }
 
-  get proof(): string {
+  get proof(): PacketProof {
     return this.#proof;
   }
 
@@ -117,11 +124,11 @@ export class LibmarcherPacketTier implements PacketTier {
         this.#library ??= new PacketLibrary(path);
         const { pinDir, xdpMode, egressShaping = 'auto' } = this.#options;
         const proof = await prove(this.#library, path, xdpMode !== 'off');
-        this.#proof = proof.text;
+        this.#proof = proof;
         this.#release();
         // What is pinned forwards already, whatever was seen just now: it is adopted, so that it follows what is configured.
-        if (proof.failed && !existsSync(pinDir)) {
-          this.#state = { kind: 'unavailable', reason: proof.text, retry: true };
+        if (proof.failure !== '' && !existsSync(pinDir)) {
+          this.#state = { kind: 'unavailable', reason: proof.failure, retry: true };
           return;
         }
         this.#handle = await this.#library.open({

@@ -1,48 +1,99 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What the library's probe of this host's kernel means for the tier: whether it may be offered, and what is known of it. */
+/** What the library's probe of this host's kernel means for the tiers: what may be offered, and what is known of it. */
 import { type Probe, ProbeOutcome, type ProbeResult } from '@marcher/proto/marcher/packet/v1/packet_pb';
+import { EVERYTHING, kindOf, NO_PROOF, type PacketProof, type TierProof } from '../../../domain/packet-proof.js';
 
-export interface Proof {
-  /** It is not to be offered. */
-  readonly failed: boolean;
-  /** Why not and what to do, or what was seen. */
-  readonly text: string;
+export interface Proof extends PacketProof {
+  /** Nothing is to be offered: why, and what to do. "": something is. */
+  readonly failure: string;
 }
 
 const { PASSED, FAILED, NOT_RUN } = ProbeOutcome;
+/** Modes of a result's that are tc's, as is everything of NAT. */
+const TC_MODES: ReadonlySet<string> = new Set(['tcx', 'clsact']);
 
 function told({ reason, remedy }: ProbeResult): string {
   return remedy === '' ? reason : `${reason}; ${remedy}`;
 }
 
+/** With the mode where one was tried. */
+function named({ what, mode, family }: ProbeResult): string {
+  return [kindOf(what, family), mode].filter((word) => word !== '').join(' ');
+}
+
+function kindsOf(results: readonly ProbeResult[]): string[] {
+  return [...new Set(results.map(({ what, family }) => kindOf(what, family)))];
+}
+
+/** "ipip, gue over IPv4 and IPv6; l2 over IPv4" */
+function summary(kinds: ReadonlyMap<string, readonly string[]>): string {
+  const byFamilies = new Map<string, string[]>();
+  for (const [what, families] of kinds) {
+    const key = families.join(' and ');
+    byFamilies.set(key, [...(byFamilies.get(key) ?? []), what]);
+  }
+  return [...byFamilies]
+    .map(([families, whats]) => (families === '' ? whats.join(', ') : `${whats.join(', ')} over ${families}`))
+    .join('; ');
+}
+
 /**
- * xdp false: XDP is not asked for, and it is enough that the kernel takes the programs.
- *
- * A kind of packet counts as failed when it came out in no mode that could be tried: the driver of a real interface is
+ * A kind of packet counts as lost when it came out in no mode that could be tried: the driver of a real interface is
  * another one than that of the scratch namespace.
  */
+function tierProof(results: readonly ProbeResult[]): TierProof {
+  const lost = new Map<string, string>();
+  const attaching = results.filter(({ what }) => what === 'attach');
+  const tried = results.filter(({ what }) => what !== 'attach');
+  const unattached = attaching.filter(({ outcome }) => outcome === FAILED);
+  if (attaching.length > 0 && unattached.length === attaching.length) {
+    const why = unattached.map((one) => `${named(one)}: ${told(one)}`).join('; ');
+    return { text: why, lost: new Map([[EVERYTHING, why]]) };
+  }
+  for (const kind of kindsOf(tried)) {
+    const of = tried.filter(({ what, family }) => kindOf(what, family) === kind);
+    const [first] = of;
+    if (first !== undefined && of.every(({ outcome }) => outcome === FAILED)) lost.set(kind, told(first));
+  }
+  const passed = tried.filter(({ outcome }) => outcome === PASSED);
+  const families = new Map<string, string[]>();
+  for (const { what, family } of passed) {
+    const known = families.get(what) ?? [];
+    const name = family === 'ipv6' ? 'IPv6' : family === 'ipv4' ? 'IPv4' : '';
+    if (!known.includes(name)) families.set(what, [...known, name]);
+  }
+  const modes = [...new Set(passed.map(({ mode }) => mode))].filter((mode) => mode !== '');
+  const seen = passed.length === 0 ? [] : [`real packets passed by ${summary(families)} (${modes.join(' and ')})`];
+  const failed = results.filter(({ outcome }) => outcome === FAILED).map((one) => `${named(one)}: ${told(one)}`);
+  // The same is said of every kind.
+  const untried = new Set(tried.filter(({ outcome }) => outcome === NOT_RUN).map(told));
+  return { text: [...seen, ...failed, ...untried].join('; '), lost };
+}
+
+/** xdp false: XDP is not asked for. */
 export function proofOf({ results }: Probe, xdp = true): Proof {
   const load = results.find(({ what }) => what === 'load');
-  if (load === undefined) return { failed: false, text: 'not tried on a real packet: the library does not say why' };
-  if (load.outcome === FAILED) return { failed: true, text: told(load) };
-  if (!xdp) return { failed: false, text: '' };
-  const kinds = [...new Set(results.map(({ what }) => what).filter((what) => what !== 'load' && what !== 'attach'))];
-  const of = (kind: string) => results.filter(({ what }) => what === kind);
-  const lost = kinds.filter((kind) => of(kind).every(({ outcome }) => outcome === FAILED));
-  const [first] = lost;
-  if (first !== undefined) {
-    const why = of(first)[0];
-    return { failed: true, text: `${lost.join(', ')}: ${why === undefined ? '' : told(why)}` };
+  if (load === undefined) {
+    const unknown = { text: 'not tried on a real packet: the library does not say why', lost: new Map() };
+    return { failure: '', xdp: unknown, tc: unknown };
   }
-  // Nothing of a mode that could not be attached was tried.
-  const unattached = results.filter(({ what, outcome }) => what === 'attach' && outcome === FAILED);
-  if (kinds.length === 0 && unattached.length > 0) return { failed: true, text: unattached.map(told).join('; ') };
-  const untried = results.find(({ outcome }) => outcome === NOT_RUN);
-  if (untried !== undefined) return { failed: false, text: told(untried) };
-  const modes = [...new Set(results.filter(({ outcome }) => outcome === PASSED).map(({ mode }) => mode))];
-  const seen = `real packets passed by ${kinds.join(', ')} (${modes.filter((mode) => mode !== '').join(' and ')})`;
-  const partly = results
-    .filter(({ outcome }) => outcome === FAILED)
-    .map((one) => `${one.what} ${one.mode}: ${told(one)}`);
-  return { failed: false, text: [seen, ...partly].join('; ') };
+  if (load.outcome === FAILED) return { ...NO_PROOF, failure: told(load) };
+  const isTc = ({ what, mode }: ProbeResult): boolean => what === 'nat' || TC_MODES.has(mode);
+  const proof = {
+    xdp: tierProof(results.filter((one) => one.what !== 'load' && !isTc(one))),
+    tc: tierProof(results.filter(isTc)),
+  };
+  const nothing = ({ lost }: TierProof): boolean => lost.has(EVERYTHING);
+  const failed = nothing(proof.tc) && (!xdp || nothing(proof.xdp));
+  const failure = failed ? [...(xdp ? [proof.xdp.text] : []), proof.tc.text].join('; ') : '';
+  return { failure, ...proof };
+}
+
+/** Lost is what was lost both times: a machine that is busy may miss a packet. */
+export function both(one: PacketProof, other: Proof): Proof {
+  const common = (a: TierProof, b: TierProof): TierProof => ({
+    text: b.text,
+    lost: new Map([...b.lost].filter(([kind]) => a.lost.has(kind) || a.lost.has(EVERYTHING))),
+  });
+  return { failure: other.failure, xdp: common(one.xdp, other.xdp), tc: common(one.tc, other.tc) };
 }
