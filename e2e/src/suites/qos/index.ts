@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Traffic policies in the relay: rates as they arrive, marks as they are on the wire, refusals as they are logged. */
+/** Traffic policies: rates as they arrive, marks as they are on the wire, refusals as they are logged. */
 import type { Case } from '../../harness/suite.js';
 import { limits } from './limits.js';
 import { marks } from './marks.js';
+import { tiers } from './tiers.js';
 
-export const qos: readonly Case[] = [...limits, ...marks];
+export const qos: readonly Case[] = [...limits, ...marks, ...tiers];
