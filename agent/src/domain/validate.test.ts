@@ -188,6 +188,11 @@ describe('one mistake is one violation', () => {
   }
 });
 
+test('every port of a prefix by both transports is within the limit of ports', () => {
+  const every = (protocol: string) => ({ protocol, address: '192.0.2.0/24', ports: '1-65535' });
+  expect(faults({ listeners: [every('tcp'), every('udp')] })).toEqual([]);
+});
+
 test('the texts are as recorded', () => {
   expect(Object.fromEntries(TABLE.map(([name, fields]) => [name, faults(fields)[0]]))).toMatchSnapshot();
 });

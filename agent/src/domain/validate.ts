@@ -30,6 +30,7 @@ import { DEFAULTS, LIMITS } from './defaults.js';
 import { duration, type Faults, known, named, type Place, range, time } from './faults.js';
 import { isEveryPort, packetModeOf, validateForwarding } from './packet-service.js';
 import { addressKey, type Claim } from './port-ownership.js';
+import { isPrefix } from './steering.js';
 
 const REGION = /^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$/;
 const LABEL_KEY = /^(?=.{1,128}$)[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?$/;
@@ -133,7 +134,8 @@ function validateListener(listener: Listener, path: string, faults: Faults): num
       const wrong = first < 1 || first > 65_535 ? first : last;
       faults.add(at, `${wrong} is not a port`, 'write ports from 1 to 65535');
     } else if (last < first) faults.add(at, `the range ${first}-${last} runs backwards`, `write "${last}-${first}"`);
-    else count += last - first + 1;
+    // Every port of a prefix is never listened on port by port.
+    else count += isPrefix(listener) && isEveryPort({ first, last }) ? 1 : last - first + 1;
   });
   if (listener.acceptProxyFrom.length > 0 && listener.protocol === Protocol.UDP) {
     const fix = 'remove it, or use a tcp listener';

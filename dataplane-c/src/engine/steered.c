@@ -85,7 +85,7 @@ static int check_local(const struct addr *addr)
 	        .route = {.rtm_family = (uint8_t)addr->family, .rtm_dst_len = (uint8_t)(bytes * 8)},
 	        .attribute = {.rta_len = (uint16_t)RTA_LENGTH(bytes), .rta_type = RTA_DST},
 	};
-	_Alignas(struct nlmsghdr) uint8_t answer[4096];
+	_Alignas(struct nlmsghdr) uint8_t answer[4096] = {0};
 	const struct nlmsghdr *header = (const struct nlmsghdr *)answer;
 
 	memcpy(question.address, addr->ip, bytes);

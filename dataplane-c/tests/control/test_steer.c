@@ -86,7 +86,7 @@ static uint16_t port_of(int fd)
 /* Another of the same group. */
 static int serve_too(int first, int type)
 {
-	struct sockaddr_storage sa;
+	struct sockaddr_storage sa = {0};
 	socklen_t length = sizeof(sa);
 	const int on = 1;
 	int fd;
@@ -117,7 +117,7 @@ static int reach(const char *address, uint16_t port)
 /* The connection comes to the socket, which knows what for; and is over. */
 static void assert_reaches(int server, const char *address, uint16_t port)
 {
-	struct sockaddr_storage want, got;
+	struct sockaddr_storage want, got = {0};
 	socklen_t length = sizeof(got), want_length = address_of(address, port, &want);
 	struct pollfd ready = {.fd = server, .events = POLLIN};
 	int fd = reach(address, port);

@@ -264,7 +264,7 @@ void tunnel_accepted(struct worker *worker, struct listener *listener, int fd, c
 	struct binding *binding = listener_binding(listener);
 	struct service *service;
 	struct tunnel *tunnel;
-	struct addr client, local;
+	struct addr client, local = {0};
 	enum marcher_close_reason reason = MARCHER_CLOSE_LIMIT;
 
 	if (!binding || (listener->steered && !came_to(listener, fd, &local))) {

@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { appendFileSync, chmodSync, copyFileSync, renameSync } from 'node:fs';
 import path from 'node:path';
 import type { ServiceFile } from '../../harness/agent.js';
+import { BackendProcess } from '../../harness/backend.js';
 import { REPOSITORY, sleep, until } from '../../harness/scope.js';
 import type { Case, World } from '../../harness/suite.js';
 import { settleAll } from './carried.js';
@@ -120,6 +121,62 @@ export const steering: readonly Case[] = [
       await agent.exited();
       await world.scope.must([MARCHERD, 'uninstall-dataplane', '--bpf-dir', bpfDir], { netns: proxy.netns });
       world.equal(await asked(world, 'tcp', '198.51.100.7', 80), '', 'an answer after uninstall-dataplane');
+    },
+  },
+  {
+    name: 'every port of a prefix by tc, and an address of it by the relay',
+    run: async (world: World) => {
+      const { client, proxy, backends } = world.net;
+      const back = backends[0];
+      world.check(back !== undefined, 'there is a backend');
+      inside(proxy.netns, 'sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1');
+      inside(client.netns, 'ip', 'route', 'add', PREFIX4, 'via', proxy.v4);
+      inside(client.netns, 'ip', '-6', 'route', 'add', PREFIX6, 'via', proxy.v6);
+      inside(back.netns, 'ip', 'route', 'add', 'default', 'via', '10.78.1.1');
+      inside(back.netns, 'ip', '-6', 'route', 'add', 'default', 'via', 'fd78:1::1');
+      inside(proxy.netns, 'ip', 'address', 'add', '198.51.100.99/32', 'dev', 'lo');
+      const bpfDir = path.join(world.scope.addBpffs(), 'd');
+      const agent = world.agent({ args: ['--interfaces', 'front,back1', '--bpf-dir', bpfDir] });
+      const serve = (name: string, host: string) =>
+        BackendProcess.start(world.scope, { name, host, tcp: 8080, udp: 8080 }, back.netns);
+      await Promise.all([agent.start(), serve('b1', back.v4), serve('b1', back.v6), world.backend(2)]);
+      const every = (name: string, prefix: string, address: string): ServiceFile => ({
+        name,
+        listeners: ['tcp', 'udp'].map((protocol) => ({ protocol, address: prefix, ports: '1-65535' })),
+        forwarding: { mode: 'nat' },
+        backends: [{ name: 'b1', address }],
+      });
+      await agent.apply([
+        every('v4', PREFIX4, `${back.v4}:8080`),
+        every('v6', PREFIX6, `[${back.v6}]:8080`),
+        {
+          name: 'within',
+          listeners: [{ protocol: 'tcp', address: '198.51.100.99', port: 80 }],
+          backends: [{ name: 'b2', address: `${backends[1]?.v4}:8080` }],
+        },
+      ]);
+      await until('tc to carry the prefix', async () => (await asked(world, 'tcp', '198.51.100.7', 81)) !== '');
+      const load = (name: string, kind: 'tcp-short' | 'udp', host: string, port: number) =>
+        world.load({ name, kind, host, port, rate: 150, connections: 10, timeoutMs: 3_000 });
+      const loads = await Promise.all([
+        load('tcp v4', 'tcp-short', '198.51.100.1', 1),
+        load('udp v4', 'udp', '198.51.100.254', 65_535),
+        load('tcp v6', 'tcp-short', '2001:db8:51::ffff', 443),
+        load('within', 'tcp-short', '198.51.100.99', 80),
+      ]);
+      world.check((await asked(world, 'udp', '2001:db8:51::1', 53)) !== '', 'no answer by UDP from an IPv6 address');
+      world.check(
+        (await asked(world, 'tcp', '198.51.100.99', 81)) !== '',
+        'a port beside the relayed one has no answer',
+      );
+      await sleep(700);
+      for (const one of loads) {
+        const { failed, answered, backends: by, reasons } = await world.settle(one);
+        world.equal(failed, 0, `${one.settings.name}: failed (${JSON.stringify(reasons)})`);
+        world.check(answered > 50, `${one.settings.name}: only ${answered} answered`);
+        const whose = one.settings.name === 'within' ? 'b2' : 'b1';
+        world.equal(Object.keys(by).join(), whose, `${one.settings.name}: answered by`);
+      }
     },
   },
 ];
