@@ -8,11 +8,10 @@
 import { create } from '@bufbuild/protobuf';
 import { nearest, type Service, type TrafficPolicy } from '@marcher/model';
 import { type Violation, ViolationSchema } from '@marcher/proto/marcher/v1/config_service_pb';
-import { prefixText } from '../domain/address.js';
 import { LIMITS } from '../domain/defaults.js';
 import { Faults } from '../domain/faults.js';
 import { packetModeOf } from '../domain/packet-service.js';
-import { addressBytes, type Claim, type Conflict, PortOwnership } from '../domain/port-ownership.js';
+import { type Claim, type Conflict, isLayered, PortOwnership } from '../domain/port-ownership.js';
 import { limitsAnswers, validatePolicyOf } from '../domain/traffic-policy.js';
 import { claimsOf, validateService } from '../domain/validate.js';
 import type { CommitChange, ConfigStore } from '../ports/config-store.js';
@@ -99,13 +98,9 @@ export class ConfigurationIndex {
     return this.#packets;
   }
 
-  /** The prefixes that a service listens on. */
-  prefixesOf(name: string): string[] {
-    const claims = this.#footprints.get(name)?.claims ?? [];
-    const texts = claims.flatMap(({ address, length }) =>
-      length === undefined ? [] : [prefixText({ address: addressBytes(address), length })],
-    );
-    return [...new Set(texts)];
+  /** Whether the relay could serve all of it without sk_lookup. */
+  needsSteering(name: string): boolean {
+    return this.#footprints.get(name)?.claims.some(isLayered) ?? false;
   }
 
   /** What each service listens on. */

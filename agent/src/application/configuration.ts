@@ -30,6 +30,7 @@ import {
 } from '@marcher/proto/marcher/v1/config_service_pb';
 import { diffObjects, diffServices } from '../domain/diff.js';
 import type { Claim } from '../domain/port-ownership.js';
+import { unsteerable } from '../domain/steering.js';
 import type { Changed, CommitChange, ConfigStore, StoredObject } from '../ports/config-store.js';
 import {
   ApplicationError,
@@ -401,16 +402,22 @@ export class Configuration implements ConfigUseCases {
   #conditions(name: string, observedGeneration: bigint): Condition[] {
     const { failure } = this.#programming;
     const unbound = this.#programming.unboundOf(name);
+    const packets = this.#index.packets.has(name)
+      ? this.#options.packetStanding?.(name, observedGeneration)
+      : undefined;
     const { steering } = this.#programming;
-    const prefixes = steering.on ? [] : this.#index.prefixesOf(name);
+    // Of those that ask for a packet tier that is for it to say.
+    const asked = packets === undefined && !steering.on && this.#index.needsSteering(name);
+    const stored = asked ? this.#store.get(name) : undefined;
+    const unserved = stored === undefined ? [] : unsteerable(unpackService(stored.body));
     const programmed =
       failure !== ''
         ? { status: false, reason: 'DataPlaneUnavailable', message: failure }
-        : prefixes.length > 0 && !steering.on
+        : unserved.length > 0 && !steering.on
           ? {
               status: false,
               reason: 'PrefixNotSteered',
-              message: `the relay serves ${prefixes.join(', ')} by sk_lookup alone: ${steering.reason}`,
+              message: `the relay serves ${unserved.join(', ')} by sk_lookup alone: ${steering.reason}`,
             }
           : unbound.length > 0
             ? {
@@ -419,9 +426,6 @@ export class Configuration implements ConfigUseCases {
                 message: `${unbound.join('; ')}; the engine tries again every second`,
               }
             : { status: true, reason: 'Programmed', message: '' };
-    const packets = this.#index.packets.has(name)
-      ? this.#options.packetStanding?.(name, observedGeneration)
-      : undefined;
     const standing = packets !== undefined && (!packets.relayed || programmed.status) ? packets : programmed;
     return [
       { type: 'Accepted', status: true, reason: 'Accepted', message: '' },

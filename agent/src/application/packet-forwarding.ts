@@ -26,7 +26,7 @@ import { isAuto, isNat, type Vip, vipsOf } from '../domain/packet-service.js';
 import { packetService, packetVip } from '../domain/packet-table.js';
 import type { Claim } from '../domain/port-ownership.js';
 import { segmentAdvice } from '../domain/segment-advice.js';
-import { isPrefix } from '../domain/steering.js';
+import { unsteerable } from '../domain/steering.js';
 import { type Demotion, GOOD, judge, type TierHealth } from '../domain/tier-health.js';
 import { backendName } from '../domain/validate.js';
 import { WireWriter } from '../domain/wire-writer.js';
@@ -613,8 +613,9 @@ export class PacketForwarding {
     const service = this.#services().get(name)?.service;
     const relayed = (why: string): PacketStanding => {
       const { steering } = this.#options.dataplane;
-      if (!steering.on && service?.listeners.some(isPrefix)) {
-        const message = `nothing carries its prefix${why}; and the relay does by sk_lookup alone: ${steering.reason}`;
+      const unserved = steering.on || service === undefined ? [] : unsteerable(service);
+      if (!steering.on && unserved.length > 0) {
+        const message = `nothing carries ${unserved.join(', ')}${why}; and the relay does by sk_lookup alone: ${steering.reason}`;
         return { relayed: true, status: false, reason: 'PrefixNotSteered', message };
       }
       return { relayed: true, status: true, reason: 'Relayed', message: `carried by the relay${why}` };

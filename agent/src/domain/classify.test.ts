@@ -126,5 +126,5 @@ test('ranges and prefixes that are relayed are steered where sk_lookup is, and i
   expect(classify(range, NONE, OFF).fasterIf.join()).toContain(
     'each port has sockets of its own until then): sk_lookup',
   );
-  expect(classify(prefix, NONE, OFF).fasterIf.join()).toContain('prefixes are not served until then');
+  expect(classify(prefix, NONE, OFF).fasterIf.join()).toContain('192.0.2.0/24 is not served until then');
 });

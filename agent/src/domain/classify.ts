@@ -6,7 +6,7 @@
  */
 import { Algorithm, Priority, Protocol, ProxyProtocolVersion, type Service, type TrafficPolicy } from '@marcher/model';
 import { hindrances, isAuto, isNat, isSourceNat, modeName, packetModeOf } from './packet-service.js';
-import { isPrefix, type Steering, steeredText } from './steering.js';
+import { type Steering, steeredText, unsteerable } from './steering.js';
 import { answersPassBy, limitsAnswers } from './traffic-policy.js';
 
 export type Tier = 'xdp' | 'tc' | 'relay' | 'l7';
@@ -154,7 +154,8 @@ function steered(service: Service, steering: Steering): { reasons: string[]; fas
   if (steering.on) {
     return { reasons: [`listeners: sk_lookup has one socket per worker serve ${text}`], fasterIf: [] };
   }
-  const what = service.listeners.some(isPrefix) ? 'prefixes are not served' : 'each port has sockets of its own';
+  const unserved = unsteerable(service).join(', ');
+  const what = unserved === '' ? 'each port has sockets of its own' : `${unserved} is not served`;
   return { reasons: [], fasterIf: [`sk_lookup was available (${what} until then): ${steering.reason}`] };
 }
 

@@ -241,3 +241,18 @@ test('prefixes and long ranges are one steered listener each where they can be',
   ]);
   expect(compiled(false)).toEqual(['/0 5000-5015', '/0 6000-6016', '0.0.0.0/0 7000-7999']);
 });
+
+test('every port of an address, which others may have some of, is steered or not relayed', () => {
+  const listeners = [{ address: '192.0.2.1', ports: '1-65535' }];
+  const forwarding = { mode: 'nat' };
+  const [packets, relayed] = services({ name: 'a', listeners, forwarding }, { name: 'b', listeners });
+  const compiled = (service: Service | undefined, steering: boolean) => {
+    const writer = new SnapshotWriter(1);
+    writer.begin(1n, 0n, NODE);
+    if (service !== undefined) writer.service(service, undefined, undefined, true, steering);
+    return fromBinary(SnapshotSchema, writer.bytes()).services[0]?.listeners.map(({ steered }) => steered);
+  };
+  expect(compiled(packets, false)).toEqual([]);
+  expect(compiled(packets, true)).toEqual([true]);
+  expect(compiled(relayed, false)).toEqual([false]);
+});

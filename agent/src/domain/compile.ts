@@ -17,7 +17,7 @@ import {
 } from '@marcher/model';
 import { ipv4Target, parseIp, parseListenerAddress, parsePrefix, parseTarget } from './address.js';
 import { DEFAULTS } from './defaults.js';
-import { isPrefix, wantsSteering } from './steering.js';
+import { isPrefix, needsSteering, wantsSteering } from './steering.js';
 import { backendName, parseStatusRange } from './validate.js';
 import { WireWriter } from './wire-writer.js';
 
@@ -44,13 +44,13 @@ function ipBytes(text: string): Uint8Array {
 function writeListeners(out: WireWriter, service: Service, steering: boolean): void {
   for (const listener of service.listeners) {
     const wide = isPrefix(listener);
-    // Without sk_lookup nothing can listen on a prefix, which the service's status says.
-    if (wide && !steering) continue;
     const prefix = listener.address === '' ? undefined : parseListenerAddress(listener.address);
     if (listener.address !== '' && prefix === undefined) throw new Error(`not a valid address: ${listener.address}`);
     const address = prefix?.address ?? NO_BYTES;
     for (const range of listener.ports) {
       const { first, last } = range;
+      // Which the service's status says.
+      if (!steering && needsSteering(service, listener, range)) continue;
       const listenerMark = out.begin(2);
       out.uint(1, listener.protocol === Protocol.UDP ? 2 : 1);
       out.bytes(2, address);

@@ -39,9 +39,14 @@ interface Held {
 const ANY_V4 = '00000000';
 const ANY_V6 = '0'.repeat(32);
 
+export function isLayered({ length, everyPort }: Claim): boolean {
+  return length !== undefined || everyPort === true;
+}
+
 /** undefined: the claim is in no layer. */
-function layerOf({ address, length, everyPort }: Claim): string | undefined {
-  if (length === undefined && everyPort !== true) return undefined;
+function layerOf(claim: Claim): string | undefined {
+  const { address, length, everyPort } = claim;
+  if (!isLayered(claim)) return undefined;
   return `${address}/${length ?? ''}${everyPort === true ? '*' : ''}`;
 }
 

@@ -5,6 +5,7 @@
  */
 import type { Listener, PortRange, Service } from '@marcher/model';
 import { isWide, parseListenerAddress } from './address.js';
+import { isEveryPort, packetModeOf } from './packet-service.js';
 
 /** Whether this node can, and if not, why. */
 export type Steering = { readonly on: true } | { readonly on: false; readonly reason: string };
@@ -24,6 +25,26 @@ export function wantsSteering(listener: Listener, { first, last }: PortRange): b
   // Every address of one family is no prefix, and no address that a connection comes to.
   const every = parseListenerAddress(listener.address)?.address.every((byte) => byte === 0) ?? false;
   return !every;
+}
+
+/**
+ * Other services may have ports or addresses within it (port-ownership.ts), so that sockets of its own for each port would
+ * be in their way: it is steered, or not served by the relay.
+ */
+export function needsSteering(service: Service, listener: Listener, range: PortRange): boolean {
+  return isPrefix(listener) || (packetModeOf(service) !== undefined && isEveryPort(range));
+}
+
+/** What cannot be served by the relay without, as operators write it. */
+export function unsteerable(service: Service): string[] {
+  const found = new Set<string>();
+  for (const listener of service.listeners) {
+    for (const range of listener.ports) {
+      if (!needsSteering(service, listener, range)) continue;
+      found.add(isPrefix(listener) ? listener.address : `every port of ${listener.address}`);
+    }
+  }
+  return [...found];
 }
 
 /** The first of what a service wants steered, as operators write it; undefined: nothing. */
