@@ -27,8 +27,8 @@ static __always_inline bool tc_has_policy(__u32 service_index)
 /* Holds a packet to the policy of its flow's service, if that has one. DROP_NONE: it may go, with the traffic class
  * that packet->traffic_class has then, which tc_write_class puts into its header. ifindex: by which it leaves; 0: to
  * this node's stack. before: when it may leave at the earliest already. */
-static __noinline enum drop_reason tc_hold(struct __sk_buff *skb, struct packet *packet, const struct nat_flow *flow,
-                                           __u32 ifindex, __u64 before)
+static __always_inline enum drop_reason tc_hold(struct __sk_buff *skb, struct packet *packet,
+                                                const struct nat_flow *flow, __u32 ifindex, __u64 before)
 {
 	__u32 service = flow->service;
 	bool egress = flow->flags & NAT_REVERSE;

@@ -402,7 +402,7 @@ static void each_queue_of_a_device_gets_its_own_fq(void **state)
 	if (!kernel_has_fq())
 		skip();
 	/* A device that the kernel gives queues to; its root is mq. */
-	packet_rig_run("ip tuntap add dev t0 mode tap multi_queue && ip link set t0 up");
+	packet_rig_run("(modprobe -q tun || true) && ip tuntap add dev t0 mode tap multi_queue && ip link set t0 up");
 	struct qdisc_root root = root_of("t0");
 	if (strcmp(root.kind, "mq") != 0) {
 		packet_rig_run("ip link delete t0");
