@@ -17,6 +17,7 @@
 #include "lib/nat_flow.h"
 #include "lib/nat_packet.h"
 #include "lib/nat_rewrite.h"
+#include "lib/quic_buffer.h"
 #include "lib/tc.h"
 #include "lib/tc_mss.h"
 #include "lib/tc_policy.h"
@@ -130,6 +131,8 @@ static __always_inline int carry(struct __sk_buff *skb, struct packet *packet)
 		if ((service->flags & SERVICE_POLICY) && (packet->opens || packet->key.protocol == IPPROTO_UDP) &&
 		    !policy_may_begin(vip->service))
 			return tc_drop(DROP_POLICY_CONNECTIONS);
+		if (service->flags & SERVICE_QUIC)
+			packet->named = quic_named(skb, packet, vip->service, service->flags);
 		enum drop_reason reason = nat_begin(packet, vip->service, service, now, &flow);
 		if (reason != DROP_NONE)
 			return tc_drop(reason);

@@ -2,7 +2,7 @@
 /*
  * The load balancer: packets to a VIP go to a backend, encapsulated or with another Ethernet address alone; the backend
  * answers the client directly. A flow stays with its backend by the table of flows, and by the ring where that has
- * forgotten it; a TCP SYN begins a new flow and is decided by the ring.
+ * forgotten it; a TCP SYN begins a new flow and is decided by the ring. QUIC packets may name their backend.
  *
  * What is not for a VIP goes on unchanged. Fragments to an address that any VIP has are dropped, whatever their
  * protocol: only the first has ports, and the stack of this host could not do anything with the others.
@@ -22,6 +22,7 @@
 #include "lib/next_hop.h"
 #include "lib/parse.h"
 #include "lib/policy.h"
+#include "lib/quic_frame.h"
 #include "lib/ring.h"
 #include "lib/slots.h"
 #include "lib/traffic_class.h"
@@ -71,6 +72,19 @@ static __always_inline void choose(const struct flow_key *key, __u32 service_ind
 	choice->backend = ring_backend(service_index, hash, &choice->backend_index);
 	if (choice->backend && begin)
 		flow_remember(&place, choice->backend_index, choice->backend);
+}
+
+/* Of a packet that names its backend. False: it does not. */
+static __always_inline bool choose_named(struct xdp_md *ctx, struct packet *packet, __u32 service_index,
+                                         const struct service *service, struct choice *choice)
+{
+	if (!(service->flags & SERVICE_QUIC))
+		return false;
+	choice->backend_index = quic_named(ctx, packet, service_index, service->flags);
+	choice->backend = choice->backend_index ? quic_backend(choice->backend_index) : NULL;
+	choice->service_index = service_index;
+	choice->service = *service;
+	return choice->backend;
 }
 
 /* Has the header say what packet does. */
@@ -191,7 +205,8 @@ int xdp_lb(struct xdp_md *ctx)
 		return slots_from(ctx, XDP_SLOT_LB + 1);
 	if (!header_valid(data, data_end, &packet))
 		return drop(DROP_BAD_CHECKSUM);
-	choose(key, index, service, packet.opens, begin, &choice);
+	if (!choose_named(ctx, &packet, index, service, &choice))
+		choose(key, index, service, packet.opens, begin, &choice);
 	if (!choice.backend)
 		return drop(choice.reason);
 	/* What is reported about packets is none of the service's. */

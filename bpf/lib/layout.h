@@ -83,6 +83,28 @@ enum forwarding {
 #define SERVICE_POLICY 64u     /* flags: it has an entry in policies: packets are held to rates, and marked */
 
 /* Map services: array. */
+/*
+ * flags, UDP: packets name their backend themselves, by connection IDs of QUIC-LB (draft-ietf-quic-load-balancers-21,
+ * section 5.3: a server ID in the clear): 7 bits, one per configuration ID that servers may use now; whether the IDs'
+ * first byte tells their length; and how many bytes of server ID are behind it, 1 to 15. 0: they do not.
+ */
+#define SERVICE_QUIC 0xf0000000u
+#define SERVICE_QUIC_SELF_ENCODED (1u << 27)
+#define SERVICE_QUIC_FLAGS(length, configs, self_encoded) \
+	((__u32)(length) << 28 | ((self_encoded) ? SERVICE_QUIC_SELF_ENCODED : 0) | (__u32)(configs) << 20)
+#define SERVICE_QUIC_ID_LENGTH(flags) ((flags) >> 28)
+#define SERVICE_QUIC_CONFIGS(flags) ((flags) >> 20 & 0x7f)
+
+/* Map quic_servers: hash by service and server ID, the index of the backend that issues connection IDs with it. Written
+ * before the service has SERVICE_QUIC, and deleted before the backend goes. */
+#define QUIC_SERVER_ID_MAX 15u
+
+struct quic_server {
+	__u32 service;
+	__u8 length;
+	__u8 id[QUIC_SERVER_ID_MAX]; /* zeros behind */
+};
+
 struct service {
 	__u32 flags;
 	__u16 forwarding; /* enum forwarding; 0: the index is free */

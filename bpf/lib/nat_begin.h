@@ -23,6 +23,7 @@
 #include "nat_flow.h"
 #include "nat_settings.h"
 #include "parse.h"
+#include "quic.h"
 #include "ring.h"
 
 /* Ports that are tried. With half of them in use towards one backend, one flow in 2^32 finds none. */
@@ -103,8 +104,13 @@ static __noinline enum drop_reason nat_begin(const struct packet *packet, __u32 
 	__u32 index = 0, backend_index;
 	struct nat_settings *settings = bpf_map_lookup_elem(&nat_settings, &index);
 	__u64 hash = flow_hash(key, false);
-	struct backend *backend = ring_backend(
-	        service_index, service->flags & SERVICE_SOURCE_ONLY ? flow_hash(key, true) : hash, &backend_index);
+	struct backend *backend = packet->named ? quic_backend(packet->named) : NULL;
+	if (backend)
+		backend_index = packet->named;
+	else
+		backend =
+		        ring_backend(service_index, service->flags & SERVICE_SOURCE_ONLY ? flow_hash(key, true) : hash,
+		                     &backend_index);
 	/* Addresses are translated within a family. */
 	if (!settings || !backend || address_is_v4(&backend->address) != address_is_v4(&key->destination))
 		return DROP_NO_BACKEND;

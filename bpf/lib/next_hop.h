@@ -67,6 +67,7 @@ enum next_hop_found {
 	NEXT_HOP_DROP,    /* *reason */
 };
 
+/* Called, not put in place: what it keeps on the stack would be the caller's, which calls deeper than this. */
 static __noinline enum next_hop_found next_hop_ask(struct xdp_md *ctx, const struct route_query *query,
                                                    struct next_hop *hop, enum drop_reason *reason)
 {

@@ -96,6 +96,7 @@ enum packet_map {
 	MAP_POLICY_FLOWS,
 	MAP_SHAPE_DEVICES,
 	MAP_SHAPE_SERVICES,
+	MAP_QUIC_SERVERS,
 	MAP_GUARD,
 	MAP_GUARD_SOURCES_V4,
 	MAP_GUARD_SOURCES_V6,
@@ -180,6 +181,11 @@ struct packet_decap {
 	struct decap decap;
 };
 
+struct packet_quic {
+	struct quic_server key;
+	uint32_t backend;
+};
+
 /* What the maps hold. */
 struct packet_state {
 	bool stale;                       /* a write has failed: to be read anew before the next apply */
@@ -194,6 +200,8 @@ struct packet_state {
 	uint32_t nprefixes;
 	struct packet_decap *decapsulated; /* by address */
 	uint32_t ndecapsulated;
+	struct packet_quic *quic; /* by key */
+	uint32_t nquic;
 	struct packet_vlan *vlans;
 	uint32_t nvlans;
 };
@@ -355,7 +363,8 @@ struct packet_wanted_backend {
 	uint32_t weight;
 	uint16_t port; /* network order */
 	bool in_ring, dead;
-	uint32_t index; /* 0: to be allocated */
+	uint32_t index;              /* 0: to be allocated */
+	ProtobufCBinaryData quic_id; /* of QUIC, in the message */
 };
 
 struct packet_wanted_service {
@@ -375,9 +384,10 @@ struct packet_wanted {
 	struct packet_vip_address *vip_addresses; /* by address */
 	struct packet_prefix *prefixes;           /* by key; services as in vips */
 	struct packet_decap *decapsulated;        /* by address */
+	struct packet_quic *quic;                 /* by key; once indices are known */
 	struct packet_vlan *vlans;                /* of this namespace, now; not of the message */
 	struct guard_tables *guard;               /* packet_guard.h; NULL: nothing is guarded */
-	uint32_t nservices, nbackends, nvips, nvip_addresses, nprefixes, ndecapsulated, nvlans;
+	uint32_t nservices, nbackends, nvips, nvip_addresses, nprefixes, ndecapsulated, nquic, nvlans;
 };
 
 struct packet_reasons {
@@ -415,6 +425,14 @@ int packet_vips_changed(struct marcher_packet *handle);
  * an interface that tc is attached to; left gets why. 0 or -errno. */
 int packet_ways_leave_out(const struct marcher_packet *handle, Marcher__Packet__V1__Table *table,
                           struct packet_reasons *left);
+
+/* packet_quic.c */
+/* Of a service whose backends have been checked: adds reasons, or sets *out's flags. */
+void packet_quic_check(struct packet_reasons *reasons, const char *name, size_t position,
+                       const Marcher__Packet__V1__Service *service, struct packet_wanted_service *out);
+/* wanted->quic from the backends, whose indices are known now. MARCHER_OK or MARCHER_E_NO_MEMORY. */
+int packet_quic_list(struct packet_wanted *wanted);
+int packet_quic_compare(const void *a, const void *b);
 
 /* packet_apply.c, under calls_lock. */
 /* Puts it in force. May add reasons (no index is free), and then has changed nothing. */

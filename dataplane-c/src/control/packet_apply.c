@@ -650,6 +650,9 @@ static const struct entries decap_entries = {MAP_DECAP_ADDRESSES, sizeof(struct 
 static const struct entries vlan_entries = {MAP_VLAN_DEVICES, sizeof(uint32_t), sizeof(struct packet_vlan),
                                             packet_vlan_compare};
 
+static const struct entries quic_entries = {MAP_QUIC_SERVERS, sizeof(struct quic_server), sizeof(struct packet_quic),
+                                            packet_quic_compare};
+
 /* Writes those of the new list that differ from the old one. */
 static int put_new(const struct applying *a, const struct entries *kind, const void *old, uint32_t nold,
                    const void *new, uint32_t nnew)
@@ -732,6 +735,18 @@ static int drop_vips(struct applying *a)
 	            : drop_old(a, &decap_entries, s->decapsulated, s->ndecapsulated, w->decapsulated, w->ndecapsulated);
 }
 
+/* Before the services say that their packets have such IDs, and before a backend's index has another owner. */
+static int put_quic(struct applying *a)
+{
+	const struct packet_state *s = a->state;
+	int code = packet_quic_list(a->wanted);
+
+	if (code)
+		return no_memory(a);
+	code = put_new(a, &quic_entries, s->quic, s->nquic, a->wanted->quic, a->wanted->nquic);
+	return code ? code : drop_old(a, &quic_entries, s->quic, s->nquic, a->wanted->quic, a->wanted->nquic);
+}
+
 /* The state's lists become the table's: positions of services have become indices already. */
 static void take_lists(struct packet_state *state, struct packet_wanted *wanted)
 {
@@ -739,6 +754,7 @@ static void take_lists(struct packet_state *state, struct packet_wanted *wanted)
 	free(state->vip_addresses);
 	free(state->prefixes);
 	free(state->decapsulated);
+	free(state->quic);
 	free(state->vlans);
 	state->vips = wanted->vips;
 	state->nvips = wanted->nvips;
@@ -752,6 +768,9 @@ static void take_lists(struct packet_state *state, struct packet_wanted *wanted)
 	wanted->vip_addresses = NULL;
 	wanted->prefixes = NULL;
 	wanted->decapsulated = NULL;
+	state->quic = wanted->quic;
+	state->nquic = wanted->nquic;
+	wanted->quic = NULL;
 	state->vlans = wanted->vlans;
 	state->nvlans = wanted->nvlans;
 	wanted->vlans = NULL;
@@ -781,6 +800,8 @@ static int write_maps(struct applying *a, bool crowded)
 	pthread_mutex_lock(lock);
 	if (!code)
 		code = packet_policy_flows(a->handle, a->wanted, false);
+	if (!code)
+		code = put_quic(a);
 	if (!code)
 		code = put_services(a);
 	for (uint32_t i = 0; i < a->wanted->nvips && !code; i++)

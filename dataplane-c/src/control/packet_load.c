@@ -60,6 +60,7 @@ const char *const packet_map_names[PACKET_MAPS] = {
         [MAP_POLICY_FLOWS] = "policy_flows",
         [MAP_SHAPE_DEVICES] = "shape_devices",
         [MAP_SHAPE_SERVICES] = "shape_services",
+        [MAP_QUIC_SERVERS] = "quic_servers",
         [MAP_GUARD] = "guard",
         [MAP_GUARD_SOURCES_V4] = "guard_sources_v4",
         [MAP_GUARD_SOURCES_V6] = "guard_sources_v6",

@@ -50,6 +50,7 @@ void packet_state_free(struct packet_state *state)
 	free(state->vip_addresses);
 	free(state->prefixes);
 	free(state->decapsulated);
+	free(state->quic);
 	free(state->vlans);
 	memset(state, 0, sizeof(*state));
 }
@@ -115,6 +116,7 @@ _Static_assert(sizeof(struct packet_vip) == sizeof(struct vip_key) + sizeof(stru
 _Static_assert(sizeof(struct packet_vip_address) == sizeof(struct address) + sizeof(uint32_t), "no padding");
 _Static_assert(sizeof(struct packet_prefix) == sizeof(struct vip_prefix_key) + sizeof(struct vip_prefix), "no padding");
 _Static_assert(sizeof(struct packet_decap) == sizeof(struct address) + sizeof(struct decap), "no padding");
+_Static_assert(sizeof(struct packet_quic) == sizeof(struct quic_server) + sizeof(uint32_t), "no padding");
 _Static_assert(sizeof(struct packet_vlan) == sizeof(uint32_t) + sizeof(struct vlan_device), "no padding");
 
 static int read_services(struct marcher_packet *handle)
@@ -205,6 +207,11 @@ static int read_all(struct marcher_packet *handle)
 	if (error)
 		return failed(handle, MAP_DECAP_ADDRESSES, error);
 	state->decapsulated = list;
+	error = read_hash(handle, MAP_QUIC_SERVERS, sizeof(struct quic_server), sizeof(uint32_t), BACKENDS_MAX,
+	                  packet_quic_compare, &list, &state->nquic);
+	if (error)
+		return failed(handle, MAP_QUIC_SERVERS, error);
+	state->quic = list;
 	error = read_hash(handle, MAP_VLAN_DEVICES, sizeof(uint32_t), sizeof(struct vlan_device), VLAN_DEVICES_MAX,
 	                  packet_vlan_compare, &list, &state->nvlans);
 	if (error)

@@ -61,6 +61,7 @@ void packet_wanted_free(struct packet_wanted *wanted)
 	free(wanted->vip_addresses);
 	free(wanted->prefixes);
 	free(wanted->decapsulated);
+	free(wanted->quic);
 	free(wanted->vlans);
 	packet_guard_tables_free(wanted->guard);
 	memset(wanted, 0, sizeof(*wanted));
@@ -180,6 +181,7 @@ static void check_backend(struct place *at, const Backend *backend, bool v6_in_i
 		packet_reason(at->reasons, at->service, at->path,
 		              "port %u; expected 1 to 65535, or 0 for the one that packets come to", backend->port);
 	out->port = htons((uint16_t)backend->port);
+	out->quic_id = backend->quic_server_id;
 	out->in_ring = backend->usable && !backend->dead && backend->weight;
 }
 
@@ -294,6 +296,7 @@ static void check_service(struct packet_reasons *reasons, const Service *service
 	check_backends(&at, service, v6_in_ipip, position, wanted, out);
 	check_nat(&at, service, position);
 	packet_policy_check(reasons, at.service, position, service, out);
+	packet_quic_check(reasons, at.service, position, service, out);
 }
 
 static bool check_counts(const Table *table, struct packet_reasons *reasons, size_t *vips, size_t *backends)

@@ -133,10 +133,10 @@ static void *append(void *list, size_t *count, void *item)
 
 static void add_line(PacketTable *table, const char *line)
 {
-	char word[16] = "", a[300] = "", b[64] = "", c[64] = "", d[16] = "";
+	char word[16] = "", a[300] = "", b[64] = "", c[64] = "", d[24] = "";
 	Marcher__Packet__V1__Service *service = table->n_services ? table->services[table->n_services - 1] : NULL;
 
-	if (sscanf(line, "%15s %299s %63s %63s %15s", word, a, b, c, d) < 2)
+	if (sscanf(line, "%15s %299s %63s %63s %23s", word, a, b, c, d) < 2)
 		return;
 	if (!strcmp(word, "service")) {
 		service = calloc(1, sizeof(*service));
@@ -150,6 +150,12 @@ static void add_line(PacketTable *table, const char *line)
 		service->source_nat = !strcmp(b, "snat") || service->relayed_too;
 		service->gue_port = !strcmp(b, "gue") ? 6080 : 0;
 		service->ring_size = (uint32_t)atoi(c);
+		if (!strcmp(d, "quic")) {
+			service->quic = malloc(sizeof(*service->quic));
+			marcher__packet__v1__quic__init(service->quic);
+			service->quic->n_config_ids = 1;
+			service->quic->config_ids = calloc(1, sizeof(uint32_t));
+		}
 		table->services = append(table->services, &table->n_services, service);
 	} else if (!strcmp(word, "vip") || !strcmp(word, "left")) {
 		Marcher__Packet__V1__Vip *vip = calloc(1, sizeof(*vip));
@@ -169,7 +175,11 @@ static void add_line(PacketTable *table, const char *line)
 		backend->name = strdup(a);
 		backend->address = bytes_of(b);
 		backend->weight = (uint32_t)atoi(c);
-		backend->usable = !*d || *d == ':';
+		backend->usable = !*d || *d == ':' || *d == '#';
+		if (*d == '#') {
+			backend->quic_server_id.len = strlen(d) - 1;
+			backend->quic_server_id.data = (uint8_t *)strdup(d + 1);
+		}
 		backend->port = *d == ':' ? (uint32_t)atoi(d + 1) : 0;
 		backend->dead = !strcmp(d, "dead");
 		service->backends = append(service->backends, &service->n_backends, backend);

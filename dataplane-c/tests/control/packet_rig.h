@@ -51,9 +51,9 @@ void packet_rig_must_open(struct packet_rig *rig, const char *interfaces);
 void packet_rig_close(struct packet_rig *rig);
 
 /* A table out of lines:
- *   service NAME FORWARDING(ipip|gue|l2|nat|snat|autonat) RING
+ *   service NAME FORWARDING(ipip|gue|l2|nat|snat|autonat) RING [quic]
  *   vip ADDRESS PORT(/udp)
- *   backend NAME ADDRESS WEIGHT [drained|dead|:PORT]
+ *   backend NAME ADDRESS WEIGHT [drained|dead|:PORT|#SERVER_ID]
  *   decap ADDRESS
  * Free with packet_table_free. */
 PacketTable *packet_table(const char *lines);
