@@ -125,7 +125,9 @@ static int take_pin(const struct marcher_packet *handle, const char *folder, con
                     struct found *found)
 {
 	(void)handle;
-	return add(found, KIND_PIN, folder, entry->d_name);
+	/* sk_lookup's, beside its maps (steer.c). */
+	bool link = strncmp(entry->d_name, "link_", 5) == 0;
+	return add(found, link ? KIND_LINK : KIND_PIN, folder, entry->d_name);
 }
 
 /* What a version has besides links/. */
@@ -286,6 +288,8 @@ static void describe(const struct marcher_packet *handle, const struct item *ite
 		if (mine && link->index && if_indextoname(link->index, name))
 			link->interface = name;
 	}
+	if (item->kind == KIND_LINK && info.type == BPF_LINK_TYPE_NETNS)
+		link->hook = (char *)"sk_lookup";
 	close(fd);
 }
 

@@ -274,6 +274,12 @@ int steer_remove(const char *pin_dir)
 		while ((entry = readdir(folder)))
 			if (entry->d_name[0] != '.' && (strncmp(entry->d_name, "link_", 5) == 0) == links) {
 				path_of(&steer, path, entry->d_name);
+				/* At once: what is unlinked lives until the kernel comes to it. */
+				int fd = links ? bpf_obj_get(path) : -1;
+				if (fd >= 0) {
+					bpf_link_detach(fd);
+					close(fd);
+				}
 				if (unlink(path) < 0)
 					error = -errno;
 			}

@@ -231,7 +231,15 @@ static void another_engine_takes_over_by_one_write(void **state)
 	steer_close(steer);
 	close(new);
 	close(other);
-	/* Nothing is left of it. */
+	/* Nothing is left of it, and what would go is told before. */
+	uint8_t *reply;
+	size_t length;
+	assert_int_equal(marcher_packet_installed(rig->pin_dir, &reply, &length), MARCHER_OK);
+	Marcher__Packet__V1__Installed *installed = marcher__packet__v1__installed__unpack(NULL, length, reply);
+	marcher_buffer_free(reply);
+	assert_int_equal(installed->n_links, 1);
+	assert_string_equal(installed->links[0]->hook, "sk_lookup");
+	marcher__packet__v1__installed__free_unpacked(installed, NULL);
 	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
 	assert_int_equal(reach("127.8.0.1", 1000), -ECONNREFUSED);
 	assert_int_not_equal(access(rig->pin_dir, F_OK), 0);

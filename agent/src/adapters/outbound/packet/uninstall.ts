@@ -70,7 +70,8 @@ function linesOf({ links, pins, pinDir }: Installed): string[] {
   return lines;
 }
 
-function target({ index, interface: name, path }: InstalledLink): string {
+function target({ hook, index, interface: name, path }: InstalledLink): string {
+  if (hook === 'sk_lookup') return `network namespace ${/link_([0-9]+)$/.exec(path)?.[1]}`;
   if (index === 0) return 'an interface that is gone';
   const namespace = /([0-9]+)_[0-9]+$/.exec(path)?.[1];
   return name === '' ? `interface ${index} of network namespace ${namespace}` : name;
