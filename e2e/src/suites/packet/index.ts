@@ -2,6 +2,7 @@
 /** Services that the kernel tiers carry: packets go on to backends, which answer the client themselves, or by tc's NAT. */
 import { sleep } from '../../harness/scope.js';
 import type { Case, World } from '../../harness/suite.js';
+import { auto } from './auto.js';
 import { carried, settleAll } from './carried.js';
 import { Ground } from './ground.js';
 import { guards } from './guard.js';
@@ -53,6 +54,7 @@ export const packet: readonly Case[] = [
   },
   ...tunnels,
   ...nat,
+  ...auto,
   ...steering,
   ...guards,
   ...lifecycle,

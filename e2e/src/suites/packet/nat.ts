@@ -17,7 +17,7 @@ import { datagram, iperf, serveIperf, upload } from './clients.js';
 import { health } from './ground.js';
 
 /** Where clients come to, and where backends are: never the same, so that nothing passes untranslated. */
-const PORT = 80;
+export const PORT = 80;
 const HTTP_PORT = 81;
 const BACKEND_PORT = 8080;
 const BACKEND_HTTP_PORT = 8081;
@@ -29,11 +29,11 @@ const FAMILIES = [
   { family: 'v6', vip: VIP6 },
 ] as const;
 
-const inside = (netns: string, ...argv: string[]): void => {
+export const inside = (netns: string, ...argv: string[]): void => {
   execFileSync('nsenter', [`--net=/run/netns/${netns}`, '--', ...argv], { stdio: ['ignore', 'ignore', 'pipe'] });
 };
 
-class NatGround {
+export class NatGround {
   readonly world: World;
   readonly #bpffs: string;
 
@@ -50,13 +50,17 @@ class NatGround {
     });
   }
 
-  async director(args: readonly string[] = []): Promise<Agent> {
-    const interfaces = ['front', ...this.world.net.backends.map((_, i) => `back${i + 1}`)];
+  /** interfaces: default all. */
+  async director(args: readonly string[] = [], interfaces = this.#interfaces()): Promise<Agent> {
     const agent = this.world.agent({
       args: ['--interfaces', interfaces.join(','), '--bpf-dir', path.join(this.#bpffs, 'd'), ...args],
     });
     await agent.start();
     return agent;
+  }
+
+  #interfaces(): string[] {
+    return ['front', ...this.world.net.backends.map((_, i) => `back${i + 1}`)];
   }
 
   /** On both of a host's addresses. */
@@ -80,12 +84,12 @@ class NatGround {
   }
 
   /** For each family one service of TCP and UDP, and one of HTTP. */
-  services(hosts: readonly Host[], sourceNat: boolean): ServiceFile[] {
+  services(hosts: readonly Host[], forwarding: object): ServiceFile[] {
     return FAMILIES.flatMap(({ family, vip }) => {
       const service = (name: string, port: number, protocols: string[], backendPort: number): ServiceFile => ({
         name: `${name}-${family}`,
         listeners: protocols.map((protocol) => ({ protocol, port, address: vip })),
-        forwarding: { mode: 'nat', sourceNat },
+        forwarding,
         backends: hosts.map((host, i) => ({
           name: `b${i + 1}`,
           address: family === 'v4' ? `${host.v4}:${backendPort}` : `[${host.v6}]:${backendPort}`,
@@ -106,7 +110,7 @@ class NatGround {
   /** In force, by tc, with all backends up. */
   async carry(director: Agent, hosts: readonly Host[], sourceNat: boolean): Promise<void> {
     const numbers = hosts.map((_, i) => i + 1);
-    await carry(director, this.services(hosts, sourceNat), numbers, 'tc');
+    await carry(director, this.services(hosts, { mode: 'nat', sourceNat }), numbers, 'tc');
   }
 
   loads(kinds: readonly LoadSettings['kind'][], rate: number) {
@@ -219,7 +223,7 @@ export const nat: readonly Case[] = [
       await ground.carry(director, backends.slice(0, 2), true);
       const loads = await ground.loads(['tcp-keepalive', 'tcp-short', 'udp'], 200);
       await sleep(400);
-      await director.apply(ground.services(backends, true));
+      await director.apply(ground.services(backends, { mode: 'nat', sourceNat: true }));
       for (const { family } of FAMILIES) await director.backendsAre(`echo-${family}`, HEALTHY, ['b3']);
       for (const { family } of FAMILIES) {
         const { code, stderr } = await director.marcher('drain', `echo-${family}`, 'b1');
