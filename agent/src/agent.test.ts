@@ -256,6 +256,23 @@ describe('a new agent', () => {
     expectState(['a'], 1n);
   });
 
+  test('has prefixes served once sk_lookup is there, and says before what is missing', async () => {
+    await apply(change([service('a', 80, { listeners: [{ address: '192.0.2.0/24', port: 80 }] })]));
+    expect(dataplane.applied.at(-1)?.snapshot.services[0]?.listeners).toEqual([]);
+    expect(agent.config.get('a')?.conditions.at(-1)).toMatchObject({
+      status: false,
+      reason: 'PrefixNotSteered',
+      message: expect.stringMatching(/serves 192\.0\.2\.0\/24 by sk_lookup alone/),
+    });
+    await stop();
+    dataplane.steering = { on: true };
+    await start();
+    expect(dataplane.applied.at(-1)?.snapshot.services[0]?.listeners).toMatchObject([
+      { steered: true, prefixLength: 24 },
+    ]);
+    expect(agent.config.get('a')?.conditions.at(-1)).toMatchObject({ status: true, reason: 'Programmed' });
+  });
+
   test('programs everything, tolerantly, into an engine that runs something else', async () => {
     await apply(change([service('a', 80)]));
     await stop();

@@ -65,7 +65,7 @@ export function createAgent(options: AgentOptions): Agent {
   const { store, dataplane, identity, log } = options;
   const programming = new Programming(dataplane, store, identity, {
     carries: (service) => packets.carries(service),
-    services: () => config.packetServices,
+    services: () => config.carriedServices,
   });
   const upgrade = new EngineUpgrade(dataplane, log);
   const config = new Configuration({

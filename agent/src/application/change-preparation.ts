@@ -12,6 +12,7 @@ import { LIMITS } from '../domain/defaults.js';
 import { Faults } from '../domain/faults.js';
 import { packetModeOf } from '../domain/packet-service.js';
 import { type Claim, type Conflict, isLayered, PortOwnership } from '../domain/port-ownership.js';
+import { steeredText } from '../domain/steering.js';
 import { limitsAnswers, validatePolicyOf } from '../domain/traffic-policy.js';
 import { claimsOf, validateService } from '../domain/validate.js';
 import type { CommitChange, ConfigStore } from '../ports/config-store.js';
@@ -25,6 +26,8 @@ interface Footprint {
   readonly backends: number;
   /** Asks for a packet tier. */
   readonly packets: boolean;
+  /** What the engine is to listen on depends on whether sk_lookup steers here. */
+  readonly steered: boolean;
   /** Name of its traffic policy; empty: none. */
   readonly policy: string;
 }
@@ -63,6 +66,7 @@ export class ConfigurationIndex {
   readonly #store: ConfigStore;
   readonly #footprints = new Map<string, Footprint>();
   readonly #packets = new Set<string>();
+  readonly #steered = new Set<string>();
   /** Names of services by the traffic policy that they name. */
   readonly #byPolicy = new Map<string, Set<string>>();
   #ports = new PortOwnership();
@@ -77,6 +81,7 @@ export class ConfigurationIndex {
   load(): void {
     this.#footprints.clear();
     this.#packets.clear();
+    this.#steered.clear();
     this.#byPolicy.clear();
     this.#ports = new PortOwnership();
     this.#backends = 0;
@@ -96,6 +101,11 @@ export class ConfigurationIndex {
   /** Names of the services that ask for a packet tier. */
   get packets(): ReadonlySet<string> {
     return this.#packets;
+  }
+
+  /** Names of the services that sk_lookup would steer. */
+  get steered(): ReadonlySet<string> {
+    return this.#steered;
   }
 
   /** Whether the relay could serve all of it without sk_lookup. */
@@ -125,6 +135,8 @@ export class ConfigurationIndex {
     else this.#footprints.set(name, footprint);
     if (footprint?.packets) this.#packets.add(name);
     else this.#packets.delete(name);
+    if (footprint?.steered) this.#steered.add(name);
+    else this.#steered.delete(name);
     if (old?.policy !== footprint?.policy) this.#setPolicy(name, old?.policy ?? '', footprint?.policy ?? '');
   }
 
@@ -360,7 +372,14 @@ function noPolicy(name: string, names: readonly string[]): [reason: string, fix:
 
 function footprintOf(service: Service): Footprint {
   const packets = packetModeOf(service) !== undefined;
-  return { claims: claimsOf(service), backends: service.backends.length, packets, policy: service.trafficPolicy };
+  const steered = steeredText(service) !== undefined;
+  return {
+    claims: claimsOf(service),
+    backends: service.backends.length,
+    packets,
+    steered,
+    policy: service.trafficPolicy,
+  };
 }
 
 function decoded(item: Service | Uint8Array, path: string, faults: Faults): Service | undefined {

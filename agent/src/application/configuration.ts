@@ -164,6 +164,11 @@ export class Configuration implements ConfigUseCases {
     return this.#index.packets;
   }
 
+  /** Names of the services whose listeners depend on what else this node has than the engine. */
+  get carriedServices(): ReadonlySet<string> {
+    return new Set([...this.#index.packets, ...this.#index.steered]);
+  }
+
   /** What each service listens on. */
   claims(): Iterable<[service: string, claims: readonly Claim[]]> {
     return this.#index.claims();

@@ -34,7 +34,7 @@ export type PolicyOf = (name: string) => TrafficPolicy | undefined;
 export interface PacketCarriage {
   /** The packet tier that it asks for has it now. */
   carries(service: Service): boolean;
-  /** Names of the stored services that ask for one. */
+  /** Names of the stored services that ask for one, or that sk_lookup would steer. */
   services(): Iterable<string>;
 }
 
@@ -134,7 +134,7 @@ export class Programming {
     };
   }
 
-  /** A delta with all services that ask for a packet tier: whether the engine is to listen for them may have changed. */
+  /** A delta with all services whose listeners depend on what this node has: that may have changed. */
   packetDelta(withNode: boolean): Delta {
     const delta = this.delta(withNode);
     for (const name of this.#carriage.services()) {
