@@ -92,7 +92,7 @@ export const steering: readonly Case[] = [
       world.check(explained.includes('sk_lookup'), `marcher explain says nothing of sk_lookup: ${explained}`);
 
       const load = (name: string, kind: 'tcp-short' | 'tcp-keepalive' | 'udp', host: string, port: number) =>
-        world.load({ name, kind, host, port, rate: 150, connections: 10, timeoutMs: 3_000 });
+        world.load({ name, kind, host, port, rate: 50, connections: 10, timeoutMs: 10_000 });
       const loads = await Promise.all([
         load('tcp prefix', 'tcp-short', '198.51.100.7', 80),
         load('standing tcp prefix', 'tcp-keepalive', '198.51.100.8', 80),
@@ -157,7 +157,7 @@ export const steering: readonly Case[] = [
       ]);
       await until('tc to carry the prefix', async () => (await asked(world, 'tcp', '198.51.100.7', 81)) !== '');
       const load = (name: string, kind: 'tcp-short' | 'udp', host: string, port: number) =>
-        world.load({ name, kind, host, port, rate: 150, connections: 10, timeoutMs: 3_000 });
+        world.load({ name, kind, host, port, rate: 50, connections: 10, timeoutMs: 10_000 });
       const loads = await Promise.all([
         load('tcp v4', 'tcp-short', '198.51.100.1', 1),
         load('udp v4', 'udp', '198.51.100.254', 65_535),
@@ -173,7 +173,7 @@ export const steering: readonly Case[] = [
       for (const one of loads) {
         const { failed, answered, backends: by, reasons } = await world.settle(one);
         world.equal(failed, 0, `${one.settings.name}: failed (${JSON.stringify(reasons)})`);
-        world.check(answered > 50, `${one.settings.name}: only ${answered} answered`);
+        world.check(answered > 20, `${one.settings.name}: only ${answered} answered`);
         const whose = one.settings.name === 'within' ? 'b2' : 'b1';
         world.equal(Object.keys(by).join(), whose, `${one.settings.name}: answered by`);
       }
