@@ -3,6 +3,7 @@
 #include "control/steer.h"
 
 #include <arpa/inet.h>
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -13,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "bpf/lib/steer.h"
 #include "packet_rig.h"
 
 #define WAIT_MS 2000
@@ -142,10 +144,12 @@ static void the_most_specific_listener_has_a_connection(void **state)
 	struct steer *steer = open_steer(*state);
 	int wide = serve("127.0.0.1", 0, SOCK_STREAM), longer = serve("127.0.0.1", 0, SOCK_STREAM);
 	int v6 = serve("::", 0, SOCK_STREAM), plain = serve("127.5.5.9", 7000, SOCK_STREAM);
-	const char *keys[] = {"tcp|7f050000/16|7000-7100|0", "tcp|7f050500/24|1-65535|0", "tcp|*/0|7100-7101|0",
-	                      "tcp|7f050509|7000|0", "tcp|7f050000/16|7000-7100|1"};
-	int fds[] = {wide, longer, v6, plain, wide};
-	struct bank bank = {.fds = fds, .keys = (char **)(uintptr_t)keys, .count = 5, .wanted = 5};
+	int port = serve("127.0.0.1", 0, SOCK_STREAM);
+	const char *keys[] = {"tcp|7f050000/16|7000-7100|0", "tcp|7f050500/24|1-65535|0",
+	                      "tcp|*/0|7100-7101|0",         "tcp|7f050509|7000|0",
+	                      "tcp|7f050500/24|7050-7050|0", "tcp|7f050000/16|7000-7100|1"};
+	int fds[] = {wide, longer, v6, plain, port, wide};
+	struct bank bank = {.fds = fds, .keys = (char **)(uintptr_t)keys, .count = 6, .wanted = 6};
 
 	assert_int_equal(reach("127.5.1.1", 7000), -ECONNREFUSED);
 	sync_steer(steer, &bank);
@@ -153,6 +157,7 @@ static void the_most_specific_listener_has_a_connection(void **state)
 	assert_reaches(wide, "127.5.255.255", 7100);
 	assert_reaches(longer, "127.5.5.1", 7000);
 	assert_reaches(longer, "127.5.5.1", 22);
+	assert_reaches(port, "127.5.5.1", 7050);
 	assert_reaches(longer, "127.5.5.9", 7001);
 	assert_reaches(plain, "127.5.5.9", 7000);
 	assert_reaches(v6, "::1", 7101);
@@ -163,7 +168,7 @@ static void the_most_specific_listener_has_a_connection(void **state)
 	assert_int_equal(reach("127.0.0.1", port_of(v6)), -ECONNREFUSED);
 	assert_int_equal(reach("::1", port_of(v6)), -ECONNREFUSED);
 	assert_int_equal(reach("127.4.1.1", 7000), -ECONNREFUSED);
-	/* What is gone from the list is gone; the rest stays. */
+	/* What is gone from the list is gone, and the kernel's own way again; the rest stays. */
 	fds[0] = longer;
 	keys[0] = keys[1];
 	bank.count = bank.wanted = 1;
@@ -171,10 +176,29 @@ static void the_most_specific_listener_has_a_connection(void **state)
 	assert_reaches(longer, "127.5.5.9", 7001);
 	assert_int_equal(steer_targets_count(steer), 2);
 	assert_int_equal(reach("127.5.1.1", 7000), -ECONNREFUSED);
+	int after = serve("127.5.1.1", 7000, SOCK_STREAM);
+	assert_reaches(after, "127.5.1.1", 7000);
 	steer_close(steer);
-	for (int i = 1; i < 4; i++)
-		close(fds[i]);
+	close(after);
 	close(wide);
+	for (int i = 1; i < 5; i++)
+		close(fds[i]);
+}
+
+/* Which place of the socket map a port leads to. */
+static uint32_t place_of(const struct packet_rig *rig, const char *address, uint32_t length, uint16_t port)
+{
+	struct vip_prefix_key key = {.length = VIP_PREFIX_BITS + 96 + length,
+	                             .port = htons(port),
+	                             .protocol = IPPROTO_TCP,
+	                             .address = packet_rig_address(address)};
+	struct steer_target target;
+	int map = packet_pin(rig, "steer/steer_targets");
+
+	assert_true(map >= 0);
+	assert_int_equal(bpf_map_lookup_elem(map, &key, &target), 0);
+	close(map);
+	return target.socket;
 }
 
 static void connections_are_spread_over_the_group(void **state)
@@ -224,10 +248,13 @@ static void another_engine_takes_over_by_one_write(void **state)
 	close(old);
 	assert_int_equal(reach("127.8.0.1", 1500), -ECONNREFUSED);
 	assert_reaches(other, "127.9.0.1", 1500);
+	uint32_t place = place_of(rig, "127.8.0.0", 16, 1000);
 	new = serve("127.0.0.1", 0, SOCK_STREAM);
 	bank.fds = &new;
 	sync_steer(steer, &bank);
 	assert_reaches(new, "127.8.0.1", 1500);
+	assert_int_equal(place_of(rig, "127.8.0.0", 16, 1000), place);
+	assert_int_equal(place_of(rig, "127.8.0.0", 16, 1999), place);
 	steer_close(steer);
 	close(new);
 	close(other);
