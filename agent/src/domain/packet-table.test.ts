@@ -69,6 +69,19 @@ test('addresses, ports and settings are what was declared', () => {
     { name: 'six', weight: 1 },
   ]);
   expect(found.backends[1]?.address).toHaveLength(16);
+  const quic = packetService(
+    service({
+      listeners: [{ address: '192.0.2.1', port: 443, protocol: 'udp' }],
+      backends: [{ address: '10.0.0.1', quicServerId: '0aFF' }],
+      udp: { quic: { configIds: [2, 1], lengthSelfEncoded: true } },
+      forwarding: { mode: 'ipip' },
+    }),
+    NOTHING,
+  );
+  expect(quic.quic).toMatchObject({ configIds: [1, 2], lengthSelfEncoded: true });
+  expect(quic.backends[0]?.quicServerId).toEqual(Uint8Array.of(10, 255));
+  expect(found.quic).toBeUndefined();
+  expect(found.backends[0]?.quicServerId).toHaveLength(0);
   const translated = packetService(
     service({
       backends: [{ address: '10.0.0.1:8080' }, { address: '10.0.0.2' }],

@@ -21,7 +21,10 @@ import { parseTarget } from './address.js';
 import { burstOf, priorityNumber } from './compile.js';
 import { DEFAULTS } from './defaults.js';
 import { guePortOf, isAuto, isSourceNat, packetModeOf, ringSizeOf, type Vip, vipsOf } from './packet-service.js';
+import { packetQuic, quicServerId } from './quic.js';
 import { backendName } from './validate.js';
+
+const NO_BYTES = new Uint8Array(0);
 
 const FORWARDING = {
   [ForwardingMode.IPIP]: Forwarding.IPIP,
@@ -96,6 +99,7 @@ export function packetService(service: Service, standing: Standing, policy?: Tra
     relayedToo: isAuto(service),
     sourceOnly: service.balance?.affinity !== undefined,
     policy: policy && packetPolicy(policy, mode === ForwardingMode.NAT),
+    quic: packetQuic(service),
     backends: service.backends.map((backend) => {
       const name = backendName(backend);
       const target = parseTarget(backend.address);
@@ -106,6 +110,7 @@ export function packetService(service: Service, standing: Standing, policy?: Tra
         address: target.address,
         port: mode === ForwardingMode.NAT ? target.port : 0,
         weight: weightOf(backend),
+        quicServerId: quicServerId(backend.quicServerId) ?? NO_BYTES,
         usable: candidate(backend) && !standing.nodeDraining && !dead,
         dead,
       };

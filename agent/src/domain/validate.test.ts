@@ -33,6 +33,13 @@ const packets = (mode: string, fields: object = {}) => ({
 const vip = (...fields: object[]) => ({ listeners: fields.map((one) => ({ address: '192.0.2.1', port: 80, ...one })) });
 const real = (address: string, fields: object = {}) => ({ backends: [{ name: 'a', address, ...fields }] });
 
+/** A service whose datagrams name their backend by these server IDs. */
+const quic = (options: object, ids = ['0a01', '0a02'], mode = 'ipip'): object => ({
+  ...packets(mode, vip({}, { protocol: 'udp' })),
+  udp: { quic: options },
+  backends: ids.map((quicServerId, i) => ({ address: `10.0.0.${i + 1}`, ...(quicServerId && { quicServerId }) })),
+});
+
 test('what an operator would expect to be valid is valid', () => {
   for (const fields of [
     {},
@@ -53,6 +60,9 @@ test('what an operator would expect to be valid is valid', () => {
     packets('gue', { forwarding: { mode: 'gue', guePort: 6081 } }),
     packets('nat', { forwarding: { mode: 'nat', sourceNat: true }, backends: [{ address: '10.0.0.1:8080' }] }),
     packets('nat', { backends: [{ address: '10.0.0.1:8080' }, { name: 'b', address: '10.0.0.1:8081' }] }),
+    quic({}),
+    quic({ configIds: [0, 6], lengthSelfEncoded: true }, ['00', 'ff']),
+    quic({}, ['000102030405060708090a0b0c0d0e', 'FF0102030405060708090a0b0c0d0e'], 'nat'),
     packets('l2', real('10.0.0.1:80', { weight: 0, sourceAddress: '10.0.0.2', drain: true })),
     packets('ipip', vip({ port: '1-65535' })),
     packets('ipip', vip({ port: [80, 443] })),
@@ -167,6 +177,17 @@ const TABLE: [string, object][] = [
   ['packets with outlier detection', packets('ipip', { outlier: {} })],
   ['packets with a limit', packets('ipip', { limits: { maxConnections: 5 } })],
   ['packets with a limit by source', packets('ipip', { limits: { maxConnectionsPerSource: 5 } })],
+  ['QUIC by the relay', quic({}, ['0a'], 'relay')],
+  ['QUIC without UDP', { ...quic({}, ['0a']), ...vip({}) }],
+  ['QUIC with a reserved configuration ID', quic({ configIds: [7] })],
+  ['QUIC with a configuration ID twice', quic({ configIds: [1, 2, 1] })],
+  ['QUIC without a server ID', quic({}, ['0a', ''])],
+  ['QUIC with half a byte', quic({}, ['0a0'])],
+  ['QUIC with a server ID that is no number', quic({}, ['web1'])],
+  ['QUIC with a server ID too long', quic({}, ['00'.repeat(16)])],
+  ['QUIC with server IDs of two lengths', quic({}, ['0a', '0a0b'])],
+  ['QUIC with a server ID twice', quic({}, ['0a', '0A'])],
+  ['a server ID without QUIC', packets('ipip', real('10.0.0.1', { quicServerId: '0a' }))],
   ['GUE port beside another mode', packets('ipip', { forwarding: { mode: 'ipip', guePort: 6080 } })],
   ['source NAT beside another mode', packets('l2', { forwarding: { mode: 'l2', sourceNat: false } })],
   ['NAT to another address family', packets('nat', { backends: [{ address: '[2001:db8::1]:80' }] })],

@@ -30,6 +30,7 @@ import { DEFAULTS, LIMITS } from './defaults.js';
 import { duration, type Faults, known, named, type Place, range, time } from './faults.js';
 import { isEveryPort, packetModeOf, validateForwarding } from './packet-service.js';
 import { addressKey, type Claim } from './port-ownership.js';
+import { validateQuic } from './quic.js';
 import { isPrefix } from './steering.js';
 
 const REGION = /^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$/;
@@ -369,6 +370,7 @@ function validateRest(service: Service, path: string, faults: Faults): void {
     range(faults, path, 'limits.sourceIpv6Prefix', limits.sourceIpv6Prefix, 1, 128);
   }
   range(faults, path, 'udp.maxSessions', udp?.maxSessions, 1, LIMITS.tableEntries);
+  validateQuic(service, path, faults);
   if (dns !== undefined) {
     time(faults, path, 'dns.minTtl', dns.minTtlMs, 100, DAY_MS);
     time(faults, path, 'dns.maxTtl', dns.maxTtlMs, 100, DAY_MS);

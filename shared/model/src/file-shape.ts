@@ -47,6 +47,7 @@ const backend = z.strictObject({
   sendProxy: z.enum(PROXY_VERSIONS).optional(),
   sourceAddress: text,
   drain: flag,
+  quicServerId: text,
 });
 
 const affinity = z.strictObject({
@@ -103,7 +104,12 @@ export const serviceShape = z.strictObject({
       sourceIpv6Prefix: whole,
     })
     .optional(),
-  udp: z.strictObject({ maxSessions: whole }).optional(),
+  udp: z
+    .strictObject({
+      maxSessions: whole,
+      quic: z.strictObject({ configIds: z.array(z.number()).optional(), lengthSelfEncoded: flag }).optional(),
+    })
+    .optional(),
   dns: z.strictObject({ minTtl: duration, maxTtl: duration }).optional(),
   labels: z.record(z.string(), z.string()).optional(),
   forwarding: z.strictObject({ mode: z.enum(FORWARDING_MODES).optional(), guePort: whole, sourceNat: flag }).optional(),

@@ -58,6 +58,7 @@ function backend(file: BackendShape) {
     sendProxy: file.sendProxy === undefined ? undefined : PROXY[file.sendProxy],
     sourceAddress: file.sourceAddress,
     drain: file.drain,
+    quicServerId: file.quicServerId,
   });
 }
 
@@ -124,7 +125,13 @@ export function serviceFromFile(file: ServiceShape): Service {
             drainMs: file.timeouts.drain,
           }),
     limits: file.limits === undefined ? undefined : present({ ...file.limits }),
-    udp: file.udp === undefined ? undefined : present({ ...file.udp }),
+    udp:
+      file.udp === undefined
+        ? undefined
+        : present({
+            maxSessions: file.udp.maxSessions,
+            quic: file.udp.quic === undefined ? undefined : present({ ...file.udp.quic }),
+          }),
     dns: file.dns === undefined ? undefined : present({ minTtlMs: file.dns.minTtl, maxTtlMs: file.dns.maxTtl }),
     labels: file.labels,
     forwarding:

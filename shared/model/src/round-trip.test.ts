@@ -46,6 +46,7 @@ const service = message({
       sendProxy: fc.constantFrom(0, 1, 2),
       sourceAddress: text,
       drain: fc.boolean(),
+      quicServerId: text,
     }),
     { maxLength: 3 },
   ),
@@ -107,7 +108,12 @@ const service = message({
       sourceIpv6Prefix: maybe(u32),
     }),
   ),
-  udp: maybe(message({ maxSessions: maybe(u32) })),
+  udp: maybe(
+    message({
+      maxSessions: maybe(u32),
+      quic: maybe(message({ configIds: fc.array(u32, { maxLength: 3 }), lengthSelfEncoded: maybe(fc.boolean()) })),
+    }),
+  ),
   dns: maybe(message({ minTtlMs: maybe(u32), maxTtlMs: maybe(u32) })),
   labels: fc.dictionary(label, text, { maxKeys: 3 }),
   forwarding: maybe(

@@ -73,6 +73,7 @@ function backend(message: Backend): Fields {
     sendProxy: PROXY[message.sendProxy],
     sourceAddress: text(message.sourceAddress),
     drain: message.drain ? true : undefined,
+    quicServerId: text(message.quicServerId),
   });
 }
 
@@ -166,7 +167,18 @@ export function serviceToFile(message: Service): ObjectFile {
             sourceIpv4Prefix: limits.sourceIpv4Prefix,
             sourceIpv6Prefix: limits.sourceIpv6Prefix,
           }),
-    udp: udp === undefined ? undefined : compact({ maxSessions: udp.maxSessions }),
+    udp:
+      udp === undefined
+        ? undefined
+        : compact({
+            maxSessions: udp.maxSessions,
+            quic:
+              udp.quic &&
+              compact({
+                configIds: udp.quic.configIds.length === 0 ? undefined : [...udp.quic.configIds],
+                lengthSelfEncoded: udp.quic.lengthSelfEncoded,
+              }),
+          }),
     dns: dns === undefined ? undefined : compact({ minTtl: duration(dns.minTtlMs), maxTtl: duration(dns.maxTtlMs) }),
     labels:
       labelNames.length === 0 ? undefined : Object.fromEntries(labelNames.map((name) => [name, labels[name] ?? ''])),
