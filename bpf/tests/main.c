@@ -31,6 +31,7 @@
 #include "lib/layout_names.h"
 #include "policy_tests.h"
 #include "quic_tests.h"
+#include "shape_tests.h"
 
 #define SKIPPED 77
 
@@ -176,9 +177,10 @@ int main(int argc, char **argv)
 	}
 	free(decap_list.cases);
 	const size_t cases = list.count + nat_list.count + tc_list.count;
-	struct CMUnitTest *tests = calloc(cases + flow_tests_count + nat_flow_tests_count + guard_tests_count +
-	                                          decap_tests_count + policy_tests_count + quic_tests_count,
-	                                  sizeof(*tests));
+	struct CMUnitTest *tests =
+	        calloc(cases + flow_tests_count + nat_flow_tests_count + guard_tests_count + decap_tests_count +
+	                       policy_tests_count + quic_tests_count + shape_tests_count,
+	               sizeof(*tests));
 	if (!tests)
 		return 2;
 	for (size_t i = 0; i < list.count; i++)
@@ -202,6 +204,8 @@ int main(int argc, char **argv)
 	count += policy_tests_count;
 	memcpy(tests + count, quic_tests, quic_tests_count * sizeof(*tests));
 	count += quic_tests_count;
+	memcpy(tests + count, shape_tests, shape_tests_count * sizeof(*tests));
+	count += shape_tests_count;
 	if (geteuid() && !getenv("MARCHER_BPF_REQUIRED")) {
 		fprintf(stderr, "skipped: %zu tests of the BPF programs need root\n", count);
 		return SKIPPED;

@@ -90,6 +90,11 @@ void nat_set_settings(const struct nat_settings *settings)
 	must(!bpf_map_update_elem(nat.settings, &zero, settings, BPF_ANY), "nat_settings");
 }
 
+int nat_map(const char *name)
+{
+	return bpf_object__find_map_fd_by_name(nat.objects[NAT_INGRESS], name);
+}
+
 void nat_reset(void)
 {
 	struct flow_key key;
@@ -115,6 +120,7 @@ void nat_run(enum nat_hook hook, const struct frame *frame, uint32_t gso_size, s
 	}
 	result->verdict = run.retval;
 	result->priority = out.priority;
+	result->tstamp = out.tstamp;
 	result->frame.length = run.data_size_out;
 }
 

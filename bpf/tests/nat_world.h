@@ -35,6 +35,8 @@ uint16_t nat_expected_port(const struct frame *frame, uint32_t attempt);
 bool nat_entry(enum nat_table table, const struct flow_key *key, struct nat_flow *entry);
 void nat_put(enum nat_table table, const struct flow_key *key, const struct nat_flow *entry);
 void nat_remove(enum nat_table table, const struct flow_key *key);
+/* A map that the programs of tc alone have. */
+int nat_map(const char *name);
 uint32_t nat_count(enum nat_table table);
 void nat_set_settings(const struct nat_settings *settings);
 

@@ -85,6 +85,7 @@ struct backend_facts {
 struct result {
 	uint32_t verdict;
 	uint32_t priority; /* of tc's: what the kernel's queues go by */
+	uint64_t tstamp;   /* of tc's: when it may leave */
 	struct frame frame;
 };
 
