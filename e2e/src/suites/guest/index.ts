@@ -6,5 +6,6 @@
  */
 import type { Case } from '../../harness/suite.js';
 import { numa } from './numa.js';
+import { shaping } from './shaping.js';
 
-export const guest: readonly Case[] = [...numa];
+export const guest: readonly Case[] = [...numa, ...shaping];

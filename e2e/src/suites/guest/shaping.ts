@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Packets over a rate leave by departure times, on kernels that have fq. */
+import { percentile } from '../../harness/load.js';
+import { sleep } from '../../harness/scope.js';
+import type { Case, World } from '../../harness/suite.js';
+import { inside, SERVER, ShapedGround } from '../qos/shaped.js';
+
+/** Low enough for an emulated machine to send more. */
+const RATE = 4e6;
+const BURST = 65_536;
+const DATAGRAM = 1_200;
+/** Of the time that a datagram takes at the rate: timers of an emulated machine are late. */
+const GAP_S = (DATAGRAM * 8) / RATE;
+/** More than passes at once, and less than may wait: 80 of 100 ms. */
+const COUNT = 88;
+/** Rates are what the issue asks for; emulation has shown to keep them. */
+const WITHIN = 0.03;
+
+export const shaping: readonly Case[] = [
+  {
+    name: 'fq paces what is over the rate of a service that tc carries: spread, not dropped',
+    limitSeconds: 240,
+    run: async (world: World) => {
+      const ground = new ShapedGround(world);
+      const director = await ground.director();
+      const server = await ground.server();
+      await ground.apply(
+        director,
+        [
+          { name: 'in', port: SERVER.sink, policy: 'in' },
+          { name: 'out', port: SERVER.source, policy: 'out' },
+          { name: 'bursts', port: SERVER.udp, protocol: 'udp', policy: 'bursts' },
+        ],
+        [
+          { name: 'in', ingress: { rate: '4Mbit' } },
+          { name: 'out', egress: { rate: '4Mbit' } },
+          { name: 'bursts', ingress: { rate: '4Mbit', burst: '64KiB' } },
+        ],
+      );
+      for (const device of ['front', 'back1']) {
+        world.equal(await ground.shaping(director, device), 'fq', `what waits on ${device}, waits by`);
+        const root = inside(world.net.proxy.netns, 'tc', 'qdisc', 'show', 'dev', device, 'root');
+        world.check(root.startsWith('qdisc fq 4d41:'), `the root of ${device} is: ${root}`);
+      }
+      const up = await ground.client('in', { port: SERVER.sink, kind: 'tcp-send', count: 2 });
+      const down = await ground.client('out', { port: SERVER.source, kind: 'tcp-receive', count: 2 });
+      await sleep(1_000); // the burst
+      const [to, from] = await Promise.all([server.received(1_500), down.received(1_500)]);
+      ground.holds('TCP in', to, RATE, WITHIN, WITHIN);
+      ground.holds('TCP out', from, RATE, WITHIN, WITHIN);
+      await Promise.all([up.stop(), down.stop()]);
+
+      const udp = await ground.client('udp', {
+        port: SERVER.udp,
+        kind: 'udp',
+        count: 2,
+        bitsPerSecond: 1.5 * RATE,
+        datagram: DATAGRAM,
+      });
+      await sleep(500);
+      ground.holds('UDP in, of half as much again', await server.received(1_000), RATE, WITHIN, WITHIN);
+      await udp.stop();
+      await sleep(300);
+
+      const before = await ground.dropped(director, 'policy-ingress');
+      const seen = await ground.arrivals(SERVER.udp, () => ground.bursts(SERVER.udp, COUNT, DATAGRAM, 2, 500));
+      world.equal(seen.length, 2 * COUNT, 'datagrams of two bursts that came');
+      world.equal(await ground.dropped(director, 'policy-ingress'), before, 'packets that were dropped');
+      // Behind what the bucket has at once they come a datagram's time apart.
+      const paced = seen.slice(Math.ceil(BURST / DATAGRAM) + 2, COUNT);
+      const gaps = paced.slice(1).map(({ at }, i) => at - (paced[i]?.at ?? 0));
+      gaps.sort((a, b) => a - b);
+      const middle = percentile(gaps, 0.5);
+      world.note('gap of paced datagrams, ms (median, and expected)', [middle * 1_000, GAP_S * 1_000]);
+      world.check(middle > GAP_S * 0.8 && middle < GAP_S * 1.3, `paced datagrams come ${middle * 1_000} ms apart`);
+    },
+  },
+];
