@@ -36,6 +36,8 @@ export interface AgentConfig {
   readonly skLookup: boolean;
   /** By which queueing disciplines packets over a rate may wait. */
   readonly egressShaping: EgressShaping;
+  /** Flows that NAT has room for; 0: by the memory. */
+  readonly natFlows: number;
   /** Addresses of this node under which encapsulated packets are unpacked. */
   readonly decapsulated: readonly string[];
   /** 0: that of the interface. */
@@ -104,6 +106,11 @@ const FLAGS: readonly Flag[] = [
     name: 'egress-shaping',
     value: 'MODE',
     help: `${EGRESS_SHAPINGS.join(', ')}: how packets over a rate wait where tc carries a service (default auto: by fq, else by HTB)`,
+  },
+  {
+    name: 'nat-flows',
+    value: 'COUNT',
+    help: 'flows that NAT has room for, 370 bytes each, when it makes its tables (default: by the memory, 65536 to 1048576)',
   },
   {
     name: 'decapsulate',
@@ -189,6 +196,9 @@ const RUN_DIR_BYTES_MAX = 80;
 const SOCKET_PATH_BYTES_MAX = 103;
 
 /** Each is attached to and looked at; nobody has more. */
+/** PACKET_NAT_FLOWS_MAX of dataplane-c/src/control/packet.h. */
+const NAT_FLOWS_MAX = 8_388_608;
+const NAT_FLOWS_MIN = 1_024;
 const INTERFACES_MAX = 64;
 const DECAPSULATED_MAX = 256;
 /** Every IPv6 link carries it; below, what is left beside an outer header would be too small to be of use. */
@@ -380,6 +390,12 @@ function interpret(given: ReadonlyMap<string, Given>, mistakes: string[]): Agent
       `is not a mode: ${meant === undefined ? `write ${EGRESS_SHAPINGS.join(', ')}` : `did you mean ${meant}?`}`,
     );
   }
+  const natFlows = Number(text('nat-flows') ?? 0);
+  if (text('nat-flows') !== undefined) {
+    if (!Number.isInteger(natFlows) || natFlows < NAT_FLOWS_MIN || natFlows > NAT_FLOWS_MAX) {
+      wrong('nat-flows', `is no count of flows from ${NAT_FLOWS_MIN} to ${NAT_FLOWS_MAX}`);
+    } else if (interfaces.length === 0) wrong('nat-flows', 'has no effect without --interfaces');
+  }
   const bpfDir = bpfDirOf(given);
   const decapsulated = list(text('decapsulate'));
   for (const address of decapsulated) {
@@ -435,6 +451,7 @@ function interpret(given: ReadonlyMap<string, Given>, mistakes: string[]): Agent
     xdpMode: xdp as XdpMode,
     skLookup: steer === 'true' || steer === '1',
     egressShaping: shaping as EgressShaping,
+    natFlows,
     decapsulated,
     decapsulateMtu,
     guePort,

@@ -120,6 +120,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
     pinDir: config.bpfDir,
     xdpMode: config.xdpMode,
     egressShaping: config.egressShaping,
+    natFlows: config.natFlows,
     libraryPath: config.libraryPath,
   });
   const agent = createAgent({

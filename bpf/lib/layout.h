@@ -267,8 +267,9 @@ struct decap_service {
 #define DECAP_SERVICES_MAX 4096u
 
 /*
- * Maps nat_flows and nat_new: LRU hashes by flow_key. Each flow has two entries: one by its packets as they come from
- * the client, one by those that the backend answers with. Either says what such a packet's addresses and ports become,
+ * Maps nat_flows and nat_new: arrays of maps [1] with LRU hashes by flow_key in them, which are made when the first
+ * service is forwarded by NAT and go after the last. Each flow has two entries: one by its packets as they come from the
+ * client, one by those that the backend answers with. Either says what such a packet's addresses and ports become,
  * which is the other's key turned round: so either can make the other anew.
  *
  * A flow begins in nat_new, and moves when both ends have been heard: what forges its sources displaces only its like.
@@ -293,9 +294,8 @@ struct nat_flow {
 #define NAT_FIN_BACKEND 64u /* this one, too */
 #define NAT_RESET 128u      /* TCP: the last packet was a reset */
 
-/* Of the default number of flows: entries, two per flow. The control library may choose other sizes. */
-#define NAT_FLOWS_DEFAULT (FLOWS_DEFAULT / 16)
-#define NAT_NEW_DEFAULT (FLOWS_DEFAULT / 128)
+/* nat_flows has two entries per flow that it is to hold, nat_new so many times fewer. */
+#define NAT_NEW_SHARE 8u
 /* So that what forges its sources holds not half of the ports towards one backend, and 32 attempts find another. */
 #define NAT_NEW_MAX 32768u
 

@@ -65,8 +65,8 @@ static __always_inline int nat_reclaim(struct nat_claim *claim, const struct nat
 		return -1;
 	/* Only the one who takes it away may have it. */
 	if (held->flags & NAT_CONFIRMED)
-		return bpf_map_delete_elem(&nat_flows, &claim->key) ? -1 : 0;
-	return bpf_map_delete_elem(&nat_new, &claim->key) ? -1 : 0;
+		return nat_drop(&nat_flows, &claim->key) ? -1 : 0;
+	return nat_drop(&nat_new, &claim->key) ? -1 : 0;
 }
 
 /* One attempt; 1 ends them. */
@@ -81,11 +81,11 @@ static long nat_try(__u32 attempt, struct nat_claim *claim)
 	if (free < 0)
 		return 0;
 	if (!free) {
-		if (bpf_map_update_elem(&nat_new, &claim->key, &claim->entry, BPF_NOEXIST))
+		if (nat_put(&nat_new, &claim->key, &claim->entry, BPF_NOEXIST))
 			return 0;
 		/* Moved there between the look and the claim. */
-		if (bpf_map_lookup_elem(&nat_flows, &claim->key)) {
-			bpf_map_delete_elem(&nat_new, &claim->key);
+		if (nat_lookup(&nat_flows, &claim->key)) {
+			nat_drop(&nat_new, &claim->key);
 			return 0;
 		}
 	}
@@ -150,8 +150,8 @@ static __noinline enum drop_reason nat_begin(const struct packet *packet, __u32 
 	flow->generation = claim.entry.generation;
 	flow->seen = now;
 	flow->expected = claim.entry.expected;
-	long error = flow->flags & NAT_CONFIRMED ? bpf_map_update_elem(&nat_flows, key, flow, BPF_NOEXIST)
-	                                         : bpf_map_update_elem(&nat_new, key, flow, BPF_NOEXIST);
+	long error = flow->flags & NAT_CONFIRMED ? nat_put(&nat_flows, key, flow, BPF_NOEXIST)
+	                                         : nat_put(&nat_new, key, flow, BPF_NOEXIST);
 	if (!error)
 		return DROP_NONE;
 	/* Another CPU has begun the same flow: its word counts. */
@@ -160,7 +160,7 @@ static __noinline enum drop_reason nat_begin(const struct packet *packet, __u32 
 		return DROP_NAT_FULL;
 	if (first->source_port != flow->source_port || !address_equal(&first->destination, &flow->destination) ||
 	    first->destination_port != flow->destination_port) {
-		bpf_map_delete_elem(&nat_new, &claim.key);
+		nat_drop(&nat_new, &claim.key);
 		*flow = *first;
 	}
 	return DROP_NONE;

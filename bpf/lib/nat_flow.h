@@ -21,19 +21,49 @@
 #include "maps.h"
 #include "parse.h"
 
-struct {
+/* Inner maps are made by the control library, of the sizes that are asked for. */
+struct nat_flows_map {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, NAT_FLOWS_DEFAULT);
-	__type(key, struct flow_key);
-	__type(value, struct nat_flow);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(struct flow_key));
+	__uint(value_size, sizeof(struct nat_flow));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__array(values, struct nat_flows_map);
 } nat_flows SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, NAT_NEW_DEFAULT);
-	__type(key, struct flow_key);
-	__type(value, struct nat_flow);
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__array(values, struct nat_flows_map);
 } nat_new SEC(".maps");
+
+/* Of one of the two: as the map's own calls. Where there is no table nothing is found, and nothing can be put. */
+static __always_inline struct nat_flow *nat_lookup(void *tables, const struct flow_key *key)
+{
+	__u32 zero = 0;
+	void *table = bpf_map_lookup_elem(tables, &zero);
+	return table ? bpf_map_lookup_elem(table, key) : NULL;
+}
+
+static __always_inline long nat_put(void *tables, const struct flow_key *key, const struct nat_flow *flow, __u64 flags)
+{
+	__u32 zero = 0;
+	void *table = bpf_map_lookup_elem(tables, &zero);
+	return table ? bpf_map_update_elem(table, key, flow, flags) : -1;
+}
+
+static __always_inline long nat_drop(void *tables, const struct flow_key *key)
+{
+	__u32 zero = 0;
+	void *table = bpf_map_lookup_elem(tables, &zero);
+	return table ? bpf_map_delete_elem(table, key) : -1;
+}
 
 #define NAT_FINS (NAT_FIN_CLIENT | NAT_FIN_BACKEND)
 
@@ -79,8 +109,8 @@ static __always_inline bool nat_stale(__u8 protocol, const struct nat_flow *flow
 
 static __always_inline struct nat_flow *nat_find(const struct flow_key *key)
 {
-	struct nat_flow *flow = bpf_map_lookup_elem(&nat_flows, key);
-	return flow ? flow : bpf_map_lookup_elem(&nat_new, key);
+	struct nat_flow *flow = nat_lookup(&nat_flows, key);
+	return flow ? flow : nat_lookup(&nat_new, key);
 }
 
 /* The other entry of the flow that has this one. */
@@ -120,11 +150,11 @@ static __noinline int nat_forget(const struct flow_key *key, const struct nat_fl
 	nat_pair(key, flow, &pair_key, &pair);
 	struct nat_flow *other = nat_find(&pair_key);
 	if (other && nat_is_pair(key, other)) {
-		bpf_map_delete_elem(&nat_flows, &pair_key);
-		bpf_map_delete_elem(&nat_new, &pair_key);
+		nat_drop(&nat_flows, &pair_key);
+		nat_drop(&nat_new, &pair_key);
 	}
-	bpf_map_delete_elem(&nat_flows, key);
-	bpf_map_delete_elem(&nat_new, key);
+	nat_drop(&nat_flows, key);
+	nat_drop(&nat_new, key);
 	return 0;
 }
 
@@ -177,14 +207,14 @@ static __always_inline void nat_confirm(const struct flow_key *key, const struct
 	struct nat_flow mine = *flow;
 	mine.flags |= NAT_CONFIRMED;
 	pair->flags |= NAT_CONFIRMED;
-	if (bpf_map_update_elem(&nat_flows, pair_key, pair, BPF_ANY))
+	if (nat_put(&nat_flows, pair_key, pair, BPF_ANY))
 		return;
-	if (bpf_map_update_elem(&nat_flows, key, &mine, BPF_ANY)) {
-		bpf_map_delete_elem(&nat_flows, pair_key);
+	if (nat_put(&nat_flows, key, &mine, BPF_ANY)) {
+		nat_drop(&nat_flows, pair_key);
 		return;
 	}
-	bpf_map_delete_elem(&nat_new, key);
-	bpf_map_delete_elem(&nat_new, pair_key);
+	nat_drop(&nat_new, key);
+	nat_drop(&nat_new, pair_key);
 }
 
 /* Writes what has changed to both entries. 0, or -1: the other entry is another flow's now. */
@@ -202,9 +232,9 @@ static __noinline int nat_sync(const struct flow_key *key, struct nat_flow *flow
 	struct nat_flow *other = nat_find(&pair_key);
 	if (!other) {
 		if (flow->flags & NAT_CONFIRMED)
-			bpf_map_update_elem(&nat_flows, &pair_key, &pair, BPF_NOEXIST);
+			nat_put(&nat_flows, &pair_key, &pair, BPF_NOEXIST);
 		else
-			bpf_map_update_elem(&nat_new, &pair_key, &pair, BPF_NOEXIST);
+			nat_put(&nat_new, &pair_key, &pair, BPF_NOEXIST);
 	} else if (!nat_is_pair(key, other)) {
 		return -1;
 	} else {

@@ -61,6 +61,20 @@ static bool load(const char *objects, const char *name, int hook)
 	return nat.programs[hook] >= 0;
 }
 
+/* As the control library makes them. */
+static int make_table(const char *outer, uint32_t entries)
+{
+	const uint32_t zero = 0;
+	int tables = bpf_object__find_map_fd_by_name(nat.objects[0], outer);
+	int fd = bpf_map_create(BPF_MAP_TYPE_LRU_HASH, outer, sizeof(struct flow_key), sizeof(struct nat_flow), entries,
+	                        NULL);
+	if (fd >= 0 && bpf_map_update_elem(tables, &zero, &fd, BPF_ANY)) {
+		fprintf(stderr, "%s: %s\n", outer, strerror(errno));
+		return -1;
+	}
+	return fd;
+}
+
 bool nat_open(const char *objects)
 {
 	const uint32_t slot = TC_SLOT_DECAP;
@@ -72,8 +86,8 @@ bool nat_open(const char *objects)
 		fprintf(stderr, "tc_slots: %s\n", strerror(errno));
 		return false;
 	}
-	nat.tables[NAT_CONFIRMED_FLOWS] = bpf_object__find_map_fd_by_name(nat.objects[0], "nat_flows");
-	nat.tables[NAT_NEW_FLOWS] = bpf_object__find_map_fd_by_name(nat.objects[0], "nat_new");
+	nat.tables[NAT_CONFIRMED_FLOWS] = make_table("nat_flows", NAT_FLOWS_TEST);
+	nat.tables[NAT_NEW_FLOWS] = make_table("nat_new", NAT_NEW_TEST);
 	nat.settings = bpf_object__find_map_fd_by_name(nat.objects[0], "nat_settings");
 	return nat.tables[0] >= 0 && nat.tables[1] >= 0 && nat.settings >= 0;
 }

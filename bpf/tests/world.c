@@ -158,9 +158,6 @@ bool world_load(const char *objects, const char *name, struct bpf_object **objec
 		int shared = world_map(bpf_map__name(map));
 		if (shared >= 0 && bpf_map__reuse_fd(map, shared))
 			return false;
-		/* Small enough to be flooded. */
-		if (!strcmp(bpf_map__name(map), "nat_new"))
-			bpf_map__set_max_entries(map, NAT_NEW_TEST);
 	}
 	int error = bpf_object__load(*object);
 	if (error) {

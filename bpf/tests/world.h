@@ -93,6 +93,8 @@ struct result {
 bool world_open(const char *objects);
 void world_close(void);
 
+#define NAT_FLOWS_TEST 65536
+/* Small enough to be flooded. */
 #define NAT_NEW_TEST 4096
 
 /* A map of the programs', by name; -1. */

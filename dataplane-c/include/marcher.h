@@ -284,6 +284,8 @@ struct marcher_packet_options {
 	const char *pin_dir; /* below a bpffs that is mounted, such as /sys/fs/bpf/marcher; created 0700 */
 	const char *interfaces;  /* names separated by commas */
 	uint32_t egress_shaping; /* enum marcher_egress_shaping; of services that a policy holds to rates */
+	uint32_t nat_flows;      /* room for flows that NAT translates, 370 bytes each, made with the first service that
+	                          * needs it; 0: by this host's memory */
 };
 
 /* Tries what the packet tiers need on real packets, in a network namespace that is gone afterwards: a serialised

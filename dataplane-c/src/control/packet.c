@@ -185,6 +185,10 @@ static int check_options(const struct marcher_packet_options *options)
 		return packet_fail(NULL, MARCHER_E_INVALID,
 		                   "marcher_packet_open: a flow table of %u entries; at most %u are possible",
 		                   options->flows, PACKET_FLOWS_MAX);
+	if (options->nat_flows > PACKET_NAT_FLOWS_MAX)
+		return packet_fail(NULL, MARCHER_E_INVALID,
+		                   "marcher_packet_open: room for %u translated flows; at most %u are possible",
+		                   options->nat_flows, PACKET_NAT_FLOWS_MAX);
 	if (!options->pin_dir || !*options->pin_dir || !options->interfaces)
 		return packet_fail(NULL, MARCHER_E_INVALID, "marcher_packet_open: pin_dir and interfaces are needed");
 	return MARCHER_OK;
@@ -195,6 +199,7 @@ static int open_handle(struct marcher_packet *handle, const struct marcher_packe
 	int code = packet_check_capabilities(handle);
 
 	handle->xdp_mode = options->xdp_mode;
+	handle->nat_flows = options->nat_flows ? options->nat_flows : packet_nat_flows_default();
 	handle->egress_shaping = options->egress_shaping;
 	if (!code)
 		code = packet_dir_open(handle, options->pin_dir, true);

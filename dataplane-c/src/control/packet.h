@@ -36,6 +36,7 @@
 #define PACKET_REASONS_MAX 100
 #define PACKET_TABLE_BYTES_MAX (64u << 20)
 #define PACKET_FLOWS_MAX (64u << 20)
+#define PACKET_NAT_FLOWS_MAX (8u << 20)
 #define PACKET_SERVICE_NAME_MAX 127
 #define PACKET_BACKEND_NAME_MAX 255
 #define PACKET_WEIGHT_MAX 65536u
@@ -232,6 +233,7 @@ struct marcher_packet {
 	struct packet_shaping *shaping; /* packet_shape.c */
 	struct flow_set *flows;         /* the map of that name itself; NULL: not mapped */
 	uint32_t nflow_sets;
+	uint32_t nat_flows;                 /* that NAT's tables are to hold when they are made */
 	struct packet_migration *migration; /* NULL: none is under way. Under table_lock, as the state is */
 	struct packet_migrated migrated;    /* by this apply */
 };
@@ -346,6 +348,10 @@ extern bool packet_tc_without_tcx;
 /* What the programs of tc are to know: ports, whether any backend is this node, whether packets are decapsulated here.
  * Writes it when it has changed. */
 int packet_nat_settings(struct marcher_packet *handle);
+/* Room for translated flows by this host's memory: 1/64 of it at most. */
+uint32_t packet_nat_flows_default(void);
+/* The tables of translated flows are there when they are wanted, and else gone with what is in them. */
+int packet_nat_tables(struct marcher_packet *handle, bool wanted);
 
 /* packet_state.c */
 int packet_state_read(struct marcher_packet *handle);

@@ -776,6 +776,14 @@ static void take_lists(struct packet_state *state, struct packet_wanted *wanted)
 	wanted->vlans = NULL;
 }
 
+static bool wants_nat(const struct packet_wanted *wanted)
+{
+	for (uint32_t i = 0; i < wanted->nservices; i++)
+		if (wanted->services[i].entry.forwarding == FORWARDING_NAT)
+			return true;
+	return false;
+}
+
 static int write_maps(struct applying *a, bool crowded)
 {
 	pthread_mutex_t *lock = &a->handle->table_lock;
@@ -794,6 +802,8 @@ static int write_maps(struct applying *a, bool crowded)
 	/* Before the first packet goes to a backend of this node, and after the last. */
 	if (!code)
 		code = packet_nat_settings(a->handle);
+	if (!code && wants_nat(a->wanted))
+		code = packet_nat_tables(a->handle, true);
 	pthread_mutex_unlock(lock);
 	if (!code)
 		code = put_rings(a);
@@ -824,6 +834,8 @@ static int write_maps(struct applying *a, bool crowded)
 		take_lists(a->state, a->wanted);
 	if (!code)
 		code = packet_nat_settings(a->handle);
+	if (!code)
+		code = packet_nat_tables(a->handle, wants_nat(a->wanted));
 	pthread_mutex_unlock(lock);
 	return code;
 }

@@ -253,12 +253,6 @@ static uint32_t table_entries(const char *name, uint32_t flows)
 {
 	if (!strcmp(name, packet_map_names[MAP_FLOWS]))
 		return packet_flow_sets(flows);
-	if (!strcmp(name, packet_map_names[MAP_NAT_FLOWS]))
-		return (uint32_t)((uint64_t)flows * NAT_FLOWS_DEFAULT / FLOWS_DEFAULT) + 1;
-	if (!strcmp(name, packet_map_names[MAP_NAT_NEW])) {
-		uint64_t entries = (uint64_t)flows * NAT_NEW_DEFAULT / FLOWS_DEFAULT + 1;
-		return entries < NAT_NEW_MAX ? (uint32_t)entries : NAT_NEW_MAX;
-	}
 	return 0;
 }
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PORT_FIRST 1024u /* below are services' own */
 #define PORT_LAST 65535u
@@ -73,4 +74,61 @@ int packet_nat_settings(struct marcher_packet *handle)
 		return MARCHER_OK;
 	int error = packet_put(handle, MAP_NAT_SETTINGS, &zero, &settings);
 	return error ? packet_fail_system(handle, -error, "writing the map nat_settings") : MARCHER_OK;
+}
+
+#define FLOW_BYTES 370u         /* two entries, with what the kernel keeps for each, and their share of nat_new */
+#define MEMORY_SHARE 64u        /* of this host's, at most */
+#define FLOWS_LEAST (64u << 10) /* by default */
+#define FLOWS_MOST (1u << 20)
+
+uint32_t packet_nat_flows_default(void)
+{
+	long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+	uint64_t room = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page / MEMORY_SHARE / FLOW_BYTES : 0;
+	uint32_t flows = FLOWS_LEAST;
+
+	while (flows < FLOWS_MOST && (uint64_t)flows * 2 <= room)
+		flows *= 2;
+	return flows;
+}
+
+static int make_table(struct marcher_packet *handle, enum packet_map outer, uint32_t entries)
+{
+	const uint32_t zero = 0;
+	int fd = bpf_map_create(BPF_MAP_TYPE_LRU_HASH, packet_map_names[outer], sizeof(struct flow_key),
+	                        sizeof(struct nat_flow), entries, NULL);
+
+	if (fd < 0)
+		return packet_fail_system(handle, errno,
+		                          "making the table %s with room for %u flows (fewer: marcherd --nat-flows)",
+		                          packet_map_names[outer], entries / 2);
+	int error = packet_put(handle, outer, &zero, &fd);
+	close(fd);
+	return error ? packet_fail_system(handle, -error, "writing the map %s", packet_map_names[outer]) : MARCHER_OK;
+}
+
+static int drop_table(struct marcher_packet *handle, enum packet_map outer)
+{
+	const uint32_t zero = 0;
+	int error = packet_drop(handle, outer, &zero);
+
+	return error ? packet_fail_system(handle, -error, "deleting from the map %s", packet_map_names[outer])
+	             : MARCHER_OK;
+}
+
+int packet_nat_tables(struct marcher_packet *handle, bool wanted)
+{
+	static const enum packet_map tables[] = {MAP_NAT_FLOWS, MAP_NAT_NEW};
+	uint32_t flows = handle->nat_flows * 2, fresh = flows / NAT_NEW_SHARE + 1;
+	uint32_t entries[] = {flows, fresh < NAT_NEW_MAX ? fresh : NAT_NEW_MAX}, zero = 0, id;
+	int code = MARCHER_OK;
+
+	for (size_t i = 0; !code && i < sizeof(tables) / sizeof(tables[0]); i++) {
+		bool there = !bpf_map_lookup_elem(handle->maps[tables[i]], &zero, &id);
+		if (wanted && !there)
+			code = make_table(handle, tables[i], entries[i]);
+		else if (!wanted && there)
+			code = drop_table(handle, tables[i]);
+	}
+	return code;
 }

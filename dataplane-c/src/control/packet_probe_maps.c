@@ -159,6 +159,18 @@ static int fill_family(const struct probe_objects *o, enum scratch_family family
 	return error ? error : put(o, MAP_DECAP_ADDRESSES, &scratch_inside[family], &decap);
 }
 
+static int make_nat_table(const struct probe_objects *o, enum packet_map outer)
+{
+	const uint32_t zero = 0;
+	int fd = bpf_map_create(BPF_MAP_TYPE_LRU_HASH, packet_map_names[outer], sizeof(struct flow_key),
+	                        sizeof(struct nat_flow), ENTRIES_MAX, NULL);
+	int error = fd < 0 ? -errno : put(o, outer, &zero, &fd);
+
+	if (fd >= 0)
+		close(fd);
+	return error;
+}
+
 int probe_objects_fill(const struct probe_objects *o)
 {
 	const struct nat_settings ports = {.first = {1024, 1}, .last = {32767, 0}};
@@ -167,6 +179,10 @@ int probe_objects_fill(const struct probe_objects *o)
 
 	if (!error)
 		error = fill_family(o, SCRATCH_V6);
+	if (!error)
+		error = make_nat_table(o, MAP_NAT_FLOWS);
+	if (!error)
+		error = make_nat_table(o, MAP_NAT_NEW);
 	return error ? error : put(o, MAP_NAT_SETTINGS, &zero, &ports);
 }
 

@@ -78,6 +78,7 @@ int packet_rig_open(struct packet_rig *rig, const char *interfaces, uint32_t mod
 	struct marcher_packet_options options = {.size = sizeof(options),
 	                                         .xdp_mode = mode,
 	                                         .flows = rig->flows ? rig->flows : 1024,
+	                                         .nat_flows = 1024,
 	                                         .pin_dir = rig->pin_dir,
 	                                         .interfaces = interfaces};
 
@@ -263,6 +264,17 @@ int packet_pin(const struct packet_rig *rig, const char *name)
 	return bpf_obj_get(path);
 }
 
+/* The table of translated flows that the map holds, or -1. */
+static int table_in(int maps)
+{
+	const uint32_t zero = 0;
+	uint32_t id;
+	int fd = bpf_map_lookup_elem(maps, &zero, &id) ? -1 : bpf_map_get_fd_by_id(id);
+
+	close(maps);
+	return fd;
+}
+
 static int map_of(const struct packet_rig *rig, const char *map)
 {
 	char name[64];
@@ -271,7 +283,7 @@ static int map_of(const struct packet_rig *rig, const char *map)
 	int fd = packet_pin(rig, name);
 	if (fd < 0)
 		fail_msg("%s: %s", name, strerror(errno));
-	return fd;
+	return strcmp(map, "nat_flows") != 0 && strcmp(map, "nat_new") != 0 ? fd : table_in(fd);
 }
 
 void packet_lookup(const struct packet_rig *rig, const char *map, const void *key, void *value)

@@ -477,6 +477,64 @@ static void flows_and_counters_outlive_the_process(void **state)
 	packet_status_free(status);
 }
 
+/* Entries that there is room for; 0: there is no table. */
+static uint32_t room_of(const struct packet_rig *rig, const char *map)
+{
+	const uint32_t zero = 0;
+	struct bpf_map_info info = {0};
+	uint32_t id = 0, length = sizeof(info);
+	char name[64];
+
+	snprintf(name, sizeof(name), "maps/%s", map);
+	int maps = packet_pin(rig, name);
+	assert_true(maps >= 0);
+	int fd = bpf_map_lookup_elem(maps, &zero, &id) ? -1 : bpf_map_get_fd_by_id(id);
+	close(maps);
+	if (fd < 0)
+		return 0;
+	assert_int_equal(bpf_obj_get_info_by_fd(fd, &info, &length), 0);
+	close(fd);
+	return info.max_entries;
+}
+
+static void tables_of_flows_are_there_while_a_service_needs_them(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	const struct flow_key key = {.source_port = 1, .protocol = IPPROTO_TCP};
+	const struct nat_flow flow = {.source_port = 2, .flags = NAT_CONFIRMED, .seen = 3};
+	static const char without[] = "service dns ipip 251\nvip 198.51.100.2 53\nbackend c 192.0.2.3 1\n";
+	struct nat_flow found = {0};
+
+	packet_rig_must_open(rig, "v0");
+	assert_int_equal(room_of(rig, "nat_flows"), 0);
+	packet_rig_apply(rig, without);
+	assert_int_equal(room_of(rig, "nat_flows") + room_of(rig, "nat_new"), 0);
+	packet_rig_apply(rig, web);
+	assert_int_equal(room_of(rig, "nat_flows"), 2 * 1024);
+	assert_int_equal(room_of(rig, "nat_new"), 2 * 1024 / NAT_NEW_SHARE + 1);
+	packet_write(rig, "nat_flows", &key, &flow);
+	packet_rig_apply(rig, web);
+	packet_lookup(rig, "nat_flows", &key, &found);
+	assert_memory_equal(&found, &flow, sizeof(flow));
+	packet_rig_apply(rig, without);
+	assert_int_equal(room_of(rig, "nat_flows") + room_of(rig, "nat_new"), 0);
+}
+
+static void room_for_flows_goes_with_the_memory(void **state)
+{
+	(void)state;
+	uint32_t flows = packet_nat_flows_default();
+	uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+
+	assert_int_equal(flows & (flows - 1), 0);
+	assert_in_range(flows, 1u << 16, 1u << 20);
+	if (flows > 1u << 16)
+		assert_true(flows * 370ull <= memory / 64);
+	if (flows < 1u << 20)
+		assert_true(2 * flows * 370ull > memory / 64);
+}
+
 static void a_table_that_nat_cannot_carry_is_refused_with_reasons(void **state)
 {
 	NEEDS_PRIVILEGE(state);
@@ -533,6 +591,8 @@ int main(void)
 	        TEST(the_way_to_a_backend_is_measured),
 	        TEST(what_the_relay_has_too_is_left_to_it_until_answers_come_back_through_tc),
 	        TEST(flows_and_counters_outlive_the_process),
+	        TEST(tables_of_flows_are_there_while_a_service_needs_them),
+	        TEST(room_for_flows_goes_with_the_memory),
 	        TEST(a_table_that_nat_cannot_carry_is_refused_with_reasons),
 	};
 

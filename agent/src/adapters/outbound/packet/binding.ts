@@ -19,6 +19,8 @@ export interface NativePacketOptions {
   readonly pin_dir: string;
   readonly interfaces: string;
   readonly egress_shaping: number;
+  /** 0: the library's choice. */
+  readonly nat_flows: number;
 }
 
 // Anonymous: koffi's names are global to the process.
@@ -29,6 +31,7 @@ const OPTIONS = koffi.struct({
   pin_dir: 'str',
   interfaces: 'str',
   egress_shaping: 'uint32_t',
+  nat_flows: 'uint32_t',
 });
 
 const HANDLE = 'void *';

@@ -34,6 +34,8 @@ export interface PacketTierOptions {
   readonly libraryPath?: string | undefined;
   /** Entries of the flow table when it is made now; 0: the library's choice. */
   readonly flows?: number | undefined;
+  /** Flows that NAT's tables have room for when they are made now; 0: the library's choice, by the memory. */
+  readonly natFlows?: number | undefined;
 }
 
 const CODES: ReadonlySet<string> = new Set<PacketTierErrorCode>([
@@ -134,6 +136,7 @@ export class LibmarcherPacketTier implements PacketTier {
         this.#handle = await this.#library.open({
           xdp_mode: XDP_MODE[xdpMode],
           flows: this.#options.flows ?? 0,
+          nat_flows: this.#options.natFlows ?? 0,
           pin_dir: pinDir,
           interfaces: this.#options.interfaces.join(','),
           egress_shaping: EGRESS_SHAPING[egressShaping],
