@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * npm run bench -- qos: how exactly the relay keeps the rates of traffic policies, and what a priority is worth.
+ * npm run bench -- qos: how exactly the relay, XDP and tc (qos-tiers.ts) keep the rates of traffic policies, and what a
+ * priority is worth.
  *
  * Rates are payload as it arrives, over so many seconds after the burst has gone. For priorities, clients of a P0 service
  * have short exchanges while those of a P3 service keep the engine's core busy with bulk: once with the policies, once
@@ -15,6 +16,7 @@ import type { FlowClient } from '@marcher/e2e/harness/flow-main';
 import { REPOSITORY, Scope, sleep } from '@marcher/e2e/harness/scope';
 import { machine, spread } from './measure.js';
 import { LOAD_CORE, PROXY_CORE, pinned } from './peers.js';
+import { measureTiers } from './qos-tiers.js';
 import { writeResult } from './result.js';
 
 const BUILD = path.join(REPOSITORY, 'dataplane-c/build-release/src');
@@ -296,7 +298,7 @@ export interface QosOptions {
   readonly rounds: number;
   /** Over which a rate is measured. */
   readonly seconds: number;
-  /** rates or priorities alone; the result goes to a file of its own. */
+  /** rates (the relay's), tiers (those of XDP and tc) or priorities alone; the result goes to a file of its own. */
   readonly only: string | undefined;
 }
 
@@ -306,10 +308,15 @@ export const qos = async ({ rounds, seconds, only }: QosOptions): Promise<boolea
   try {
     const result: Record<string, unknown> = {};
     let passed = true;
-    if (only === undefined || 'rates'.includes(only)) {
-      const measured = await measureRates(scope, seconds);
+    const rates = {
+      rates: () => measureRates(scope, seconds),
+      tiers: () => measureTiers(scope, seconds, BUILD, REAL_TIME),
+    } as const;
+    for (const [name, measure] of Object.entries(rates)) {
+      if (only !== undefined && !name.includes(only)) continue;
+      const measured = await measure();
       passed &&= measured.every(({ error }) => Math.abs(error) <= GOAL_ERROR);
-      result['rates'] = measured;
+      result[name] = measured;
       const rows = measured.map(({ what, configuredBitsPerSecond, bitsPerSecond, error, shares }) => [
         what,
         (configuredBitsPerSecond / 1e6).toFixed(0),
