@@ -32,7 +32,7 @@
 #define WAIT_MS 60           /* for one packet, which takes microseconds */
 #define TRIES 2              /* the first may be lost while the device starts */
 #define ALL_MS 700           /* for all packets */
-#define OLDEST_KERNEL "5.17" /* bpf_loop */
+#define OLDEST_KERNEL "5.18" /* bpf_xdp_load_bytes, bpf_skb_set_tstamp */
 
 typedef Marcher__Packet__V1__Probe Probe;
 typedef Marcher__Packet__V1__ProbeResult Result;
@@ -104,7 +104,7 @@ static bool kernel_is_old(struct utsname *name)
 	unsigned major = 0, minor = 0;
 
 	return !uname(name) && sscanf(name->release, "%u.%u", &major, &minor) == 2 &&
-	       (major < 5 || (major == 5 && minor < 15));
+	       (major < 5 || (major == 5 && minor < 18));
 }
 
 static void remedy_of(struct result *result, int error)

@@ -403,6 +403,9 @@ static int shape(const struct marcher_packet *handle, struct shaped *shaped, str
 		kind = packet_shape_is_fq(root) ? SHAPE_FQ : SHAPE_HTB;
 	else if (choice == SHAPE_MAKE)
 		error = make(handle, shaped, root, fd, &sum, &kind);
+	if (choice == SHAPE_KEEP && kind == SHAPE_HTB && handle->egress_shaping == MARCHER_SHAPING_AUTO &&
+	    shaping->lacking_s[SHAPE_FQ])
+		lacks(shaped, "fq", "CONFIG_NET_SCH_FQ");
 	if (choice != SHAPE_LEAVE || !shaped->ours)
 		shaped->idle_s = 0;
 	else if (!shaped->idle_s)

@@ -377,6 +377,8 @@ static void a_mode_that_the_kernel_lacks_says_what_is_missing(void **state)
 	open_with(rig, MARCHER_SHAPING_AUTO);
 	shape(rig, &web, 1);
 	assert_shaping(rig, "htb", "the kernel has no sch_fq");
+	tend(rig);
+	assert_shaping(rig, "htb", "the kernel has no sch_fq");
 }
 
 static void fq_comes_where_the_kernel_has_it_and_goes(void **state)
