@@ -115,7 +115,7 @@ const FLAGS: readonly Flag[] = [
   {
     name: 'decapsulate',
     value: 'LIST',
-    help: 'addresses of this node under which XDP unpacks IPIP and GUE: for backends (default: none)',
+    help: 'addresses of this node under which IPIP and GUE are unpacked, by XDP or else by tc: for backends (default: none)',
   },
   {
     name: 'decapsulate-mtu',

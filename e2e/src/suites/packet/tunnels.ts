@@ -72,7 +72,9 @@ export const tunnels: readonly Case[] = [
       for (const answer of await upload(world, ground, file, 5)) {
         world.equal(`${answer.code} ${answer.stdout}`, '0 200 300000', 'an upload with advice');
       }
-      const { xdpInterfaces } = await receiver.node.status({});
+      const { xdpInterfaces, xdpDrops } = await receiver.node.status({ withTraffic: true });
+      const dropped = xdpDrops.filter(({ packets }) => packets > 0n).map(({ reason }) => reason);
+      world.equal(dropped.join(), '', "what was dropped at the backend's node, buffers of many segments among it");
       world.equal(xdpInterfaces.map(({ decapsulation }) => decapsulation).join(), 'tc', 'what decapsulates');
     },
   },
