@@ -61,8 +61,11 @@ static __noinline __u32 mss_of_path(struct __sk_buff *skb, const struct packet *
 	return mss_of_mtu(packet->version, mtu);
 }
 
-static __noinline int send(struct __sk_buff *skb, struct packet *packet, const struct nat_flow *flow)
+/* A function of its own to the verifier, as report is: what came before has many courses. */
+__noinline int send(struct __sk_buff *skb, struct packet *packet, const struct nat_flow *flow)
 {
+	if (!packet || !flow)
+		return TC_GO_ON;
 	struct tc_hop hop = {};
 	const __u8 came = packet->traffic_class;
 	enum tc_way way = way_of(skb, packet, flow, &hop);
@@ -91,8 +94,10 @@ static __noinline int send(struct __sk_buff *skb, struct packet *packet, const s
 }
 
 /* An ICMP error about a packet of a flow. */
-static __noinline int report(struct __sk_buff *skb, struct packet *packet)
+__noinline int report(struct __sk_buff *skb, struct packet *packet)
 {
+	if (!packet)
+		return TC_GO_ON;
 	struct nat_error *error = nat_error_find(skb, packet);
 	struct tc_hop hop = {.length = packet->ip_length};
 	enum tc_way way = TC_WAY_STACK;
@@ -118,7 +123,7 @@ static __noinline int report(struct __sk_buff *skb, struct packet *packet)
 
 static __always_inline int carry(struct __sk_buff *skb, struct packet *packet)
 {
-	struct nat_flow flow;
+	struct nat_flow flow = {};
 	__u32 now = nat_now();
 	if (!nat_known(skb, packet, now, &flow)) {
 		struct vip *vip = vip_find(&packet->key);

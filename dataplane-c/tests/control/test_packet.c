@@ -89,6 +89,7 @@ static void the_verifier_passes_programs_with_room_to_spare(void **state)
 	const char *programs[] = {"programs/xdp_root",  "programs/xdp_guard", "programs/xdp_cookies",
 	                          "programs/xdp_lb",    "programs/decap",     "programs/tc_ingress",
 	                          "programs/tc_egress", "programs/tc_decap"};
+	uint32_t most = 0;
 
 	packet_rig_must_open(rig, "v0");
 	assert_int_equal(pins_in(rig, "programs"), sizeof(programs) / sizeof(programs[0]));
@@ -99,8 +100,10 @@ static void the_verifier_passes_programs_with_room_to_spare(void **state)
 		assert_int_equal(bpf_obj_get_info_by_fd(fd, &info, &length), 0);
 		close(fd);
 		print_message("%s: %u instructions verified\n", programs[i], info.verified_insns);
-		assert_in_range(info.verified_insns, 1, 60000);
+		most = info.verified_insns > most ? info.verified_insns : most;
 	}
+	/* After all of them: whoever has to trim one wants to know of the others. */
+	assert_in_range(most, 1, 60000);
 }
 
 static void opens_native_where_it_can_and_generic_elsewhere(void **state)
