@@ -55,6 +55,7 @@ struct probing {
 	struct probe_objects objects;
 	struct packet_scratch scratch;
 	uint64_t until_ms;
+	bool guarded; /* the guard's rules are in force */
 };
 
 static uint64_t now_ms(void)
@@ -348,8 +349,6 @@ static void try_guard(struct probing *p, const char *mode, enum scratch_family f
 	uint64_t before = probe_objects_drops(&p->objects, DROP_GUARD_RULE);
 	int passed = probe_objects_forward(&p->objects, family, FORWARDING_L2);
 
-	if (!passed)
-		passed = probe_objects_guard(&p->objects, true);
 	if (!passed && send(p->scratch.wire_fd, frame, probe_frame_write(frame, &denied, false), 0) < 0)
 		passed = -errno;
 	/* In order, so that the first one has been judged when the second one is here. */
@@ -358,7 +357,6 @@ static void try_guard(struct probing *p, const char *mode, enum scratch_family f
 	if (passed > 0)
 		passed = probe_objects_drops(&p->objects, DROP_GUARD_RULE) > before;
 	conclude(p, GUARD_TRIAL, mode, family, passed);
-	probe_objects_guard(&p->objects, false);
 }
 
 /* To the backend under this node's address, and its answer back to the client. */
@@ -402,6 +400,22 @@ static int attach_wire(const struct probing *p)
 	return link < 0 ? -error : link;
 }
 
+static void try_forwarding(struct probing *p, const char *mode)
+{
+	for (enum scratch_family family = 0; family < SCRATCH_FAMILIES; family++)
+		for (size_t i = 0; has_family(p, family) && i < TRIALS; i++)
+			try_one(p, &trials[i], mode, family);
+}
+
+static void try_guards(struct probing *p, const char *mode)
+{
+	for (enum scratch_family family = 0; family < SCRATCH_FAMILIES; family++)
+		if (has_family(p, family))
+			try_guard(p, mode, family);
+}
+
+/* The guard is there for its own trials alone: it comes after the native ones, and goes before the generic ones. Each
+ * time the kernel waits for its readers, which takes longer than all packets. */
 static void try_xdp(struct probing *p, const char *mode, uint32_t flags)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, options, .flags = flags);
@@ -412,11 +426,18 @@ static void try_xdp(struct probing *p, const char *mode, uint32_t flags)
 		explain(add(p, "attach", mode, "", FAILED), error, "attaching to a veth in a scratch namespace");
 	} else {
 		add(p, "attach", mode, "", PASSED);
-		for (enum scratch_family family = 0; family < SCRATCH_FAMILIES; family++) {
-			for (size_t i = 0; has_family(p, family) && i < TRIALS; i++)
-				try_one(p, &trials[i], mode, family);
-			if (has_family(p, family))
-				try_guard(p, mode, family);
+		if (!p->guarded)
+			try_forwarding(p, mode);
+		bool guarded = p->guarded;
+		int said = guarded ? 0 : probe_objects_guard(&p->objects, true);
+		if (said)
+			explain(add(p, GUARD_TRIAL, mode, "", FAILED), -said, "filling the guard's maps");
+		else
+			try_guards(p, mode);
+		p->guarded = !said && !guarded;
+		if (guarded) {
+			probe_objects_guard(&p->objects, false);
+			try_forwarding(p, mode);
 		}
 		close(link);
 	}

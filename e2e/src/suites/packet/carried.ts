@@ -15,6 +15,11 @@ export const carry = async (
   backends: readonly number[],
   tier = 'xdp',
 ): Promise<void> => {
+  // An agent does not have its engine wait for long until the programs are loaded, and a busy machine takes longer.
+  await until('the packet tier to be open', async () => {
+    const { tiers } = await director.node.tiers({ service: '' });
+    return tiers.some((one) => one.tier === tier && one.available);
+  });
   await director.apply(services);
   const names = backends.map((i) => `b${i}`);
   for (const { name } of services) await director.backendsAre(name, HEALTHY, names);

