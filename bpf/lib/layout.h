@@ -268,8 +268,8 @@ struct decap_service {
 
 /*
  * Maps nat_flows and nat_new: arrays of maps [1] with LRU hashes by flow_key in them, which are made when the first
- * service is forwarded by NAT and go after the last. Each flow has two entries: one by its packets as they come from the
- * client, one by those that the backend answers with. Either says what such a packet's addresses and ports become,
+ * service is forwarded by NAT and go after the last. Each flow has two entries: one by its packets as they come from
+ * the client, one by those that the backend answers with. Either says what such a packet's addresses and ports become,
  * which is the other's key turned round: so either can make the other anew.
  *
  * A flow begins in nat_new, and moves when both ends have been heard: what forges its sources displaces only its like.
