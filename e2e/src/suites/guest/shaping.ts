@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Packets over a rate leave by departure times, on kernels that have fq. */
+import type { FlowClient } from '../../harness/flow-main.js';
 import { percentile } from '../../harness/load.js';
 import { sleep } from '../../harness/scope.js';
 import type { Case, World } from '../../harness/suite.js';
@@ -19,11 +20,11 @@ const WITHIN = 0.03;
 export const shaping: readonly Case[] = [
   {
     name: 'fq paces what is over the rate of a service that tc carries: spread, not dropped',
-    limitSeconds: 240,
+    limitSeconds: 300,
     run: async (world: World) => {
       const ground = new ShapedGround(world);
       const director = await ground.director();
-      const server = await ground.server();
+      await ground.server();
       await ground.apply(
         director,
         [
@@ -42,30 +43,49 @@ export const shaping: readonly Case[] = [
         const root = inside(world.net.proxy.netns, 'tc', 'qdisc', 'show', 'dev', device, 'root');
         world.check(root.startsWith('qdisc fq 4d41:'), `the root of ${device} is: ${root}`);
       }
-      const up = await ground.client('in', { port: SERVER.sink, kind: 'tcp-send', count: 2 });
-      const down = await ground.client('out', { port: SERVER.source, kind: 'tcp-receive', count: 2 });
-      await sleep(1_000); // the burst
-      const [to, from] = await Promise.all([server.received(1_500), down.received(1_500)]);
-      ground.holds('TCP in', to, RATE, WITHIN, WITHIN);
-      ground.holds('TCP out', from, RATE, WITHIN, WITHIN);
-      await Promise.all([up.stop(), down.stop()]);
-
-      const udp = await ground.client('udp', {
+      // As the kernel has timed packets: processes here are too slow to tell.
+      const hold = async (
+        what: string,
+        host: 'client' | 'backend',
+        filter: string,
+        settings: Omit<FlowClient, 'host'>,
+      ) => {
+        const seen = await ground.arrivals(host, filter, async () => {
+          const flow = await ground.client(what, settings);
+          await sleep(2_000);
+          await flow.stop();
+        });
+        const end = seen.at(-1)?.at ?? 0;
+        // Not the burst, which the first seconds have, nor the last moments.
+        const from = (seen[0]?.at ?? 0) + 4;
+        const counted = seen.filter(({ at }) => at >= from && at < end - 1);
+        const bits = counted.slice(1).reduce((sum, { bytes }) => sum + bytes * 8, 0);
+        const seconds = (counted.at(-1)?.at ?? 0) - (counted[0]?.at ?? 0);
+        world.check(seconds > 5, `${what}: packets came for ${seconds} s only`);
+        ground.holds(what, { bitsPerSecond: bits / seconds, each: [] }, RATE, WITHIN, WITHIN);
+      };
+      await hold('TCP in', 'backend', `tcp dst port ${SERVER.sink} and greater 100`, {
+        port: SERVER.sink,
+        kind: 'tcp-send',
+        count: 2,
+      });
+      await hold('TCP out', 'client', `tcp src port ${SERVER.source} and greater 100`, {
+        port: SERVER.source,
+        kind: 'tcp-receive',
+        count: 2,
+      });
+      await hold('UDP in, of half as much again', 'backend', `udp dst port ${SERVER.udp}`, {
         port: SERVER.udp,
         kind: 'udp',
         count: 2,
         bitsPerSecond: 1.5 * RATE,
         datagram: DATAGRAM,
       });
-      await sleep(500);
-      ground.holds('UDP in, of half as much again', await server.received(1_000), RATE, WITHIN, WITHIN);
-      await udp.stop();
-      await sleep(300);
 
-      const before = await ground.dropped(director, 'policy-ingress');
-      const seen = await ground.arrivals(SERVER.udp, () => ground.bursts(SERVER.udp, COUNT, DATAGRAM, 2, 500));
+      const seen = await ground.arrivals('backend', `udp dst port ${SERVER.udp}`, () =>
+        ground.bursts(SERVER.udp, COUNT, DATAGRAM, 2, 500),
+      );
       world.equal(seen.length, 2 * COUNT, 'datagrams of two bursts that came');
-      world.equal(await ground.dropped(director, 'policy-ingress'), before, 'packets that were dropped');
       // Behind what the bucket has at once they come a datagram's time apart.
       const paced = seen.slice(Math.ceil(BURST / DATAGRAM) + 2, COUNT);
       const gaps = paced.slice(1).map(({ at }, i) => at - (paced[i]?.at ?? 0));

@@ -91,11 +91,6 @@ export class ShapedGround {
     return found === undefined ? '' : found.shaping || found.shapingReason;
   }
 
-  async dropped(director: Agent, reason: string): Promise<number> {
-    const { xdpDrops } = await director.node.status({ withTraffic: true });
-    return Number(xdpDrops.find((drop) => drop.reason === reason)?.packets ?? 0n);
-  }
-
   /** Datagrams to a service, all at once, as often as asked for. */
   async bursts(port: number, count: number, bytes: number, times: number, pauseMs: number): Promise<void> {
     const send = `for ((i = 0; i < ${count}; i++)); do printf '%0${bytes}d' 0 >&3; done`;
@@ -103,26 +98,13 @@ export class ShapedGround {
     await this.world.scope.must(['bash', '-c', all], { netns: this.world.net.client.netns });
   }
 
-  /** Datagrams that come to the backend's port while something happens. */
-  async arrivals(port: number, during: () => Promise<void>): Promise<Seen[]> {
+  /** Packets that come to the client or the backend while something happens, as the kernel has timed them. */
+  async arrivals(host: 'client' | 'backend', filter: string, during: () => Promise<void>): Promise<Seen[]> {
     const { scope, net } = this.world;
-    const log = `tcpdump-${port}.log`;
-    const argv = [
-      'tcpdump',
-      '-i',
-      'up0',
-      '-nn',
-      '-tt',
-      '-l',
-      '-B',
-      '8192',
-      '-s',
-      '64',
-      '-Q',
-      'in',
-      `udp dst port ${port}`,
-    ];
-    const child = scope.spawn(argv, { netns: net.backends[0]?.netns as string, log });
+    const netns = host === 'client' ? net.client.netns : (net.backends[0]?.netns as string);
+    const log = `tcpdump-${filter.replaceAll(/[^a-z0-9]+/g, '-')}.log`;
+    const argv = ['tcpdump', '-i', 'up0', '-nn', '-tt', '-l', '-B', '8192', '-s', '64', '-Q', 'in', filter];
+    const child = scope.spawn(argv, { netns, log });
     const text = (): string => readFileSync(path.join(scope.logs, log), 'utf8');
     await until('tcpdump to listen', () => text().includes('listening on'));
     await during();
@@ -130,7 +112,7 @@ export class ShapedGround {
     child.kill('SIGINT');
     await new Promise((resolve) => child.once('exit', resolve));
     // 1700000000.123456 IP 10.78.1.1.40000 > 10.78.1.2.9002: UDP, length 1200
-    return [...text().matchAll(/^(\d+\.\d+) IP .*UDP, length (\d+)$/gm)].map(([, at, bytes]) => ({
+    return [...text().matchAll(/^(\d+\.\d+) IP .* length (\d+)$/gm)].map(([, at, bytes]) => ({
       at: Number(at),
       bytes: Number(bytes),
     }));

@@ -44,11 +44,11 @@ export const shaping: readonly Case[] = [
       ground.holds('out', from, 40 * MBIT, BELOW, ABOVE);
       await Promise.all([up.stop(), down.stop()]);
       // Each burst is more than the bucket holds, and less than what may wait.
-      const lost = await ground.dropped(director, 'policy-ingress');
-      const seen = await ground.arrivals(SERVER.udp, () => ground.bursts(SERVER.udp, 300, 1_200, 3, 200));
+      const seen = await ground.arrivals('backend', `udp dst port ${SERVER.udp}`, () =>
+        ground.bursts(SERVER.udp, 300, 1_200, 3, 200),
+      );
       world.note('datagrams of 900', seen.length);
       world.equal(seen.length, 900, 'datagrams that came');
-      world.equal(await ground.dropped(director, 'policy-ingress'), lost, 'packets over the rate that were dropped');
       // Of one burst, behind what passes at once.
       const [first] = seen;
       const last = seen[299];
