@@ -129,7 +129,7 @@ export const tiers: readonly Case[] = [
         }
       };
       const seen = await capture(world, ground, () => measure('udp', 800));
-      await measure('tcp', 1_600);
+      await measure('tcp', 1_200);
 
       for (const { tier, address, ports } of paths) {
         // What the relay and tc send goes to the backend's address; XDP's is for the service's, inside another header.
