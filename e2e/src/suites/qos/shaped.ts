@@ -103,7 +103,7 @@ export class ShapedGround {
     const { scope, net } = this.world;
     const netns = host === 'client' ? net.client.netns : (net.backends[0]?.netns as string);
     const log = `tcpdump-${filter.replaceAll(/[^a-z0-9]+/g, '-')}.log`;
-    const argv = ['tcpdump', '-i', 'up0', '-nn', '-tt', '-l', '-B', '8192', '-s', '64', '-Q', 'in', filter];
+    const argv = ['tcpdump', '-i', 'up0', '-nn', '-tt', '-l', '-B', '8192', '-s', '128', '-Q', 'in', filter];
     const child = scope.spawn(argv, { netns, log });
     const text = (): string => readFileSync(path.join(scope.logs, log), 'utf8');
     await until('tcpdump to listen', () => text().includes('listening on'));
