@@ -555,7 +555,7 @@ describe('a service that names a traffic policy', () => {
     expect(stats?.counters).toMatchObject({ rateDropped: 8n, ecnMarked: 3n, rateRefused: 2n });
     expect(agent.node.tiers('web').services[0]?.reasons).toEqual(
       expect.arrayContaining([
-        'trafficPolicy gold: packets over its rates are dropped here, not delayed',
+        'trafficPolicy gold: packets over its rates are dropped, not delayed',
         "trafficPolicy gold: its priority orders nothing, since XDP sends past the kernel's queues",
       ]),
     );

@@ -104,7 +104,10 @@ function policyReasons(service: Service, policy: TrafficPolicy | undefined): str
   const reasons: string[] = [];
   const { name, ingress, connectionIngress, priority } = policy;
   const rates = ingress !== undefined || connectionIngress !== undefined || (isNat(service) && limitsAnswers(policy));
-  if (rates) reasons.push(`trafficPolicy ${name}: packets over its rates are dropped here, not delayed`);
+  if (rates) {
+    const where = isNat(service) ? ' where no queue of the way out can have them wait' : ', not delayed';
+    reasons.push(`trafficPolicy ${name}: packets over its rates are dropped${where}`);
+  }
   if (limitsAnswers(policy) && answersPassBy(service)) {
     reasons.push(`trafficPolicy ${name}: its egress rates are not held, since backends answer past this node`);
   }
