@@ -37,6 +37,7 @@ export interface Seen {
 export class ShapedGround {
   readonly world: World;
   readonly #bpffs: string;
+  #captures = 0;
 
   constructor(world: World) {
     this.world = world;
@@ -102,7 +103,8 @@ export class ShapedGround {
   async arrivals(host: 'client' | 'backend', filter: string, during: () => Promise<void>): Promise<Seen[]> {
     const { scope, net } = this.world;
     const netns = host === 'client' ? net.client.netns : (net.backends[0]?.netns as string);
-    const log = `tcpdump-${filter.replaceAll(/[^a-z0-9]+/g, '-')}.log`;
+    this.#captures += 1;
+    const log = `tcpdump-${this.#captures}.log`;
     const argv = ['tcpdump', '-i', 'up0', '-nn', '-tt', '-l', '-B', '8192', '-s', '128', '-Q', 'in', filter];
     const child = scope.spawn(argv, { netns, log });
     const text = (): string => readFileSync(path.join(scope.logs, log), 'utf8');
