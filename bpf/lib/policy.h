@@ -29,7 +29,8 @@
 #define POLICY_ATTEMPTS 8
 
 #define POLICY_WAIT 1u /* units may conform later, by SHAPE_HORIZON_NS at most */
-#define POLICY_MORE 2u /* by as much again as the burst they conform at once */
+/* By as much again as the burst they conform at once. Not with POLICY_WAIT: they would overtake those that wait. */
+#define POLICY_MORE 2u
 
 /*
  * Takes units from a bucket that other CPUs take from, too. 0: they do not conform; otherwise they do after so many ns
@@ -41,7 +42,7 @@ __noinline int policy_take(__u64 *tat, const struct gcra_rate *rate, __u64 now, 
 	if (!tat || !rate)
 		return 0;
 	const __u64 cost = gcra_cost(rate, units);
-	const __u64 now_at = rate->tolerance << (how & POLICY_MORE ? 1 : 0);
+	const __u64 now_at = rate->tolerance << (how == POLICY_MORE ? 1 : 0);
 	const __u64 later_at = now_at + (how & POLICY_WAIT ? gcra_ticks(SHAPE_HORIZON_NS) : 0);
 	for (int i = 0; i < POLICY_ATTEMPTS; i++) {
 		__u64 before = *(volatile __u64 *)tat;
@@ -87,7 +88,7 @@ enum policy_verdict {
 };
 
 /* The decision, and the only place of it. markable: the packet says ECT or CE, and the policy marks: it may use as much
- * again as the burst, and where packets wait it is marked from half of the longest time on. */
+ * again as the burst; where packets wait it may not, and is marked from half of the longest time on. */
 static __always_inline enum policy_verdict policy_judge(const struct policy_taps *taps, __u64 now, __u64 bytes,
                                                         bool markable, int *wait_ns)
 {

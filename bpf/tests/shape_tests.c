@@ -238,6 +238,32 @@ static void what_waits_long_is_marked_before_anything_is_lost(void **state)
 	assert_true(marked >= 1 && unmarked >= 2);
 }
 
+/* With a burst longer than any packet waits, as services with TCP have it. */
+static void what_is_marked_does_not_overtake_what_waits(void **state)
+{
+	const unsigned burst = 2 * SHAPE_HORIZON_NS / PACKET_NS;
+	const struct policy policy = {.flags = POLICY_ECN_MARK, .service = {packets(burst)}};
+	struct spec spec = packet_to(service, IPPROTO_UDP);
+	unsigned dropped = 0;
+	uint64_t last = 0;
+	(void)state;
+	spec.traffic_class = ECT_0;
+	set_policy(service, &policy);
+	set_kind(SHAPE_FQ);
+	for (unsigned i = 0; i < 2 * burst; i++) {
+		struct result result = run(&spec);
+		if (result.verdict == VERDICT_DROP) {
+			dropped++;
+			continue;
+		}
+		assert_int_equal(result.verdict, VERDICT_OUT);
+		assert_true(result.tstamp >= last);
+		last = result.tstamp;
+	}
+	assert_int_not_equal(last, 0);
+	assert_true(dropped >= 1);
+}
+
 static void what_nobody_waits_for_is_dropped(void **state)
 {
 	const struct policy policy = {.priority = 4, .service = {packets(1)}};
@@ -290,6 +316,7 @@ const struct CMUnitTest shape_tests[] = {
         SHAPE_TEST(classes_are_the_services_and_of_what_is_free_the_priorities),
         SHAPE_TEST(the_end_of_a_flow_leaves_behind_its_data_by_fq_too),
         SHAPE_TEST(what_waits_long_is_marked_before_anything_is_lost),
+        SHAPE_TEST(what_is_marked_does_not_overtake_what_waits),
         SHAPE_TEST(what_nobody_waits_for_is_dropped),
         SHAPE_TEST(answers_of_a_backend_here_wait_too),
 };
