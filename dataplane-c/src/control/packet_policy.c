@@ -155,8 +155,12 @@ int packet_policy_flows(struct marcher_packet *handle, const struct packet_wante
 int packet_policy_begin(struct marcher_packet *handle, uint32_t service, const void *zero)
 {
 	const struct policy_buckets full = {0};
-	int error = packet_put(handle, MAP_POLICY_BUCKETS, &service, &full);
+	const struct policy none = {0};
+	/* What packet_policy_put takes it to have. */
+	int error = packet_put(handle, MAP_POLICIES, &service, &none);
 
+	if (!error)
+		error = packet_put(handle, MAP_POLICY_BUCKETS, &service, &full);
 	if (!error)
 		error = packet_put(handle, MAP_POLICY_COUNTERS, &service, zero);
 	return error ? packet_fail_system(handle, -error, "writing the maps of traffic policies") : MARCHER_OK;

@@ -212,6 +212,25 @@ static void a_change_keeps_what_was_taken_and_counted(void **state)
 	}
 }
 
+/* A policy may have nothing that the programs hold packets to. */
+static void a_service_has_nothing_of_the_policy_of_who_had_its_index(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	Rate in = rate_of(8 * MBIT, 300000);
+	Policy some = policy_of(&in), nothing = policy_of(NULL);
+	const struct policy none = {0};
+	struct policy policy;
+
+	must_apply(rig, (Policy *const[SERVICES]){&some, &some, &some});
+	packet_rig_apply(rig, "");
+	must_apply(rig, (Policy *const[SERVICES]){&nothing, &nothing, &nothing});
+	for (int i = 0; i < SERVICES; i++) {
+		assert_true(told(rig, i, &policy));
+		assert_memory_equal(&policy, &none, sizeof(policy));
+	}
+}
+
 static void what_cannot_be_held_is_refused_with_its_place(void **state)
 {
 	NEEDS_PRIVILEGE(state);
@@ -259,6 +278,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        TEST(the_programs_are_told_what_the_policy_says),
 	        TEST(a_change_keeps_what_was_taken_and_counted),
+	        TEST(a_service_has_nothing_of_the_policy_of_who_had_its_index),
 	        TEST(what_cannot_be_held_is_refused_with_its_place),
 	};
 	return cmocka_run_group_tests_name("packet_policy", tests, packet_rig_namespaces, NULL);
