@@ -14,7 +14,8 @@ void packet_policy_check(struct packet_reasons *reasons, const char *name, size_
  * away where none does. */
 int packet_policy_flows(struct marcher_packet *handle, const struct packet_wanted *wanted, bool gone);
 
-/* Gives an index of a service to another one: an empty policy, full buckets, no counts. zero: of one per-CPU element. */
+/* Gives an index of a service to another one: an empty policy, full buckets, no counts. zero: of one per-CPU element.
+ */
 int packet_policy_begin(struct marcher_packet *handle, uint32_t service, const void *zero);
 
 struct packet_policy_status {
