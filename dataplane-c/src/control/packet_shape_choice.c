@@ -54,7 +54,8 @@ enum packet_shape_choice packet_shape_choose(uint32_t mode, const struct packet_
 	}
 	if (qdisc_is_ours(root))
 		return of_ours(mode, root);
-	if (packet_shape_is_fq(root) && mode != MARCHER_SHAPING_HTB)
+	/* The kernel's default keeps fewer packets of a flow than may wait, and loses the others uncounted. */
+	if (packet_shape_is_fq(root) && !is_default(root) && mode != MARCHER_SHAPING_HTB)
 		return SHAPE_USE_FQ;
 	if (is_default(root))
 		return SHAPE_MAKE;
