@@ -241,8 +241,8 @@ int marcher_stop(struct marcher *handle, uint32_t drain_ms);
  * sockets. Needs CAP_BPF and CAP_NET_ADMIN. Again: nothing. [blocks] */
 int marcher_steer(struct marcher *handle, const char *pin_dir);
 
-/* Takes it away, also what an earlier process has left pinned there: sockets that it led to would be missed. [blocks]
- */
+/* Takes it away, also what an earlier process has left pinned there: sockets that it led to would be missed. Fails when
+ * another process has it in use. [blocks] */
 int marcher_unsteer(struct marcher *handle, const char *pin_dir);
 
 /* Proves which libraries this library's symbols resolve to: writes a JSON object {"ok":bool,"libraries":[{"symbol",

@@ -268,6 +268,12 @@ int steer_remove(const char *pin_dir)
 	DIR *folder = opendir(steer.folder);
 	if (!folder)
 		return errno == ENOENT ? 0 : -errno;
+	/* Another agent's, which goes on. */
+	if (flock(dirfd(folder), LOCK_EX | LOCK_NB) < 0) {
+		error = -errno;
+		closedir(folder);
+		return error;
+	}
 	/* Links first: a program whose maps are gone refuses nothing. */
 	for (int links = 1; links >= 0; links--) {
 		rewinddir(folder);

@@ -21,7 +21,7 @@ struct steer *steer_open(const char *pin_dir, int *error, char *why, size_t why_
 /* Lets go; everything stays in force. */
 void steer_close(struct steer *steer);
 /* Takes away what is pinned, of every namespace: the kernel finds sockets by itself again. 0, also when nothing is
- * there, or -errno. */
+ * there, or -errno: -EWOULDBLOCK when another process fills it, whose it stays. */
 int steer_remove(const char *pin_dir);
 /* Has new connections go to the bank's sockets: also those that other listeners have within a prefix go where they
  * would. Returns 0, or -errno and why; then some of it may be in force, and a call again goes on. */

@@ -348,6 +348,8 @@ static void one_process_fills_it_and_another_takes_it_away(void **state)
 	assert_non_null(strstr(why, "--bpf-dir"));
 	sync_steer(steer, &bank);
 	assert_reaches(server, "127.13.0.1", 80);
+	assert_int_equal(steer_remove(rig->pin_dir), -EWOULDBLOCK);
+	assert_reaches(server, "127.13.0.1", 80);
 	steer_close(steer);
 	assert_int_equal(steer_remove(rig->pin_dir), 0);
 	assert_int_equal(steer_remove(rig->pin_dir), 0);
