@@ -264,7 +264,7 @@ int packet_dir_look(struct marcher_packet *handle, const char *pin_dir, struct p
 /* packet_uninstall.c */
 /* Detaches every link and removes every pin and folder of every version, and pin_dir. */
 int packet_uninstall(struct marcher_packet *handle);
-/* The same for one version, without pin_dir. */
+/* The same for one version, without pin_dir. Of this build's own, what sk_lookup has there stays (steer.h). */
 int packet_uninstall_version(struct marcher_packet *handle, int version);
 /* A serialised marcher.packet.v1.Installed: what packet_uninstall would take away. */
 int packet_installed(struct marcher_packet *handle, const struct packet_dir_holder *holder, uint8_t **reply,

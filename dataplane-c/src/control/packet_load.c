@@ -167,8 +167,9 @@ static int make_dirs(struct marcher_packet *handle)
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		packet_dir_path(handle, path, kinds[i], NULL);
+		/* The folder itself may be there for sk_lookup. */
 		if (mkdir(path, 0700) == 0)
-			handle->fresh |= !kinds[i];
+			handle->fresh |= i == 1;
 		else if (errno != EEXIST)
 			return packet_fail_system(handle, errno, "creating %s", path);
 	}

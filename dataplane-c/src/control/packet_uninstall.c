@@ -231,6 +231,23 @@ static int cannot_read(struct marcher_packet *handle, int error)
 	return packet_fail_system(handle, -error, "reading the pin directory %s", handle->pin_dir);
 }
 
+/* What sk_lookup has in this layout's folder is steer.c's, and may be in force: it stays, and with it the folder. */
+static void leave_steering(struct found *found, const char *version)
+{
+	char folder[FOLDER_MAX];
+	bool any = false;
+
+	snprintf(folder, sizeof(folder), "%s/steer", version);
+	for (size_t i = 0; i < found->count; i++) {
+		struct item *item = &found->list[i];
+		bool own = !strcmp(item->folder, folder) ||
+		           (!strcmp(item->folder, version) && !strcmp(item->name, "steer"));
+		any |= own;
+		if (own || (any && !*item->folder))
+			item->kind = KIND_OTHER;
+	}
+}
+
 int packet_uninstall_version(struct marcher_packet *handle, int version)
 {
 	struct found found = {.count = 0};
@@ -238,6 +255,8 @@ int packet_uninstall_version(struct marcher_packet *handle, int version)
 
 	snprintf(name, sizeof(name), "v%d", version);
 	int error = find_version(handle, name, &found);
+	if (version == LAYOUT_VERSION)
+		leave_steering(&found, name);
 	int code = error ? cannot_read(handle, error) : remove_found(handle, &found);
 	free(found.list);
 	return code;

@@ -357,6 +357,41 @@ static void one_process_fills_it_and_another_takes_it_away(void **state)
 	close(server);
 }
 
+/* They are pinned below one folder, and the packet tiers' handle begins its own anew at times. */
+static void packet_tiers_that_begin_anew_leave_it_alone(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	int server = serve("127.0.0.1", 0, SOCK_STREAM);
+	const char *keys[] = {"tcp|7f0e0000/16|80-80|0"};
+	struct bank bank = {.fds = &server, .keys = (char **)(uintptr_t)keys, .count = 1, .wanted = 1};
+	char path[256], other[264];
+
+	packet_rig_must_open(rig, "v0");
+	packet_rig_close(rig);
+	snprintf(path, sizeof(path), "%s/v%d", rig->pin_dir, LAYOUT_VERSION);
+	snprintf(other, sizeof(other), "%s/v%d", rig->pin_dir, LAYOUT_VERSION - 1);
+	assert_int_equal(rename(path, other), 0);
+	struct steer *steer = open_steer(rig);
+	sync_steer(steer, &bank);
+	packet_rig_must_open(rig, "v0");
+	packet_rig_apply(rig, "");
+	assert_reaches(server, "127.14.0.1", 80);
+	packet_rig_close(rig);
+	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
+	assert_int_equal(reach("127.14.0.1", 80), -ECONNREFUSED);
+	/* What could not be begun is taken away again, but for that. */
+	steer_close(steer);
+	steer = open_steer(rig);
+	sync_steer(steer, &bank);
+	assert_int_not_equal(packet_rig_open(rig, "nowhere", MARCHER_XDP_AUTO), MARCHER_OK);
+	assert_reaches(server, "127.14.0.1", 80);
+	snprintf(other, sizeof(other), "%s/maps", path);
+	assert_int_not_equal(access(other, F_OK), 0);
+	steer_close(steer);
+	close(server);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, packet_rig_setup, packet_rig_teardown)
 
 int main(void)
@@ -365,6 +400,7 @@ int main(void)
 	        TEST(the_most_specific_listener_has_a_connection), TEST(connections_are_spread_over_the_group),
 	        TEST(another_engine_takes_over_by_one_write),      TEST(datagrams_tell_where_they_were_sent_to),
 	        TEST(a_list_that_makes_no_sense_changes_nothing),  TEST(one_process_fills_it_and_another_takes_it_away),
+	        TEST(packet_tiers_that_begin_anew_leave_it_alone),
 	};
 	return cmocka_run_group_tests_name("steer", tests, packet_rig_namespaces, NULL);
 }
