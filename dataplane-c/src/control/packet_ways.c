@@ -147,30 +147,66 @@ static bool comes_back(struct ways *ways, const Service *service, struct packet_
 	return true;
 }
 
+/* VIPs that others may lie within. */
+static bool has_wide(const Service *service)
+{
+	for (size_t i = 0; i < service->n_vips; i++)
+		if (!service->vips[i]->port || service->vips[i]->prefix_length)
+			return true;
+	return false;
+}
+
+/* The relay listens for it: a wider VIP of those that stay is not to have its packets. */
+static bool leave_to_the_stack(Marcher__Packet__V1__Table *table, Service *service)
+{
+	Marcher__Packet__V1__Vip **more = realloc(table->left, (table->n_left + service->n_vips + 1) * sizeof(*more));
+
+	if (!more)
+		return false;
+	table->left = more;
+	for (size_t i = 0; i < service->n_vips; i++)
+		more[table->n_left++] = service->vips[i];
+	service->n_vips = 0;
+	return true;
+}
+
 int packet_ways_leave_out(const struct marcher_packet *handle, Marcher__Packet__V1__Table *table,
                           struct packet_reasons *left)
 {
 	const struct timeval patience = {.tv_sec = PATIENCE_S};
 	struct ways ways = {.handle = handle, .fd = -1};
-	size_t kept = 0, any = 0;
+	size_t kept = 0, gone = 0, any = 0;
+	bool wide = false, memory = true;
 
 	for (size_t i = 0; i < table->n_services; i++)
 		any += table->services[i]->relayed_too;
 	if (!any)
 		return 0;
+	Service **out = calloc(any, sizeof(*out));
+	if (!out)
+		return -ENOMEM;
 	ways.fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-	if (ways.fd < 0)
+	if (ways.fd < 0) {
+		free(out);
 		return -errno;
+	}
 	setsockopt(ways.fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	for (size_t i = 0; i < table->n_services; i++) {
 		Service *service = table->services[i];
-		if (!service->relayed_too || comes_back(&ways, service, left))
-			table->services[kept++] = service;
-		else
-			marcher__packet__v1__service__free_unpacked(service, NULL);
+		if (service->relayed_too && !comes_back(&ways, service, left)) {
+			out[gone++] = service;
+			continue;
+		}
+		table->services[kept++] = service;
+		wide |= has_wide(service);
 	}
 	table->n_services = kept;
+	for (size_t i = 0; i < gone; i++) {
+		memory &= !wide || leave_to_the_stack(table, out[i]);
+		marcher__packet__v1__service__free_unpacked(out[i], NULL);
+	}
+	free(out);
 	close(ways.fd);
 	free(ways.vlans);
-	return left->no_memory ? -ENOMEM : 0;
+	return left->no_memory || !memory ? -ENOMEM : 0;
 }

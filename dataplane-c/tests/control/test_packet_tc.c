@@ -450,6 +450,27 @@ static void what_the_relay_has_too_is_left_to_it_until_answers_come_back_through
 	packet_rig_run("ip address del 203.0.113.9/32 dev v1");
 }
 
+static void what_is_left_to_the_relay_is_so_within_wider_services(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	static const char table[] = "service near autonat 251\nvip 192.0.2.1 80\nbackend one 203.0.113.9 1 :8080\n"
+	                            "service wide nat 251\nvip 192.0.2.1 0\nbackend one 192.0.2.11 1\n";
+	struct vip_key key = packet_vip_key("192.0.2.1", 80, IPPROTO_TCP);
+	struct vip vip;
+
+	packet_rig_must_open(rig, "v0");
+	packet_rig_run("sysctl -qw net.ipv4.conf.v0.forwarding=1");
+	assert_left_out(rig, table, "near: there is no route to 203.0.113.9: Network is unreachable");
+	packet_lookup(rig, "vips", &key, &vip);
+	assert_int_equal(vip.service, VIP_LEFT);
+	packet_rig_run("ip route add 203.0.113.0/24 via 192.0.2.11");
+	assert_left_out(rig, table, "");
+	packet_lookup(rig, "vips", &key, &vip);
+	assert_int_not_equal(vip.service, VIP_LEFT);
+	packet_rig_run("ip route del 203.0.113.0/24");
+}
+
 static void flows_and_counters_outlive_the_process(void **state)
 {
 	NEEDS_PRIVILEGE(state);
@@ -590,6 +611,7 @@ int main(void)
 	        TEST(a_slot_of_tc_that_somebody_changed_is_put_right),
 	        TEST(the_way_to_a_backend_is_measured),
 	        TEST(what_the_relay_has_too_is_left_to_it_until_answers_come_back_through_tc),
+	        TEST(what_is_left_to_the_relay_is_so_within_wider_services),
 	        TEST(flows_and_counters_outlive_the_process),
 	        TEST(tables_of_flows_are_there_while_a_service_needs_them),
 	        TEST(room_for_flows_goes_with_the_memory),
