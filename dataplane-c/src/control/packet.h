@@ -327,6 +327,9 @@ unsigned long packet_network_namespace(void);
 int packet_tc_open(struct marcher_packet *handle);
 /* Attaches where the interface is another one now, or somebody has detached us. */
 void packet_tc_renew(struct marcher_packet *handle);
+/* Puts this layout's programs in the place of the filters of the layout that is migrated from, which have gone on until
+ * now, and takes over the notes of them. */
+int packet_tc_move(struct marcher_packet *handle);
 /* Notes what is gone. Under table_lock. */
 void packet_tc_look(struct marcher_packet *handle);
 void packet_tc_close(struct packet_interface *interface);

@@ -769,6 +769,8 @@ int packet_migration_finish(struct marcher_packet *handle)
 	free_carrying(&c);
 	if (!code)
 		code = packet_links_move(handle);
+	if (!code)
+		code = packet_tc_move(handle);
 	if (code)
 		return code;
 	packet_migration_free(handle);

@@ -24,6 +24,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "packet_migrate.h"
 #include "packet_netlink.h"
 #include "packet_qdisc.h"
 
@@ -204,11 +205,29 @@ static int attach_filter(const struct marcher_packet *handle, uint32_t index, in
 	return bpf_tc_attach(&at, &filter);
 }
 
+/* Notes of another layout's filters. */
+static bool has_old_filters(const struct marcher_packet *handle, uint32_t index)
+{
+	const char *const notes[] = {clsact_shared, clsact_own};
+	bool any = false;
+
+	for (size_t i = 0; handle->migration && i < sizeof(notes) / sizeof(notes[0]); i++) {
+		char path[PIN_PATH_MAX], name[NAME_SIZE];
+		snprintf(name, sizeof(name), "%lu_%u_%s", packet_network_namespace(), index, notes[i]);
+		packet_migration_path(handle, path, "tc", name);
+		any |= access(path, F_OK) == 0;
+	}
+	return any;
+}
+
 /* 0, or -errno. */
 static int attach_clsact(const struct marcher_packet *handle, const struct packet_interface *interface)
 {
 	LIBBPF_OPTS(bpf_tc_hook, at, .ifindex = (int)interface->index, .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
 	char shared[PIN_PATH_MAX], own[PIN_PATH_MAX];
+	/* They have a table, and ours would take their place: see packet_tc_move. */
+	if (has_old_filters(handle, interface->index))
+		return 0;
 	int error = bpf_tc_hook_create(&at);
 	bool made = !error;
 
@@ -286,6 +305,32 @@ static void attach(const struct marcher_packet *handle, struct packet_interface 
 		set_reason(&interface->tc, "attaching to clsact: %s", strerror(-error));
 	else
 		interface->tc.mode = clsact;
+}
+
+int packet_tc_move(struct marcher_packet *handle)
+{
+	const char *const notes[] = {clsact_shared, clsact_own};
+
+	for (uint32_t i = 0; i < handle->ninterfaces; i++) {
+		const struct packet_interface *interface = &handle->interfaces[i];
+		if (interface->tc.mode != clsact || !has_old_filters(handle, interface->index))
+			continue;
+		for (int hook = 0; hook < TC_HOOKS; hook++) {
+			int error = attach_filter(handle, interface->index, hook);
+			if (error)
+				return packet_fail_system(handle, -error, "%s: attaching to clsact", interface->name);
+		}
+		for (size_t n = 0; n < sizeof(notes) / sizeof(notes[0]); n++) {
+			char from[PIN_PATH_MAX], to[PIN_PATH_MAX], name[NAME_SIZE];
+			snprintf(name, sizeof(name), "%lu_%u_%s", packet_network_namespace(), interface->index,
+			         notes[n]);
+			packet_migration_path(handle, from, "tc", name);
+			packet_dir_path(handle, to, "tc", name);
+			if (rename(from, to) < 0 && errno != ENOENT)
+				return packet_fail_system(handle, errno, "moving %s to %s", from, to);
+		}
+	}
+	return MARCHER_OK;
 }
 
 int packet_tc_try(int program, uint32_t index, const char **mode)

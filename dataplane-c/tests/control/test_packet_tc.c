@@ -217,6 +217,35 @@ static void without_tcx_filters_of_clsact_do(void **state)
 	packet_tc_without_tcx = false;
 }
 
+/* As if the pins were of the layout before: filters are the same ones by their handle, and tell nothing of whose pins.
+ */
+static void filters_outlive_another_layout(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	char own[256], before[256];
+
+	packet_tc_without_tcx = true;
+	packet_rig_must_open(rig, "v0");
+	packet_rig_apply(rig, web);
+	uint32_t old = pinned_program(rig, "programs/tc_ingress");
+	packet_rig_close(rig);
+	snprintf(own, sizeof(own), "%s/v%d", rig->pin_dir, LAYOUT_VERSION);
+	snprintf(before, sizeof(before), "%s/v%d", rig->pin_dir, LAYOUT_VERSION - 1);
+	assert_int_equal(rename(own, before), 0);
+	packet_rig_must_open(rig, "v0");
+	/* Who has a table goes on until the other one has it, too. */
+	assert_int_equal(filter_on("v0", BPF_TC_INGRESS), old);
+	packet_rig_apply(rig, web);
+	assert_int_not_equal(access(before, F_OK), 0);
+	assert_int_equal(filter_on("v0", BPF_TC_INGRESS), pinned_program(rig, "programs/tc_ingress"));
+	assert_int_equal(filter_on("v0", BPF_TC_EGRESS), pinned_program(rig, "programs/tc_egress"));
+	packet_rig_close(rig);
+	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
+	assert_false(has_clsact("v0"));
+	packet_tc_without_tcx = false;
+}
+
 static void others_filters_and_qdiscs_stay(void **state)
 {
 	NEEDS_PRIVILEGE(state);
@@ -612,6 +641,7 @@ int main(void)
 	        TEST(the_way_to_a_backend_is_measured),
 	        TEST(what_the_relay_has_too_is_left_to_it_until_answers_come_back_through_tc),
 	        TEST(what_is_left_to_the_relay_is_so_within_wider_services),
+	        TEST(filters_outlive_another_layout),
 	        TEST(flows_and_counters_outlive_the_process),
 	        TEST(tables_of_flows_are_there_while_a_service_needs_them),
 	        TEST(room_for_flows_goes_with_the_memory),
