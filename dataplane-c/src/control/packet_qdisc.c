@@ -22,6 +22,8 @@
 #define TICK_SHIFT 6 /* the kernel's PSCHED_SHIFT: its ticks are 64 ns */
 
 static const uint32_t root_handle = QDISC_MAJOR << 16;
+/* In place of the kernel's default alone: the kernel refuses where somebody has made one since it was looked. */
+static const uint16_t new_root = NLM_F_CREATE | NLM_F_EXCL;
 
 static void begin(struct netlink_request *request, uint16_t type, uint16_t flags, uint32_t index, uint32_t parent,
                   uint32_t handle)
@@ -119,7 +121,7 @@ static int make_fq(int fd, uint32_t index, uint32_t parent)
 	const uint32_t packets = FQ_PACKETS, flow_packets = FQ_FLOW_PACKETS;
 	struct netlink_request request;
 
-	begin_kind(&request, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, index, parent,
+	begin_kind(&request, RTM_NEWQDISC, parent == TC_H_ROOT ? new_root : NLM_F_CREATE | NLM_F_REPLACE, index, parent,
 	           parent == TC_H_ROOT ? root_handle : 0, "fq");
 	struct rtattr *options = netlink_nest(&request, TCA_OPTIONS);
 	netlink_attribute(&request, TCA_FQ_PLIMIT, &packets, sizeof(packets));
@@ -132,7 +134,7 @@ static int make_mq(int fd, uint32_t index)
 {
 	struct netlink_request request;
 
-	begin_kind(&request, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, index, TC_H_ROOT, root_handle, "mq");
+	begin_kind(&request, RTM_NEWQDISC, new_root, index, TC_H_ROOT, root_handle, "mq");
 	return netlink_ask(fd, &request);
 }
 
@@ -157,7 +159,7 @@ int qdisc_make_htb(int fd, uint32_t index, uint16_t default_class)
 	const struct tc_sizespec sizes = {.overhead = -HTB_HEADERS, .linklayer = TC_LINKLAYER_ETHERNET};
 	struct netlink_request request;
 
-	begin_kind(&request, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, index, TC_H_ROOT, root_handle, "htb");
+	begin_kind(&request, RTM_NEWQDISC, new_root, index, TC_H_ROOT, root_handle, "htb");
 	struct rtattr *options = netlink_nest(&request, TCA_OPTIONS);
 	netlink_attribute(&request, TCA_HTB_INIT, &global, sizeof(global));
 	netlink_unnest(&request, options);

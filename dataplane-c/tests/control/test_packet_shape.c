@@ -316,6 +316,21 @@ static void what_is_somebodys_own_is_left_alone(void **state)
 	assert_said(ROOT, "v0", "tbf 1:");
 }
 
+static void what_somebody_makes_meanwhile_is_left_alone(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	const struct qdisc_root before = root_of("v0");
+	int fd = netlink_open(1);
+
+	assert_true(fd >= 0);
+	packet_rig_run("tc qdisc add dev v0 root handle 7: pfifo");
+	assert_int_equal(qdisc_make_htb(fd, before.index, 1), -EEXIST);
+	assert_int_equal(qdisc_make_fq(fd, &before), -EEXIST);
+	assert_int_equal(qdisc_restore(fd, before.index), 0);
+	assert_said("tc qdisc show dev %s", "v0", "pfifo 7: root");
+	close(fd);
+}
+
 static void what_is_ours_goes_with_the_rest_of_it(void **state)
 {
 	NEEDS_PRIVILEGE(state);
@@ -452,6 +467,7 @@ int main(void)
 	        CASE(a_class_changes_in_place_and_what_waits_in_it_stays),
 	        CASE(services_come_and_go_while_others_stay),
 	        CASE(what_is_somebodys_own_is_left_alone),
+	        CASE(what_somebody_makes_meanwhile_is_left_alone),
 	        CASE(what_is_ours_goes_with_the_rest_of_it),
 	        CASE(an_interface_that_is_not_named_any_more_is_given_back),
 	        CASE(classes_are_bounded_and_the_rest_is_told),
