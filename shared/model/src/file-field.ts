@@ -36,6 +36,7 @@ export const bytes = scalar(parseBytes).optional();
 export const size = scalar(parseSize).optional();
 export const dscp = scalar(parseDscp).optional();
 export const requiredBandwidth = scalar(parseBandwidth);
+export const requiredWhole = scalar(parseWhole);
 export const requiredWhole64 = scalar(parseWhole64);
 
 type FieldsOf<T> = { [K in keyof T]: Exclude<T[K], undefined> };

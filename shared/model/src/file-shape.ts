@@ -4,7 +4,7 @@
  * domain's business, which checks files and API requests alike.
  */
 import { z } from 'zod';
-import { bytes, duration, flag, percent, ports, text, whole } from './file-field.js';
+import { bytes, duration, flag, percent, ports, requiredWhole, text, whole } from './file-field.js';
 import { guardShape } from './guard-form.js';
 import { PROTOCOLS } from './protocol-form.js';
 import type { BytesForm } from './scalar.js';
@@ -107,7 +107,7 @@ export const serviceShape = z.strictObject({
   udp: z
     .strictObject({
       maxSessions: whole,
-      quic: z.strictObject({ configIds: z.array(z.number()).optional(), lengthSelfEncoded: flag }).optional(),
+      quic: z.strictObject({ configIds: z.array(requiredWhole).optional(), lengthSelfEncoded: flag }).optional(),
     })
     .optional(),
   dns: z.strictObject({ minTtl: duration, maxTtl: duration }).optional(),

@@ -186,6 +186,8 @@ describe('one mistake each', () => {
     [`${HEAD}  - { name: 7 }\n`, 'write a text: "7"'],
     [`${HEAD}  - { name: a, listeners: [{ port: 1, ports: 2 }] }\n`, 'stands beside ports'],
     [`${HEAD}  - { name: a, timeouts: { idle: 1.5ms } }\n`, 'not a whole number of milliseconds'],
+    [`${HEAD}  - { name: a, udp: { quic: { configIds: [0, 1.5] } } }\n`, '1.5 is not a whole number'],
+    [`${HEAD}  - { name: a, udp: { quic: { configIds: [-1] } } }\n`, '-1 is not a whole number'],
     [`${HEAD}  - { name: a, health: { udp: { payload: { hex: abc } } } }\n`, 'does not describe bytes'],
   ];
   for (const [text, expected] of table) {
