@@ -28,6 +28,11 @@ struct ways {
 	int fd;
 	struct packet_vlan *vlans; /* NULL: not asked for yet */
 	uint32_t nvlans;
+	/* By whether of IPv4; there may be a hundred thousand backends, and files to read for each answer. */
+	struct {
+		bool asked;
+		const char *still;
+	} forwarding[2];
 };
 
 /* The interface that packets to this address leave by; 0: it is this node's. Or -errno. */
@@ -112,6 +117,14 @@ static const char *not_forwarding(const struct marcher_packet *handle, bool v4)
 	return NULL;
 }
 
+static const char *not_forwarding_once(struct ways *ways, bool v4)
+{
+	if (!ways->forwarding[v4].asked)
+		ways->forwarding[v4].still = not_forwarding(ways->handle, v4);
+	ways->forwarding[v4].asked = true;
+	return ways->forwarding[v4].still;
+}
+
 /* Whether the answers of all its backends come back through tc. Otherwise adds why not. */
 static bool comes_back(struct ways *ways, const Service *service, struct packet_reasons *left)
 {
@@ -123,7 +136,7 @@ static bool comes_back(struct ways *ways, const Service *service, struct packet_
 			continue; /* packet_table_check says what is wrong with it */
 		int64_t way = way_to(ways, address);
 		if (way > 0 && (attached(ways->handle, (uint32_t)way) || attached_below(ways, (uint32_t)way))) {
-			const char *still = not_forwarding(ways->handle, address->len == 4);
+			const char *still = not_forwarding_once(ways, address->len == 4);
 			if (!still)
 				continue;
 			packet_reason(left, service->name, "", "net.%s.conf.%s.forwarding is 0: sysctl -w %s=1",
