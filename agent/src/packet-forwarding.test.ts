@@ -147,6 +147,17 @@ describe('a service that asks for a packet tier', () => {
     expect(agent.node.tiers('web').services[0]).toMatchObject({ tier: 'tc' });
   });
 
+  test('of mode nat is not listened for because it was of mode auto and left out', async () => {
+    tier.leaveOut = () => '10.0.0.1 is reached by eth9, which tc is not attached to';
+    await start();
+    const backends = [{ name: 'a', address: '10.0.0.1:8080' }];
+    await apply([service({ backends, forwarding: { mode: 'auto' } })]);
+    await apply([service({ backends, forwarding: { mode: 'nat' } })]);
+    expect(tier.table?.services).toMatchObject([{ name: 'web', relayedToo: false }]);
+    expect(listens('web')).toBe(false);
+    expect(programmed('web')).toMatchObject({ status: true, reason: 'Programmed' });
+  });
+
   test('of mode auto is relayed where something in it needs the relay', async () => {
     await start();
     await apply([service({ forwarding: { mode: 'auto' }, limits: { maxConnections: 5 } })]);

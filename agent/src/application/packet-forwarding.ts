@@ -175,7 +175,9 @@ export class PacketForwarding {
   /** This service's do, if it asks for it. */
   carries(service: Service): boolean {
     const { name } = service;
-    return this.#mayCarry(service) && !this.#stranded.has(name) && !this.#leftOut.has(name);
+    // Nobody else is left out: the name may have been an auto service's before.
+    const leftOut = isAuto(service) && this.#leftOut.has(name);
+    return this.#mayCarry(service) && !this.#stranded.has(name) && !leftOut;
   }
 
   #mayCarry(service: Service): boolean {
