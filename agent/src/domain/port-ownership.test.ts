@@ -68,3 +68,17 @@ test('of prefixes and of every port only equal ones conflict', () => {
   ports.release('wide', wide);
   expect(ports.claim('same', { ...wide, first: 85, last: 100 })).toBeUndefined();
 });
+
+test('every port of an address has one owner, whoever carries it', () => {
+  const relayed = { udp: false, address: '0a000001', first: 1, last: 65_535 };
+  const packets = { ...relayed, everyPort: true };
+  const conflict = (owner: string) => ({ owner, port: 1, address: '0a000001' });
+  const ports = new PortOwnership();
+  expect(ports.claim('relay', relayed)).toBeUndefined();
+  expect(ports.claim('packets', packets)).toEqual(conflict('relay'));
+  expect(ports.claim('packets', { ...packets, udp: true })).toBeUndefined();
+  ports.release('relay', relayed);
+  expect(ports.claim('packets', packets)).toBeUndefined();
+  expect(ports.claim('relay', relayed)).toEqual(conflict('packets'));
+  expect(ports.claim('some', { ...relayed, last: 65_534 })).toBeUndefined();
+});

@@ -6,7 +6,7 @@
  *
  * Claims in layers share ports with all others: prefixes, and every port of an address that a packet tier forwards. The
  * most specific one has a packet, a longer prefix before a shorter one, and within one a port before every port. So only
- * equal ones conflict.
+ * equal ones conflict, to which a claim of all 65535 ports in no layer belongs: nothing would be left for the other.
  *
  * Claims under one address are disjoint, so each address holds an array sorted by first port and a lookup is a binary
  * search: a change of one service among 10,000 costs microseconds, and 10,000 claims a few hundred kilobytes.
@@ -68,6 +68,8 @@ export class PortOwnership {
 
   /** Takes the ports for owner, or says who has one of them and changes nothing. */
   claim(owner: string, claim: Claim): Conflict | undefined {
+    const equal = this.#equalAcross(claim);
+    if (equal !== undefined) return equal;
     const layer = layerOf(claim);
     const table = (layer === undefined ? this.#tables : this.#layers)[claim.udp ? 1 : 0];
     for (const key of layer === undefined ? this.#covering(table, claim.address) : [layer]) {
@@ -101,6 +103,15 @@ export class PortOwnership {
     if (hit === undefined || hit.first !== claim.first || hit.owner !== owner) return;
     held.splice(index, 1);
     if (held.length === 0) table.delete(key);
+  }
+
+  /** Who has every port of the address in the layer, of one that is in none, or the other way round. */
+  #equalAcross({ udp, address, first, last, length, everyPort }: Claim): Conflict | undefined {
+    if (length !== undefined || first !== 1 || last !== 65_535) return undefined;
+    const layer = layerOf({ udp, address, first, last, everyPort: true }) ?? '';
+    const table = (everyPort === true ? this.#tables : this.#layers)[udp ? 1 : 0];
+    const held = table.get(everyPort === true ? address : layer)?.[0];
+    return held?.first === 1 && held.last === last ? { owner: held.owner, port: 1, address } : undefined;
   }
 
   *#covering(table: Map<string, Held[]>, address: string): Iterable<string> {
