@@ -47,6 +47,11 @@ test('of one address or prefix a port goes before every port', () => {
   ]);
 });
 
+test('every port of an address is one entry, as the tables of packets have it', () => {
+  const carried = service(ForwardingMode.NAT, ['192.0.2.0/24', 1, 65_535]);
+  expect(left(carried, ['192.0.2.7', 1, 65_535])).toEqual(['192.0.2.7 tcp 0']);
+});
+
 test('what is elsewhere, of another transport, or for every address stays as it is', () => {
   const carried = service(ForwardingMode.IPIP, ['192.0.2.0/24', 80]);
   expect(left(carried, ['192.0.3.1', 80], ['192.0.2.1', 80, 80, true], ['192.0.2.1', 81])).toEqual([]);

@@ -5,7 +5,7 @@
  */
 import type { Service } from '@marcher/model';
 import { isWide, networkOf } from './address.js';
-import { type Vip, vipsOf } from './packet-service.js';
+import { isEveryPort, type Vip, vipsOf } from './packet-service.js';
 import { addressBytes, type Claim } from './port-ownership.js';
 
 /** Ports by transport and prefix; 0: every one. */
@@ -37,6 +37,8 @@ function* within(claim: Claim, wide: Wide, lengths: ReadonlySet<number>): Iterab
   const own = claim.length ?? address.length * 8;
   const prefix = { address, length: own };
   const prefixLength = isWide(prefix) ? own : 0;
+  // One entry, where the claim's 65,535 would be all that the tables have room for.
+  const everyPort = claim.everyPort === true || isEveryPort(claim);
   let every = false;
   const ports = new Set<number>();
   for (const length of lengths) {
@@ -44,13 +46,13 @@ function* within(claim: Claim, wide: Wide, lengths: ReadonlySet<number>): Iterab
     const found = wide.get(keyOf(udp, networkOf({ address, length }).address, length));
     if (found === undefined) continue;
     // Of the same address or prefix: its every port alone is wider.
-    if (length === own && claim.everyPort === true) continue;
+    if (length === own && everyPort) continue;
     for (const port of found) {
       if (port === 0) every = true;
       else if (length < own) ports.add(port);
     }
   }
-  if (claim.everyPort === true) {
+  if (everyPort) {
     if (every || ports.size > 0) yield { address, prefixLength, udp, port: 0 };
     return;
   }
