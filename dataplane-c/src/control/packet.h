@@ -260,6 +260,10 @@ struct packet_dir_holder {
 
 /* Opens pin_dir for reading, without its lock; dir_fd -1 when there is none. */
 int packet_dir_look(struct marcher_packet *handle, const char *pin_dir, struct packet_dir_holder *holder);
+/* Has somebody locked the directory that fd is of? */
+bool packet_dir_held(int fd, struct packet_dir_holder *holder);
+/* MARCHER_E_BUSY, and says whom to end. */
+int packet_dir_busy(struct marcher_packet *handle, const struct packet_dir_holder *holder);
 
 /* packet_uninstall.c */
 /* Detaches every link and removes every pin and folder of every version, and pin_dir. */

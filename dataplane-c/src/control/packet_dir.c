@@ -113,9 +113,8 @@ static int lock_holder(const struct stat *st)
 	return holder > 0 ? holder : 0;
 }
 
-static int busy(struct marcher_packet *handle, const struct stat *st, bool make)
+static int busy(struct marcher_packet *handle, int pid, bool make)
 {
-	int pid = lock_holder(st);
 	char who[32] = "another process", how[64] = "systemctl stop marcherd";
 
 	if (pid == (int)getpid())
@@ -179,7 +178,7 @@ int packet_dir_open(struct marcher_packet *handle, const char *pin_dir, bool mak
 		}
 		if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 			code = errno == EWOULDBLOCK
-			               ? busy(handle, &held, make)
+			               ? busy(handle, lock_holder(&held), make)
 			               : packet_fail_system(handle, errno, "locking the pin directory %s", pin_dir);
 			close(fd);
 			return code;
@@ -195,6 +194,24 @@ int packet_dir_open(struct marcher_packet *handle, const char *pin_dir, bool mak
 	}
 	return packet_fail(handle, MARCHER_E_BUSY, "the pin directory %s is removed again and again by another process",
 	                   pin_dir);
+}
+
+bool packet_dir_held(int fd, struct packet_dir_holder *holder)
+{
+	struct stat st;
+
+	*holder = (struct packet_dir_holder){.held = false};
+	/* For a moment only: an agent that starts right then tries again. */
+	if (flock(fd, LOCK_SH | LOCK_NB) == 0)
+		flock(fd, LOCK_UN);
+	else if (errno == EWOULDBLOCK)
+		*holder = (struct packet_dir_holder){.held = true, .pid = fstat(fd, &st) ? 0 : lock_holder(&st)};
+	return holder->held;
+}
+
+int packet_dir_busy(struct marcher_packet *handle, const struct packet_dir_holder *holder)
+{
+	return busy(handle, holder->pid, false);
 }
 
 int packet_dir_look(struct marcher_packet *handle, const char *pin_dir, struct packet_dir_holder *holder)
@@ -216,10 +233,6 @@ int packet_dir_look(struct marcher_packet *handle, const char *pin_dir, struct p
 		return code;
 	}
 	handle->dir_fd = fd;
-	/* For a moment only: an agent that starts right then tries again. */
-	if (flock(fd, LOCK_SH | LOCK_NB) == 0)
-		flock(fd, LOCK_UN);
-	else if (errno == EWOULDBLOCK)
-		*holder = (struct packet_dir_holder){.held = true, .pid = lock_holder(&st)};
+	packet_dir_held(fd, holder);
 	return check_place(handle, &st);
 }

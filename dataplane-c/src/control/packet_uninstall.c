@@ -262,11 +262,34 @@ int packet_uninstall_version(struct marcher_packet *handle, int version)
 	return code;
 }
 
+/* An agent without packet tiers holds no more than sk_lookup's folder (steer.c). */
+static bool steering_held(const struct marcher_packet *handle, const struct found *found,
+                          struct packet_dir_holder *holder)
+{
+	bool held = false;
+
+	for (size_t i = 0; !held && i < found->count; i++) {
+		char folder[FOLDER_MAX];
+		const struct item *item = &found->list[i];
+		if (item->kind != KIND_FOLDER || strcmp(item->name, "steer") != 0 ||
+		    join(folder, item->folder, item->name))
+			continue;
+		int fd = open_folder(handle, folder);
+		held = fd >= 0 && packet_dir_held(fd, holder);
+		if (fd >= 0)
+			close(fd);
+	}
+	return held;
+}
+
 int packet_uninstall(struct marcher_packet *handle)
 {
 	struct found found = {.count = 0};
+	struct packet_dir_holder holder;
 	int error = each_entry(handle, "", &found, take_version);
-	int code = error ? cannot_read(handle, error) : remove_found(handle, &found);
+	int code = error                                    ? cannot_read(handle, error)
+	           : steering_held(handle, &found, &holder) ? packet_dir_busy(handle, &holder)
+	                                                    : remove_found(handle, &found);
 
 	for (size_t i = 0; !code && i < found.count; i++)
 		if (found.list[i].kind == KIND_OTHER)
@@ -360,9 +383,12 @@ int packet_installed(struct marcher_packet *handle, const struct packet_dir_hold
 	struct found found = {.count = 0};
 	int error = handle->dir_fd < 0 ? 0 : each_entry(handle, "", &found, take_version);
 
+	struct packet_dir_holder by = *holder;
+	if (!error && !by.held)
+		steering_held(handle, &found, &by);
 	installed.pin_dir = handle->pin_dir;
-	installed.held = holder->held;
-	installed.holder = (uint32_t)holder->pid;
+	installed.held = by.held;
+	installed.holder = (uint32_t)by.pid;
 	int code = error ? cannot_read(handle, error) : pack(handle, &found, &installed, reply, reply_length);
 	free(found.list);
 	return code;

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "bpf/lib/steer.h"
@@ -23,6 +24,8 @@
 
 #define PATH_BYTES 4096
 #define ANY_PORTS 65535u
+#define LOCK_ATTEMPTS 3
+#define LOCK_PAUSE_NS 20000000
 
 struct target {
 	struct vip_prefix_key key;
@@ -91,8 +94,16 @@ static int lock_folder(struct steer *steer, char *why, size_t size)
 	steer->folder_fd = open(steer->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (steer->folder_fd < 0)
 		return fail(why, size, -errno, "opening %.200s", steer->folder);
-	if (flock(steer->folder_fd, LOCK_EX | LOCK_NB) < 0)
-		return fail(why, size, -errno,
+	/* Whoever looks what is installed has it for a moment. */
+	const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
+	int error = -EWOULDBLOCK;
+	for (int attempt = 0; error == -EWOULDBLOCK && attempt < LOCK_ATTEMPTS; attempt++) {
+		if (attempt)
+			nanosleep(&pause, NULL);
+		error = flock(steer->folder_fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
+	}
+	if (error)
+		return fail(why, size, error,
 		            "%.200s is another agent's: end that one, or give this one a --bpf-dir of its own",
 		            steer->folder);
 	return 0;

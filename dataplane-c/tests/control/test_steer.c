@@ -357,6 +357,21 @@ static void one_process_fills_it_and_another_takes_it_away(void **state)
 	close(server);
 }
 
+/* As `marcherd uninstall-dataplane --dry-run` asks. */
+static bool installed_is_held(const struct packet_rig *rig)
+{
+	uint8_t *reply;
+	size_t length;
+
+	assert_int_equal(marcher_packet_installed(rig->pin_dir, &reply, &length), MARCHER_OK);
+	Marcher__Packet__V1__Installed *installed = marcher__packet__v1__installed__unpack(NULL, length, reply);
+	assert_non_null(installed);
+	bool held = installed->held;
+	marcher__packet__v1__installed__free_unpacked(installed, NULL);
+	marcher_buffer_free(reply);
+	return held;
+}
+
 /* They are pinned below one folder, and the packet tiers' handle begins its own anew at times. */
 static void packet_tiers_that_begin_anew_leave_it_alone(void **state)
 {
@@ -378,10 +393,16 @@ static void packet_tiers_that_begin_anew_leave_it_alone(void **state)
 	packet_rig_apply(rig, "");
 	assert_reaches(server, "127.14.0.1", 80);
 	packet_rig_close(rig);
+	/* An agent may have nothing else there. */
+	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_E_BUSY);
+	assert_non_null(strstr(marcher_packet_last_error(NULL), "this process has the pin directory"));
+	assert_reaches(server, "127.14.0.1", 80);
+	assert_true(installed_is_held(rig));
+	steer_close(steer);
+	assert_false(installed_is_held(rig));
 	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
 	assert_int_equal(reach("127.14.0.1", 80), -ECONNREFUSED);
 	/* What could not be begun is taken away again, but for that. */
-	steer_close(steer);
 	steer = open_steer(rig);
 	sync_steer(steer, &bank);
 	assert_int_not_equal(packet_rig_open(rig, "nowhere", MARCHER_XDP_AUTO), MARCHER_OK);
