@@ -15,6 +15,7 @@ import {
   type ApplyReply,
   type Interface,
   ServiceSchema,
+  type ServiceTraffic,
   type Status,
   VipSchema,
 } from '@marcher/proto/marcher/packet/v1/packet_pb';
@@ -159,6 +160,7 @@ export class PacketForwarding {
   #families = { ipv4: false, ipv6: false };
   #stopped = false;
   #lastRead: { readonly status: Status; readonly ms: number } | undefined;
+  #traffic: { readonly status?: Status; readonly byName: ReadonlyMap<string, ServiceTraffic> } = { byName: new Map() };
 
   readonly #guards: PacketGuards;
 
@@ -605,7 +607,7 @@ export class PacketForwarding {
   /** What its backends are to tell clients about the size of segments; empty: nothing, or it is not known here. */
   segmentAdvice(service: Service): string[] {
     if (!this.available || !this.carries(service)) return [];
-    const carried = this.#read()?.services.find(({ name }) => name === service.name);
+    const carried = this.#trafficOf(service.name);
     return segmentAdvice(service, new Map(carried?.backends.map(({ name, pathMtu }) => [name, pathMtu])));
   }
 
@@ -741,6 +743,16 @@ export class PacketForwarding {
     } catch {
       return undefined;
     }
+  }
+
+  /** Of one service, found at once: explaining asks for that of each. */
+  #trafficOf(service: string): ServiceTraffic | undefined {
+    const status = this.#read();
+    if (status === undefined) return undefined;
+    if (this.#traffic.status !== status) {
+      this.#traffic = { status, byName: new Map(status.services.map((one) => [one.name, one])) };
+    }
+    return this.#traffic.byName.get(service);
   }
 
   #natWanted(): boolean {
