@@ -147,6 +147,29 @@ describe('a service that asks for a packet tier', () => {
     expect(agent.node.tiers('web').services[0]).toMatchObject({ tier: 'tc' });
   });
 
+  test("of mode auto is told to be the relay's also where too many are for each to be named", async () => {
+    tier.leaveOut = ({ name }) => (name === 'tc' ? '' : 'net.ipv4.conf.eth0.forwarding is 0');
+    await start();
+    const auto = (name: string, i: number) =>
+      service({
+        name,
+        listeners: [{ address: `192.0.2.${i + 1}`, port: 80 }],
+        backends: [{ name: 'a', address: '10.0.0.1:8080' }],
+        forwarding: { mode: 'auto' },
+      });
+    const names = Array.from({ length: 120 }, (_, i) => `s${i}`);
+    await apply([...names, 'tc'].map(auto));
+    for (const name of names) {
+      expect(programmed(name)).toMatchObject({ status: true, reason: 'Relayed' });
+      expect(programmed(name)?.message).toContain('net.ipv4.conf.eth0.forwarding is 0');
+      expect(agent.node.tiers(name).services[0]).toMatchObject({ tier: 'relay' });
+    }
+    expect(programmed('tc')).toMatchObject({ status: true, reason: 'Programmed' });
+    tier.leaveOut = () => '';
+    await apply([auto('tc', 130)]);
+    expect(programmed('s119')).toMatchObject({ status: true, reason: 'Programmed' });
+  });
+
   test('of mode nat is not listened for because it was of mode auto and left out', async () => {
     tier.leaveOut = () => '10.0.0.1 is reached by eth9, which tc is not attached to';
     await start();

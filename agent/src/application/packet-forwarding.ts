@@ -430,14 +430,29 @@ export class PacketForwarding {
     if (this.#failure !== undefined) log.info({}, 'the packet tier has what is configured again');
     this.#appliedMs = now;
     const before = this.#leftOut;
-    this.#leftOut = new Map(
-      reply.leftOut.map(({ service, path, reason }) => [service, path === '' ? reason : `${path}: ${reason}`]),
-    );
+    this.#leftOut = this.#leftOutOf(reply);
     this.#inStep(generations, bytes);
     const turned = [...before.keys(), ...this.#leftOut.keys()].filter(
       (name) => before.has(name) !== this.#leftOut.has(name),
     );
     if (turned.length > 0) this.#options.onStanding(turned);
+  }
+
+  /** Of many the reply names the first: the others are those that are not in force. */
+  #leftOutOf({ leftOut, services }: ApplyReply): ReadonlyMap<string, string> {
+    const known = new Map(
+      leftOut.map(({ service, path, reason }) => [service, path === '' ? reason : `${path}: ${reason}`]),
+    );
+    const [first] = known;
+    const count = this.#packed.size - services;
+    if (first === undefined || count === known.size) return known;
+    this.#lastRead = undefined;
+    const status = this.#read();
+    if (status === undefined) return known;
+    const inForce = new Set(status.services.map(({ name }) => name));
+    const why = `answers would not come back through tc; of ${count} such services the first is ${first[0]}: ${first[1]}`;
+    for (const name of this.#packed.keys()) if (!inForce.has(name) && !known.has(name)) known.set(name, why);
+    return known;
   }
 
   #inStep(generations: Map<string, bigint>, bytes: Uint8Array): void {

@@ -22,6 +22,9 @@ import {
 import { NO_PROOF } from '../../../domain/packet-proof.js';
 import { type PacketTier, PacketTierError, type PacketTierState } from '../../../ports/packet-tier.js';
 
+/** PACKET_REASONS_MAX of dataplane-c/src/control/packet.h. */
+const REASONS_MAX = 100;
+
 export class InMemoryPacketTier implements PacketTier {
   state: PacketTierState = { kind: 'unavailable', reason: 'it has not been opened yet', retry: true };
   proof = NO_PROOF;
@@ -91,7 +94,7 @@ export class InMemoryPacketTier implements PacketTier {
     this.table = table;
     return create(ApplyReplySchema, {
       accepted: true,
-      leftOut,
+      leftOut: leftOut.slice(0, REASONS_MAX),
       services: table.services.length,
       backends: table.services.reduce((sum, { backends }) => sum + backends.length, 0),
     });
