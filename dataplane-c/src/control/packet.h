@@ -435,8 +435,8 @@ int packet_vips_changed(struct marcher_packet *handle);
 
 /* packet_ways.c */
 /* Takes those services out of the table that the relay listens for as well, and whose backends are not all reached by
- * an interface that tc is attached to; left gets why. What they listen on is left to the stack where others have wider
- * VIPs. 0 or -errno. */
+ * an interface that tc is attached to; left gets why. Of those that stay, backends without a route get no new
+ * flows. What the others listen on is left to the stack where there are wider VIPs. 0 or -errno. */
 int packet_ways_leave_out(const struct marcher_packet *handle, Marcher__Packet__V1__Table *table,
                           struct packet_reasons *left);
 

@@ -125,9 +125,23 @@ static const char *not_forwarding_once(struct ways *ways, bool v4)
 	return ways->forwarding[v4].still;
 }
 
-/* Whether the answers of all its backends come back through tc. Otherwise adds why not. */
+static void no_route(struct packet_reasons *left, const Service *service, size_t backend, int64_t error)
+{
+	const ProtobufCBinaryData *address = &service->backends[backend]->address;
+	char path[48], text[INET6_ADDRSTRLEN] = "";
+
+	snprintf(path, sizeof(path), "backends[%zu]", backend);
+	inet_ntop(address->len == 4 ? AF_INET : AF_INET6, address->data, text, sizeof(text));
+	packet_reason(left, service->name, path, "there is no route to %s: %s", text, strerror((int)-error));
+}
+
+/* Whether the answers of all its backends come back through tc. Otherwise adds why not. Of those that nobody reaches
+ * none do: they are no reason to break the connections to others. */
 static bool comes_back(struct ways *ways, const Service *service, struct packet_reasons *left)
 {
+	size_t reached = 0, lost = 0;
+	int64_t error = 0;
+
 	for (size_t i = 0; i < service->n_backends; i++) {
 		const ProtobufCBinaryData *address = &service->backends[i]->address;
 		char path[48], text[INET6_ADDRSTRLEN] = "", name[IF_NAMESIZE] = "";
@@ -135,6 +149,14 @@ static bool comes_back(struct ways *ways, const Service *service, struct packet_
 		if (address->len != 4 && address->len != 16)
 			continue; /* packet_table_check says what is wrong with it */
 		int64_t way = way_to(ways, address);
+		if (way < 0) {
+			/* As the relay, which tries another one. */
+			service->backends[i]->usable = false;
+			lost = error ? lost : i;
+			error = error ? error : way;
+			continue;
+		}
+		reached++;
 		if (way > 0 && (attached(ways->handle, (uint32_t)way) || attached_below(ways, (uint32_t)way))) {
 			const char *still = not_forwarding_once(ways, address->len == 4);
 			if (!still)
@@ -146,10 +168,7 @@ static bool comes_back(struct ways *ways, const Service *service, struct packet_
 		}
 		snprintf(path, sizeof(path), "backends[%zu]", i);
 		inet_ntop(address->len == 4 ? AF_INET : AF_INET6, address->data, text, sizeof(text));
-		if (way < 0)
-			packet_reason(left, service->name, path, "there is no route to %s: %s", text,
-			              strerror((int)-way));
-		else if (!way)
+		if (!way)
 			packet_reason(left, service->name, path,
 			              "%s is this node itself, and would see the client's address", text);
 		else
@@ -157,7 +176,9 @@ static bool comes_back(struct ways *ways, const Service *service, struct packet_
 			              text, if_indextoname((unsigned)way, name) ? name : "an interface");
 		return false;
 	}
-	return true;
+	if (error && !reached)
+		no_route(left, service, lost, error);
+	return !error || reached;
 }
 
 /* VIPs that others may lie within. */

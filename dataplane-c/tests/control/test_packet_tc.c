@@ -455,12 +455,21 @@ static void what_the_relay_has_too_is_left_to_it_until_answers_come_back_through
 	static const char table[] = "service near autonat 251\nvip 192.0.2.1 80\nbackend one 192.0.2.11 1 :8080\n"
 	                            "service web autonat 251\nvip 192.0.2.1 81\nbackend one 192.0.2.11 1 :8080\n"
 	                            "backend two 203.0.113.9 1 :8080\n";
+	static const char nobody[] = "service web autonat 251\nvip 192.0.2.1 81\nbackend two 203.0.113.9 1 :8080\n";
 
 	packet_rig_must_open(rig, "v0");
 	packet_rig_run("sysctl -qw net.ipv4.conf.v0.forwarding=0");
 	assert_left_out(rig, table, "near: net.ipv4.conf.v0.forwarding is 0: sysctl -w net.ipv4.ip_forward=1");
 	packet_rig_run("sysctl -qw net.ipv4.conf.v0.forwarding=1");
-	assert_left_out(rig, table, "web: there is no route to 203.0.113.9: Network is unreachable");
+	/* Nobody reaches that one; connections to the others are not to break for it, and none begins with it. */
+	assert_left_out(rig, table, "");
+	uint32_t count, service = packet_service_of(rig, "192.0.2.1", 81);
+	uint32_t *ring = packet_ring(rig, service, &count);
+	assert_int_equal(count, 251);
+	for (uint32_t i = 0; i < count; i++)
+		assert_int_equal(ring[i], ring[0]);
+	free(ring);
+	assert_left_out(rig, nobody, "web: there is no route to 203.0.113.9: Network is unreachable");
 	packet_rig_run("ip address add 203.0.113.1/24 dev v1");
 	assert_left_out(rig, table, "web: 203.0.113.9 is reached by v1, which tc is not attached to");
 	packet_rig_run("ip address del 203.0.113.1/24 dev v1");
