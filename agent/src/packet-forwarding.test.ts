@@ -242,6 +242,28 @@ describe('a service that asks for a packet tier', () => {
   });
 });
 
+test('more ports than sk_lookup has places for are refused where it steers', async () => {
+  const ports = Array.from({ length: 5 }, (_, i) =>
+    service({
+      name: `s${i}`,
+      listeners: [{ address: `192.0.2.${i + 1}`, ports: '1-60000' }],
+      forwarding: { mode: 'relay' },
+    }),
+  );
+  await start();
+  await apply(ports);
+  await apply([], ['s0', 's1', 's2', 's3', 's4']);
+  await stop();
+  dataplane.steering = { on: true };
+  await start();
+  await apply(ports.slice(0, 4));
+  const error = await apply(ports.slice(4)).catch((caught: ApplicationError) => caught);
+  expect(error).toMatchObject({
+    violations: [{ path: 'services', reason: expect.stringContaining('would be 300005 ports that sk_lookup leads') }],
+  });
+  await apply(ports.slice(4), ['s0']);
+});
+
 describe('backends of the table', () => {
   test('follow the health that the engine sees, at its events', async () => {
     await start({ collectMs: 5 });

@@ -12,7 +12,7 @@ import { LIMITS } from '../domain/defaults.js';
 import { Faults } from '../domain/faults.js';
 import { packetModeOf } from '../domain/packet-service.js';
 import { type Claim, type Conflict, isLayered, PortOwnership } from '../domain/port-ownership.js';
-import { steeredText } from '../domain/steering.js';
+import { steeredSize } from '../domain/steering.js';
 import { limitsAnswers, validatePolicyOf } from '../domain/traffic-policy.js';
 import { claimsOf, validateService } from '../domain/validate.js';
 import type { CommitChange, ConfigStore } from '../ports/config-store.js';
@@ -26,8 +26,8 @@ interface Footprint {
   readonly backends: number;
   /** Asks for a packet tier. */
   readonly packets: boolean;
-  /** What the engine is to listen on depends on whether sk_lookup steers here. */
-  readonly steered: boolean;
+  /** What the engine is to listen on depends on whether sk_lookup steers here: for so much of it. */
+  readonly steered: { readonly ranges: number; readonly ports: number };
   /** Name of its traffic policy; empty: none. */
   readonly policy: string;
 }
@@ -64,6 +64,7 @@ interface Touched {
 
 export class ConfigurationIndex {
   readonly #store: ConfigStore;
+  readonly #steers: () => boolean;
   readonly #footprints = new Map<string, Footprint>();
   readonly #packets = new Set<string>();
   readonly #steered = new Set<string>();
@@ -72,9 +73,13 @@ export class ConfigurationIndex {
   #ports = new PortOwnership();
   #backends = 0;
   #listeners = 0;
+  #steeredRanges = 0;
+  #steeredPorts = 0;
 
-  constructor(store: ConfigStore) {
+  /** steers: sk_lookup does, whose maps have so many places. */
+  constructor(store: ConfigStore, steers: () => boolean = () => false) {
     this.#store = store;
+    this.#steers = steers;
   }
 
   /** Reads everything once. */
@@ -86,6 +91,8 @@ export class ConfigurationIndex {
     this.#ports = new PortOwnership();
     this.#backends = 0;
     this.#listeners = 0;
+    this.#steeredRanges = 0;
+    this.#steeredPorts = 0;
     for (const { name, body } of this.#store.scan()) {
       const service = unpackService(body);
       const footprint = footprintOf(service);
@@ -135,7 +142,9 @@ export class ConfigurationIndex {
     else this.#footprints.set(name, footprint);
     if (footprint?.packets) this.#packets.add(name);
     else this.#packets.delete(name);
-    if (footprint?.steered) this.#steered.add(name);
+    this.#steeredRanges += (footprint?.steered.ranges ?? 0) - (old?.steered.ranges ?? 0);
+    this.#steeredPorts += (footprint?.steered.ports ?? 0) - (old?.steered.ports ?? 0);
+    if (footprint !== undefined && footprint.steered.ranges > 0) this.#steered.add(name);
     else this.#steered.delete(name);
     if (old?.policy !== footprint?.policy) this.#setPolicy(name, old?.policy ?? '', footprint?.policy ?? '');
   }
@@ -236,6 +245,8 @@ export class ConfigurationIndex {
       faults.add('services', `would be ${size} services`, `keep at most ${LIMITS.services} on a node`);
     }
 
+    if (this.#steers()) this.#checkSteered(touched, faults);
+
     const undo = this.#move(touched, faults);
     if (faults.list.length > 0) {
       undo();
@@ -313,6 +324,27 @@ export class ConfigurationIndex {
     for (const name of this.#footprints.keys()) if (!seen.has(name) && !removed.has(name)) remove(name);
   }
 
+  /** More than its maps have room for would keep all others from being steered. */
+  #checkSteered(touched: readonly Touched[], faults: Faults): void {
+    let ranges = 0;
+    let ports = 0;
+    for (const { name, footprint } of touched) {
+      const before = this.#footprints.get(name)?.steered;
+      ranges += (footprint?.steered.ranges ?? 0) - (before?.ranges ?? 0);
+      ports += (footprint?.steered.ports ?? 0) - (before?.ports ?? 0);
+    }
+    const all = this.#steeredPorts + ports;
+    const reason = (count: number, what: string) => `would be ${count} ${what} that sk_lookup leads to the relay`;
+    // What was there before this agent began to steer may become less, step by step.
+    if (ranges > 0 && this.#steeredRanges + ranges > LIMITS.steeredRanges) {
+      const fix = `keep at most ${LIMITS.steeredRanges} prefixes and ranges of more than 16 ports on a node`;
+      faults.add('services', reason(this.#steeredRanges + ranges, 'prefixes and ranges of ports'), fix);
+    } else if (ports > 0 && all > LIMITS.steeredPorts) {
+      const fix = `keep at most ${LIMITS.steeredPorts} on a node, or write every port as "1-65535", which is one entry`;
+      faults.add('services', reason(all, 'ports'), fix);
+    }
+  }
+
   /** Moves ports from their old owners to the new ones. Returns what takes that back. */
   #move(touched: readonly Touched[], faults: Faults): () => void {
     const released: [string, Claim][] = [];
@@ -372,7 +404,7 @@ function noPolicy(name: string, names: readonly string[]): [reason: string, fix:
 
 function footprintOf(service: Service): Footprint {
   const packets = packetModeOf(service) !== undefined;
-  const steered = steeredText(service) !== undefined;
+  const steered = steeredSize(service);
   return {
     claims: claimsOf(service),
     backends: service.backends.length,

@@ -115,7 +115,7 @@ export class Configuration implements ConfigUseCases {
     this.#store = options.store;
     this.#programming = options.programming;
     this.#log = options.log;
-    this.#index = new ConfigurationIndex(options.store);
+    this.#index = new ConfigurationIndex(options.store, () => options.programming.steering.on);
     this.objects = new CurrentObjects(options.store);
     const store = this.#store;
     this.#hub = new WatchHub(

@@ -51,6 +51,10 @@ export const LIMITS = {
   backendsPerService: 1_000,
   /** Addresses with port of a service that is forwarded by packets; a node has 65,536 (bpf/lib/layout.h). */
   vipsPerService: 4_096,
+  /** Of bpf/lib/steer.h: ranges and prefixes that sk_lookup steers, and what leads to them; others' listeners within them
+   * have the rest. */
+  steeredRanges: 4_096,
+  steeredPorts: 245_760,
   /** Bits of a listener's prefix, at least: a shorter one is most often a mistake. */
   listenerIpv4PrefixMin: 8,
   listenerIpv6PrefixMin: 16,

@@ -47,6 +47,20 @@ export function unsteerable(service: Service): string[] {
   return [...found];
 }
 
+/** What it takes of sk_lookup's maps (dataplane-c/src/control/steer.c); every port is one. */
+export function steeredSize(service: Service): { ranges: number; ports: number } {
+  const size = { ranges: 0, ports: 0 };
+  for (const listener of service.listeners) {
+    for (const range of listener.ports) {
+      if (!wantsSteering(listener, range)) continue;
+      size.ranges++;
+      // And where the group of sockets is bound.
+      size.ports += (isEveryPort(range) ? 1 : range.last - range.first + 1) + 1;
+    }
+  }
+  return size;
+}
+
 /** The first of what a service wants steered, as operators write it; undefined: nothing. */
 export function steeredText(service: Service): string | undefined {
   for (const listener of service.listeners) {
