@@ -26,6 +26,9 @@ test.each([
   ['gue', 'fd00::1', '[fd00::2]:80', without('xdp', kindOf('ipip', 'ipv6')), undefined],
   ['nat', 'fd00::1', '[fd00::2]:80', without('xdp', EVERYTHING), undefined],
   ['nat', 'fd00::1', '[fd00::2]:80', without('tc', EVERYTHING), 'it did not come out'],
+  ['nat', '192.0.2.1', '10.0.0.1:80', without('tc', kindOf('nat', 'ipv4')), 'nat over IPv4: it did not come out'],
+  ['auto', '192.0.2.1', '10.0.0.1:80', without('tc', kindOf('nat', 'ipv4')), 'nat over IPv4: it did not come out'],
+  ['auto', '192.0.2.1', '10.0.0.1:80', without('tc', kindOf('nat', 'ipv6')), undefined],
   ['l2', '192.0.2.1', '10.0.0.1:80', without('tc', EVERYTHING), undefined],
 ])('%s at %s to %s', (mode, vip, backend, proof, expected) => {
   expect(disproof(proof, service(mode, vip, backend))).toBe(expected);

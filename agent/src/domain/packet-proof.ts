@@ -44,8 +44,10 @@ export function disproof(proof: PacketProof, service: Service): string | undefin
   if (lost.size === 0) return undefined;
   const whole = lost.get(EVERYTHING);
   if (whole !== undefined) return whole;
+  // What was tried for mode auto is what it is carried by.
+  const mode = isNat(service) ? 'nat' : modeName(service);
   for (const family of familiesOf(service)) {
-    const kind = kindOf(modeName(service), family);
+    const kind = kindOf(mode, family);
     const why = lost.get(kind);
     if (why !== undefined) return `${kind}: ${why}`;
   }
