@@ -79,8 +79,9 @@ static void assert_shaping(struct packet_rig *rig, const char *kind, const char 
 	PacketStatus *status = packet_rig_status(rig);
 
 	assert_string_equal(status->interfaces[0]->shaping, kind);
-	if (!strstr(status->interfaces[0]->shaping_reason, reason))
-		fail_msg("expected \"%s\" in: %s", reason, status->interfaces[0]->shaping_reason);
+	const char *told = status->interfaces[0]->shaping_reason;
+	if (!told || !strstr(told, reason))
+		fail_msg("expected \"%s\" in: %s", reason, told ? told : "nothing");
 	packet_status_free(status);
 }
 
