@@ -9,6 +9,7 @@ const suites: Readonly<Record<string, () => Promise<readonly Case[]>>> = {
   faults: async () => (await import('./suites/faults/index.js')).faults,
   guest: async () => (await import('./suites/guest/index.js')).guest,
   qos: async () => (await import('./suites/qos/index.js')).qos,
+  shaping: async () => (await import('./suites/shaping/index.js')).shaping,
   packet: async () => (await import('./suites/packet/index.js')).packet,
 };
 

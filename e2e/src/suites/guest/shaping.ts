@@ -3,7 +3,7 @@
 import type { FlowClient } from '../../harness/flow-main.js';
 import { sleep } from '../../harness/scope.js';
 import type { Case, World } from '../../harness/suite.js';
-import { inside, SERVER, ShapedGround } from '../qos/shaped.js';
+import { inside, SERVER, ShapedGround } from '../shaping/shaped.js';
 
 /** Low enough for an emulated machine to send more. */
 const RATE = 4e6;

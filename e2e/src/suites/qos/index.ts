@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Traffic policies: rates as they arrive, marks as they are on the wire, refusals as they are logged; shaping in tc. */
+/** Traffic policies in the relay: rates as they arrive, marks as they are on the wire, refusals as they are logged. */
 import type { Case } from '../../harness/suite.js';
 import { limits } from './limits.js';
 import { marks } from './marks.js';
-import { shaping } from './shaping.js';
-import { tiers } from './tiers.js';
 
-export const qos: readonly Case[] = [...limits, ...marks, ...tiers, ...shaping];
+export const qos: readonly Case[] = [...limits, ...marks];

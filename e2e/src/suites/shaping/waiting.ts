@@ -12,7 +12,7 @@ const BELOW = 0.15;
 
 const MBIT = 1e6;
 
-export const shaping: readonly Case[] = [
+export const waiting: readonly Case[] = [
   {
     name: 'what is over a rate waits on its way out, both ways, and is not lost',
     run: async (world: World) => {
