@@ -108,6 +108,26 @@ static void a_packet_passes_each_way_of_forwarding(void **state)
 	assert_int_equal(if_nametoindex("wire"), 0);
 }
 
+/* On an emulated machine, or a busy one: some trial had no time left. */
+static bool was_cut_short(const Probe *found)
+{
+	for (size_t i = 0; found && i < found->n_results; i++)
+		if (strstr(found->results[i]->reason, "other trials took all"))
+			return true;
+	return false;
+}
+
+static Probe *probe_to_the_end(void)
+{
+	Probe *found = probe();
+
+	for (int again = 0; again < 5 && was_cut_short(found); again++) {
+		marcher__packet__v1__probe__free_unpacked(found, NULL);
+		found = probe();
+	}
+	return found;
+}
+
 /* Runs prepare and then the probe in a child; check's answer is the child's. */
 static void in_a_child(bool (*prepare)(void), const char *(*check)(const Probe *probe))
 {
@@ -118,7 +138,7 @@ static void in_a_child(bool (*prepare)(void), const char *(*check)(const Probe *
 	pid_t child = fork();
 	if (!child) {
 		const char *wrong = prepare() ? NULL : "the child could not be prepared";
-		Probe *found = wrong ? NULL : probe();
+		Probe *found = wrong ? NULL : probe_to_the_end();
 		if (!wrong)
 			wrong = found ? check(found) : "no answer";
 		if (wrong && write(words[1], wrong, strlen(wrong)) < 0)
