@@ -2,6 +2,7 @@
 /** Clients that people have: curl, iperf3. */
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { PACE } from '../../harness/pace.js';
 import { now, sleep } from '../../harness/scope.js';
 import type { World } from '../../harness/suite.js';
 import type { Host } from '../../harness/topology.js';
@@ -15,7 +16,7 @@ export const upload = async (world: World, client: Host, vip: string, port: numb
   const out = ['-o', '/dev/null', '-w', '%{http_code} %{size_upload}'];
   const url = `http://${urlHost(vip)}:${port}/health`;
   const answer = await world.scope.must(
-    ['curl', '--silent', '--show-error', '--max-time', '10', ...out, '--data-binary', `@${file}`, url],
+    ['curl', '--silent', '--show-error', '--max-time', `${10 * PACE}`, ...out, '--data-binary', `@${file}`, url],
     { netns: client.netns },
   );
   world.equal(answer, `200 ${bytes}`, `upload to ${vip}`);
