@@ -80,34 +80,6 @@ static const char *tc_mode(const Probe *probe)
 	return tcx ? "tcx" : "clsact";
 }
 
-static void a_packet_passes_each_way_of_forwarding(void **state)
-{
-	NEEDS_PRIVILEGE(state);
-	const char *whats[] = {"ipip", "gue", "l2", "decap", "guard"}, *modes[] = {"native", "generic"};
-	const char *families[] = {"ipv4", "ipv6"};
-	unsigned before = open_files();
-
-	Probe *found = probe();
-	assert_non_null(found);
-	assert_int_equal(result_of(found, "load", "", "")->outcome, PASSED);
-	for (size_t m = 0; m < 2; m++)
-		assert_int_equal(result_of(found, "attach", modes[m], "")->outcome, PASSED);
-	for (size_t f = 0; f < 2; f++)
-		for (size_t m = 0; m < 2; m++)
-			for (size_t w = 0; w < 5; w++)
-				assert_passed(found, whats[w], modes[m], families[f]);
-	const char *tc = tc_mode(found);
-	for (size_t f = 0; f < 2; f++)
-		assert_passed(found, "nat", tc, families[f]);
-	print_message("%u us\n", (unsigned)found->probe_us);
-	assert_true(found->probe_us < 3000000); /* half a second where nothing else runs */
-	marcher__packet__v1__probe__free_unpacked(found, NULL);
-	/* Nothing of it is here. */
-	assert_int_equal(open_files(), before);
-	assert_int_equal(if_nametoindex("inside"), 0);
-	assert_int_equal(if_nametoindex("wire"), 0);
-}
-
 /* On an emulated machine, or a busy one: some trial had no time left. */
 static bool was_cut_short(const Probe *found)
 {
@@ -126,6 +98,34 @@ static Probe *probe_to_the_end(void)
 		found = probe();
 	}
 	return found;
+}
+
+static void a_packet_passes_each_way_of_forwarding(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	const char *whats[] = {"ipip", "gue", "l2", "decap", "guard"}, *modes[] = {"native", "generic"};
+	const char *families[] = {"ipv4", "ipv6"};
+	unsigned before = open_files();
+
+	Probe *found = probe_to_the_end();
+	assert_non_null(found);
+	assert_int_equal(result_of(found, "load", "", "")->outcome, PASSED);
+	for (size_t m = 0; m < 2; m++)
+		assert_int_equal(result_of(found, "attach", modes[m], "")->outcome, PASSED);
+	for (size_t f = 0; f < 2; f++)
+		for (size_t m = 0; m < 2; m++)
+			for (size_t w = 0; w < 5; w++)
+				assert_passed(found, whats[w], modes[m], families[f]);
+	const char *tc = tc_mode(found);
+	for (size_t f = 0; f < 2; f++)
+		assert_passed(found, "nat", tc, families[f]);
+	print_message("%u us\n", (unsigned)found->probe_us);
+	assert_true(found->probe_us < 3000000); /* half a second where nothing else runs */
+	marcher__packet__v1__probe__free_unpacked(found, NULL);
+	/* Nothing of it is here. */
+	assert_int_equal(open_files(), before);
+	assert_int_equal(if_nametoindex("inside"), 0);
+	assert_int_equal(if_nametoindex("wire"), 0);
 }
 
 /* Runs prepare and then the probe in a child; check's answer is the child's. */
