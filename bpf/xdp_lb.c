@@ -219,7 +219,7 @@ int xdp_lb(struct xdp_md *ctx)
 		return drop(choice.reason);
 	/* What is reported about packets is none of the service's. */
 	if ((choice.service.flags & SERVICE_POLICY) && begin) {
-		int reason = policy_hold(&packet, index, &packet.key, false, 1);
+		int reason = policy_hold(&packet, index, &packet.key, false, bpf_ktime_get_ns());
 		if (reason < 0)
 			return drop(-reason);
 	}

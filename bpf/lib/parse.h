@@ -62,6 +62,7 @@ struct packet {
 	__u8 tcp_flags;        /* TCP_FIN and others */
 	__u8 reason;           /* PARSED_BROKEN: enum drop_reason */
 	__u8 waits;            /* enum shape_kind: by what it may wait on its way out; 0: it may not */
+	__u16 frames;          /* tc: that the buffer stands for; 0: one */
 	__u32 named;           /* NAT, QUIC: index of the backend that the packet names; 0: none */
 };
 

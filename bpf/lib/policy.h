@@ -156,18 +156,18 @@ static __always_inline enum drop_reason policy_over(struct policy_count *count, 
 }
 
 /*
- * Holds a packet to the policy. client: the flow, by its packets from the client; frames: that the buffer stands for.
- * Negative: it is dropped, for the reason of that number. Otherwise it may go in so many ns, with the traffic class
- * that packet->traffic_class has then; in its header nothing is changed.
+ * Holds a packet to the policy at the time now_ns, CLOCK_MONOTONIC. client: the flow, by its packets from the client.
+ * Negative: it is dropped, for the reason of that number. Otherwise it may go so many ns after now_ns, with the traffic
+ * class that packet->traffic_class has then; in its header nothing is changed.
  */
 __noinline int policy_hold(struct packet *packet, __u32 service, const struct flow_key *client, bool egress,
-                           __u32 frames)
+                           __u64 now_ns)
 {
 	const struct policy *policy = bpf_map_lookup_elem(&policies, &service);
 	struct policy_buckets *buckets = bpf_map_lookup_elem(&policy_buckets, &service);
 	if (!policy || !buckets || !packet || !client)
 		return 0;
-	const __u32 bytes = packet->payload;
+	const __u32 bytes = packet->payload, frames = packet->frames ? packet->frames : 1;
 	__u8 class = packet->traffic_class;
 	int wait_ns = 0;
 	struct policy_taps taps = {.flow_rate = &policy->flow[policy_at(egress)],
@@ -186,8 +186,7 @@ __noinline int policy_hold(struct packet *packet, __u32 service, const struct fl
 		class = policy->dscp | (class & ECN_MASK);
 	if (counts && (taps.flow_rate->unit_cost | taps.service_rate->unit_cost)) {
 		bool markable = (policy->flags & POLICY_ECN_MARK) && (class & ECN_MASK) != ECN_NOT_ECT;
-		enum policy_verdict verdict =
-		        policy_judge(&taps, gcra_ticks(bpf_ktime_get_ns()), bytes, markable, &wait_ns);
+		enum policy_verdict verdict = policy_judge(&taps, gcra_ticks(now_ns), bytes, markable, &wait_ns);
 		if (bytes && verdict != POLICY_CONFORMS) {
 			struct policy_count *count = bpf_map_lookup_elem(&policy_counters, &service);
 			if (verdict == POLICY_OVER)

@@ -43,7 +43,10 @@ static __always_inline enum drop_reason tc_hold(struct __sk_buff *skb, struct pa
 	}
 	__u32 kind = ifindex ? shape_of(ifindex) : 0;
 	packet->waits = shape_waits(kind, service, egress) ? kind : 0;
-	int wait_ns = policy_hold(packet, service, &client, egress, tc_frames(skb));
+	packet->frames = tc_frames(skb);
+	/* One time for both: what takes no time in the bucket would overtake what came before otherwise. */
+	const __u64 now_ns = bpf_ktime_get_ns();
+	int wait_ns = policy_hold(packet, service, &client, egress, now_ns);
 	if (wait_ns < 0)
 		return -wait_ns;
 	const struct policy *policy = bpf_map_lookup_elem(&policies, &service);
@@ -51,7 +54,7 @@ static __always_inline enum drop_reason tc_hold(struct __sk_buff *skb, struct pa
 	                : policy          ? policy->priority
 	                                  : 0;
 	if (kind == SHAPE_FQ && wait_ns)
-		shape_until(skb, bpf_ktime_get_ns() + wait_ns, before);
+		shape_until(skb, now_ns + wait_ns, before);
 	return DROP_NONE;
 }
 
