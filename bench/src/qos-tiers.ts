@@ -11,20 +11,12 @@ import { Flow } from '@marcher/e2e/harness/flow';
 import type { FlowClient } from '@marcher/e2e/harness/flow-main';
 import { makeRouted, VIP4 } from '@marcher/e2e/harness/routed';
 import { type Scope, sleep, until } from '@marcher/e2e/harness/scope';
+import { type Rate, rateOf } from './rate.js';
 
 const NAT_VIP = '198.51.100.11';
 const HEALTHY = 2;
 const UNHEALTHY = 3;
 const SERVER = { sink: 9000, source: 9001, udp: 9002 } as const;
-
-/** As in qos.ts. */
-export interface TierRate {
-  readonly what: string;
-  readonly configuredBitsPerSecond: number;
-  readonly bitsPerSecond: number;
-  readonly error: number;
-  readonly shares: readonly [number, number] | undefined;
-}
 
 interface Measured {
   readonly tier: 'xdp' | 'tc';
@@ -114,7 +106,7 @@ export const measureTiers = async (
   seconds: number,
   build: string,
   wrapper: readonly string[],
-): Promise<TierRate[]> => {
+): Promise<Rate[]> => {
   const net = makeRouted(scope, { directors: 1, backends: 1, oneLink: true });
   const [director] = net.directors;
   const [backend] = net.backends;
@@ -129,7 +121,7 @@ export const measureTiers = async (
     ],
   });
   await agent.start();
-  const results: TierRate[] = [];
+  const results: Rate[] = [];
   for (const [i, m] of measured.entries()) {
     const protocol = m.client.kind === 'udp' ? 'udp' : 'tcp';
     const host = m.tier === 'tc' ? NAT_VIP : VIP4;
@@ -163,21 +155,11 @@ export const measureTiers = async (
       await server.flood(m.flood);
     }
     await sleep(1_000);
-    const { bitsPerSecond, each } = await (m.at === 'client' ? client : server).received(seconds * 1_000);
+    const received = await (m.at === 'client' ? client : server).received(seconds * 1_000);
     await server.stop();
     await client.stop();
     await agent.backendsAre('s', UNHEALTHY, ['b']);
-    const even = bitsPerSecond / m.client.count;
-    // Probes are connections, too.
-    const busiest = [...each].sort((a, b) => b - a).slice(0, m.client.count);
-    const shares =
-      protocol === 'tcp' && m.client.count > 1
-        ? ([Math.min(...busiest) / even, Math.max(...busiest) / even] as const)
-        : undefined;
-    const error = bitsPerSecond / m.bitsPerSecond - 1;
-    const what = `${m.tier}: ${m.what}`;
-    results.push({ what, configuredBitsPerSecond: m.bitsPerSecond, bitsPerSecond, error, shares });
-    console.error(`${new Date().toISOString().slice(11, 19)} ${what}: ${(error * 100).toFixed(2)} %`);
+    results.push(rateOf(`${m.tier}: ${m.what}`, m.bitsPerSecond, protocol === 'tcp' ? m.client.count : 0, received));
   }
   await agent.apply([]);
   agent.kill('SIGTERM');

@@ -17,6 +17,7 @@ import { REPOSITORY, Scope, sleep } from '@marcher/e2e/harness/scope';
 import { machine, spread } from './measure.js';
 import { LOAD_CORE, PROXY_CORE, pinned } from './peers.js';
 import { measureTiers } from './qos-tiers.js';
+import { type Rate, rateOf } from './rate.js';
 import { writeResult } from './result.js';
 
 const BUILD = path.join(REPOSITORY, 'dataplane-c/build-release/src');
@@ -158,15 +159,6 @@ const started = async (
   return agent;
 };
 
-interface Rate {
-  readonly what: string;
-  readonly configuredBitsPerSecond: number;
-  readonly bitsPerSecond: number;
-  readonly error: number;
-  /** Of the connections: the least and the most that one had, of the even share. */
-  readonly shares: readonly [number, number] | undefined;
-}
-
 /** Two workers: what is shared by connections is shared by threads too. */
 const measureRates = async (scope: Scope, seconds: number): Promise<Rate[]> => {
   const netns = scope.addNetns('r');
@@ -185,17 +177,10 @@ const measureRates = async (scope: Scope, seconds: number): Promise<Rate[]> => {
       await server.flood(m.flood);
     }
     await sleep(1_000);
-    const { bitsPerSecond, each } = await (m.at === 'client' ? client : server).received(seconds * 1_000);
+    const received = await (m.at === 'client' ? client : server).received(seconds * 1_000);
     await client.stop();
     await server.stop();
-    const even = bitsPerSecond / m.client.count;
-    const shares =
-      protocol === 'tcp' && m.client.count > 1
-        ? ([Math.min(...each) / even, Math.max(...each) / even] as const)
-        : undefined;
-    const error = bitsPerSecond / m.bitsPerSecond - 1;
-    results.push({ what: m.what, configuredBitsPerSecond: m.bitsPerSecond, bitsPerSecond, error, shares });
-    console.error(`${new Date().toISOString().slice(11, 19)} ${m.what}: ${(error * 100).toFixed(2)} %`);
+    results.push(rateOf(m.what, m.bitsPerSecond, protocol === 'tcp' ? m.client.count : 0, received));
   }
   await agent.apply([]);
   agent.kill('SIGTERM');
