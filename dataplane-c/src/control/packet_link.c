@@ -10,10 +10,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <linux/if_link.h>
+#include <net/if.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -114,6 +117,38 @@ static int create(const struct marcher_packet *handle, const struct packet_inter
 	return fd < 0 ? -errno : fd;
 }
 
+/* What is left of a page for a frame where drivers keep the least of it free. Frames of several buffers are refused
+ * (docs/operating.md): some drivers show programs nothing of them. */
+#define NATIVE_MTU_MAX 3498
+
+/* 0: it cannot be asked. */
+static int mtu_of(const char *interface)
+{
+	struct ifreq ifr = {0};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	strncpy(ifr.ifr_name, interface, sizeof(ifr.ifr_name) - 1);
+	int mtu = fd >= 0 && !ioctl(fd, SIOCGIFMTU, &ifr) ? ifr.ifr_mtu : 0;
+	if (fd >= 0)
+		close(fd);
+	return mtu;
+}
+
+/* Why the driver has refused. Its own words do not come by a link's system call. */
+static void set_refusal(struct packet_interface *interface, int error)
+{
+	int mtu = mtu_of(interface->name);
+
+	if (mtu > NATIVE_MTU_MAX && error != EOPNOTSUPP)
+		set_reason(interface,
+		           "the driver does not take it natively: %s; with an MTU of %d probably for that: expected %d "
+		           "or less "
+		           "(ip link set dev %s mtu %d, then restart the agent)",
+		           strerror(error), mtu, NATIVE_MTU_MAX, interface->name, NATIVE_MTU_MAX);
+	else
+		set_reason(interface, "the driver does not take it natively: %s", strerror(error));
+}
+
 /* Attaches a program to an interface that has none of ours, and pins the link. The outcome is in *interface. */
 static void attach(const struct marcher_packet *handle, struct packet_interface *interface)
 {
@@ -133,18 +168,21 @@ static void attach(const struct marcher_packet *handle, struct packet_interface 
 	int fd = handle->xdp_mode == MARCHER_XDP_GENERIC ? -EOPNOTSUPP : create(handle, interface, XDP_FLAGS_DRV_MODE);
 	interface->mode = native;
 	if (fd < 0 && handle->xdp_mode != MARCHER_XDP_NATIVE) {
-		set_reason(interface,
-		           handle->xdp_mode == MARCHER_XDP_GENERIC ? "generic was asked for"
-		                                                   : "the driver does not take it natively: %s",
-		           strerror(-fd));
+		if (handle->xdp_mode == MARCHER_XDP_GENERIC)
+			set_reason(interface, "generic was asked for");
+		else
+			set_refusal(interface, -fd);
 		interface->mode = generic;
 		fd = create(handle, interface, XDP_FLAGS_SKB_MODE);
 	}
 	if (fd < 0) {
 		interface->mode = unattached;
-		if (!taken(interface))
-			set_reason(interface, "attaching the XDP program%s: %s",
-			           handle->xdp_mode == MARCHER_XDP_NATIVE ? " natively" : "", strerror(-fd));
+		if (taken(interface))
+			return;
+		if (handle->xdp_mode == MARCHER_XDP_NATIVE)
+			set_refusal(interface, -fd);
+		else
+			set_reason(interface, "attaching the XDP program: %s", strerror(-fd));
 		return;
 	}
 	interface->link_fd = fd;

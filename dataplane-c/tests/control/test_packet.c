@@ -128,6 +128,21 @@ static void opens_native_where_it_can_and_generic_elsewhere(void **state)
 	assert_int_equal(st.st_mode & 07777, 0700);
 }
 
+static void generic_for_its_mtu_says_so(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+
+	/* A veth's frames are as large as its peer sends them. */
+	packet_rig_run("ip link set v0 mtu 9000 && ip link set v1 mtu 9000");
+	packet_rig_must_open(rig, "v0");
+	assert_mode(rig, "v0", "generic",
+	            "an MTU of 9000 probably for that: expected 3498 or less (ip link set dev v0 mtu");
+	packet_rig_close(rig);
+	assert_int_equal(packet_rig_open(rig, "v0", MARCHER_XDP_NATIVE), MARCHER_E_SYSTEM);
+	assert_last_error("an MTU of 9000");
+}
+
 static void generic_is_used_where_it_is_asked_for(void **state)
 {
 	NEEDS_PRIVILEGE(state);
@@ -781,6 +796,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        TEST(the_verifier_passes_programs_with_room_to_spare),
 	        TEST(opens_native_where_it_can_and_generic_elsewhere),
+	        TEST(generic_for_its_mtu_says_so),
 	        TEST(generic_is_used_where_it_is_asked_for),
 	        TEST(everything_stays_in_force_and_is_adopted),
 	        TEST(programs_of_another_build_are_replaced_in_place),
