@@ -159,7 +159,7 @@ int tc_ingress(struct __sk_buff *skb)
 	case PARSED_ICMP:
 		return report(skb, &packet);
 	case PARSED_BROKEN:
-		return vip_has_address(&packet.key.destination) ? tc_drop(packet.reason) : TC_GO_ON;
+		return vip_refuses(&packet) ? tc_drop(packet.reason) : TC_GO_ON;
 	default:
 		return TC_GO_ON;
 	}

@@ -5,7 +5,8 @@
  * forgotten it; a TCP SYN begins a new flow and is decided by the ring. QUIC packets may name their backend.
  *
  * What is not for a VIP goes on unchanged. Fragments to an address that any VIP has are dropped, whatever their
- * protocol: only the first has ports, and the stack of this host could not do anything with the others.
+ * protocol, since only the first has ports; but not where the address is this node's, too: its stack puts them
+ * together.
  */
 #include <linux/bpf.h>
 
@@ -201,7 +202,7 @@ int xdp_lb(struct xdp_md *ctx)
 		}
 		break;
 	case PARSED_BROKEN:
-		if (vip_has_address(&packet.key.destination))
+		if (vip_refuses(&packet))
 			return drop(packet.reason);
 		return slots_from(ctx, XDP_SLOT_LB + 1);
 	default:

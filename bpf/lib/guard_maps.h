@@ -9,6 +9,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "layout.h"
+#include "own.h"
 
 struct guard_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -134,14 +135,6 @@ struct {
 	__uint(key_size, sizeof(__u32));
 	__array(values, struct guard_datagrams_map);
 } guard_datagrams SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, OWN_ADDRESSES_MAX);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct address);
-	__type(value, __u32);
-} own_addresses SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

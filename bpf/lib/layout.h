@@ -131,8 +131,8 @@ struct backend {
 #define BACKEND_LOCAL 2u /* the address is this node's: packets go to its stack as they came */
 
 /* Map vip_addresses: hash by address, the number of entries of vips that have it. Every address in vips stands here
- * too: it says whose fragments, echo requests and malformed packets are to be judged. Write it before vips, delete it
- * after. */
+ * too: it says whose fragments (but for own_addresses), echo requests and malformed packets are to be judged. Write it
+ * before vips, delete it after. */
 
 /* Map vlan_devices: hash by the ifindex of a VLAN device, for routes that leave by one: XDP can only send through the
  * device below, with the tag in the frame. What leaves by a VLAN device that is not here is lost by the kernel, counted
@@ -202,7 +202,7 @@ enum drop_reason {
 	DROP_TRUNCATED,      /* a header does not fit into the frame */
 	DROP_BAD_LENGTH,     /* a header's length is impossible */
 	DROP_BAD_CHECKSUM,   /* of an IPv4 header */
-	DROP_FRAGMENT,       /* to a VIP: the ports are not in every fragment */
+	DROP_FRAGMENT,       /* to a VIP that is not this node's: the ports are not in every fragment */
 	DROP_NO_BACKEND,     /* the service has no usable backend */
 	DROP_NO_ROUTE,       /* to the backend */
 	DROP_NO_NEIGHBOUR,   /* the next hop's Ethernet address is not known */
@@ -538,7 +538,8 @@ struct guard_debt {
  * not new: what limits connections counts the first packet of each. */
 #define GUARD_DATAGRAMS_MAX 262144u
 
-/* Map own_addresses: hash by address -> __u32, of all addresses of this network namespace. */
+/* Map own_addresses: hash by address -> __u32, of all addresses of this network namespace, kept whether anything is
+ * guarded or not. */
 #define OWN_ADDRESSES_MAX 16384u
 
 /* Map guard_syns: array of one: how many SYNs come. */

@@ -56,7 +56,7 @@ static __always_inline enum drop_reason martian(__u8 version, const struct addre
 		return DROP_MARTIAN;
 	if (!(own[place >> 6] >> (place & 63) & 1))
 		return DROP_NONE;
-	return bpf_map_lookup_elem(&own_addresses, source) ? DROP_SPOOFED : DROP_NONE;
+	return own_has_address(source) ? DROP_SPOOFED : DROP_NONE;
 }
 
 #endif

@@ -139,7 +139,7 @@ static __always_inline struct bpf_sock *cookie_socket(struct xdp_md *ctx, const 
 static __always_inline bool cookie_ours(const struct seen *seen)
 {
 	struct vip_key key = {.address = seen->destination, .port = seen->destination_port, .protocol = IPPROTO_TCP};
-	if (!bpf_map_lookup_elem(&own_addresses, &seen->destination) || bpf_map_lookup_elem(&vips, &key))
+	if (!own_has_address(&seen->destination) || bpf_map_lookup_elem(&vips, &key))
 		return false;
 	key.port = 0;
 	return !bpf_map_lookup_elem(&vips, &key);

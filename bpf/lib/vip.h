@@ -10,6 +10,8 @@
 
 #include "layout.h"
 #include "maps.h"
+#include "own.h"
+#include "parse.h"
 #include "vip_prefix.h"
 
 static __always_inline struct vip *vip_find(const struct flow_key *flow)
@@ -26,6 +28,15 @@ static __always_inline struct vip *vip_find(const struct flow_key *flow)
 static __always_inline bool vip_has_address(const struct address *address)
 {
 	return bpf_map_lookup_elem(&vip_addresses, address) || (vip_prefixes_used() && vip_prefix_has_address(address));
+}
+
+/* Of a packet that is PARSED_BROKEN: is it dropped here? What is sent to nobody's VIP is the stack's own business, and
+ * so are fragments to an address that this node has, too: IPsec, DNS and others are there beside the services, and the
+ * stack can put them together. */
+static __always_inline bool vip_refuses(const struct packet *packet)
+{
+	return vip_has_address(&packet->key.destination) &&
+	       (packet->reason != DROP_FRAGMENT || !own_has_address(&packet->key.destination));
 }
 
 #endif

@@ -30,6 +30,7 @@ struct test_case {
 	uint32_t mtu;
 	const struct spec *want;
 	const struct guard_setup *guard; /* NULL: nothing is guarded */
+	bool own;                        /* the destination is this node's own address, too; without a guard */
 	uint32_t counter;                /* of the rule that decides; 0: none is looked at */
 	const struct spec *flow;         /* whose hash the outer header has: in's when NULL */
 };

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "expect.h"
+#include "guard.h"
 #include "lib/layout_names.h"
 
 void nat_case_add(struct nat_case_list *list, const struct nat_case *c, const char *name, ...)
@@ -79,7 +80,10 @@ void nat_run_case(void **state)
 	if (c->service)
 		before = world_service_traffic(c->service);
 	frame_build(&in, &c->in);
+	guard_set(NULL);
+	world_set_own(&in, c->own);
 	nat_run(c->hook, &in, c->gso_size, &result);
+	world_set_own(&in, false);
 	uint32_t verdict = VERDICT_ON;
 	expected = in;
 	switch (c->outcome) {
@@ -324,9 +328,33 @@ static void refusals(struct nat_case_list *list)
 			nat_case_add(list, &c, "IPv4 %s: a first fragment", way->what);
 			c.in.patches[0].value = 0x0010;
 			nat_case_add(list, &c, "IPv4 %s: a later fragment", way->what);
+			c.own = true;
+			c.outcome = NAT_PASSES;
+			nat_case_add(list, &c, "IPv4 %s: a later fragment to this node's own address goes on",
+			             way->what);
+			c.in.patches[0].value = 0x2000;
+			nat_case_add(list, &c, "IPv4 %s: a first fragment to this node's own address goes on",
+			             way->what);
+			c.own = false;
+			c.outcome = NAT_DROPPED;
 			c.in.patches[0] = (struct patch){.at = 0, .width = 1, .value = 0x44};
 			c.reason = DROP_BAD_LENGTH;
 			nat_case_add(list, &c, "IPv4 %s: a header of 16 bytes", way->what);
+			c.own = true;
+			nat_case_add(list, &c, "IPv4 %s: a header of 16 bytes, to this node's own address", way->what);
+			c.own = false;
+		}
+		if (version == 6) {
+			static const uint8_t fragment[] = {44, EXTENSIONS_END};
+			c.in.extensions = fragment;
+			c.in.patches[0] = (struct patch){.at = 42, .width = 2, .value = 0x0009};
+			c.reason = DROP_FRAGMENT;
+			nat_case_add(list, &c, "IPv6 %s: a fragment", way->what);
+			c.own = true;
+			c.outcome = NAT_PASSES;
+			nat_case_add(list, &c, "IPv6 %s: a fragment to this node's own address goes on", way->what);
+			c.own = false;
+			c.outcome = NAT_DROPPED;
 		}
 		c.in = plain;
 		for (uint16_t cut = ip; cut < ip + 20; cut += 3) {

@@ -19,6 +19,7 @@ struct nat_case {
 	struct spec before; /* destination_port 0: none. A client's packet that goes first, by ingress */
 	struct spec in;
 	uint32_t gso_size;
+	bool own; /* the destination is this node's own address, too */
 	enum nat_outcome outcome;
 	enum drop_reason reason;
 	uint32_t mtu;

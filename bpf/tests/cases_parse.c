@@ -90,6 +90,10 @@ static void ipv4_headers(struct case_list *list)
 		c.reason = DROP_BAD_LENGTH;
 		c.in.patches[0] = (struct patch){.at = 2, .width = 2, .value = lengths[i]};
 		case_add(list, &c, "IPv4 TCP of 50 bytes that says %d", lengths[i]);
+		c.own = true;
+		case_add(list, &c, "IPv4 TCP of 50 bytes that says %d, to a VIP at this node's own address",
+		         lengths[i]);
+		c.own = false;
 		c.in.destination = "198.51.100.77";
 		c.outcome = PASSES;
 		case_add(list, &c, "IPv4 TCP of 50 bytes that says %d, to no VIP", lengths[i]);
@@ -109,6 +113,12 @@ static void ipv4_headers(struct case_list *list)
 			c.in.patches[0] = (struct patch){.at = 6, .width = 2, .value = fragments[i].bits};
 			case_add(list, &c, "IPv4 %s: the %s fragment to a VIP's address",
 			         (const char *[]){"TCP", "UDP", "ICMP"}[j], fragments[i].what);
+			c.own = true;
+			c.outcome = PASSES;
+			case_add(list, &c,
+			         "IPv4 %s: the %s fragment to a VIP at this node's own address is the stack's",
+			         (const char *[]){"TCP", "UDP", "ICMP"}[j], fragments[i].what);
+			c.own = false;
 			c.in.destination = "198.51.100.77";
 			c.outcome = PASSES;
 			case_add(list, &c, "IPv4 %s: the %s fragment to no VIP is the stack's",
@@ -164,6 +174,10 @@ static void ipv6_headers(struct case_list *list)
 		c.outcome = DROPPED;
 		c.reason = DROP_TRUNCATED;
 		case_add(list, &c, "IPv6 behind two headers, cut to %d bytes", cut);
+		c.own = true;
+		case_add(list, &c, "IPv6 behind two headers, cut to %d bytes, to a VIP at this node's own address",
+		         cut);
+		c.own = false;
 	}
 	c = plain(6, IPPROTO_TCP);
 	c.outcome = DROPPED;
@@ -190,6 +204,11 @@ static void ipv6_headers(struct case_list *list)
 		c.in.extensions = options_fragment;
 		c.in.patches[0].at = 50;
 		case_add(list, &c, "IPv6: the %s fragment to a VIP's address, behind options", fragments[i].what);
+		c.own = true;
+		c.outcome = PASSES;
+		case_add(list, &c, "IPv6: the %s fragment to a VIP at this node's own address is the stack's",
+		         fragments[i].what);
+		c.own = false;
 		c.in.destination = "2001:db8:100::77";
 		c.outcome = PASSES;
 		case_add(list, &c, "IPv6: the %s fragment to no VIP is the stack's", fragments[i].what);

@@ -128,6 +128,7 @@ void guard_set(const struct guard_setup *setup)
 	in_force = setup;
 	if (!setup) {
 		must(!bpf_map_delete_elem(world_map("guard"), &zero), "guard");
+		empty_hash(world_map("own_addresses"));
 		return;
 	}
 	generation = !generation;

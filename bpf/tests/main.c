@@ -125,7 +125,11 @@ static void run_case(void **state)
 	frame_build(&in, &c->in);
 	world_reset();
 	guard_set(c->guard);
+	if (!c->guard)
+		world_set_own(&in, c->own);
 	world_run(&in, &result);
+	if (c->own)
+		world_set_own(&in, false);
 	uint32_t verdict = expect(c, &in, &expected);
 	bool good = check_drops(c);
 	if (result.verdict != verdict) {

@@ -644,3 +644,20 @@ void world_set_forwarding(bool on)
 	must(write_setting("/proc/sys/net/ipv4/conf/in0/forwarding", on ? "1" : "0"), "forwarding");
 	must(write_setting("/proc/sys/net/ipv6/conf/in0/forwarding", on ? "1" : "0"), "forwarding");
 }
+
+void world_set_own(const struct frame *frame, bool own)
+{
+	const uint8_t *ip = frame->data + 14;
+	struct address key, address = {.word = {0, 0, htonl(0xffff), 0}};
+	uint32_t one = 1;
+	int map = world_map("own_addresses");
+	while (!bpf_map_get_next_key(map, NULL, &key))
+		must(!bpf_map_delete_elem(map, &key), "own_addresses");
+	if (!own)
+		return;
+	if (ip[0] >> 4 == 4)
+		memcpy(&address.word[3], ip + 16, 4);
+	else
+		memcpy(&address, ip + 24, sizeof(address));
+	must(!bpf_map_update_elem(map, &address, &one, BPF_ANY), "own_addresses");
+}

@@ -142,6 +142,9 @@ void world_clear_slot(uint32_t slot);
 /* Puts a program before the others that leaves headroom bytes before a frame of this length. */
 void world_limit_headroom(uint32_t headroom, uint32_t length);
 
+/* Has own_addresses hold the destination of this frame, without VLAN tags, alone; false: nothing. */
+void world_set_own(const struct frame *frame, bool own);
+
 /* net.ipv4.conf.in0.forwarding and net.ipv6's. */
 void world_set_forwarding(bool on);
 

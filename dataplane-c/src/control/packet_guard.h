@@ -74,16 +74,13 @@ void packet_guard_tables_free(struct guard_tables *tables);
 /* packet_guard_apply.c, under calls_lock. */
 /* Reads back what is in force. */
 int packet_guard_read(struct marcher_packet *handle);
-/* Puts it in force; tables NULL: nothing is guarded. */
+/* Puts it in force; tables NULL: nothing is guarded. Follows this node's addresses in either case. */
 int packet_guard_apply(struct marcher_packet *handle, const struct guard_tables *tables);
-/* Follows the host. */
+/* Follows the host; its addresses also where nothing is guarded. */
 int packet_guard_tend(struct marcher_packet *handle);
 void packet_guard_free(struct packet_guard *guard);
 
 /* packet_guard_host.c */
-/* Of this network namespace, in order, each once, at most OWN_ADDRESSES_MAX; *list is to be freed. Returns 0 or -errno.
- */
-int guard_own_addresses(struct address **list, uint32_t *count);
 /* What answers with a cookie may offer, as the kernel that checks them is set: window, window_scale and flags. */
 void guard_cookie_settings(struct guard *guard);
 /* What these settings take away, as sentences; at most GUARD_COOKIE_LIMITS_MAX. Returns their number. */

@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "packet_own.h"
+
 #define CHUNK 16384u /* elements per write */
 
 static const enum packet_map places[] = {MAP_GUARD_SOURCES_V4, MAP_GUARD_SOURCES_V6, MAP_GUARD_CLASSES, MAP_GUARD_SPANS,
@@ -197,52 +199,6 @@ static int keep_debts(struct marcher_packet *handle, const struct guard *guard, 
 	return code ? code
 	            : keep_lru(handle, MAP_GUARD_DATAGRAMS, guard->flags & GUARD_LIMIT_CONNECTIONS, false,
 	                       sizeof(uint64_t), sizeof(uint32_t), GUARD_DATAGRAMS_MAX);
-}
-
-/* This node's addresses. */
-
-/* filter: of them all, when they are wanted; may be NULL. */
-static int keep_own_addresses(struct marcher_packet *handle, bool wanted, __u64 filter[4])
-{
-	struct address *list = NULL, key, last;
-	uint32_t count = 0, one = 1;
-	bool *held;
-	int error = wanted ? guard_own_addresses(&list, &count) : 0;
-
-	if (error)
-		return packet_fail_system(handle, -error, "asking the kernel for this node's addresses");
-	held = calloc((size_t)count + 1, sizeof(*held));
-	if (!held) {
-		free(list);
-		return no_memory(handle);
-	}
-	for (uint32_t i = 0; filter && i < count; i++) {
-		uint32_t place = GUARD_OWN_PLACE(&list[i]);
-		filter[place / 64] |= 1ull << place % 64;
-	}
-	/* What is deleted is the key that has just been passed: the walk goes on from the one before it. */
-	for (void *at = NULL; !error && !bpf_map_get_next_key(handle->maps[MAP_OWN_ADDRESSES], at, &key);) {
-		struct address *mine = count ? bsearch(&key, list, count, sizeof(*list), packet_address_compare) : NULL;
-		if (mine)
-			held[mine - list] = true;
-		else
-			error = packet_drop(handle, MAP_OWN_ADDRESSES, &key);
-		if (mine) {
-			last = key;
-			at = &last;
-		}
-	}
-	for (uint32_t i = 0; !error && i < count; i++)
-		if (!held[i])
-			error = packet_put(handle, MAP_OWN_ADDRESSES, &list[i], &one);
-	free(held);
-	free(list);
-	return error ? failed(handle, "writing", MAP_OWN_ADDRESSES, error) : MARCHER_OK;
-}
-
-static bool needs_own_addresses(const struct guard *guard)
-{
-	return guard->flags & (GUARD_MARTIANS | GUARD_COOKIES);
 }
 
 /* Rules, their counters and records. */
@@ -431,8 +387,6 @@ static int remove_guard(struct marcher_packet *handle)
 	if (!code)
 		code = keep_debts(handle, &nothing, NULL);
 	if (!code)
-		code = keep_own_addresses(handle, false, NULL);
-	if (!code)
 		code = drop_records(handle, handle->guard, NULL);
 	if (!code)
 		take(handle, NULL);
@@ -450,8 +404,8 @@ static int replace_guard(struct marcher_packet *handle, const struct guard_table
 	guard_cookie_settings(&now->guard);
 	find_devices(now->rules, now->facts, now->nrules);
 	int code = give_counters(handle, before, now);
-	if (!code && needs_own_addresses(&now->guard))
-		code = keep_own_addresses(handle, true, now->guard.own);
+	if (!code)
+		code = packet_own_follow(handle, now->guard.own);
 	if (!code)
 		code = keep_debts(handle, &now->guard, before ? &before->guard : NULL);
 	if (!code)
@@ -464,8 +418,6 @@ static int replace_guard(struct marcher_packet *handle, const struct guard_table
 		code = put_guard(handle, &now->guard);
 	if (!code)
 		code = put_whole(handle, now, now->fingerprint);
-	if (!code && !needs_own_addresses(&now->guard))
-		code = keep_own_addresses(handle, false, NULL);
 	if (!code)
 		code = drop_places(handle, !now->guard.generation);
 	if (!code)
@@ -487,8 +439,10 @@ static int read_anew(struct marcher_packet *handle, int code)
 
 int packet_guard_apply(struct marcher_packet *handle, const struct guard_tables *tables)
 {
-	if (!tables)
-		return handle->guard ? read_anew(handle, remove_guard(handle)) : MARCHER_OK;
+	if (!tables) {
+		int code = handle->guard ? read_anew(handle, remove_guard(handle)) : MARCHER_OK;
+		return code ? code : packet_own_follow(handle, NULL);
+	}
 	if (handle->guard && handle->guard->fingerprint == tables->fingerprint)
 		return packet_guard_tend(handle);
 	return read_anew(handle, replace_guard(handle, tables));
@@ -541,13 +495,12 @@ int packet_guard_tend(struct marcher_packet *handle)
 {
 	struct packet_guard *guard = handle->guard;
 	__u64 own[4] = {0};
+	int code = packet_own_follow(handle, own);
 
-	if (!guard)
-		return MARCHER_OK;
-	int code = needs_own_addresses(&guard->guard) ? keep_own_addresses(handle, true, own) : MARCHER_OK;
+	if (code || !guard)
+		return code;
 	pthread_mutex_lock(&handle->table_lock);
-	if (!code)
-		code = renew_devices(handle, guard);
+	code = renew_devices(handle, guard);
 	if (!code)
 		code = renew_settings(handle, guard, own);
 	pthread_mutex_unlock(&handle->table_lock);

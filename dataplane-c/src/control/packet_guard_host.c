@@ -1,58 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the guard has to know of the host: its addresses, and how its TCP is set. */
+/* What the guard has to know of the host: how its TCP is set. */
 #include "packet_guard.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <ifaddrs.h>
-#include <netinet/in.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 
 #define WINDOW_MAX 65535u
 #define WINDOW_SCALE_MAX 14u
 #define RMEM_DEFAULT 131072u /* the kernel's own */
 #define RMEM_MAX_DEFAULT 6291456u
-
-static bool address_of(const struct sockaddr *from, struct address *to)
-{
-	ProtobufCBinaryData bytes;
-
-	if (!from || (from->sa_family != AF_INET && from->sa_family != AF_INET6))
-		return false;
-	bytes.len = from->sa_family == AF_INET ? 4 : 16;
-	bytes.data = from->sa_family == AF_INET ? (uint8_t *)&((struct sockaddr_in *)from)->sin_addr
-	                                        : (uint8_t *)&((struct sockaddr_in6 *)from)->sin6_addr;
-	return packet_address(to, &bytes);
-}
-
-int guard_own_addresses(struct address **out, uint32_t *count)
-{
-	struct address *list = calloc(OWN_ADDRESSES_MAX, sizeof(*list));
-	struct ifaddrs *all = NULL;
-	uint32_t found = 0, kept = 0;
-
-	if (!list)
-		return -ENOMEM;
-	if (getifaddrs(&all) < 0) {
-		int error = errno;
-		free(list);
-		return -error;
-	}
-	for (const struct ifaddrs *at = all; at && found < OWN_ADDRESSES_MAX; at = at->ifa_next)
-		found += address_of(at->ifa_addr, &list[found]);
-	freeifaddrs(all);
-	/* A link-local one may stand on several devices. */
-	qsort(list, found, sizeof(*list), packet_address_compare);
-	for (uint32_t i = 0; i < found; i++)
-		if (!kept || packet_address_compare(&list[kept - 1], &list[i]))
-			list[kept++] = list[i];
-	*out = list;
-	*count = kept;
-	return 0;
-}
 
 /* The number at a place of a setting of this network namespace. */
 static uint64_t setting(const char *path, unsigned place, uint64_t otherwise)

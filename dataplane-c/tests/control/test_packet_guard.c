@@ -466,7 +466,6 @@ static void the_same_guard_touches_nothing_and_outlives_the_handle(void **state)
 	}
 	assert_int_equal(inner_id(rig, "guard_debts", 0), 0);
 	assert_int_equal(inner_id(rig, "guard_datagrams", 0), 0);
-	assert_int_equal(packet_entries(rig, "own_addresses"), 0);
 	assert_int_equal(packet_entries(rig, "guard_records"), 0);
 	PacketStatus *status = packet_rig_status(rig);
 	assert_null(status->guard);
@@ -502,6 +501,26 @@ static void this_nodes_addresses_and_devices_are_followed(void **state)
 	packet_rig_run("ip link delete trap0");
 	assert_int_equal(marcher_packet_tend(rig->packet), MARCHER_OK);
 	assert_int_equal(verdict(rig, &trapped), XDP_DROP);
+}
+
+static void this_nodes_addresses_are_known_without_a_guard(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	struct address own = packet_rig_address("192.0.2.1"), other = packet_rig_address("192.0.2.78");
+
+	apply(rig, packet_table(""));
+	assert_true(packet_has(rig, "own_addresses", &own));
+	packet_rig_run("ip address add 192.0.2.78/32 dev v0");
+	assert_int_equal(marcher_packet_tend(rig->packet), MARCHER_OK);
+	assert_true(packet_has(rig, "own_addresses", &other));
+	/* Nor does a guard that comes and goes take them away. */
+	apply(rig, with_everything());
+	apply(rig, packet_table(""));
+	assert_true(packet_has(rig, "own_addresses", &own));
+	packet_rig_run("ip address del 192.0.2.78/32 dev v0");
+	apply(rig, packet_table(""));
+	assert_false(packet_has(rig, "own_addresses", &other));
 }
 
 static void what_cookies_may_offer_follows_the_kernels_settings(void **state)
@@ -771,6 +790,8 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(the_same_guard_touches_nothing_and_outlives_the_handle, open_setup,
 	                                        packet_rig_teardown),
 	        cmocka_unit_test_setup_teardown(this_nodes_addresses_and_devices_are_followed, open_setup,
+	                                        packet_rig_teardown),
+	        cmocka_unit_test_setup_teardown(this_nodes_addresses_are_known_without_a_guard, open_setup,
 	                                        packet_rig_teardown),
 	        cmocka_unit_test_setup_teardown(what_cookies_may_offer_follows_the_kernels_settings, open_setup,
 	                                        packet_rig_teardown),
