@@ -14,7 +14,8 @@
 void bank_clear(struct bank *bank)
 {
 	for (size_t i = 0; i < bank->count; i++) {
-		close(bank->fds[i]);
+		if (bank->fds[i] >= 0)
+			close(bank->fds[i]);
 		free(bank->keys[i]);
 	}
 	free(bank->fds);
@@ -137,6 +138,72 @@ int bank_fetch(struct bank *bank, struct link *link, unsigned timeout_ms, size_t
 	bank_clear(bank);
 	*bank = next;
 	return 0;
+}
+
+/* Takes of one packet what is chosen, and closes the rest. sockets: how many have been taken. */
+static int take_chosen(struct bank *bank, const Marcher__Engine__V1__ListenersReply *reply, const int *fds, size_t nfds,
+                       size_t limit, size_t *sockets, enum bank_choice (*choose)(const char *key))
+{
+	int error = bank_reserve(bank, bank->count + nfds);
+
+	for (size_t i = 0; i < nfds; i++) {
+		enum bank_choice choice = error ? BANK_NEITHER : choose(reply->keys[i]);
+		char *key = choice == BANK_NEITHER ? NULL : strdup(reply->keys[i]);
+		if (choice == BANK_SOCKET && ++*sockets > limit)
+			error = -EMFILE;
+		else if (choice != BANK_NEITHER && !key)
+			error = -ENOMEM;
+		if (error || choice != BANK_SOCKET)
+			close(fds[i]);
+		if (error || !key) {
+			free(key);
+			continue;
+		}
+		bank->keys[bank->count] = key;
+		bank->fds[bank->count++] = choice == BANK_SOCKET ? fds[i] : -1;
+	}
+	return error;
+}
+
+int bank_choose(struct bank *bank, struct link *link, unsigned timeout_ms, size_t limit,
+                enum bank_choice (*choose)(const char *key), bool (*yield)(void *arg), void *arg)
+{
+	size_t seen = 0, sockets = 0;
+	bool done = false;
+	int error = 0;
+
+	*bank = (struct bank){0};
+	for (unsigned restarts = 0; !done && !error;) {
+		int fds[IPC_FDS_MAX];
+		size_t nfds = IPC_FDS_MAX;
+		EngineReply *reply = NULL;
+		error = fetch_packet(link, (uint32_t)seen, 0, timeout_ms, &reply, fds, &nfds);
+		if (error)
+			break;
+		const Marcher__Engine__V1__ListenersReply *list = reply->listeners;
+		if (seen && (list->version != bank->version || list->total != bank->wanted)) {
+			/* Changed between two packets: begin again, a few times. */
+			for (size_t i = 0; i < nfds; i++)
+				close(fds[i]);
+			bank_clear(bank);
+			seen = sockets = 0;
+			error = ++restarts > 3 ? -EAGAIN : 0;
+		} else {
+			bank->version = list->version;
+			bank->wanted = list->total;
+			seen += nfds;
+			error = take_chosen(bank, list, fds, nfds, limit, &sockets, choose);
+			done = seen >= bank->wanted || !nfds;
+		}
+		link_reply_free(reply);
+		if (!done && !error && yield && yield(arg))
+			error = -EAGAIN;
+	}
+	if (!error && seen < bank->wanted)
+		error = -EPROTO;
+	if (error)
+		bank_clear(bank);
+	return error;
 }
 
 static int send_when_ready(int sock, int gone_fd, uint64_t deadline, const void *data, size_t length, const int *fds,

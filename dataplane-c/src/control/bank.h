@@ -29,6 +29,15 @@ void bank_clear(struct bank *bank);
 int bank_fetch(struct bank *bank, struct link *link, unsigned timeout_ms, size_t limit, bool (*yield)(void *arg),
                void *arg);
 
+/* What somebody needs of a listening socket: neither, its key, or the socket with its key. */
+enum bank_choice { BANK_NEITHER, BANK_KEY, BANK_SOCKET };
+
+/* Fetches the engine's list for somebody who needs few of its sockets, however many there are: into an empty bank,
+ * whose descriptors are -1 where the key alone was chosen. limit: how many sockets may be chosen; more: -EMFILE.
+ * Returns 0, -EAGAIN as bank_fetch, or -errno of link_call. */
+int bank_choose(struct bank *bank, struct link *link, unsigned timeout_ms, size_t limit,
+                enum bank_choice (*choose)(const char *key), bool (*yield)(void *arg), void *arg);
+
 /* Passes the bank on to a new engine over the SEQPACKET socket that it inherited. gone_fd: readable when that engine
  * has ended. Returns 0 or -errno. */
 int bank_send(const struct bank *bank, int sock, int gone_fd, unsigned timeout_ms);

@@ -363,6 +363,13 @@ static bool parse(const char *text, struct entry *out)
 	return true;
 }
 
+enum bank_choice steer_needs(const char *key)
+{
+	struct entry entry;
+
+	return !parse(key, &entry) ? BANK_NEITHER : entry.steered ? BANK_SOCKET : BANK_KEY;
+}
+
 static bool every_port(const struct entry *entry)
 {
 	return entry->first == 1 && entry->last == ANY_PORTS;

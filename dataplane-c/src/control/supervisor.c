@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/pidfd.h>
@@ -106,24 +107,42 @@ static void publish_bank(struct marcher *handle)
 	pthread_mutex_unlock(&handle->state_lock);
 }
 
-/* New connections go to what the bank has. Returns in how many ms to try again; 0: done. */
-static unsigned steer(struct marcher *handle)
+/* The steered sockets alone, of more than the bank keeps: an incomplete list would take from listeners what they have.
+ */
+static int steer_few(struct marcher *handle, size_t limit, char *why, size_t why_size)
+{
+	struct bank few;
+	int error = bank_choose(&few, &handle->link, handle->heartbeat_ms, limit, steer_needs, someone_waits, handle);
+
+	if (error) {
+		snprintf(why, why_size, "fetching them: %s", link_error(error));
+		return error;
+	}
+	error = few.version == handle->bank.version ? steer_sync(handle->steer, &few, why, why_size) : -EAGAIN;
+	bank_clear(&few);
+	return error;
+}
+
+/* New connections go to what the engine listens on. Returns in how many ms to try again; 0: done. */
+static unsigned steer(struct marcher *handle, size_t limit)
 {
 	char why[ERROR_TEXT_MAX];
 
 	if (!handle->steer || (handle->bank.version && handle->steer_version == handle->bank.version))
 		return 0;
-	/* An incomplete list would take from listeners what they have. */
-	if (handle->bank.count < handle->bank.wanted)
+	int error = handle->bank.count < handle->bank.wanted
+	                    ? steer_few(handle, limit, why, sizeof(why))
+	                    : steer_sync(handle->steer, &handle->bank, why, sizeof(why));
+	if (!error) {
+		handle->steer_version = handle->bank.version;
 		return 0;
-	if (steer_sync(handle->steer, &handle->bank, why, sizeof(why))) {
-		control_notice(handle, "steering connections to the engine's sockets: %s", why);
-		handle->bank_stale = true;
-		handle->bank.version = 0;
-		return BANK_RETRY_MS;
 	}
-	handle->steer_version = handle->bank.version;
-	return 0;
+	handle->bank_stale = true;
+	if (error == -EAGAIN)
+		return 1;
+	control_notice(handle, "steering connections to the engine's sockets: %s", why);
+	handle->bank.version = 0;
+	return BANK_RETRY_MS;
 }
 
 /* Returns in how many ms to try again; 0: done. */
@@ -153,7 +172,7 @@ static unsigned fill_bank(struct marcher *handle)
 		        "%u listening sockets are not kept open over a crash of the engine: more than half of the "
 		        "limit on open files; raise it (LimitNOFILE) above %u",
 		        handle->bank.wanted, 2 * handle->bank.wanted);
-	return steer(handle);
+	return steer(handle, limit);
 }
 
 static void wait_for_work(struct marcher *handle, unsigned timeout_ms)

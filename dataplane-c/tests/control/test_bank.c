@@ -152,6 +152,49 @@ static void more_than_the_limit_are_not_kept_and_those_kept_are_let_go(void **st
 	assert_int_equal(open_descriptors(), before);
 }
 
+/* By the last digit of its key: every fourth socket, and of each after it the key. */
+static enum bank_choice every_fourth(const char *key)
+{
+	switch ((key[strlen(key) - 1] - '0') % 4) {
+	case 0:
+		return BANK_SOCKET;
+	case 1:
+		return BANK_KEY;
+	default:
+		return BANK_NEITHER;
+	}
+}
+
+static void of_more_than_may_be_kept_some_can_be_chosen(void **state)
+{
+	struct answer answers[] = {{3, 9, 3, 3, 0, 0}, {4, 9, 3, 3, 0, 0}, {4, 9, 5, 5, 0, 0}, {4, 9, 4, 4, 0, 0},
+	                           {4, 9, 5, 5, 0, 0}, {4, 9, 4, 4, 0, 0}, {4, 9, 5, 5, 0, 0}, {4, 9, 0, 0, 0, 0}};
+	static const char *const keys[] = {"v4|0", "v4|1", "v4|4", "v4|5", "v4|8"};
+	struct script script;
+	struct bank bank;
+	(void)state;
+	size_t before = open_descriptors();
+	script_start(&script, answers, COUNT(answers));
+	size_t running = open_descriptors();
+	/* Of a list that changes on the way the later one. */
+	assert_int_equal(bank_choose(&bank, &script.link, PATIENCE, 3, every_fourth, NULL, NULL), 0);
+	assert_int_equal(bank.count, COUNT(keys));
+	assert_int_equal(bank.wanted, 9);
+	for (size_t i = 0; i < COUNT(keys); i++) {
+		assert_string_equal(bank.keys[i], keys[i]);
+		assert_int_equal(bank.fds[i] >= 0, every_fourth(keys[i]) == BANK_SOCKET);
+	}
+	assert_int_equal(open_descriptors(), running + 3);
+	bank_clear(&bank);
+	assert_int_equal(open_descriptors(), running);
+	/* More than may be chosen; and a list that ends before it is whole. */
+	assert_int_equal(bank_choose(&bank, &script.link, PATIENCE, 2, every_fourth, NULL, NULL), -EMFILE);
+	assert_int_equal(bank.count, 0);
+	assert_int_equal(bank_choose(&bank, &script.link, PATIENCE, 3, every_fourth, NULL, NULL), -EPROTO);
+	script_end(&script);
+	assert_int_equal(open_descriptors(), before);
+}
+
 static void a_change_between_two_packets_begins_again(void **state)
 {
 	struct answer answers[] = {{1, 5, 3, 3, 0, 0}, {2, 4, 1, 1, 0, 0}, {2, 4, 3, 3, 0, 0}, {2, 4, 1, 1, 0, 0}};
@@ -511,6 +554,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(sockets_come_in_packets_until_all_are_there),
 	        cmocka_unit_test(more_than_the_limit_are_not_kept_and_those_kept_are_let_go),
+	        cmocka_unit_test(of_more_than_may_be_kept_some_can_be_chosen),
 	        cmocka_unit_test(a_change_between_two_packets_begins_again),
 	        cmocka_unit_test(an_engine_that_changes_all_the_time_is_given_up_for_now),
 	        cmocka_unit_test(near_the_limit_the_old_sockets_go_before_the_new_ones_come),

@@ -117,6 +117,25 @@ export const steering: readonly Case[] = [
       await sleep(1_000);
       await settleAll(world, loads);
 
+      // More listening sockets than the agent may keep open: it takes the few that are steered.
+      const limit = 512;
+      execFileSync('prlimit', [`--nofile=${limit}:${limit}`, '--pid', String(agent.pid)]);
+      await agent.apply([
+        ...services,
+        service('many', [{ ports: Array.from({ length: 80 }, (_, i) => 30_000 + 2 * i) }]),
+        service('later', [{ address: '198.51.100.128/25', port: 81 }]),
+      ]);
+      await until(
+        'a prefix to be served beside too many sockets',
+        async () => (await asked(world, 'tcp', '198.51.100.200', 81)) !== '',
+      );
+      world.check((await asked(world, 'udp', '198.51.100.7', 80)) !== '', 'the first prefix has no answer');
+      const status = await agent.node.status({});
+      world.check(
+        status.engine?.lastError.includes('LimitNOFILE') === true,
+        `the status does not say what to raise: ${status.engine?.lastError}`,
+      );
+
       agent.kill('SIGTERM');
       await agent.exited();
       await world.scope.must([MARCHERD, 'uninstall-dataplane', '--bpf-dir', bpfDir], { netns: proxy.netns });
