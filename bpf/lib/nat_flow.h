@@ -19,6 +19,7 @@
 #include "address.h"
 #include "layout.h"
 #include "maps.h"
+#include "nat_lifetime.h"
 #include "parse.h"
 
 /* Inner maps are made by the control library, of the sizes that are asked for. */
@@ -65,46 +66,12 @@ static __always_inline long nat_drop(void *tables, const struct flow_key *key)
 	return table ? bpf_map_delete_elem(table, key) : -1;
 }
 
-#define NAT_FINS (NAT_FIN_CLIENT | NAT_FIN_BACKEND)
-
-/* How long a flow may be silent, in units of 2^30 ns. RFC 5382, section 5: an open TCP connection 2 h 4 min, one that
- * opens or ends 4 min; RFC 4787, section 4.3: UDP 5 min. A flow of which one side alone was heard takes its turn in a
- * table of its own and may be forgotten sooner; one that has ended is kept for the backend's TIME_WAIT, in which it
- * would not take the same ports from another client. */
-enum nat_lifetime {
-	NAT_LIFETIME_TCP = 7440,
-	NAT_LIFETIME_TCP_ENDING = 240,
-	NAT_LIFETIME_TCP_ENDED = 60,
-	NAT_LIFETIME_TCP_RESET = 10,
-	NAT_LIFETIME_UDP = 300,
-	NAT_LIFETIME_NEW = 120,
-};
-
 /* The client's acknowledgement ends the handshake when it is of what the backend has sent: not far beyond its first. */
 #define NAT_HANDSHAKE_WINDOW 65536u
 
 static __always_inline __u32 nat_now(void)
 {
 	return bpf_ktime_get_coarse_ns() >> 30;
-}
-
-static __always_inline __s32 nat_lifetime(__u8 protocol, __u32 flags)
-{
-	if (flags & NAT_RESET)
-		return NAT_LIFETIME_TCP_RESET;
-	if ((flags & NAT_FINS) == NAT_FINS)
-		return NAT_LIFETIME_TCP_ENDED;
-	if (!(flags & NAT_CONFIRMED))
-		return NAT_LIFETIME_NEW;
-	if (protocol == IPPROTO_UDP)
-		return NAT_LIFETIME_UDP;
-	return flags & NAT_FINS ? NAT_LIFETIME_TCP_ENDING : NAT_LIFETIME_TCP;
-}
-
-/* Another CPU may have seen it a unit later than now. */
-static __always_inline bool nat_stale(__u8 protocol, const struct nat_flow *flow, __u32 now)
-{
-	return (__s32)(now - flow->seen) > nat_lifetime(protocol, flow->flags);
 }
 
 static __always_inline struct nat_flow *nat_find(const struct flow_key *key)

@@ -259,7 +259,8 @@ void marcher_packet_close(struct marcher_packet *handle)
 }
 
 static int pack_reply(struct marcher_packet *handle, const struct packet_wanted *wanted, struct packet_reasons *reasons,
-                      struct packet_reasons *left, uint64_t apply_us, uint8_t **out, size_t *length)
+                      struct packet_reasons *left, struct packet_reasons *lost, uint64_t apply_us, uint8_t **out,
+                      size_t *length)
 {
 	Marcher__Packet__V1__ApplyReply reply = MARCHER__PACKET__V1__APPLY_REPLY__INIT;
 
@@ -273,6 +274,10 @@ static int pack_reply(struct marcher_packet *handle, const struct packet_wanted 
 	reply.apply_us = apply_us;
 	reply.migrated_from = handle->migrated.version;
 	reply.migrated_flows = handle->migrated.flows;
+	reply.migrated_nat_flows = handle->migrated.nat_flows;
+	reply.lost_nat_flows = handle->migrated.nat_left;
+	reply.lost = lost->list;
+	reply.n_lost = lost->count;
 	*length = marcher__packet__v1__apply_reply__get_packed_size(&reply);
 	*out = malloc(*length ? *length : 1);
 	if (!*out)
@@ -292,7 +297,7 @@ static uint64_t now_us(void)
 static int apply_table(struct marcher_packet *handle, Marcher__Packet__V1__Table *table, uint8_t **reply,
                        size_t *reply_length)
 {
-	struct packet_reasons reasons = {.count = 0}, left = {.count = 0};
+	struct packet_reasons reasons = {.count = 0}, left = {.count = 0}, lost = {.count = 0};
 	struct packet_wanted wanted = {.services = NULL};
 	uint64_t started = now_us();
 
@@ -309,9 +314,9 @@ static int apply_table(struct marcher_packet *handle, Marcher__Packet__V1__Table
 	if (!code && !reasons.count)
 		code = packet_apply(handle, &wanted, &reasons);
 	if (!code && !reasons.count && handle->migration)
-		code = packet_migration_finish(handle);
+		code = packet_migration_finish(handle, &lost);
 	if (!code)
-		code = pack_reply(handle, &wanted, &reasons, &left, now_us() - started, reply, reply_length);
+		code = pack_reply(handle, &wanted, &reasons, &left, &lost, now_us() - started, reply, reply_length);
 	if (!code && reasons.count)
 		code = packet_fail(handle, MARCHER_E_REFUSED, "the table was refused for %zu reason%s, first: %s: %s",
 		                   reasons.count, reasons.count == 1 ? "" : "s", reasons.list[0]->path,
@@ -319,6 +324,7 @@ static int apply_table(struct marcher_packet *handle, Marcher__Packet__V1__Table
 	packet_wanted_free(&wanted);
 	packet_reasons_free(&reasons);
 	packet_reasons_free(&left);
+	packet_reasons_free(&lost);
 	return code;
 }
 

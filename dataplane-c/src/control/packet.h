@@ -210,6 +210,7 @@ struct packet_state {
 struct packet_migrated {
 	uint32_t version; /* 0: nothing */
 	uint64_t flows;
+	uint64_t nat_flows, nat_left; /* carried, and lost */
 };
 
 struct marcher_packet {
@@ -331,8 +332,14 @@ unsigned long packet_network_namespace(void);
 int packet_tc_open(struct marcher_packet *handle);
 /* Attaches where the interface is another one now, or somebody has detached us. */
 void packet_tc_renew(struct marcher_packet *handle);
-/* Puts this layout's programs in the place of the filters of the layout that is migrated from, which have gone on until
- * now, and takes over the notes of them. */
+/* Is anything attached to tc by what is pinned in the folder? -errno when it cannot be told. */
+int packet_tc_any(const char *directory);
+/* While another layout is migrated from, packets meet its programs first, and then this layout's what those let pass:
+ * by tcx since the handle was opened, by clsact after this. */
+int packet_tc_follow(struct marcher_packet *handle);
+/* Do they at every interface that this layout is attached to? */
+bool packet_tc_follows(const struct marcher_packet *handle);
+/* Takes the other layout's programs off the interfaces, and takes over the notes that it has pinned. */
 int packet_tc_move(struct marcher_packet *handle);
 /* Notes what is gone. Under table_lock. */
 void packet_tc_look(struct marcher_packet *handle);
@@ -359,6 +366,16 @@ int packet_nat_settings(struct marcher_packet *handle);
 uint32_t packet_nat_flows_default(void);
 /* The tables of translated flows are there when they are wanted, and else gone with what is in them. */
 int packet_nat_tables(struct marcher_packet *handle, bool wanted);
+/*
+ * A table is pinned beside the map of maps that it is in, by this name: who may not read every map of the kernel
+ * (CAP_SYS_ADMIN) cannot have it by its number.
+ */
+void packet_nat_table_name(enum packet_map outer, char name[PACKET_RECORD_KEY]);
+/* The table in a map of maps, whose pin has the path; in layout 2 the map was the table itself. A descriptor, or
+ * -errno; -ENOENT: there is none. */
+int packet_nat_table(int outer, const char *pin);
+/* The same of this layout's. */
+int packet_nat_own_table(const struct marcher_packet *handle, enum packet_map outer);
 
 /* packet_state.c */
 int packet_state_read(struct marcher_packet *handle);

@@ -28,6 +28,7 @@ _Static_assert(sizeof(struct v1_traffic) == offsetof(struct traffic, returned_pa
 		.backend = {sizeof(struct backend), offsetof(struct backend, address), \
 		            offsetof(struct backend, generation), offsetof(struct backend, flags), BACKEND_IN_USE}, \
 		.flow = {.form = FLOWS_IN_SETS}, \
+		.nat_flow = sizeof(struct nat_flow), \
 		.traffic = sizeof(struct traffic), \
 		.drops = drop_reason_names, \
 		.drops_count = (reasons), \
@@ -36,7 +37,8 @@ _Static_assert(sizeof(struct v1_traffic) == offsetof(struct traffic, returned_pa
 
 /* Other sizes are another form: then version 2 needs rows of its own, as version 1 has. */
 _Static_assert(sizeof(struct service_record) == 168 && sizeof(struct backend_record) == 296 &&
-                       sizeof(struct backend) == 44 && sizeof(struct traffic) == 32,
+                       sizeof(struct backend) == 44 && sizeof(struct traffic) == 32 && sizeof(struct nat_flow) == 60 &&
+                       offsetof(struct nat_flow, expected) == 56,
                "the form of version 2 is this one's");
 
 static const struct packet_layout layouts[] = {

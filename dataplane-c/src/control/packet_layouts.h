@@ -2,7 +2,7 @@
 /*
  * Layouts of the maps that this build can migrate from: where what is needed of them lies.
  *
- * Of the maps three parts are read. A build says by layout_records since which layout each part has the form that it
+ * Of the maps four parts are read. A build says by layout_records since which layout each part has the form that it
  * has in its own, so that an older build, which cannot know a newer layout, still reads the parts that have not
  * changed.
  */
@@ -18,6 +18,7 @@
 #define LAYOUT_FLOWS_SINCE 2    /* flows, flow_settings */
 #define LAYOUT_RECORDS_SINCE 2  /* service_records, backend_records, backends */
 #define LAYOUT_COUNTERS_SINCE 2 /* service_counters, backend_counters */
+#define LAYOUT_NAT_SINCE 2      /* struct nat_flow, by struct flow_key: the tables in nat_flows and nat_new */
 
 enum packet_flows_form {
 	FLOWS_BY_KEY,  /* LRU hash by struct flow_key */
@@ -41,6 +42,7 @@ struct packet_layout {
 		enum packet_flows_form form;
 		size_t size, backend, generation; /* FLOWS_BY_KEY */
 	} flow;
+	size_t nat_flow;          /* size, in this build's form; 0: there was no NAT */
 	size_t traffic;           /* size: as many of the fields of struct traffic as there were */
 	const char *const *drops; /* names in order; NULL: not known */
 	uint32_t drops_count;

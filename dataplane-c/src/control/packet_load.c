@@ -516,7 +516,8 @@ static int put_layout_records(struct marcher_packet *handle)
 		struct layout_record record;
 	} parts[] = {{"flows", {LAYOUT_FLOWS_SINCE}},
 	             {"records", {LAYOUT_RECORDS_SINCE}},
-	             {"counters", {LAYOUT_COUNTERS_SINCE}}};
+	             {"counters", {LAYOUT_COUNTERS_SINCE}},
+	             {"nat", {LAYOUT_NAT_SINCE}}};
 
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
 		int error = packet_put(handle, MAP_LAYOUT_RECORDS, parts[i].name, &parts[i].record);

@@ -14,12 +14,12 @@
 #include <unistd.h>
 
 #include "bpf/lib/flow_tag.h"
+#include "packet_migrate_nat.h"
+#include "packet_walk.h"
 
 #define PIN_PATH_MAX 4096
-#define RECORD_MAX 1024     /* bytes of a value that is read whole */
-#define FLOWS_AT_ONCE 4096u /* more where a bucket of the hash has more */
-#define FLOWS_AT_ONCE_MAX (1u << 20)
-#define LEAVE_NS 20000000 /* in which a packet has left the program that it met; the kernel's turns are shorter */
+#define LEAVE_NS 20000000 /* the kernel's turns are shorter */
+#define RECORD_MAX 1024   /* bytes of a value that is read whole */
 
 static void version_path(const struct marcher_packet *handle, int version, char path[PIN_PATH_MAX], const char *kind,
                          const char *name)
@@ -69,13 +69,18 @@ static uint32_t pinned_root(const struct marcher_packet *handle)
 	return id;
 }
 
-/* Is anything attached by pins of that version? -errno when it cannot be told. */
-static int version_attached(const struct marcher_packet *handle, int version, uint32_t program, bool *ours)
+/* Is anything attached by pins of that version, to XDP or with tc to that? *ours: to XDP, and with this program. -errno
+ * when it cannot be told. */
+static int version_attached(const struct marcher_packet *handle, int version, bool tc, uint32_t program, bool *ours)
 {
 	char path[PIN_PATH_MAX];
 
 	version_path(handle, version, path, "links", NULL);
-	return packet_links_attached(path, program, ours);
+	int attached = packet_links_attached(path, program, ours);
+	if (attached || !tc)
+		return attached;
+	version_path(handle, version, path, "tc", NULL);
+	return packet_tc_any(path);
 }
 
 /* The one other version that forwards, in *found (0: none), and the removal of those that do not. */
@@ -92,7 +97,7 @@ static int look_for_others(struct marcher_packet *handle, int *found, bool *begu
 		int version = version_of(entry->d_name);
 		if (version < 0 || version == LAYOUT_VERSION)
 			continue;
-		int attached = version_attached(handle, version, root, begun);
+		int attached = version_attached(handle, version, true, root, begun);
 		if (attached < 0)
 			code = packet_fail_system(handle, -attached, "reading the links in %s/%s", handle->pin_dir,
 			                          entry->d_name);
@@ -121,14 +126,20 @@ static uint32_t since(int records, const char *part)
 	return bpf_map_lookup_elem(records, key, &record) ? 0 : record.since;
 }
 
-/* The layout's row. Of a newer layout this build's own, where it has not changed since; *counters false: without. */
-static const struct packet_layout *layout_of(const struct marcher_packet *handle, int version, bool *counters)
+/* Of what a layout has besides flows and records, what can be read. */
+struct readable {
+	bool counters, nat;
+};
+
+/* The layout's row. Of a newer layout this build's own, where it has not changed since. */
+static const struct packet_layout *layout_of(const struct marcher_packet *handle, int version,
+                                             struct readable *readable)
 {
 	const struct packet_layout *known = packet_layout_find(version);
 	char path[PIN_PATH_MAX];
 	struct bpf_map_info info;
 
-	*counters = true;
+	*readable = (struct readable){.counters = true, .nat = true};
 	if (known)
 		return known;
 	version_path(handle, version, path, "maps", packet_map_names[MAP_LAYOUT_RECORDS]);
@@ -137,10 +148,12 @@ static const struct packet_layout *layout_of(const struct marcher_packet *handle
 		return NULL;
 	if (!packet_map_info(fd, &info) && info.type == BPF_MAP_TYPE_HASH && info.key_size == PACKET_RECORD_KEY &&
 	    info.value_size == sizeof(struct layout_record)) {
-		uint32_t flows = since(fd, "flows"), records = since(fd, "records"), counts = since(fd, "counters");
+		uint32_t flows = since(fd, "flows"), records = since(fd, "records"), counts = since(fd, "counters"),
+		         nat = since(fd, "nat");
 		if (flows && flows <= LAYOUT_VERSION && records && records <= LAYOUT_VERSION)
 			known = packet_layout_current();
-		*counters = counts && counts <= LAYOUT_VERSION;
+		readable->counters = counts && counts <= LAYOUT_VERSION;
+		readable->nat = nat && nat <= LAYOUT_VERSION;
 	}
 	close(fd);
 	return known;
@@ -163,6 +176,36 @@ static int open_map(struct marcher_packet *handle, struct packet_migration *old,
 	if (info.type != type || info.key_size != key || info.value_size != value)
 		return unreadable(handle, old->version, packet_map_names[map]);
 	return MARCHER_OK;
+}
+
+/* The tables of NAT, whichever way they are kept: see packet_nat_table. Without them the rest is taken over all the
+ * same. */
+static void open_nat(const struct marcher_packet *handle, struct packet_migration *old, bool readable)
+{
+	static const enum packet_map tables[] = {MAP_NAT_FLOWS, MAP_NAT_NEW};
+
+	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
+		char path[PIN_PATH_MAX], name[PACKET_RECORD_KEY];
+		struct bpf_map_info info;
+		version_path(handle, old->version, path, "maps", packet_map_names[tables[i]]);
+		int outer = bpf_obj_get(path);
+		if (outer < 0)
+			continue;
+		packet_nat_table_name(tables[i], name);
+		version_path(handle, old->version, path, "maps", name);
+		int table = packet_nat_table(outer, path);
+		close(outer);
+		if (table == -ENOENT)
+			continue;
+		bool known = readable && table >= 0 && !packet_map_info(table, &info) &&
+		             info.type == BPF_MAP_TYPE_LRU_HASH && info.key_size == sizeof(struct flow_key) &&
+		             old->layout->nat_flow && info.value_size == old->layout->nat_flow;
+		if (known)
+			old->maps[tables[i]] = table;
+		else if (table >= 0)
+			close(table);
+		old->nat_unknown |= !known;
+	}
 }
 
 static int open_maps(struct marcher_packet *handle, struct packet_migration *old, bool counters)
@@ -351,12 +394,14 @@ int packet_migration_prepare(struct marcher_packet *handle)
 int packet_migration_find(struct marcher_packet *handle)
 {
 	int version = 0;
-	bool begun = false, counters, unused = false;
+	bool begun = false, unused = false;
+	struct readable readable;
 	int code = look_for_others(handle, &version, &begun);
 
 	if (code || !version)
 		return code;
-	int own = version_attached(handle, LAYOUT_VERSION, 0, &unused);
+	/* Of tc's programs this build's are attached beside those of before at once; where there is XDP, that tells. */
+	int own = version_attached(handle, LAYOUT_VERSION, handle->xdp_mode == MARCHER_XDP_OFF, 0, &unused);
 	if (own < 0)
 		return packet_fail_system(handle, -own, "reading the links in %s/v%d", handle->pin_dir, LAYOUT_VERSION);
 	/* Left by an attempt that did not come so far, or by a build that was replaced by that one: its flows are not
@@ -373,10 +418,13 @@ int packet_migration_find(struct marcher_packet *handle)
 		old->maps[map] = -1;
 	old->version = version;
 	old->begun = own || begun;
-	old->layout = layout_of(handle, version, &counters);
-	code = old->layout ? open_maps(handle, old, counters) : unreadable(handle, version, "its layout is not known");
+	old->layout = layout_of(handle, version, &readable);
+	code = old->layout ? open_maps(handle, old, readable.counters)
+	                   : unreadable(handle, version, "its layout is not known");
 	if (!code)
 		code = read_names(handle, old);
+	if (!code)
+		open_nat(handle, old, readable.nat);
 	if (code)
 		free_migration(old);
 	else
@@ -435,24 +483,20 @@ static struct named *names_of(const struct packet_state *state, size_t *count)
 	return names;
 }
 
-/* What an old index is now. */
-struct target {
-	uint32_t before; /* generation */
-	uint32_t index, generation;
-};
-
 struct carrying {
 	struct marcher_packet *handle;
 	struct packet_migration *old;
-	struct target *backends;       /* [BACKENDS_MAX]; index 0: gone */
-	uint32_t *services, *counters; /* [SERVICES_MAX], [BACKENDS_MAX]: new index + 1; 0: gone */
-	struct flow_settings settings; /* of the new table */
+	struct packet_target *backends; /* [BACKENDS_MAX]; index 0: gone */
+	uint32_t *services, *counters;  /* [SERVICES_MAX], [BACKENDS_MAX]: new index + 1; 0: gone */
+	struct flow_settings settings;  /* of the new table */
 	bool count_only, over;
 	uint64_t flows; /* carried, or counted */
+	struct packet_nat_carry nat;
 };
 
 static void free_carrying(struct carrying *c)
 {
+	packet_nat_carry_end(&c->nat);
 	free(c->backends);
 	free(c->services);
 	free(c->counters);
@@ -480,11 +524,13 @@ static int match(struct carrying *c)
 		const struct backend *now = &new->backends[is->index]->entry;
 		c->counters[gone[i].index] = is->index + 1;
 		if (before->flags & BACKEND_IN_USE && now->flags & BACKEND_IN_USE)
-			c->backends[gone[i].index] = (struct target){before->generation, is->index, now->generation};
+			c->backends[gone[i].index] =
+			        (struct packet_target){before->generation, is->index, now->generation};
 	}
 	free(names);
 	free(gone);
-	return ok ? MARCHER_OK : packet_fail(c->handle, MARCHER_E_NO_MEMORY, "no memory");
+	return ok ? packet_nat_carry_begin(&c->nat, c->handle, c->backends, c->services)
+	          : packet_fail(c->handle, MARCHER_E_NO_MEMORY, "no memory");
 }
 
 /* Flows. */
@@ -498,7 +544,7 @@ static int flows_failed(const struct carrying *c, int error)
 static void carry_flow(struct carrying *c, uint64_t tag, uint32_t backend, uint32_t generation,
                        uint32_t generation_mask, uint64_t rest)
 {
-	const struct target *target = backend < BACKENDS_MAX ? &c->backends[backend] : NULL;
+	const struct packet_target *target = backend < BACKENDS_MAX ? &c->backends[backend] : NULL;
 
 	/* One that the old programs would not have kept is not kept. */
 	if (!target || !target->index || (target->before & generation_mask) != generation)
@@ -507,65 +553,28 @@ static void carry_flow(struct carrying *c, uint64_t tag, uint32_t backend, uint3
 	c->flows += packet_flows_put(c->handle, &c->settings, tag, state, c->over);
 }
 
-static void take_batch(struct carrying *c, const struct flow_key *keys, const uint8_t *values, uint32_t count)
+static int take_batch(void *argument, void *keys, void *values, uint32_t count)
 {
+	struct carrying *c = argument;
 	const struct packet_layout *layout = c->old->layout;
+	const struct flow_key *key = keys;
 
 	if (c->count_only) {
 		c->flows += count;
-		return;
+		return 0;
 	}
 	/* When it was last seen is not known. As one that is in use it is not displaced by a flood of new ones. */
 	for (uint32_t i = 0; i < count; i++) {
-		const uint8_t *value = values + i * layout->flow.size;
-		carry_flow(c, flow_tag(&keys[i], &c->settings), number_at(value, layout->flow.backend),
+		const uint8_t *value = (const uint8_t *)values + i * layout->flow.size;
+		carry_flow(c, flow_tag(&key[i], &c->settings), number_at(value, layout->flow.backend),
 		           number_at(value, layout->flow.generation), UINT32_MAX, FLOW_AGAIN);
 	}
+	return 0;
 }
 
-/* A batch ends at a bucket's end, so each entry that stays is met once, whatever comes and goes meanwhile. */
 static int walk_keys(struct carrying *c)
 {
-	LIBBPF_OPTS(bpf_map_batch_opts, options);
-	size_t value_size = c->old->layout->flow.size;
-	uint32_t room = FLOWS_AT_ONCE, batch = 0, count;
-	struct flow_key *keys = NULL;
-	uint8_t *values = NULL;
-	bool started = false, ended = false;
-	int error = 0;
-
-	while (!ended) {
-		if (!keys) {
-			keys = calloc(room, sizeof(*keys));
-			values = calloc(room, value_size);
-		}
-		if (!keys || !values) {
-			error = -ENOMEM;
-			break;
-		}
-		count = room;
-		if (bpf_map_lookup_batch(c->old->maps[MAP_FLOWS], started ? &batch : NULL, &batch, keys, values, &count,
-		                         &options)) {
-			error = errno == ENOENT ? 0 : -errno;
-			ended = true;
-			if (error == -ENOSPC && room < FLOWS_AT_ONCE_MAX) {
-				room *= 4;
-				free(keys);
-				free(values);
-				keys = NULL;
-				values = NULL;
-				ended = false;
-				continue;
-			}
-			if (error)
-				break;
-		}
-		started = true;
-		take_batch(c, keys, values, count);
-	}
-	free(keys);
-	free(values);
-	return error;
+	return packet_walk(c->old->maps[MAP_FLOWS], sizeof(struct flow_key), c->old->layout->flow.size, take_batch, c);
 }
 
 static void walk_sets(struct carrying *c)
@@ -733,7 +742,6 @@ static bool begun(const struct marcher_packet *handle)
 static int carry(struct carrying *c)
 {
 	struct packet_migration *old = c->old;
-	const struct timespec leave = {.tv_nsec = LEAVE_NS};
 	bool live = begun(c->handle);
 	int code = match(c);
 
@@ -746,31 +754,46 @@ static int carry(struct carrying *c)
 	int error = carry_flows(c, !live);
 	if (error)
 		return flows_failed(c, error);
+	code = packet_nat_carry_fill(&c->nat);
+	if (code)
+		return code;
 	old->begun = true;
 	code = packet_links_take_over(c->handle);
 	if (code)
 		return code;
-	nanosleep(&leave, NULL);
+	packet_migration_leave();
 	error = carry_flows(c, false);
 	if (error)
 		return flows_failed(c, error);
-	code = carry_counters(c);
+	code = packet_nat_carry_swap(&c->nat);
 	if (!code)
-		c->handle->migrated = (struct packet_migrated){.version = (uint32_t)old->version, .flows = c->flows};
+		code = carry_counters(c);
+	if (!code)
+		c->handle->migrated = (struct packet_migrated){.version = (uint32_t)old->version,
+		                                               .flows = c->flows,
+		                                               .nat_flows = c->nat.flows,
+		                                               .nat_left = c->nat.left};
 	return code;
 }
 
-int packet_migration_finish(struct marcher_packet *handle)
+void packet_migration_leave(void)
+{
+	const struct timespec leave = {.tv_nsec = LEAVE_NS};
+
+	nanosleep(&leave, NULL);
+}
+
+int packet_migration_finish(struct marcher_packet *handle, struct packet_reasons *lost)
 {
 	struct carrying c = {.handle = handle, .old = handle->migration};
 	int version = handle->migration->version;
 	int code = carry(&c);
 
+	if (!code)
+		packet_nat_carry_tell(&c.nat, lost);
 	free_carrying(&c);
 	if (!code)
 		code = packet_links_move(handle);
-	if (!code)
-		code = packet_tc_move(handle);
 	if (code)
 		return code;
 	packet_migration_free(handle);

@@ -39,6 +39,7 @@
 /* "MA": ours among others' filters. */
 #define FILTER_HANDLE 0x4d41u
 #define FILTER_PRIORITY 0x4d41u
+#define FILTER_FOLLOWS (FILTER_PRIORITY + 1) /* behind another layout's, while that is migrated from */
 
 #define PATIENCE_S 5
 
@@ -58,6 +59,14 @@ static void set_reason(struct packet_tc *tc, const char *format, ...)
 	va_start(arguments, format);
 	vsnprintf(tc->reason, sizeof(tc->reason), format, arguments);
 	va_end(arguments);
+}
+
+static void old_pin_path(const struct marcher_packet *handle, char path[PIN_PATH_MAX], uint32_t index, const char *what)
+{
+	char name[NAME_SIZE];
+
+	snprintf(name, sizeof(name), "%lu_%u_%s", packet_network_namespace(), index, what);
+	packet_migration_path(handle, path, "tc", name);
 }
 
 static void pin_path(const struct marcher_packet *handle, char path[PIN_PATH_MAX], uint32_t index, const char *what)
@@ -181,14 +190,21 @@ static bool qdisc_is_empty(uint32_t index)
 	return !error && !count;
 }
 
+static void detach_filter(uint32_t index, int hook, uint32_t priority)
+{
+	LIBBPF_OPTS(bpf_tc_hook, at, .ifindex = (int)index, .attach_point = attach_points[hook]);
+	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = FILTER_HANDLE, .priority = priority);
+
+	bpf_tc_detach(&at, &filter);
+}
+
 /* Our filters of an interface of this network namespace, and the qdisc when it is ours and no other's filter is left.
  */
 static void detach_filters(uint32_t index, bool own)
 {
 	for (int hook = 0; hook < TC_HOOKS; hook++) {
-		LIBBPF_OPTS(bpf_tc_hook, at, .ifindex = (int)index, .attach_point = attach_points[hook]);
-		LIBBPF_OPTS(bpf_tc_opts, filter, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY);
-		bpf_tc_detach(&at, &filter);
+		detach_filter(index, hook, FILTER_PRIORITY);
+		detach_filter(index, hook, FILTER_FOLLOWS);
 	}
 	if (own && qdisc_is_empty(index)) {
 		LIBBPF_OPTS(bpf_tc_hook, at, .ifindex = (int)index, .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
@@ -196,11 +212,11 @@ static void detach_filters(uint32_t index, bool own)
 	}
 }
 
-static int attach_filter(const struct marcher_packet *handle, uint32_t index, int hook)
+static int attach_filter(const struct marcher_packet *handle, uint32_t index, int hook, uint32_t priority)
 {
 	LIBBPF_OPTS(bpf_tc_hook, at, .ifindex = (int)index, .attach_point = attach_points[hook]);
-	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY,
-	            .prog_fd = handle->tc_fds[hook], .flags = BPF_TC_F_REPLACE);
+	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = FILTER_HANDLE, .priority = priority, .prog_fd = handle->tc_fds[hook],
+	            .flags = BPF_TC_F_REPLACE);
 
 	return bpf_tc_attach(&at, &filter);
 }
@@ -212,9 +228,8 @@ static bool has_old_filters(const struct marcher_packet *handle, uint32_t index)
 	bool any = false;
 
 	for (size_t i = 0; handle->migration && i < sizeof(notes) / sizeof(notes[0]); i++) {
-		char path[PIN_PATH_MAX], name[NAME_SIZE];
-		snprintf(name, sizeof(name), "%lu_%u_%s", packet_network_namespace(), index, notes[i]);
-		packet_migration_path(handle, path, "tc", name);
+		char path[PIN_PATH_MAX];
+		old_pin_path(handle, path, index, notes[i]);
 		any |= access(path, F_OK) == 0;
 	}
 	return any;
@@ -244,7 +259,7 @@ static int attach_clsact(const struct marcher_packet *handle, const struct packe
 	else
 		error = 0;
 	for (int hook = 0; !error && hook < TC_HOOKS; hook++)
-		error = attach_filter(handle, interface->index, hook);
+		error = attach_filter(handle, interface->index, hook, FILTER_PRIORITY);
 	if (error) {
 		detach_filters(interface->index, made);
 		unlink(made ? own : shared);
@@ -307,30 +322,101 @@ static void attach(const struct marcher_packet *handle, struct packet_interface 
 		interface->tc.mode = clsact;
 }
 
-int packet_tc_move(struct marcher_packet *handle)
+/* Has this interface's clsact only the other layout's filters, or had it? */
+static bool clsact_in_change(const struct marcher_packet *handle, const struct packet_interface *interface)
 {
-	const char *const notes[] = {clsact_shared, clsact_own};
+	return interface->tc.mode == clsact && has_old_filters(handle, interface->index);
+}
 
+int packet_tc_follow(struct marcher_packet *handle)
+{
 	for (uint32_t i = 0; i < handle->ninterfaces; i++) {
 		const struct packet_interface *interface = &handle->interfaces[i];
-		if (interface->tc.mode != clsact || !has_old_filters(handle, interface->index))
-			continue;
-		for (int hook = 0; hook < TC_HOOKS; hook++) {
-			int error = attach_filter(handle, interface->index, hook);
+		for (int hook = 0; clsact_in_change(handle, interface) && hook < TC_HOOKS; hook++) {
+			int error = attach_filter(handle, interface->index, hook, FILTER_FOLLOWS);
 			if (error)
 				return packet_fail_system(handle, -error, "%s: attaching to clsact", interface->name);
 		}
-		for (size_t n = 0; n < sizeof(notes) / sizeof(notes[0]); n++) {
-			char from[PIN_PATH_MAX], to[PIN_PATH_MAX], name[NAME_SIZE];
-			snprintf(name, sizeof(name), "%lu_%u_%s", packet_network_namespace(), interface->index,
-			         notes[n]);
-			packet_migration_path(handle, from, "tc", name);
-			packet_dir_path(handle, to, "tc", name);
-			if (rename(from, to) < 0 && errno != ENOENT)
-				return packet_fail_system(handle, errno, "moving %s to %s", from, to);
-		}
 	}
 	return MARCHER_OK;
+}
+
+/* Descriptor of the other layout's link, or -1: it has none there. */
+static int old_link(const struct marcher_packet *handle, uint32_t index, int hook)
+{
+	char path[PIN_PATH_MAX];
+	uint32_t program;
+
+	old_pin_path(handle, path, index, hook_names[hook]);
+	int fd = bpf_obj_get(path);
+	if (fd >= 0 && link_attached_to(fd, &program) == index)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+bool packet_tc_follows(const struct marcher_packet *handle)
+{
+	bool all = true;
+
+	for (uint32_t i = 0; i < handle->ninterfaces; i++) {
+		const struct packet_interface *interface = &handle->interfaces[i];
+		bool clsact_there = has_old_filters(handle, interface->index) && filters_attached(interface->index);
+		for (int hook = 0; interface->tc.mode != unattached && hook < TC_HOOKS; hook++) {
+			int fd = old_link(handle, interface->index, hook);
+			/* Links come before filters: there this layout's would be first. */
+			all &= fd >= 0 || (clsact_there && interface->tc.mode == clsact);
+			if (fd >= 0)
+				close(fd);
+		}
+	}
+	return all;
+}
+
+static int move_note(struct marcher_packet *handle, uint32_t index, const char *what)
+{
+	char from[PIN_PATH_MAX], to[PIN_PATH_MAX];
+
+	old_pin_path(handle, from, index, what);
+	pin_path(handle, to, index, what);
+	if (rename(from, to) < 0 && errno != ENOENT)
+		return packet_fail_system(handle, errno, "moving %s to %s", from, to);
+	return MARCHER_OK;
+}
+
+/* The new programs take the place of the old ones by one operation, and go from behind them. */
+static int exchange_filters(struct marcher_packet *handle, const struct packet_interface *interface)
+{
+	for (int hook = 0; hook < TC_HOOKS; hook++) {
+		int error = attach_filter(handle, interface->index, hook, FILTER_PRIORITY);
+		if (error)
+			return packet_fail_system(handle, -error, "%s: attaching to clsact", interface->name);
+		detach_filter(interface->index, hook, FILTER_FOLLOWS);
+	}
+	int code = move_note(handle, interface->index, clsact_shared);
+	return code ? code : move_note(handle, interface->index, clsact_own);
+}
+
+int packet_tc_move(struct marcher_packet *handle)
+{
+	int code = MARCHER_OK;
+
+	for (uint32_t i = 0; !code && i < handle->ninterfaces; i++) {
+		const struct packet_interface *interface = &handle->interfaces[i];
+		for (int hook = 0; hook < TC_HOOKS; hook++) {
+			int fd = old_link(handle, interface->index, hook);
+			if (fd < 0)
+				continue;
+			bpf_link_detach(fd);
+			close(fd);
+		}
+		if (clsact_in_change(handle, interface))
+			code = exchange_filters(handle, interface);
+		if (!code)
+			code = move_note(handle, interface->index, own_root);
+	}
+	return code;
 }
 
 int packet_tc_try(int program, uint32_t index, const char **mode)
@@ -374,6 +460,35 @@ uint32_t packet_tc_attached(const char *name, int pin, const char **hook, bool *
 	}
 	*hook = tcx;
 	return pin >= 0 ? link_attached_to(pin, &program) : 0;
+}
+
+int packet_tc_any(const char *directory_path)
+{
+	struct dirent *entry;
+	DIR *directory = opendir(directory_path);
+	int any = 0;
+
+	if (!directory)
+		return errno == ENOENT ? 0 : -errno;
+	while (any >= 0 && (entry = readdir(directory))) {
+		char path[PIN_PATH_MAX];
+		const char *hook;
+		bool here = false;
+		if (entry->d_name[0] == '.' ||
+		    snprintf(path, sizeof(path), "%s/%s", directory_path, entry->d_name) >= (int)sizeof(path))
+			continue;
+		int fd = bpf_obj_get(path);
+		if (fd < 0) {
+			any = errno == ENOENT ? any : -errno;
+			continue;
+		}
+		uint32_t index = packet_tc_attached(entry->d_name, fd, &hook, &here);
+		if (index && (hook == tcx || (hook == clsact && here && filters_attached(index))))
+			any = 1;
+		close(fd);
+	}
+	closedir(directory);
+	return any;
 }
 
 static void restore_root(uint32_t index)

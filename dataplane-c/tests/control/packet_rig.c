@@ -78,7 +78,7 @@ int packet_rig_open(struct packet_rig *rig, const char *interfaces, uint32_t mod
 	struct marcher_packet_options options = {.size = sizeof(options),
 	                                         .xdp_mode = mode,
 	                                         .flows = rig->flows ? rig->flows : 1024,
-	                                         .nat_flows = 1024,
+	                                         .nat_flows = rig->nat_flows ? rig->nat_flows : 1024,
 	                                         .pin_dir = rig->pin_dir,
 	                                         .interfaces = interfaces};
 

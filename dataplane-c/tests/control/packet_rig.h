@@ -28,9 +28,10 @@ typedef Marcher__Packet__V1__Table PacketTable;
 	} while (0)
 
 struct packet_rig {
-	char mount[64];   /* of the bpffs */
-	char pin_dir[96]; /* below it; not there yet */
-	uint32_t flows;   /* of a table that is made; 0: 1024 */
+	char mount[64];     /* of the bpffs */
+	char pin_dir[96];   /* below it; not there yet */
+	uint32_t flows;     /* of a table that is made; 0: 1024 */
+	uint32_t nat_flows; /* the same of NAT */
 	struct marcher_packet *packet;
 };
 
