@@ -242,6 +242,63 @@ describe('a service that asks for a packet tier', () => {
   });
 });
 
+describe('more than the tables of the packet tiers hold', () => {
+  const many = (mode: string, count: number, from = 0): Service[] =>
+    Array.from({ length: count }, (_, i) =>
+      service({
+        name: `s${String(from + i).padStart(2, '0')}`,
+        listeners: [{ address: `192.0.2.${from + i + 1}`, ports: '1-4096' }],
+        backends: [{ name: 'a', address: `10.0.0.1${mode === 'auto' ? ':80' : ''}` }],
+        forwarding: { mode },
+      }),
+    );
+
+  test('is refused before anything is programmed where the mode is fixed', async () => {
+    await start();
+    await apply(many('ipip', 16));
+    const { length } = tier.applied;
+    const error = await apply(many('ipip', 1, 16)).catch((caught: ApplicationError) => caught);
+    expect(error).toMatchObject({
+      violations: [{ path: 'services', reason: expect.stringContaining('would be 69632 addresses with port') }],
+    });
+    expect([tier.applied.length, agent.config.get('s16')]).toEqual([length, undefined]);
+    // In place of another it fits.
+    await apply(many('ipip', 1, 16), ['s00']);
+    expect(tier.table?.services).toHaveLength(16);
+  });
+
+  test('is relayed where the mode is auto, with the reason, and goes to tc when there is room', async () => {
+    await start();
+    await apply(many('auto', 17, 1));
+    expect(tier.table?.services.map(({ name }) => name)).not.toContain('s17');
+    expect(tier.table?.services).toHaveLength(16);
+    const why = 'no room for its 4096 addresses with port beside 65536 of 65536 in its tables';
+    expect(programmed('s17')).toMatchObject({
+      status: true,
+      reason: 'Relayed',
+      message: `carried by the relay, since the packet tier has ${why}`,
+    });
+    expect(listens('s17')).toBe(true);
+    const [explained] = agent.node.tiers('s17').services;
+    expect([explained?.tier, explained?.reasons.join()]).toEqual(['relay', expect.stringContaining(why)]);
+    expect(problems()).toEqual(['PacketTier Full']);
+    // Whoever is there stays there, whatever its name.
+    await apply(many('auto', 1));
+    expect(agent.node.tiers('s00').services[0]?.tier).toBe('relay');
+    expect(agent.node.tiers('s16').services[0]?.tier).toBe('tc');
+    // A fixed mode goes before.
+    await apply(many('ipip', 1, 20));
+    expect(tier.table?.services.map(({ name }) => name)).toEqual([
+      ...Array.from({ length: 15 }, (_, i) => `s${String(i + 1).padStart(2, '0')}`),
+      's20',
+    ]);
+    expect(agent.node.tiers('s16').services[0]?.tier).toBe('relay');
+    await apply([], ['s20', 's05', 's06']);
+    expect(tier.table?.services).toHaveLength(16);
+    expect(problems()).toEqual([]);
+  });
+});
+
 test('more ports than sk_lookup has places for are refused where it steers', async () => {
   const ports = Array.from({ length: 5 }, (_, i) =>
     service({

@@ -10,6 +10,7 @@ import { nearest, type Service, type TrafficPolicy } from '@marcher/model';
 import { type Violation, ViolationSchema } from '@marcher/proto/marcher/v1/config_service_pb';
 import { LIMITS } from '../domain/defaults.js';
 import { Faults } from '../domain/faults.js';
+import { added, excesses, fixedSize, NO_SIZE, type PacketSize } from '../domain/packet-room.js';
 import { packetModeOf } from '../domain/packet-service.js';
 import { type Claim, type Conflict, isLayered, PortOwnership } from '../domain/port-ownership.js';
 import { steeredSize } from '../domain/steering.js';
@@ -26,6 +27,8 @@ interface Footprint {
   readonly backends: number;
   /** Asks for a packet tier. */
   readonly packets: boolean;
+  /** What it takes of their tables, whatever else is there. */
+  readonly size: PacketSize;
   /** What the engine is to listen on depends on whether sk_lookup steers here: for so much of it. */
   readonly steered: { readonly ranges: number; readonly ports: number };
   /** Name of its traffic policy; empty: none. */
@@ -75,6 +78,7 @@ export class ConfigurationIndex {
   #listeners = 0;
   #steeredRanges = 0;
   #steeredPorts = 0;
+  #packetSize = NO_SIZE;
 
   /** steers: sk_lookup does, whose maps have so many places. */
   constructor(store: ConfigStore, steers: () => boolean = () => false) {
@@ -93,6 +97,7 @@ export class ConfigurationIndex {
     this.#listeners = 0;
     this.#steeredRanges = 0;
     this.#steeredPorts = 0;
+    this.#packetSize = NO_SIZE;
     for (const { name, body } of this.#store.scan()) {
       const service = unpackService(body);
       const footprint = footprintOf(service);
@@ -142,6 +147,7 @@ export class ConfigurationIndex {
     else this.#footprints.set(name, footprint);
     if (footprint?.packets) this.#packets.add(name);
     else this.#packets.delete(name);
+    this.#packetSize = added(added(this.#packetSize, old?.size ?? NO_SIZE, -1), footprint?.size ?? NO_SIZE);
     this.#steeredRanges += (footprint?.steered.ranges ?? 0) - (old?.steered.ranges ?? 0);
     this.#steeredPorts += (footprint?.steered.ports ?? 0) - (old?.steered.ports ?? 0);
     if (footprint !== undefined && footprint.steered.ranges > 0) this.#steered.add(name);
@@ -246,6 +252,7 @@ export class ConfigurationIndex {
     }
 
     if (this.#steers()) this.#checkSteered(touched, faults);
+    this.#checkPackets(touched, faults);
 
     const undo = this.#move(touched, faults);
     if (faults.list.length > 0) {
@@ -345,6 +352,16 @@ export class ConfigurationIndex {
     }
   }
 
+  /** More than the tables of packet tiers have room for would keep them from taking any change. */
+  #checkPackets(touched: readonly Touched[], faults: Faults): void {
+    let change = NO_SIZE;
+    for (const { name, footprint } of touched) {
+      change = added(added(change, this.#footprints.get(name)?.size ?? NO_SIZE, -1), footprint?.size ?? NO_SIZE);
+    }
+    for (const { reason, fix } of excesses(added(this.#packetSize, change), change))
+      faults.add('services', reason, fix);
+  }
+
   /** Moves ports from their old owners to the new ones. Returns what takes that back. */
   #move(touched: readonly Touched[], faults: Faults): () => void {
     const released: [string, Claim][] = [];
@@ -409,6 +426,7 @@ function footprintOf(service: Service): Footprint {
     claims: claimsOf(service),
     backends: service.backends.length,
     packets,
+    size: fixedSize(service),
     steered,
     policy: service.trafficPolicy,
   };

@@ -37,6 +37,7 @@ import { type PacketTier, PacketTierError } from '../ports/packet-tier.js';
 import type { ConfigurationLog, ObjectStanding } from './configuration.js';
 import type { Current } from './current-objects.js';
 import { PacketGuards } from './packet-guards.js';
+import { PacketRoom } from './packet-room.js';
 import { sameBytes, unpackService } from './service-codec.js';
 
 /** This node as a backend of packet tiers of others. */
@@ -163,6 +164,7 @@ export class PacketForwarding {
   #traffic: { readonly status?: Status; readonly byName: ReadonlyMap<string, ServiceTraffic> } = { byName: new Map() };
 
   readonly #guards: PacketGuards;
+  readonly #room = new PacketRoom();
 
   constructor(options: PacketForwardingOptions) {
     this.#options = options;
@@ -179,7 +181,15 @@ export class PacketForwarding {
     const { name } = service;
     // Nobody else is left out: the name may have been an auto service's before.
     const leftOut = isAuto(service) && this.#leftOut.has(name);
-    return this.#mayCarry(service) && !this.#stranded.has(name) && !leftOut;
+    return this.#mayCarry(service) && !this.#stranded.has(name) && !leftOut && !this.#unfit().has(name);
+  }
+
+  /** Services that there is no room for, and why. */
+  #unfit(): ReadonlyMap<string, string> {
+    const { store, claims } = this.#options;
+    const candidates = () => new Map([...this.#services()].filter(([, { service }]) => this.#mayCarry(service)));
+    const facts = [store.version, this.#tiers(), this.#demoted];
+    return this.#room.unfit(facts, candidates, claims, () => new Set(this.#packed.keys()));
   }
 
   #mayCarry(service: Service): boolean {
@@ -247,10 +257,16 @@ export class PacketForwarding {
 
   #carriage(): string {
     if (!this.available) return '';
+    const others = [...this.#demoted, ...this.#stranded, ...this.#unfit().keys()];
+    return [this.#tiers(), 'all but', ...others.sort()].join(' ');
+  }
+
+  /** What #mayCarry() goes by, but for who is demoted. */
+  #tiers(): string {
+    if (!this.available) return '';
     const { xdp, tc } = this.#options.tier.proof;
     const lost = [...xdp.lost.keys(), ...tc.lost.keys()];
-    const tiers = [this.#xdpAttached() ? 'xdp' : '', this.#tcAttached() ? 'tc' : '', ...lost];
-    return [...tiers, 'all but', ...[...this.#demoted, ...this.#stranded].sort()].join(' ');
+    return [this.#xdpAttached() ? 'xdp' : '', this.#tcAttached() ? 'tc' : '', ...lost].join(' ');
   }
 
   /** Those that were never in force while tables fail, and that the relay can carry. */
@@ -571,12 +587,13 @@ export class PacketForwarding {
   #table(services: ReadonlyMap<string, Decoded>): Uint8Array {
     const { drains, decapsulated } = this.#options;
     const policies = this.#options.policies();
+    const unfit = this.#unfit();
     const packed = this.#packed;
     this.#packed = new Map();
     this.#families = { ipv4: false, ipv6: false };
     const out = new WireWriter();
     for (const [name, { service, generation }] of services) {
-      if (!this.#mayCarry(service)) continue;
+      if (!this.#mayCarry(service) || unfit.has(name)) continue;
       const verdicts = this.#verdicts.get(name);
       const unhealthy = (backend: string): boolean => verdicts?.get(backend)?.unhealthy ?? false;
       const drained = (backend: string): boolean => drains.isDrained(name, backend);
@@ -648,6 +665,8 @@ export class PacketForwarding {
         isNat(service) ? `, since tc is not available: ${tc.reason}` : `, since XDP is not available: ${xdp.reason}`,
       );
     }
+    const unfit = this.#unfit().get(name);
+    if (unfit !== undefined) return relayed(`, since the packet tier has ${unfit}`);
     const why = this.#leftOut.get(name);
     if (why !== undefined) return relayed(`: ${why}`);
     if (this.#carried.get(name) === generation) {
@@ -728,6 +747,11 @@ export class PacketForwarding {
         ? of('Failing', `${demotion.reason}${kept}`)
         : of('Demoted', `the relay carries services ${told(demotion)}${kept}`);
     }
+    const unfit = [...this.#unfit()];
+    if (unfit[0] !== undefined) {
+      const [first, why] = unfit[0];
+      return of('Full', `the relay carries ${unfit.length} of ${whose}; ${first}: ${why}`);
+    }
     const unattached = this.#options.guards().size === 0 ? undefined : this.#unattached();
     if (unattached !== undefined) return of('NothingGuarded', unattached);
     const broken = (this.#read()?.guard?.rules ?? []).filter(({ problem }) => problem !== '');
@@ -789,6 +813,8 @@ export class PacketForwarding {
     if (service !== undefined && this.#stranded.has(service) && this.#failure !== undefined) {
       return none(`it has not taken this service: ${this.#failure.message}`);
     }
+    const unfit = service === undefined ? undefined : this.#unfit().get(service);
+    if (unfit !== undefined) return none(`it has ${unfit}`);
     const why = service === undefined ? undefined : this.#leftOut.get(service);
     if (why !== undefined) return none(`it leaves this service to the relay: ${why}`);
     const interfaces = this.#read()?.interfaces ?? [];

@@ -49,8 +49,12 @@ export const LIMITS = {
   portsPerService: 65_535,
   prefixesPerListener: 1_024,
   backendsPerService: 1_000,
-  /** Addresses with port of a service that is forwarded by packets; a node has 65,536 (bpf/lib/layout.h). */
+  /** Addresses with port of a service that is forwarded by packets. */
   vipsPerService: 4_096,
+  /** Of all services that are forwarded by packets (bpf/lib/layout.h). */
+  packetServices: 16_384,
+  packetVips: 65_536,
+  packetBackends: 65_535,
   /** Of bpf/lib/steer.h: ranges and prefixes that sk_lookup steers, and what leads to them; others' listeners within them
    * have the rest. */
   steeredRanges: 4_096,
