@@ -16,9 +16,17 @@
  * at most; costs are rounded up to ticks. A product stays below 2^64 for up to GCRA_UNITS_MAX bytes at rates from
  * GCRA_BITS_PER_SECOND_MIN on.
  *
- * What takes beyond the burst on purpose (packets that are marked and not dropped) uses twice the tolerance on the same
- * TAT. A TAT further ahead than that and a second cannot come from this bucket's past: the clock went back, a long
- * silence wrapped it, or the rate was another one. Then the bucket counts as full.
+ * Marks (RFC 3168). What would be dropped and says ECT may be taken beyond the burst and marked, by a quarter of the
+ * burst on the same TAT (gcra_more). Of a bucket that several senders share that is not enough: a sender that does not
+ * react to marks would hold it beyond the burst for good, where nothing without ECT conforms. So what is marked is
+ * taken from a second bucket besides (gcra_marks), which fills up at a sixteenth of the rate: while few packets are
+ * over the rate they are marked in place of being dropped, and when more are, all are dropped alike (as RFC 8033,
+ * section 5.1, does above 10 %). To mark earlier than others are dropped would be unfair the other way round: senders
+ * that react would yield all of it to those without ECT.
+ *
+ * A TAT further ahead than twice the tolerance and a second cannot come from this bucket's past, whatever has waited or
+ * was marked: the clock went back, a long silence wrapped it, or the rate was another one. Then the bucket counts as
+ * full.
  */
 #ifndef BPF_GCRA_H
 #define BPF_GCRA_H
@@ -33,6 +41,8 @@
 #define GCRA_TOLERANCE_MAX (1ull << 60) /* 52 days */
 #define GCRA_BITS_PER_SECOND_MIN 1000ull
 #define GCRA_BITS_PER_SECOND_MAX 10000000000000ull
+#define GCRA_MORE_SHIFT 2u  /* marked beyond the burst: a quarter of it */
+#define GCRA_MARKS_SHIFT 4u /* marked in the long run: a sixteenth of the rate */
 
 struct gcra_rate {
 	__u64 unit_cost; /* 2^-20 ns; 0: no limit */
@@ -60,6 +70,20 @@ static inline __u64 gcra_ahead(__u64 tat, __u64 now, const struct gcra_rate *rat
 {
 	__s64 ahead = (__s64)(tat - now);
 	return ahead < 0 || (__u64)ahead > 2 * rate->tolerance + GCRA_STALE ? 0 : (__u64)ahead;
+}
+
+/* How far beyond the tolerance what is marked may go. */
+static inline __u64 gcra_more(const struct gcra_rate *rate)
+{
+	return rate->tolerance >> GCRA_MORE_SHIFT;
+}
+
+/* The rate of what is marked. For up to 65,536 units at a time. */
+static inline struct gcra_rate gcra_marks(const struct gcra_rate *rate)
+{
+	struct gcra_rate marks = {.unit_cost = rate->unit_cost << GCRA_MARKS_SHIFT,
+	                          .tolerance = gcra_more(rate) << GCRA_MARKS_SHIFT};
+	return marks;
 }
 
 /* Whether units conform now; *next is the TAT with them. */

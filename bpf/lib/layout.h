@@ -349,12 +349,13 @@ struct policy {
 };
 
 #define POLICY_DSCP 1u     /* flags: packets get it */
-#define POLICY_ECN_MARK 2u /* flags: packets that say ECT are marked before they are dropped */
+#define POLICY_ECN_MARK 2u /* flags: packets that say ECT are marked in place of being dropped, see gcra.h */
 
 struct policy_buckets {
 	__u64 tat[POLICY_DIRECTIONS]; /* see gcra.h */
 	__u64 connections_tat;
-	__u64 reserved[5]; /* a line of a CPU's cache each */
+	__u64 marks_tat[POLICY_DIRECTIONS]; /* of what has been marked; earlier builds leave it */
+	__u64 reserved[3];                  /* a line of a CPU's cache each */
 };
 
 struct policy_flow {

@@ -29,8 +29,11 @@
 #define POLICY_ATTEMPTS 8
 
 #define POLICY_WAIT 1u /* units may conform later, by SHAPE_HORIZON_NS at most */
-/* By as much again as the burst they conform at once. Not with POLICY_WAIT: they would overtake those that wait. */
+/* They may be beyond the burst by gcra_more. With POLICY_WAIT they wait longer instead, or they would overtake others.
+ */
 #define POLICY_MORE 2u
+#define POLICY_MORE_WAIT_NS (SHAPE_HORIZON_NS / 4)
+#define POLICY_OF_MARKS 4u /* at the rate of what is marked */
 
 /*
  * Takes units from a bucket that other CPUs take from, too. 0: they do not conform; otherwise they do after so many ns
@@ -41,12 +44,15 @@ __noinline int policy_take(__u64 *tat, const struct gcra_rate *rate, __u64 now, 
 {
 	if (!tat || !rate)
 		return 0;
-	const __u64 cost = gcra_cost(rate, units);
-	const __u64 now_at = rate->tolerance << (how == POLICY_MORE ? 1 : 0);
-	const __u64 later_at = now_at + (how & POLICY_WAIT ? gcra_ticks(SHAPE_HORIZON_NS) : 0);
+	const struct gcra_rate held = how & POLICY_OF_MARKS ? gcra_marks(rate) : *rate;
+	const __u64 cost = gcra_cost(&held, units);
+	const __u64 now_at = held.tolerance + (how == POLICY_MORE ? gcra_more(&held) : 0);
+	__u64 later_at = now_at;
+	if (how & POLICY_WAIT)
+		later_at += gcra_ticks(SHAPE_HORIZON_NS + (how & POLICY_MORE ? POLICY_MORE_WAIT_NS : 0));
 	for (int i = 0; i < POLICY_ATTEMPTS; i++) {
 		__u64 before = *(volatile __u64 *)tat;
-		__u64 ahead = gcra_ahead(before, now, rate) + cost;
+		__u64 ahead = gcra_ahead(before, now, &held) + cost;
 		if (ahead > later_at)
 			return 0;
 		if (__sync_val_compare_and_swap(tat, before, now + ahead) == before)
@@ -58,27 +64,38 @@ __noinline int policy_take(__u64 *tat, const struct gcra_rate *rate, __u64 now, 
 
 /* The buckets that a packet is taken from; NULL: there is no such rate. */
 struct policy_taps {
-	__u64 *flow, *service;
+	__u64 *flow, *service, *marks;
 	const struct gcra_rate *flow_rate, *service_rate;
-	__u8 waits; /* of struct packet */
+	__u8 waits;    /* of struct packet */
+	bool markable; /* the packet says ECT or CE, and the policy marks */
 };
 
-/* From both or from neither. As policy_take. */
-static __always_inline int policy_take_both(const struct policy_taps *taps, __u64 now, __u64 bytes, __u32 more)
+/* From a flow's own bucket: nobody else is kept from it by what is marked. As policy_take. */
+static __always_inline int policy_take_flow(const struct policy_taps *taps, __u64 now, __u64 bytes, bool *marked)
 {
-	int by_flow = 1, by_service = 1;
 	/* A class of HTB is a service's: it knows no flows. */
-	if (taps->flow)
-		by_flow = policy_take(taps->flow, taps->flow_rate, now, bytes,
-		                      more | (taps->waits == SHAPE_FQ ? POLICY_WAIT : 0));
-	if (!by_flow || !taps->service)
-		return by_flow;
-	by_service = policy_take(taps->service, taps->service_rate, now, bytes, more | (taps->waits ? POLICY_WAIT : 0));
-	if (by_service)
-		return by_flow > by_service ? by_flow : by_service;
-	if (taps->flow)
-		__sync_fetch_and_sub(taps->flow, bytes * taps->flow_rate->unit_cost >> GCRA_COST_BITS);
-	return 0;
+	const __u32 how = taps->waits == SHAPE_FQ ? POLICY_WAIT : 0;
+	int taken = policy_take(taps->flow, taps->flow_rate, now, bytes, how);
+	if (taken || !taps->markable)
+		return taken;
+	*marked = true;
+	return policy_take(taps->flow, taps->flow_rate, now, bytes, how | POLICY_MORE);
+}
+
+static __always_inline int policy_take_service(const struct policy_taps *taps, __u64 now, __u64 bytes, bool *marked)
+{
+	const __u32 how = taps->waits ? POLICY_WAIT : 0;
+	int taken = policy_take(taps->service, taps->service_rate, now, bytes, how);
+	if (taken || !taps->markable)
+		return taken;
+	if (!policy_take(taps->marks, taps->service_rate, now, bytes, POLICY_OF_MARKS))
+		return 0;
+	*marked = true;
+	taken = policy_take(taps->service, taps->service_rate, now, bytes, how | POLICY_MORE);
+	if (!taken)
+		__sync_fetch_and_sub(taps->marks,
+		                     bytes * taps->service_rate->unit_cost >> GCRA_COST_BITS << GCRA_MARKS_SHIFT);
+	return taken;
 }
 
 enum policy_verdict {
@@ -87,21 +104,25 @@ enum policy_verdict {
 	POLICY_OVER,
 };
 
-/* The decision, and the only place of it. markable: the packet says ECT or CE, and the policy marks: it may use as much
- * again as the burst; where packets wait it may not, and is marked from half of the longest time on. */
+/* The decision, and the only place of it: from both buckets or from neither. */
 static __always_inline enum policy_verdict policy_judge(const struct policy_taps *taps, __u64 now, __u64 bytes,
-                                                        bool markable, int *wait_ns)
+                                                        int *wait_ns)
 {
-	__u32 more = 0;
-	int taken = policy_take_both(taps, now, bytes, 0);
-	if (!taken && markable) {
-		more = POLICY_MORE;
-		taken = policy_take_both(taps, now, bytes, POLICY_MORE);
-	}
-	if (!taken)
+	int by_flow = 1, by_service = 1;
+	bool marked = false;
+	if (taps->flow)
+		by_flow = policy_take_flow(taps, now, bytes, &marked);
+	if (!by_flow)
 		return POLICY_OVER;
-	*wait_ns = taken - 1;
-	return more || (markable && *wait_ns > (int)(SHAPE_HORIZON_NS / 2)) ? POLICY_MARKS : POLICY_CONFORMS;
+	if (taps->service)
+		by_service = policy_take_service(taps, now, bytes, &marked);
+	if (!by_service) {
+		if (taps->flow)
+			__sync_fetch_and_sub(taps->flow, bytes * taps->flow_rate->unit_cost >> GCRA_COST_BITS);
+		return POLICY_OVER;
+	}
+	*wait_ns = (by_flow > by_service ? by_flow : by_service) - 1;
+	return marked ? POLICY_MARKS : POLICY_CONFORMS;
 }
 
 /* A flow's own buckets, by its packets as they come from the client. NULL: it has none, and is not held to its rate. */
@@ -177,6 +198,7 @@ __noinline int policy_hold(struct packet *packet, __u32 service, const struct fl
 	bool counts = bytes || (packet->waits && (packet->tcp_flags & (TCP_FIN | TCP_RST)));
 	if (counts && taps.service_rate->unit_cost)
 		taps.service = &buckets->tat[policy_at(egress)];
+	taps.marks = &buckets->marks_tat[policy_at(egress)];
 	if (counts && taps.flow_rate->unit_cost) {
 		struct policy_flow *flow = policy_flow_find(client);
 		if (flow)
@@ -185,8 +207,8 @@ __noinline int policy_hold(struct packet *packet, __u32 service, const struct fl
 	if (policy->flags & POLICY_DSCP)
 		class = policy->dscp | (class & ECN_MASK);
 	if (counts && (taps.flow_rate->unit_cost | taps.service_rate->unit_cost)) {
-		bool markable = (policy->flags & POLICY_ECN_MARK) && (class & ECN_MASK) != ECN_NOT_ECT;
-		enum policy_verdict verdict = policy_judge(&taps, gcra_ticks(now_ns), bytes, markable, &wait_ns);
+		taps.markable = (policy->flags & POLICY_ECN_MARK) && (class & ECN_MASK) != ECN_NOT_ECT;
+		enum policy_verdict verdict = policy_judge(&taps, gcra_ticks(now_ns), bytes, &wait_ns);
 		if (bytes && verdict != POLICY_CONFORMS) {
 			struct policy_count *count = bpf_map_lookup_elem(&policy_counters, &service);
 			if (verdict == POLICY_OVER)

@@ -351,35 +351,128 @@ static void what_the_service_refuses_costs_the_flow_nothing(void **state)
 	assert_false(passes(xdp_v4, &spec));
 }
 
-/* The burst, then as much again as marked packets, then nothing. */
+/* The burst, then a quarter of it as marked packets, then nothing. */
 static void what_is_over_is_marked_and_then_dropped(void **state)
 {
-	const struct policy policy = {.flags = POLICY_ECN_MARK | POLICY_DSCP, .dscp = EF << 2, .service = {packets(2)}};
+	const struct policy policy = {.flags = POLICY_ECN_MARK | POLICY_DSCP, .dscp = EF << 2, .service = {packets(8)}};
 	(void)state;
 	for (size_t i = 0; i < PATHS; i++)
 		for (uint8_t ecn = 0; ecn <= 3; ecn++) {
 			const struct path *path = &paths[i];
-			struct spec spec = packet_of(path, ecn % 2 ? IPPROTO_UDP : 0, ecn), as_marked = spec;
-			struct result result, expected;
+			struct spec spec = packet_of(path, ecn % 2 ? IPPROTO_UDP : 0, ecn), as_marked = spec,
+			            as_passed = spec;
+			struct result result, expected, passed;
 			nat_reset();
 			unset_policy(path);
 			as_marked.traffic_class = EF << 2 | CE;
 			run(path, &as_marked, &expected);
+			as_passed.traffic_class = EF << 2 | ecn;
+			run(path, &as_passed, &passed);
 			nat_reset();
 			set_policy(path, &policy);
-			assert_true(passes(path, &spec));
-			assert_true(passes(path, &spec));
-			for (int n = 0; n < 2; n++) {
+			for (int n = 0; n < 11; n++) {
+				const struct result *want = n < 8 ? &passed : &expected;
 				run(path, &spec, &result);
-				assert_int_equal(dropped(path, &result), !ecn);
-				if (ecn)
-					assert_memory_equal(result.frame.data, expected.frame.data,
-					                    expected.frame.length);
+				assert_int_equal(dropped(path, &result), n >= (ecn ? 10 : 8));
+				if (!dropped(path, &result))
+					assert_memory_equal(result.frame.data, want->frame.data, want->frame.length);
 			}
-			assert_false(passes(path, &spec));
 			assert_int_equal(counted(path).marked[POLICY_INGRESS], ecn ? 2 : 0);
 			assert_int_equal(world_drops(DROP_POLICY_INGRESS), ecn ? 1 : 3);
 		}
+}
+
+/* In the long run a sixteenth of the rate, however often the bucket is overdrawn. */
+static void marks_have_a_rate_of_their_own(void **state)
+{
+	const struct policy policy = {.flags = POLICY_ECN_MARK, .service = {packets(8)}};
+	struct policy_buckets buckets = {0};
+	struct spec spec = packet_of(xdp_v4, IPPROTO_UDP, ECT_0);
+	(void)state;
+	set_policy(xdp_v4, &policy);
+	for (int n = 0; n < 12; n++)
+		assert_int_equal(passes(xdp_v4, &spec), n < 10);
+	assert_int_equal(bpf_map_lookup_elem(world_map("policy_buckets"), &xdp_v4->service, &buckets), 0);
+	const uint64_t packet = gcra_cost(&policy.service[POLICY_INGRESS], PAYLOAD);
+	for (uint64_t after = 15; after <= 17; after++) {
+		/* As if so many packets' time had passed, and so many had conformed in it. */
+		struct policy_buckets later = buckets;
+		later.tat[POLICY_INGRESS] -= 2 * packet;
+		later.marks_tat[POLICY_INGRESS] -= after * packet;
+		write_map("policy_buckets", xdp_v4->service, &later);
+		assert_int_equal(passes(xdp_v4, &spec), after >= 16);
+		assert_false(passes(xdp_v4, &spec));
+	}
+}
+
+/* Within the burst nobody is told of congestion, however small the burst is. */
+static void a_small_burst_is_not_marked(void **state)
+{
+	(void)state;
+	for (uint32_t burst = 1; burst <= 3; burst++) {
+		const struct policy policy = {.flags = POLICY_ECN_MARK, .service = {packets(burst)}};
+		struct spec spec = packet_of(nat_v4, IPPROTO_UDP, ECT_0);
+		set_policy(nat_v4, &policy);
+		for (uint32_t n = 0; n < burst; n++)
+			assert_true(passes(nat_v4, &spec));
+		assert_false(passes(nat_v4, &spec));
+		assert_int_equal(counted(nat_v4).marked[POLICY_INGRESS], 0);
+	}
+}
+
+/* A flow's own bucket may be overdrawn without the service's leave, and the service's marks are not spent for it. */
+static void a_flows_own_rate_marks_at_its_own_cost(void **state)
+{
+	const struct policy policy = {
+	        .flags = POLICY_ECN_MARK, .service = {packets(100)}, .flow = {packets(8), packets(8)}};
+	struct policy_buckets buckets;
+	struct spec spec = packet_of(xdp_v4, IPPROTO_UDP, ECT_0);
+	(void)state;
+	keep_flows();
+	set_policy(xdp_v4, &policy);
+	for (int n = 0; n < 12; n++)
+		assert_int_equal(passes(xdp_v4, &spec), n < 10);
+	assert_int_equal(counted(xdp_v4).marked[POLICY_INGRESS], 2);
+	assert_int_equal(bpf_map_lookup_elem(world_map("policy_buckets"), &xdp_v4->service, &buckets), 0);
+	assert_int_equal(buckets.marks_tat[POLICY_INGRESS], 0);
+}
+
+#define SHARED_PACKET_NS 5000ull /* about three times what a test run takes */
+#define SHARED_PACKETS 30000
+
+/* Two senders whose packets come as it happens, over the rate together. Who says ECT and does not react to marks gets
+ * no more than a little beyond what its packets are of all; and of the others as many pass as of its own. */
+static void a_sender_that_does_not_react_to_marks_starves_nobody(void **state)
+{
+	struct gcra_rate rate = {.unit_cost = (SHARED_PACKET_NS << 20) / PAYLOAD};
+	rate.tolerance = gcra_cost(&rate, PAYLOAD) * 16;
+	const struct policy policy = {.flags = POLICY_ECN_MARK, .service = {rate}};
+	const struct path *const both[] = {xdp_v4, nat_v4};
+	uint32_t seed = 1;
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		unsigned sent[2] = {0}, passed[2] = {0};
+		struct frame frames[2];
+		nat_reset();
+		set_policy(both[i], &policy);
+		for (int ect = 0; ect < 2; ect++) {
+			struct spec spec = packet_of(both[i], IPPROTO_UDP, ect ? ECT_0 : 0);
+			spec.source_port = (uint16_t)(20000 + ect);
+			frame_build(&frames[ect], &spec);
+		}
+		for (int n = 0; n < SHARED_PACKETS; n++) {
+			struct result result;
+			seed = seed * 1664525 + 1013904223;
+			int ect = seed >> 28 > 2; /* 13 of 16 */
+			run_frame(both[i], &frames[ect], &result);
+			sent[ect]++;
+			passed[ect] += !dropped(both[i], &result);
+		}
+		print_message("%s: of %u with ECT %u passed, of %u without %u\n", both[i]->what, sent[1], passed[1],
+		              sent[0], passed[0]);
+		assert_true(passed[0] * 3 * sent[1] > passed[1] * 2 * sent[0]);
+		assert_true(counted(both[i]).marked[POLICY_INGRESS] <= passed[1] / 8 + 16);
+	}
 }
 
 static void nothing_is_marked_unasked(void **state)
@@ -435,7 +528,7 @@ static struct spec answer_of(const struct path *path, uint8_t protocol, uint8_t 
 static void answers_have_a_rate_and_marks_of_their_own(void **state)
 {
 	const struct policy policy = {
-	        .flags = POLICY_DSCP | POLICY_ECN_MARK, .dscp = EF << 2, .priority = 6, .service = {{0}, packets(2)}};
+	        .flags = POLICY_DSCP | POLICY_ECN_MARK, .dscp = EF << 2, .priority = 6, .service = {{0}, packets(8)}};
 	(void)state;
 	for (size_t i = 0; i < PATHS; i++) {
 		const struct path *path = &paths[i];
@@ -454,13 +547,13 @@ static void answers_have_a_rate_and_marks_of_their_own(void **state)
 		assert_int_equal(expected.verdict, VERDICT_OUT);
 		nat_reset();
 		set_policy(path, &policy);
-		for (int n = 0; n < 5; n++)
+		for (int n = 0; n < 11; n++)
 			assert_true(passes(path, &ask));
-		for (int n = 0; n < 5; n++) {
-			const struct result *want = n < 2 ? &expected : &over;
+		for (int n = 0; n < 11; n++) {
+			const struct result *want = n < 8 ? &expected : &over;
 			run(path, &answer, &result);
-			assert_int_equal(result.verdict, n < 4 ? VERDICT_OUT : VERDICT_DROP);
-			if (n < 4) {
+			assert_int_equal(result.verdict, n < 10 ? VERDICT_OUT : VERDICT_DROP);
+			if (n < 10) {
 				assert_memory_equal(result.frame.data, want->frame.data, want->frame.length);
 				assert_int_equal(result.priority, 6);
 			}
@@ -614,6 +707,10 @@ const struct CMUnitTest policy_tests[] = {
         POLICY_TEST(without_a_table_of_flows_no_flow_is_held),
         POLICY_TEST(what_the_service_refuses_costs_the_flow_nothing),
         POLICY_TEST(what_is_over_is_marked_and_then_dropped),
+        POLICY_TEST(marks_have_a_rate_of_their_own),
+        POLICY_TEST(a_small_burst_is_not_marked),
+        POLICY_TEST(a_flows_own_rate_marks_at_its_own_cost),
+        POLICY_TEST(a_sender_that_does_not_react_to_marks_starves_nobody),
         POLICY_TEST(nothing_is_marked_unasked),
         POLICY_TEST(new_flows_are_syns_and_unknown_datagrams),
         POLICY_TEST(answers_have_a_rate_and_marks_of_their_own),

@@ -220,25 +220,33 @@ static void the_end_of_a_flow_leaves_behind_its_data_by_fq_too(void **state)
 		assert_in_range(run(&end).tstamp, behind, behind + SLACK_NS);
 }
 
-static void what_waits_long_is_marked_before_anything_is_lost(void **state)
+static void what_would_wait_too_long_is_marked_and_waits_a_little_longer(void **state)
 {
-	const struct policy policy = {.flags = POLICY_ECN_MARK, .service = {packets(1)}};
+	const struct policy policy = {.flags = POLICY_ECN_MARK, .service = {packets(8)}};
 	struct spec spec = packet_to(service, IPPROTO_UDP);
-	int marked = 0, unmarked = 0;
+	unsigned marked = 0, left = 40;
+	bool dropped = false;
 	(void)state;
 	spec.traffic_class = ECT_0;
 	set_policy(service, &policy);
 	set_kind(SHAPE_FQ);
-	for (unsigned i = 0; i < SHAPE_HORIZON_NS / PACKET_NS; i++) {
+	while (!dropped && left--) {
+		uint64_t before = now_ns();
 		struct result result = run(&spec);
-		assert_int_equal(result.verdict, VERDICT_OUT);
-		bool is_marked = (result.frame.data[15] & 3) == CE;
-		marked += is_marked;
-		unmarked += !is_marked;
-		/* Once it is half full, all are. */
-		assert_true(is_marked || !marked);
+		uint64_t after = now_ns();
+		dropped = result.verdict == VERDICT_DROP;
+		if (!dropped && (result.frame.data[15] & 3) == CE) {
+			marked++;
+			assert_in_range(result.tstamp, before + SHAPE_HORIZON_NS,
+			                after + SHAPE_HORIZON_NS + SHAPE_HORIZON_NS / 4 + ROUNDING_NS);
+		} else if (!dropped && result.tstamp) {
+			assert_in_range(result.tstamp, before, after + SHAPE_HORIZON_NS + ROUNDING_NS);
+		}
 	}
-	assert_true(marked >= 1 && unmarked >= 2);
+	assert_true(dropped && marked);
+	/* What cannot be marked is not to wait so long. */
+	spec.traffic_class = 0;
+	assert_int_equal(run(&spec).verdict, VERDICT_DROP);
 }
 
 /* With a burst longer than any packet waits, as services with TCP have it. */
@@ -318,7 +326,7 @@ const struct CMUnitTest shape_tests[] = {
         SHAPE_TEST(a_flow_waits_for_its_own_rate_by_fq_alone),
         SHAPE_TEST(classes_are_the_services_and_of_what_is_free_the_priorities),
         SHAPE_TEST(the_end_of_a_flow_leaves_behind_its_data_by_fq_too),
-        SHAPE_TEST(what_waits_long_is_marked_before_anything_is_lost),
+        SHAPE_TEST(what_would_wait_too_long_is_marked_and_waits_a_little_longer),
         SHAPE_TEST(what_is_marked_does_not_overtake_what_waits),
         SHAPE_TEST(what_nobody_waits_for_is_dropped),
         SHAPE_TEST(answers_of_a_backend_here_wait_too),

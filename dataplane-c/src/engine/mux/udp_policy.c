@@ -44,18 +44,21 @@ uint8_t udp_policy_tos(const struct udp_session *session)
 	return policy ? policy->settings.tos : 0;
 }
 
-/* The limits of one direction, with room for times of their bursts. */
+/* The limits of one direction. */
 struct limits {
 	struct gcra_rate own, shared;
 };
 
-static struct limits limits_of(const struct qos_settings *settings, unsigned direction, unsigned times)
+static struct limits limits_of(const struct qos_settings *settings, unsigned direction)
 {
-	struct limits limits = {settings->connection[direction].rate, settings->service[direction].rate};
+	return (struct limits){settings->connection[direction].rate, settings->service[direction].rate};
+}
 
-	limits.own.tolerance *= times;
-	limits.shared.tolerance *= times;
-	return limits;
+/* A rate by which what is marked may be taken. */
+static struct gcra_rate with_more(struct gcra_rate rate)
+{
+	rate.tolerance += gcra_more(&rate);
+	return rate;
 }
 
 /* Takes whole datagrams of each bytes, the last one may be shorter, from both limits. Returns the bytes. */
@@ -78,11 +81,43 @@ static uint32_t take(struct udp_session *session, unsigned direction, const stru
 	return got;
 }
 
-/*
- * What conforms passes. Of what does not, datagrams that can be marked may use as much again as the burst: an endpoint
- * that heeds marks slows down before anything is lost, and one that does not gets no more than the rate in the long
- * run.
- */
+/* Of the service's bucket, beyond its burst, and of what may be marked. */
+static uint32_t take_shared_more(struct qos_bucket *bucket, uint64_t now, const struct gcra_rate *rate, uint32_t length,
+                                 uint32_t few, uint32_t each)
+{
+	struct gcra_rate marks = gcra_marks(rate), more = with_more(*rate);
+	uint32_t marked = (uint32_t)bucket_take_steps(&bucket->marks_tat, now, &marks, length, few, each);
+	uint32_t got = marked ? (uint32_t)bucket_take_steps(&bucket->tat, now, &more, marked, few, each) : 0;
+
+	bucket_give(&bucket->marks_tat, &marks, marked - got);
+	return got;
+}
+
+/* The same as take, of what is over one limit at least, and is marked. Own limits keep nobody else from anything. */
+static uint32_t take_more(struct udp_session *session, unsigned direction, const struct limits *limits, uint32_t length,
+                          uint32_t each)
+{
+	uint64_t now = gcra_ticks(session->udp->worker->now_us * 1000);
+	_Atomic uint64_t *own = &session->policy_tat[direction];
+	struct qos_bucket *bucket = &service_qos(session->service)->bytes[direction];
+	struct gcra_rate own_more = with_more(limits->own);
+	uint32_t few = each < length ? each : length, got = length, taken;
+
+	if (own_more.unit_cost)
+		got = (uint32_t)bucket_take_steps(own, now, &own_more, length, few, each);
+	taken = got;
+	if (got && limits->shared.unit_cost) {
+		got = (uint32_t)bucket_take_steps(&bucket->tat, now, &limits->shared, taken, few, each);
+		if (got < taken)
+			got += take_shared_more(bucket, now, &limits->shared, taken - got, few, each);
+		if (own_more.unit_cost)
+			bucket_give(own, &own_more, taken - got);
+	}
+	return got;
+}
+
+/* What conforms passes. Of what does not, datagrams that can be marked are, in place of being dropped, as far as
+ * bpf/lib/gcra.h says. */
 struct udp_verdict udp_police(struct udp_session *session, unsigned direction, uint32_t length, uint16_t segment,
                               uint8_t ecn)
 {
@@ -92,14 +127,13 @@ struct udp_verdict udp_police(struct udp_session *session, unsigned direction, u
 
 	if (!policy || !policy->settings.limits_bytes || !length)
 		return verdict;
-	struct limits limits = limits_of(&policy->settings, direction, 1);
+	struct limits limits = limits_of(&policy->settings, direction);
 	verdict.passed = take(session, direction, &limits, length, each);
 	uint32_t rest = length - verdict.passed;
 	if (!rest)
 		return verdict;
 	if (ecn && policy->settings.ecn_mark) {
-		limits = limits_of(&policy->settings, direction, 2);
-		verdict.marked = take(session, direction, &limits, rest, each);
+		verdict.marked = take_more(session, direction, &limits, rest, each);
 		if (verdict.marked)
 			udp_count_on(session, MARCHER_ECN_MARKED, udp_datagrams(verdict.marked, segment));
 		rest -= verdict.marked;

@@ -52,7 +52,8 @@ struct qos_policy {
 
 struct qos_bucket {
 	_Alignas(64) _Atomic uint64_t tat;
-	atomic_uint waiting; /* connections over all workers */
+	_Atomic uint64_t marks_tat; /* of what has been marked (gcra_marks) */
+	atomic_uint waiting;        /* connections over all workers */
 };
 
 struct qos {

@@ -1132,7 +1132,7 @@ static void datagrams_over_the_rate_are_dropped_and_counted_both_ways(void **con
 	}
 }
 
-static void what_can_be_marked_is_marked_before_it_is_dropped(void **context)
+static void what_can_be_marked_is_marked_in_place_of_being_dropped(void **context)
 {
 	(void)context;
 	Marcher__Engine__V1__Bandwidth limit;
@@ -1152,14 +1152,14 @@ static void what_can_be_marked_is_marked_before_it_is_dropped(void **context)
 		send_pattern(fd, i, 1000);
 	assert_in_range(received(rig.backend_fds[0], UDP_ECN_CE, &marked), 65, 66);
 	assert_int_equal(marked, 0);
-	/* Capable: as much again is marked, and the rest is dropped. */
+	/* Capable: a quarter of the burst is marked, and the rest is dropped. */
 	option(fd, IPPROTO_IP, IP_TOS, 2);
 	for (unsigned i = 0; i < 80; i++)
 		send_pattern(fd, i, 1000);
-	assert_in_range(received(rig.backend_fds[0], UDP_ECN_CE, &marked), 65, 66);
-	assert_in_range(marked, 65, 66);
+	assert_in_range(received(rig.backend_fds[0], UDP_ECN_CE, &marked), 16, 17);
+	assert_in_range(marked, 16, 17);
 	assert_int_equal(SERVICE(ECN_MARKED), marked);
-	assert_in_range(SERVICE(RATE_DROPPED), 28, 30);
+	assert_in_range(SERVICE(RATE_DROPPED), 77, 79);
 	/* What is within the rate goes on as it came, both ways. */
 	follow(NULL);
 	message.ingress = NULL;
@@ -1173,6 +1173,82 @@ static void what_can_be_marked_is_marked_before_it_is_dropped(void **context)
 	assert_int_equal(received(fd, 1, &marked), 1);
 	assert_int_equal(marked, 1);
 	close(fd);
+	struct qos *qos = rig.id.qos;
+	stop();
+	qos_free(qos);
+}
+
+/* Offers a session datagrams of 1,000 bytes for so long by the worker's clock, which the test sets; every 10 us there
+ * is one of so many in a thousand without ECT, one of so many with it, or none. What passes of them, in bytes. */
+static void offer(struct udp_session *session, unsigned ms, const unsigned of_1000[2], uint64_t sent[2],
+                  uint64_t passed[2])
+{
+	uint32_t seed = 1;
+
+	rig.worker.now_us += 1000000;
+	for (unsigned us = 0; us < ms * 1000; us += 10, rig.worker.now_us += 10) {
+		seed = seed * 1664525 + 1013904223;
+		unsigned drawn = (seed >> 8) % 1000, ect = drawn >= of_1000[0];
+		if (drawn >= of_1000[0] + of_1000[1])
+			continue;
+		struct udp_verdict verdict = udp_police(session, QOS_INGRESS, 1000, 0, ect ? 2 : 0);
+		sent[ect] += 1000;
+		passed[ect] += verdict.passed + verdict.marked;
+	}
+}
+
+static struct udp_session *session_of(Policy *message)
+{
+	start(true);
+	message->ecn_mark = true;
+	follow(message);
+	int fd = client();
+	unsigned with;
+	send_pattern(fd, 0, 1);
+	received(rig.backend_fds[0], 0, &with);
+	close(fd);
+	assert_non_null(rig.worker.udp->all);
+	return rig.worker.udp->all;
+}
+
+/* 3 times the rate of what says ECT and does not react to marks, beside a fifth of it that does not say ECT. */
+static void a_sender_that_does_not_react_to_marks_starves_nobody(void **context)
+{
+	(void)context;
+	Marcher__Engine__V1__Bandwidth limit;
+	Policy message = policy(&limit, 40000000);
+	uint64_t sent[2] = {0}, passed[2] = {0};
+	message.ingress = &limit;
+	struct udp_session *session = session_of(&message);
+	offer(session, 10000, (unsigned[2]){10, 150}, sent, passed);
+	uint64_t marked = SERVICE(ECN_MARKED) * 1000, rate = 40000000 / 8 * 10;
+	/* As much of its own as of the other's, but for what is marked: a sixteenth of the rate. */
+	double share = (double)passed[0] / (double)sent[0], other = (double)passed[1] / (double)sent[1];
+	print_message("without ECT %.3f passes, with it %.3f; marked %.3f of the rate\n", share, other,
+	              (double)marked / (double)rate);
+	assert_true(share > other * 0.8 && share < other * 1.2);
+	assert_in_range(marked, rate / 17, rate / 15 + 65536);
+	assert_in_range(passed[0] + passed[1], rate, rate + rate / 1000 + 65536 * 5 / 4 + 1000);
+	struct qos *qos = rig.id.qos;
+	stop();
+	qos_free(qos);
+}
+
+static void a_sessions_own_rate_marks_without_the_services_leave(void **context)
+{
+	(void)context;
+	Marcher__Engine__V1__Bandwidth limit, wide;
+	Policy message = policy(&wide, 400000000);
+	message = policy(&limit, 40000000);
+	message.ingress = &wide;
+	message.connection_ingress = &limit;
+	uint64_t sent[2] = {0}, passed[2] = {0};
+	struct udp_session *session = session_of(&message);
+	offer(session, 1000, (unsigned[2]){0, 100}, sent, passed);
+	uint64_t rate = 40000000 / 8;
+	assert_in_range(passed[1], rate, rate + rate / 1000 + 131072 * 5 / 4 + 1000);
+	assert_true(SERVICE(ECN_MARKED) > 1000);
+	assert_int_equal(service_qos(session->service)->bytes[QOS_INGRESS].marks_tat, 0);
 	struct qos *qos = rig.id.qos;
 	stop();
 	qos_free(qos);
@@ -1231,7 +1307,9 @@ int main(void)
 	        cmocka_unit_test(sessions_are_listed),
 	        cmocka_unit_test(opening_and_closing_are_events),
 	        cmocka_unit_test(datagrams_over_the_rate_are_dropped_and_counted_both_ways),
-	        cmocka_unit_test(what_can_be_marked_is_marked_before_it_is_dropped),
+	        cmocka_unit_test(what_can_be_marked_is_marked_in_place_of_being_dropped),
+	        cmocka_unit_test(a_sender_that_does_not_react_to_marks_starves_nobody),
+	        cmocka_unit_test(a_sessions_own_rate_marks_without_the_services_leave),
 	        cmocka_unit_test(more_sessions_than_the_rate_are_refused),
 	        cmocka_unit_test(segments_above_the_mtu_fall_back_to_single_datagrams),
 	};
