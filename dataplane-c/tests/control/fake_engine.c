@@ -5,7 +5,7 @@
  *
  * Names of services in the snapshot that are demands:
  * - refuse: the snapshot is refused with a reason
- * - slow: the reply to the apply comes after 400 ms
+ * - slow: the reply to the apply comes after 1.2 s
  * - crash: abort() 50 ms after it runs (also after a restart on it)
  * - crash-at-once: abort() while it is loaded
  * - hang: the main thread stops answering
@@ -322,7 +322,7 @@ static void on_apply(int peer, Reply *reply, int fd)
 	reply->kind_case = MARCHER__ENGINE__V1__REPLY__KIND_APPLY;
 	reply->apply = &apply;
 	if (engine.slow)
-		usleep(400000);
+		usleep(1200000);
 	if (engine.hang_up)
 		shutdown(peer, SHUT_RDWR);
 	else

@@ -100,8 +100,8 @@ static void an_answer_that_comes_late_still_counts(void **state)
 	struct marcher_options options = {.size = sizeof(options),
 	                                  .engine_path = rig_engine(),
 	                                  .run_dir = rig->dir,
-	                                  .heartbeat_ms = 500,
-	                                  .request_timeout_ms = 200};
+	                                  .heartbeat_ms = 1500,
+	                                  .request_timeout_ms = 600};
 	assert_int_equal(marcher_open(&options, &rig->marcher), MARCHER_OK);
 	assert_int_equal(rig_apply(rig, 1, 0, "web slow"), MARCHER_E_TIMEOUT);
 	assert_true(rig_eventually(rig_status(rig).saved_generation == 1, RIG_PATIENCE_MS));
@@ -116,8 +116,8 @@ static void a_late_answer_counts_also_when_the_next_apply_waits_for_it(void **st
 	struct marcher_options options = {.size = sizeof(options),
 	                                  .engine_path = rig_engine(),
 	                                  .run_dir = rig->dir,
-	                                  .heartbeat_ms = 1000,
-	                                  .request_timeout_ms = 250};
+	                                  .heartbeat_ms = 3000,
+	                                  .request_timeout_ms = 750};
 	assert_int_equal(marcher_open(&options, &rig->marcher), MARCHER_OK);
 	assert_int_equal(rig_apply(rig, 1, 0, "web"), MARCHER_OK);
 	assert_int_equal(rig_apply(rig, 2, 1, "slow"), MARCHER_E_TIMEOUT);

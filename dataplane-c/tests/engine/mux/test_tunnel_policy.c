@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Connections under a traffic policy: how fast, in which shares, what their sockets carry, and what a change does. */
 #include <errno.h>
+#include <inttypes.h>
+#include <math.h>
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -147,19 +149,69 @@ static double rate_over(unsigned count, unsigned ms)
 	return (double)bytes * 8e6 / (double)(now_us() - from);
 }
 
-/* Never more; and not much less, however busy the machine is (how exact it is otherwise: npm run bench -- qos). */
-static void assert_about(double rate, double expected)
+/* A machine that is busy with other things has this process wait, now and then for long: then another try counts. */
+#define TRIES 20
+
+static void assert_at_least(unsigned count, double expected)
 {
-	if (rate < expected * 0.5 || rate > expected * 1.15)
-		fail_msg("%.0f bits per second; expected %.0f", rate, expected);
+	double rate = 0;
+
+	for (int i = 0; i < TRIES && rate < expected; i++)
+		rate = rate_over(count, 200);
+	if (rate < expected)
+		fail_msg("%.0f bits per second; expected at least %.0f", rate, expected);
 }
 
-static void flows_at(const Policy *message, unsigned count, bool upload, double expected)
+static void assert_at_most(unsigned count, double expected)
 {
+	double rate = INFINITY;
+
+	for (int i = 0; i < TRIES && rate > expected; i++)
+		rate = rate_over(count, 200);
+	if (rate > expected)
+		fail_msg("%.0f bits per second; expected at most %.0f", rate, expected);
+}
+
+/* Each has got about as much as the others, of so many bytes at least. */
+static void assert_even(unsigned count, uint64_t least)
+{
+	uint64_t total = 0;
+	bool even = false;
+
+	for (int i = 0; i < TRIES && !even; i++) {
+		usleep(200000);
+		total = received(count);
+		even = total >= least;
+		for (unsigned n = 0; n < count; n++) {
+			uint64_t one = atomic_load(&streams[n].received) * count;
+			even &= one >= total / 2 && one <= total * 3 / 2;
+		}
+	}
+	for (unsigned n = 0; n < count && !even; n++)
+		print_error("stream %u has %" PRIu64 " of %" PRIu64 " bytes\n", n, atomic_load(&streams[n].received),
+		            total);
+	assert_true(even);
+}
+
+/* Since they began: never more than the rate and the bursts, however late a receiver is; and half of the rate at least
+ * (how exact it is: npm run bench -- qos). */
+static void assert_rate(unsigned count, uint64_t began, double expected, double bursts)
+{
+	assert_at_least(count, expected / 2);
+	double bytes = (double)received(count), most = bursts + expected / 8e6 * (double)(now_us() - began) * 1.01;
+	if (bytes > most)
+		fail_msg("%.0f bytes; expected at most %.0f", bytes, most);
+}
+
+/* The bursts of all buckets: as configured, or 20 ms where that is more. */
+static void flows_at(const Policy *message, unsigned count, bool upload, double expected, unsigned buckets)
+{
+	double burst = expected / buckets / 8 / 50;
+
 	begin(message);
+	uint64_t began = now_us();
 	open_streams(count, upload);
-	usleep(100000); /* the burst */
-	assert_about(rate_over(count, 400), expected);
+	assert_rate(count, began, expected, buckets * (burst > BURST ? burst : BURST));
 	close_streams(count);
 	end();
 }
@@ -170,8 +222,8 @@ static void a_service_receives_at_its_rate(void **state)
 	Policy message = policy();
 	Bandwidth limit = bandwidth(40 * MBIT);
 	message.ingress = &limit;
-	flows_at(&message, 1, true, 40e6);
-	flows_at(&message, CONNECTIONS_MAX, true, 40e6);
+	flows_at(&message, 1, true, 40e6, 1);
+	flows_at(&message, CONNECTIONS_MAX, true, 40e6, 1);
 }
 
 static void a_service_sends_at_its_rate(void **state)
@@ -180,8 +232,8 @@ static void a_service_sends_at_its_rate(void **state)
 	Policy message = policy();
 	Bandwidth limit = bandwidth(40 * MBIT);
 	message.egress = &limit;
-	flows_at(&message, 1, false, 40e6);
-	flows_at(&message, CONNECTIONS_MAX, false, 40e6);
+	flows_at(&message, 1, false, 40e6, 1);
+	flows_at(&message, CONNECTIONS_MAX, false, 40e6, 1);
 }
 
 static void each_connection_has_its_own_rate(void **state)
@@ -191,9 +243,9 @@ static void each_connection_has_its_own_rate(void **state)
 	Bandwidth in = bandwidth(16 * MBIT), out = bandwidth(8 * MBIT);
 	message.connection_ingress = &in;
 	message.connection_egress = &out;
-	flows_at(&message, 1, true, 16e6);
-	flows_at(&message, 4, true, 64e6);
-	flows_at(&message, 4, false, 32e6);
+	flows_at(&message, 1, true, 16e6, 1);
+	flows_at(&message, 4, true, 64e6, 4);
+	flows_at(&message, 4, false, 32e6, 4);
 }
 
 static void a_service_s_rate_is_shared_evenly_and_the_other_direction_is_free(void **state)
@@ -204,19 +256,12 @@ static void a_service_s_rate_is_shared_evenly_and_the_other_direction_is_free(vo
 	message.ingress = &limit;
 	begin(&message);
 	open_streams(CONNECTIONS_MAX, true);
-	usleep(600000);
-	uint64_t total = received(CONNECTIONS_MAX);
-	for (unsigned i = 0; i < CONNECTIONS_MAX; i++) {
-		uint64_t one = atomic_load(&streams[i].received) * CONNECTIONS_MAX;
-		if (one < total / 2 || one > total * 3 / 2)
-			fail_msg("stream %u has %llu of %llu bytes", i, (unsigned long long)(one / CONNECTIONS_MAX),
-			         (unsigned long long)total);
-	}
+	assert_even(CONNECTIONS_MAX, 64 * MBIT / 8 / 2);
 	assert_true(rig_counter(&rig, rig.service.slot, MARCHER_THROTTLED_US) > 100000);
-	assert_true(rig_counter(&rig, rig.service.slot, MARCHER_THROTTLED_BYTES) > total / 2);
+	assert_true(rig_counter(&rig, rig.service.slot, MARCHER_THROTTLED_BYTES) > 64 * MBIT / 8 / 4);
 	close_streams(CONNECTIONS_MAX);
 	open_streams(1, false);
-	assert_true(rate_over(1, 200) > 120e6);
+	assert_at_least(1, 120e6);
 	close_streams(1);
 	end();
 }
@@ -228,9 +273,9 @@ static void a_fast_rate_goes_through_pipes_and_holds(void **state)
 	Bandwidth limit = bandwidth(400 * MBIT);
 	message.egress = &limit;
 	begin(&message);
+	uint64_t began = now_us();
 	open_streams(2, false);
-	usleep(100000);
-	assert_about(rate_over(2, 400), 400e6);
+	assert_rate(2, began, 400e6, 400e6 / 8 / 50);
 	assert_true(rig_counter(&rig, rig.service.slot, MARCHER_SPLICED_BYTES) > 1000000);
 	close_streams(2);
 	end();
@@ -254,15 +299,14 @@ static void open_connections_follow_a_changed_policy(void **state)
 	fast.ingress = &fast_limit;
 	begin(NULL);
 	open_streams(4, true);
-	assert_true(rate_over(4, 100) > 120e6);
+	assert_at_least(4, 120e6);
 	rig_call(&rig, publish, &slow);
-	usleep(300000); /* what the sockets hold */
-	assert_true(rate_over(4, 200) < 10e6);
+	assert_at_most(4, 10e6); /* as soon as what the sockets hold has come */
 	rig_call(&rig, publish, &fast);
-	usleep(100000);
-	assert_about(rate_over(4, 300), 80e6);
+	assert_at_least(4, 40e6);
+	assert_at_most(4, 92e6);
 	rig_call(&rig, publish, NULL);
-	assert_true(rate_over(4, 200) > 120e6);
+	assert_at_least(4, 120e6);
 	close_streams(4);
 	end();
 }
