@@ -439,10 +439,7 @@ export class PacketForwarding {
       this.#refused(reply, generations);
       return;
     }
-    if (reply.migratedFrom > 0) {
-      const migrated = { layout: reply.migratedFrom, flows: Number(reply.migratedFlows) };
-      log.info(migrated, 'the packet tier was taken over from a build with another layout of maps; its flows stay');
-    }
+    if (reply.migratedFrom > 0) this.#tellMigration(reply);
     if (this.#failure !== undefined) log.info({}, 'the packet tier has what is configured again');
     this.#appliedMs = now;
     const before = this.#leftOut;
@@ -452,6 +449,17 @@ export class PacketForwarding {
       (name) => before.has(name) !== this.#leftOut.has(name),
     );
     if (turned.length > 0) this.#options.onStanding(turned);
+  }
+
+  #tellMigration({ migratedFrom, migratedFlows, migratedNatFlows, lostNatFlows, lost }: ApplyReply): void {
+    const flows = { flows: Number(migratedFlows), natFlows: Number(migratedNatFlows) };
+    this.#options.log.info(
+      { layout: migratedFrom, ...flows },
+      'the packet tier was taken over from a build with another layout of maps; its flows stay',
+    );
+    if (lost.length === 0) return;
+    const which = lost.map(({ service, path, reason }) => [service, path, reason].filter((part) => part).join(': '));
+    this.#options.log.warn({ natFlows: Number(lostNatFlows), lost: which }, 'not all of its connections stay');
   }
 
   /** Of many the reply names the first: the others are those that are not in force. */

@@ -22,6 +22,23 @@ export const upload = async (world: World, client: Host, vip: string, port: numb
   world.equal(answer, `200 ${bytes}`, `upload to ${vip}`);
 };
 
+/** An upload that goes on until the returned function is called, which waits for its answer: one connection all the time. */
+export const endlessUpload = (world: World, client: Host, vip: string, port: number): (() => Promise<void>) => {
+  const enough = path.join(world.scope.dir, `enough-${port}-${urlHost(vip)}`);
+  const url = `http://${urlHost(vip)}:${port}/health`;
+  const pieces = `while [ ! -e '${enough}' ] && head -c 20000 /dev/zero; do sleep 0.05; done`;
+  const curl = `curl --silent --show-error --max-time ${60 * PACE} -T - -o /dev/null -w '%{http_code} %{size_upload}' ${url}`;
+  const answer = world.scope.must(['bash', '-c', `set -o pipefail; { ${pieces}; } | ${curl}`], { netns: client.netns });
+  // Awaited later: until then a failure is nobody's.
+  answer.catch(() => undefined);
+  return async () => {
+    writeFileSync(enough, '');
+    const [code, bytes] = (await answer).split(' ');
+    world.equal(code, '200', `the upload to ${vip}`);
+    world.check(Number(bytes) > 200_000, `only ${bytes} bytes were uploaded to ${vip}`);
+  };
+};
+
 /** A datagram that nobody answers. */
 export const datagram = async (world: World, client: Host, vip: string, port: number, bytes: number): Promise<void> => {
   // An error that comes when the socket is gone is nobody's.

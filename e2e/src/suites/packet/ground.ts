@@ -124,7 +124,7 @@ export class Ground {
       ].flatMap(([family, host]) =>
         kinds.map((kind) =>
           this.load({
-            name: `${kind} ${family}`,
+            name: port === PORT ? `${kind} ${family}` : `${kind} ${family} :${port}`,
             kind,
             host: host as string,
             port,

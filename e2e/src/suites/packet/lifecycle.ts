@@ -6,10 +6,13 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, renameSync } from 'node:fs';
 import path from 'node:path';
+import type { Agent } from '../../harness/agent.js';
+import { VIP4, VIP6 } from '../../harness/routed.js';
 import { sleep, until } from '../../harness/scope.js';
 import type { Case, World } from '../../harness/suite.js';
-import { carried, SERVICES, settleAll } from './carried.js';
-import { Ground } from './ground.js';
+import { carried, HEALTHY, SERVICES, settleAll } from './carried.js';
+import { endlessUpload } from './clients.js';
+import { Ground, HTTP_PORT, PORT } from './ground.js';
 
 /** The folder of the layout, such as v2. */
 const layoutOf = (pins: string): string => {
@@ -32,6 +35,27 @@ const programs = (folder: string): string[] =>
     return `${name} ${id}`;
   });
 
+const NAT_PORT = 80;
+const NAT_HTTP_PORT = 81;
+const NAT_SERVICES = ['nat4', 'nat6'];
+
+/** Beside what XDP carries: the same backends by tc, under this node's address. */
+const carryNatToo = async (ground: Ground, director: Agent): Promise<void> => {
+  const nat = (name: string, vip: string, port: number, backendPort: number) =>
+    ground.service(name, vip, 'nat', [1, 2], { port, backendPort, sourceNat: true });
+  await director.apply([
+    ...ground.services('l2', [1, 2]),
+    nat('nat4', VIP4, NAT_PORT, PORT),
+    nat('nat6', VIP6, NAT_PORT, PORT),
+    nat('upload', VIP4, NAT_HTTP_PORT, HTTP_PORT),
+  ]);
+  for (const name of [...NAT_SERVICES, 'upload']) await director.backendsAre(name, HEALTHY, ['b1', 'b2']);
+  await until('tc to carry the services', async () => {
+    const { services } = await director.node.tiers({ service: '' });
+    return services.filter(({ tier }) => tier === 'tc').length === 3;
+  });
+};
+
 /** Another build's programs: the next agent loads its own and exchanges them. */
 const forgetBuilds = (folder: string): void => {
   const records = path.join(folder, 'maps/build_records');
@@ -50,7 +74,10 @@ export const lifecycle: readonly Case[] = [
       const pins = ground.pins('d1');
       const layout = layoutOf(pins);
       const folder = path.join(pins, layout);
-      const loads = await ground.loads(['tcp-short', 'tcp-keepalive', 'udp'], 200);
+      await carryNatToo(ground, director);
+      const kinds = ['tcp-short', 'tcp-keepalive', 'udp'] as const;
+      const loads = [...(await ground.loads(kinds, 200)), ...(await ground.loads(kinds, 100, 0, NAT_PORT))];
+      const uploaded = endlessUpload(world, ground.net.client, VIP4, NAT_HTTP_PORT);
       await sleep(500);
       director.kill();
       await director.exited();
@@ -59,8 +86,9 @@ export const lifecycle: readonly Case[] = [
       await director.start();
       await until('the programs to be exchanged', async () => programs(folder).every((now) => !before.includes(now)));
 
-      // Only the table of flows leads to the drained one from now on.
-      for (const service of SERVICES) world.equal((await director.marcher('drain', service, 'b1')).code, 0, 'drain');
+      // Only the tables of flows lead to the drained one from now on.
+      for (const service of [...SERVICES, ...NAT_SERVICES])
+        world.equal((await director.marcher('drain', service, 'b1')).code, 0, 'drain');
       const counted = async (): Promise<bigint> => {
         const { services } = await director.node.tiers({ service: '' });
         return services.reduce((sum, { xdpPackets }) => sum + xdpPackets, 0n);
@@ -75,6 +103,7 @@ export const lifecycle: readonly Case[] = [
       world.equal(layoutOf(pins), layout, 'the layout');
       world.check((await counted()) > carriedSoFar, 'the counters began anew');
       await sleep(300);
+      await uploaded();
       await settleAll(world, loads);
       const now = programs(folder);
       world.check(
