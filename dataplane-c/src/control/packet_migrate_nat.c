@@ -45,6 +45,7 @@ static int set_room(struct packet_nat_part *part)
 
 	if (cpus < 0 || packet_map_info(part->to, &info) < 0)
 		return cpus < 0 ? cpus : -errno;
+	part->size = info.max_entries;
 	uint32_t kept = LRU_LOCAL * (uint32_t)cpus;
 	part->room = kept < info.max_entries / 2 ? info.max_entries - kept : info.max_entries / 2;
 	return 0;
@@ -141,7 +142,7 @@ static int choose(struct packet_nat_carry *c)
 		return 0;
 	if (packet_map_info(part->from, &info) < 0)
 		return -errno;
-	if (info.max_entries <= part->room)
+	if (info.max_entries <= part->size)
 		return 0;
 	memset(c->ages, 0, AGES * sizeof(*c->ages));
 	int error = packet_walk(part->from, sizeof(struct flow_key), sizeof(struct nat_flow), take_ages, c);
@@ -291,6 +292,9 @@ static int take(void *argument, void *keys, void *values, uint32_t count)
 	uint32_t carried = 0;
 
 	for (uint32_t i = 0; i < count; i++) {
+		/* Whatever is noted of a flow has its time: the others are as they have been copied. */
+		if (c->mend && (int32_t)(flow[i].seen - c->filled) < -1)
+			continue;
 		uint32_t backend = flow[i].backend;
 		enum fate fate = translate(c, &key[i], &flow[i]);
 		if (fate == FATE_GONE && !c->mend && counts(&flow[i]))
@@ -346,6 +350,7 @@ static int mend(struct packet_nat_carry *c)
 		return MARCHER_OK;
 	c->over = false;
 	c->mend = true;
+	c->filled = c->now;
 	int error = walk(c);
 	/* Nothing has come since, nor gone. */
 	c->flows = filled.flows;

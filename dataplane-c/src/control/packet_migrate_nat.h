@@ -25,10 +25,11 @@
 
 /* nat_flows, or nat_new. */
 struct packet_nat_part {
-	int from, to;  /* -1: there is none */
-	uint32_t room; /* entries that go into it */
-	uint32_t oldest,
-	        last; /* what has been silent for longer than this has no room; how many that were so long have */
+	int from, to;    /* -1: there is none */
+	uint32_t size;   /* entries that to has */
+	uint32_t room;   /* how many go into it where from has more */
+	uint32_t oldest; /* then: what has been silent for longer has no room, */
+	uint32_t last;   /* and how many that were silent for so long have */
 };
 
 struct packet_nat_carry {
@@ -39,10 +40,9 @@ struct packet_nat_carry {
 	struct packet_nat_part *part; /* that is walked through */
 	uint32_t *ages;               /* entries by how long they have been silent */
 	uint32_t *gone;               /* [BACKENDS_MAX]: flows whose backend is no more */
-	uint32_t now;
+	uint32_t now, filled;         /* in units of struct nat_flow's seen; when the last step that fills began */
 	bool over, mend;
-	/* Of the last step that fills: flows carried, without room, in whose place another was; and all that were lost.
-	 */
+	/* Of the last step that fills: flows carried, without room, with another's in their place; all that are lost. */
 	uint64_t flows, full, taken, left;
 };
 
