@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Where workers run and where their memory lies, on a machine whose memory is not all equally near. */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { sleep, until } from '../../harness/scope.js';
+import { until } from '../../harness/scope.js';
 import type { Case, World } from '../../harness/suite.js';
 import { targets, tcpService } from '../services.js';
 
@@ -109,8 +109,10 @@ const served = async (
   await agent.apply([tcpService('web', 5001, targets(world, 2))]);
   const pid = await agent.enginePid();
   // Connections that stay, so that what they take is there to be counted; the kernel spreads them over the workers.
-  const load = await world.load({ name: 'standing', kind: 'tcp-keepalive', port: 5001, rate: 400, connections: 400 });
-  await sleep(3_000);
+  const connections = 400;
+  const load = await world.load({ name: 'standing', kind: 'tcp-keepalive', port: 5001, rate: 1_000, connections });
+  const all = async (): Promise<boolean> => (await load.snapshot()).exchanges.length > connections;
+  await until('each connection to have carried a request', all, 30_000, 250);
   const pages = ownPages(pid, nodes);
   const counts = await world.settle(load);
   world.equal(counts.failed, 0, 'failed requests');

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Services that a director carries by its kernel, and what becomes of a load on them. */
 import type { Agent, ServiceFile } from '../../harness/agent.js';
+import type { Load, Tally } from '../../harness/load.js';
 import { until } from '../../harness/scope.js';
 import type { World } from '../../harness/suite.js';
 import type { Ground, ServiceOptions } from './ground.js';
@@ -42,14 +43,24 @@ export const carried = async (
   return director;
 };
 
+const ANSWERED_LEAST = 50;
+
+/** Ends loads once each has sent enough to say something: none has lost anything. Hands back what they have sent. */
 export const settleAll = async (
   world: World,
-  loads: Awaited<ReturnType<Ground['loads']>>,
+  loads: readonly Load[],
   label = '',
-): Promise<void> => {
-  const settled = await Promise.all(loads.map(async (load) => ({ load, counts: await world.settle(load, label) })));
-  for (const { load, counts } of settled) {
-    world.check(counts.answered > 50, `${label}${load.settings.name}: only ${counts.answered} answered`);
-    world.equal(counts.failed, 0, `${label}${load.settings.name}: failed (${JSON.stringify(counts.reasons)})`);
+): Promise<readonly (Tally & { readonly load: Load })[]> => {
+  const enough = async (load: Load): Promise<boolean> => (await load.snapshot()).exchanges.length > ANSWERED_LEAST;
+  await Promise.all(
+    loads.map((load) =>
+      until(`${label}${load.settings.name} to have sent ${ANSWERED_LEAST} requests`, () => enough(load), 10_000, 100),
+    ),
+  );
+  const settled = await Promise.all(loads.map(async (load) => ({ ...(await world.settle(load, label)), load })));
+  for (const { load, answered, failed, reasons } of settled) {
+    world.equal(failed, 0, `${label}${load.settings.name}: failed (${JSON.stringify(reasons)})`);
+    world.check(answered > ANSWERED_LEAST, `${label}${load.settings.name}: only ${answered} answered`);
   }
+  return settled;
 };
