@@ -22,8 +22,8 @@ export interface FlowClient {
   readonly count: number;
   /** UDP: payload bits per second of all sockets together; 0: one datagram each, to be heard of. */
   readonly bitsPerSecond?: number;
-  /** UDP: payload bytes of a datagram. */
-  readonly datagram?: number;
+  /** UDP: payload bytes of a datagram; several: of one socket after the other. */
+  readonly datagram?: number | readonly number[];
 }
 
 export type FlowSettings = { readonly name: string } & (
@@ -71,13 +71,18 @@ const main = (settings: FlowSettings): void => {
       failures += 1;
     });
   };
-  const pour = (bitsPerSecond: number, size: number, send: (datagram: Buffer, turn: number) => void): void => {
-    const datagram = block.subarray(0, size);
+  const pour = (
+    bitsPerSecond: number,
+    sizes: readonly number[],
+    send: (datagram: Buffer, turn: number) => void,
+  ): void => {
+    const datagrams = sizes.map((size) => block.subarray(0, size));
+    const mean = sizes.reduce((sum, size) => sum + size, 0) / sizes.length;
     const began = performance.now();
     let sent = 0;
     setInterval(() => {
-      const due = ((performance.now() - began) / 1_000) * (bitsPerSecond / 8 / size);
-      for (; sent < due; sent++) send(datagram, sent);
+      const due = ((performance.now() - began) / 1_000) * (bitsPerSecond / 8 / mean);
+      for (; sent < due; sent++) send(datagrams[sent % datagrams.length] as Buffer, sent);
     }, 1);
   };
   const ready = (): void => {
@@ -95,7 +100,7 @@ const main = (settings: FlowSettings): void => {
     });
     answer = ({ bitsPerSecond, datagram }) => {
       const all = [...peers.values()];
-      pour(bitsPerSecond, datagram, (data, turn) => {
+      pour(bitsPerSecond, [datagram], (data, turn) => {
         const peer = all[turn % all.length];
         if (peer !== undefined) socket.send(data, peer.port, peer.address, () => {});
       });
@@ -130,7 +135,8 @@ const main = (settings: FlowSettings): void => {
           connected += 1;
           if (connected < count) return;
           if (bitsPerSecond > 0) {
-            pour(bitsPerSecond, datagram, (data, turn) => sockets[turn % count]?.send(data, () => {}));
+            const sizes = typeof datagram === 'number' ? [datagram] : datagram;
+            pour(bitsPerSecond, sizes, (data, turn) => sockets[turn % count]?.send(data, () => {}));
           }
           ready();
         });

@@ -3,6 +3,7 @@
  * One policy, three services that name it: by the relay, by XDP and by tc, on one node. Each has clients and a server of
  * its own, all at once; what arrives is measured, and what is on the wire to the backend is looked at.
  */
+import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { Flow } from '../../harness/flow.js';
@@ -16,6 +17,12 @@ const RATE = 12e6;
 const EF = 46;
 const NAT_VIP = '198.51.100.11';
 const TIERS = ['relay', 'tc', 'xdp'] as const;
+const NOT_ECT = 0;
+const ECT_0 = 2;
+const CE = 3;
+/** Datagrams of two senders, by whose length they are known on the wire: one says ECT(0) and does not react to marks. */
+const CAPABLE_BYTES = 1_200;
+const PLAIN_BYTES = 1_100;
 type Tier = (typeof TIERS)[number];
 
 /** What a second of a busy machine may be off by; exact figures are the benchmark's (npm run bench -- qos). */
@@ -42,25 +49,28 @@ const pathsOf = ({ v4 }: Host): Path[] => [
   { tier: 'xdp', address: VIP4, ports: { sink: 9020, source: 9021, udp: 9022 }, forwarding: { mode: 'ipip' } },
 ];
 
-/** Values of the DSCP field in all IPv4 headers on the way to the backend, outer and inner, by destination. */
-const marksSeen = (text: string): Map<string, Set<number>> => {
-  const seen = new Map<string, Set<number>>();
-  // IP (tos 0xb8, ttl 64, ...)\n    10.79.1.2 > 10.78.1.2: IP (tos 0xb8, ...)\n    10.77.0.2.4711 > 198.51.100.10.9022: ...
-  for (const [, tos = '', to = ''] of text.matchAll(/\bIP \(tos 0x([0-9a-f]+)[^\n]*\)\n\s+\S+ > ([0-9.]+):/g)) {
-    const known = seen.get(to) ?? new Set<number>();
-    seen.set(to, known.add(Number.parseInt(tos, 16) >> 2));
-  }
-  return seen;
-};
+/** A datagram on the way to the backend: traffic classes of its IPv4 headers, outer and inner, and where each is for. */
+interface Seen {
+  readonly bytes: number;
+  readonly headers: readonly { readonly to: string; readonly tos: number }[];
+}
 
-const capture = async (
-  world: World,
-  { net }: Ground,
-  during: () => Promise<void>,
-): Promise<Map<string, Set<number>>> => {
+const datagramsSeen = (text: string): Seen[] =>
+  text.split(/\n(?=\d+:\d+:)/).flatMap((packet) => {
+    // IP (tos 0xb8, ttl 64, ...)\n    10.79.1.2 > 10.78.1.2: IP (tos 0xbb,CE, ...)\n    10.77.0.2.4711 > 198.51.100.10.9022: UDP, length 1200
+    const headers = [...packet.matchAll(/\bIP \(tos 0x([0-9a-f]+)[^\n]*\)\n\s+\S+ > ([0-9.]+):/g)];
+    const bytes = /: UDP, length (\d+)/.exec(packet)?.[1];
+    if (bytes === undefined) return [];
+    return {
+      bytes: Number(bytes),
+      headers: headers.map(([, tos = '', to = '']) => ({ to, tos: Number.parseInt(tos, 16) })),
+    };
+  });
+
+const capture = async (world: World, { net }: Ground, during: () => Promise<void>): Promise<Seen[]> => {
   const log = 'tcpdump-b1.log';
   const filter = 'proto 4 or dst portrange 9000-9029';
-  const argv = ['tcpdump', '-i', 'b1', '-nn', '-v', '-l', '--immediate-mode', '-Q', 'out', '-c', '3000', filter];
+  const argv = ['tcpdump', '-i', 'b1', '-nn', '-v', '-l', '--immediate-mode', '-Q', 'out', '-c', '6000', filter];
   const child = world.scope.spawn(argv, { netns: net.router, log });
   const text = (): string => readFileSync(path.join(world.scope.logs, log), 'utf8');
   await until('tcpdump to listen', () => text().includes('listening on'));
@@ -69,18 +79,29 @@ const capture = async (
     child.kill('SIGINT');
     await new Promise((resolve) => child.once('exit', resolve));
   }
-  return marksSeen(text());
+  return datagramsSeen(text());
+};
+
+/** What leaves this namespace says ECT(0), of that length. */
+const sayCapable = (netns: string, bytes: number): void => {
+  const rules = [
+    'add table ip capable',
+    'add chain ip capable out { type filter hook output priority 0; }',
+    `add rule ip capable out udp length ${bytes + 8} ip ecn set ect0`,
+  ];
+  execFileSync('ip', ['netns', 'exec', netns, 'nft', '-f', '-'], { input: rules.join('\n') });
 };
 
 export const tiers: readonly Case[] = [
   {
-    name: 'one policy means the same in the relay, in XDP and in tc: rates of TCP and UDP, and DSCP on the wire',
+    name: 'one policy means the same in the relay, in XDP and in tc: rates of TCP and UDP, DSCP and ECN on the wire',
     run: async (world: World) => {
       const ground = new Ground(world, { directors: 1, backends: 1 });
       const [host] = ground.net.directors;
       const [backend] = ground.net.backends;
       if (host === undefined || backend === undefined) throw new Error('the ground has no hosts');
       const director = ground.director(1);
+      sayCapable(ground.net.client.netns, CAPABLE_BYTES);
       const paths = pathsOf(host);
       const [, , ...servers] = await Promise.all([
         ground.receiver(1),
@@ -99,13 +120,14 @@ export const tiers: readonly Case[] = [
           };
         }),
       );
-      const policy = { name: 'same', ingress: { rate: `${RATE / 1e6}Mbit`, burst: '64KiB' }, dscp: 'EF' };
+      const policy = { name: 'same', ingress: { rate: `${RATE / 1e6}Mbit`, burst: '64KiB' }, dscp: 'EF', ecn: 'mark' };
       await director.apply(services, { trafficPolicies: [policy] });
       await until('each tier to carry its services', async () => {
         const found = (await director.node.tiers({ service: '' })).services;
         return found.length === services.length && found.every(({ service, tier }) => service.startsWith(`${tier}-`));
       });
 
+      const datagrams = { kind: 'udp', count: 2, datagram: [CAPABLE_BYTES, PLAIN_BYTES] } as const;
       const measure = async (what: 'tcp' | 'udp', ms: number): Promise<void> => {
         const clients = await Promise.all(
           paths.map(({ tier, address, ports }) =>
@@ -114,7 +136,7 @@ export const tiers: readonly Case[] = [
               `${what} ${tier}`,
               what === 'tcp'
                 ? { host: address, port: ports.sink, kind: 'tcp-send', count: 4 }
-                : { host: address, port: ports.udp, kind: 'udp', count: 2, bitsPerSecond: 2 * RATE },
+                : { ...datagrams, host: address, port: ports.udp, bitsPerSecond: 2 * RATE },
               ground.net.client.netns,
             ),
           ),
@@ -134,9 +156,28 @@ export const tiers: readonly Case[] = [
       for (const { tier, address, ports } of paths) {
         // What the relay and tc send goes to the backend's address; XDP's is for the service's, inside another header.
         const to = tier === 'xdp' ? [backend.v4, `${address}.${ports.udp}`] : [`${backend.v4}.${ports.udp}`];
-        for (const destination of to) {
-          world.equal([...(seen.get(destination) ?? [])].join(), String(EF), `DSCP by ${tier} to ${destination}`);
-        }
+        const own = seen.filter(({ headers }) => headers.map((header) => header.to).join() === to.join());
+        const [capable, plain] = [CAPABLE_BYTES, PLAIN_BYTES].map((bytes) => own.filter((one) => one.bytes === bytes));
+        if (capable === undefined || plain === undefined) throw new Error('there are two senders');
+        const values = (of: readonly Seen[], value: (tos: number) => number): string =>
+          [...new Set(of.map(({ headers }) => headers.map(({ tos }) => value(tos)).join('+')))].sort().join();
+        // The same in each header.
+        const in_ = (value: number): string => to.map(() => value).join('+');
+        world.equal(
+          values([...capable, ...plain], (tos) => tos >> 2),
+          in_(EF),
+          `DSCP by ${tier}`,
+        );
+        const ecn = (tos: number): number => tos & 3;
+        world.equal(values(capable, ecn), `${in_(ECT_0)},${in_(CE)}`, `ECN by ${tier} of what says ECT(0)`);
+        world.equal(values(plain, ecn), in_(NOT_ECT), `ECN by ${tier} of what does not say ECT`);
+        const marked = capable.filter(({ headers }) => headers.every(({ tos }) => ecn(tos) === CE)).length;
+        world.note(
+          `datagrams on the wire, ${tier}`,
+          `${capable.length} with ECT, of which ${marked} marked; ${plain.length} without`,
+        );
+        // Both send as many; that one does not react to marks does not keep the other out.
+        world.check(plain.length > capable.length / 8, `${tier} lets senders without ECT get through`);
       }
       for await (const { services: all } of director.traffic.stats({ service: '' })) {
         for (const tier of TIERS) {
