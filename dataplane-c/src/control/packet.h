@@ -352,6 +352,7 @@ void packet_tc_detach(const char *name, int pin);
 /* The root queueing discipline of an interface is ours, or no longer: a pin tells. Noted before it is. 0 or -errno. */
 int packet_tc_note_root(const struct marcher_packet *handle, uint32_t index);
 void packet_tc_forget_root(const struct marcher_packet *handle, uint32_t index);
+bool packet_tc_root_noted(const struct marcher_packet *handle, uint32_t index);
 /* Attaches the program to ingress of an interface in a scratch namespace, which is all that takes it away again where
  * it is by clsact. A link by tcx, 0, or -errno; *mode: which way it was, or failed last. */
 int packet_tc_try(int program, uint32_t index, const char **mode);

@@ -22,10 +22,13 @@
 #include <unistd.h>
 
 #include "packet_ethtool.h"
+#include "packet_holder.h"
 #include "packet_migrate.h"
 
 #define PIN_PATH_MAX 4096
 
+static const char root_program[] = "xdp_root";
+static const char *const holder_pins[] = {"links/%lu_%u"};
 static const char native[] = "native", generic[] = "generic", off[] = "off", unattached[] = "";
 
 unsigned long packet_network_namespace(void)
@@ -84,7 +87,7 @@ static void detached(struct packet_interface *interface)
 }
 
 /* Somebody else's program is there. */
-static bool taken(struct packet_interface *interface)
+static bool taken(const struct marcher_packet *handle, struct packet_interface *interface)
 {
 	LIBBPF_OPTS(bpf_xdp_query_opts, query);
 	struct bpf_prog_info info = {0};
@@ -95,11 +98,18 @@ static bool taken(struct packet_interface *interface)
 	id = query.prog_id ? query.prog_id : query.drv_prog_id ? query.drv_prog_id : query.skb_prog_id;
 	if (!id)
 		return false;
-	int fd = bpf_prog_get_fd_by_id(id);
+	int fd = bpf_prog_get_fd_by_id(id); /* takes CAP_SYS_ADMIN: without, the pins have to tell */
+	bool seen = fd < 0 && packet_holder_seen(handle, interface->index, holder_pins, 1);
 	if (fd >= 0) {
 		if (bpf_obj_get_info_by_fd(fd, &info, &length))
 			info.name[0] = '\0';
 		close(fd);
+	}
+	if (seen || !strcmp(info.name, root_program)) {
+		char whose[HOLDER_TEXT_SIZE];
+		packet_holder_tell(handle, interface->index, holder_pins, 1, "", whose);
+		set_reason(interface, "its XDP program (id %u) is %s", id, whose);
+		return true;
 	}
 	set_reason(
 	        interface,
@@ -127,7 +137,7 @@ static int mtu_of(const char *interface)
 	struct ifreq ifr = {0};
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	strncpy(ifr.ifr_name, interface, sizeof(ifr.ifr_name) - 1);
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%.15s", interface);
 	int mtu = fd >= 0 && !ioctl(fd, SIOCGIFMTU, &ifr) ? ifr.ifr_mtu : 0;
 	if (fd >= 0)
 		close(fd);
@@ -177,7 +187,7 @@ static void attach(const struct marcher_packet *handle, struct packet_interface 
 	}
 	if (fd < 0) {
 		interface->mode = unattached;
-		if (taken(interface))
+		if (taken(handle, interface))
 			return;
 		if (handle->xdp_mode == MARCHER_XDP_NATIVE)
 			set_refusal(interface, -fd);

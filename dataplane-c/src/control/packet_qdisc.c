@@ -111,7 +111,7 @@ int qdisc_look(int fd, struct qdisc_root *roots, uint32_t count)
 
 bool qdisc_is_ours(const struct qdisc_root *root)
 {
-	return root->handle == root_handle;
+	return root->handle == root_handle && !root->others;
 }
 
 /* What is made. */

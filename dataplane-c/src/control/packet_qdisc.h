@@ -22,6 +22,7 @@ struct qdisc_root {
 	char leaf[QDISC_KIND_SIZE]; /* what they all are; "": not all are the same */
 	uint32_t leaves;
 	bool own_leaf; /* some are not defaults */
+	bool others;   /* it has our handle, but another Marcher has made it; not looked for here */
 };
 
 /* Fills in all but the indices; roots that are not found keep an empty kind. 0 or -errno. */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "packet.h"
+#include "packet_holder.h"
 #include "packet_netlink.h"
 #include "qos/gcra.h"
 
@@ -380,6 +381,18 @@ static struct packet_shape_sum sum_of(const struct packet_shaping *shaping)
 	return sum;
 }
 
+static void tell_whose(const struct marcher_packet *handle, struct shaped *shaped)
+{
+	const char *const pins[] = {"tc/%lu_%u_root"};
+	const size_t length = strlen(shaped->reason);
+	char whose[HOLDER_TEXT_SIZE], name[IF_NAMESIZE] = "DEV", command[48];
+
+	if_indextoname(shaped->index, name);
+	snprintf(command, sizeof(command), "tc qdisc del dev %s root", name);
+	packet_holder_tell(handle, shaped->index, pins, 1, command, whose);
+	snprintf(shaped->reason + length, sizeof(shaped->reason) - length, "%s", whose);
+}
+
 /* 0 or -errno. */
 static int shape(const struct marcher_packet *handle, struct shaped *shaped, struct qdisc_root *root, int fd)
 {
@@ -389,6 +402,8 @@ static int shape(const struct marcher_packet *handle, struct shaped *shaped, str
 	int error = 0;
 
 	enum packet_shape_choice choice = packet_shape_choose(handle->egress_shaping, &sum, root, shaped->reason);
+	if (root->others && *shaped->reason && handle->egress_shaping != MARCHER_SHAPING_OFF)
+		tell_whose(handle, shaped);
 	shaped->ours = qdisc_is_ours(root);
 	if (choice == SHAPE_MAKE && shaped->ours) {
 		error = give_back(handle, shaped, fd);
@@ -428,6 +443,18 @@ static void not_shaped(struct shaped *shaped, int error)
 	         strerror(-error));
 }
 
+/* Every Marcher's root has the same handle, which the programs know: the note says whose it is. One of what is gone
+ * would be taken for that of what another makes there. */
+static void tell_apart(const struct marcher_packet *handle, struct qdisc_root *root)
+{
+	if (!root->index || !*root->kind)
+		return;
+	if (qdisc_is_ours(root))
+		root->others = !packet_tc_root_noted(handle, root->index);
+	else
+		packet_tc_forget_root(handle, root->index);
+}
+
 /* Looks at all interfaces' roots. A descriptor for requests, or -errno. */
 static int look(struct marcher_packet *handle)
 {
@@ -448,6 +475,8 @@ static int look(struct marcher_packet *handle)
 		shaping->roots[i].index = shaped->index;
 	}
 	int error = qdisc_look(fd, shaping->roots, handle->ninterfaces);
+	for (uint32_t i = 0; !error && i < handle->ninterfaces; i++)
+		tell_apart(handle, &shaping->roots[i]);
 	if (!error)
 		return fd;
 	close(fd);

@@ -45,7 +45,9 @@ struct packet_shape_sum {
 	bool priorities; /* one has another priority than the default */
 };
 
-/* What is to become of a root. mode: enum marcher_egress_shaping. */
+/* What is to become of a root. mode: enum marcher_egress_shaping. Of another Marcher's the reason is to be ended by
+ * whose.
+ */
 enum packet_shape_choice packet_shape_choose(uint32_t mode, const struct packet_shape_sum *sum,
                                              const struct qdisc_root *root, char reason[SHAPE_REASON_SIZE]);
 /* Is it fq, in each of its queues? */

@@ -54,6 +54,10 @@ enum packet_shape_choice packet_shape_choose(uint32_t mode, const struct packet_
 	}
 	if (qdisc_is_ours(root))
 		return of_ours(mode, root);
+	if (root->others) {
+		snprintf(reason, SHAPE_REASON_SIZE, "what is over a rate is dropped: the queueing discipline is ");
+		return SHAPE_LEAVE;
+	}
 	/* The kernel's default keeps fewer packets of a flow than may wait, and loses the others uncounted. */
 	if (packet_shape_is_fq(root) && !is_default(root) && mode != MARCHER_SHAPING_HTB)
 		return SHAPE_USE_FQ;

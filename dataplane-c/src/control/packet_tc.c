@@ -24,6 +24,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "packet_holder.h"
 #include "packet_migrate.h"
 #include "packet_netlink.h"
 #include "packet_qdisc.h"
@@ -42,11 +43,13 @@
 #define FILTER_FOLLOWS (FILTER_PRIORITY + 1) /* behind another layout's, while that is migrated from */
 
 #define PATIENCE_S 5
+#define TCX_PROGRAMS_MAX 64 /* the kernel's own bound */
 
 static const char tcx[] = "tcx", clsact[] = "clsact", unattached[] = "";
 static const int attach_types[TC_HOOKS] = {ATTACH_TCX_INGRESS, ATTACH_TCX_EGRESS};
 static const enum bpf_tc_attach_point attach_points[TC_HOOKS] = {BPF_TC_INGRESS, BPF_TC_EGRESS};
 static const char *const hook_names[TC_HOOKS] = {"ingress", "egress"};
+static const char ingress_program[] = "tc_ingress";
 static const char clsact_shared[] = "clsact", clsact_own[] = "clsact_own", own_root[] = "root";
 
 bool packet_tc_without_tcx;
@@ -221,18 +224,107 @@ static int attach_filter(const struct marcher_packet *handle, uint32_t index, in
 	return bpf_tc_attach(&at, &filter);
 }
 
-/* Notes of another layout's filters. */
-static bool has_old_filters(const struct marcher_packet *handle, uint32_t index)
+/* In the folder of the layout that is migrated from. */
+static bool has_old_notes(const struct marcher_packet *handle, uint32_t index, const char *const *notes, size_t count)
 {
-	const char *const notes[] = {clsact_shared, clsact_own};
 	bool any = false;
 
-	for (size_t i = 0; handle->migration && i < sizeof(notes) / sizeof(notes[0]); i++) {
+	for (size_t i = 0; handle->migration && i < count; i++) {
 		char path[PIN_PATH_MAX];
 		old_pin_path(handle, path, index, notes[i]);
 		any |= access(path, F_OK) == 0;
 	}
 	return any;
+}
+
+/* Notes of another layout's filters. */
+static bool has_old_filters(const struct marcher_packet *handle, uint32_t index)
+{
+	const char *const notes[] = {clsact_shared, clsact_own};
+
+	return has_old_notes(handle, index, notes, sizeof(notes) / sizeof(notes[0]));
+}
+
+/* Another Marcher's programs. */
+
+static const char *const holder_pins[] = {"tc/%lu_%u_ingress", "tc/%lu_%u_clsact", "tc/%lu_%u_clsact_own"};
+#define HOLDER_PINS (sizeof(holder_pins) / sizeof(holder_pins[0]))
+
+/* To look at a program takes CAP_SYS_ADMIN: without, the pins have to tell. */
+static bool is_tc_ingress(const struct marcher_packet *handle, uint32_t index, uint32_t program)
+{
+	struct bpf_prog_info info = {0};
+	__u32 length = sizeof(info);
+	int fd = bpf_prog_get_fd_by_id(program);
+
+	if (fd < 0)
+		return errno == EPERM && packet_holder_seen(handle, index, holder_pins, HOLDER_PINS);
+	bool is = !bpf_obj_get_info_by_fd(fd, &info, &length) && !strcmp(info.name, ingress_program);
+	close(fd);
+	return is;
+}
+
+/* Is a link of this name pinned and attached? */
+static bool has_link(const char *path)
+{
+	uint32_t program = 0;
+	int fd = bpf_obj_get(path);
+
+	if (fd < 0)
+		return false;
+	bool has = link_attached_to(fd, &program);
+	close(fd);
+	return has;
+}
+
+/* A program of our kind where no link of ours is, of this layout or the one before. */
+static bool others_link(const struct marcher_packet *handle, uint32_t index)
+{
+	uint32_t programs[TCX_PROGRAMS_MAX], count = TCX_PROGRAMS_MAX;
+	char path[PIN_PATH_MAX];
+
+	if (bpf_prog_query((int)index, (enum bpf_attach_type)ATTACH_TCX_INGRESS, 0, NULL, programs, &count))
+		return false;
+	pin_path(handle, path, index, hook_names[TC_HOOK_INGRESS]);
+	if (has_link(path))
+		return false;
+	if (handle->migration) {
+		old_pin_path(handle, path, index, hook_names[TC_HOOK_INGRESS]);
+		if (has_link(path))
+			return false;
+	}
+	for (uint32_t i = 0; i < count; i++)
+		if (is_tc_ingress(handle, index, programs[i]))
+			return true;
+	return false;
+}
+
+/* A filter at our place that no note of ours tells of: attaching would take it. */
+static bool others_filter(const struct marcher_packet *handle, uint32_t index)
+{
+	LIBBPF_OPTS(bpf_tc_hook, at, .ifindex = (int)index, .attach_point = BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY);
+	char shared[PIN_PATH_MAX], own[PIN_PATH_MAX];
+
+	if (bpf_tc_query(&at, &filter))
+		return false;
+	pin_path(handle, shared, index, clsact_shared);
+	pin_path(handle, own, index, clsact_own);
+	return access(shared, F_OK) < 0 && access(own, F_OK) < 0 && !has_old_filters(handle, index);
+}
+
+/* Two would take each other's packets, and time what leaves for different queues. */
+static bool taken(const struct marcher_packet *handle, struct packet_interface *interface)
+{
+	char whose[HOLDER_TEXT_SIZE], command[64];
+	bool filter = others_filter(handle, interface->index);
+
+	if (!filter && !others_link(handle, interface->index))
+		return false;
+	snprintf(command, sizeof(command), "tc filter del dev %s ingress, and egress", interface->name);
+	packet_holder_tell(handle, interface->index, holder_pins, HOLDER_PINS, filter ? command : "", whose);
+	set_reason(&interface->tc, "its programs are %s", whose);
+	return true;
 }
 
 /* 0, or -errno. */
@@ -304,6 +396,8 @@ static void attach(const struct marcher_packet *handle, struct packet_interface 
 		set_reason(&interface->tc, "there is no such interface in this network namespace");
 		return;
 	}
+	if (taken(handle, interface))
+		return;
 	int error = packet_tc_without_tcx ? -EINVAL : 0;
 	for (int hook = 0; !error && hook < TC_HOOKS; hook++)
 		error = attach_link(handle, interface, hook);
@@ -551,6 +645,15 @@ int packet_tc_note_root(const struct marcher_packet *handle, uint32_t index)
 	pin_path(handle, path, index, own_root);
 	/* A program's: what a pin is of does not matter, but it has to be of something. */
 	return bpf_obj_pin(handle->tc_fds[TC_HOOK_INGRESS], path) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+bool packet_tc_root_noted(const struct marcher_packet *handle, uint32_t index)
+{
+	const char *const notes[] = {own_root};
+	char path[PIN_PATH_MAX];
+
+	pin_path(handle, path, index, own_root);
+	return access(path, F_OK) == 0 || has_old_notes(handle, index, notes, 1);
 }
 
 void packet_tc_forget_root(const struct marcher_packet *handle, uint32_t index)

@@ -93,6 +93,24 @@ void packet_rig_must_open(struct packet_rig *rig, const char *interfaces)
 		fail_msg("open: %s: %s", marcher_error_name(code), marcher_packet_last_error(NULL));
 }
 
+struct marcher_packet *packet_rig_other(const struct packet_rig *rig, const char *interfaces, char pin_dir[96])
+{
+	struct marcher_packet *other = NULL;
+	struct marcher_packet_options options = {
+	        .size = sizeof(options), .flows = 1024, .pin_dir = pin_dir, .interfaces = interfaces};
+
+	snprintf(pin_dir, 96, "%.80s/other", rig->mount);
+	if (marcher_packet_open(&options, &other))
+		fail_msg("another agent: %s", marcher_packet_last_error(NULL));
+	return other;
+}
+
+void packet_rig_end_other(struct marcher_packet *other, const char *pin_dir)
+{
+	marcher_packet_close(other);
+	assert_int_equal(marcher_packet_uninstall(pin_dir), MARCHER_OK);
+}
+
 void packet_rig_close(struct packet_rig *rig)
 {
 	marcher_packet_close(rig->packet);

@@ -50,6 +50,9 @@ int packet_rig_open(struct packet_rig *rig, const char *interfaces, uint32_t mod
 /* As above, and it has to work. */
 void packet_rig_must_open(struct packet_rig *rig, const char *interfaces);
 void packet_rig_close(struct packet_rig *rig);
+/* Another agent of this host, with a pin directory of its own beside the rig's. Ends with packet_rig_end_other. */
+struct marcher_packet *packet_rig_other(const struct packet_rig *rig, const char *interfaces, char pin_dir[96]);
+void packet_rig_end_other(struct marcher_packet *other, const char *pin_dir);
 
 /* A table out of lines:
  *   service NAME FORWARDING(ipip|gue|l2|nat|snat|autonat) RING [quic]

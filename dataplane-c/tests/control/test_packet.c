@@ -476,6 +476,27 @@ static void a_foreign_program_is_left_where_it_is(void **state)
 	assert_mode(rig, "v1", "native", "");
 }
 
+static void another_agents_interface_is_told_to_be_its(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	char dir[96], whose[160];
+
+	struct marcher_packet *other = packet_rig_other(rig, "v0", dir);
+	uint32_t program = packet_xdp_on("v0");
+	snprintf(whose, sizeof(whose), "another Marcher's, of --bpf-dir %s: end that one", dir);
+	assert_int_equal(packet_rig_open(rig, "v0", MARCHER_XDP_AUTO), MARCHER_E_SYSTEM);
+	assert_last_error(whose);
+	packet_rig_must_open(rig, "v0,v1");
+	assert_mode(rig, "v0", "", whose);
+	assert_mode(rig, "v1", "native", "");
+	packet_rig_apply(rig, web);
+	assert_int_equal(packet_xdp_on("v0"), program);
+	packet_rig_end_other(other, dir);
+	packet_rig_apply(rig, web);
+	assert_mode(rig, "v0", "native", "");
+}
+
 static void an_interface_that_is_no_longer_named_is_left(void **state)
 {
 	NEEDS_PRIVILEGE(state);
@@ -808,6 +829,7 @@ int main(void)
 	        TEST(options_are_checked),
 	        TEST(one_interface_that_cannot_be_attached_to_is_told_of),
 	        TEST(a_foreign_program_is_left_where_it_is),
+	        TEST(another_agents_interface_is_told_to_be_its),
 	        TEST(an_interface_that_is_no_longer_named_is_left),
 	        TEST(an_interface_may_go_and_come_back),
 	        TEST(uninstalling_leaves_nothing),

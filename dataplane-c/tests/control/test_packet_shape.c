@@ -354,6 +354,45 @@ static void what_is_ours_goes_with_the_rest_of_it(void **state)
 	assert_said(ROOT, "v0", "noqueue");
 }
 
+static void a_root_of_another_agent_is_not_ours(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	char dir[96], whose[160];
+
+	packet_shape_linger_s = 3600;
+	struct marcher_packet *other = packet_rig_other(rig, "v0", dir);
+	assert_int_equal(packet_shape_apply(other, &web, 1), MARCHER_OK);
+	const uint32_t handle = root_of("v0").handle;
+	assert_int_not_equal(handle, 0);
+	packet_rig_must_open(rig, "v0,v1");
+	shape(rig, &web, 1);
+	snprintf(whose, sizeof(whose), "the queueing discipline is another Marcher's, of --bpf-dir %s", dir);
+	assert_shaping(rig, "", whose);
+	assert_int_equal(device_in_map(rig, "v0"), 0);
+	/* What is somebody's whose pins cannot be seen may be nobody's. */
+	packet_rig_run("mv %s/v%d %s/hidden", dir, LAYOUT_VERSION, dir);
+	shape(rig, &web, 1);
+	assert_shaping(rig, "", "pins are not seen from here");
+	assert_shaping(rig, "", "if there is none: tc qdisc del dev v0 root");
+	packet_rig_run("mv %s/hidden %s/v%d", dir, dir, LAYOUT_VERSION);
+	/* Neither what we do not need any more nor our end takes it away. */
+	packet_shape_linger_s = 0;
+	shape(rig, NULL, 0);
+	tend(rig);
+	assert_int_equal(root_of("v0").handle, handle);
+	packet_rig_close(rig);
+	assert_int_equal(marcher_packet_uninstall(rig->pin_dir), 0);
+	assert_int_equal(root_of("v0").handle, handle);
+	packet_rig_must_open(rig, "v0,v1");
+	shape(rig, &web, 1);
+	packet_rig_end_other(other, dir);
+	assert_int_equal(root_of("v0").handle, 0);
+	tend(rig);
+	assert_int_not_equal(device_in_map(rig, "v0"), 0);
+	assert_int_equal(root_of("v0").handle, handle);
+}
+
 static void an_interface_that_is_not_named_any_more_is_given_back(void **state)
 {
 	NEEDS_PRIVILEGE(state);
@@ -470,6 +509,7 @@ int main(void)
 	        CASE(what_is_somebodys_own_is_left_alone),
 	        CASE(what_somebody_makes_meanwhile_is_left_alone),
 	        CASE(what_is_ours_goes_with_the_rest_of_it),
+	        CASE(a_root_of_another_agent_is_not_ours),
 	        CASE(an_interface_that_is_not_named_any_more_is_given_back),
 	        CASE(classes_are_bounded_and_the_rest_is_told),
 	        CASE(a_mode_that_the_kernel_lacks_says_what_is_missing),

@@ -271,6 +271,44 @@ static void others_filters_and_qdiscs_stay(void **state)
 	packet_tc_without_tcx = false;
 }
 
+static void another_agents_programs_keep_their_place(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	char dir[96], whose[160];
+
+	/* By tcx where the kernel has it, and by clsact. */
+	for (int i = 0; i < 2; i++) {
+		packet_tc_without_tcx = i;
+		struct marcher_packet *other = packet_rig_other(rig, "v0", dir);
+		uint32_t program = ingress_on("v0");
+		assert_int_not_equal(program, 0);
+		snprintf(whose, sizeof(whose), "its programs are another Marcher's, of --bpf-dir %s:", dir);
+		packet_rig_must_open(rig, "v0,v1");
+		assert_attached(rig, "v0", "", whose);
+		packet_rig_apply(rig, web);
+		assert_attached(rig, "v0", "", whose);
+		if (packet_tc_without_tcx) {
+			packet_rig_run("mv %s/v%d %s/hidden", dir, LAYOUT_VERSION, dir);
+			packet_rig_apply(rig, web);
+			assert_attached(rig, "v0", "", "if there is none: tc filter del dev v0 ingress");
+			packet_rig_run("mv %s/hidden %s/v%d", dir, dir, LAYOUT_VERSION);
+		}
+		assert_int_equal(ingress_on("v0"), program);
+		/* That which was refused goes: the other one stays. */
+		packet_rig_close(rig);
+		assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
+		assert_int_equal(ingress_on("v0"), program);
+		packet_rig_must_open(rig, "v0,v1");
+		packet_rig_end_other(other, dir);
+		packet_rig_apply(rig, web);
+		assert_int_equal(ingress_on("v0"), pinned_program(rig, "programs/tc_ingress"));
+		packet_rig_close(rig);
+		assert_int_equal(marcher_packet_uninstall(rig->pin_dir), MARCHER_OK);
+	}
+	packet_tc_without_tcx = false;
+}
+
 static void xdp_may_be_left_out(void **state)
 {
 	NEEDS_PRIVILEGE(state);
@@ -643,6 +681,7 @@ int main(void)
 	        TEST(nothing_is_left_after_uninstall),
 	        TEST(without_tcx_filters_of_clsact_do),
 	        TEST(others_filters_and_qdiscs_stay),
+	        TEST(another_agents_programs_keep_their_place),
 	        TEST(xdp_may_be_left_out),
 	        TEST(the_table_reaches_the_maps),
 	        TEST(tc_decapsulates_where_xdp_does_not),
