@@ -137,12 +137,7 @@ export function createAgent(options: AgentOptions): Agent {
       ...(options.conditions?.() ?? []),
     ],
   });
-  const traffic = new Traffic(
-    dataplane,
-    events,
-    (service) => config.has(service),
-    () => packets.status(),
-  );
+  const traffic = new Traffic(dataplane, events, (service) => config.has(service), packets);
 
   let stopped = false;
   let timers: NodeJS.Timeout[] = [];

@@ -557,7 +557,13 @@ test('traffic is told by tier and by backend, and drops by reason', async () => 
   expect(status.xdpDrops).toMatchObject([{ reason: 'no-backend', packets: 3n }]);
   expect(agent.node.status().traffic).toEqual([]);
   expect(agent.node.tiers('web').services[0]).toMatchObject({ xdpPackets: 7n, xdpBytes: 700n });
-  expect(agent.traffic.packets().backends[0]).toMatchObject({ service: 'web', backend: 'a', packets: 7n });
+  await apply([service({ name: 'nat', listeners: [{ address: '192.0.2.9', port: 80 }], forwarding: { mode: 'nat' } })]);
+  tier.count('nat', 'b', 5n, 500n);
+  await new Promise((resolve) => setTimeout(resolve, 110));
+  expect(agent.traffic.packets().backends.filter(({ packets }) => packets > 0n)).toMatchObject([
+    { tier: 'tc', service: 'nat', backend: 'b', packets: 5n },
+    { tier: 'xdp', service: 'web', backend: 'a', packets: 7n },
+  ]);
 });
 
 test('what keeps packets from backends shows', async () => {

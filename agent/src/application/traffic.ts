@@ -57,22 +57,24 @@ function addPolicy(counters: Counters, { ingress, egress, refused }: PolicyTraff
   counters.rateRefused += refused;
 }
 
+/** The packet tiers, as far as their counters go. */
+export interface PacketSource {
+  status(): Status | undefined;
+  /** Which of them has a service. */
+  tierOf(service: string): 'xdp' | 'tc';
+}
+
 export class Traffic implements TrafficUseCases {
   readonly #dataplane: Dataplane;
   readonly #events: EventLog;
   readonly #exists: (service: string) => boolean;
-  readonly #packetStatus: () => Status | undefined;
+  readonly #packets: PacketSource;
 
-  constructor(
-    dataplane: Dataplane,
-    events: EventLog,
-    exists: (service: string) => boolean,
-    packetStatus: () => Status | undefined,
-  ) {
+  constructor(dataplane: Dataplane, events: EventLog, exists: (service: string) => boolean, packets: PacketSource) {
     this.#dataplane = dataplane;
     this.#events = events;
     this.#exists = exists;
-    this.#packetStatus = packetStatus;
+    this.#packets = packets;
   }
 
   #check(service: string): void {
@@ -97,7 +99,7 @@ export class Traffic implements TrafficUseCases {
         of(slot.service).backends.push(create(BackendStatsSchema, { backend: slot.name, counters: counters(slot) }));
       }
     }
-    for (const { name, policy } of this.#packetStatus()?.services ?? []) {
+    for (const { name, policy } of this.#packets.status()?.services ?? []) {
       if (policy === undefined || (service !== '' && name !== service)) continue;
       const stats = of(name);
       stats.counters ??= create(CountersSchema);
@@ -107,9 +109,10 @@ export class Traffic implements TrafficUseCases {
   }
 
   packets(): PacketTraffic {
-    const status = this.#packetStatus();
+    const status = this.#packets.status();
     const backends = (status?.services ?? []).flatMap(({ name, backends }) =>
       backends.map(({ name: backend, traffic }) => ({
+        tier: this.#packets.tierOf(name),
         service: name,
         backend,
         packets: traffic?.packets ?? 0n,

@@ -115,6 +115,7 @@ export interface NodeUseCases {
 /** What XDP has forwarded and dropped since its maps were made. */
 export interface PacketTraffic {
   readonly backends: readonly {
+    readonly tier: 'xdp' | 'tc';
     readonly service: string;
     readonly backend: string;
     readonly packets: bigint;

@@ -73,22 +73,25 @@ const histogram = (...entries: [number, bigint][]): bigint[] => {
   return counts;
 };
 
-test('metrics of XDP, by backend and by reason', async () => {
+test('metrics of XDP and tc, by tier and backend and by reason', async () => {
   const read = async () => checkExposition(await (await fetch(`${base}/metrics`)).text());
-  expect([...(await read()).keys()].filter((name) => name.includes('xdp'))).toEqual([]);
+  expect([...(await read()).keys()].filter((name) => name.includes('packet_'))).toEqual([]);
   useCases.packetTraffic = {
     backends: [
-      { service: 'web', backend: 'a', packets: 7n, bytes: 700n, returnedPackets: 9n, returnedBytes: 900n },
-      { service: 'web', backend: 'idle', packets: 0n, bytes: 0n, returnedPackets: 0n, returnedBytes: 0n },
+      { tier: 'tc', service: 'web', backend: 'a', packets: 7n, bytes: 700n, returnedPackets: 9n, returnedBytes: 900n },
+      { tier: 'xdp', service: 'dns', backend: 'b', packets: 1n, bytes: 60n, returnedPackets: 0n, returnedBytes: 0n },
+      { tier: 'tc', service: 'web', backend: 'idle', packets: 0n, bytes: 0n, returnedPackets: 0n, returnedBytes: 0n },
     ],
     drops: [{ reason: 'no-backend', packets: 3n }],
   };
-  expect([...(await read())].filter(([name]) => name.includes('xdp'))).toEqual([
-    ['marcher_xdp_packets_total{service="web",backend="a"}', '7'],
-    ['marcher_xdp_bytes_total{service="web",backend="a"}', '700'],
-    ['marcher_xdp_returned_packets_total{service="web",backend="a"}', '9'],
-    ['marcher_xdp_returned_bytes_total{service="web",backend="a"}', '900'],
-    ['marcher_xdp_drops_total{reason="no-backend"}', '3'],
+  expect([...(await read())].filter(([name]) => name.includes('marcher_packet_'))).toEqual([
+    ['marcher_packet_forwarded_packets_total{tier="tc",service="web",backend="a"}', '7'],
+    ['marcher_packet_forwarded_packets_total{tier="xdp",service="dns",backend="b"}', '1'],
+    ['marcher_packet_forwarded_bytes_total{tier="tc",service="web",backend="a"}', '700'],
+    ['marcher_packet_forwarded_bytes_total{tier="xdp",service="dns",backend="b"}', '60'],
+    ['marcher_packet_returned_packets_total{tier="tc",service="web",backend="a"}', '9'],
+    ['marcher_packet_returned_bytes_total{tier="tc",service="web",backend="a"}', '900'],
+    ['marcher_packet_dropped_packets_total{reason="no-backend"}', '3'],
   ]);
 });
 

@@ -269,8 +269,9 @@ export class Metrics {
     const { backends, drops } = this.useCases.traffic.packets();
     const rows = backends
       .filter(({ packets }) => packets > 0n)
-      .map(({ service, backend, packets, bytes, returnedPackets, returnedBytes }) => ({
+      .map(({ tier, service, backend, packets, bytes, returnedPackets, returnedBytes }) => ({
         text: labelText([
+          ['tier', tier],
           ['service', service],
           ['backend', backend],
         ]),
@@ -280,30 +281,38 @@ export class Metrics {
         returnedBytes,
       }));
     if (rows.length > 0) {
-      yield header('marcher_xdp_packets_total', 'counter', 'Packets from clients that XDP or tc forwarded.');
-      for (const { text, packets } of rows) yield sample('marcher_xdp_packets_total', text, packets);
-      yield header('marcher_xdp_bytes_total', 'counter', 'Bytes of those packets, with their Ethernet headers.');
-      for (const { text, bytes } of rows) yield sample('marcher_xdp_bytes_total', text, bytes);
+      yield header(
+        'marcher_packet_forwarded_packets_total',
+        'counter',
+        'Packets from clients that XDP or tc forwarded.',
+      );
+      for (const { text, packets } of rows) yield sample('marcher_packet_forwarded_packets_total', text, packets);
+      yield header(
+        'marcher_packet_forwarded_bytes_total',
+        'counter',
+        'Bytes of those packets, with their Ethernet headers.',
+      );
+      for (const { text, bytes } of rows) yield sample('marcher_packet_forwarded_bytes_total', text, bytes);
     }
     const answered = rows.filter(({ returnedPackets }) => returnedPackets > 0n);
     if (answered.length > 0) {
-      yield header('marcher_xdp_returned_packets_total', 'counter', 'Packets from the backend that tc translated.');
+      yield header('marcher_packet_returned_packets_total', 'counter', 'Packets from the backend that tc translated.');
       for (const { text, returnedPackets } of answered) {
-        yield sample('marcher_xdp_returned_packets_total', text, returnedPackets);
+        yield sample('marcher_packet_returned_packets_total', text, returnedPackets);
       }
       yield header(
-        'marcher_xdp_returned_bytes_total',
+        'marcher_packet_returned_bytes_total',
         'counter',
         'Bytes of those packets, with their Ethernet headers.',
       );
       for (const { text, returnedBytes } of answered) {
-        yield sample('marcher_xdp_returned_bytes_total', text, returnedBytes);
+        yield sample('marcher_packet_returned_bytes_total', text, returnedBytes);
       }
     }
     if (drops.length > 0) {
-      yield header('marcher_xdp_drops_total', 'counter', 'Packets that XDP and tc dropped, by reason.');
+      yield header('marcher_packet_dropped_packets_total', 'counter', 'Packets that XDP and tc dropped, by reason.');
       for (const { reason, packets } of drops) {
-        yield sample('marcher_xdp_drops_total', labelText([['reason', reason]]), packets);
+        yield sample('marcher_packet_dropped_packets_total', labelText([['reason', reason]]), packets);
       }
     }
   }
