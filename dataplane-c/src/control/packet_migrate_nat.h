@@ -42,7 +42,8 @@ struct packet_nat_carry {
 	uint32_t *gone;               /* [BACKENDS_MAX]: flows whose backend is no more */
 	uint32_t now, filled;         /* in units of struct nat_flow's seen; when the last step that fills began */
 	bool over, mend;
-	/* Of the last step that fills: flows carried, without room, with another's in their place; all that are lost. */
+	/* Of the last step that fills: flows carried, without room, with another's in their place; all that are lost.
+	 */
 	uint64_t flows, full, taken, left;
 };
 
