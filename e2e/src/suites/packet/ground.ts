@@ -59,8 +59,8 @@ export class Ground {
     return path.join(this.#bpffs, name);
   }
 
-  director(i: number, interfaces?: string): Agent {
-    return this.#agent(`d${i}`, this.net.directors[i - 1] as Host, [], interfaces);
+  director(i: number, interfaces?: string, args: readonly string[] = []): Agent {
+    return this.#agent(`d${i}`, this.net.directors[i - 1] as Host, args, interfaces);
   }
 
   /** The agent of a backend's node: takes off the outer headers of what directors send. */
