@@ -13,7 +13,7 @@ const usage = `usage: npm run bench -- l4 [--rounds N] [--seconds S] [--only NAM
        npm run bench -- xdp [--rounds N]
        npm run bench -- nat [--rounds N] [--seconds S]
        npm run bench -- floods [--rounds N] [--seconds S]
-       npm run bench -- qos [--rounds N] [--seconds S] [--only rates|tiers|priorities]
+       npm run bench -- qos [--rounds N] [--seconds S] [--only rates|tiers|priorities|uplink]
   --rounds N    rounds that a median is taken over (l4: 9, others: 5)
   --seconds S   l4, nat, floods: length of each one's slice of a round (1); qos: time over which a rate is measured (10)
   --only NAME   l4: only the workloads whose name contains NAME; the result goes to a file of its own`;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * npm run bench -- qos: how exactly the relay, XDP and tc (qos-tiers.ts) keep the rates of traffic policies, and what a
- * priority is worth.
+ * priority is worth, in the relay and in tc (qos-uplink.ts).
  *
  * Rates are payload as it arrives, over so many seconds after the burst has gone. For priorities, clients of a P0 service
  * have short exchanges while those of a P3 service keep the engine's core busy with bulk: once with the policies, once
@@ -14,9 +14,11 @@ import { Agent, type ServiceFile } from '@marcher/e2e/harness/agent';
 import { Flow } from '@marcher/e2e/harness/flow';
 import type { FlowClient } from '@marcher/e2e/harness/flow-main';
 import { REPOSITORY, Scope, sleep } from '@marcher/e2e/harness/scope';
-import { machine, spread } from './measure.js';
+import { type Latencies, type Latency, printLatencies, priorityHelps, sayRound, summaries } from './latency.js';
+import { machine } from './measure.js';
 import { LOAD_CORE, PROXY_CORE, pinned } from './peers.js';
 import { measureTiers } from './qos-tiers.js';
+import { measureUplink } from './qos-uplink.js';
 import { type Rate, rateOf } from './rate.js';
 import { writeResult } from './result.js';
 
@@ -187,13 +189,6 @@ const measureRates = async (scope: Scope, seconds: number): Promise<Rate[]> => {
   return results;
 };
 
-interface Latency {
-  readonly p50Us: number;
-  readonly p99Us: number;
-  readonly perSecond: number;
-  readonly bulkBitsPerSecond: number;
-}
-
 const short = async (
   scope: Scope,
   netns: string,
@@ -224,10 +219,7 @@ const beside = async (scope: Scope, netns: string): Promise<Latency> => {
   return { p50Us, p99Us, perSecond: SHORT_EXCHANGES / seconds, bulkBitsPerSecond };
 };
 
-const measurePriorities = async (
-  scope: Scope,
-  rounds: number,
-): Promise<{ alone: Latency[]; without: Latency[]; with: Latency[] }> => {
+const measurePriorities = async (scope: Scope, rounds: number): Promise<Latencies> => {
   const netns = scope.addNetns('l');
   const agent = await started(scope, netns, 'priorities', 1, FIRST);
   const backend = scope.spawn(
@@ -254,7 +246,7 @@ const measurePriorities = async (
           }
         : {},
     );
-  const results = { alone: [] as Latency[], without: [] as Latency[], with: [] as Latency[] };
+  const results: Latencies = { alone: [], without: [], with: [] };
   for (let i = 0; i < rounds; i++) {
     await apply(false);
     await sleep(200);
@@ -264,26 +256,16 @@ const measurePriorities = async (
     await apply(true);
     await sleep(200);
     results.with.push(await beside(scope, netns));
-    const [without, withThem] = [results.without.at(-1), results.with.at(-1)];
-    console.error(
-      `${new Date().toISOString().slice(11, 19)} round ${i + 1}: P0 p99 ${p99Us} us alone, ${without?.p99Us} beside bulk, ${withThem?.p99Us} with priorities`,
-    );
+    sayRound('relay', i, results);
   }
   return results;
 };
-
-const summary = (latencies: readonly Latency[]): Record<string, unknown> => ({
-  p50Us: spread(latencies.map((l) => l.p50Us)),
-  p99Us: spread(latencies.map((l) => l.p99Us)),
-  perSecond: spread(latencies.map((l) => l.perSecond)),
-  bulkBitsPerSecond: spread(latencies.map((l) => l.bulkBitsPerSecond)),
-});
 
 export interface QosOptions {
   readonly rounds: number;
   /** Over which a rate is measured. */
   readonly seconds: number;
-  /** rates (the relay's), tiers (those of XDP and tc) or priorities alone; the result goes to a file of its own. */
+  /** rates (the relay's), tiers (those of XDP and tc), priorities (of the relay) or uplink (of tc) alone; the result goes to a file of its own. */
   readonly only: string | undefined;
 }
 
@@ -314,31 +296,24 @@ export const qos = async ({ rounds, seconds, only }: QosOptions): Promise<boolea
       console.log();
     }
     if (only === undefined || 'priorities'.includes(only)) {
-      const { alone, without, with: withThem } = await measurePriorities(scope, rounds);
-      const cases = [
-        ['alone', alone],
-        ['beside bulk, no policies', without],
-        ['beside bulk, P0 and P3', withThem],
-      ] as const;
+      const latencies = await measurePriorities(scope, rounds);
       result['priorities'] = {
         shortConnections: SHORT_CONNECTIONS,
         bulkConnections: BULK_CONNECTIONS,
-        ...Object.fromEntries(cases.map(([name, latencies]) => [name, summary(latencies)])),
+        ...summaries(latencies),
       };
-      const median = (latencies: readonly Latency[], value: (l: Latency) => number): number =>
-        spread(latencies.map(value)).median;
-      passed &&= median(withThem, (l) => l.p99Us) < median(without, (l) => l.p99Us);
-      const rows = cases.map(([name, latencies]) => [
-        name,
-        median(latencies, (l) => l.p50Us).toFixed(0),
-        median(latencies, (l) => l.p99Us).toFixed(0),
-        median(latencies, (l) => l.perSecond).toFixed(0),
-        (median(latencies, (l) => l.bulkBitsPerSecond) / 1e9).toFixed(2),
-      ]);
-      printTable(['short exchanges', 'p50 us', 'p99 us', 'per s', 'bulk Gbit/s'], rows);
+      passed &&= priorityHelps(latencies);
+      printLatencies('relay: short exchanges', latencies);
+    }
+    if (only === undefined || 'uplink'.includes(only)) {
+      const options = { rounds, build: BUILD, load: LOAD, backend: BACKEND, wrapper: REAL_TIME };
+      const { waitsBy, latencies } = await measureUplink(scope, options);
+      result['uplink'] = { waitsBy, ...summaries(latencies) };
+      passed &&= priorityHelps(latencies);
+      printLatencies(`tc, narrow link, waits by ${waitsBy}`, latencies);
     }
     const name = only === undefined ? 'qos' : `qos-${only}`;
-    console.log(`\n${writeResult(name, { machine: machine(), rounds, secondsPerRate: seconds, ...result })}`);
+    console.log(`${writeResult(name, { machine: machine(), rounds, secondsPerRate: seconds, ...result })}`);
     return passed;
   } finally {
     await scope.close();
