@@ -562,7 +562,8 @@ static void filters_of_clsact_are_exchanged_without_a_gap(void **state)
 	close_other(&other);
 }
 
-/* The other layout's pins, moved beside this one's, which are in force: as after a death in the middle. */
+/* The other layout's pins, moved beside this one's, which are in force: as after a death in the middle. Two agents
+ * cannot have an interface; this one's links come to it as those of a migration, during which both are there. */
 static struct other beside(struct packet_rig *rig)
 {
 	struct packet_rig first = *rig;
@@ -573,11 +574,18 @@ static struct other beside(struct packet_rig *rig)
 	packet_rig_apply(&first, before);
 	struct other other = look_at(&first, NEWER);
 	packet_rig_close(&first);
+	snprintf(from, sizeof(from), "%s/v%d", first.pin_dir, LAYOUT_VERSION);
+	snprintf(to, sizeof(to), "%s/v%d", rig->pin_dir, NEWER);
+	/* Filters have one place, which is this one's then. */
+	packet_rig_run("for at in 'v0 ingress' 'v0 egress' 'v1 ingress' 'v1 egress'; do "
+	               "tc filter del dev $at 2>/dev/null || true; done");
+	packet_rig_run("mkdir -p %s && mv %s %s", rig->pin_dir, from, to);
+	assert_int_equal(packet_rig_open(rig, "v0,v1", MARCHER_XDP_OFF), MARCHER_OK);
+	packet_rig_close(rig);
+	assert_int_equal(rename(to, from), 0);
 	assert_int_equal(packet_rig_open(rig, "v0,v1", MARCHER_XDP_OFF), MARCHER_OK);
 	packet_rig_apply(rig, after);
 	packet_rig_close(rig);
-	snprintf(from, sizeof(from), "%s/v%d", first.pin_dir, LAYOUT_VERSION);
-	snprintf(to, sizeof(to), "%s/v%d", rig->pin_dir, NEWER);
 	assert_int_equal(rename(from, to), 0);
 	open_tables(rig, &other);
 	return other;
