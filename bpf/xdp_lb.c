@@ -22,6 +22,7 @@
 #include "lib/maps.h"
 #include "lib/next_hop.h"
 #include "lib/parse.h"
+#include "lib/parse_any.h"
 #include "lib/policy.h"
 #include "lib/quic_frame.h"
 #include "lib/ring.h"
@@ -157,14 +158,6 @@ static __always_inline int forward(struct xdp_md *ctx, const struct packet *pack
 	}
 	count_traffic(choice->service_index, choice->backend_index, 1, frame);
 	return next_hop_send(ctx, &hop);
-}
-
-/* A function of its own to the verifier, which would otherwise follow each course through all headers to the end. */
-__attribute__((noinline)) int parse_any(struct xdp_md *ctx, struct packet *packet)
-{
-	const void *data = (const void *)(long)ctx->data, *data_end = (const void *)(long)ctx->data_end;
-
-	return packet ? packet_parse(data, data_end, offset_from(data, data_end), packet) : PARSED_OTHER;
 }
 
 SEC("xdp")

@@ -74,7 +74,7 @@ enum forwarding {
 	FORWARDING_IPIP = 1, /* IP in IP (RFC 2003), IPv6 in IPv6 (RFC 2473), IPv4 in IPv6 */
 	FORWARDING_GUE = 2,  /* direct IP in UDP: the GUE variant 1 (draft-ietf-intarea-gue-09, section 4) */
 	FORWARDING_L2 = 3,   /* only the Ethernet addresses change: backends on the same link */
-	FORWARDING_NAT = 4,  /* tc_ingress and tc_egress; XDP lets its packets pass */
+	FORWARDING_NAT = 4,  /* tc_ingress and tc_egress, and xdp_nat where XDP can */
 };
 
 #define SERVICE_NO_FLOWS 1u    /* flags: the ring alone decides */
@@ -244,6 +244,7 @@ enum xdp_slot {
 	XDP_SLOT_COOKIES = 1, /* xdp_guard calls it when it is needed, and the next one otherwise */
 	XDP_SLOT_DECAP = 2,
 	XDP_SLOT_LB = 3,
+	XDP_SLOT_NAT = 4, /* filled while there are translated flows that it may carry */
 	XDP_SLOTS = 8,
 };
 
@@ -306,6 +307,17 @@ struct nat_settings {
 	__u16 first[2], last[2];
 	__u32 flags;
 };
+
+/* Map nat_devices: hash by ifindex: devices whose frames xdp_nat may carry, in and out: they have a program of XDP, and a
+ * driver that sends what XDP hands over. What comes or would leave by another one is left to tc. */
+struct nat_device {
+	__u8 address[6]; /* Ethernet's: frames to another one are not for this node */
+	__u8 reserved[2];
+};
+
+#define NAT_DEVICES_MAX 256u
+
+/* Map nat_counters: per-CPU array of struct traffic by service: of what service_counters count, xdp_nat's share. */
 
 #define NAT_SETTING_LOCAL 1u    /* flags: some backend is this node: tc_egress has work */
 #define NAT_SETTING_DECAP 2u    /* flags: packets are decapsulated here: tc_egress advises those who send them */

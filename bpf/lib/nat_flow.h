@@ -17,6 +17,7 @@
 #include <stdbool.h>
 
 #include "address.h"
+#include "counters.h"
 #include "layout.h"
 #include "maps.h"
 #include "nat_lifetime.h"
@@ -134,10 +135,12 @@ struct nat_event {
 	__u8 tcp_flags;    /* 0: UDP */
 };
 
-static __always_inline void nat_event(struct __sk_buff *skb, const struct packet *packet, const struct nat_flow *flow,
-                                      struct nat_event *event)
+/* Of everything but the numbers of TCP, which those of a flow that is not confirmed need besides: nat_event_wants. */
+static __always_inline void nat_event_of(const struct packet *packet, const struct nat_flow *flow, __u32 now,
+                                         struct nat_event *event)
 {
 	bool reverse = flow->flags & NAT_REVERSE;
+	event->now = now;
 	event->tcp_flags = packet->tcp_flags;
 	if (packet->tcp_flags & TCP_RST) {
 		event->set = NAT_RESET;
@@ -147,12 +150,13 @@ static __always_inline void nat_event(struct __sk_buff *skb, const struct packet
 	event->set = reverse ? NAT_ANSWERED : 0;
 	if (packet->tcp_flags & TCP_FIN)
 		event->set |= reverse ? NAT_FIN_BACKEND : NAT_FIN_CLIENT;
-	if (packet->key.protocol == IPPROTO_TCP && !(flow->flags & NAT_CONFIRMED)) {
-		__be32 numbers[2] = {};
-		bpf_skb_load_bytes(skb, packet->transport + 4, numbers, sizeof(numbers));
-		event->sequence = bpf_ntohl(numbers[0]);
-		event->acknowledge = bpf_ntohl(numbers[1]);
-	}
+}
+
+/* Is the end of the flow's handshake still to be told from sequence numbers? */
+static __always_inline bool nat_event_wants(const struct packet *packet, const struct nat_flow *flow)
+{
+	return packet->key.protocol == IPPROTO_TCP && !(packet->tcp_flags & TCP_RST) &&
+	       !(flow->flags & NAT_CONFIRMED);
 }
 
 /* Has the client been heard after the backend, and may it be believed to be where it says? */
@@ -215,15 +219,36 @@ static __noinline int nat_sync(const struct flow_key *key, struct nat_flow *flow
 	return 0;
 }
 
-/* Follows a packet of the flow. False: the flow is lost. */
-static __always_inline bool nat_follow(struct __sk_buff *skb, const struct packet *packet, struct nat_flow *flow,
-                                       __u32 now)
+/* Follows a packet of the flow, by what it says. False: the flow is lost. */
+static __always_inline bool nat_follow(const struct packet *packet, struct nat_flow *flow,
+                                       const struct nat_event *event)
 {
-	struct nat_event event = {.now = now};
-	nat_event(skb, packet, flow, &event);
-	__u32 flags = (flow->flags | event.set) & ~event.clear;
-	bool news = flags != flow->flags || flow->seen != now || !(flow->flags & NAT_CONFIRMED);
-	return !news || !nat_sync(&packet->key, flow, &event);
+	__u32 flags = (flow->flags | event->set) & ~event->clear;
+	bool news = flags != flow->flags || flow->seen != event->now || !(flow->flags & NAT_CONFIRMED);
+	return !news || !nat_sync(&packet->key, flow, event);
+}
+
+/* May the flow not be carried on for this packet? It is stale, its backend is gone, or another one begins. */
+static __always_inline bool nat_over(const struct packet *packet, const struct nat_flow *flow, __u32 now)
+{
+	const __u32 flags = flow->flags;
+	bool over = nat_stale(packet->key.protocol, flow, now);
+	if (!(flags & NAT_REVERSE)) {
+		__u32 index = flow->backend;
+		struct backend *backend = bpf_map_lookup_elem(&backends, &index);
+		over |= !backend || !(backend->flags & BACKEND_IN_USE) || backend->generation != flow->generation;
+		over |= packet->opens && (flags & NAT_RESET || (flags & NAT_FINS) == NAT_FINS);
+	}
+	return over;
+}
+
+/* Counts frames of the flow, and their bytes. */
+static __always_inline void nat_count_frames(const struct nat_flow *flow, __u32 frames, __u32 bytes)
+{
+	if (flow->flags & NAT_REVERSE)
+		count_returned(flow->service, flow->backend, frames, bytes);
+	else
+		count_traffic(flow->service, flow->backend, frames, bytes);
 }
 
 #endif
