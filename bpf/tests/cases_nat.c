@@ -168,6 +168,19 @@ static struct spec client_packet(const struct way *way, uint8_t protocol)
 	                     .payload = 100};
 }
 
+/* By which backend's next hop XDP sends it; 0: tc does. */
+static uint32_t fast_way(const struct way *way)
+{
+	bool unknown = way->backend == BACKEND_NO_NEIGHBOUR || way->backend == BACKEND_V6_NO_NEIGHBOUR;
+	return way->local || unknown ? 0 : way->backend;
+}
+
+/* And clients are behind a gateway. */
+static uint32_t fast_back(const struct way *way)
+{
+	return way->local ? 0 : way->version == 4 ? BACKEND_V4_GATEWAY : BACKEND_V6_GATEWAY;
+}
+
 /* What a client's packet of a new flow becomes. */
 static struct spec to_backend(const struct way *way, const struct spec *in)
 {
@@ -268,7 +281,8 @@ static void both_directions(struct nat_case_list *list)
 				const char *name = protocols[p] == IPPROTO_TCP ? "TCP" : "UDP";
 				struct nat_case c = {.in = client_packet(way, protocols[p]),
 				                     .outcome = way->local ? NAT_GOES_ON : NAT_LEAVES,
-				                     .service = service_of(way)};
+				                     .service = service_of(way),
+				                     .fast = fast_way(way)};
 				take_form(&c.in, &forms[f]);
 				c.want = to_backend(way, &c.in);
 				nat_case_add(list, &c, "IPv%d %s%s: %s", way->version, name, forms[f].what, way->what);
@@ -283,6 +297,7 @@ static void both_directions(struct nat_case_list *list)
 				c.want = to_client(way, &client, &c.in);
 				c.hook = way->local ? NAT_EGRESS : NAT_INGRESS;
 				c.returned = true;
+				c.fast = fast_back(way);
 				nat_case_add(list, &c, "IPv%d %s%s: the answer to %s", way->version, name,
 				             forms[f].what, way->what);
 			}
@@ -296,7 +311,8 @@ static void checksums(struct nat_case_list *list)
 	for (size_t w = 0; w < 4; w++) {
 		for (uint32_t i = 0; i < 24; i++) {
 			struct nat_case c = {.in = client_packet(&ways[w], i % 2 ? IPPROTO_TCP : IPPROTO_UDP),
-			                     .outcome = NAT_LEAVES};
+			                     .outcome = NAT_LEAVES,
+			                     .fast = ways[w].backend};
 			c.in.source_port = (uint16_t)(40000 + i * 1009);
 			c.in.payload = (uint16_t)(i * 3);
 			c.in.sequence = 0xfffe0000 + i * 0x1111;
@@ -321,7 +337,9 @@ static void refusals(struct nat_case_list *list)
 		if (version == 4) {
 			c.in.wrong_checksum = true;
 			c.reason = DROP_BAD_CHECKSUM;
+			c.fast = NAT_NOT_FAST;
 			nat_case_add(list, &c, "IPv4 %s: a wrong header checksum", way->what);
+			c.fast = 0;
 			c.in = plain;
 			c.in.patches[0] = (struct patch){.at = 6, .width = 2, .value = 0x2000};
 			c.reason = DROP_FRAGMENT;
@@ -445,7 +463,9 @@ static void sizes(struct nat_case_list *list)
 			struct nat_case c = {.in = client_packet(&small, IPPROTO_TCP), .outcome = NAT_LEAVES};
 			c.in.payload = 1400 - headers;
 			c.want = to_backend(&small, &c.in);
+			c.fast = small.backend;
 			nat_case_add(list, &c, "IPv%d %s: what just fits leaves", version, what);
+			c.fast = 0;
 			c.in.payload++;
 			c.outcome = NAT_TOLD;
 			c.mtu = 1400;

@@ -13,6 +13,8 @@ enum nat_outcome {
 	NAT_TOLD,       /* the sender, that mtu fits */
 };
 
+#define NAT_NOT_FAST UINT32_MAX
+
 struct nat_case {
 	char *name;
 	enum nat_hook hook;
@@ -26,6 +28,9 @@ struct nat_case {
 	struct spec want;
 	uint32_t service; /* whose counters count: 0: not looked at */
 	bool returned;    /* what the backend has sent */
+	/* XDP carries it where the flow is confirmed, to the next hop that the backend of this index has; 0: it is tc's;
+	 * NAT_NOT_FAST: it is about the beginning of a flow. */
+	uint32_t fast;
 };
 
 struct nat_case_list {
@@ -43,7 +48,12 @@ void cases_nat_prefix(struct nat_case_list *list);
 /* A cmocka test of one case, which is *state. */
 void nat_run_case(void **state);
 
+/* The same packet, of a confirmed flow, in XDP: as tc has it, or left to tc as it is. */
+void nat_fast_run_case(void **state);
+
 struct CMUnitTest;
+extern const struct CMUnitTest *const nat_fast_tests;
+extern const size_t nat_fast_tests_count;
 extern const struct CMUnitTest *const nat_flow_tests;
 extern const size_t nat_flow_tests_count;
 

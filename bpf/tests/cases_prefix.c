@@ -216,7 +216,8 @@ void cases_nat_prefix(struct nat_case_list *list)
 		                            .destination = v6 ? "2001:db8:3ff::7" : "198.19.7.7",
 		                            .destination_port = 12345,
 		                            .payload = 64},
-		                     .outcome = NAT_LEAVES};
+		                     .outcome = NAT_LEAVES,
+		                     .fast = v6 ? BACKEND_V6 : BACKEND_V4};
 		c.want = c.in;
 		c.want.destination = world_backend(v6 ? BACKEND_V6 : BACKEND_V4)->address;
 		c.want.destination_port = BACKEND_PORT;
@@ -234,6 +235,7 @@ void cases_nat_prefix(struct nat_case_list *list)
 		c.want.source = client.destination;
 		c.want.source_port = client.destination_port;
 		c.want.ttl = 60;
+		c.fast = v6 ? BACKEND_V6_GATEWAY : BACKEND_V4_GATEWAY;
 		nat_case_add(list, &c, "prefixes: IPv%d, answers come from the address that was asked", version);
 		c = (struct nat_case){.in = client};
 		c.in.destination = v6 ? "2001:db8:400::7" : "198.20.7.7";

@@ -526,7 +526,7 @@ static void headroom(enum forwarding forwarding, uint32_t backend, uint32_t need
 	struct frame in;
 	struct result result;
 	frame_build(&in, &spec);
-	world_limit_headroom(needed, (uint32_t)in.length);
+	world_limit_headroom(XDP_SLOT_LB, needed, (uint32_t)in.length);
 	world_run(&in, &result);
 	assert_int_equal(result.verdict, XDP_REDIRECT);
 	struct frame expected;
@@ -535,7 +535,7 @@ static void headroom(enum forwarding forwarding, uint32_t backend, uint32_t need
 		frame_report("little headroom", &expected, &result.frame);
 		fail();
 	}
-	world_limit_headroom(needed - 1, (uint32_t)in.length);
+	world_limit_headroom(XDP_SLOT_LB, needed - 1, (uint32_t)in.length);
 	world_run(&in, &result);
 	assert_int_equal(result.verdict, XDP_DROP);
 	assert_only_drop(DROP_NO_HEADROOM, 1);

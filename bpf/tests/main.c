@@ -4,7 +4,7 @@
  *
  *   MARCHER_BPF_OBJECTS=DIRECTORY packet-tests [PATTERN]
  *
- * DIRECTORY has xdp_root, xdp_guard, xdp_cookies, xdp_lb, decap, tc_ingress, tc_egress and tc_decap as .bpf.o or .o.
+ * DIRECTORY has xdp_root, xdp_guard, xdp_cookies, xdp_lb, xdp_nat, decap, tc_ingress, tc_egress and tc_decap as .bpf.o or .o.
  * PATTERN chooses tests by name, as a shell's. Needs root and makes a network namespace of its own. Exits with 77
  * (skipped) without the privilege, unless MARCHER_BPF_REQUIRED is set.
  */
@@ -170,6 +170,11 @@ int main(int argc, char **argv)
 	cases_nat_forward(&nat_list);
 	cases_nat_errors(&nat_list);
 	cases_nat_prefix(&nat_list);
+	/* Each of those at ingress once more, in XDP. */
+	struct nat_case_list fast_list = {0};
+	for (size_t i = 0; i < nat_list.count; i++)
+		if (nat_list.cases[i].hook == NAT_INGRESS && nat_list.cases[i].fast != NAT_NOT_FAST)
+			nat_case_add(&fast_list, &nat_list.cases[i], "xdp_nat: %s", nat_list.cases[i].name);
 	struct case_list tc_list = {0}, decap_list = {0};
 	cases_decap(&decap_list);
 	for (size_t i = 0; i < decap_list.count; i++) {
@@ -180,9 +185,9 @@ int main(int argc, char **argv)
 		free(decap_list.cases[i].name);
 	}
 	free(decap_list.cases);
-	const size_t cases = list.count + nat_list.count + tc_list.count;
+	const size_t cases = list.count + nat_list.count + tc_list.count + fast_list.count;
 	struct CMUnitTest *tests =
-	        calloc(cases + flow_tests_count + nat_flow_tests_count + guard_tests_count + decap_tests_count +
+	        calloc(cases + flow_tests_count + nat_flow_tests_count + nat_fast_tests_count + guard_tests_count + decap_tests_count +
 	                       policy_tests_count + quic_tests_count + shape_tests_count,
 	               sizeof(*tests));
 	if (!tests)
@@ -197,9 +202,16 @@ int main(int argc, char **argv)
 		tests[list.count + nat_list.count + i] = (struct CMUnitTest){.name = tc_list.cases[i].name,
 		                                                             .test_func = decap_run_case_by_tc,
 		                                                             .initial_state = &tc_list.cases[i]};
+	for (size_t i = 0; i < fast_list.count; i++)
+		tests[list.count + nat_list.count + tc_list.count + i] =
+		        (struct CMUnitTest){.name = fast_list.cases[i].name,
+		                            .test_func = nat_fast_run_case,
+		                            .initial_state = &fast_list.cases[i]};
 	memcpy(tests + cases, flow_tests, flow_tests_count * sizeof(*tests));
 	memcpy(tests + cases + flow_tests_count, nat_flow_tests, nat_flow_tests_count * sizeof(*tests));
 	size_t count = cases + flow_tests_count + nat_flow_tests_count;
+	memcpy(tests + count, nat_fast_tests, nat_fast_tests_count * sizeof(*tests));
+	count += nat_fast_tests_count;
 	memcpy(tests + count, guard_tests, guard_tests_count * sizeof(*tests));
 	count += guard_tests_count;
 	memcpy(tests + count, decap_tests, decap_tests_count * sizeof(*tests));
@@ -231,6 +243,9 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < nat_list.count; i++)
 		free(nat_list.cases[i].name);
 	free(nat_list.cases);
+	for (size_t i = 0; i < fast_list.count; i++)
+		free(fast_list.cases[i].name);
+	free(fast_list.cases);
 	free(tests);
 	return failed ? 1 : 0;
 }

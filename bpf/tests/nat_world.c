@@ -5,6 +5,7 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/bpf.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,8 @@
 
 /* Beside those at the hooks. */
 #define TC_DECAP (NAT_EGRESS + 1)
-#define PROGRAMS (TC_DECAP + 1)
+#define XDP_NAT (TC_DECAP + 1)
+#define PROGRAMS (XDP_NAT + 1)
 
 static struct {
 	struct bpf_object *objects[PROGRAMS];
@@ -79,7 +81,7 @@ bool nat_open(const char *objects)
 {
 	const uint32_t slot = TC_SLOT_DECAP;
 	if (!load(objects, "tc_ingress", NAT_INGRESS) || !load(objects, "tc_egress", NAT_EGRESS) ||
-	    !load(objects, "tc_decap", TC_DECAP))
+	    !load(objects, "tc_decap", TC_DECAP) || !load(objects, "xdp_nat", XDP_NAT))
 		return false;
 	int slots = bpf_object__find_map_fd_by_name(nat.objects[NAT_INGRESS], "tc_slots");
 	if (bpf_map_update_elem(slots, &slot, &nat.programs[TC_DECAP], BPF_ANY)) {
@@ -117,6 +119,41 @@ void nat_reset(void)
 		while (!bpf_map_get_next_key(nat.tables[i], NULL, &key))
 			must(!bpf_map_delete_elem(nat.tables[i], &key), "nat_flows");
 	nat_set_settings(&first_settings);
+}
+
+void nat_fast_device(const char *name, bool may)
+{
+	int devices = bpf_object__find_map_fd_by_name(nat.objects[XDP_NAT], "nat_devices");
+	struct nat_device device = {.address = {2}};
+	uint32_t index = if_nametoindex(name);
+	device.address[5] = !strcmp(name, "in0") ? 1 : !strcmp(name, "out0") ? 2 : 3;
+	if (may)
+		must(!bpf_map_update_elem(devices, &index, &device, BPF_ANY), "nat_devices");
+	else if (bpf_map_delete_elem(devices, &index))
+		must(errno == ENOENT, "nat_devices");
+}
+
+void nat_fast_reset(void)
+{
+	world_forget(bpf_object__find_map_fd_by_name(nat.objects[XDP_NAT], "nat_hops"));
+	nat_fast_device("in0", true);
+	nat_fast_device("out0", true);
+	nat_fast_device("out1", false);
+}
+
+void nat_fast_run(const struct frame *frame, struct result *result)
+{
+	world_run_program(nat.programs[XDP_NAT], frame, result);
+}
+
+void nat_fast_slot(void)
+{
+	world_set_slot(XDP_SLOT_NAT, nat.programs[XDP_NAT]);
+}
+
+struct traffic nat_fast_traffic(uint32_t service)
+{
+	return world_traffic(bpf_object__find_map_fd_by_name(nat.objects[XDP_NAT], "nat_counters"), service);
 }
 
 void nat_run(enum nat_hook hook, const struct frame *frame, uint32_t gso_size, struct result *result)
@@ -169,4 +206,33 @@ uint32_t nat_count(enum nat_table table)
 		count++;
 	}
 	return count;
+}
+
+bool nat_next(enum nat_table table, const struct flow_key *previous, struct flow_key *key)
+{
+	return !bpf_map_get_next_key(nat.tables[table], previous, key);
+}
+
+void nat_take_tables(bool away)
+{
+	static const char *const outer[] = {[NAT_CONFIRMED_FLOWS] = "nat_flows", [NAT_NEW_FLOWS] = "nat_new"};
+	const uint32_t zero = 0;
+	for (int i = 0; i < 2; i++) {
+		int tables = bpf_object__find_map_fd_by_name(nat.objects[NAT_INGRESS], outer[i]);
+		must(away ? !bpf_map_delete_elem(tables, &zero)
+		          : !bpf_map_update_elem(tables, &zero, &nat.tables[i], BPF_ANY),
+		     outer[i]);
+	}
+}
+
+void nat_confirm(void)
+{
+	struct flow_key key;
+	struct nat_flow flow;
+	while (!bpf_map_get_next_key(nat.tables[NAT_NEW_FLOWS], NULL, &key)) {
+		must(nat_entry(NAT_NEW_FLOWS, &key, &flow), "nat_new");
+		flow.flags |= NAT_ANSWERED | NAT_CONFIRMED;
+		nat_put(NAT_CONFIRMED_FLOWS, &key, &flow);
+		nat_remove(NAT_NEW_FLOWS, &key);
+	}
 }

@@ -168,7 +168,7 @@ bool world_load(const char *objects, const char *name, struct bpf_object **objec
 	return *fd >= 0;
 }
 
-static void set_slot(uint32_t slot, int program)
+void world_set_slot(uint32_t slot, int program)
 {
 	must(!bpf_map_update_elem(world.slots, &slot, &program, BPF_ANY), "xdp_slots");
 	world.slot_changed[slot] = true;
@@ -190,7 +190,7 @@ static void set_slot_program(uint32_t slot, const struct bpf_insn *code, size_t 
 	if (program < 0)
 		fputs(log, stderr);
 	must(program >= 0, "a test's own program");
-	set_slot(slot, program);
+	world_set_slot(slot, program);
 	close(program);
 }
 
@@ -222,7 +222,7 @@ void world_set_slot_verdict(uint32_t slot, uint32_t verdict)
 }
 
 /* The kernel's test run gives 256 bytes, of which it keeps the first 40 (struct xdp_frame). */
-void world_limit_headroom(uint32_t headroom, uint32_t length)
+void world_limit_headroom(uint32_t slot, uint32_t headroom, uint32_t length)
 {
 	int shift = 256 - 40 - (int)headroom;
 	const struct bpf_insn code[] = {
@@ -247,7 +247,7 @@ void world_limit_headroom(uint32_t headroom, uint32_t length)
 	        COPY(1, 6),
 	        {.code = BPF_LD | BPF_DW | BPF_IMM, .dst_reg = 2, .src_reg = BPF_PSEUDO_MAP_FD, .imm = world.slots},
 	        {0},
-	        MOVE(3, XDP_SLOT_LB),
+	        MOVE(3, slot),
 	        CALL(BPF_FUNC_tail_call),
 	        MOVE(0, XDP_ABORTED),
 	        EXIT(),
@@ -465,13 +465,13 @@ static void zero(int map, uint32_t entries, size_t size)
 static void set_first_slot(uint32_t slot)
 {
 	if (slot == XDP_SLOT_LB)
-		set_slot(slot, world.lb_fd);
+		world_set_slot(slot, world.lb_fd);
 	else if (slot == XDP_SLOT_DECAP)
-		set_slot(slot, world.decap_fd);
+		world_set_slot(slot, world.decap_fd);
 	else if (slot == XDP_SLOT_GUARD)
-		set_slot(slot, world.guard_fd);
+		world_set_slot(slot, world.guard_fd);
 	else if (slot == XDP_SLOT_COOKIES)
-		set_slot(slot, world.cookies_fd);
+		world_set_slot(slot, world.cookies_fd);
 	else
 		world_clear_slot(slot);
 }
@@ -552,11 +552,16 @@ void world_run_times(const struct frame *frame, uint32_t times)
 
 void world_run(const struct frame *frame, struct result *result)
 {
+	world_run_program(world.root_fd, frame, result);
+}
+
+void world_run_program(int program, const struct frame *frame, struct result *result)
+{
 	struct xdp_md in = {.data_end = (uint32_t)frame->length, .ingress_ifindex = world.in0};
 	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame->data, .data_size_in = (uint32_t)frame->length,
 	            .data_out = result->frame.data, .data_size_out = FRAME_MAX, .ctx_in = &in,
 	            .ctx_size_in = sizeof(in), .repeat = 1);
-	int error = bpf_prog_test_run_opts(world.root_fd, &run);
+	int error = bpf_prog_test_run_opts(program, &run);
 	if (error) {
 		fprintf(stderr, "BPF_PROG_TEST_RUN of a frame of %zu bytes: %s\n", frame->length, strerror(-error));
 		abort();
@@ -575,7 +580,7 @@ uint64_t world_drops(enum drop_reason reason)
 	return sum;
 }
 
-static struct traffic traffic_of(int map, uint32_t index)
+struct traffic world_traffic(int map, uint32_t index)
 {
 	struct traffic values[CPUS_MAX] = {0}, sum = {0};
 	must(!bpf_map_lookup_elem(map, &index, values), "counters");
@@ -590,12 +595,12 @@ static struct traffic traffic_of(int map, uint32_t index)
 
 struct traffic world_service_traffic(uint32_t service)
 {
-	return traffic_of(world.service_counters, service);
+	return world_traffic(world.service_counters, service);
 }
 
 struct traffic world_backend_traffic(uint32_t backend)
 {
-	return traffic_of(world.backend_counters, backend);
+	return world_traffic(world.backend_counters, backend);
 }
 
 void world_set_flow_settings(uint32_t mask, uint32_t seed)
@@ -607,18 +612,17 @@ void world_set_flow_settings(uint32_t mask, uint32_t seed)
 	must(!bpf_map_update_elem(world.flow_settings, &zero, &settings, BPF_ANY), "flow_settings");
 }
 
+void world_forget(int map)
+{
+	struct bpf_map_info info = {0};
+	uint32_t length = sizeof(info);
+	must(!bpf_obj_get_info_by_fd(map, &info, &length), "a map to be emptied");
+	zero(map, info.max_entries, info.value_size);
+}
+
 void world_forget_next_hops(void)
 {
-	enum { KEPT = 1024 };
-	struct bpf_map_info info = {0};
-	uint32_t length = sizeof(info), count = KEPT, keys[KEPT];
-	must(!bpf_obj_get_info_by_fd(world.next_hops, &info, &length) && info.max_entries == KEPT, "next_hops");
-	for (uint32_t i = 0; i < KEPT; i++)
-		keys[i] = i;
-	void *values = calloc(KEPT * (size_t)world.cpus, (info.value_size + 7u) & ~7u);
-	LIBBPF_OPTS(bpf_map_batch_opts, options);
-	must(values && !bpf_map_update_batch(world.next_hops, keys, values, &count, &options), "next_hops");
-	free(values);
+	world_forget(world.next_hops);
 }
 
 uint32_t world_flow_count(void)

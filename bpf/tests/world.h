@@ -110,12 +110,16 @@ void world_reset(void);
 
 /* Runs a frame, come by in0, through xdp_root. */
 void world_run(const struct frame *frame, struct result *result);
+/* The same through a program of XDP itself. */
+void world_run_program(int program, const struct frame *frame, struct result *result);
 /* So many times, one at once after the other: of a frame that nothing changes. Any thread. */
 void world_run_times(const struct frame *frame, uint32_t times);
 
 const struct backend_facts *world_backend(uint32_t index);
 
 uint64_t world_drops(enum drop_reason reason);
+/* Of a per-CPU array of counters. */
+struct traffic world_traffic(int map, uint32_t index);
 struct traffic world_service_traffic(uint32_t service);
 struct traffic world_backend_traffic(uint32_t backend);
 
@@ -135,12 +139,16 @@ struct flow *world_a_flow(void);
 /* mask 0: all flows in one set. */
 void world_set_flow_settings(uint32_t mask, uint32_t seed);
 void world_forget_next_hops(void);
+/* Every element of an array of per-CPU values becomes zero. */
+void world_forget(int map);
 
+/* Fills a slot, until the world is reset. */
+void world_set_slot(uint32_t slot, int program);
 /* Empties a slot, or fills it with a program that answers every frame that gets there with verdict. */
 void world_set_slot_verdict(uint32_t slot, uint32_t verdict);
 void world_clear_slot(uint32_t slot);
-/* Puts a program before the others that leaves headroom bytes before a frame of this length. */
-void world_limit_headroom(uint32_t headroom, uint32_t length);
+/* Puts a program before that in the slot that leaves headroom bytes before a frame of this length. */
+void world_limit_headroom(uint32_t slot, uint32_t headroom, uint32_t length);
 
 /* Has own_addresses hold the destination of this frame, without VLAN tags, alone; false: nothing. */
 void world_set_own(const struct frame *frame, bool own);
