@@ -128,7 +128,7 @@ static struct marcher_packet *new_handle(void)
 	pthread_mutex_init(&handle->calls_lock, NULL);
 	pthread_mutex_init(&handle->table_lock, NULL);
 	pthread_mutex_init(&handle->error_lock, NULL);
-	handle->dir_fd = handle->root_fd = -1;
+	handle->dir_fd = handle->root_fd = handle->nat_fast.program = -1;
 	for (int i = 0; i < TC_HOOKS; i++)
 		handle->tc_fds[i] = -1;
 	for (int i = 0; i < PACKET_MAPS; i++)
@@ -153,6 +153,7 @@ static void free_handle(struct marcher_packet *handle)
 	for (int i = 0; i < PACKET_MAPS; i++)
 		close_if_open(handle->maps[i]);
 	close_if_open(handle->root_fd);
+	close_if_open(handle->nat_fast.program);
 	for (int i = 0; i < TC_HOOKS; i++)
 		close_if_open(handle->tc_fds[i]);
 	close_if_open(handle->dir_fd);
@@ -315,6 +316,9 @@ static int apply_table(struct marcher_packet *handle, Marcher__Packet__V1__Table
 		code = packet_apply(handle, &wanted, &reasons);
 	if (!code && !reasons.count && handle->migration)
 		code = packet_migration_finish(handle, &lost);
+	/* Last: a migration has both layouts' programs of tc at work until then. */
+	if (!code && !reasons.count)
+		code = packet_nat_fast_apply(handle, table);
 	if (!code)
 		code = pack_reply(handle, &wanted, &reasons, &left, &lost, now_us() - started, reply, reply_length);
 	if (!code && reasons.count)
@@ -373,6 +377,8 @@ int marcher_packet_tend(struct marcher_packet *handle)
 		code = packet_guard_tend(handle);
 	if (!code)
 		code = packet_shape_tend(handle);
+	if (!code)
+		code = packet_nat_fast_tend(handle);
 	pthread_mutex_unlock(&handle->calls_lock);
 	return code;
 }

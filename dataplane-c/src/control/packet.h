@@ -91,6 +91,8 @@ enum packet_map {
 	MAP_NAT_FLOWS,
 	MAP_NAT_NEW,
 	MAP_NAT_SETTINGS,
+	MAP_NAT_DEVICES,
+	MAP_NAT_COUNTERS,
 	MAP_POLICIES,
 	MAP_POLICY_BUCKETS,
 	MAP_POLICY_COUNTERS,
@@ -142,6 +144,7 @@ struct packet_interface {
 	uint64_t send_errors, send_errors_s; /* and when they were read; CLOCK_MONOTONIC */
 	char reason[256];
 	struct packet_tc tc;
+	char nat_reason[256]; /* why packets of open translated flows are not XDP's */
 };
 
 struct packet_service {
@@ -207,6 +210,14 @@ struct packet_state {
 	uint32_t nvlans;
 };
 
+/* xdp_nat: see packet_nat_fast.c. */
+struct packet_nat_fast {
+	int program; /* -1 */
+	bool known;  /* a table has said what follows */
+	bool wanted; /* some service is forwarded by NAT, */
+	bool by_tc;  /* and tc is to carry all of it */
+};
+
 struct packet_migrated {
 	uint32_t version; /* 0: nothing */
 	uint64_t flows;
@@ -234,6 +245,7 @@ struct marcher_packet {
 	struct packet_shaping *shaping; /* packet_shape.c */
 	struct flow_set *flows;         /* the map of that name itself; NULL: not mapped */
 	uint32_t nflow_sets;
+	struct packet_nat_fast nat_fast;
 	uint32_t nat_flows;                 /* that NAT's tables are to hold when they are made */
 	struct packet_migration *migration; /* NULL: none is under way. Under table_lock, as the state is */
 	struct packet_migrated migrated;    /* by this apply */
@@ -377,6 +389,14 @@ void packet_nat_table_name(enum packet_map outer, char name[PACKET_RECORD_KEY]);
 int packet_nat_table(int outer, const char *pin);
 /* The same of this layout's. */
 int packet_nat_own_table(const struct marcher_packet *handle, enum packet_map outer);
+
+/* packet_nat_fast.c */
+/* Has XDP carry packets of open translated flows where it can, or no longer, as the table says that is in force now. */
+int packet_nat_fast_apply(struct marcher_packet *handle, const Marcher__Packet__V1__Table *table);
+/* Later: interfaces and their addresses may be others. */
+int packet_nat_fast_tend(struct marcher_packet *handle);
+/* "xdp", "tc", "". Under table_lock. */
+const char *packet_nat_fast_kind(const struct marcher_packet *handle, const struct packet_interface *interface);
 
 /* packet_state.c */
 int packet_state_read(struct marcher_packet *handle);

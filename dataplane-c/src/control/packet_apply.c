@@ -416,6 +416,8 @@ static int add_service(struct applying *a, struct packet_wanted_service *wanted,
 	int code = put(a, MAP_SERVICE_RECORDS, &service->index, &service->record);
 	if (!code)
 		code = put(a, MAP_SERVICE_COUNTERS, &service->index, a->zero);
+	if (!code)
+		code = put(a, MAP_NAT_COUNTERS, &service->index, a->zero);
 	return code ? code : packet_policy_begin(a->handle, service->index, a->zero);
 }
 

@@ -9,6 +9,7 @@
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
 #include <net/if.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -31,6 +32,19 @@ static bool ask(int fd, const char *interface, void *request)
 
 	strncpy(ifr.ifr_name, interface, sizeof(ifr.ifr_name) - 1);
 	return !ioctl(fd, SIOCETHTOOL, &ifr);
+}
+
+void packet_ethtool_driver(const char *interface, char *out, size_t size)
+{
+	struct ethtool_drvinfo info = {.cmd = ETHTOOL_GDRVINFO};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	*out = '\0';
+	if (fd < 0)
+		return;
+	if (ask(fd, interface, &info))
+		snprintf(out, size, "%.*s", (int)sizeof(info.driver), info.driver);
+	close(fd);
 }
 
 static uint32_t count_of(int fd, const char *interface)

@@ -54,6 +54,8 @@ const char *const packet_map_names[PACKET_MAPS] = {
         [MAP_NAT_FLOWS] = "nat_flows",
         [MAP_NAT_NEW] = "nat_new",
         [MAP_NAT_SETTINGS] = "nat_settings",
+        [MAP_NAT_DEVICES] = "nat_devices",
+        [MAP_NAT_COUNTERS] = "nat_counters",
         [MAP_POLICIES] = "policies",
         [MAP_POLICY_BUCKETS] = "policy_buckets",
         [MAP_POLICY_COUNTERS] = "policy_counters",
@@ -345,6 +347,12 @@ static enum packet_map slots_of(const struct packet_object *object, uint32_t *sl
 	return object->slot == PACKET_OBJECT_TC_DECAP ? MAP_TC_SLOTS : PACKET_MAPS;
 }
 
+/* A slot that is filled when it is needed, and not when its program is loaded. */
+static bool may_be_empty(const struct packet_object *object)
+{
+	return object->slot == XDP_SLOT_NAT;
+}
+
 /* The pinned program's descriptor when it came from this very object and runs; else -1. */
 static int adopt_program(struct marcher_packet *handle, const struct loading *loading)
 {
@@ -365,7 +373,8 @@ static int adopt_program(struct marcher_packet *handle, const struct loading *lo
 	/* The array is among the object's maps, so it is pinned; a lookup answers with the program's id. */
 	char slots_path[PIN_PATH_MAX];
 	int slots = pinned(handle, "maps", packet_map_names[map], slots_path);
-	if (slots < 0 || bpf_map_lookup_elem(slots, &slot, &id) || id != packet_program_id(fd)) {
+	bool empty = slots >= 0 && bpf_map_lookup_elem(slots, &slot, &id);
+	if (slots < 0 || (empty ? !may_be_empty(loading->object) : id != packet_program_id(fd))) {
 		close(fd);
 		fd = -1;
 	}
@@ -391,7 +400,7 @@ static int pin_program(struct marcher_packet *handle, const struct loading *load
 	return error ? packet_fail_system(handle, -error, "writing build_records") : MARCHER_OK;
 }
 
-/* Nothing, of a program that is attached. */
+/* Nothing, of a program that is attached, or that nobody calls now. */
 static int set_slot(struct marcher_packet *handle, const struct loading *loading, int fd)
 {
 	uint32_t slot;
@@ -403,13 +412,16 @@ static int set_slot(struct marcher_packet *handle, const struct loading *loading
 	if (!slots)
 		return packet_fail(handle, MARCHER_E_PROTOCOL, "the BPF object %s does not use %s",
 		                   loading->object->name, packet_map_names[map]);
+	uint32_t id;
+	if (may_be_empty(loading->object) && bpf_map_lookup_elem(bpf_map__fd(slots), &slot, &id))
+		return MARCHER_OK;
 	if (bpf_map_update_elem(bpf_map__fd(slots), &slot, &fd, BPF_ANY) < 0)
 		return packet_fail_system(handle, errno, "putting %s into slot %u of %s", loading->object->name, slot,
 		                          packet_map_names[map]);
 	return MARCHER_OK;
 }
 
-/* Where the descriptor of a program that is attached is kept; NULL for those in slots. */
+/* Where the descriptor of a program is kept that is attached, or put into its slot later; NULL for others. */
 static int *kept_program(struct marcher_packet *handle, const struct packet_object *object)
 {
 	switch (object->slot) {
@@ -419,6 +431,8 @@ static int *kept_program(struct marcher_packet *handle, const struct packet_obje
 		return &handle->tc_fds[TC_HOOK_INGRESS];
 	case PACKET_OBJECT_TC_EGRESS:
 		return &handle->tc_fds[TC_HOOK_EGRESS];
+	case XDP_SLOT_NAT:
+		return &handle->nat_fast.program;
 	default:
 		return NULL;
 	}

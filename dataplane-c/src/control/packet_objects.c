@@ -11,10 +11,12 @@
 #include "xdp_cookies.skel.h"
 #include "xdp_guard.skel.h"
 #include "xdp_lb.skel.h"
+#include "xdp_nat.skel.h"
 #include "xdp_root.skel.h"
 
 /* The later slots first: a program that is there finds what it calls. What is attached comes last. */
 const struct packet_object packet_objects[] = {
+        {"xdp_nat", XDP_SLOT_NAT, xdp_nat_bpf__elf_bytes},
         {"xdp_lb", XDP_SLOT_LB, xdp_lb_bpf__elf_bytes},
         {"decap", XDP_SLOT_DECAP, decap_bpf__elf_bytes},
         {"xdp_cookies", XDP_SLOT_COOKIES, xdp_cookies_bpf__elf_bytes},

@@ -29,6 +29,7 @@ struct reply {
 	ServiceTraffic *services;
 	BackendTraffic *backends;
 	Traffic *traffic;                      /* of services, then of backends */
+	Traffic *fast;                         /* of services */
 	struct packet_policy_status *policies; /* as many as services */
 	Drop drops[DROP_REASONS];
 	void **pointers; /* the lists of pointers that messages have, one after the other */
@@ -117,6 +118,8 @@ static void add_interfaces(const struct marcher_packet *handle, struct reply *re
 			                                                                          : "");
 		interface->shaping = (char *)packet_shape_kind(handle, i);
 		interface->shaping_reason = (char *)packet_shape_reason(handle, i);
+		interface->nat = (char *)packet_nat_fast_kind(handle, &handle->interfaces[i]);
+		interface->nat_reason = handle->interfaces[i].nat_reason;
 		interface->send_errors = handle->interfaces[i].send_errors;
 		reply->status.interfaces[reply->status.n_interfaces++] = interface;
 	}
@@ -133,6 +136,18 @@ static bool add_policy(const struct marcher_packet *handle, struct reply *reply,
 	service->policy = &policy->message;
 	errno = -error;
 	return !error;
+}
+
+/* Of a service that is forwarded by NAT, by the programs of this layout. */
+static bool add_fast(const struct marcher_packet *handle, const struct counted *counted, struct reply *reply, int cpus,
+                     struct traffic *values, const struct packet_service *held, ServiceTraffic *service)
+{
+	const struct traffic none = {0};
+
+	if (handle->migration || held->entry.forwarding != FORWARDING_NAT)
+		return true;
+	service->fast = &reply->fast[service - reply->services];
+	return read_traffic(counted, MAP_NAT_COUNTERS, held->index, cpus, &none, values, service->fast);
 }
 
 static bool add_services(const struct marcher_packet *handle, const struct counted *counted, struct reply *reply,
@@ -158,6 +173,7 @@ static bool add_services(const struct marcher_packet *handle, const struct count
 		reply->status.services[reply->status.n_services++] = service;
 		ok = read_traffic(counted, MAP_SERVICE_COUNTERS, i, cpus, &state->services[i]->record.carried, values,
 		                  service->traffic) &&
+		     add_fast(handle, counted, reply, cpus, values, state->services[i], service) &&
 		     add_policy(handle, reply, cpus, state->services[i], service);
 	}
 	for (uint32_t i = 0; ok && i < BACKENDS_MAX; i++) {
@@ -196,12 +212,13 @@ int packet_status(struct marcher_packet *handle, uint8_t **out, size_t *length)
 	reply.interfaces = calloc(handle->ninterfaces + 1, sizeof(*reply.interfaces));
 	reply.services = calloc(state->nservices + 1, sizeof(*reply.services));
 	reply.policies = calloc(state->nservices + 1, sizeof(*reply.policies));
+	reply.fast = calloc(state->nservices + 1, sizeof(*reply.fast));
 	reply.backends = calloc(state->nbackends + 1, sizeof(*reply.backends));
 	reply.traffic = calloc((size_t)state->nservices + state->nbackends + 1, sizeof(*reply.traffic));
 	reply.pointers = calloc((size_t)handle->ninterfaces + state->nservices + state->nbackends + DROP_REASONS + 1,
 	                        sizeof(void *));
 	if (!values || !reply.interfaces || !reply.services || !reply.backends || !reply.policies || !reply.traffic ||
-	    !reply.pointers) {
+	    !reply.fast || !reply.pointers) {
 		code = packet_fail(handle, MARCHER_E_NO_MEMORY, "no memory");
 		goto out;
 	}
@@ -233,6 +250,7 @@ out:
 	free(reply.interfaces);
 	free(reply.services);
 	free(reply.policies);
+	free(reply.fast);
 	free(reply.backends);
 	free(reply.traffic);
 	free(reply.pointers);

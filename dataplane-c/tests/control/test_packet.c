@@ -88,7 +88,7 @@ static void the_verifier_passes_programs_with_room_to_spare(void **state)
 	struct packet_rig *rig = *state;
 	const char *programs[] = {"programs/xdp_root",  "programs/xdp_guard", "programs/xdp_cookies",
 	                          "programs/xdp_lb",    "programs/decap",     "programs/tc_ingress",
-	                          "programs/tc_egress", "programs/tc_decap"};
+	                          "programs/tc_egress", "programs/tc_decap",  "programs/xdp_nat"};
 	uint32_t most = 0;
 
 	packet_rig_must_open(rig, "v0");
