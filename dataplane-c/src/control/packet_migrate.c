@@ -491,12 +491,12 @@ struct carrying {
 	struct flow_settings settings;  /* of the new table */
 	bool count_only, over;
 	uint64_t flows; /* carried, or counted */
-	struct packet_nat_carry nat;
+	struct packet_nat_carry *nat;
 };
 
 static void free_carrying(struct carrying *c)
 {
-	packet_nat_carry_end(&c->nat);
+	packet_nat_carry_end(c->nat);
 	free(c->backends);
 	free(c->services);
 	free(c->counters);
@@ -529,8 +529,7 @@ static int match(struct carrying *c)
 	}
 	free(names);
 	free(gone);
-	return ok ? packet_nat_carry_begin(&c->nat, c->handle, c->backends, c->services)
-	          : packet_fail(c->handle, MARCHER_E_NO_MEMORY, "no memory");
+	return ok ? MARCHER_OK : packet_fail(c->handle, MARCHER_E_NO_MEMORY, "no memory");
 }
 
 /* Flows. */
@@ -746,6 +745,8 @@ static int carry(struct carrying *c)
 	int code = match(c);
 
 	if (!code)
+		code = packet_nat_carry_begin(c->nat, c->handle, c->backends, c->services);
+	if (!code)
 		code = packet_flows_settings(c->handle, &c->settings);
 	if (!code && !live)
 		code = make_room(c);
@@ -754,7 +755,7 @@ static int carry(struct carrying *c)
 	int error = carry_flows(c, !live);
 	if (error)
 		return flows_failed(c, error);
-	code = packet_nat_carry_fill(&c->nat);
+	code = packet_nat_carry_fill(c->nat);
 	if (code)
 		return code;
 	old->begun = true;
@@ -765,14 +766,14 @@ static int carry(struct carrying *c)
 	error = carry_flows(c, false);
 	if (error)
 		return flows_failed(c, error);
-	code = packet_nat_carry_swap(&c->nat);
+	code = packet_nat_carry_swap(c->nat);
 	if (!code)
 		code = carry_counters(c);
 	if (!code)
 		c->handle->migrated = (struct packet_migrated){.version = (uint32_t)old->version,
 		                                               .flows = c->flows,
-		                                               .nat_flows = c->nat.flows,
-		                                               .nat_left = c->nat.left};
+		                                               .nat_flows = c->nat->flows,
+		                                               .nat_left = c->nat->left};
 	return code;
 }
 
@@ -785,12 +786,13 @@ void packet_migration_leave(void)
 
 int packet_migration_finish(struct marcher_packet *handle, struct packet_reasons *lost)
 {
-	struct carrying c = {.handle = handle, .old = handle->migration};
+	struct packet_nat_carry nat = {.handle = NULL};
+	struct carrying c = {.handle = handle, .old = handle->migration, .nat = &nat};
 	int version = handle->migration->version;
 	int code = carry(&c);
 
 	if (!code)
-		packet_nat_carry_tell(&c.nat, lost);
+		packet_nat_carry_tell(&nat, lost);
 	free_carrying(&c);
 	if (!code)
 		code = packet_links_move(handle);

@@ -562,32 +562,41 @@ static void filters_of_clsact_are_exchanged_without_a_gap(void **state)
 	close_other(&other);
 }
 
-/* The other layout's pins, moved beside this one's, which are in force: as after a death in the middle. Two agents
- * cannot have an interface; this one's links come to it as those of a migration, during which both are there. */
+/* What the first table of a layout gives its names. */
+#define OWN_SERVICE 0u
+#define OWN_ONE 1u
+#define OWN_TWO 2u
+
+static void own_table(const struct packet_rig *rig, const char *name)
+{
+	char path[256];
+	const uint32_t zero = 0;
+	int table = bpf_map_create(BPF_MAP_TYPE_LRU_HASH, name, sizeof(struct flow_key), sizeof(struct nat_flow), 4096,
+	                           NULL);
+
+	assert_true(table >= 0);
+	snprintf(path, sizeof(path), "%s/v%d/maps/%s_table", rig->pin_dir, LAYOUT_VERSION, name);
+	assert_int_equal(bpf_obj_pin(table, path), 0);
+	snprintf(path, sizeof(path), "maps/%s", name);
+	int outer = packet_pin(rig, path);
+	assert_int_equal(bpf_map_update_elem(outer, &zero, &table, BPF_ANY), 0);
+	close(outer);
+	close(table);
+}
+
+/* This layout is attached beside the other one, and has tables: as after a death in the middle. */
 static struct other beside(struct packet_rig *rig)
 {
-	struct packet_rig first = *rig;
-	char from[256], to[256];
-
-	snprintf(first.pin_dir, sizeof(first.pin_dir), "%s/nodes/first", rig->mount);
-	assert_int_equal(packet_rig_open(&first, "v0,v1", MARCHER_XDP_OFF), MARCHER_OK);
-	packet_rig_apply(&first, before);
-	struct other other = look_at(&first, NEWER);
-	packet_rig_close(&first);
-	snprintf(from, sizeof(from), "%s/v%d", first.pin_dir, LAYOUT_VERSION);
-	snprintf(to, sizeof(to), "%s/v%d", rig->pin_dir, NEWER);
-	/* Filters have one place, which is this one's then. */
-	packet_rig_run("for at in 'v0 ingress' 'v0 egress' 'v1 ingress' 'v1 egress'; do "
-	               "tc filter del dev $at 2>/dev/null || true; done");
-	packet_rig_run("mkdir -p %s && mv %s %s", rig->pin_dir, from, to);
 	assert_int_equal(packet_rig_open(rig, "v0,v1", MARCHER_XDP_OFF), MARCHER_OK);
+	packet_rig_apply(rig, before);
+	struct other other = look_at(rig, NEWER);
 	packet_rig_close(rig);
-	assert_int_equal(rename(to, from), 0);
-	assert_int_equal(packet_rig_open(rig, "v0,v1", MARCHER_XDP_OFF), MARCHER_OK);
-	packet_rig_apply(rig, after);
-	packet_rig_close(rig);
-	assert_int_equal(rename(from, to), 0);
+	rename_layout(rig, NEWER);
 	open_tables(rig, &other);
+	assert_int_equal(packet_rig_open(rig, "v0,v1", MARCHER_XDP_OFF), MARCHER_OK);
+	packet_rig_close(rig);
+	own_table(rig, "nat_flows");
+	own_table(rig, "nat_new");
 	return other;
 }
 
@@ -603,12 +612,12 @@ static void put_own(const struct packet_rig *rig, const char *table, const struc
 }
 
 /* A flow of this layout's under the source port that one of the other layout's has towards the same backend. */
-static struct pair rival_of(const struct packet_rig *rig, const struct pair *pair, const char *address)
+static struct pair rival_of(const struct packet_rig *rig, const struct pair *pair, const char *address,
+                            uint32_t backend)
 {
 	struct pair rival = pair_of(77, address, IPPROTO_TCP, NAT_OPENED);
-	uint32_t backend = packet_backend_of(rig, address);
 
-	belongs(&rival, packet_service_of(rig, "198.51.100.1", 80), backend, generation_of(rig, backend));
+	belongs(&rival, OWN_SERVICE, backend, 1);
 	rival.key[1] = pair->key[1];
 	rival.flow[0].source_port = pair->flow[0].source_port;
 	for (int side = 0; side < 2; side++)
@@ -625,7 +634,8 @@ static void a_source_port_is_the_flows_that_had_it_first(void **state)
 	struct pair new = put_flow(&other, 2, "192.0.2.11", other.one, IPPROTO_TCP, NAT_OPENED);
 	struct nat_flow flow;
 
-	struct pair rivals[] = {rival_of(rig, &confirmed, "192.0.2.12"), rival_of(rig, &new, "192.0.2.11")};
+	struct pair rivals[] = {rival_of(rig, &confirmed, "192.0.2.12", OWN_TWO),
+	                        rival_of(rig, &new, "192.0.2.11", OWN_ONE)};
 	assert_int_equal(packet_rig_open(rig, "v0", MARCHER_XDP_OFF), MARCHER_OK);
 	/* Both go on until the table is in force. */
 	__u32 ids[4];
@@ -672,11 +682,10 @@ static void what_this_layout_has_decided_stands_where_its_programs_are_first(voi
 
 	/* It goes on here, but without the end that the other side has noted. */
 	struct pair own = pair_of(1, "192.0.2.12", IPPROTO_TCP, OPEN);
-	uint32_t two = packet_backend_of(rig, "192.0.2.12");
-	belongs(&own, packet_service_of(rig, "198.51.100.1", 80), two, generation_of(rig, two));
+	belongs(&own, OWN_SERVICE, OWN_TWO, 1);
 	for (int side = 0; side < 2; side++)
 		put_own(rig, "nat_flows", &own.key[side], &own.flow[side]);
-	struct pair rival = rival_of(rig, &lost, "192.0.2.12");
+	struct pair rival = rival_of(rig, &lost, "192.0.2.12", OWN_TWO);
 	/* As if the death had been in the middle of the exchange: of v0's programs the other layout's are off, of v1's
 	 * not. */
 	detach_first(rig, "v0");
