@@ -8,69 +8,37 @@
  * While the tier is available, the engine has these services without listeners: it probes, and packets pass it by. While
  * it is not, the engine relays them.
  */
-import { toBinary } from '@bufbuild/protobuf';
-import type { Guard, Service, TrafficPolicy } from '@marcher/model';
-import type { BackendState } from '@marcher/proto/marcher/engine/v1/control_pb';
-import {
-  type ApplyReply,
-  type Interface,
-  ServiceSchema,
-  type ServiceTraffic,
-  type Status,
-  VipSchema,
-} from '@marcher/proto/marcher/packet/v1/packet_pb';
+import type { Guard, Service } from '@marcher/model';
+import type { ApplyReply, ServiceTraffic, Status } from '@marcher/proto/marcher/packet/v1/packet_pb';
 import { parseIp } from '../domain/address.js';
-import type { PacketOffer, PacketOffers } from '../domain/classify.js';
-import { leftVips } from '../domain/left-vips.js';
-import { disproof, EVERYTHING, NO_PROOF, type TierProof } from '../domain/packet-proof.js';
+import type { PacketOffers } from '../domain/classify.js';
+import { disproof } from '../domain/packet-proof.js';
 import { isAuto, isNat, type Vip, vipsOf } from '../domain/packet-service.js';
-import { packetService, packetVip } from '../domain/packet-table.js';
-import type { Claim } from '../domain/port-ownership.js';
 import { segmentAdvice } from '../domain/segment-advice.js';
 import { unsteerable } from '../domain/steering.js';
 import { type Demotion, GOOD, judge, type TierHealth } from '../domain/tier-health.js';
-import { backendName } from '../domain/validate.js';
-import { WireWriter } from '../domain/wire-writer.js';
-import type { ConfigStore } from '../ports/config-store.js';
 import type { Dataplane } from '../ports/dataplane.js';
-import { type PacketTier, PacketTierError } from '../ports/packet-tier.js';
+import type { PacketTier } from '../ports/packet-tier.js';
 import type { ConfigurationLog, ObjectStanding } from './configuration.js';
 import type { Current } from './current-objects.js';
 import { PacketGuards } from './packet-guards.js';
+import { OFF, tcOffer, xdpOffer } from './packet-offers.js';
+import { type Decoded, PacketPacking, type PacketPackingOptions } from './packet-packing.js';
 import { PacketRoom } from './packet-room.js';
+import { PacketVerdicts } from './packet-verdicts.js';
 import { sameBytes, unpackService } from './service-codec.js';
 
-/** This node as a backend of packet tiers of others. */
-export interface Decapsulated {
-  /** IP addresses of this node under which it takes encapsulated packets. */
-  readonly addresses: readonly string[];
-  /** UDP port at which GUE comes to them. */
-  readonly guePort: number;
-  /** Bytes of the largest packet that comes to them, outer header included; 0: the interface's MTU. */
-  readonly mtu: number;
-}
-
-export interface PacketForwardingOptions {
+export interface PacketForwardingOptions extends PacketPackingOptions {
   readonly tier: PacketTier;
-  readonly store: ConfigStore;
   readonly dataplane: Dataplane;
   readonly log: ConfigurationLog;
   readonly nowMs: () => number;
   /** Names of the stored services that are to be forwarded by packets. */
   readonly services: () => ReadonlySet<string>;
-  /** What each stored service listens on. */
-  readonly claims: () => Iterable<[service: string, claims: readonly Claim[]]>;
-  readonly drains: {
-    readonly nodeDraining: boolean;
-    isDrained(service: string, backend: string): boolean;
-  };
-  readonly decapsulated: Decapsulated;
   /** IP addresses of this node: the relay can take a service over whose addresses are all among them. */
   readonly localAddresses: () => readonly string[];
   /** The guards that are in force by the store. */
   readonly guards: () => Current<Guard>;
-  /** The same of traffic policies. */
-  readonly policies: () => Current<TrafficPolicy>;
   /** What the tier carries has changed: the engine is to have these services without listeners, or with. */
   readonly onAvailable: () => Promise<void>;
   /** These services are in force now, or no longer. */
@@ -93,35 +61,14 @@ export interface PacketStanding {
 const RETRY_MS = 7_000;
 /** One answer of the API or of /metrics asks several times, and each counter is one per core. */
 const STATUS_KEPT_MS = 100;
-/**
- * Above this number of services their health is asked for at once, with that of all others, and less often: a node may
- * have 100,000 backends. Between that, events tell which services to ask for.
- */
-const ASKED_ONE_BY_ONE_MAX = 32;
-const ASK_ALL_MS = 5_000;
 /** An unchanged table is put in force again: routes and VLAN devices, which the library looks at then, may have changed. */
 const REFRESH_MS = 15_000;
 /** A service that the tier has not taken for so long, since a table fails, goes to the relay until it has. */
 const STRANDED_MS = 10_000;
 /** Drops that say that the tier can't send, and that sockets might. */
 const FAILURES: ReadonlySet<string> = new Set(['no-route', 'no-neighbour', 'forwarding-off', 'no-headroom']);
-/** Field numbers of marcher.packet.v1.Table, whose services are packed one by one. */
-const TABLE = { services: 1, decapsulated: 2, decapsulatedGuePort: 3, guard: 4, left: 5, decapsulatedMtu: 6 } as const;
-const NO_BYTES = new Uint8Array(0);
-/** What an interface's mode "off" means to who wants XDP. */
-const OFF = 'XDP is off: marcherd --xdp auto';
 /** Reasons of a refusal that are shown; the rest is counted. */
 const SHOWN_MAX = 5;
-
-interface Decoded {
-  readonly service: Service;
-  readonly generation: bigint;
-}
-
-interface Verdict {
-  readonly address: string;
-  readonly unhealthy: boolean;
-}
 
 export class PacketForwarding {
   readonly #options: PacketForwardingOptions;
@@ -130,14 +77,6 @@ export class PacketForwarding {
   /** Services as they are stored, until the configuration changes. */
   #decoded = new Map<string, Decoded>();
   #decodedVersion = -1n;
-  /** Services by their names as they stand in the table, with the facts that they were made from. */
-  #packed = new Map<string, { readonly facts: string; readonly bytes: Uint8Array }>();
-  #left: { readonly facts: string; readonly vips: readonly Vip[] } = { facts: '', vips: [] };
-  /** Services whose health may be another now: they are new, or an event has told. */
-  #changed = new Set<string>();
-  #askedMs = Number.NEGATIVE_INFINITY;
-  /** What the probes have said last, by service and backend: it holds while they do not know, or nobody can be asked. */
-  #verdicts = new Map<string, Map<string, Verdict>>();
   #inForce: Uint8Array | undefined;
   #appliedMs = Number.NEGATIVE_INFINITY;
   /** Generation of each service in the table that is in force. */
@@ -157,18 +96,20 @@ export class PacketForwarding {
   #failingSinceMs: number | undefined;
   #running: Promise<void> | undefined;
   #again = false;
-  /** Of the backends that packets are sent to. */
-  #families = { ipv4: false, ipv6: false };
   #stopped = false;
   #lastRead: { readonly status: Status; readonly ms: number } | undefined;
   #traffic: { readonly status?: Status; readonly byName: ReadonlyMap<string, ServiceTraffic> } = { byName: new Map() };
 
   readonly #guards: PacketGuards;
   readonly #room = new PacketRoom();
+  readonly #verdicts: PacketVerdicts;
+  readonly #packing: PacketPacking;
 
   constructor(options: PacketForwardingOptions) {
     this.#options = options;
     this.#guards = new PacketGuards(options.guards);
+    this.#verdicts = new PacketVerdicts(options.dataplane, options.nowMs);
+    this.#packing = new PacketPacking(options);
   }
 
   /** Packets of services that ask for it pass by the engine. */
@@ -189,7 +130,7 @@ export class PacketForwarding {
     const { store, claims } = this.#options;
     const candidates = () => new Map([...this.#services()].filter(([, { service }]) => this.#mayCarry(service)));
     const facts = [store.version, this.#tiers(), this.#demoted];
-    return this.#room.unfit(facts, candidates, claims, () => new Set(this.#packed.keys()));
+    return this.#room.unfit(facts, candidates, claims, () => this.#packing.names);
   }
 
   #mayCarry(service: Service): boolean {
@@ -385,7 +326,7 @@ export class PacketForwarding {
 
   /** The probes of this service came to another verdict. */
   healthChanged(service: string): void {
-    this.#changed.add(service);
+    this.#verdicts.changed(service);
     void this.sync();
   }
 
@@ -406,7 +347,7 @@ export class PacketForwarding {
     let bytes: Uint8Array;
     try {
       const services = this.#carriedOf(this.#services());
-      await this.#askHealth(services);
+      await this.#verdicts.ask(services);
       generations = new Map(Array.from(services, ([name, { generation }]) => [name, generation]));
       bytes = this.#table(services);
     } catch (error) {
@@ -468,14 +409,15 @@ export class PacketForwarding {
       leftOut.map(({ service, path, reason }) => [service, path === '' ? reason : `${path}: ${reason}`]),
     );
     const [first] = known;
-    const count = this.#packed.size - services;
+    const { names } = this.#packing;
+    const count = names.size - services;
     if (first === undefined || count === known.size) return known;
     this.#lastRead = undefined;
     const status = this.#read();
     if (status === undefined) return known;
     const inForce = new Set(status.services.map(({ name }) => name));
     const why = `answers would not come back through tc; of ${count} such services the first is ${first[0]}: ${first[1]}`;
-    for (const name of this.#packed.keys()) if (!inForce.has(name) && !known.has(name)) known.set(name, why);
+    for (const name of names) if (!inForce.has(name) && !known.has(name)) known.set(name, why);
     return known;
   }
 
@@ -527,6 +469,12 @@ export class PacketForwarding {
     this.#options.onStanding([...generations.keys()]);
   }
 
+  #table(services: ReadonlyMap<string, Decoded>): Uint8Array {
+    const unfit = this.#unfit();
+    const carried = [...services].filter(([name, { service }]) => this.#mayCarry(service) && !unfit.has(name));
+    return this.#packing.pack(new Map(carried), this.#verdicts, this.#guards.bytes);
+  }
+
   #carriedOf(services: ReadonlyMap<string, Decoded>): ReadonlyMap<string, Decoded> {
     if (this.#demoted.size === 0) return services;
     return new Map([...services].filter(([name]) => !this.#demoted.has(name)));
@@ -546,102 +494,11 @@ export class PacketForwarding {
       if (earlier?.generation === stored.generation) this.#decoded.set(name, earlier);
       else {
         this.#decoded.set(name, { service: unpackService(stored.body), generation: stored.generation });
-        this.#changed.add(name);
+        this.#verdicts.changed(name);
       }
     }
     this.#decodedVersion = version;
     return this.#decoded;
-  }
-
-  async #askHealth(services: ReadonlyMap<string, Decoded>): Promise<void> {
-    const { dataplane, nowMs } = this.#options;
-    const wanted = new Set<string>();
-    for (const [name, { service }] of services) if (service.health !== undefined) wanted.add(name);
-    for (const name of this.#verdicts.keys()) if (!wanted.has(name)) this.#verdicts.delete(name);
-    if (wanted.size === 0) return;
-    const many = wanted.size > ASKED_ONE_BY_ONE_MAX;
-    const now = nowMs();
-    const all = !many || this.#changed.size > ASKED_ONE_BY_ONE_MAX || now - this.#askedMs >= ASK_ALL_MS;
-    const asked = all && many ? [''] : all ? wanted : [...this.#changed].filter((name) => wanted.has(name));
-    this.#changed = new Set();
-    if (all) this.#askedMs = now;
-    try {
-      for (const service of asked) this.#note(await dataplane.backends(service), wanted);
-    } catch {
-      // The engine does not answer, which the node's status says: what the probes saw last holds. Asked again at once.
-      this.#askedMs = Number.NEGATIVE_INFINITY;
-    }
-  }
-
-  #note(states: readonly BackendState[], wanted: ReadonlySet<string>): void {
-    const fresh = new Map<string, Map<string, Verdict>>();
-    for (const { service, backend, endpoints } of states) {
-      const [endpoint] = endpoints;
-      if (endpoint === undefined || !wanted.has(service)) continue;
-      const { address, health } = endpoint;
-      const earlier = this.#verdicts.get(service)?.get(backend);
-      let verdict: Verdict | undefined = { address, unhealthy: health === 'unhealthy' };
-      // An engine that has just started does not know yet: what the one before knew is better than nothing.
-      if (health === 'unknown') verdict = earlier?.address === address ? earlier : undefined;
-      if (verdict === undefined) continue;
-      const known = fresh.get(service) ?? new Map<string, Verdict>();
-      known.set(backend, verdict);
-      fresh.set(service, known);
-    }
-    for (const [service, verdicts] of fresh) this.#verdicts.set(service, verdicts);
-  }
-
-  /** A service is packed anew only when something about it has changed: this runs every second. */
-  #table(services: ReadonlyMap<string, Decoded>): Uint8Array {
-    const { drains, decapsulated } = this.#options;
-    const policies = this.#options.policies();
-    const unfit = this.#unfit();
-    const packed = this.#packed;
-    this.#packed = new Map();
-    this.#families = { ipv4: false, ipv6: false };
-    const out = new WireWriter();
-    for (const [name, { service, generation }] of services) {
-      if (!this.#mayCarry(service) || unfit.has(name)) continue;
-      const verdicts = this.#verdicts.get(name);
-      const unhealthy = (backend: string): boolean => verdicts?.get(backend)?.unhealthy ?? false;
-      const drained = (backend: string): boolean => drains.isDrained(name, backend);
-      const policy = policies.get(service.trafficPolicy);
-      let facts = `${generation} ${policy?.generation} ${drains.nodeDraining}`;
-      for (const [i, backend] of service.backends.entries()) {
-        const own = backendName(backend);
-        if (unhealthy(own)) facts += ` ${i}!`;
-        if (drained(own)) facts += ` ${i}-`;
-        this.#families[backend.address.includes(':', backend.address.indexOf(':') + 1) ? 'ipv6' : 'ipv4'] = true;
-      }
-      const earlier = packed.get(name);
-      const standing = { nodeDraining: drains.nodeDraining, drained, unhealthy };
-      const bytes =
-        earlier?.facts === facts
-          ? earlier.bytes
-          : toBinary(ServiceSchema, packetService(service, standing, policy?.value));
-      this.#packed.set(name, { facts, bytes });
-      out.bytes(TABLE.services, bytes);
-    }
-    for (const address of decapsulated.addresses) out.bytes(TABLE.decapsulated, parseIp(address) ?? NO_BYTES);
-    out.uint(TABLE.decapsulatedGuePort, decapsulated.guePort);
-    const guard = this.#guards.bytes;
-    if (guard !== undefined) out.bytes(TABLE.guard, guard);
-    for (const vip of this.#leftOf(services)) out.bytes(TABLE.left, toBinary(VipSchema, packetVip(vip)));
-    if (decapsulated.addresses.length > 0) out.uint(TABLE.decapsulatedMtu, decapsulated.mtu);
-    return out.written();
-  }
-
-  /** What services that are not in the table listen on within its prefixes: looked for when it may be something else. */
-  #leftOf(services: ReadonlyMap<string, Decoded>): readonly Vip[] {
-    const { store, claims } = this.#options;
-    const facts = `${store.version} ${[...this.#packed.keys()].join(' ')}`;
-    if (this.#left.facts === facts) return this.#left.vips;
-    const carried = [...this.#packed.keys()].flatMap((name) => services.get(name)?.service ?? []);
-    const others = function* (packed: ReadonlyMap<string, unknown>): Iterable<Claim> {
-      for (const [name, own] of claims()) if (!packed.has(name)) yield* own;
-    };
-    this.#left = { facts, vips: leftVips(carried, others(this.#packed)) };
-    return this.#left.vips;
   }
 
   /** What its backends are to tell clients about the size of segments; empty: nothing, or it is not known here. */
@@ -769,7 +626,7 @@ export class PacketForwarding {
         .map(({ guard, position, problem }) => `${guard}, rules[${position}]: ${problem}`);
       return of('GuardObstructed', shown.join('; '));
     }
-    const obstacles = tier.obstacles(this.#families);
+    const obstacles = tier.obstacles(this.#packing.families);
     return obstacles.length === 0 ? undefined : of('Obstructed', obstacles.join('; '));
   }
 
@@ -838,53 +695,6 @@ export class PacketForwarding {
     return isNat(known) ? { ...offers, tc: offer } : { ...offers, xdp: offer };
   }
 }
-
-function xdpOffer(interfaces: readonly Interface[], available: boolean, proof: TierProof): PacketOffer {
-  if (!available) return { available, reason: OFF, fasterIf: [] };
-  const whole = proof.lost.get(EVERYTHING);
-  if (whole !== undefined) return { available: false, reason: whole, fasterIf: [] };
-  const attached = interfaces.map(({ name, mode, reason }) => {
-    const why = mode === 'native' || reason === '' ? '' : ` (${reason})`;
-    return `${mode === '' ? 'not attached to' : `${mode} to`} ${name}${why}`;
-  });
-  const where = attached.length === 0 ? 'the programs are loaded' : `attached ${attached.join(', ')}`;
-  const generic = interfaces.filter(({ mode }) => mode === 'generic').map(({ name }) => name);
-  return {
-    available: true,
-    reason: shown(where, proof),
-    fasterIf: generic.length === 0 ? [] : [`the driver of ${generic.join(', ')} ran XDP natively`],
-  };
-}
-
-/** What was seen to pass stands behind where it is attached. */
-function shown(where: string, { text }: TierProof): string {
-  return text === '' ? where : `${where}; ${text}`;
-}
-
-function tcOffer(interfaces: readonly Interface[], proof: TierProof): PacketOffer {
-  const attached = interfaces.map(({ name, tc, tcReason, shaping, shapingReason }) => {
-    const why = tcReason === '' ? '' : ` (${tcReason})`;
-    const waiting = shaping === '' ? shapingReason : `what is over a rate waits by ${shaping}`;
-    return `${tc === '' ? 'not attached to' : `by ${tc} to`} ${name}${why}${waiting === '' ? '' : ` (${waiting})`}`;
-  });
-  const available = interfaces.some(({ tc }) => tc !== '') && !proof.lost.has(EVERYTHING);
-  const where = available ? `attached ${attached.join(', ')}` : attached.join(', ');
-  return { available, reason: shown(where, proof), fasterIf: [] };
-}
-
-/** Of an agent that is not given any. */
-export const NO_PACKET_TIER: PacketTier = {
-  state: { kind: 'off', reason: 'this agent was started without packet tiers' },
-  proof: NO_PROOF,
-  open: async () => NO_PACKET_TIER.state,
-  apply: () => Promise.reject(new PacketTierError('not-open', 'this agent was started without packet tiers')),
-  status: () => {
-    throw new PacketTierError('not-open', 'this agent was started without packet tiers');
-  },
-  tend: async () => undefined,
-  obstacles: () => [],
-  close: async () => undefined,
-};
 
 function told({ sinceMs, untilMs, reason }: Demotion): string {
   const time = (ms: number): string => `${new Date(ms).toISOString().slice(0, 19)}Z`;
