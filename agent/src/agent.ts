@@ -41,6 +41,8 @@ export interface AgentOptions {
   readonly decapsulated?: Decapsulated;
   /** IP addresses of this node now: the relay can listen on no other. Default: none. */
   readonly localAddresses?: () => readonly string[];
+  /** XDP carries no flows of NAT, open or not. */
+  readonly natByTc?: boolean;
   readonly packetRetryMs?: number;
 }
 
@@ -101,6 +103,7 @@ export function createAgent(options: AgentOptions): Agent {
     claims: () => config.claims(),
     drains: programming,
     decapsulated: options.decapsulated ?? { addresses: [], guePort: DEFAULTS.guePort, mtu: 0 },
+    natByTc: options.natByTc ?? false,
     localAddresses: options.localAddresses ?? (() => []),
     guards: () => config.objects.guards,
     policies: () => config.objects.trafficPolicies,

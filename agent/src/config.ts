@@ -38,6 +38,8 @@ export interface AgentConfig {
   readonly egressShaping: EgressShaping;
   /** Flows that NAT has room for; 0: by the memory. */
   readonly natFlows: number;
+  /** Whether XDP may carry open flows of services that tc carries. */
+  readonly natFastPath: NatFastPath;
   /** Addresses of this node under which encapsulated packets are unpacked. */
   readonly decapsulated: readonly string[];
   /** 0: that of the interface. */
@@ -51,6 +53,9 @@ export type LogLevel = (typeof LOG_LEVELS)[number];
 
 export const XDP_MODES = ['auto', 'native', 'generic', 'off'] as const;
 export type XdpMode = (typeof XDP_MODES)[number];
+
+export const NAT_FAST_PATHS = ['auto', 'off'] as const;
+export type NatFastPath = (typeof NAT_FAST_PATHS)[number];
 
 export const EGRESS_SHAPINGS = ['auto', 'fq', 'htb', 'off'] as const;
 export type EgressShaping = (typeof EGRESS_SHAPINGS)[number];
@@ -111,6 +116,11 @@ const FLAGS: readonly Flag[] = [
     name: 'nat-flows',
     value: 'COUNT',
     help: 'flows that NAT has room for, 370 bytes each, when it makes its tables (default: by the memory, 65536 to 1048576)',
+  },
+  {
+    name: 'nat-fast-path',
+    value: 'MODE',
+    help: `${NAT_FAST_PATHS.join(', ')}: whether XDP carries open flows of NAT where it runs natively (default auto: it does; off: tc does)`,
   },
   {
     name: 'decapsulate',
@@ -396,6 +406,10 @@ function interpret(given: ReadonlyMap<string, Given>, mistakes: string[]): Agent
       wrong('nat-flows', `is no count of flows from ${NAT_FLOWS_MIN} to ${NAT_FLOWS_MAX}`);
     } else if (interfaces.length === 0) wrong('nat-flows', 'has no effect without --interfaces');
   }
+  const natFastPath = text('nat-fast-path') ?? 'auto';
+  if (!(NAT_FAST_PATHS as readonly string[]).includes(natFastPath)) {
+    wrong('nat-fast-path', `is not a mode: write ${NAT_FAST_PATHS.join(', ')}`);
+  }
   const bpfDir = bpfDirOf(given);
   const decapsulated = list(text('decapsulate'));
   for (const address of decapsulated) {
@@ -452,6 +466,7 @@ function interpret(given: ReadonlyMap<string, Given>, mistakes: string[]): Agent
     skLookup: steer === 'true' || steer === '1',
     egressShaping: shaping as EgressShaping,
     natFlows,
+    natFastPath: natFastPath as NatFastPath,
     decapsulated,
     decapsulateMtu,
     guePort,

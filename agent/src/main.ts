@@ -129,6 +129,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
     version,
     log,
     packetTier,
+    natByTc: config.natFastPath === 'off',
     decapsulated: { addresses: config.decapsulated, guePort: config.guePort, mtu: config.decapsulateMtu },
     localAddresses: () =>
       Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => address)),

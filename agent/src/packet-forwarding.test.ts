@@ -126,6 +126,43 @@ describe('a service that asks for a packet tier', () => {
     expect(agent.node.tiers('web').services[0]).toMatchObject({ tier: 'tc' });
   });
 
+  test('of mode nat says where XDP carries its open flows, whose packets count as of XDP', async () => {
+    await start();
+    await apply([
+      service({ forwarding: { mode: 'nat' } }),
+      service({ name: 'held', listeners: [{ address: '192.0.2.9', port: 80 }], forwarding: { mode: 'nat' } }),
+    ]);
+    expect(tier.table?.natByTc).toBe(false);
+    tier.interfaces = [
+      create(InterfaceSchema, { name: 'eth0', mode: 'native', tc: 'tcx', nat: 'xdp' }),
+      create(InterfaceSchema, {
+        name: 'eth1',
+        mode: 'generic',
+        tc: 'tcx',
+        nat: 'tc',
+        natReason: 'XDP is not native there',
+      }),
+    ];
+    tier.count('web', 'a', 10n, 1_000n);
+    tier.fast.set('web', { packets: 8n, bytes: 800n, returnedBytes: 0n });
+    expect(agent.node.tiers('web').services[0]?.reasons).toContain(
+      'flows that are open are carried by XDP on eth0, by tc on eth1 (XDP is not native there)',
+    );
+    const { traffic, xdpInterfaces } = agent.node.status({ withTraffic: true });
+    expect(xdpInterfaces).toMatchObject([{ nat: 'xdp' }, { nat: 'tc', natReason: 'XDP is not native there' }]);
+    expect(traffic).toMatchObject([
+      { tier: 'xdp', services: 0, packets: 8n, bytes: 800n },
+      { tier: 'tc', services: 2, packets: 2n, bytes: 200n },
+      { tier: 'relay' },
+    ]);
+  });
+
+  test("of mode nat is tc's alone when the operator wants it so", async () => {
+    await start({ natByTc: true });
+    await apply([service({ forwarding: { mode: 'nat' } })]);
+    expect(tier.table?.natByTc).toBe(true);
+  });
+
   test("of mode auto is the relay's alone while answers would not come back through tc", async () => {
     tier.leaveOut = () => '10.0.0.1 is reached by eth9, which tc is not attached to';
     await start();
@@ -726,6 +763,29 @@ describe('a tier that cannot send', () => {
     expect([listens('web'), listens('away')]).toEqual([false, false]);
     expect(problems()).toEqual([]);
     expect(logged).toContain('the packet tier is tried again');
+  });
+
+  test("leaves open flows of NAT to tc while drivers can't send what XDP hands over", async () => {
+    await start({ reconcileMs: 5, packetRetryMs: 3_600_000, localAddresses: () => ['192.0.2.1', '192.0.2.3'] });
+    const translated = service({
+      name: 'translated',
+      listeners: [{ address: '192.0.2.3', port: 80 }],
+      forwarding: { mode: 'nat' },
+    });
+    await apply([service(), translated]);
+    const [eth0] = tier.interfaces;
+    for (let i = 0; i < 10; i++) {
+      if (eth0 !== undefined) eth0.sendErrors += 50n;
+      await second(0n);
+    }
+    expect(carried()).toEqual(['translated']);
+    expect(tier.table?.natByTc).toBe(true);
+    expect([listens('web'), listens('translated')]).toEqual([true, false]);
+    expect(agent.node.tiers('translated').services[0]?.tier).toBe('tc');
+    later += 60_000;
+    await seconds(2, 0n);
+    expect(carried()).toEqual(['translated', 'web']);
+    expect(tier.table?.natByTc).toBe(false);
   });
 
   test('has the relay carry what it does not take, until it does', async () => {

@@ -113,8 +113,19 @@ export class Node implements NodeUseCases {
       }),
       memoryBytes: BigInt(this.#options.memoryBytes()),
       xdpInterfaces: (xdp?.interfaces ?? []).map(
-        ({ name, mode, reason, tc, tcReason, decapsulation, shaping, shapingReason }) =>
-          create(XdpInterfaceSchema, { name, mode, reason, tc, tcReason, decapsulation, shaping, shapingReason }),
+        ({ name, mode, reason, tc, tcReason, decapsulation, shaping, shapingReason, nat, natReason }) =>
+          create(XdpInterfaceSchema, {
+            name,
+            mode,
+            reason,
+            tc,
+            tcReason,
+            decapsulation,
+            shaping,
+            shapingReason,
+            nat,
+            natReason,
+          }),
       ),
       traffic: withTraffic ? this.#traffic() : [],
       xdpDrops: withTraffic
@@ -131,11 +142,18 @@ export class Node implements NodeUseCases {
       xdp: create(TierTrafficSchema, { tier: 'xdp', services: counts.xdp }),
       tc: create(TierTrafficSchema, { tier: 'tc', services: counts.tc }),
     };
-    for (const { name, traffic } of packets.status()?.services ?? []) {
+    for (const { name, traffic, fast } of packets.status()?.services ?? []) {
       const tier = tiers[packets.tierOf(name)];
-      tier.packets += traffic?.packets ?? 0n;
-      tier.bytes += traffic?.bytes ?? 0n;
-      tier.bytesReturned += traffic?.returnedBytes ?? 0n;
+      // Open flows of a service that tc carries may be XDP's.
+      for (const [of, part, sign] of [
+        [tier, traffic, 1n],
+        [tier, fast, -1n],
+        [tiers.xdp, fast, 1n],
+      ] as const) {
+        of.packets += sign * (part?.packets ?? 0n);
+        of.bytes += sign * (part?.bytes ?? 0n);
+        of.bytesReturned += sign * (part?.returnedBytes ?? 0n);
+      }
     }
     const relay = create(TierTrafficSchema, {
       tier: 'relay',

@@ -37,6 +37,8 @@ export interface PacketForwardingOptions extends PacketPackingOptions {
   readonly services: () => ReadonlySet<string>;
   /** IP addresses of this node: the relay can take a service over whose addresses are all among them. */
   readonly localAddresses: () => readonly string[];
+  /** The operator wants tc to carry open flows of NAT, too. */
+  readonly natByTc: boolean;
   /** The guards that are in force by the store. */
   readonly guards: () => Current<Guard>;
   /** What the tier carries has changed: the engine is to have these services without listeners, or with. */
@@ -67,6 +69,8 @@ const REFRESH_MS = 15_000;
 const STRANDED_MS = 10_000;
 /** Drops that say that the tier can't send, and that sockets might. */
 const FAILURES: ReadonlySet<string> = new Set(['no-route', 'no-neighbour', 'forwarding-off', 'no-headroom']);
+/** What drivers report is of XDP alone. */
+const UNSENT = "errors of the interface's driver";
 /** Reasons of a refusal that are shown; the rest is counted. */
 const SHOWN_MAX = 5;
 
@@ -89,6 +93,8 @@ export class PacketForwarding {
   #health: TierHealth = GOOD;
   /** Services that the relay carries meanwhile. */
   #demoted: ReadonlySet<string> = new Set();
+  /** XDP cannot send meanwhile: tc carries open flows of NAT as it carries others, and needs no relay. */
+  #unsent = false;
   /** Services that no table in force has yet: they stay in the one that is tried again. */
   #stranded: ReadonlySet<string> = new Set();
   /** Services of mode auto that the tier has left to the relay alone, and why. */
@@ -231,9 +237,10 @@ export class PacketForwarding {
       const unsent = status.interfaces.reduce((sum, { sendErrors }) => sum + sendErrors, 0n);
       const failures = [
         ...status.drops.filter(({ reason }) => FAILURES.has(reason)),
-        { reason: "errors of the interface's driver", packets: unsent },
+        { reason: UNSENT, packets: unsent },
       ];
       const worst = failures.reduce((a, b) => (b.packets > a.packets ? b : a), { reason: '', packets: -1n });
+      if (before === undefined) this.#unsent = worst.reason === UNSENT;
       this.#health = judge(this.#health, {
         ms: this.#options.nowMs(),
         forwarded: status.services.reduce((sum, { traffic }) => sum + (traffic?.packets ?? 0n), 0n),
@@ -244,7 +251,7 @@ export class PacketForwarding {
     const { demotion } = this.#health;
     if (demotion === before && demotion === undefined) return false;
     const known = this.#demoted;
-    this.#demoted = demotion === undefined ? new Set() : this.#relayable();
+    this.#demoted = demotion === undefined ? new Set() : this.#relayable(this.#unsent);
     if (demotion !== before) {
       const { log } = this.#options;
       const services = this.#demoted.size;
@@ -255,10 +262,11 @@ export class PacketForwarding {
   }
 
   /** Those whose addresses are this node's: for others the relay could not listen. */
-  #relayable(): ReadonlySet<string> {
+  #relayable(withoutNat = false): ReadonlySet<string> {
     const local = new Set(this.#options.localAddresses().map((address) => parseIp(address)?.join()));
     const names = new Set<string>();
     for (const [name, { service }] of this.#services()) {
+      if (withoutNat && isNat(service)) continue;
       const here = ({ address, prefixLength }: Vip): boolean => prefixLength === 0 && local.has(address.join());
       if (Array.from(vipsOf(service)).every(here)) names.add(name);
     }
@@ -472,7 +480,8 @@ export class PacketForwarding {
   #table(services: ReadonlyMap<string, Decoded>): Uint8Array {
     const unfit = this.#unfit();
     const carried = [...services].filter(([name, { service }]) => this.#mayCarry(service) && !unfit.has(name));
-    return this.#packing.pack(new Map(carried), this.#verdicts, this.#guards.bytes);
+    const natByTc = this.#options.natByTc || (this.#unsent && this.#health.demotion !== undefined);
+    return this.#packing.pack(new Map(carried), { verdicts: this.#verdicts, guard: this.#guards.bytes, natByTc });
   }
 
   #carriedOf(services: ReadonlyMap<string, Decoded>): ReadonlyMap<string, Decoded> {

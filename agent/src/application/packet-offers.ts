@@ -37,5 +37,16 @@ export function tcOffer(interfaces: readonly Interface[], proof: TierProof): Pac
   });
   const available = interfaces.some(({ tc }) => tc !== '') && !proof.lost.has(EVERYTHING);
   const where = available ? `attached ${attached.join(', ')}` : attached.join(', ');
-  return { available, reason: shown(where, proof), fasterIf: [] };
+  return { available, reason: shown(where, proof), fasterIf: [], ...openFlows(interfaces) };
+}
+
+/** Who carries packets of flows that are open. Nobody knows before there are such services. */
+function openFlows(interfaces: readonly Interface[]): Pick<PacketOffer, 'openFlows'> {
+  const by = (what: string): Interface[] => interfaces.filter(({ nat }) => nat === what);
+  const xdp = by('xdp').map(({ name }) => name);
+  const tc = by('tc').map(({ name, natReason }) => `${name}${natReason === '' ? '' : ` (${natReason})`}`);
+  const said: string[] = [];
+  if (xdp.length > 0) said.push(`by XDP on ${xdp.join(', ')}`);
+  if (tc.length > 0) said.push(`by tc on ${tc.join(', ')}`);
+  return said.length === 0 ? {} : { openFlows: `flows that are open are carried ${said.join(', ')}` };
 }

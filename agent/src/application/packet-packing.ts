@@ -15,7 +15,15 @@ import type { Current } from './current-objects.js';
 import type { PacketVerdicts } from './packet-verdicts.js';
 
 /** Field numbers of marcher.packet.v1.Table, whose services are packed one by one. */
-const TABLE = { services: 1, decapsulated: 2, decapsulatedGuePort: 3, guard: 4, left: 5, decapsulatedMtu: 6 } as const;
+const TABLE = {
+  services: 1,
+  decapsulated: 2,
+  decapsulatedGuePort: 3,
+  guard: 4,
+  left: 5,
+  decapsulatedMtu: 6,
+  natByTc: 7,
+} as const;
 const NO_BYTES = new Uint8Array(0);
 
 /** A service as it is stored. */
@@ -47,6 +55,15 @@ export interface PacketPackingOptions {
   readonly policies: () => Current<TrafficPolicy>;
 }
 
+/** What stands in the table besides what is configured of services. */
+export interface Packed {
+  readonly verdicts: PacketVerdicts;
+  /** marcher.packet.v1.Guard. */
+  readonly guard: Uint8Array | undefined;
+  /** tc carries open flows of NAT, too. */
+  readonly natByTc: boolean;
+}
+
 export class PacketPacking {
   readonly #options: PacketPackingOptions;
   /** Services by their names as they stand in the table, with the facts that they were made from. */
@@ -69,7 +86,7 @@ export class PacketPacking {
   }
 
   /** A service is packed anew only when something about it has changed: this runs every second. */
-  pack(services: ReadonlyMap<string, Decoded>, verdicts: PacketVerdicts, guard: Uint8Array | undefined): Uint8Array {
+  pack(services: ReadonlyMap<string, Decoded>, { verdicts, guard, natByTc }: Packed): Uint8Array {
     const { drains, decapsulated } = this.#options;
     const policies = this.#options.policies();
     const packed = this.#packed;
@@ -101,6 +118,7 @@ export class PacketPacking {
     if (guard !== undefined) out.bytes(TABLE.guard, guard);
     for (const vip of this.#leftOf(services)) out.bytes(TABLE.left, toBinary(VipSchema, packetVip(vip)));
     if (decapsulated.addresses.length > 0) out.uint(TABLE.decapsulatedMtu, decapsulated.mtu);
+    if (natByTc) out.uint(TABLE.natByTc, 1);
     return out.written();
   }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import { parseConfiguration, type Service } from '@marcher/model';
+import { create } from '@bufbuild/protobuf';
+import { parseConfiguration, type Service, TrafficPolicySchema } from '@marcher/model';
 import { expect, test } from 'vitest';
 import { classify, type PacketOffer, type PacketOffers, tiersOf } from './classify.js';
 import type { Steering } from './steering.js';
@@ -54,6 +55,17 @@ test('a service that asks for NAT is given to tc, and relayed where that is not 
   expect(classify(nat, GENERIC, OFF).reasons).toEqual([
     expect.stringMatching(/nat asks for tc, .*Operation not supported/),
   ]);
+});
+
+test('where XDP carries open flows is said, and that it does not where a policy may have packets wait', () => {
+  const openFlows = 'flows that are open are carried by XDP on eth0';
+  const offers: PacketOffers = { ...NATIVE, tc: { ...tcx, openFlows } };
+  const nat = service({ forwarding: { mode: 'nat' } });
+  expect(classify(nat, offers, OFF).reasons).toContain(openFlows);
+  const policy = create(TrafficPolicySchema, { name: 'gold' });
+  const { reasons } = classify(nat, offers, OFF, policy);
+  expect(reasons).not.toContain(openFlows);
+  expect(reasons).toContain('trafficPolicy gold: flows that are open stay with tc, where packets can wait');
 });
 
 test("mode auto is NAT under the node's address where nothing needs more", () => {

@@ -37,6 +37,8 @@ export interface PacketOffer {
   readonly reason: string;
   /** What would make it faster, such as a driver that runs it natively. */
   readonly fasterIf: readonly string[];
+  /** Of tc, while it carries services: by what their open flows are carried, and where. */
+  readonly openFlows?: string;
 }
 
 export interface PacketOffers {
@@ -117,6 +119,13 @@ function policyReasons(service: Service, policy: TrafficPolicy | undefined): str
   return reasons;
 }
 
+/** XDP has no queue where packets could wait, so that it leaves services with a policy to tc. */
+function openFlowReasons({ openFlows }: PacketOffer, policy: TrafficPolicy | undefined): string[] {
+  if (openFlows === undefined) return [];
+  if (policy === undefined) return [openFlows];
+  return [`trafficPolicy ${policy.name}: flows that are open stay with tc, where packets can wait`];
+}
+
 /** Of a service that asks for packets to be passed on. */
 function classifyPackets(service: Service, offers: PacketOffers, policy: TrafficPolicy | undefined): Classification {
   const mode = modeName(service);
@@ -137,7 +146,12 @@ function classifyPackets(service: Service, offers: PacketOffers, policy: Traffic
     'with forwarding.mode ipip, gue or l2, where backends answer past this node, if they are made ready for it';
   return {
     tier,
-    reasons: [`forwarding.mode ${mode}: ${how}`, offer.reason, ...policyReasons(service, policy)],
+    reasons: [
+      `forwarding.mode ${mode}: ${how}`,
+      offer.reason,
+      ...openFlowReasons(offer, policy),
+      ...policyReasons(service, policy),
+    ],
     fasterIf: [...offer.fasterIf, ...(isNat(service) ? [direct] : [])],
   };
 }

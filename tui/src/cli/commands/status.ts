@@ -66,6 +66,13 @@ export async function status(
     if (decapsulation !== '')
       lines.push(['Unpacks', `${printable(name)}: IPIP and GUE by ${printable(decapsulation)}`]);
   }
+  for (const { name, nat, natReason } of node.xdpInterfaces) {
+    if (nat === '') continue;
+    lines.push([
+      'Open NAT',
+      `${printable(name)}: ${printable(nat)}${natReason === '' ? '' : ` (${printable(natReason)})`}`,
+    ]);
+  }
   for (const { name, shaping, shapingReason } of node.xdpInterfaces) {
     if (shaping === '' && shapingReason === '') continue;
     const text = `${printable(name)}: ${shaping === '' ? 'none' : printable(shaping)}${shapingReason === '' ? '' : ` (${printable(shapingReason)})`}`;

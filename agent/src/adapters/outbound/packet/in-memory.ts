@@ -18,6 +18,7 @@ import {
   StatusSchema,
   type Table,
   TableSchema,
+  type TrafficSchema,
 } from '@marcher/proto/marcher/packet/v1/packet_pb';
 import { NO_PROOF } from '../../../domain/packet-proof.js';
 import { type PacketTier, PacketTierError, type PacketTierState } from '../../../ports/packet-tier.js';
@@ -50,6 +51,8 @@ export class InMemoryPacketTier implements PacketTier {
   beforeReply: (() => Promise<void> | void) | undefined;
   readonly #counted = new Map<string, { packets: bigint; bytes: bigint }>();
   readonly drops = new Map<string, bigint>();
+  /** What of a service that is forwarded by NAT XDP has carried. */
+  readonly fast = new Map<string, MessageInitShape<typeof TrafficSchema>>();
   /** What policies did, by service. */
   readonly overRate = new Map<string, MessageInitShape<typeof PolicyTrafficSchema>>();
   #tail: Promise<unknown> = Promise.resolve();
@@ -109,6 +112,7 @@ export class InMemoryPacketTier implements PacketTier {
       services: (this.table?.services ?? []).map(({ name, backends, policy }) => ({
         name,
         traffic: traffic(name),
+        ...(this.fast.has(name) && { fast: this.fast.get(name) ?? {} }),
         ...(policy && { policy: this.overRate.get(name) ?? {} }),
         backends: backends.map((backend) => ({ name: backend.name, traffic: traffic(`${name}/${backend.name}`) })),
       })),
