@@ -10,6 +10,7 @@ import { lifecycle } from './lifecycle.js';
 import { modes } from './modes.js';
 import { moves } from './moves.js';
 import { nat } from './nat.js';
+import { natFast } from './nat-fast.js';
 import { quic } from './quic.js';
 import { steering } from './steering.js';
 import { tunnels } from './tunnels.js';
@@ -56,6 +57,7 @@ export const packet: readonly Case[] = [
   ...tunnels,
   ...quic,
   ...nat,
+  ...natFast,
   ...auto,
   ...steering,
   ...guards,
