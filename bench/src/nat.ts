@@ -4,6 +4,9 @@
  * relay, and beside plain routing, which all but the relay contain. Each has its own client, node and backend in network
  * namespaces; iperf3 sends as fast as it can, and what is counted is the whole machine's time: in the kernel nobody else
  * can be told apart from who forwards.
+ *
+ * Twice: with the offloads of veth, which hands over many segments in one buffer, and with frames one by one and complete,
+ * as they come from a wire. XDP, which carries open flows in its fast path, knows no others: it has a row there alone.
  */
 import { execFileSync } from 'node:child_process';
 import path from 'node:path';
@@ -23,6 +26,8 @@ const CORES = 2;
 
 interface Contender {
   readonly name: string;
+  /** What its row is compared with. */
+  readonly plain: string;
   /** Where the client sends to. */
   readonly target: string;
   readonly port: number;
@@ -49,12 +54,19 @@ const has = (command: string): boolean => {
   }
 };
 
+const ONE_BY_ONE = ['tx', 'off', 'tso', 'off', 'gso', 'off'];
+
 /** A client, a node that routes, a backend that iperf3 listens on. */
-const ground = async (scope: Scope): Promise<Topology> => {
+const ground = async (scope: Scope, oneByOne: boolean): Promise<Topology> => {
   const net = makeTopology(scope, 1);
   const [backend] = net.backends;
   if (backend === undefined) throw new Error('no backend');
   inside(net.proxy.netns, 'sysctl', '-qw', 'net.ipv4.ip_forward=1');
+  if (oneByOne) {
+    // Whoever receives joins segments, as hosts do; and a veth takes what XDP sends only with GRO at its other end.
+    for (const { netns } of [net.client, backend]) inside(netns, 'ethtool', '-K', 'up0', ...ONE_BY_ONE, 'gro', 'on');
+    for (const device of ['front', 'back1']) inside(net.proxy.netns, 'ethtool', '-K', device, ...ONE_BY_ONE);
+  }
   inside(net.client.netns, 'ip', 'route', 'add', 'default', 'via', net.proxy.v4);
   inside(backend.netns, 'ip', 'route', 'add', 'default', 'via', '10.78.1.1');
   scope.spawn(['iperf3', '--server', '--port', String(PORT)], { netns: backend.netns, log: 'iperf3.log' });
@@ -66,12 +78,12 @@ const NFT = `table ip bench {
   chain from { type nat hook postrouting priority srcnat; oifname "back1" masquerade; }
 }`;
 
-const marcher = async (scope: Scope, net: Topology): Promise<void> => {
+const marcher = async (scope: Scope, net: Topology, xdp: 'native' | 'off'): Promise<void> => {
   const agent = new Agent(scope, {
     netns: net.proxy.netns,
     engine: path.join(BUILD, 'marcher-engine'),
     args: [
-      ...['--library', path.join(BUILD, 'control/libmarcher.so'), '--interfaces', 'front,back1', '--xdp', 'off'],
+      ...['--library', path.join(BUILD, 'control/libmarcher.so'), '--interfaces', 'front,back1', '--xdp', xdp],
       ...['--bpf-dir', path.join(scope.addBpffs(), 'node')],
     ],
   });
@@ -90,6 +102,41 @@ const marcher = async (scope: Scope, net: Topology): Promise<void> => {
     const { services } = await agent.node.tiers({ service: 'nat' });
     return services[0]?.tier === 'tc';
   });
+  if (xdp === 'off') return;
+  await until('XDP to carry open flows', async () => {
+    const { xdpInterfaces } = await agent.node.status({});
+    return xdpInterfaces.every(({ nat: by }) => by === 'xdp');
+  });
+};
+
+/** All of them, with frames of one kind. */
+const contend = async (scopeOf: () => Scope, oneByOne: boolean, nft: boolean): Promise<Contender[]> => {
+  const plain = oneByOne ? 'routing, one by one' : 'routing';
+  const named = (name: string): string => (oneByOne ? `${name}, one by one` : name);
+  const found: Contender[] = [];
+  const add = (name: string, scope: Scope, net: Topology, target = VIP, port = PORT): void => {
+    found.push({ name: named(name), plain, target, port, net, scope });
+  };
+  const routing = scopeOf();
+  add('routing', routing, await ground(routing, oneByOne), '10.78.1.2');
+  if (nft) {
+    const scope = scopeOf();
+    const net = await ground(scope, oneByOne);
+    inside(net.proxy.netns, 'nft', NFT);
+    add('nftables', scope, net);
+  }
+  const tc = scopeOf();
+  const net = await ground(tc, oneByOne);
+  await marcher(tc, net, 'off');
+  add('marcher tc', tc, net);
+  add('marcher relay', tc, net, net.proxy.v4, RELAY_PORT);
+  if (oneByOne) {
+    const xdp = scopeOf();
+    const by = await ground(xdp, true);
+    await marcher(xdp, by, 'native');
+    add('marcher xdp', xdp, by);
+  }
+  return found;
 };
 
 const busy = (): number =>
@@ -117,21 +164,16 @@ const run = async ({ scope, net, target, port }: Contender, seconds: number): Pr
 
 export const nat = async (rounds: number, seconds: number): Promise<boolean> => {
   if (!has('iperf3')) throw new Error('iperf3 is not installed: apt install iperf3');
-  const scopes = { plain: new Scope(LOGS), nftables: new Scope(LOGS), marcher: new Scope(LOGS) };
+  const scopes: Scope[] = [];
+  const scopeOf = (): Scope => {
+    const scope = new Scope(LOGS);
+    scopes.push(scope);
+    return scope;
+  };
   try {
-    const contenders: Contender[] = [];
-    const plain = await ground(scopes.plain);
-    contenders.push({ name: 'routing', target: '10.78.1.2', port: PORT, net: plain, scope: scopes.plain });
-    const missing: string[] = [];
-    if (has('nft')) {
-      const net = await ground(scopes.nftables);
-      inside(net.proxy.netns, 'nft', NFT);
-      contenders.push({ name: 'nftables', target: VIP, port: PORT, net, scope: scopes.nftables });
-    } else missing.push('nftables: nft is not installed (apt install nftables)');
-    const net = await ground(scopes.marcher);
-    await marcher(scopes.marcher, net);
-    contenders.push({ name: 'marcher tc', target: VIP, port: PORT, net, scope: scopes.marcher });
-    contenders.push({ name: 'marcher relay', target: net.proxy.v4, port: RELAY_PORT, net, scope: scopes.marcher });
+    const nft = has('nft');
+    const missing = nft ? [] : ['nftables: nft is not installed (apt install nftables)'];
+    const contenders = [...(await contend(scopeOf, false, nft)), ...(await contend(scopeOf, true, nft))];
     await sleep(500);
 
     const runs = new Map<string, Run[]>(contenders.map(({ name }) => [name, []]));
@@ -143,20 +185,22 @@ export const nat = async (rounds: number, seconds: number): Promise<boolean> => 
       }
     }
     const of = (name: string, figure: (run: Run) => number): Spread => spread((runs.get(name) ?? []).map(figure));
-    const figures = contenders.map(({ name }) => ({
+    const figures = contenders.map(({ name, plain }) => ({
       name,
+      plain,
       gbps: of(name, ({ gigabits, seconds: took }) => gigabits / took),
       cpuSecondsPerGigabit: of(name, ({ gigabits, cpuSeconds }) => cpuSeconds / gigabits),
     }));
-    const routing = figures[0]?.cpuSecondsPerGigabit.median ?? 0;
+    const cost = (name: string): number =>
+      figures.find((one) => one.name === name)?.cpuSecondsPerGigabit.median ?? Number.POSITIVE_INFINITY;
     printTable(
       ['', 'Gb/s', 'CPU ms per Gb', 'spread', 'beside routing'],
-      figures.map(({ name, gbps, cpuSecondsPerGigabit: cpu }) => [
+      figures.map(({ name, plain, gbps, cpuSecondsPerGigabit: cpu }) => [
         name,
         gbps.median.toFixed(2),
         (cpu.median * 1_000).toFixed(1),
         `${(cpu.min * 1_000).toFixed(1)} to ${(cpu.max * 1_000).toFixed(1)}`,
-        `${(cpu.median / routing).toFixed(2)} times`,
+        `${(cpu.median / cost(plain)).toFixed(2)} times`,
       ]),
     );
     for (const line of missing) console.log(`not measured: ${line}`);
@@ -168,15 +212,13 @@ export const nat = async (rounds: number, seconds: number): Promise<boolean> => 
       },
       rounds,
       seconds,
-      what: 'one TCP connection of iperf3 over veth with its offloads; CPU of the whole machine',
+      what: 'one TCP connection of iperf3 over veth, with its offloads or with frames one by one; CPU of the whole machine',
       figures,
       missing,
     });
     console.log(`\n${file}`);
-    const cost = (name: string): number =>
-      figures.find((one) => one.name === name)?.cpuSecondsPerGigabit.median ?? Number.POSITIVE_INFINITY;
     return cost('marcher tc') <= Math.min(cost('nftables'), cost('marcher relay')) && missing.length === 0;
   } finally {
-    for (const scope of Object.values(scopes)) await scope.close();
+    for (const scope of scopes) await scope.close();
   }
 };
