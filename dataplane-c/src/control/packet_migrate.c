@@ -755,7 +755,7 @@ static int carry(struct carrying *c)
 	int error = carry_flows(c, !live);
 	if (error)
 		return flows_failed(c, error);
-	code = packet_nat_carry_fill(c->nat);
+	code = packet_nat_carry_fill(c->nat, live);
 	if (code)
 		return code;
 	old->begun = true;

@@ -189,7 +189,7 @@ static int put(int table, const struct flow_key *key, const struct nat_flow *flo
 	return error;
 }
 
-/* What there is of it is put over: its programs, which packets meet first, know better. */
+/* Over what there is of them. */
 static int put_all(struct packet_nat_carry *c, const struct flow_key *keys, const struct nat_flow *flows,
                    uint32_t count)
 {
@@ -229,19 +229,32 @@ static bool same_flow(const struct nat_flow *a, const struct nat_flow *b)
  */
 static void join(struct nat_flow *held, const struct nat_flow *flow)
 {
-	uint32_t take = NAT_FINS | NAT_ANSWERED | NAT_CONFIRMED;
+	const int32_t later = (int32_t)(flow->seen - held->seen);
 
-	/* What came after a reset has taken it back. */
-	if ((int32_t)(flow->seen - held->seen) >= 0)
-		take |= NAT_RESET;
 	if (flow->flags & ~held->flags & NAT_ANSWERED)
 		held->expected = flow->expected;
-	held->flags |= flow->flags & take;
-	if ((int32_t)(flow->seen - held->seen) > 0)
+	/* What comes after a reset takes it back. */
+	if (later > 0)
+		held->flags &= ~NAT_RESET;
+	if (later >= 0) {
+		held->flags |= flow->flags & NAT_RESET;
 		held->seen = flow->seen;
+	}
+	held->flags |= flow->flags & (NAT_FINS | NAT_ANSWERED | NAT_CONFIRMED);
 }
 
-/* One entry beside what this layout's programs have decided. */
+/* In the place of another flow's entry, which its own packets will find to be lost. */
+static int put_instead(const struct packet_nat_carry *c, int table, const struct flow_key *key,
+                       const struct nat_flow *flow)
+{
+	int error = put(c->part->to, key, flow, BPF_ANY);
+
+	if (!error && table != c->part->to)
+		bpf_map_delete_elem(table, key);
+	return error;
+}
+
+/* One entry, beside what this layout's programs have noted of the same flow. */
 static int put_beside(struct packet_nat_carry *c, const struct flow_key *key, const struct nat_flow *flow)
 {
 	struct nat_flow held, before;
@@ -255,6 +268,8 @@ static int put_beside(struct packet_nat_carry *c, const struct flow_key *key, co
 			return error == -EEXIST ? 0 : error;
 		}
 	}
+	if (!same_flow(&held, flow) && c->over)
+		return put_instead(c, table, key, flow);
 	if (!same_flow(&held, flow)) {
 		c->taken += counts(flow);
 		c->flows -= counts(flow);
@@ -292,9 +307,6 @@ static int take(void *argument, void *keys, void *values, uint32_t count)
 	uint32_t carried = 0;
 
 	for (uint32_t i = 0; i < count; i++) {
-		/* Whatever is noted of a flow has its time: the others are as they have been copied. */
-		if (c->mend && (int32_t)(flow[i].seen - c->filled) < -1)
-			continue;
 		uint32_t backend = flow[i].backend;
 		enum fate fate = translate(c, &key[i], &flow[i]);
 		if (fate == FATE_GONE && !c->mend && counts(&flow[i]))
@@ -304,12 +316,14 @@ static int take(void *argument, void *keys, void *values, uint32_t count)
 		bool room = has_room(c, &flow[i]);
 		c->flows += room && counts(&flow[i]);
 		c->full += !room && counts(&flow[i]);
-		if (!room)
+		/* Whatever is noted of a flow has its time: the others are as they have been copied. */
+		bool copied = c->again && (c->over || c->mend) && (int32_t)(flow[i].seen - c->filled) < -1;
+		if (!room || copied)
 			continue;
 		key[carried] = key[i];
 		flow[carried++] = flow[i];
 	}
-	return c->over ? put_all(c, key, flow, carried) : put_all_beside(c, key, flow, carried);
+	return c->over && !c->beside ? put_all(c, key, flow, carried) : put_all_beside(c, key, flow, carried);
 }
 
 static int walk(struct packet_nat_carry *c)
@@ -335,7 +349,9 @@ static int fill(struct packet_nat_carry *c)
 	c->flows = c->full = c->taken = 0;
 	memset(c->gone, 0, BACKENDS_MAX * sizeof(*c->gone));
 	c->over = packet_tc_follows(c->handle);
+	c->filled = c->now;
 	int error = walk(c);
+	c->again = true;
 	for (uint32_t i = 0; i < BACKENDS_MAX; i++)
 		gone += c->gone[i];
 	c->left = c->full + c->taken + gone;
@@ -403,9 +419,13 @@ static int freeze(struct packet_nat_carry *c)
 	return error ? failed(c, error) : MARCHER_OK;
 }
 
-int packet_nat_carry_fill(struct packet_nat_carry *c)
+int packet_nat_carry_fill(struct packet_nat_carry *c, bool live)
 {
-	return fill(c);
+	c->beside = live;
+	int code = fill(c);
+	/* XDP's programs come before the next step. */
+	c->beside = true;
+	return code;
 }
 
 int packet_nat_carry_swap(struct packet_nat_carry *c)

@@ -14,6 +14,9 @@
  *   5. exchange  the other programs are taken off
  *   6. mend      what those have noted of flows since: ends, answers, confirmations
  *
+ * Between 1 and 2 the programs of XDP are exchanged, and this layout's carry the flows that are there (xdp_nat.c): of
+ * those both tables know something, and what they have noted is joined.
+ *
  * Where somebody died in between, what this layout's programs have decided may count already: then nothing is put over
  * it in any of the steps.
  */
@@ -41,17 +44,20 @@ struct packet_nat_carry {
 	uint32_t *ages;               /* entries by how long they have been silent */
 	uint32_t *gone;               /* [BACKENDS_MAX]: flows whose backend is no more */
 	uint32_t now, filled;         /* in units of struct nat_flow's seen; when the last step that fills began */
-	bool over, mend;
-	/* Of the last step that fills: flows carried, without room, with another's in their place; all that are lost.
-	 */
+	bool over;                    /* a flow of this layout's gives way */
+	bool beside;                  /* this layout's programs, of XDP, may have noted something of the same flows */
+	bool again;                   /* filled before */
+	bool mend;
+	/* Of the last step that fills: flows carried, without room, with another's in their place; all that are
+	 * lost. */
 	uint64_t flows, full, taken, left;
 };
 
 /* backends and services stay the caller's. packet_nat_carry_end in any case. */
 int packet_nat_carry_begin(struct packet_nat_carry *c, struct marcher_packet *handle,
                            const struct packet_target *backends, const uint32_t *services);
-/* Step 1. */
-int packet_nat_carry_fill(struct packet_nat_carry *c);
+/* Step 1. live: packets may have met this layout's programs of XDP. */
+int packet_nat_carry_fill(struct packet_nat_carry *c, bool live);
 /* The others. Also where there was no NAT: tc's programs are exchanged. */
 int packet_nat_carry_swap(struct packet_nat_carry *c);
 /* What was lost, by name. */

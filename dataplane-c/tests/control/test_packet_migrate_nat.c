@@ -651,6 +651,35 @@ static void a_source_port_is_the_flows_that_had_it_first(void **state)
 	close_other(&other);
 }
 
+static void what_both_layouts_have_noted_of_a_flow_is_joined(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	struct other other = beside(rig);
+	struct pair old = put_flow(&other, 1, "192.0.2.12", other.two, IPPROTO_TCP, OPEN | NAT_FIN_CLIENT);
+	struct pair reset = put_flow(&other, 2, "192.0.2.12", other.two, IPPROTO_TCP, OPEN);
+
+	/* As XDP would, which comes before tc, whose old programs are first. */
+	struct pair own[] = {pair_of(1, "192.0.2.12", IPPROTO_TCP, OPEN | NAT_FIN_BACKEND),
+	                     pair_of(2, "192.0.2.12", IPPROTO_TCP, OPEN | NAT_RESET)};
+	own[1].flow[0].seen = own[1].flow[1].seen = reset.flow[0].seen - 3;
+	for (int i = 0; i < 2; i++) {
+		belongs(&own[i], OWN_SERVICE, OWN_TWO, 1);
+		for (int side = 0; side < 2; side++)
+			put_own(rig, "nat_flows", &own[i].key[side], &own[i].flow[side]);
+	}
+	assert_int_equal(packet_rig_open(rig, "v0,v1", MARCHER_XDP_OFF), MARCHER_OK);
+	reply_free(apply(rig, after));
+	for (int side = 0; side < 2; side++) {
+		old.flow[side].flags |= NAT_FIN_BACKEND;
+		old.flow[side].seen = own[0].flow[side].seen;
+	}
+	assert_pair(rig, "nat_flows", &old, "192.0.2.12");
+	/* A packet came after the reset. */
+	assert_pair(rig, "nat_flows", &reset, "192.0.2.12");
+	close_other(&other);
+}
+
 /* The other layout's links of an interface, as packet_tc_move() does it. */
 static void detach_first(const struct packet_rig *rig, const char *interface)
 {
@@ -759,6 +788,7 @@ int main(void)
 	        TEST(nothing_of_what_happens_meanwhile_is_lost),
 	        TEST(filters_of_clsact_are_exchanged_without_a_gap),
 	        TEST(a_source_port_is_the_flows_that_had_it_first),
+	        TEST(what_both_layouts_have_noted_of_a_flow_is_joined),
 	        TEST(what_this_layout_has_decided_stands_where_its_programs_are_first),
 	        TEST(an_agent_without_sys_admin_carries_them_too),
 	        TEST(tables_of_another_form_are_said_to_be_lost_and_the_rest_goes_on),
