@@ -22,13 +22,17 @@ export const upload = async (world: World, client: Host, vip: string, port: numb
   world.equal(answer, `200 ${bytes}`, `upload to ${vip}`);
 };
 
+/** As long as an upload may go on. */
+const UPLOAD_S = 120;
+
 /** An upload that goes on until the returned function is called, which waits for its answer: one connection all the time. */
 export const endlessUpload = (world: World, client: Host, vip: string, port: number): (() => Promise<void>) => {
   const enough = path.join(world.scope.dir, `enough-${port}-${urlHost(vip)}`);
   const url = `http://${urlHost(vip)}:${port}/health`;
   const pieces = `while [ ! -e '${enough}' ] && head -c 20000 /dev/zero; do sleep 0.05; done`;
-  const curl = `curl --silent --show-error --max-time ${60 * PACE} -T - -o /dev/null -w '%{http_code} %{size_upload}' ${url}`;
-  const answer = world.scope.must(['bash', '-c', `set -o pipefail; { ${pieces}; } | ${curl}`], { netns: client.netns });
+  const curl = `curl --silent --show-error --max-time ${UPLOAD_S * PACE} -T - -o /dev/null -w '%{http_code} %{size_upload}' ${url}`;
+  const options = { netns: client.netns, timeoutMs: UPLOAD_S * 1_000 };
+  const answer = world.scope.must(['bash', '-c', `{ ${pieces}; } | ${curl}`], options);
   // Awaited later: until then a failure is nobody's.
   answer.catch(() => undefined);
   return async () => {

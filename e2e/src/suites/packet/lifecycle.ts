@@ -76,7 +76,7 @@ export const lifecycle: readonly Case[] = [
       const folder = path.join(pins, layout);
       await carryNatToo(ground, director);
       const kinds = ['tcp-short', 'tcp-keepalive', 'udp'] as const;
-      const loads = [...(await ground.loads(kinds, 200)), ...(await ground.loads(kinds, 100, 0, NAT_PORT))];
+      const loads = [...(await ground.loads(kinds, 100)), ...(await ground.loads(kinds, 30, 0, NAT_PORT))];
       const uploaded = endlessUpload(world, ground.net.client, VIP4, NAT_HTTP_PORT);
       await sleep(500);
       director.kill();
