@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Dual BSD/GPL */
 /*
- * The fast path of NAT: packets of translated flows that both ends have confirmed, from clients and from backends, never
- * meet the stack. Whatever is harder is left to tc_ingress, as it came; the two share the tables of flows, and carry a
- * packet alike, so that a flow may have packets in both at any time. What ends a flow is carried here as its data is,
- * and noted as tc notes it: it would overtake the data otherwise.
+ * The fast path of NAT: packets of translated flows that both ends have confirmed, from clients and from backends,
+ * never meet the stack. Whatever is harder is left to tc_ingress, as it came; the two share the tables of flows, and
+ * carry a packet alike, so that a flow may have packets in both at any time. What ends a flow is carried here as its
+ * data is, and noted as tc notes it: it would overtake the data otherwise.
  *
- * tc's are: new flows and SYNs, backends on this node, fragments and ICMP errors, what has a TTL of 1 or does not fit its
- * route (tc answers), ways that XDP does not know or cannot send by, checksums that are still to be completed, and
- * services with a traffic policy: their packets may have to wait in a queue, and those that need not would overtake them.
+ * tc's are: new flows and SYNs, backends on this node, fragments and ICMP errors, what has a TTL of 1 or does not fit
+ * its route (tc answers), ways that XDP does not know or cannot send by, checksums that are still to be completed, and
+ * services with a traffic policy: their packets may have to wait in a queue, and those that need not would overtake
+ * them.
  */
 #include <linux/bpf.h>
 

@@ -308,8 +308,8 @@ struct nat_settings {
 	__u32 flags;
 };
 
-/* Map nat_devices: hash by ifindex: devices whose frames xdp_nat may carry, in and out: they have a program of XDP, and a
- * driver that sends what XDP hands over. What comes or would leave by another one is left to tc. */
+/* Map nat_devices: hash by ifindex: devices whose frames xdp_nat may carry, in and out: they have a program of XDP, and
+ * a driver that sends what XDP hands over. What comes or would leave by another one is left to tc. */
 struct nat_device {
 	__u8 address[6]; /* Ethernet's: frames to another one are not for this node */
 	__u8 reserved[2];

@@ -155,8 +155,7 @@ static __always_inline void nat_event_of(const struct packet *packet, const stru
 /* Is the end of the flow's handshake still to be told from sequence numbers? */
 static __always_inline bool nat_event_wants(const struct packet *packet, const struct nat_flow *flow)
 {
-	return packet->key.protocol == IPPROTO_TCP && !(packet->tcp_flags & TCP_RST) &&
-	       !(flow->flags & NAT_CONFIRMED);
+	return packet->key.protocol == IPPROTO_TCP && !(packet->tcp_flags & TCP_RST) && !(flow->flags & NAT_CONFIRMED);
 }
 
 /* Has the client been heard after the backend, and may it be believed to be where it says? */

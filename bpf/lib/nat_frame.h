@@ -73,8 +73,8 @@ static __always_inline bool nat_frame_complete(void *data, const void *data_end,
 	return (udp && !*check) || *check != checksum_fold(sum);
 }
 
-/* Gives the packet whose IP header is at at the flow's source and destination, and takes one off its TTL. offset: of the
- * transport header from there. False: it does not fit, and is spoiled. */
+/* Gives the packet whose IP header is at at the flow's source and destination, and takes one off its TTL. offset: of
+ * the transport header from there. False: it does not fit, and is spoiled. */
 static __always_inline bool nat_frame_rewrite(void *at, const void *data_end, const struct packet *packet, __u32 offset,
                                               const struct nat_flow *flow)
 {
@@ -97,7 +97,7 @@ static __always_inline bool nat_frame_rewrite(void *at, const void *data_end, co
 	if (!udp || *check) {
 		const __u64 ports = (__u64)(__u16)~packet->key.source_port + (__u16)~packet->key.destination_port +
 		                    flow->source_port + flow->destination_port;
-		*check = ~checksum_fold((__u64)(__u16)~*check + addresses + ports);
+		*check = ~checksum_fold((__u64)(__u16) ~*check + addresses + ports);
 		if (udp && !*check)
 			*check = 0xffff;
 	}

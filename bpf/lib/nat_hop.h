@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Dual BSD/GPL */
 /*
- * Where a translated packet leaves from XDP: the kernel's routes, asked as tc asks them (tc_route.h): by both addresses,
- * and not by ports. Each CPU keeps answers as those of next_hop.h are kept, but by addresses, since packets go to clients,
- * too, and routes may ask where they are from.
+ * Where a translated packet leaves from XDP: the kernel's routes, asked as tc asks them (tc_route.h): by both
+ * addresses, and not by ports. Each CPU keeps answers as those of next_hop.h are kept, but by addresses, since packets
+ * go to clients, too, and routes may ask where they are from.
  *
- * No answer is no drop: tc has ways that XDP has not (a neighbour that is still to be found out, a tunnel's device), and
- * says what is to be said.
+ * No answer is no drop: tc has ways that XDP has not (a neighbour that is still to be found out, a tunnel's device),
+ * and says what is to be said.
  */
 #ifndef BPF_NAT_HOP_H
 #define BPF_NAT_HOP_H

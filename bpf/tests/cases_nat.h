@@ -28,8 +28,8 @@ struct nat_case {
 	struct spec want;
 	uint32_t service; /* whose counters count: 0: not looked at */
 	bool returned;    /* what the backend has sent */
-	/* XDP carries it where the flow is confirmed, to the next hop that the backend of this index has; 0: it is tc's;
-	 * NAT_NOT_FAST: it is about the beginning of a flow. */
+	/* XDP carries it where the flow is confirmed, to the next hop that the backend of this index has; 0: it is
+	 * tc's; NAT_NOT_FAST: it is about the beginning of a flow. */
 	uint32_t fast;
 };
 

@@ -4,9 +4,9 @@
  *
  *   MARCHER_BPF_OBJECTS=DIRECTORY packet-tests [PATTERN]
  *
- * DIRECTORY has xdp_root, xdp_guard, xdp_cookies, xdp_lb, xdp_nat, decap, tc_ingress, tc_egress and tc_decap as .bpf.o or .o.
- * PATTERN chooses tests by name, as a shell's. Needs root and makes a network namespace of its own. Exits with 77
- * (skipped) without the privilege, unless MARCHER_BPF_REQUIRED is set.
+ * DIRECTORY has xdp_root, xdp_guard, xdp_cookies, xdp_lb, xdp_nat, decap, tc_ingress, tc_egress and tc_decap as .bpf.o
+ * or .o. PATTERN chooses tests by name, as a shell's. Needs root and makes a network namespace of its own. Exits with
+ * 77 (skipped) without the privilege, unless MARCHER_BPF_REQUIRED is set.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -187,8 +187,8 @@ int main(int argc, char **argv)
 	free(decap_list.cases);
 	const size_t cases = list.count + nat_list.count + tc_list.count + fast_list.count;
 	struct CMUnitTest *tests =
-	        calloc(cases + flow_tests_count + nat_flow_tests_count + nat_fast_tests_count + guard_tests_count + decap_tests_count +
-	                       policy_tests_count + quic_tests_count + shape_tests_count,
+	        calloc(cases + flow_tests_count + nat_flow_tests_count + nat_fast_tests_count + guard_tests_count +
+	                       decap_tests_count + policy_tests_count + quic_tests_count + shape_tests_count,
 	               sizeof(*tests));
 	if (!tests)
 		return 2;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Translation in XDP. A packet of a confirmed flow goes through tc first and then, with everything as it was before,
- * through XDP: there it comes out alike, with the Ethernet header that tc leaves to the kernel, and is counted and noted
- * alike; or XDP lets it pass as it came, and nothing has changed.
+ * through XDP: there it comes out alike, with the Ethernet header that tc leaves to the kernel, and is counted and
+ * noted alike; or XDP lets it pass as it came, and nothing has changed.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -40,8 +40,9 @@ struct known {
 static struct known know(void)
 {
 	struct known known = {.count = 0};
-	while (known.count < ENTRIES_MAX && nat_next(NAT_CONFIRMED_FLOWS, known.count ? &known.keys[known.count - 1] : NULL,
-	                                             &known.keys[known.count])) {
+	while (known.count < ENTRIES_MAX &&
+	       nat_next(NAT_CONFIRMED_FLOWS, known.count ? &known.keys[known.count - 1] : NULL,
+	                &known.keys[known.count])) {
 		assert_true(nat_entry(NAT_CONFIRMED_FLOWS, &known.keys[known.count], &known.flows[known.count]));
 		known.count++;
 	}
@@ -63,13 +64,13 @@ static bool same_known(const struct known *one, const struct known *other)
 	for (size_t i = 0; i < one->count; i++) {
 		struct nat_flow mine = one->flows[i], theirs;
 		size_t at = 0;
-		while (at < other->count && memcmp(&other->keys[at], &one->keys[i], sizeof(one->keys[i])))
+		while (at < other->count && memcmp(&other->keys[at], &one->keys[i], sizeof(one->keys[i])) != 0)
 			at++;
 		if (at == other->count)
 			return false;
 		theirs = other->flows[at];
 		mine.seen = theirs.seen = 0;
-		if (memcmp(&mine, &theirs, sizeof(mine)))
+		if (memcmp(&mine, &theirs, sizeof(mine)) != 0)
 			return false;
 	}
 	return one->count == other->count;
@@ -163,7 +164,7 @@ void nat_fast_run_case(void **state)
 	struct frame undelivered;
 	frame_build(&undelivered, &want);
 	expect_forwarded(&expected, &undelivered, FORWARDING_L2, c->fast, 0);
-	if (by_xdp.frame.length != expected.length || memcmp(by_xdp.frame.data, expected.data, expected.length)) {
+	if (by_xdp.frame.length != expected.length || memcmp(by_xdp.frame.data, expected.data, expected.length) != 0) {
 		frame_report(c->name, &expected, &by_xdp.frame);
 		fail();
 	}
@@ -187,7 +188,8 @@ struct connection {
 
 static struct connection open_connection(uint32_t service, uint8_t protocol)
 {
-	struct connection flow = {.ask = {.protocol = protocol, .destination_port = SERVICE_PORT(service), .payload = 100}};
+	struct connection flow = {
+	        .ask = {.protocol = protocol, .destination_port = SERVICE_PORT(service), .payload = 100}};
 	const struct nat_case c = {.in = flow.ask};
 	struct frame frame;
 	nat_reset();
@@ -449,7 +451,8 @@ static void test_kept_ways_are_told_apart(void **state)
 	nat_fast_reset();
 	for (int round = 0; round < 2; round++)
 		for (size_t i = 0; i < 4; i++) {
-			const struct spec ask = {.protocol = IPPROTO_UDP, .destination_port = SERVICE_PORT(services[i])};
+			const struct spec ask = {.protocol = IPPROTO_UDP,
+			                         .destination_port = SERVICE_PORT(services[i])};
 			frame_build(&frame, &ask);
 			nat_run(NAT_INGRESS, &frame, 0, &result);
 			nat_confirm();
@@ -483,8 +486,7 @@ static void test_checksums_to_be_completed_are_left_to_tc(void **state)
 			const size_t length = frame.length - 14 - (version == 4 ? 20 : 40);
 			/* Zeros add nothing to it. */
 			static const uint8_t zeros[FRAME_MAX];
-			uint16_t pseudo =
-			        (uint16_t)~transport_checksum(frame.data + 14, protocols[p], zeros, length);
+			uint16_t pseudo = (uint16_t)~transport_checksum(frame.data + 14, protocols[p], zeros, length);
 			put16(check_of(&frame, version, protocols[p]), pseudo);
 			run_xdp(&frame, &result);
 			assert_int_equal(result.verdict, XDP_PASS);

@@ -51,9 +51,10 @@ static const char *cannot_send(const struct packet_interface *interface, bool to
 	char driver[32];
 
 	if (told)
-		return features & PACKET_NETDEV_SENDS ? NULL
-		                                      : "its driver cannot send what XDP hands over (veth: the other end "
-		                                        "needs GRO, ethtool -K END gro on, or an XDP program)";
+		return features & PACKET_NETDEV_SENDS
+		               ? NULL
+		               : "its driver cannot send what XDP hands over (veth: the other end "
+		                 "needs GRO, ethtool -K END gro on, or an XDP program)";
 	/* Any other that runs XDP natively sends, too. */
 	packet_ethtool_driver(interface->name, driver, sizeof(driver));
 	return strcmp(driver, "veth") ? NULL : "this kernel does not tell whether the other end of a veth takes frames";

@@ -79,6 +79,12 @@ static bool kernel_tells(void)
 	return packet_netdev_features(&device, 1) == 0;
 }
 
+static void tend(const struct packet_rig *rig)
+{
+	if (!rig || marcher_packet_tend(rig->packet))
+		fail_msg("%s", marcher_packet_last_error(rig ? rig->packet : NULL));
+}
+
 static void the_slot_is_filled_while_a_service_is_translated(void **state)
 {
 	NEEDS_PRIVILEGE(state);
@@ -118,7 +124,7 @@ static void it_goes_on_without_an_agent_and_is_adopted(void **state)
 	assert_true(status->adopted);
 	packet_status_free(status);
 	/* What nobody has said anything about yet stays. */
-	assert_int_equal(marcher_packet_tend(rig->packet), MARCHER_OK);
+	tend(rig);
 	assert_int_equal(in_slot(rig), program);
 	assert_carries(rig, "v0", "xdp", "");
 	packet_rig_apply(rig, web);
@@ -174,7 +180,7 @@ static void tc_carries_all_when_it_is_asked_to(void **state)
 	packet_table_free(table);
 	assert_int_equal(in_slot(rig), 0);
 	assert_carries(rig, "v0", "tc", "it is turned off");
-	assert_int_equal(marcher_packet_tend(rig->packet), MARCHER_OK);
+	tend(rig);
 	assert_int_equal(in_slot(rig), 0);
 	packet_rig_apply(rig, web);
 	assert_int_equal(in_slot(rig), pinned(rig));
@@ -194,13 +200,13 @@ static void devices_that_would_lose_frames_are_left_to_tc(void **state)
 	assert_carries(rig, "v0", "tc", "cannot send");
 	assert_carries(rig, "lo", "tc", "not native");
 	packet_rig_run("ethtool -K v1 gro on");
-	assert_int_equal(marcher_packet_tend(rig->packet), MARCHER_OK);
+	tend(rig);
 	assert_int_equal(in_slot(rig), pinned(rig));
 	assert_carries(rig, "v0", "xdp", "");
 	assert_carries(rig, "lo", "tc", "not native");
 	assert_false(among_devices(rig, "lo"));
 	packet_rig_run("ethtool -K v1 gro off");
-	assert_int_equal(marcher_packet_tend(rig->packet), MARCHER_OK);
+	tend(rig);
 	assert_int_equal(in_slot(rig), 0);
 	assert_false(among_devices(rig, "v0"));
 }
@@ -220,7 +226,7 @@ static void addresses_of_devices_are_followed(void **state)
 	packet_lookup(rig, "nat_devices", &index, &device);
 	assert_int_equal(device.address[5], 0x77);
 	packet_rig_run("ip link set v0 address 02:00:00:00:00:78");
-	assert_int_equal(marcher_packet_tend(rig->packet), MARCHER_OK);
+	tend(rig);
 	packet_lookup(rig, "nat_devices", &index, &device);
 	assert_int_equal(device.address[5], 0x78);
 }
@@ -238,7 +244,7 @@ static void interfaces_that_go_are_not_kept(void **state)
 	const uint32_t index = if_nametoindex("w0");
 	assert_true(packet_has(rig, "nat_devices", &index));
 	packet_rig_run("ip link del w0");
-	assert_int_equal(marcher_packet_tend(rig->packet), MARCHER_OK);
+	tend(rig);
 	assert_false(packet_has(rig, "nat_devices", &index));
 	assert_true(among_devices(rig, "v0"));
 }
