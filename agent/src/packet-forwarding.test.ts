@@ -157,6 +157,17 @@ describe('a service that asks for a packet tier', () => {
     ]);
   });
 
+  test("of mode nat is tc's alone where XDP was seen not to carry it", async () => {
+    tier.proof = {
+      ...NO_PROOF,
+      xdp: { text: '', lost: new Map([[kindOf('nat-fast', 'ipv6'), 'it did not come out']]) },
+    };
+    await start();
+    await apply([service({ forwarding: { mode: 'nat' } })]);
+    expect(tier.table?.natByTc).toBe(true);
+    expect(agent.node.tiers('web').services[0]).toMatchObject({ tier: 'tc' });
+  });
+
   test("of mode nat is tc's alone when the operator wants it so", async () => {
     await start({ natByTc: true });
     await apply([service({ forwarding: { mode: 'nat' } })]);

@@ -12,7 +12,7 @@ import type { Guard, Service } from '@marcher/model';
 import type { ApplyReply, ServiceTraffic, Status } from '@marcher/proto/marcher/packet/v1/packet_pb';
 import { parseIp } from '../domain/address.js';
 import type { PacketOffers } from '../domain/classify.js';
-import { disproof } from '../domain/packet-proof.js';
+import { disproof, fastPathLost } from '../domain/packet-proof.js';
 import { isAuto, isNat, type Vip, vipsOf } from '../domain/packet-service.js';
 import { segmentAdvice } from '../domain/segment-advice.js';
 import { unsteerable } from '../domain/steering.js';
@@ -480,7 +480,8 @@ export class PacketForwarding {
   #table(services: ReadonlyMap<string, Decoded>): Uint8Array {
     const unfit = this.#unfit();
     const carried = [...services].filter(([name, { service }]) => this.#mayCarry(service) && !unfit.has(name));
-    const natByTc = this.#options.natByTc || (this.#unsent && this.#health.demotion !== undefined);
+    const unsent = this.#unsent && this.#health.demotion !== undefined;
+    const natByTc = this.#options.natByTc || unsent || fastPathLost(this.#options.tier.proof);
     return this.#packing.pack(new Map(carried), { verdicts: this.#verdicts, guard: this.#guards.bytes, natByTc });
   }
 

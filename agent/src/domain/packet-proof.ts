@@ -53,3 +53,8 @@ export function disproof(proof: PacketProof, service: Service): string | undefin
   }
   return undefined;
 }
+
+/** XDP was seen not to carry packets of open flows of NAT, of one family at least. */
+export function fastPathLost({ xdp }: PacketProof): boolean {
+  return (['ipv4', 'ipv6'] as const).some((family) => xdp.lost.has(kindOf('nat-fast', family)));
+}

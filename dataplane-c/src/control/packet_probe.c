@@ -326,6 +326,7 @@ static const struct trial trials[] = {
 #define TRIALS (sizeof(trials) / sizeof(trials[0]))
 #define GUARD_TRIAL "guard"
 #define NAT_TRIAL "nat"
+#define FAST_TRIAL "nat-fast"
 
 static void try_one(struct probing *p, const struct trial *trial, const char *mode, enum scratch_family family)
 {
@@ -359,8 +360,8 @@ static void try_guard(struct probing *p, const char *mode, enum scratch_family f
 	conclude(p, GUARD_TRIAL, mode, family, passed);
 }
 
-/* To the backend under this node's address, and its answer back to the client. */
-static void try_nat(struct probing *p, const char *mode, enum scratch_family family)
+/* To the backend under this node's address, and its answer back to the client. As pass(). */
+static int there_and_back(const struct probing *p, enum scratch_family family)
 {
 	const struct probe_packet request = probe_request(family, PROBE_PORT);
 	struct probe_packet there, back;
@@ -376,7 +377,21 @@ static void try_nat(struct probing *p, const char *mode, enum scratch_family fam
 		                                    .destination_port = there.source_port};
 		passed = pass(p, &answer, false, p->scratch.wire_fd, is_answer, &back);
 	}
-	conclude(p, NAT_TRIAL, mode, family, passed);
+	return passed;
+}
+
+static void try_nat(struct probing *p, const char *mode, enum scratch_family family)
+{
+	conclude(p, NAT_TRIAL, mode, family, there_and_back(p, family));
+}
+
+/* The same of a flow that is open, while there is nothing but XDP. */
+static void try_fast(struct probing *p, const char *mode, enum scratch_family family)
+{
+	int passed = probe_objects_open_flow(&p->objects, family, p->scratch.inside, true);
+
+	conclude(p, FAST_TRIAL, mode, family, passed ? passed : there_and_back(p, family));
+	probe_objects_open_flow(&p->objects, family, p->scratch.inside, false);
 }
 
 static bool has_family(struct probing *p, enum scratch_family family)
@@ -407,6 +422,14 @@ static void try_forwarding(struct probing *p, const char *mode)
 			try_one(p, &trials[i], mode, family);
 }
 
+/* Natively alone: elsewhere tc carries open flows. */
+static void try_fast_path(struct probing *p, const char *mode)
+{
+	for (enum scratch_family family = 0; family < SCRATCH_FAMILIES; family++)
+		if (has_family(p, family))
+			try_fast(p, mode, family);
+}
+
 static void try_guards(struct probing *p, const char *mode)
 {
 	for (enum scratch_family family = 0; family < SCRATCH_FAMILIES; family++)
@@ -428,6 +451,8 @@ static void try_xdp(struct probing *p, const char *mode, uint32_t flags)
 		add(p, "attach", mode, "", PASSED);
 		if (!p->guarded)
 			try_forwarding(p, mode);
+		if (flags == XDP_FLAGS_DRV_MODE)
+			try_fast_path(p, mode);
 		bool guarded = p->guarded;
 		int said = guarded ? 0 : probe_objects_guard(&p->objects, true);
 		if (said)
@@ -467,8 +492,10 @@ static void try_tc(struct probing *p)
 
 static void not_run(struct probing *p, int error, const char *what, enum scratch_family family, const char *remedy)
 {
-	for (size_t i = 0; i < TRIALS + 2; i++) {
-		const char *trial = i < TRIALS ? trials[i].what : i == TRIALS ? GUARD_TRIAL : NAT_TRIAL;
+	static const char *const others[] = {GUARD_TRIAL, NAT_TRIAL, FAST_TRIAL};
+
+	for (size_t i = 0; i < TRIALS + sizeof(others) / sizeof(others[0]); i++) {
+		const char *trial = i < TRIALS ? trials[i].what : others[i - TRIALS];
 		struct result *result = add(p, trial, "", family_names[family], NOT_RUN);
 		snprintf(result->reason, sizeof(result->reason), "not tried on a real packet: %s: %s", what,
 		         strerror(error));
@@ -534,7 +561,8 @@ int packet_probe(uint8_t **reply, size_t *reply_length)
 
 	if (!p)
 		return MARCHER_E_NO_MEMORY;
-	p->objects.root_fd = p->objects.tc_ingress_fd = p->scratch.inside_fd = p->scratch.wire_fd = -1;
+	p->objects.root_fd = p->objects.tc_ingress_fd = p->objects.nat_flows_fd = -1;
+	p->scratch.inside_fd = p->scratch.wire_fd = -1;
 	clock_gettime(CLOCK_MONOTONIC, &from);
 	/* A thread of its own: what it does to its namespace ends with it. */
 	int error = pthread_create(&thread, NULL, run, p);

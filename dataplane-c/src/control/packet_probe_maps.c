@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "packet.h"
@@ -103,6 +104,8 @@ void probe_objects_close(struct probe_objects *o)
 {
 	for (size_t i = 0; i < PROBE_OBJECTS_MAX; i++)
 		bpf_object__close(o->objects[i]);
+	if (o->nat_flows_fd >= 0)
+		close(o->nat_flows_fd);
 }
 
 static int put(const struct probe_objects *o, enum packet_map map, const void *key, const void *value)
@@ -159,19 +162,22 @@ static int fill_family(const struct probe_objects *o, enum scratch_family family
 	return error ? error : put(o, MAP_DECAP_ADDRESSES, &scratch_inside[family], &decap);
 }
 
-static int make_nat_table(const struct probe_objects *o, enum packet_map outer)
+/* kept_fd: gets its descriptor; NULL: nobody needs it. */
+static int make_nat_table(const struct probe_objects *o, enum packet_map outer, int *kept_fd)
 {
 	const uint32_t zero = 0;
 	int fd = bpf_map_create(BPF_MAP_TYPE_LRU_HASH, packet_map_names[outer], sizeof(struct flow_key),
 	                        sizeof(struct nat_flow), ENTRIES_MAX, NULL);
 	int error = fd < 0 ? -errno : put(o, outer, &zero, &fd);
 
-	if (fd >= 0)
+	if (!error && kept_fd)
+		*kept_fd = fd;
+	else if (fd >= 0)
 		close(fd);
 	return error;
 }
 
-int probe_objects_fill(const struct probe_objects *o)
+int probe_objects_fill(struct probe_objects *o)
 {
 	const struct nat_settings ports = {.first = {1024, 1}, .last = {32767, 0}};
 	const uint32_t zero = 0;
@@ -180,9 +186,9 @@ int probe_objects_fill(const struct probe_objects *o)
 	if (!error)
 		error = fill_family(o, SCRATCH_V6);
 	if (!error)
-		error = make_nat_table(o, MAP_NAT_FLOWS);
+		error = make_nat_table(o, MAP_NAT_FLOWS, &o->nat_flows_fd);
 	if (!error)
-		error = make_nat_table(o, MAP_NAT_NEW);
+		error = make_nat_table(o, MAP_NAT_NEW, NULL);
 	return error ? error : put(o, MAP_NAT_SETTINGS, &zero, &ports);
 }
 
@@ -194,6 +200,53 @@ int probe_objects_forward(const struct probe_objects *o, enum scratch_family fam
 	                              .flags = forwarding == FORWARDING_NAT ? SERVICE_SOURCE_NAT : 0};
 
 	return put(o, MAP_SERVICES, &service, &entry);
+}
+
+/* In units of 2^30 ns, as nat_now() of the programs. */
+static uint32_t nat_now(void)
+{
+	struct timespec at;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &at);
+	return (uint32_t)(((uint64_t)at.tv_sec * 1000000000u + (uint64_t)at.tv_nsec) >> 30);
+}
+
+int probe_objects_open_flow(const struct probe_objects *o, enum scratch_family family, uint32_t interface, bool open)
+{
+	const struct flow_key keys[] = {{.source = scratch_client[family],
+	                                 .destination = probe_vip[family],
+	                                 .source_port = htons(PROBE_CLIENT_PORT),
+	                                 .destination_port = htons(PROBE_PORT),
+	                                 .protocol = IPPROTO_UDP},
+	                                {.source = scratch_backend[family],
+	                                 .destination = scratch_inside[family],
+	                                 .source_port = htons(PROBE_PORT),
+	                                 .destination_port = htons(PROBE_CLIENT_PORT),
+	                                 .protocol = IPPROTO_UDP}};
+	const struct nat_device device = {.address = SCRATCH_INSIDE_MAC};
+	const struct bpf_map *devices = map_of(o, packet_map_names[MAP_NAT_DEVICES]);
+	int error = open ? put(o, MAP_NAT_DEVICES, &interface, &device) : 0;
+
+	for (int i = 0; !error && i < 2; i++) {
+		/* Each has the other turned round. */
+		const struct flow_key *other = &keys[!i];
+		const struct nat_flow flow = {.source = other->destination,
+		                              .destination = other->source,
+		                              .source_port = other->destination_port,
+		                              .destination_port = other->source_port,
+		                              .flags = NAT_ANSWERED | NAT_CONFIRMED | (i ? NAT_REVERSE : 0),
+		                              .service = (uint32_t)family,
+		                              .backend = backend_of(family),
+		                              .generation = 1,
+		                              .seen = nat_now()};
+		if (open)
+			error = bpf_map_update_elem(o->nat_flows_fd, &keys[i], &flow, BPF_ANY) ? -errno : 0;
+		else
+			bpf_map_delete_elem(o->nat_flows_fd, &keys[i]);
+	}
+	if (!open && devices)
+		bpf_map_delete_elem(bpf_map__fd(devices), &interface);
+	return error;
 }
 
 int probe_objects_guard(const struct probe_objects *o, bool on)

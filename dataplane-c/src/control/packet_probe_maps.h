@@ -15,6 +15,7 @@ struct bpf_object;
 struct probe_objects {
 	struct bpf_object *objects[PROBE_OBJECTS_MAX]; /* in order of packet_objects */
 	int root_fd, tc_ingress_fd;                    /* of objects */
+	int nat_flows_fd;                              /* the table itself; -1 */
 };
 
 /* 0, or -errno and the object that the kernel has refused in *name. */
@@ -24,9 +25,12 @@ void probe_objects_close(struct probe_objects *o);
 /* All that follow: 0 or -errno. */
 
 /* A service by family, for every UDP port of its VIP, with a backend on the wire; addresses that are decapsulated. */
-int probe_objects_fill(const struct probe_objects *o);
+int probe_objects_fill(struct probe_objects *o);
 /* enum forwarding, of the family's service. */
 int probe_objects_forward(const struct probe_objects *o, enum scratch_family family, uint16_t forwarding);
+/* The family's flow of NAT, from the client to the VIP, is open, and XDP may carry it at this interface; or it is not.
+ */
+int probe_objects_open_flow(const struct probe_objects *o, enum scratch_family family, uint32_t interface, bool open);
 /* A guard that denies PROBE_DENIED_PORT, or none. */
 int probe_objects_guard(const struct probe_objects *o, bool on);
 

@@ -116,6 +116,8 @@ static void a_packet_passes_each_way_of_forwarding(void **state)
 		for (size_t m = 0; m < 2; m++)
 			for (size_t w = 0; w < 5; w++)
 				assert_passed(found, whats[w], modes[m], families[f]);
+	for (size_t f = 0; f < 2; f++)
+		assert_passed(found, "nat-fast", "native", families[f]);
 	const char *tc = tc_mode(found);
 	for (size_t f = 0; f < 2; f++)
 		assert_passed(found, "nat", tc, families[f]);

@@ -157,7 +157,7 @@ function inside(bpffs: string): void {
       const { xdp, tc } = tier.proof;
       expect([...xdp.lost, ...tc.lost]).toEqual([]);
       expect(xdp.text).toBe(
-        'real packets passed by ipip, gue, l2, decap, guard over IPv4 and IPv6 (native and generic)',
+        'real packets passed by ipip, gue, l2, decap, nat-fast, guard over IPv4 and IPv6 (native and generic)',
       );
       expect(tc.text).toMatch(/^real packets passed by nat over IPv4 and IPv6 \((tcx|clsact)\)$/);
       await tier.close();
