@@ -118,8 +118,9 @@ export const makeRouted = (scope: Scope, options: RoutedOptions): Routed => {
         bring(at, `${device}.${id}`, `10.${net}.${i}.${end}`, `fd${net}:${i}::${end}`);
       }
     }
+    // IPv6's route by the link itself has stayed.
     ip('-n', netns, 'route', 'add', 'default', 'via', v4.replace(/\d+$/, '1'));
-    ip('-n', netns, '-6', 'route', 'add', 'default', 'via', v6.replace(/\d+$/, '1'));
+    ip('-n', netns, '-6', 'route', 'replace', 'default', 'via', v6.replace(/\d+$/, '1'));
     ip('-n', netns, 'route', 'add', '10.78.0.0/16', 'via', `10.80.${i}.1`);
     ip('-n', netns, '-6', 'route', 'add', 'fd78::/16', 'via', `fd80:${i}::1`);
   };
