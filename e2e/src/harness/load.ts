@@ -3,7 +3,7 @@
 import type { ChildProcess } from 'node:child_process';
 import path from 'node:path';
 import type { Exchange, LoadCommand, LoadReport, LoadSettings } from './load-main.js';
-import { PACE, pacedRate } from './pace.js';
+import { PACE, SELDOMER } from './pace.js';
 import type { Scope } from './scope.js';
 
 export interface Tally {
@@ -67,7 +67,7 @@ export class Load {
 
   static async start(scope: Scope, settings: LoadSettings, netns?: string): Promise<Load> {
     const script = path.join(import.meta.dirname, 'load-main.js');
-    const paced = { ...settings, rate: pacedRate(settings.rate), timeoutMs: (settings.timeoutMs ?? 5_000) * PACE };
+    const paced = { ...settings, rate: settings.rate / SELDOMER, timeoutMs: (settings.timeoutMs ?? 5_000) * PACE };
     const child = scope.spawn([process.execPath, script, JSON.stringify(paced)], {
       netns,
       ipc: true,

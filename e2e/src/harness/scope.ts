@@ -4,7 +4,7 @@ import { type ChildProcess, execFileSync, type StdioOptions, spawn } from 'node:
 import { closeSync, mkdirSync, mkdtempSync, openSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { PACE } from './pace.js';
+import { PACE, SELDOMER } from './pace.js';
 import { type Leftover, MARK } from './reaper.js';
 
 export const REPOSITORY = path.resolve(import.meta.dirname, '../../..');
@@ -180,7 +180,7 @@ export const until = async <T>(
       const why = last instanceof Error ? `: ${last.message}` : '';
       throw new Error(`waited ${timeoutMs * PACE} ms in vain for ${what}${why}`);
     }
-    await sleep(intervalMs);
+    await new Promise((resolve) => setTimeout(resolve, intervalMs * SELDOMER));
   }
 };
 

@@ -54,7 +54,7 @@ export const settleAll = async (
   const enough = async (load: Load): Promise<boolean> => (await load.snapshot()).exchanges.length > ANSWERED_LEAST;
   await Promise.all(
     loads.map((load) =>
-      until(`${label}${load.settings.name} to have sent ${ANSWERED_LEAST} requests`, () => enough(load), 10_000, 100),
+      until(`${label}${load.settings.name} to have sent ${ANSWERED_LEAST} requests`, () => enough(load), 10_000, 50),
     ),
   );
   const settled = await Promise.all(loads.map(async (load) => ({ ...(await world.settle(load, label)), load })));
