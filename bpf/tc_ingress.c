@@ -12,6 +12,7 @@
 #include <linux/if_packet.h>
 #include <stdbool.h>
 
+#include "lib/failures.h"
 #include "lib/nat_begin.h"
 #include "lib/nat_error.h"
 #include "lib/nat_flow.h"
@@ -69,8 +70,12 @@ __noinline int send(struct __sk_buff *skb, struct packet *packet, const struct n
 	struct tc_hop hop = {};
 	const __u8 came = packet->traffic_class;
 	enum tc_way way = way_of(skb, packet, flow, &hop);
-	if (way == TC_WAY_DROP)
+	if (way == TC_WAY_DROP) {
+		/* What comes back goes to clients, whom anybody can claim to be. */
+		if (!(flow->flags & NAT_REVERSE))
+			failure_count(flow->service, hop.reason);
 		return tc_drop(hop.reason);
+	}
 	if (way == TC_WAY_TOO_BIG)
 		return tc_answer_too_big(skb, packet, hop.mtu);
 	if (way == TC_WAY_OUT && ttl_of(skb, packet) <= 1)

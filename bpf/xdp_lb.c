@@ -17,6 +17,7 @@
 #include "lib/counters.h"
 #include "lib/drops.h"
 #include "lib/encapsulate.h"
+#include "lib/failures.h"
 #include "lib/flow.h"
 #include "lib/icmp.h"
 #include "lib/maps.h"
@@ -97,6 +98,13 @@ static __always_inline bool mark(struct xdp_md *ctx, const struct packet *packet
 	                           packet->traffic_class);
 }
 
+/* It could not be sent on. */
+static __always_inline int fail(const struct choice *choice, enum drop_reason reason)
+{
+	failure_count(choice->service_index, reason);
+	return drop(reason);
+}
+
 /* key: the flow's, which for an ICMP error is not the packet's. */
 static __always_inline int forward(struct xdp_md *ctx, const struct packet *packet, const struct flow_key *key,
                                    const struct choice *choice)
@@ -138,23 +146,23 @@ static __always_inline int forward(struct xdp_md *ctx, const struct packet *pack
 	case NEXT_HOP_TOO_BIG:
 		return icmp_answer_too_big(ctx, packet, hop.mtu > overhead ? hop.mtu - overhead : 0);
 	default:
-		return drop(reason);
+		return fail(choice, reason);
 	}
 	if (policy && !mark(ctx, packet))
 		return drop(DROP_TRUNCATED);
 	int front = (int)overhead + (int)next_hop_header_length(&hop) - (int)packet->ethernet_length;
 	if (front && bpf_xdp_adjust_head(ctx, -front))
-		return drop(DROP_NO_HEADROOM);
+		return fail(choice, DROP_NO_HEADROOM);
 	void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
 	bool v4 = direct ? packet->version == 4 : address_is_v4(&backend->address);
 	void *at = next_hop_write(data, data_end, &hop, bpf_htons(v4 ? ETH_P_IP : ETH_P_IPV6));
 	if (!at)
-		return drop(DROP_NO_HEADROOM);
+		return fail(choice, DROP_NO_HEADROOM);
 	if (direct) {
 		if (!ttl_decrement(packet->version, at, data_end))
 			return drop(DROP_TTL);
 	} else if (!encapsulate(at, data_end, packet, backend, forwarding, choice->service.port, hash)) {
-		return drop(DROP_NO_HEADROOM);
+		return fail(choice, DROP_NO_HEADROOM);
 	}
 	count_traffic(choice->service_index, choice->backend_index, 1, frame);
 	return next_hop_send(ctx, &hop);

@@ -820,6 +820,51 @@ describe('a tier that cannot send', () => {
     expect(problems()).toEqual([]);
   });
 
+  test('is judged service by service, and what fails does not take others along', async () => {
+    await start({ reconcileMs: 5, packetRetryMs: 3_600_000, localAddresses: () => ['192.0.2.1', '192.0.2.3'] });
+    const other = service({ name: 'other', listeners: [{ address: '192.0.2.3', port: 80 }] });
+    await apply([service(), away, other]);
+    const lost = async (count: number, packets: bigint): Promise<void> => {
+      for (let i = 0; i < count; i++) {
+        tier.fail('web', 'no-route', packets);
+        tier.fail('away', 'no-neighbour', packets);
+        tier.count('other', 'a', 100_000n, 100_000n);
+        await second(0n);
+      }
+    };
+    // A hundredth of all packets, but all of theirs.
+    await lost(12, 1_000n);
+    expect(carried()).toEqual(['away', 'other']);
+    expect([listens('web'), listens('away'), listens('other')]).toEqual([true, false, false]);
+    expect(problems()).toEqual(['PacketTier Demoted']);
+    const why = /since .*: (\d+) of \1 packets in \d+ s could not be sent on \(mostly no-route\); it is tried/;
+    expect(programmed('web')).toMatchObject({ reason: 'Relayed', message: expect.stringMatching(why) });
+    expect(agent.node.tiers('web').services[0]).toMatchObject({ tier: 'relay', reasons: [expect.stringMatching(why)] });
+    expect(agent.node.tiers('other').services[0]?.tier).toBe('xdp');
+    const [condition] = agent.node.status().conditions;
+    expect(condition?.message).toMatch(/carries 1 of 3 services.*: web since .*; away \(of no address of this node/);
+    // Who changes it has mended it, perhaps: it is tried at once.
+    await apply([service({ backends: [{ name: 'd', address: '10.0.0.9' }] })]);
+    await seconds(2, 0n);
+    expect(carried()).toEqual(['away', 'other', 'web']);
+    expect(listens('web')).toBe(false);
+  });
+
+  test('of much that fails for one service, and of much that is nobody’s, only the second is everybody’s', async () => {
+    await start({ reconcileMs: 5, packetRetryMs: 3_600_000, localAddresses: () => ['192.0.2.1', '192.0.2.3'] });
+    const other = service({ name: 'other', listeners: [{ address: '192.0.2.3', port: 80 }] });
+    await apply([service(), other]);
+    for (let i = 0; i < 12; i++) {
+      tier.fail('web', 'no-route', 100_000n);
+      tier.count('other', 'a', 100n, 100n);
+      await second(0n);
+    }
+    expect(carried()).toEqual(['other']);
+    await seconds(12, 1_000n);
+    expect(carried()).toEqual([]);
+    expect(problems()).toEqual(['PacketTier Demoted']);
+  });
+
   test('goes on where nobody else can', async () => {
     await start({ reconcileMs: 5, packetRetryMs: 3_600_000 });
     await apply([service()]);

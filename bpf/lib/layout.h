@@ -237,6 +237,20 @@ enum drop_reason {
 	DROP_REASONS,
 };
 
+/* Map service_failures: array by service: its packets among those drops that are of the way to its backends. Of all
+ * CPUs: such packets are the exception. */
+enum failure {
+	FAILURE_NO_ROUTE, /* DROP_NO_ROUTE and so on */
+	FAILURE_NO_NEIGHBOUR,
+	FAILURE_FORWARDING_OFF,
+	FAILURE_NO_HEADROOM,
+	FAILURES,
+};
+
+struct service_failures {
+	__u64 packets[FAILURES];
+};
+
 /* Map xdp_slots: program array. xdp_root calls the first that is there; a program that lets a packet go on calls those
  * after its own. */
 enum xdp_slot {

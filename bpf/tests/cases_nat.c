@@ -52,6 +52,17 @@ static bool check_drops(const struct nat_case *c)
 	return good;
 }
 
+static bool check_failures(const struct nat_case *c)
+{
+	uint64_t expected = c->outcome == NAT_DROPPED && c->reason == DROP_NO_ROUTE && !c->returned;
+	uint64_t actual = world_failures(c->service, DROP_NO_ROUTE);
+	if (actual == expected)
+		return true;
+	fprintf(stderr, "%s: the service has %lu failures, expected %lu\n", c->name, (unsigned long)actual,
+	        (unsigned long)expected);
+	return false;
+}
+
 static bool check_traffic(const struct nat_case *c, const struct traffic *before, uint64_t bytes)
 {
 	struct traffic now = world_service_traffic(c->service);
@@ -114,6 +125,8 @@ void nat_run_case(void **state)
 		good = false;
 	}
 	bool carried = c->outcome == NAT_LEAVES || c->outcome == NAT_GOES_ON;
+	if (c->service)
+		good &= check_failures(c);
 	if (c->service)
 		good &= check_traffic(c, &before, carried ? in.length : 0);
 	assert_true(good);
@@ -413,6 +426,7 @@ static void refusals(struct nat_case_list *list)
 		struct nat_case c = {.in = {.version = nowhere[i].version,
 		                            .destination_port = SERVICE_PORT(SERVICE_NAT + nowhere[i].backend)},
 		                     .outcome = NAT_DROPPED,
+		                     .service = SERVICE_NAT + nowhere[i].backend,
 		                     .reason = nowhere[i].reason};
 		nat_case_add(list, &c, "IPv%d: %s", nowhere[i].version, nowhere[i].what);
 	}

@@ -518,6 +518,8 @@ static void test_forwarding_off_is_said(void **state)
 	world_set_forwarding(true);
 	assert_int_equal(result.verdict, XDP_DROP);
 	assert_only_drop(DROP_FORWARDING_OFF, 2);
+	assert_int_equal(world_failures(SERVICE_OF(FORWARDING_IPIP, BACKEND_V4), DROP_FORWARDING_OFF), 1);
+	assert_int_equal(world_failures(SERVICE_OF(FORWARDING_IPIP, BACKEND_V6), DROP_FORWARDING_OFF), 1);
 }
 
 static void headroom(enum forwarding forwarding, uint32_t backend, uint32_t needed)
@@ -539,6 +541,7 @@ static void headroom(enum forwarding forwarding, uint32_t backend, uint32_t need
 	world_run(&in, &result);
 	assert_int_equal(result.verdict, XDP_DROP);
 	assert_only_drop(DROP_NO_HEADROOM, 1);
+	assert_int_equal(world_failures(SERVICE_OF(forwarding, backend), DROP_NO_HEADROOM), 1);
 }
 
 static void test_headroom_of_ipip_v4(void **state)

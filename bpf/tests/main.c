@@ -73,6 +73,24 @@ static bool check_drops(const struct test_case *c)
 	return good;
 }
 
+/* Of the service, those that are of the way to its backends. */
+static bool check_failures(const struct test_case *c)
+{
+	bool good = true;
+	for (int reason = 0; reason < DROP_REASONS; reason++) {
+		bool way = reason == DROP_NO_ROUTE || reason == DROP_NO_NEIGHBOUR || reason == DROP_FORWARDING_OFF ||
+		           reason == DROP_NO_HEADROOM;
+		uint64_t expected = way && c->outcome == DROPPED && reason == (int)c->reason;
+		uint64_t actual = world_failures(c->service, reason);
+		if (actual == expected)
+			continue;
+		fprintf(stderr, "%s: the service has %lu failures by %s, expected %lu\n", c->name,
+		        (unsigned long)actual, drop_reason_names[reason], (unsigned long)expected);
+		good = false;
+	}
+	return good;
+}
+
 static bool check_traffic(const struct test_case *c, const char *what, struct traffic actual, uint64_t bytes)
 {
 	uint64_t packets = bytes ? 1 : 0;
@@ -142,6 +160,8 @@ static void run_case(void **state)
 		good = false;
 	}
 	bool carried = c->outcome == FORWARDED || c->outcome == KEPT;
+	if (c->service)
+		good &= check_failures(c);
 	if (c->service)
 		good &= check_traffic(c, "service", world_service_traffic(c->service), carried ? in.length : 0);
 	if (c->counter)

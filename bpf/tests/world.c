@@ -527,6 +527,7 @@ void world_reset(void)
 	world_forget_next_hops();
 	zero(world.drops, DROP_REASONS, sizeof(uint64_t));
 	zero(world.service_counters, SERVICES_USED, sizeof(struct traffic));
+	zero(world_map("service_failures"), SERVICES_USED, sizeof(struct service_failures));
 	zero(world.backend_counters, BACKENDS_USED, sizeof(struct traffic));
 	for (uint32_t slot = 0; slot < XDP_SLOTS; slot++) {
 		if (world.slot_changed[slot])
@@ -596,6 +597,17 @@ struct traffic world_traffic(int map, uint32_t index)
 struct traffic world_service_traffic(uint32_t service)
 {
 	return world_traffic(world.service_counters, service);
+}
+
+uint64_t world_failures(uint32_t service, enum drop_reason reason)
+{
+	static const int places[DROP_REASONS] = {[DROP_NO_ROUTE] = 1 + FAILURE_NO_ROUTE,
+	                                         [DROP_NO_NEIGHBOUR] = 1 + FAILURE_NO_NEIGHBOUR,
+	                                         [DROP_FORWARDING_OFF] = 1 + FAILURE_FORWARDING_OFF,
+	                                         [DROP_NO_HEADROOM] = 1 + FAILURE_NO_HEADROOM};
+	struct service_failures failures;
+	must(!bpf_map_lookup_elem(world_map("service_failures"), &service, &failures), "service_failures");
+	return places[reason] ? failures.packets[places[reason] - 1] : 0;
 }
 
 struct traffic world_backend_traffic(uint32_t backend)

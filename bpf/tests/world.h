@@ -121,6 +121,8 @@ uint64_t world_drops(enum drop_reason reason);
 /* Of a per-CPU array of counters. */
 struct traffic world_traffic(int map, uint32_t index);
 struct traffic world_service_traffic(uint32_t service);
+/* Packets of it that could not be sent on for this reason. */
+uint64_t world_failures(uint32_t service, enum drop_reason reason);
 struct traffic world_backend_traffic(uint32_t backend);
 
 /* Puts a new ring in place: entries[i] is slot i. */

@@ -16,11 +16,12 @@ import { disproof, fastPathLost } from '../domain/packet-proof.js';
 import { isAuto, isNat, type Vip, vipsOf } from '../domain/packet-service.js';
 import { segmentAdvice } from '../domain/segment-advice.js';
 import { unsteerable } from '../domain/steering.js';
-import { type Demotion, GOOD, judge, type TierHealth } from '../domain/tier-health.js';
+import type { Demotion } from '../domain/tier-health.js';
 import type { Dataplane } from '../ports/dataplane.js';
 import type { PacketTier } from '../ports/packet-tier.js';
 import type { ConfigurationLog, ObjectStanding } from './configuration.js';
 import type { Current } from './current-objects.js';
+import { PacketDemotion } from './packet-demotion.js';
 import { PacketGuards } from './packet-guards.js';
 import { OFF, tcOffer, xdpOffer } from './packet-offers.js';
 import { type Decoded, PacketPacking, type PacketPackingOptions } from './packet-packing.js';
@@ -67,10 +68,6 @@ const STATUS_KEPT_MS = 100;
 const REFRESH_MS = 15_000;
 /** A service that the tier has not taken for so long, since a table fails, goes to the relay until it has. */
 const STRANDED_MS = 10_000;
-/** Drops that say that the tier can't send, and that sockets might. */
-const FAILURES: ReadonlySet<string> = new Set(['no-route', 'no-neighbour', 'forwarding-off', 'no-headroom']);
-/** What drivers report is of XDP alone. */
-const UNSENT = "errors of the interface's driver";
 /** Reasons of a refusal that are shown; the rest is counted. */
 const SHOWN_MAX = 5;
 
@@ -90,11 +87,6 @@ export class PacketForwarding {
     | undefined;
   /** What the tiers carried when the engine was told last what to listen for. */
   #told = '';
-  #health: TierHealth = GOOD;
-  /** Services that the relay carries meanwhile. */
-  #demoted: ReadonlySet<string> = new Set();
-  /** XDP cannot send meanwhile: tc carries open flows of NAT as it carries others, and needs no relay. */
-  #unsent = false;
   /** Services that no table in force has yet: they stay in the one that is tried again. */
   #stranded: ReadonlySet<string> = new Set();
   /** Services of mode auto that the tier has left to the relay alone, and why. */
@@ -110,12 +102,14 @@ export class PacketForwarding {
   readonly #room = new PacketRoom();
   readonly #verdicts: PacketVerdicts;
   readonly #packing: PacketPacking;
+  readonly #demotion: PacketDemotion;
 
   constructor(options: PacketForwardingOptions) {
     this.#options = options;
     this.#guards = new PacketGuards(options.guards);
     this.#verdicts = new PacketVerdicts(options.dataplane, options.nowMs);
     this.#packing = new PacketPacking(options);
+    this.#demotion = new PacketDemotion(options.log, options.nowMs);
   }
 
   /** Packets of services that ask for it pass by the engine. */
@@ -135,12 +129,12 @@ export class PacketForwarding {
   #unfit(): ReadonlyMap<string, string> {
     const { store, claims } = this.#options;
     const candidates = () => new Map([...this.#services()].filter(([, { service }]) => this.#mayCarry(service)));
-    const facts = [store.version, this.#tiers(), this.#demoted];
+    const facts = [store.version, this.#tiers(), this.#demotion.names];
     return this.#room.unfit(facts, candidates, claims, () => this.#packing.names);
   }
 
   #mayCarry(service: Service): boolean {
-    if (!this.available || this.#demoted.has(service.name)) return false;
+    if (!this.available || this.#demotion.names.has(service.name)) return false;
     if (disproof(this.#options.tier.proof, service) !== undefined) return false;
     return isNat(service) ? this.#tcAttached() : this.#xdpAttached();
   }
@@ -204,7 +198,7 @@ export class PacketForwarding {
 
   #carriage(): string {
     if (!this.available) return '';
-    const others = [...this.#demoted, ...this.#stranded, ...this.#unfit().keys()];
+    const others = [...this.#demotion.names, ...this.#stranded, ...this.#unfit().keys()];
     return [this.#tiers(), 'all but', ...others.sort()].join(' ');
   }
 
@@ -227,38 +221,15 @@ export class PacketForwarding {
       : new Set<string>();
   }
 
-  /** Judges the tier by its counters. True: services were demoted. */
+  /** Judges what the tiers do. True: services were demoted. */
   #look(): boolean {
     this.#findStranded();
-    const before = this.#health.demotion;
+    if (!this.available) {
+      this.#demotion.forget();
+      return false;
+    }
     const status = this.#read();
-    if (!this.available) this.#health = GOOD;
-    else if (status !== undefined) {
-      const unsent = status.interfaces.reduce((sum, { sendErrors }) => sum + sendErrors, 0n);
-      const failures = [
-        ...status.drops.filter(({ reason }) => FAILURES.has(reason)),
-        { reason: UNSENT, packets: unsent },
-      ];
-      const worst = failures.reduce((a, b) => (b.packets > a.packets ? b : a), { reason: '', packets: -1n });
-      if (before === undefined) this.#unsent = worst.reason === UNSENT;
-      this.#health = judge(this.#health, {
-        ms: this.#options.nowMs(),
-        forwarded: status.services.reduce((sum, { traffic }) => sum + (traffic?.packets ?? 0n), 0n),
-        failed: failures.reduce((sum, { packets }) => sum + packets, 0n),
-        cause: worst.reason,
-      });
-    }
-    const { demotion } = this.#health;
-    if (demotion === before && demotion === undefined) return false;
-    const known = this.#demoted;
-    this.#demoted = demotion === undefined ? new Set() : this.#relayable(this.#unsent);
-    if (demotion !== before) {
-      const { log } = this.#options;
-      const services = this.#demoted.size;
-      if (demotion === undefined) log.info({}, 'the packet tier is tried again');
-      else log.warn({ reason: demotion.reason, services }, 'the packet tier fails: the relay carries what it can');
-    }
-    return [...this.#demoted].some((name) => !known.has(name));
+    return status !== undefined && this.#demotion.look(status, this.#services(), (but) => this.#relayable(but));
   }
 
   /** Those whose addresses are this node's: for others the relay could not listen. */
@@ -480,14 +451,13 @@ export class PacketForwarding {
   #table(services: ReadonlyMap<string, Decoded>): Uint8Array {
     const unfit = this.#unfit();
     const carried = [...services].filter(([name, { service }]) => this.#mayCarry(service) && !unfit.has(name));
-    const unsent = this.#unsent && this.#health.demotion !== undefined;
-    const natByTc = this.#options.natByTc || unsent || fastPathLost(this.#options.tier.proof);
+    const natByTc = this.#options.natByTc || this.#demotion.unsent || fastPathLost(this.#options.tier.proof);
     return this.#packing.pack(new Map(carried), { verdicts: this.#verdicts, guard: this.#guards.bytes, natByTc });
   }
 
   #carriedOf(services: ReadonlyMap<string, Decoded>): ReadonlyMap<string, Decoded> {
-    if (this.#demoted.size === 0) return services;
-    return new Map([...services].filter(([name]) => !this.#demoted.has(name)));
+    if (this.#demotion.names.size === 0) return services;
+    return new Map([...services].filter(([name]) => !this.#demotion.names.has(name)));
   }
 
   /** Sorted by name: equal configurations make equal bytes. */
@@ -532,8 +502,8 @@ export class PacketForwarding {
       return { relayed: true, status: true, reason: 'Relayed', message: `carried by the relay${why}` };
     };
     if (state.kind !== 'open') return relayed(`, since the packet tier is not available: ${state.reason}`);
-    const { demotion } = this.#health;
-    if (demotion !== undefined && this.#demoted.has(name)) return relayed(` ${told(demotion)}`);
+    const demotion = this.#demotion.of(name);
+    if (demotion !== undefined) return relayed(` ${told(demotion)}`);
     if (service !== undefined && !this.#mayCarry(service)) {
       const { xdp, tc } = this.offers(name);
       return relayed(
@@ -613,14 +583,24 @@ export class PacketForwarding {
         `tc, which services of forwarding.mode nat need: ${named}; trying again every few seconds`,
       );
     }
-    const { demotion } = this.#health;
-    if (demotion !== undefined) {
-      const left = count - this.#demoted.size;
+    const { names, whole, failing } = this.#demotion;
+    if (whole !== undefined) {
+      const left = count - names.size;
       const others = `${left} of ${count} ${left === 1 ? 'stays' : 'stay'} with it, since the relay could only listen on addresses of this node`;
       const kept = left === 0 ? '' : `; ${others}`;
-      return this.#demoted.size === 0
-        ? of('Failing', `${demotion.reason}${kept}`)
-        : of('Demoted', `the relay carries services ${told(demotion)}${kept}`);
+      return names.size === 0
+        ? of('Failing', `${whole.reason}${kept}`)
+        : of('Demoted', `the relay carries services ${told(whole)}${kept}`);
+    }
+    if (failing.length > 0) {
+      const carriedFirst = failing.sort(([a], [b]) => Number(names.has(b)) - Number(names.has(a)));
+      const listed = carriedFirst.slice(0, SHOWN_MAX).map(([name, demotion]) => {
+        return `${name}${names.has(name) ? '' : ' (of no address of this node, where the relay could listen)'} ${told(demotion)}`;
+      });
+      if (failing.length > SHOWN_MAX) listed.push(`and ${failing.length - SHOWN_MAX} more`);
+      return names.size === 0
+        ? of('Failing', `services fail: ${listed.join('; ')}`)
+        : of('Demoted', `the relay carries ${names.size} of ${whose}: ${listed.join('; ')}`);
     }
     const unfit = [...this.#unfit()];
     if (unfit[0] !== undefined) {
@@ -677,14 +657,14 @@ export class PacketForwarding {
   /** To one service, or to all. */
   offers(service?: string): PacketOffers {
     const { state } = this.#options.tier;
-    const { demotion } = this.#health;
-    const demoted = service === undefined ? this.#demoted.size > 0 : this.#demoted.has(service);
+    const { names, whole } = this.#demotion;
+    const demotion = service !== undefined ? this.#demotion.of(service) : names.size > 0 ? whole : undefined;
     const none = (reason: string): PacketOffers => {
       const offer = { available: false, reason, fasterIf: [] };
       return { xdp: offer, tc: offer };
     };
     if (state.kind !== 'open') return none(state.reason);
-    if (demotion !== undefined && demoted) return none(`demoted ${told(demotion)}`);
+    if (demotion !== undefined) return none(`demoted ${told(demotion)}`);
     if (service !== undefined && this.#stranded.has(service) && this.#failure !== undefined) {
       return none(`it has not taken this service: ${this.#failure.message}`);
     }

@@ -399,6 +399,7 @@ static int remove_backend(struct applying *a, struct packet_backend *backend)
 
 static int add_service(struct applying *a, struct packet_wanted_service *wanted, uint32_t *cursor)
 {
+	const struct service_failures no_failures = {.packets = {0}};
 	struct packet_state *state = a->state;
 
 	while (*cursor < SERVICES_MAX && state->services[*cursor])
@@ -418,6 +419,8 @@ static int add_service(struct applying *a, struct packet_wanted_service *wanted,
 		code = put(a, MAP_SERVICE_COUNTERS, &service->index, a->zero);
 	if (!code)
 		code = put(a, MAP_NAT_COUNTERS, &service->index, a->zero);
+	if (!code)
+		code = put(a, MAP_SERVICE_FAILURES, &service->index, &no_failures);
 	return code ? code : packet_policy_begin(a->handle, service->index, a->zero);
 }
 

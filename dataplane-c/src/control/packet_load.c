@@ -44,6 +44,7 @@ const char *const packet_map_names[PACKET_MAPS] = {
         [MAP_FLOWS] = "flows",
         [MAP_FLOW_SETTINGS] = "flow_settings",
         [MAP_SERVICE_COUNTERS] = "service_counters",
+        [MAP_SERVICE_FAILURES] = "service_failures",
         [MAP_BACKEND_COUNTERS] = "backend_counters",
         [MAP_DROPS] = "drops",
         [MAP_XDP_SLOTS] = "xdp_slots",

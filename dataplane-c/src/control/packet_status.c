@@ -30,6 +30,7 @@ struct reply {
 	BackendTraffic *backends;
 	Traffic *traffic;                      /* of services, then of backends */
 	Traffic *fast;                         /* of services */
+	Drop *failures;                        /* of services, FAILURES of each */
 	struct packet_policy_status *policies; /* as many as services */
 	Drop drops[DROP_REASONS];
 	void **pointers; /* the lists of pointers that messages have, one after the other */
@@ -150,6 +151,34 @@ static bool add_fast(const struct marcher_packet *handle, const struct counted *
 	return read_traffic(counted, MAP_NAT_COUNTERS, held->index, cpus, &none, values, service->fast);
 }
 
+static const enum drop_reason failure_reasons[FAILURES] = {[FAILURE_NO_ROUTE] = DROP_NO_ROUTE,
+                                                           [FAILURE_NO_NEIGHBOUR] = DROP_NO_NEIGHBOUR,
+                                                           [FAILURE_FORWARDING_OFF] = DROP_FORWARDING_OFF,
+                                                           [FAILURE_NO_HEADROOM] = DROP_NO_HEADROOM};
+
+/* Those that there were, by the programs of this layout. */
+static bool add_failures(const struct marcher_packet *handle, struct reply *reply, uint32_t index,
+                         ServiceTraffic *service)
+{
+	struct service_failures failures;
+	Drop *drops = &reply->failures[(service - reply->services) * FAILURES];
+
+	if (handle->migration)
+		return true;
+	if (bpf_map_lookup_elem(handle->maps[MAP_SERVICE_FAILURES], &index, &failures))
+		return false;
+	service->failures = list(reply, FAILURES);
+	for (uint32_t i = 0; i < FAILURES; i++) {
+		if (!failures.packets[i])
+			continue;
+		marcher__packet__v1__drop__init(&drops[i]);
+		drops[i].reason = (char *)drop_reason_names[failure_reasons[i]];
+		drops[i].packets = failures.packets[i];
+		service->failures[service->n_failures++] = &drops[i];
+	}
+	return true;
+}
+
 static bool add_services(const struct marcher_packet *handle, const struct counted *counted, struct reply *reply,
                          int cpus, struct traffic *values)
 {
@@ -174,6 +203,7 @@ static bool add_services(const struct marcher_packet *handle, const struct count
 		ok = read_traffic(counted, MAP_SERVICE_COUNTERS, i, cpus, &state->services[i]->record.carried, values,
 		                  service->traffic) &&
 		     add_fast(handle, counted, reply, cpus, values, state->services[i], service) &&
+		     add_failures(handle, reply, i, service) &&
 		     add_policy(handle, reply, cpus, state->services[i], service);
 	}
 	for (uint32_t i = 0; ok && i < BACKENDS_MAX; i++) {
@@ -213,12 +243,14 @@ int packet_status(struct marcher_packet *handle, uint8_t **out, size_t *length)
 	reply.services = calloc(state->nservices + 1, sizeof(*reply.services));
 	reply.policies = calloc(state->nservices + 1, sizeof(*reply.policies));
 	reply.fast = calloc(state->nservices + 1, sizeof(*reply.fast));
+	reply.failures = calloc((size_t)state->nservices * FAILURES + 1, sizeof(*reply.failures));
 	reply.backends = calloc(state->nbackends + 1, sizeof(*reply.backends));
 	reply.traffic = calloc((size_t)state->nservices + state->nbackends + 1, sizeof(*reply.traffic));
-	reply.pointers = calloc((size_t)handle->ninterfaces + state->nservices + state->nbackends + DROP_REASONS + 1,
+	reply.pointers = calloc((size_t)handle->ninterfaces + (1 + FAILURES) * (size_t)state->nservices +
+	                                state->nbackends + DROP_REASONS + 1,
 	                        sizeof(void *));
 	if (!values || !reply.interfaces || !reply.services || !reply.backends || !reply.policies || !reply.traffic ||
-	    !reply.fast || !reply.pointers) {
+	    !reply.fast || !reply.failures || !reply.pointers) {
 		code = packet_fail(handle, MARCHER_E_NO_MEMORY, "no memory");
 		goto out;
 	}
@@ -251,6 +283,7 @@ out:
 	free(reply.services);
 	free(reply.policies);
 	free(reply.fast);
+	free(reply.failures);
 	free(reply.backends);
 	free(reply.traffic);
 	free(reply.pointers);

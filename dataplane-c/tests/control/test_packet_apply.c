@@ -385,6 +385,37 @@ static void packets_are_counted_by_service_and_reason(void **state)
 	packet_status_free(status);
 }
 
+static void failures_are_told_by_service_and_an_index_has_no_past(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	const struct service_failures lost = {.packets = {[FAILURE_NO_ROUTE] = 7, [FAILURE_NO_HEADROOM] = 2}};
+
+	packet_rig_apply(rig, "service web ipip 251\nvip " VIP " 80\nbackend one 192.0.2.11 1\n"
+	                      "service well ipip 251\nvip " VIP " 81\nbackend one 192.0.2.11 1\n");
+	uint32_t index = packet_service_of(rig, VIP, 80);
+	packet_write(rig, "service_failures", &index, &lost);
+	PacketStatus *status = packet_rig_status(rig);
+	for (size_t i = 0; i < 2; i++) {
+		const Marcher__Packet__V1__ServiceTraffic *service = status->services[i];
+		bool web = !strcmp(service->name, "web");
+		assert_int_equal(service->n_failures, web ? 2 : 0);
+		if (!web)
+			continue;
+		assert_string_equal(service->failures[0]->reason, "no-route");
+		assert_int_equal(service->failures[0]->packets, 7);
+		assert_string_equal(service->failures[1]->reason, "no-headroom");
+		assert_int_equal(service->failures[1]->packets, 2);
+	}
+	packet_status_free(status);
+	packet_rig_apply(rig, "");
+	packet_rig_apply(rig, "service new ipip 251\nvip " VIP " 80\nbackend one 192.0.2.11 1\n");
+	assert_int_equal(packet_service_of(rig, VIP, 80), index);
+	status = packet_rig_status(rig);
+	assert_int_equal(status->services[0]->n_failures, 0);
+	packet_status_free(status);
+}
+
 static void assert_reason(const ApplyReply *reply, const char *path, const char *text, const char *service)
 {
 	for (size_t i = 0; i < reply->n_reasons; i++)
@@ -696,6 +727,7 @@ int main(void)
 	        TEST(an_index_has_no_past),
 	        TEST(a_vip_moves_and_a_service_changes_its_way),
 	        TEST(packets_are_counted_by_service_and_reason),
+	        TEST(failures_are_told_by_service_and_an_index_has_no_past),
 	        TEST(a_bad_table_is_refused_with_every_reason),
 	        TEST(reasons_and_sizes_are_bounded),
 	        TEST(an_apply_that_died_halfway_is_finished_by_the_next),

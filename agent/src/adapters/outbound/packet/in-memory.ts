@@ -53,6 +53,8 @@ export class InMemoryPacketTier implements PacketTier {
   readonly drops = new Map<string, bigint>();
   /** What of a service that is forwarded by NAT XDP has carried. */
   readonly fast = new Map<string, MessageInitShape<typeof TrafficSchema>>();
+  /** Packets of a service that could not be sent on, by reason; fail() counts them. */
+  readonly #failures = new Map<string, Map<string, bigint>>();
   /** What policies did, by service. */
   readonly overRate = new Map<string, MessageInitShape<typeof PolicyTrafficSchema>>();
   #tail: Promise<unknown> = Promise.resolve();
@@ -113,6 +115,7 @@ export class InMemoryPacketTier implements PacketTier {
         name,
         traffic: traffic(name),
         ...(this.fast.has(name) && { fast: this.fast.get(name) ?? {} }),
+        failures: [...(this.#failures.get(name) ?? [])].map(([reason, packets]) => ({ reason, packets })),
         ...(policy && { policy: this.overRate.get(name) ?? {} }),
         backends: backends.map((backend) => ({ name: backend.name, traffic: traffic(`${name}/${backend.name}`) })),
       })),
@@ -147,6 +150,13 @@ export class InMemoryPacketTier implements PacketTier {
       const known = this.#counted.get(key) ?? { packets: 0n, bytes: 0n };
       this.#counted.set(key, { packets: known.packets + packets, bytes: known.bytes + bytes });
     }
+  }
+
+  /** The same, that cannot be: they are dropped. */
+  fail(service: string, reason: string, packets: bigint): void {
+    const known = this.#failures.get(service) ?? new Map<string, bigint>();
+    this.#failures.set(service, known.set(reason, (known.get(reason) ?? 0n) + packets));
+    this.drops.set(reason, (this.drops.get(reason) ?? 0n) + packets);
   }
 
   #use(): void {
