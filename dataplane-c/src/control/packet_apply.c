@@ -22,6 +22,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "packet_apply.h"
 #include "packet_guard.h"
 #include "packet_policy.h"
 #include "packet_ring.h"
@@ -49,19 +50,29 @@ struct applying {
 	uint32_t npending;
 };
 
+int packet_apply_put(struct marcher_packet *handle, enum packet_map map, const void *key, const void *value)
+{
+	int error = packet_put(handle, map, key, value);
+
+	return error ? packet_fail_system(handle, -error, "writing the map %s", packet_map_names[map]) : MARCHER_OK;
+}
+
+int packet_apply_drop(struct marcher_packet *handle, enum packet_map map, const void *key)
+{
+	int error = packet_drop(handle, map, key);
+
+	return error ? packet_fail_system(handle, -error, "deleting from the map %s", packet_map_names[map])
+	             : MARCHER_OK;
+}
+
 static int put(const struct applying *a, enum packet_map map, const void *key, const void *value)
 {
-	int error = packet_put(a->handle, map, key, value);
-
-	return error ? packet_fail_system(a->handle, -error, "writing the map %s", packet_map_names[map]) : MARCHER_OK;
+	return packet_apply_put(a->handle, map, key, value);
 }
 
 static int drop(const struct applying *a, enum packet_map map, const void *key)
 {
-	int error = packet_drop(a->handle, map, key);
-
-	return error ? packet_fail_system(a->handle, -error, "deleting from the map %s", packet_map_names[map])
-	             : MARCHER_OK;
+	return packet_apply_drop(a->handle, map, key);
 }
 
 static int no_memory(const struct applying *a)
@@ -635,152 +646,6 @@ static int remove_gone(struct applying *a, bool services_only)
 	return code;
 }
 
-/* Hash maps whose whole contents are known: VIPs, their addresses, decapsulated addresses, VLAN devices. */
-
-struct entries {
-	enum packet_map map;
-	size_t key_size, size;
-	int (*compare)(const void *, const void *);
-};
-
-static const struct entries vip_entries = {MAP_VIPS, sizeof(struct vip_key), sizeof(struct packet_vip),
-                                           packet_vip_compare};
-static const struct entries address_entries = {MAP_VIP_ADDRESSES, sizeof(struct address),
-                                               sizeof(struct packet_vip_address), packet_address_compare};
-static const struct entries prefix_entries = {MAP_VIP_PREFIXES, sizeof(struct vip_prefix_key),
-                                              sizeof(struct packet_prefix), packet_prefix_compare};
-static const struct entries decap_entries = {MAP_DECAP_ADDRESSES, sizeof(struct address), sizeof(struct packet_decap),
-                                             packet_address_compare};
-
-static const struct entries vlan_entries = {MAP_VLAN_DEVICES, sizeof(uint32_t), sizeof(struct packet_vlan),
-                                            packet_vlan_compare};
-
-static const struct entries quic_entries = {MAP_QUIC_SERVERS, sizeof(struct quic_server), sizeof(struct packet_quic),
-                                            packet_quic_compare};
-
-/* Writes those of the new list that differ from the old one. */
-static int put_new(const struct applying *a, const struct entries *kind, const void *old, uint32_t nold,
-                   const void *new, uint32_t nnew)
-{
-	for (uint32_t i = 0, at = 0; i < nnew; i++) {
-		const char *entry = (const char *)new + i * kind->size;
-		while (at < nold && kind->compare((const char *)old + at * kind->size, entry) < 0)
-			at++;
-		if (at < nold && !memcmp((const char *)old + at * kind->size, entry, kind->size))
-			continue;
-		int code = put(a, kind->map, entry, entry + kind->key_size);
-		if (code)
-			return code;
-	}
-	return MARCHER_OK;
-}
-
-static int drop_old(const struct applying *a, const struct entries *kind, const void *old, uint32_t nold,
-                    const void *new, uint32_t nnew)
-{
-	for (uint32_t i = 0, at = 0; i < nold; i++) {
-		const char *entry = (const char *)old + i * kind->size;
-		while (at < nnew && kind->compare((const char *)new + at * kind->size, entry) < 0)
-			at++;
-		if (at < nnew && !kind->compare((const char *)new + at * kind->size, entry))
-			continue;
-		int code = drop(a, kind->map, entry);
-		if (code)
-			return code;
-	}
-	return MARCHER_OK;
-}
-
-/* What the programs have kept of VIPs is void from now on, also where only a part could be written, and where another
- * agent was killed before it came to say so. */
-static int vips_changed(struct applying *a, int code)
-{
-	int said = packet_vips_changed(a->handle);
-
-	return code ? code : said;
-}
-
-static int put_vips(struct applying *a)
-{
-	const struct packet_state *s = a->state;
-	const struct packet_wanted *w = a->wanted;
-	int code = put_new(a, &vlan_entries, s->vlans, s->nvlans, w->vlans, w->nvlans);
-
-	if (!code)
-		code = put_new(a, &address_entries, s->vip_addresses, s->nvip_addresses, w->vip_addresses,
-		               w->nvip_addresses);
-	if (!code)
-		code = put_new(a, &vip_entries, s->vips, s->nvips, w->vips, w->nvips);
-	if (!code && w->nprefixes)
-		code = packet_prefix_setting(a->handle, w->nprefixes);
-	if (!code)
-		code = put_new(a, &prefix_entries, s->prefixes, s->nprefixes, w->prefixes, w->nprefixes);
-	code = vips_changed(a, code);
-	return code ? code
-	            : put_new(a, &decap_entries, s->decapsulated, s->ndecapsulated, w->decapsulated, w->ndecapsulated);
-}
-
-static int drop_vips(struct applying *a)
-{
-	const struct packet_state *s = a->state;
-	const struct packet_wanted *w = a->wanted;
-	int code = drop_old(a, &prefix_entries, s->prefixes, s->nprefixes, w->prefixes, w->nprefixes);
-
-	if (!code && !w->nprefixes)
-		code = packet_prefix_setting(a->handle, 0);
-	if (!code)
-		code = drop_old(a, &vip_entries, s->vips, s->nvips, w->vips, w->nvips);
-	code = vips_changed(a, code);
-	if (!code)
-		code = drop_old(a, &address_entries, s->vip_addresses, s->nvip_addresses, w->vip_addresses,
-		                w->nvip_addresses);
-	if (!code)
-		code = drop_old(a, &vlan_entries, s->vlans, s->nvlans, w->vlans, w->nvlans);
-	return code ? code
-	            : drop_old(a, &decap_entries, s->decapsulated, s->ndecapsulated, w->decapsulated, w->ndecapsulated);
-}
-
-/* Before the services say that their packets have such IDs, and before a backend's index has another owner. */
-static int put_quic(struct applying *a)
-{
-	const struct packet_state *s = a->state;
-	int code = packet_quic_list(a->wanted);
-
-	if (code)
-		return no_memory(a);
-	code = put_new(a, &quic_entries, s->quic, s->nquic, a->wanted->quic, a->wanted->nquic);
-	return code ? code : drop_old(a, &quic_entries, s->quic, s->nquic, a->wanted->quic, a->wanted->nquic);
-}
-
-/* The state's lists become the table's: positions of services have become indices already. */
-static void take_lists(struct packet_state *state, struct packet_wanted *wanted)
-{
-	free(state->vips);
-	free(state->vip_addresses);
-	free(state->prefixes);
-	free(state->decapsulated);
-	free(state->quic);
-	free(state->vlans);
-	state->vips = wanted->vips;
-	state->nvips = wanted->nvips;
-	state->vip_addresses = wanted->vip_addresses;
-	state->nvip_addresses = wanted->nvip_addresses;
-	state->prefixes = wanted->prefixes;
-	state->nprefixes = wanted->nprefixes;
-	state->decapsulated = wanted->decapsulated;
-	state->ndecapsulated = wanted->ndecapsulated;
-	wanted->vips = NULL;
-	wanted->vip_addresses = NULL;
-	wanted->prefixes = NULL;
-	wanted->decapsulated = NULL;
-	state->quic = wanted->quic;
-	state->nquic = wanted->nquic;
-	wanted->quic = NULL;
-	state->vlans = wanted->vlans;
-	state->nvlans = wanted->nvlans;
-	wanted->vlans = NULL;
-}
-
 static bool wants_nat(const struct packet_wanted *wanted)
 {
 	for (uint32_t i = 0; i < wanted->nservices; i++)
@@ -796,7 +661,7 @@ static int write_maps(struct applying *a, bool crowded)
 
 	pthread_mutex_lock(lock);
 	if (crowded) {
-		code = drop_vips(a);
+		code = packet_apply_drop_vips(a->handle, a->wanted);
 		if (!code)
 			code = remove_gone(a, true);
 	}
@@ -816,7 +681,7 @@ static int write_maps(struct applying *a, bool crowded)
 	if (!code)
 		code = packet_policy_flows(a->handle, a->wanted, false);
 	if (!code)
-		code = put_quic(a);
+		code = packet_apply_put_quic(a->handle, a->wanted);
 	if (!code)
 		code = put_services(a);
 	for (uint32_t i = 0; i < a->wanted->nvips && !code; i++)
@@ -824,19 +689,19 @@ static int write_maps(struct applying *a, bool crowded)
 			a->wanted->vips[i].vip.service = a->wanted->services[a->wanted->vips[i].vip.service].index;
 	if (!code) {
 		packet_prefix_indices(a->wanted);
-		code = put_vips(a);
+		code = packet_apply_put_vips(a->handle, a->wanted);
 	}
 	if (!code)
 		code = bury_backends(a);
 	/* Deleting what is gone already is no error, so this may be the second time. */
 	if (!code)
-		code = drop_vips(a);
+		code = packet_apply_drop_vips(a->handle, a->wanted);
 	if (!code)
 		code = remove_gone(a, false);
 	if (!code)
 		code = packet_policy_flows(a->handle, a->wanted, true);
 	if (!code)
-		take_lists(a->state, a->wanted);
+		packet_apply_take_lists(a->state, a->wanted);
 	if (!code)
 		code = packet_nat_settings(a->handle);
 	if (!code)
