@@ -587,7 +587,11 @@ static void own_table(const struct packet_rig *rig, const char *name)
 /* This layout is attached beside the other one, and has tables: as after a death in the middle. */
 static struct other beside(struct packet_rig *rig)
 {
+	__u32 ids[4];
+
 	assert_int_equal(packet_rig_open(rig, "v0,v1", MARCHER_XDP_OFF), MARCHER_OK);
+	if (!ingress_on("v0", ids))
+		skip(); /* without tcx this layout's programs come later */
 	packet_rig_apply(rig, before);
 	struct other other = look_at(rig, NEWER);
 	packet_rig_close(rig);
@@ -639,8 +643,7 @@ static void a_source_port_is_the_flows_that_had_it_first(void **state)
 	assert_int_equal(packet_rig_open(rig, "v0", MARCHER_XDP_OFF), MARCHER_OK);
 	/* Both go on until the table is in force. */
 	__u32 ids[4];
-	uint32_t count = ingress_on("v0", ids);
-	assert_true(!count || count == 2);
+	assert_int_equal(ingress_on("v0", ids), 2);
 	ApplyReply *reply = apply(rig, after);
 	assert_pair(rig, "nat_flows", &confirmed, "192.0.2.12");
 	assert_pair(rig, "nat_new", &new, "192.0.2.11");
@@ -692,8 +695,7 @@ static void detach_first(const struct packet_rig *rig, const char *interface)
 		snprintf(name, sizeof(name), "tc/%lu_%u_%s", (unsigned long)st.st_ino, if_nametoindex(interface),
 		         hooks[i]);
 		int link = pin_of(rig, NEWER, name);
-		if (link < 0)
-			continue; /* this kernel has no tcx */
+		assert_true(link >= 0);
 		assert_int_equal(bpf_link_detach(link), 0);
 		close(link);
 	}
