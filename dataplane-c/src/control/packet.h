@@ -380,16 +380,9 @@ int packet_nat_settings(struct marcher_packet *handle);
 uint32_t packet_nat_flows_default(void);
 /* The tables of translated flows are there when they are wanted, and else gone with what is in them. */
 int packet_nat_tables(struct marcher_packet *handle, bool wanted);
-/*
- * A table is pinned beside the map of maps that it is in, by this name: who may not read every map of the kernel
- * (CAP_SYS_ADMIN) cannot have it by its number.
- */
-void packet_nat_table_name(enum packet_map outer, char name[PACKET_RECORD_KEY]);
 /* The table in a map of maps, whose pin has the path; in layout 2 the map was the table itself. A descriptor, or
  * -errno; -ENOENT: there is none. */
 int packet_nat_table(int outer, const char *pin);
-/* The same of this layout's. */
-int packet_nat_own_table(const struct marcher_packet *handle, enum packet_map outer);
 
 /* packet_nat_fast.c */
 /* Has XDP carry packets of open translated flows where it can, or no longer, as the table says that is in force now. */

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "packet_inner.h"
 #include "packet_own.h"
 
 #define CHUNK 16384u /* elements per write */
@@ -42,20 +43,10 @@ void packet_guard_free(struct packet_guard *guard)
 
 /* Inner maps. */
 
-/* An inner map's descriptor, or -1 and errno. */
-static int inner_of(const struct marcher_packet *handle, enum packet_map outer, uint32_t place)
-{
-	uint32_t id;
-
-	if (bpf_map_lookup_elem(handle->maps[outer], &place, &id))
-		return -1;
-	return bpf_map_get_fd_by_id(id);
-}
-
 /* Closes the inner map. Returns MARCHER_OK or the failure. */
 static int put_inner(struct marcher_packet *handle, enum packet_map outer, uint32_t place, int inner)
 {
-	int error = packet_put(handle, outer, &place, &inner);
+	int error = packet_inner_put(handle, outer, place, inner);
 
 	close(inner);
 	return error ? failed(handle, "writing", outer, error) : MARCHER_OK;
@@ -156,7 +147,7 @@ static int put_guard(struct marcher_packet *handle, const struct guard *guard)
 static int drop_places(struct marcher_packet *handle, uint32_t place)
 {
 	for (size_t i = 0; i < PLACES; i++) {
-		int error = packet_drop(handle, places[i], &place);
+		int error = packet_inner_drop(handle, places[i], place);
 		if (error)
 			return failed(handle, "deleting from", places[i], error);
 	}
@@ -185,7 +176,7 @@ static int keep_lru(struct marcher_packet *handle, enum packet_map outer, bool w
 		return put_lru(handle, outer, key, value, entries);
 	if (wanted || !there)
 		return MARCHER_OK;
-	int error = packet_drop(handle, outer, &zero);
+	int error = packet_inner_drop(handle, outer, 0);
 	return error ? failed(handle, "deleting from", outer, error) : MARCHER_OK;
 }
 
@@ -377,9 +368,8 @@ static int put_tables(struct marcher_packet *handle, const struct guard_tables *
 
 static int remove_guard(struct marcher_packet *handle)
 {
-	uint32_t zero = 0;
 	struct guard nothing = {.flags = 0};
-	int error = packet_drop(handle, MAP_GUARD, &zero);
+	int error = packet_inner_drop(handle, MAP_GUARD, 0);
 	int code = error ? failed(handle, "deleting from", MAP_GUARD, error) : MARCHER_OK;
 
 	for (uint32_t place = 0; !code && place < GUARD_GENERATIONS; place++)
@@ -464,8 +454,10 @@ static int renew_devices(struct marcher_packet *handle, struct packet_guard *gua
 		struct guard_rule rule = guard->rules[i];
 		rule.ifindex = index;
 		if (fd < 0)
-			fd = inner_of(handle, MAP_GUARD_RULES, guard->guard.generation);
-		if (fd < 0 || bpf_map_update_elem(fd, &i, &rule, BPF_ANY))
+			fd = packet_inner_own(handle, MAP_GUARD_RULES, guard->guard.generation);
+		if (fd < 0)
+			error = fd;
+		else if (bpf_map_update_elem(fd, &i, &rule, BPF_ANY))
 			error = -errno;
 		else
 			guard->rules[i].ifindex = index;
@@ -513,12 +505,12 @@ static int read_rules(struct marcher_packet *handle, struct packet_guard *guard)
 {
 	struct bpf_map_info info;
 	struct guard_record record;
-	int fd = inner_of(handle, MAP_GUARD_RULES, guard->guard.generation);
+	int fd = packet_inner_own(handle, MAP_GUARD_RULES, guard->guard.generation);
 
 	if (fd < 0 || packet_map_info(fd, &info) < 0 || info.max_entries > GUARD_RULES_MAX) {
 		if (fd >= 0)
 			close(fd);
-		return fd < 0 ? -errno : -EPROTO;
+		return fd < 0 ? fd : -EPROTO;
 	}
 	guard->nrules = info.max_entries;
 	guard->rules = calloc(guard->nrules, sizeof(*guard->rules));
@@ -549,11 +541,11 @@ static int read_rules(struct marcher_packet *handle, struct packet_guard *guard)
 int packet_guard_read(struct marcher_packet *handle)
 {
 	uint32_t zero = 0;
-	int fd = inner_of(handle, MAP_GUARD, 0), error = 0;
+	int fd = packet_inner_own(handle, MAP_GUARD, 0), error = 0;
 	struct packet_guard *guard = NULL;
 
-	if (fd < 0 && errno != ENOENT)
-		return failed(handle, "reading", MAP_GUARD, -errno);
+	if (fd < 0 && fd != -ENOENT)
+		return failed(handle, "reading", MAP_GUARD, fd);
 	if (fd >= 0) {
 		guard = calloc(1, sizeof(*guard));
 		error = !guard ? -ENOMEM : bpf_map_lookup_elem(fd, &zero, &guard->guard) ? -errno : 0;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "bpf/lib/flow_tag.h"
+#include "packet_inner.h"
 #include "packet_migrate_nat.h"
 #include "packet_walk.h"
 
@@ -191,7 +192,7 @@ static void open_nat(const struct marcher_packet *handle, struct packet_migratio
 		int outer = bpf_obj_get(path);
 		if (outer < 0)
 			continue;
-		packet_nat_table_name(tables[i], name);
+		packet_inner_name(tables[i], 0, name);
 		version_path(handle, old->version, path, "maps", name);
 		int table = packet_nat_table(outer, path);
 		close(outer);

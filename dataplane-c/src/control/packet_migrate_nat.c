@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "bpf/lib/nat_lifetime.h"
+#include "packet_inner.h"
 #include "packet_walk.h"
 
 #define PIN_PATH_MAX 4096
@@ -65,7 +66,7 @@ int packet_nat_carry_begin(struct packet_nat_carry *c, struct marcher_packet *ha
 		error = -ENOMEM;
 	for (int i = 0; !error && i < PARTS; i++) {
 		struct packet_nat_part *part = &c->parts[i];
-		int table = packet_nat_own_table(handle, tables[i]);
+		int table = packet_inner_own(handle, tables[i], 0);
 		if (table >= 0)
 			part->to = table;
 		else if (table != -ENOENT)

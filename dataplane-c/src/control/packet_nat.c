@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "packet_inner.h"
+
 #define PORT_FIRST 1024u /* below are services' own */
 #define PORT_LAST 65535u
 #define LOCAL_FIRST_DEFAULT 32768u
@@ -93,53 +95,20 @@ uint32_t packet_nat_flows_default(void)
 	return flows;
 }
 
-void packet_nat_table_name(enum packet_map outer, char name[PACKET_RECORD_KEY])
-{
-	snprintf(name, PACKET_RECORD_KEY, "%s_table", packet_map_names[outer]);
-}
-
 int packet_nat_table(int outer, const char *pin)
 {
 	struct bpf_map_info info;
-	uint32_t zero = 0, id;
 
 	if (packet_map_info(outer, &info))
 		return -errno;
-	if (info.type != BPF_MAP_TYPE_ARRAY_OF_MAPS) {
-		int same = fcntl(outer, F_DUPFD_CLOEXEC, 0);
-		return same < 0 ? -errno : same;
-	}
-	if (bpf_map_lookup_elem(outer, &zero, &id))
-		return -errno;
-	int fd = bpf_obj_get(pin);
-	if (fd >= 0 && !packet_map_info(fd, &info) && info.id == id)
-		return fd;
-	if (fd >= 0)
-		close(fd);
-	fd = bpf_map_get_fd_by_id(id);
-	return fd < 0 ? -errno : fd;
-}
-
-static void table_pin(const struct marcher_packet *handle, enum packet_map outer, char path[4096])
-{
-	char name[PACKET_RECORD_KEY];
-
-	packet_nat_table_name(outer, name);
-	packet_dir_path(handle, path, "maps", name);
-}
-
-int packet_nat_own_table(const struct marcher_packet *handle, enum packet_map outer)
-{
-	char pin[4096];
-
-	table_pin(handle, outer, pin);
-	return packet_nat_table(handle->maps[outer], pin);
+	if (info.type == BPF_MAP_TYPE_ARRAY_OF_MAPS)
+		return packet_inner_open(outer, 0, pin);
+	int same = fcntl(outer, F_DUPFD_CLOEXEC, 0);
+	return same < 0 ? -errno : same;
 }
 
 static int make_table(struct marcher_packet *handle, enum packet_map outer, uint32_t entries)
 {
-	const uint32_t zero = 0;
-	char pin[4096];
 	int fd = bpf_map_create(BPF_MAP_TYPE_LRU_HASH, packet_map_names[outer], sizeof(struct flow_key),
 	                        sizeof(struct nat_flow), entries, NULL);
 
@@ -147,21 +116,14 @@ static int make_table(struct marcher_packet *handle, enum packet_map outer, uint
 		return packet_fail_system(handle, errno,
 		                          "making the table %s with room for %u flows (fewer: marcherd --nat-flows)",
 		                          packet_map_names[outer], entries / 2);
-	table_pin(handle, outer, pin);
-	unlink(pin);
-	int error = bpf_obj_pin(fd, pin) < 0 ? -errno : packet_put(handle, outer, &zero, &fd);
+	int error = packet_inner_put(handle, outer, 0, fd);
 	close(fd);
 	return error ? packet_fail_system(handle, -error, "writing the map %s", packet_map_names[outer]) : MARCHER_OK;
 }
 
 static int drop_table(struct marcher_packet *handle, enum packet_map outer)
 {
-	const uint32_t zero = 0;
-	char pin[4096];
-	int error = packet_drop(handle, outer, &zero);
-
-	table_pin(handle, outer, pin);
-	unlink(pin);
+	int error = packet_inner_drop(handle, outer, 0);
 
 	return error ? packet_fail_system(handle, -error, "deleting from the map %s", packet_map_names[outer])
 	             : MARCHER_OK;

@@ -5,6 +5,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <linux/capability.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static bool privileged;
@@ -406,4 +408,17 @@ uint32_t packet_xdp_on(const char *interface)
 
 	bpf_xdp_query_id((int)if_nametoindex(interface), 0, &id);
 	return id;
+}
+
+void packet_rig_sys_admin(bool given)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2] = {{0}};
+
+	assert_int_equal(syscall(SYS_capget, &header, data), 0);
+	if (given)
+		data[CAP_SYS_ADMIN / 32].effective |= 1u << CAP_SYS_ADMIN % 32;
+	else
+		data[CAP_SYS_ADMIN / 32].effective &= ~(1u << CAP_SYS_ADMIN % 32);
+	assert_int_equal(syscall(SYS_capset, &header, data), 0);
 }

@@ -92,4 +92,7 @@ uint32_t packet_ring_id(const struct packet_rig *rig, uint32_t service);
 /* The XDP program on an interface; 0: none. */
 uint32_t packet_xdp_on(const char *interface);
 
+/* Takes this thread's CAP_SYS_ADMIN away, as an agent has none by its unit, or gives it back. */
+void packet_rig_sys_admin(bool given);
+
 #endif

@@ -5,7 +5,9 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <linux/if_ether.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -398,6 +400,22 @@ static struct guard in_force(const struct packet_rig *rig)
 	return guard;
 }
 
+/* Pins of tables that are in maps of maps. */
+static int pins_of_tables(struct packet_rig *rig)
+{
+	char path[PATH_MAX];
+	struct dirent *entry;
+	int count = 0;
+
+	snprintf(path, sizeof(path), "%s/v%d/maps", rig->pin_dir, LAYOUT_VERSION);
+	DIR *directory = opendir(path);
+	assert_non_null(directory);
+	while ((entry = readdir(directory)))
+		count += !!strstr(entry->d_name, "_table");
+	closedir(directory);
+	return count;
+}
+
 static PacketTable *with_everything(void)
 {
 	PacketTable *table = guarded("deny from 10.0.0.0/8 tcp port 80\nallow from 2001:db8::/32\n");
@@ -470,6 +488,48 @@ static void the_same_guard_touches_nothing_and_outlives_the_handle(void **state)
 	PacketStatus *status = packet_rig_status(rig);
 	assert_null(status->guard);
 	packet_status_free(status);
+}
+
+/* As the unit's drop-in leaves it: the kernel's maps are not to be had by their numbers. */
+static void without_sys_admin_a_guard_outlives_the_handle_too(void **state)
+{
+	NEEDS_PRIVILEGE(state);
+	struct packet_rig *rig = *state;
+	PacketTable *table = with_everything();
+	uint64_t counts[8];
+
+	packet_rig_close(rig);
+	packet_rig_sys_admin(false);
+	int code = packet_rig_open(rig, "v0", MARCHER_XDP_AUTO);
+	if (!code)
+		apply(rig, with_everything());
+	for (int i = 0; !code && i < 2; i++) {
+		char pin[PATH_MAX], half[PATH_MAX];
+		packet_rig_close(rig);
+		/* As after a death in the middle of an exchange. */
+		snprintf(pin, sizeof(pin), "%s/v%d/maps/guard_table", rig->pin_dir, LAYOUT_VERSION);
+		snprintf(half, sizeof(half), "%s/v%d/maps/guard_table_new", rig->pin_dir, LAYOUT_VERSION);
+		assert_int_equal(i ? rename(pin, half) : 0, 0);
+		code = packet_rig_open(rig, "v0", MARCHER_XDP_AUTO);
+		if (code)
+			print_error("%s\n", marcher_packet_last_error(NULL));
+		else if (!i) {
+			add_rule(table->guard, "deny udp");
+			apply(rig, table);
+		}
+	}
+	packet_rig_sys_admin(true);
+	assert_int_equal(code, MARCHER_OK);
+	assert_int_equal(hits(rig, counts, 8), 4);
+	uint32_t guard = inner_id(rig, "guard", 0);
+	table = with_everything();
+	add_rule(table->guard, "deny udp");
+	apply(rig, table);
+	assert_int_equal(inner_id(rig, "guard", 0), guard);
+	/* What is pinned goes with it. */
+	apply(rig, packet_table(""));
+	assert_int_equal(code, MARCHER_OK);
+	assert_int_equal(pins_of_tables(rig), 0);
 }
 
 static void this_nodes_addresses_and_devices_are_followed(void **state)
@@ -788,6 +848,8 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(a_rule_keeps_its_count_when_others_come_and_go, open_setup,
 	                                        packet_rig_teardown),
 	        cmocka_unit_test_setup_teardown(the_same_guard_touches_nothing_and_outlives_the_handle, open_setup,
+	                                        packet_rig_teardown),
+	        cmocka_unit_test_setup_teardown(without_sys_admin_a_guard_outlives_the_handle_too, open_setup,
 	                                        packet_rig_teardown),
 	        cmocka_unit_test_setup_teardown(this_nodes_addresses_and_devices_are_followed, open_setup,
 	                                        packet_rig_teardown),

@@ -7,7 +7,6 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
-#include <linux/capability.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -15,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -737,18 +735,12 @@ static void an_agent_without_sys_admin_carries_them_too(void **state)
 {
 	NEEDS_PRIVILEGE(state);
 	struct packet_rig *rig = *state;
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct all[2] = {{0}}, less[2];
-
-	assert_int_equal(syscall(SYS_capget, &header, all), 0);
-	memcpy(less, all, sizeof(less));
-	less[CAP_SYS_ADMIN / 32].effective &= ~(1u << CAP_SYS_ADMIN % 32);
 	struct other other = make_other(rig, NEWER, MARCHER_XDP_AUTO);
 	struct pair open = put_flow(&other, 1, "192.0.2.12", other.two, IPPROTO_TCP, OPEN);
-	assert_int_equal(syscall(SYS_capset, &header, less), 0);
+	packet_rig_sys_admin(false);
 	int code = packet_rig_open(rig, "v0", MARCHER_XDP_AUTO);
 	ApplyReply *reply = code ? NULL : apply(rig, after);
-	assert_int_equal(syscall(SYS_capset, &header, all), 0);
+	packet_rig_sys_admin(true);
 	assert_int_equal(code, MARCHER_OK);
 	assert_int_equal(reply->migrated_nat_flows, 1);
 	assert_int_equal(reply->n_lost, 0);
