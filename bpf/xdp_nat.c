@@ -61,6 +61,20 @@ static __always_inline bool carries(const struct packet *packet, const struct na
 	       !(service->flags & SERVICE_POLICY) && !nat_over(packet, flow, now);
 }
 
+/* Notes what the packet says, of whose flow this is a copy. False: the flow is lost, and tc sees whose the packet is
+ * now. */
+static __noinline bool note(const struct packet *packet, const struct nat_flow *flow, const struct nat_event *event)
+{
+	/* Anew: since it was found routes have been asked, and it may be another's by now. */
+	struct nat_flow *entry = nat_lookup(&nat_flows, &packet->key);
+	if (!entry)
+		return false;
+	if (nat_follow(packet, entry, event))
+		return true;
+	nat_forget(&packet->key, flow);
+	return false;
+}
+
 /* The packet, rewritten, on its way. */
 static __always_inline int send(struct xdp_md *ctx, const struct packet *packet, const struct nat_flow *flow,
                                 const struct next_hop *hop)
@@ -88,7 +102,7 @@ int xdp_nat(struct xdp_md *ctx)
 		return slots_from(ctx, XDP_SLOT_NAT + 1);
 	if (packet.tcp_flags & TCP_SYN)
 		return slots_from(ctx, XDP_SLOT_NAT + 1);
-	struct nat_flow *entry = nat_lookup(&nat_flows, &packet.key);
+	const struct nat_flow *entry = nat_lookup(&nat_flows, &packet.key);
 	if (!entry)
 		return slots_from(ctx, XDP_SLOT_NAT + 1);
 	/* Kept aside: the entry may go. */
@@ -98,11 +112,8 @@ int xdp_nat(struct xdp_md *ctx)
 	    !nat_frame_complete(data, data_end, &packet) || !nat_hop_find(ctx, &packet, &flow, &hop))
 		return slots_from(ctx, XDP_SLOT_NAT + 1);
 	nat_event_of(&packet, &flow, now, &event);
-	if (!nat_follow(&packet, entry, &event)) {
-		/* tc looks whose the packet is now. */
-		nat_forget(&packet.key, &flow);
+	if (nat_is_news(&flow, &event) && !note(&packet, &flow, &event))
 		return slots_from(ctx, XDP_SLOT_NAT + 1);
-	}
 	return send(ctx, &packet, &flow, &hop);
 }
 

@@ -218,13 +218,18 @@ static __noinline int nat_sync(const struct flow_key *key, struct nat_flow *flow
 	return 0;
 }
 
+/* Does what the packet says have to be written down? */
+static __always_inline bool nat_is_news(const struct nat_flow *flow, const struct nat_event *event)
+{
+	__u32 flags = (flow->flags | event->set) & ~event->clear;
+	return flags != flow->flags || flow->seen != event->now || !(flow->flags & NAT_CONFIRMED);
+}
+
 /* Follows a packet of the flow, by what it says. False: the flow is lost. */
 static __always_inline bool nat_follow(const struct packet *packet, struct nat_flow *flow,
                                        const struct nat_event *event)
 {
-	__u32 flags = (flow->flags | event->set) & ~event->clear;
-	bool news = flags != flow->flags || flow->seen != event->now || !(flow->flags & NAT_CONFIRMED);
-	return !news || !nat_sync(&packet->key, flow, event);
+	return !nat_is_news(flow, event) || !nat_sync(&packet->key, flow, event);
 }
 
 /* May the flow not be carried on for this packet? It is stale, its backend is gone, or another one begins. */
