@@ -13,7 +13,7 @@ import { Agent } from '@marcher/e2e/harness/agent';
 import { makeRouted, VIP4 } from '@marcher/e2e/harness/routed';
 import { REPOSITORY, Scope, until } from '@marcher/e2e/harness/scope';
 import { liveFrames, reflect } from './live-frames.js';
-import { machine, spread } from './measure.js';
+import { machine, type Spread, spread } from './measure.js';
 import { PROXY_CORE, pinned } from './peers.js';
 import { writeResult } from './result.js';
 
@@ -30,6 +30,9 @@ const GOALS: readonly (readonly [flows: number, ns: number])[] = [
   [65_536, 170],
   [1_048_576, 280],
 ];
+
+const NAT_PORT = 81;
+const NAT_FLOWS = [1, 4_096, 65_536] as const;
 
 /** What looks at every packet: shapes, martians, and prefixes of which none is a client's. */
 const GUARD = {
@@ -59,6 +62,60 @@ const LIVE: Readonly<Record<'drop' | 'forward' | 'reflect', { readonly what: str
   reflect: { what: 'sent back by a program that looks at nothing' },
 };
 
+/** The way to all backends leads over the router: its address is known from now on. */
+const knowRouter = (router: string, netns: string): void => {
+  const lladdr = execFileSync('ip', ['-n', router, '-br', 'link', 'show', 'd1'], { encoding: 'utf8' })
+    .trim()
+    .split(/\s+/)[2];
+  const neighbour = ['neigh', 'replace', '10.79.1.1', 'lladdr', lladdr ?? '', 'nud', 'permanent', 'dev', 'up0'];
+  execFileSync('ip', ['-n', netns, ...neighbour]);
+};
+
+/** NAT's fast path, without a guard, of flows that are open. What is sent to is the address that flows.bpf.c writes. */
+const translated = async (
+  { scope, agent, router, netns, maps }: { scope: Scope; agent: Agent; router: string; netns: string; maps: string },
+  rounds: number,
+  measure: (flows: number, port: number) => Promise<readonly number[]>,
+): Promise<{ flows: number; ns: Spread }[]> => {
+  const { code, stderr } = await agent.marcher('delete', 'guard', GUARD.name);
+  if (code !== 0) throw new Error(stderr);
+  // With its address an interface forgets its neighbours.
+  execFileSync('ip', ['-n', netns, 'link', 'set', 'up0', 'address', '02:02:02:02:02:02']);
+  knowRouter(router, netns);
+  const backend = '10.78.0.2';
+  await agent.apply([
+    {
+      name: 'translated',
+      listeners: [{ protocol: 'tcp', port: NAT_PORT, address: VIP4 }],
+      forwarding: { mode: 'nat' },
+      backends: [{ name: 'b0', address: `${backend}:${PORT}` }],
+    },
+  ]);
+  await until('XDP to carry open flows', async () => {
+    const { xdpInterfaces } = await agent.node.status({});
+    return xdpInterfaces.every(({ nat }) => nat === 'xdp');
+  });
+  const figures: { flows: number; ns: Spread }[] = [];
+  for (const flows of NAT_FLOWS) {
+    const net: number[] = [];
+    for (let round = 0; round < rounds; round++) {
+      const open = [maps, VIP4, String(NAT_PORT), backend, String(PORT), String(flows)];
+      await scope.must([path.join(XDP, 'bench-open'), ...open], { netns });
+      net.push(...(await measure(flows, NAT_PORT)));
+    }
+    figures.push({ flows, ns: spread(net) });
+  }
+  printTable(
+    ['open flows of NAT', 'net ns per packet', 'spread'],
+    figures.map(({ flows, ns }) => [
+      flows.toLocaleString('en'),
+      ns.median.toFixed(0),
+      `${ns.min.toFixed(0)} to ${ns.max.toFixed(0)}`,
+    ]),
+  );
+  return figures;
+};
+
 export const xdp = async (rounds: number): Promise<boolean> => {
   const scope = new Scope(LOGS);
   try {
@@ -84,21 +141,14 @@ export const xdp = async (rounds: number): Promise<boolean> => {
       const { services } = await agent.node.tiers({ service: '' });
       return services[0]?.tier === 'xdp';
     });
-    // The way to all backends leads over the router: its address is known from now on.
-    const lladdr = execFileSync('ip', ['-n', net.router, '-br', 'link', 'show', 'd1'], { encoding: 'utf8' })
-      .trim()
-      .split(/\s+/)[2];
-    execFileSync('ip', [
-      ...['-n', director.netns, 'neigh', 'replace', '10.79.1.1', 'lladdr', lladdr ?? '', 'nud', 'permanent'],
-      ...['dev', 'up0'],
-    ]);
+    knowRouter(net.router, director.netns);
 
     const [layout] = readdirSync(pins);
     if (layout === undefined) throw new Error(`nothing is pinned in ${pins}`);
     const program = path.join(pins, layout, 'programs/xdp_root');
     /** Net ns per packet of so many flows. */
-    const measure = async (flows: number): Promise<readonly number[]> => {
-      const argv = [path.join(XDP, 'bench-xdp'), path.join(XDP, 'flows.bpf.o'), program, 'up0', VIP4, String(PORT)];
+    const measure = async (flows: number, port = PORT): Promise<readonly number[]> => {
+      const argv = [path.join(XDP, 'bench-xdp'), path.join(XDP, 'flows.bpf.o'), program, 'up0', VIP4, String(port)];
       const output = await scope.must(pinned(PROXY_CORE, [...argv, String(REPEAT), String(flows)]), {
         netns: director.netns,
         timeoutMs: 120_000,
@@ -158,6 +208,11 @@ export const xdp = async (rounds: number): Promise<boolean> => {
         throw new Error('the guard did not drop what was sent');
       lived.drop.push(mpps);
     }
+    const nat = await translated(
+      { scope, agent, router: net.router, netns: director.netns, maps: path.join(pins, layout, 'maps') },
+      rounds,
+      measure,
+    );
     const live = (['drop', 'forward', 'reflect'] as const).map((name) => {
       const { what, goal } = LIVE[name];
       const mpps = spread(lived[name]);
@@ -179,6 +234,7 @@ export const xdp = async (rounds: number): Promise<boolean> => {
       repeat: REPEAT,
       what: `TCP over IPv4 in 64 B packets, IPIP, ${BACKENDS} backends, statistics on; guard with ${GUARD.rules.length} rules, shapes and martians`,
       figures,
+      nat,
       live,
     });
     console.log(`\n${result}`);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Dual BSD/GPL */
 /*
  * In front of the program that is measured: makes each run's packet one of another flow, and calls it. A packet that
- * the run before has encapsulated is made what it was.
+ * the run before has encapsulated or translated is made what it was.
  */
 #include <linux/bpf.h>
 
@@ -12,9 +12,8 @@
 #include <linux/ip.h>
 #include <linux/tcp.h>
 
+#include "flow_ports.h"
 #include "header_checksum.h"
-
-#define PORTS 32768u /* of one client */
 
 struct bench {
 	__u64 runs;
@@ -66,11 +65,12 @@ int flows(struct xdp_md *ctx)
 	__u32 flow = (__u32)((state->runs++ * 2654435761u) % state->flows);
 	__builtin_memset(eth, 0x02, ETH_ALEN * 2);
 	eth->h_proto = bpf_htons(ETH_P_IP);
-	ip->saddr = bpf_htonl(0x0a000000u + flow / PORTS + 1); /* 10.0.0.1 and on */
+	ip->saddr = bpf_htonl(FLOW_CLIENT(flow));
 	ip->daddr = state->vip;
+	ip->ttl = 64;
 	ip->check = 0;
 	ip->check = header_checksum(ip);
-	tcp->source = bpf_htons((__u16)(1024 + flow % PORTS));
+	tcp->source = bpf_htons(FLOW_PORT(flow));
 	tcp->dest = state->port;
 	bpf_tail_call(ctx, &target, 0);
 	return XDP_ABORTED;

@@ -461,6 +461,55 @@ static void test_kept_ways_are_told_apart(void **state)
 		}
 }
 
+/* The answer of BACKEND_V6 to a client, whose flow is open as far as answers need it. */
+static uint32_t answered_by(const char *client)
+{
+	const struct spec answer = {.version = 6,
+	                            .protocol = IPPROTO_UDP,
+	                            .source = world_backend(BACKEND_V6)->address,
+	                            .destination = client,
+	                            .source_port = BACKEND_PORT,
+	                            .destination_port = 40000};
+	const struct flow_key key = {.source = world_address(answer.source),
+	                             .destination = world_address(client),
+	                             .source_port = htons(BACKEND_PORT),
+	                             .destination_port = htons(40000),
+	                             .protocol = IPPROTO_UDP};
+	struct timespec at;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &at);
+	const struct nat_flow flow = {
+	        .source = world_address(VIP_V6),
+	        .destination = key.destination,
+	        .source_port = htons(SERVICE_PORT(SERVICE_NAT + BACKEND_V6)),
+	        .destination_port = htons(40000),
+	        .flags = NAT_REVERSE | NAT_ANSWERED | NAT_CONFIRMED,
+	        .service = SERVICE_NAT + BACKEND_V6,
+	        .backend = BACKEND_V6,
+	        .generation = 7,
+	        .seen = (uint32_t)(((uint64_t)at.tv_sec * 1000000000u + (uint64_t)at.tv_nsec) >> 30)};
+	struct frame frame;
+	struct result result = {0};
+	nat_put(NAT_CONFIRMED_FLOWS, &key, &flow);
+	frame_build(&frame, &answer);
+	nat_fast_run(&frame, &result);
+	return result.verdict;
+}
+
+/* Of so many clients one is in the same place as a client on the link. */
+static void test_a_place_of_a_kept_way_has_one_owner(void **state)
+{
+	(void)state;
+	enum { CLIENTS = 8000 };
+	nat_reset();
+	nat_fast_reset();
+	for (int i = 1; i <= CLIENTS; i++) {
+		char client[32];
+		snprintf(client, sizeof(client), "2001:db8:7::%x", i);
+		assert_int_equal(answered_by("2001:db8:1::11"), XDP_TX);
+		assert_int_equal(answered_by(client), XDP_REDIRECT);
+	}
+}
+
 static uint8_t *check_of(struct frame *frame, uint8_t version, uint8_t protocol)
 {
 	return frame->data + 14 + (version == 4 ? 20 : 40) + (protocol == IPPROTO_TCP ? 16 : 6);
@@ -593,6 +642,7 @@ static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_devices_that_xdp_cannot_send_by_are_left_to_tc),
         cmocka_unit_test(test_ways_that_are_not_known_are_left_to_tc),
         cmocka_unit_test(test_kept_ways_are_told_apart),
+        cmocka_unit_test(test_a_place_of_a_kept_way_has_one_owner),
         cmocka_unit_test(test_checksums_to_be_completed_are_left_to_tc),
         cmocka_unit_test(test_a_udp_checksum_never_becomes_none),
         cmocka_unit_test(test_without_tables_everything_passes),
