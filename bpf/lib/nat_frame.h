@@ -45,14 +45,13 @@ static __always_inline __u64 nat_addresses_difference(const struct flow_key *key
 	return sum + nat_addresses_sum(&flow->source, &flow->destination);
 }
 
-/* Where the transport checksum of a frame stands, whose transport header is at at; NULL: not in the frame. */
+/* Where the transport checksum of a frame stands, whose transport header is at at; NULL: not in the frame. One choice
+ * between the two and one comparison: of a length and a place that are chosen apart, the verifier of Linux 6.1 does not
+ * know that they belong together. */
 static __always_inline __u16 *nat_check_of(void *at, const void *data_end, bool udp)
 {
-	struct udphdr *datagram = at;
-	struct tcphdr *tcp = at;
-	if (udp)
-		return (void *)(datagram + 1) <= data_end ? &datagram->check : NULL;
-	return (void *)(tcp + 1) <= data_end ? &tcp->check : NULL;
+	__u16 *check = udp ? &((struct udphdr *)at)->check : &((struct tcphdr *)at)->check;
+	return (const void *)(check + 1) <= data_end ? check : NULL;
 }
 
 /* Can the frame leave as it is but for what is changed by difference: is its checksum complete, and its TTL above 1? */
