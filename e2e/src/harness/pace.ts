@@ -11,4 +11,4 @@ if (!(PACE >= 1 && PACE <= 100)) throw new Error(`E2E_PACE is '${said}'; expecte
  * How many times seldomer than on a real machine something is done that takes a processor each time, such as requests of a
  * load: emulation makes work slower still than waiting. Who needs a number of requests waits for the number.
  */
-export const SELDOMER = PACE === 1 ? 1 : 5 * PACE;
+export const SELDOMER = PACE === 1 ? 1 : 10 * PACE;
