@@ -75,6 +75,30 @@ int packet_rig_teardown(void **state)
 	return 0;
 }
 
+static void set_sys_admin(bool given)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2] = {{0}};
+	const uint32_t bit = 1u << CAP_SYS_ADMIN % 32;
+
+	assert_int_equal(syscall(SYS_capget, &header, data), 0);
+	data[CAP_SYS_ADMIN / 32].effective &= ~bit;
+	data[CAP_SYS_ADMIN / 32].effective |= given ? bit : 0;
+	assert_int_equal(syscall(SYS_capset, &header, data), 0);
+}
+
+static void give_up_sys_admin(const struct packet_rig *rig)
+{
+	if (!rig->sys_admin)
+		set_sys_admin(false);
+}
+
+static void take_sys_admin(const struct packet_rig *rig)
+{
+	if (!rig->sys_admin)
+		set_sys_admin(true);
+}
+
 int packet_rig_open(struct packet_rig *rig, const char *interfaces, uint32_t mode)
 {
 	struct marcher_packet_options options = {.size = sizeof(options),
@@ -84,7 +108,10 @@ int packet_rig_open(struct packet_rig *rig, const char *interfaces, uint32_t mod
 	                                         .pin_dir = rig->pin_dir,
 	                                         .interfaces = interfaces};
 
-	return marcher_packet_open(&options, &rig->packet);
+	give_up_sys_admin(rig);
+	int code = marcher_packet_open(&options, &rig->packet);
+	take_sys_admin(rig);
+	return code;
 }
 
 void packet_rig_must_open(struct packet_rig *rig, const char *interfaces)
@@ -236,7 +263,9 @@ int packet_rig_apply_table(struct packet_rig *rig, const PacketTable *table, App
 	uint8_t *packed = malloc(length + 1), *bytes = NULL;
 
 	marcher__packet__v1__table__pack(table, packed);
+	give_up_sys_admin(rig);
 	int code = marcher_packet_apply(rig->packet, packed, length, &bytes, &reply_length);
+	take_sys_admin(rig);
 	free(packed);
 	*reply = bytes ? marcher__packet__v1__apply_reply__unpack(NULL, reply_length, bytes) : NULL;
 	marcher_buffer_free(bytes);
@@ -408,17 +437,4 @@ uint32_t packet_xdp_on(const char *interface)
 
 	bpf_xdp_query_id((int)if_nametoindex(interface), 0, &id);
 	return id;
-}
-
-void packet_rig_sys_admin(bool given)
-{
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct data[2] = {{0}};
-
-	assert_int_equal(syscall(SYS_capget, &header, data), 0);
-	if (given)
-		data[CAP_SYS_ADMIN / 32].effective |= 1u << CAP_SYS_ADMIN % 32;
-	else
-		data[CAP_SYS_ADMIN / 32].effective &= ~(1u << CAP_SYS_ADMIN % 32);
-	assert_int_equal(syscall(SYS_capset, &header, data), 0);
 }

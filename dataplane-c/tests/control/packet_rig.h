@@ -32,6 +32,7 @@ struct packet_rig {
 	char pin_dir[96];   /* below it; not there yet */
 	uint32_t flows;     /* of a table that is made; 0: 1024 */
 	uint32_t nat_flows; /* the same of NAT */
+	bool sys_admin;     /* the library is called with CAP_SYS_ADMIN, which an agent has not by its unit */
 	struct marcher_packet *packet;
 };
 
@@ -91,8 +92,5 @@ uint32_t *packet_ring(const struct packet_rig *rig, uint32_t service, uint32_t *
 uint32_t packet_ring_id(const struct packet_rig *rig, uint32_t service);
 /* The XDP program on an interface; 0: none. */
 uint32_t packet_xdp_on(const char *interface);
-
-/* Takes this thread's CAP_SYS_ADMIN away, as an agent has none by its unit, or gives it back. */
-void packet_rig_sys_admin(bool given);
 
 #endif

@@ -731,24 +731,6 @@ static void what_this_layout_has_decided_stands_where_its_programs_are_first(voi
 	close_other(&other);
 }
 
-static void an_agent_without_sys_admin_carries_them_too(void **state)
-{
-	NEEDS_PRIVILEGE(state);
-	struct packet_rig *rig = *state;
-	struct other other = make_other(rig, NEWER, MARCHER_XDP_AUTO);
-	struct pair open = put_flow(&other, 1, "192.0.2.12", other.two, IPPROTO_TCP, OPEN);
-	packet_rig_sys_admin(false);
-	int code = packet_rig_open(rig, "v0", MARCHER_XDP_AUTO);
-	ApplyReply *reply = code ? NULL : apply(rig, after);
-	packet_rig_sys_admin(true);
-	assert_int_equal(code, MARCHER_OK);
-	assert_int_equal(reply->migrated_nat_flows, 1);
-	assert_int_equal(reply->n_lost, 0);
-	reply_free(reply);
-	assert_pair(rig, "nat_flows", &open, "192.0.2.12");
-	close_other(&other);
-}
-
 static void tables_of_another_form_are_said_to_be_lost_and_the_rest_goes_on(void **state)
 {
 	NEEDS_PRIVILEGE(state);
@@ -784,7 +766,6 @@ int main(void)
 	        TEST(a_source_port_is_the_flows_that_had_it_first),
 	        TEST(what_both_layouts_have_noted_of_a_flow_is_joined),
 	        TEST(what_this_layout_has_decided_stands_where_its_programs_are_first),
-	        TEST(an_agent_without_sys_admin_carries_them_too),
 	        TEST(tables_of_another_form_are_said_to_be_lost_and_the_rest_goes_on),
 	};
 	return cmocka_run_group_tests_name("packet_migrate_nat", tests, packet_rig_namespaces, NULL);
