@@ -25,8 +25,9 @@ static __always_inline __u32 shape_of(__u32 ifindex)
 	return kind ? *kind : 0;
 }
 
-/* May packets of the service wait there? A class of HTB has to be there for them. */
-static __always_inline bool shape_waits(__u32 kind, __u32 service, bool egress)
+/* May packets of the service wait there? A class of HTB has to be there for them. Inlined, it takes tc_ingress over the
+ * 512 bytes of stack that a chain of calls has: on Linux 6.1 each frame is a multiple of 32. */
+static __noinline bool shape_waits(__u32 kind, __u32 service, bool egress)
 {
 	if (kind != SHAPE_HTB)
 		return kind == SHAPE_FQ;
