@@ -2,6 +2,7 @@
 /** A process of fixed flows (fixed-flows-main.ts), driven from the runner. */
 import type { ChildProcess } from 'node:child_process';
 import path from 'node:path';
+import { answer } from './answer.js';
 import type { FixedFlowsCommand, FixedFlowsReport, FixedFlowsSettings } from './fixed-flows-main.js';
 import { PACE } from './pace.js';
 import type { Scope } from './scope.js';
@@ -31,18 +32,13 @@ export class FixedFlows {
   }
 
   #answer(): Promise<FixedFlowsReport> {
-    return new Promise((resolve, reject) => {
-      const { name } = this.settings;
-      this.#child.once('message', (report: FixedFlowsReport) => resolve(report));
-      this.#child.once('disconnect', () => reject(new Error(`fixed flows ${name} has ended`)));
-      this.#child.once('error', reject);
-    });
+    return answer(this.#child, `fixed flows ${this.settings.name}`);
   }
 
   async #command(command: FixedFlowsCommand): Promise<readonly string[]> {
-    const answer = this.#answer();
+    const answered = this.#answer();
     this.#child.send(command);
-    const { backends, failures } = await answer;
+    const { backends, failures } = await answered;
     if (failures.length > 0) {
       const { name, count } = this.settings;
       throw new Error(`${name}: ${failures.length} of ${count} flows failed: ${failures.slice(0, 5).join('; ')}`);

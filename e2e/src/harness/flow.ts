@@ -2,6 +2,7 @@
 /** A flow process (flow-main.ts), driven from the runner, and the rate at which bytes came to it. */
 import type { ChildProcess } from 'node:child_process';
 import path from 'node:path';
+import { answer } from './answer.js';
 import type { FlowClient, FlowCommand, FlowCount, FlowServer, FlowSettings } from './flow-main.js';
 import { type Scope, sleep } from './scope.js';
 
@@ -62,11 +63,9 @@ export class Flow {
   }
 
   #ask(command: FlowCommand): Promise<FlowCount> {
-    return new Promise((resolve, reject) => {
-      this.#child.once('message', (report: FlowCount) => resolve(report));
-      this.#child.once('exit', (code) => reject(new Error(`flow ${this.#name} ended with ${code}`)));
-      this.#child.send(command);
-    });
+    const count = answer<FlowCount>(this.#child, `flow ${this.#name}`);
+    this.#child.send(command);
+    return count;
   }
 
   count(): Promise<FlowCount> {

@@ -2,6 +2,7 @@
 /** A load client process (load-main.ts), driven from the runner, and what its books say. */
 import type { ChildProcess } from 'node:child_process';
 import path from 'node:path';
+import { answer } from './answer.js';
 import type { Exchange, LoadCommand, LoadReport, LoadSettings } from './load-main.js';
 import { PACE, SELDOMER } from './pace.js';
 import type { Scope } from './scope.js';
@@ -82,12 +83,9 @@ export class Load {
   }
 
   #ask(command: LoadCommand): Promise<LoadReport> {
-    return new Promise((resolve, reject) => {
-      this.#child.once('message', (report: LoadReport) => resolve(report));
-      // After the last message, as the end of the process need not be.
-      this.#child.once('disconnect', () => reject(new Error(`load client ${this.settings.name} has ended`)));
-      this.#child.send(command);
-    });
+    const report = answer<LoadReport>(this.#child, `load client ${this.settings.name}`);
+    this.#child.send(command);
+    return report;
   }
 
   /** The books as they are now; requests that are still open are not in exchanges. */

@@ -9,7 +9,7 @@ import type { Agent, ServiceFile } from '../../harness/agent.js';
 import { BackendProcess } from '../../harness/backend.js';
 import type { LoadSettings } from '../../harness/load-main.js';
 import { VIP4, VIP6 } from '../../harness/routed.js';
-import { sleep } from '../../harness/scope.js';
+import { sleep, until } from '../../harness/scope.js';
 import type { Case, World } from '../../harness/suite.js';
 import type { Host, Topology } from '../../harness/topology.js';
 import { carry, HEALTHY, settleAll } from './carried.js';
@@ -181,9 +181,11 @@ const carries = (sourceNat: boolean): Case => ({
     inside(proxy.netns, 'ethtool', '-K', 'front', 'tx', 'off');
     // SYNs were advised of the size; a datagram's sender hears of it by an error, whose checksum has to be right.
     for (const { vip } of FAMILIES) {
-      await datagram(world, client, vip, PORT, 1_450);
-      const route = await world.scope.must(['ip', 'route', 'get', vip], { netns: client.netns });
-      world.check(route.includes(`mtu ${NARROW_TO_BACKENDS}`), `the client's route says: ${route}`);
+      await until(`the client to be told what fits to ${vip}`, async () => {
+        await datagram(world, client, vip, PORT, 1_450);
+        const route = await world.scope.must(['ip', 'route', 'get', vip], { netns: client.netns });
+        return route.includes(`mtu ${NARROW_TO_BACKENDS}`);
+      });
     }
     const { traffic, xdpDrops } = await director.node.status({ withTraffic: true });
     world.equal(xdpDrops.find(({ reason }) => reason === 'too-big')?.packets, 0n, 'senders that could not be told');
