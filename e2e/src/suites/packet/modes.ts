@@ -108,14 +108,14 @@ const shows = async (ground: Ground, director: Agent, mode: string): Promise<voi
     await upload(world, net.client, vip, HTTP_PORT, 300_000);
     world.check(told(vip, left), `${mode}: the client has sent a file by TCP to ${vip}, and was not told ${left}`);
   }
-  await sleep(300);
+  // Each has to have answered somebody since paths are narrow.
   for (const { netns } of net.backends) {
     for (const [client, vip] of [
       [net.client.v4, VIP4],
       [net.client.v6, VIP6],
     ] as const) {
-      const route = ip(netns, 'route', 'get', client, 'from', vip);
-      world.check(route.includes(`mtu ${NARROW_TO_CLIENT}`), `${mode}: a backend's route to the client says: ${route}`);
+      const what = `${mode}: the route from ${vip} to ${client} of a backend to say ${NARROW_TO_CLIENT}`;
+      await until(what, () => ip(netns, 'route', 'get', client, 'from', vip).includes(`mtu ${NARROW_TO_CLIENT}`));
     }
   }
   await settleAll(world, loads, `${mode}: `);
