@@ -395,6 +395,8 @@ const char *packet_nat_fast_kind(const struct marcher_packet *handle, const stru
 /* packet_state.c */
 int packet_state_read(struct marcher_packet *handle);
 void packet_state_free(struct packet_state *state);
+/* The lists alone, which are then to be set. */
+void packet_state_free_lists(struct packet_state *state);
 int packet_vip_compare(const void *a, const void *b);
 int packet_address_compare(const void *a, const void *b);
 /* 4 or 16 bytes; false for any other length. */

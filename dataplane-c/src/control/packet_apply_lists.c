@@ -121,12 +121,7 @@ int packet_apply_put_quic(struct marcher_packet *handle, struct packet_wanted *w
 
 void packet_apply_take_lists(struct packet_state *state, struct packet_wanted *wanted)
 {
-	free(state->vips);
-	free(state->vip_addresses);
-	free(state->prefixes);
-	free(state->decapsulated);
-	free(state->quic);
-	free(state->vlans);
+	packet_state_free_lists(state);
 	state->vips = wanted->vips;
 	state->nvips = wanted->nvips;
 	state->vip_addresses = wanted->vip_addresses;

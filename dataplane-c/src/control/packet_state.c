@@ -38,6 +38,16 @@ int packet_vip_compare(const void *a, const void *b)
 	return memcmp(a, b, sizeof(struct vip_key));
 }
 
+void packet_state_free_lists(struct packet_state *state)
+{
+	free(state->vips);
+	free(state->vip_addresses);
+	free(state->prefixes);
+	free(state->decapsulated);
+	free(state->quic);
+	free(state->vlans);
+}
+
 void packet_state_free(struct packet_state *state)
 {
 	for (uint32_t i = 0; state->services && i < SERVICES_MAX; i++)
@@ -46,12 +56,7 @@ void packet_state_free(struct packet_state *state)
 		free(state->backends[i]);
 	free(state->services);
 	free(state->backends);
-	free(state->vips);
-	free(state->vip_addresses);
-	free(state->prefixes);
-	free(state->decapsulated);
-	free(state->quic);
-	free(state->vlans);
+	packet_state_free_lists(state);
 	memset(state, 0, sizeof(*state));
 }
 
