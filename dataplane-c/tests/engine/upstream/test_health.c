@@ -85,6 +85,13 @@ struct server {
 	char request[2048]; /* the last one */
 };
 
+/* Until the peer has something to say, or the test is over: false. */
+static bool wait_for_peer(const struct server *server, int fd)
+{
+	struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = server->stop[0], .events = POLLIN}};
+	return poll(fds, 2, 3000) > 0 && fds[0].revents;
+}
+
 static void serve_stream(struct server *server)
 {
 	int fd = accept(server->fd, NULL, NULL);
@@ -92,7 +99,7 @@ static void serve_stream(struct server *server)
 		return;
 	char request[2048];
 	size_t n = 0;
-	while (n < sizeof(request) - 1) {
+	while (n < sizeof(request) - 1 && wait_for_peer(server, fd)) {
 		ssize_t got = recv(fd, request + n, sizeof(request) - 1 - n, 0);
 		if (got <= 0)
 			break;
@@ -101,6 +108,11 @@ static void serve_stream(struct server *server)
 		if (n > 16 &&
 		    memcmp(request + n - 4, "\r\n\r\n", 4) == 0) /* 16: a PROXY header v2, which begins so too */
 			break;
+	}
+	if (n ==
+	    0) { /* a probe that was called off before it asked: on a busy machine one may follow another at once */
+		close(fd);
+		return;
 	}
 	pthread_mutex_lock(&server->lock);
 	const char *answer = server->answer;
@@ -118,10 +130,8 @@ static void serve_stream(struct server *server)
 		if (piece)
 			usleep(200);
 	}
-	if (!answer || keep_open) { /* until the prober hangs up */
-		struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = server->stop[0], .events = POLLIN}};
-		poll(fds, 2, 3000);
-	}
+	if (!answer || keep_open) /* until the prober hangs up */
+		wait_for_peer(server, fd);
 	close(fd);
 }
 
