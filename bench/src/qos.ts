@@ -269,53 +269,58 @@ export interface QosOptions {
   readonly only: string | undefined;
 }
 
-/** Returns whether every goal was met. */
-export const qos = async ({ rounds, seconds, only }: QosOptions): Promise<boolean> => {
+/** Nothing of an earlier measurement runs beside it. */
+const onOwnGround = async <T>(measure: (scope: Scope) => Promise<T>): Promise<T> => {
   const scope = new Scope(path.join(REPOSITORY, '.cache/bench-logs'));
   try {
-    const result: Record<string, unknown> = {};
-    let passed = true;
-    const rates = {
-      rates: () => measureRates(scope, seconds),
-      tiers: () => measureTiers(scope, seconds, BUILD, REAL_TIME),
-    } as const;
-    for (const [name, measure] of Object.entries(rates)) {
-      if (only !== undefined && !name.includes(only)) continue;
-      const measured = await measure();
-      passed &&= measured.every(({ error }) => Math.abs(error) <= GOAL_ERROR);
-      result[name] = measured;
-      const rows = measured.map(({ what, configuredBitsPerSecond, bitsPerSecond, error, shares }) => [
-        what,
-        (configuredBitsPerSecond / 1e6).toFixed(0),
-        (bitsPerSecond / 1e6).toFixed(2),
-        `${(error * 100).toFixed(2)} %`,
-        shares === undefined ? '' : shares.map((s) => s.toFixed(2)).join(' to '),
-        Math.abs(error) <= GOAL_ERROR ? 'met' : 'SHORT',
-      ]);
-      printTable(['rate', 'Mbit/s', 'measured', 'error', 'of an even share', `goal ${GOAL_ERROR * 100} %`], rows);
-      console.log();
-    }
-    if (only === undefined || 'priorities'.includes(only)) {
-      const latencies = await measurePriorities(scope, rounds);
-      result['priorities'] = {
-        shortConnections: SHORT_CONNECTIONS,
-        bulkConnections: BULK_CONNECTIONS,
-        ...summaries(latencies),
-      };
-      passed &&= priorityHelps(latencies);
-      printLatencies('relay: short exchanges', latencies);
-    }
-    if (only === undefined || 'uplink'.includes(only)) {
-      const options = { rounds, build: BUILD, load: LOAD, backend: BACKEND, wrapper: REAL_TIME };
-      const { waitsBy, latencies } = await measureUplink(scope, options);
-      result['uplink'] = { waitsBy, ...summaries(latencies) };
-      passed &&= priorityHelps(latencies);
-      printLatencies(`tc, narrow link, waits by ${waitsBy}`, latencies);
-    }
-    const name = only === undefined ? 'qos' : `qos-${only}`;
-    console.log(`${writeResult(name, { machine: machine(), rounds, secondsPerRate: seconds, ...result })}`);
-    return passed;
+    return await measure(scope);
   } finally {
     await scope.close();
   }
+};
+
+/** Returns whether every goal was met. */
+export const qos = async ({ rounds, seconds, only }: QosOptions): Promise<boolean> => {
+  const result: Record<string, unknown> = {};
+  let passed = true;
+  const rates = {
+    rates: (scope: Scope) => measureRates(scope, seconds),
+    tiers: (scope: Scope) => measureTiers(scope, seconds, BUILD, REAL_TIME),
+  } as const;
+  for (const [name, measure] of Object.entries(rates)) {
+    if (only !== undefined && !name.includes(only)) continue;
+    const measured = await onOwnGround(measure);
+    passed &&= measured.every(({ error }) => Math.abs(error) <= GOAL_ERROR);
+    result[name] = measured;
+    const rows = measured.map(({ what, configuredBitsPerSecond, bitsPerSecond, error, shares }) => [
+      what,
+      (configuredBitsPerSecond / 1e6).toFixed(0),
+      (bitsPerSecond / 1e6).toFixed(2),
+      `${(error * 100).toFixed(2)} %`,
+      shares === undefined ? '' : shares.map((s) => s.toFixed(2)).join(' to '),
+      Math.abs(error) <= GOAL_ERROR ? 'met' : 'SHORT',
+    ]);
+    printTable(['rate', 'Mbit/s', 'measured', 'error', 'of an even share', `goal ${GOAL_ERROR * 100} %`], rows);
+    console.log();
+  }
+  if (only === undefined || 'priorities'.includes(only)) {
+    const latencies = await onOwnGround((scope) => measurePriorities(scope, rounds));
+    result['priorities'] = {
+      shortConnections: SHORT_CONNECTIONS,
+      bulkConnections: BULK_CONNECTIONS,
+      ...summaries(latencies),
+    };
+    passed &&= priorityHelps(latencies);
+    printLatencies('relay: short exchanges', latencies);
+  }
+  if (only === undefined || 'uplink'.includes(only)) {
+    const options = { rounds, build: BUILD, load: LOAD, backend: BACKEND, wrapper: REAL_TIME };
+    const { waitsBy, latencies } = await onOwnGround((scope) => measureUplink(scope, options));
+    result['uplink'] = { waitsBy, ...summaries(latencies) };
+    passed &&= priorityHelps(latencies);
+    printLatencies(`tc, narrow link, waits by ${waitsBy}`, latencies);
+  }
+  const name = only === undefined ? 'qos' : `qos-${only}`;
+  console.log(`${writeResult(name, { machine: machine(), rounds, secondsPerRate: seconds, ...result })}`);
+  return passed;
 };

@@ -364,7 +364,7 @@ static void try_guard(struct probing *p, const char *mode, enum scratch_family f
 static int there_and_back(const struct probing *p, enum scratch_family family)
 {
 	const struct probe_packet request = probe_request(family, PROBE_PORT);
-	struct probe_packet there, back;
+	struct probe_packet there = {0}, back;
 	int passed = probe_objects_forward(&p->objects, family, FORWARDING_NAT);
 
 	if (!passed)
