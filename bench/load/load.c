@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bench-load MODE ADDRESS PORT CONNECTIONS COUNT REPLY_BYTES: a closed loop
- * over CONNECTIONS until COUNT exchanges are done; prints one JSON object.
+ * bench-load MODE ADDRESS PORT CONNECTIONS COUNT REPLY_BYTES [PER_SECOND]: a
+ * closed loop over CONNECTIONS until COUNT exchanges are done; prints one JSON
+ * object.
  *   keepalive  requests of 64 bytes on standing connections
+ *   paced      the same, but an exchange is due PER_SECOND times a second,
+ *              whatever became of those before; a latency is counted from when
+ *              it was due, so that those kept waiting for a connection count
  *   connect    connect, one request, its reply, close
  *   udp        datagrams of REPLY_BYTES from CONNECTIONS sockets, each waiting
  *              for its reply
@@ -15,16 +19,18 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "wire.h"
 
-enum mode { KEEPALIVE, CONNECT, DATAGRAMS, IDLE };
+enum mode { KEEPALIVE, CONNECT, DATAGRAMS, IDLE, PACED };
 
 struct lane {
 	int fd;
 	int connecting;
+	int resting;  /* paced: until an exchange is due */
 	uint64_t due; /* bytes of the reply still to come */
 	uint64_t began_ns;
 	uint64_t serial;
@@ -35,6 +41,8 @@ static struct sockaddr_in target;
 static uint64_t count, reply_bytes, started, finished, failed, lost;
 static uint32_t *latency_us;
 static int ep;
+/* Of paced: when the next exchange is due. */
+static uint64_t next_ns, interval_ns;
 static char sink[CHUNK_BYTES];
 
 static uint64_t now_ns(void)
@@ -95,14 +103,30 @@ static void open_lane(struct lane *l)
 /* Begins the lane's next exchange, if there is one to begin. */
 static void begin(struct lane *l)
 {
-	if (started >= count)
+	uint64_t now = now_ns();
+
+	l->resting = mode == PACED && next_ns > now;
+	if (started >= count || l->resting)
 		return;
 	l->serial = ++started;
-	l->began_ns = now_ns();
+	l->began_ns = mode == PACED ? next_ns : now;
+	next_ns += interval_ns;
 	if (mode == CONNECT)
 		open_lane(l);
 	else
 		send_request(l);
+}
+
+static int make_clock(void)
+{
+	const struct timespec each = {(time_t)(interval_ns / 1000000000u), (long)(interval_ns % 1000000000u)};
+	const struct itimerspec ticks = {.it_interval = each, .it_value = each};
+	struct epoll_event e = {.events = EPOLLIN};
+	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+
+	if (fd < 0 || timerfd_settime(fd, 0, &ticks, NULL) < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, fd, &e) < 0)
+		die("timerfd");
+	return fd;
 }
 
 static void end(struct lane *l, int ok)
@@ -172,6 +196,10 @@ static void event(struct lane *l, uint32_t events)
 		}
 		l->connecting = 0;
 		watch(l, EPOLLIN, EPOLL_CTL_MOD);
+		if (mode == PACED && l->serial == 0) {
+			begin(l);
+			return;
+		}
 		if (l->serial == 0) {
 			l->serial = ++started;
 			l->began_ns = now_ns();
@@ -201,19 +229,20 @@ static int by_value(const void *a, const void *b)
 
 int main(int argc, char **argv)
 {
-	static const char *const modes[] = {"keepalive", "connect", "udp", "idle"};
+	static const char *const modes[] = {"keepalive", "connect", "udp", "idle", "paced"};
 	struct lane *lanes;
 	uint64_t begin_ns, check_ns;
 	double seconds;
-	int connections, m = -1;
+	int connections, clock = -1, m = -1;
 
-	for (int i = 0; argc == 7 && i < 4; i++) {
-		if (!strcmp(argv[1], modes[i]))
+	for (int i = 0; argc >= 7 && i < 5; i++) {
+		if (!strcmp(argv[1], modes[i]) && argc == (i == PACED ? 8 : 7))
 			m = i;
 	}
 	if (m < 0 || inet_pton(AF_INET, argv[2], &target.sin_addr) != 1) {
 		fprintf(stderr, "usage: bench-load keepalive|connect|udp|idle ADDRESS PORT "
-		                "CONNECTIONS COUNT REPLY_BYTES\n");
+		                "CONNECTIONS COUNT REPLY_BYTES\n"
+		                "       bench-load paced ADDRESS PORT CONNECTIONS COUNT REPLY_BYTES PER_SECOND\n");
 		return 2;
 	}
 	mode = (enum mode)m;
@@ -231,8 +260,15 @@ int main(int argc, char **argv)
 	latency_us = calloc(count, sizeof(*latency_us));
 	if (ep < 0 || !lanes || !latency_us)
 		die("setting up");
+	if (mode == PACED) {
+		const uint64_t per_second = strtoull(argv[7], NULL, 10);
+
+		interval_ns = 1000000000u / (per_second ? per_second : 1);
+		clock = make_clock();
+	}
 	begin_ns = now_ns();
 	check_ns = begin_ns;
+	next_ns = begin_ns + 10000000u; /* by when the connections are there */
 	for (int i = 0; i < connections; i++) {
 		if (mode == CONNECT) {
 			begin(&lanes[i]);
@@ -247,8 +283,16 @@ int main(int argc, char **argv)
 		int n = epoll_wait(ep, events, 256, 100);
 		uint64_t now = now_ns();
 
-		for (int i = 0; i < n; i++)
-			event(events[i].data.ptr, events[i].events);
+		for (int i = 0; i < n; i++) {
+			if (events[i].data.ptr)
+				event(events[i].data.ptr, events[i].events);
+		}
+		if (clock >= 0 && read(clock, sink, sizeof(uint64_t)) < 0 && errno != EAGAIN)
+			die("timerfd");
+		for (int i = 0; clock >= 0 && i < connections; i++) {
+			if (lanes[i].resting)
+				begin(&lanes[i]);
+		}
 		if (now - begin_ns > 120000000000ull) {
 			fprintf(stderr, "not done after 120 s: %llu of %llu\n", (unsigned long long)finished,
 			        (unsigned long long)count);

@@ -18,9 +18,10 @@ const SHORT_PORT = 9100;
 const LINK = '40mbit';
 const BULK_RATE = '30Mbit';
 const HEALTHY = 2;
-const CONNECTIONS = 4;
-/** Some seconds' worth: those that wait in the deep queue are few per second. */
-const EXCHANGES = { alone: 20_000, without: 500, with: 20_000 } as const;
+/** Few beside what the link carries, and due whatever became of those before. */
+const CONNECTIONS = 64;
+const PER_SECOND = 500;
+const EXCHANGES = 2_500;
 
 export interface UplinkOptions {
   readonly rounds: number;
@@ -87,19 +88,19 @@ export const measureUplink = async (
     for (const { name } of services) await agent.backendsAre(name, HEALTHY, ['b']);
     await sleep(500); // tc hears of it a moment later
   };
-  const exchanges = async (count: number): Promise<Omit<Latency, 'bulkBitsPerSecond'>> => {
-    const argv = [load, 'keepalive', VIP4, SHORT_PORT, CONNECTIONS, count, 64].map(String);
+  const exchanges = async (): Promise<Omit<Latency, 'bulkBitsPerSecond'>> => {
+    const argv = [load, 'paced', VIP4, SHORT_PORT, CONNECTIONS, EXCHANGES, 64, PER_SECOND].map(String);
     const options = { netns: net.client.netns, timeoutMs: 120_000 };
     const found = JSON.parse(await scope.must(pinned(LOAD_CORE, [...wrapper, ...argv]), options));
     const { p50Us, p99Us, seconds } = found as { p50Us: number; p99Us: number; seconds: number };
-    return { p50Us, p99Us, perSecond: count / seconds };
+    return { p50Us, p99Us, perSecond: EXCHANGES / seconds };
   };
   const beside = async (name: 'without' | 'with'): Promise<Latency> => {
     const settings = { host: VIP4, port: SERVER.source, kind: 'tcp-receive', count: 12 } as const;
     const bulk = await Flow.client(scope, `bulk ${name}`, settings, net.client.netns);
     await sleep(2_000); // its burst has to leave the narrow link's queue
     const began = await bulk.count();
-    const found = await exchanges(EXCHANGES[name]);
+    const found = await exchanges();
     const ended = await bulk.count();
     await bulk.stop();
     const bulkBitsPerSecond = ((ended.bytes - began.bytes) * 8) / ((ended.atMs - began.atMs) / 1_000);
@@ -110,7 +111,7 @@ export const measureUplink = async (
   let waitsBy = '';
   for (let i = 0; i < rounds; i++) {
     await apply(false);
-    latencies.alone.push({ ...(await exchanges(EXCHANGES.alone)), bulkBitsPerSecond: 0 });
+    latencies.alone.push({ ...(await exchanges()), bulkBitsPerSecond: 0 });
     latencies.without.push(await beside('without'));
     await apply(true);
     const { xdpInterfaces } = await agent.node.status({ withTraffic: false });
