@@ -127,8 +127,9 @@ static int set_slot(struct marcher_packet *handle, bool filled)
 	bool is = !bpf_map_lookup_elem(handle->maps[MAP_XDP_SLOTS], &slot, &id);
 	int error = 0;
 
-	/* A program array changes slowly: the kernel rewrites those that call by it. */
-	if (filled && (!is || id != packet_program_id(handle->nat_fast.program)))
+	/* A program array changes slowly: the kernel rewrites those that call by it. Another build's program that was
+	 * there has been replaced as the programs were opened. */
+	if (filled && !is)
 		error = packet_put(handle, MAP_XDP_SLOTS, &slot, &handle->nat_fast.program);
 	else if (!filled && is)
 		error = packet_drop(handle, MAP_XDP_SLOTS, &slot);
