@@ -177,8 +177,6 @@ export interface ReplicaStore {
   bucket(bucket: number, after: Key | undefined, limit: number): readonly Cell[];
   /** Cells in key order. */
   scan(after: Key | undefined, limit: number): readonly Cell[];
-  /** Tombstones in key order. */
-  tombstones(after: Key | undefined, limit: number): readonly Cell[];
   /**
    * Encoded frames of the log from a sequence on, up to and with another; as many as fit, but one at least. Empty where the log does
    * not hold the first of them (any more).
@@ -229,11 +227,12 @@ export interface Summary extends VectorState {
   readonly digest: number;
   /** Cells in store: what a snapshot would cost. */
   readonly cells: number;
-  readonly clock: Timestamp;
   /** This node's Unix time. */
   readonly wallMs: number;
-  /** In an answer: the wallMs that it answers to. */
-  readonly echoMs: number | undefined;
+  /** By chance, anew at each start of the sender. */
+  readonly life: number;
+  /** In an answer: of the summary that it answers to. */
+  readonly echo: { readonly life: number; readonly wallMs: number } | undefined;
 }
 
 /** Between two replicas. Nothing relies on order or delivery; the same message twice does no harm. */
@@ -278,6 +277,7 @@ export type Message =
       readonly through: Key | undefined;
       readonly cells: readonly Cell[];
       readonly vector: VectorState;
+      readonly horizon: Horizon;
       readonly forks: readonly { readonly origin: OriginKey; readonly sequence: number }[];
     }
   /** You hold what may have been deleted (or are no member): take a snapshot before you send frames. */
