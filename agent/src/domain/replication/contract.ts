@@ -309,6 +309,8 @@ export type ReplicaEvent =
   | { readonly type: 'snapshot'; readonly from: NodeId; readonly cells: number; readonly reissued: number }
   /** This node has to take a snapshot before it may write. */
   | { readonly type: 'stale'; readonly from: NodeId; readonly reason: string }
+  /** A snapshot that is from this machine's future is not taken: what is written after it would be stamped before it. */
+  | { readonly type: 'clock-off'; readonly from: NodeId; readonly aheadMs: number }
   | { readonly type: 'refused'; readonly from: NodeId; readonly reason: string }
   | { readonly type: 'storage'; readonly code: StoreFault; readonly reason: string }
   | { readonly type: 'overflow'; readonly peer: NodeId; readonly bytes: number };

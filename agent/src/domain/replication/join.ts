@@ -24,7 +24,7 @@ import { covers, type ForkPoints, isForked, union } from './origin.js';
 
 const PAGE = 2048;
 
-/** What comes with the last part of a snapshot. */
+/** What comes with the last part of a snapshot. Its clock must have been received: what is written next comes after it. */
 export type SnapshotEnd = VectorState & Pick<ReplicaState, 'clock' | 'horizon' | 'forks'>;
 
 export function joinHorizons(a: Horizon, b: Horizon): Horizon {
@@ -81,7 +81,6 @@ export function joinSnapshot(ledger: Ledger, cells: readonly Cell[], end: Snapsh
   const staging = new Staging(ledger.store);
   const forks = joinForks(ledger, end.forks);
   mergeAll(ledger, staging, cells, end, forks);
-  ledger.clock.receive(end.clock);
   const { heads, floors } = union(ledger, end);
   const forget = [...ledger.heads.keys()].filter((origin) => !heads.has(origin));
   // Frames before a head that has jumped would leave a gap in the log.
@@ -120,7 +119,6 @@ export function rejoin(
   const staging = new Staging(ledger.store);
   const forks = joinForks(ledger, end.forks);
   mergeAll(ledger, staging, cells, end, forks);
-  ledger.clock.receive(end.clock);
   const { writes, lost } = unseen(ledger, staging, cells, end);
   const reissued: Frame[] = [];
   let previous: Uint8Array = new Uint8Array(0);

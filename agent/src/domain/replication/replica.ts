@@ -477,6 +477,12 @@ export class Replica {
   #join(from: NodeId, { cells, end }: Exclude<ReturnType<SnapshotTaker['part']>, undefined>): void {
     const { ledger } = this;
     const { emit } = this.#context;
+    const received = ledger.clock.receive(end.clock);
+    if (!received.accepted) {
+      this.#backoff.failed(from, this.#environment.monotonicMs());
+      emit({ type: 'clock-off', from, aheadMs: received.aheadMs });
+      return;
+    }
     if (ledger.admitted) {
       const objects = joinSnapshot(ledger, cells, end);
       emit({ type: 'snapshot', from, cells: cells.length, reissued: 0 });
