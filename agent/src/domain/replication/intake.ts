@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The way of a frame from outside into the ledger: decoded, its number and its signature checked, held until those before it are
+ * there, its chain and its time checked, applied with what else is ready in one commit.
+ *
+ *   offered ─▶ duplicate | refused | held ─▶ applied
+ *                                       ├──▶ quarantined (its time has not come) ─▶ applied
+ *                                       └──▶ forked (another frame had its number)
+ */
+import type { Context } from './context.js';
+import { type Fork, type Frame, type NodeId, type OriginKey, ReplicaStoreError } from './contract.js';
+import { decodeFrame, nameOfFrame } from './frame.js';
+import { Holding } from './holding.js';
+import { sameBytes } from './object.js';
+import { covers, isForked, originKey } from './origin.js';
+
+export type Offer =
+  | { readonly outcome: 'held'; readonly frame: Frame; readonly gap: boolean }
+  | { readonly outcome: 'duplicate' | 'refused' };
+
+interface Quarantine {
+  readonly sequence: number;
+  readonly dueMs: number;
+  readonly aheadMs: number;
+}
+
+/** Frames of an origin that wait behind one in quarantine. */
+const QUARANTINED_MAX = 64;
+/** In one commit. */
+const COMMIT_FRAMES = 1024;
+const COMMIT_BYTES = 8 * 1024 * 1024;
+const NO_HASH = new Uint8Array(0);
+const REFUSED: Offer = { outcome: 'refused' };
+const DUPLICATE: Offer = { outcome: 'duplicate' };
+
+export class Intake {
+  readonly holding: Holding;
+  readonly #context: Context;
+  /** A frame of this node's own origin came that this node does not have. */
+  readonly #onOwnAhead: () => void;
+  readonly #quarantine = new Map<OriginKey, Quarantine>();
+  /** More than a commit takes was ready. */
+  readonly #ready = new Set<OriginKey>();
+  #retryAtMs = 0;
+
+  constructor(context: Context, onOwnAhead: () => void) {
+    this.#context = context;
+    this.#onOwnAhead = onOwnAhead;
+    this.holding = new Holding(context.settings.holding);
+  }
+
+  quarantined(): ReadonlyMap<OriginKey, Quarantine> {
+    return this.#quarantine;
+  }
+
+  offer(bytes: Uint8Array, from: NodeId): Offer {
+    const { ledger, environment, settings, emit } = this.#context;
+    const refuse = (reason: string): Offer => {
+      emit({ type: 'refused', from, reason });
+      return REFUSED;
+    };
+    const frame = decodeFrame(bytes, environment.hash, settings.frame);
+    if ('fault' in frame) return refuse(frame.fault);
+    const { origin, sequence } = frame;
+    if (isForked(ledger.forks, origin, sequence)) return REFUSED;
+    if (covers(ledger, origin, sequence)) {
+      const kept = this.#applied(origin, sequence);
+      if (kept !== undefined && !sameBytes(kept, frame.hash)) return this.#twice(frame, kept, from);
+      return DUPLICATE;
+    }
+    const held = this.holding.get(origin, sequence);
+    if (held !== undefined) return sameBytes(held.hash, frame.hash) ? DUPLICATE : this.#twice(frame, held.hash, from);
+    const head = ledger.heads.get(origin);
+    if (head === undefined && ledger.heads.size >= settings.originsMax) {
+      return refuse(`${nameOfFrame(frame)}: ${settings.originsMax} origins are known, and no more are taken`);
+    }
+    if (!this.#isSigned(frame)) return refuse(`${nameOfFrame(frame)}: the signature is not that node's`);
+    if (ledger.self !== undefined && origin === originKey(ledger.self)) this.#onOwnAhead();
+    const waiting = this.#quarantine.get(origin);
+    if (waiting !== undefined && sequence > waiting.sequence + QUARANTINED_MAX) return REFUSED;
+    const next = sequence === (head?.sequence ?? 0) + 1;
+    return this.holding.add(frame, next) ? { outcome: 'held', frame, gap: !next } : REFUSED;
+  }
+
+  /** Applies what is ready of these origins; gives the frames. A store that fails is left alone for a while. */
+  drain(origins: Iterable<OriginKey>, nowMs: number): readonly Frame[] {
+    if (nowMs < this.#retryAtMs) return [];
+    const { ledger, settings, emit } = this.#context;
+    const frames: Frame[] = [];
+    let bytes = 0;
+    for (const origin of origins) {
+      this.#ready.delete(origin);
+      let { sequence, hash } = ledger.heads.get(origin) ?? { sequence: 0, hash: NO_HASH };
+      for (;;) {
+        const frame = this.holding.get(origin, sequence + 1);
+        if (frame === undefined || !this.#follows(frame, sequence, hash) || !this.#isTime(frame, nowMs)) break;
+        if (frames.length >= COMMIT_FRAMES || bytes + frame.bytes.length > Math.max(COMMIT_BYTES, frame.bytes.length)) {
+          this.#ready.add(origin);
+          break;
+        }
+        frames.push(frame);
+        bytes += frame.bytes.length;
+        ({ sequence, hash } = frame);
+      }
+    }
+    if (frames.length === 0) return frames;
+    try {
+      const { objects, late } = ledger.apply(frames);
+      for (const { frame, keys } of late) emit({ type: 'late', origin: frame.origin, sequence: frame.sequence, keys });
+      if (objects.length > 0) emit({ type: 'changed', objects });
+    } catch (error) {
+      if (!(error instanceof ReplicaStoreError)) throw error;
+      emit({
+        type: 'storage',
+        code: error.code,
+        reason: `${frames.length} frames of others not stored: ${error.message}`,
+      });
+      this.#retryAtMs = nowMs + settings.storageRetryMs;
+      return [];
+    }
+    for (const { origin, sequence } of frames) this.holding.removeThrough(origin, sequence);
+    return frames;
+  }
+
+  /** Origins whose frames may be ready now without anything having come. */
+  due(nowMs: number): readonly OriginKey[] {
+    if (this.#retryAtMs !== 0) {
+      if (nowMs < this.#retryAtMs) return [];
+      this.#retryAtMs = 0;
+      return this.holding.origins();
+    }
+    const due = [...this.#ready];
+    for (const [origin, { dueMs }] of this.#quarantine) if (dueMs <= nowMs) due.push(origin);
+    return due;
+  }
+
+  nextDueMs(nowMs: number): number | undefined {
+    if (this.#retryAtMs !== 0) return this.#retryAtMs;
+    if (this.#ready.size > 0) return nowMs;
+    let next: number | undefined;
+    for (const { dueMs } of this.#quarantine.values()) if (next === undefined || dueMs < next) next = dueMs;
+    return next;
+  }
+
+  /** A snapshot was taken: what came with it need not be held, and what follows it may be ready. */
+  skip(): void {
+    for (const origin of this.holding.origins()) {
+      this.holding.removeThrough(origin, this.#context.ledger.sequence(origin));
+      this.#ready.add(origin);
+    }
+    this.#quarantine.clear();
+  }
+
+  /** From a frame of that number on, frames of the origin are no longer taken. */
+  fork(fork: Fork, from: NodeId): void {
+    const { ledger, emit } = this.#context;
+    try {
+      if (!ledger.addFork(fork)) return;
+    } catch (error) {
+      if (!(error instanceof ReplicaStoreError)) throw error;
+      emit({ type: 'storage', code: error.code, reason: `a fork of ${fork.origin} not stored: ${error.message}` });
+      return;
+    }
+    this.holding.removeOrigin(fork.origin);
+    this.#quarantine.delete(fork.origin);
+    emit({ type: 'forked', fork, from });
+  }
+
+  /** Hash of a frame that was applied, if it is still known. */
+  #applied(origin: OriginKey, sequence: number): Uint8Array | undefined {
+    const { ledger, environment, settings } = this.#context;
+    const head = ledger.heads.get(origin);
+    if (head?.sequence === sequence) return head.hash;
+    const [bytes] = ledger.store.frames(origin, sequence, sequence, 1);
+    if (bytes === undefined) return undefined;
+    const frame = decodeFrame(bytes, environment.hash, settings.frame);
+    return 'fault' in frame ? undefined : frame.hash;
+  }
+
+  #isSigned({ node, hash, signature }: Frame): boolean {
+    return this.#context.environment.verify(node, hash, signature);
+  }
+
+  #twice(frame: Frame, kept: Uint8Array, from: NodeId): Offer {
+    const { origin, sequence, hash } = frame;
+    if (this.#isSigned(frame)) this.fork({ origin, sequence, kept, other: hash }, from);
+    else
+      this.#context.emit({ type: 'refused', from, reason: `${nameOfFrame(frame)}: the signature is not that node's` });
+    return REFUSED;
+  }
+
+  #follows({ origin, node, previous }: Frame, sequence: number, hash: Uint8Array): boolean {
+    if (sequence === 0 || sameBytes(previous, hash)) return true;
+    this.fork({ origin, sequence, kept: hash, other: previous }, node);
+    return false;
+  }
+
+  #isTime({ origin, sequence, stamp }: Frame, nowMs: number): boolean {
+    const { ledger, settings, emit } = this.#context;
+    const received = ledger.clock.receive(stamp);
+    const before = this.#quarantine.get(origin);
+    if (received.accepted) {
+      if (before !== undefined) emit({ type: 'released', origin, sequence, aheadMs: before.aheadMs });
+      this.#quarantine.delete(origin);
+      return true;
+    }
+    const { aheadMs } = received;
+    if (before?.sequence !== sequence) emit({ type: 'quarantined', origin, sequence, aheadMs });
+    // The machine's clock may be set: asked again now and then, however far the time is.
+    const waitMs = Math.min(aheadMs - settings.aheadMaxMs, 60_000);
+    this.#quarantine.set(origin, { sequence, aheadMs, dueMs: nowMs + waitMs });
+    return false;
+  }
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * A replica's state over its store: frames in, cells merged, the vector kept. Every change is one commit; what is cached
+ * here (vector, digests) follows only when it has returned.
+ */
+import { compare, HybridClock } from '@marcher/hlc';
+import type {
+  Batch,
+  Cell,
+  CellWrite,
+  Fork,
+  Frame,
+  Hash,
+  Head,
+  Horizon,
+  Key,
+  NodeId,
+  Origin,
+  OriginKey,
+  ReplicaState,
+  ReplicaStore,
+  VectorState,
+} from './contract.js';
+import { bucketOf, Digests, markOf } from './digest.js';
+import { objectDigest, Staging } from './object.js';
+import { isForked } from './origin.js';
+
+export type ObjectName = Pick<Key, 'kind' | 'id'>;
+
+/** Cells read at once. */
+const PAGE = 2048;
+
+export interface LedgerOptions {
+  readonly store: ReplicaStore;
+  readonly node: NodeId;
+  readonly hash: Hash;
+  readonly wallMs: () => number;
+  readonly aheadMaxMs: number;
+}
+
+export interface Applied {
+  readonly objects: readonly ObjectName[];
+  /** Cells from before the horizon that are not merged, by frame. */
+  readonly late: readonly { readonly frame: Frame; readonly keys: readonly Key[] }[];
+}
+
+export class Ledger implements VectorState {
+  readonly store: ReplicaStore;
+  readonly clock: HybridClock;
+  readonly digests = new Digests();
+  readonly #hash: Hash;
+  #state: ReplicaState;
+  #heads: Map<OriginKey, Head>;
+  #cells = 0;
+
+  constructor({ store, node, hash, wallMs, aheadMaxMs }: LedgerOptions) {
+    this.store = store;
+    this.#hash = hash;
+    this.#state = store.load();
+    this.#heads = new Map(this.#state.heads);
+    this.clock = new HybridClock({ node, wallMs, aheadMaxMs, last: this.#state.clock });
+  }
+
+  get heads(): ReadonlyMap<OriginKey, Head> {
+    return this.#heads;
+  }
+
+  get floors(): ReadonlyMap<NodeId, number> {
+    return this.#state.floors;
+  }
+
+  get self(): Origin | undefined {
+    return this.#state.self;
+  }
+
+  get admitted(): boolean {
+    return this.#state.admitted;
+  }
+
+  get horizon(): Horizon {
+    return this.#state.horizon;
+  }
+
+  get forks(): readonly Fork[] {
+    return this.#state.forks;
+  }
+
+  /** Cells in store, tombstones included. */
+  get cells(): number {
+    return this.#cells;
+  }
+
+  sequence(origin: OriginKey): number {
+    return this.#heads.get(origin)?.sequence ?? 0;
+  }
+
+  /** Reads everything once, for digests of what is really there; gives what was damaged since it was written. */
+  verify(): Key[] {
+    const damaged: Key[] = [];
+    let after: Key | undefined;
+    let groups = new Map<string, Cell>();
+    const flush = (): void => {
+      const [first] = groups.values();
+      if (first !== undefined) this.digests.change(bucketOf(first.kind, first.id), objectDigest(groups));
+      groups = new Map();
+    };
+    for (;;) {
+      const page = this.store.scan(after, PAGE);
+      for (const cell of page) {
+        if (after !== undefined && (after.kind !== cell.kind || after.id !== cell.id)) flush();
+        const mark = this.mark(cell);
+        if (mark !== cell.mark) damaged.push({ kind: cell.kind, id: cell.id, group: cell.group });
+        groups.set(cell.group, mark === cell.mark ? cell : { ...cell, mark });
+        after = cell;
+        this.#cells++;
+      }
+      if (page.length < PAGE) break;
+    }
+    flush();
+    return damaged;
+  }
+
+  mark(cell: Omit<Cell, 'mark'>): number {
+    return markOf(cell, this.#hash);
+  }
+
+  /** Frames that follow the heads, in order, in one commit. Throws ReplicaStoreError, with nothing changed. */
+  apply(frames: readonly Frame[], alongside?: () => void): Applied {
+    const staging = new Staging(this.store);
+    const heads = new Map<OriginKey, Head>();
+    const late: { frame: Frame; keys: Key[] }[] = [];
+    for (const frame of frames) {
+      const before = heads.get(frame.origin)?.sequence ?? this.sequence(frame.origin);
+      if (frame.sequence !== before + 1)
+        throw new RangeError(`frame ${frame.sequence} after ${before} of ${frame.origin}`);
+      const old = compare(frame.stamp, this.horizon.stamp) <= 0;
+      const keys: Key[] = [];
+      for (const write of frame.writes) {
+        if (old && !staging.has(write)) keys.push({ kind: write.kind, id: write.id, group: write.group });
+        else staging.merge(this.cell(frame, write));
+      }
+      if (keys.length > 0) late.push({ frame, keys });
+      heads.set(frame.origin, { sequence: frame.sequence, hash: frame.hash });
+    }
+    const objects = this.commit(staging, { append: frames, heads }, alongside);
+    return { objects, late };
+  }
+
+  /** What the staging holds and what else is in the batch; gives the objects that look different. */
+  commit(staging: Staging, batch: Partial<Batch>, alongside?: () => void): readonly ObjectName[] {
+    const { put, remove, added, objects, digests } = staging.finish();
+    const state = { ...batch.state, clock: this.clock.last };
+    const whole = { drop: [], append: [], forget: [], heads: new Map(), ...batch, put, remove, state };
+    this.store.commit(whole, alongside);
+    this.#state = { ...this.#state, ...state };
+    for (const origin of whole.forget) this.#heads.delete(origin);
+    for (const [origin, head] of whole.heads) this.#heads.set(origin, head);
+    for (const { bucket, by } of digests) this.digests.change(bucket, by);
+    this.#cells += added - remove.length;
+    return objects;
+  }
+
+  /** From now on this node writes under that origin. */
+  setSelf(self: Origin): void {
+    this.commit(new Staging(this.store), { state: { self } });
+  }
+
+  setAdmitted(admitted: boolean): void {
+    if (admitted !== this.admitted) this.commit(new Staging(this.store), { state: { admitted } });
+  }
+
+  /** False: known already, from that number or a smaller one on. */
+  addFork(fork: Fork): boolean {
+    if (isForked(this.forks, fork.origin, fork.sequence)) return false;
+    const forks = [...this.forks.filter(({ origin }) => origin !== fork.origin), fork];
+    this.commit(new Staging(this.store), { state: { forks } });
+    return true;
+  }
+
+  vector(): VectorState {
+    return { heads: new Map(this.#heads), floors: this.floors };
+  }
+
+  /** What a frame's write becomes. */
+  cell({ stamp, origin, sequence }: Frame, { kind, id, group, value }: CellWrite): Cell {
+    const cell = { kind, id, group, stamp, value, origin, sequence };
+    return { ...cell, mark: this.mark(cell) };
+  }
+}

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The store port in memory: for tests, and for simulations that crash it. What has been committed outlives the replica
+ * that used it, as a disk would; copyTo() makes a backup of it.
+ */
+import { ZERO } from '@marcher/hlc';
+import type {
+  Batch,
+  Cell,
+  Frame,
+  Head,
+  Key,
+  OriginKey,
+  ReplicaState,
+  ReplicaStore,
+  SnapshotReader,
+} from './contract.js';
+import { ReplicaStoreError } from './contract.js';
+import { bucketOf } from './digest.js';
+import { compareKeys, objectKey } from './object.js';
+
+interface Log {
+  /** Of the first frame. */
+  first: number;
+  frames: Uint8Array[];
+}
+
+export const NEW_STATE: ReplicaState = {
+  self: undefined,
+  clock: ZERO,
+  admitted: false,
+  heads: new Map(),
+  floors: new Map(),
+  horizon: { stamp: ZERO, seen: new Map() },
+  forks: [],
+};
+
+/** About what a cell takes in a message. */
+export function cellBytes({ kind, id, group, value }: Cell): number {
+  return 64 + kind.length + id.length + group.length + (value?.length ?? 0);
+}
+
+export class MemoryStore implements ReplicaStore {
+  /** By object, in buckets. */
+  readonly #buckets = Array.from({ length: 256 }, () => new Map<string, Map<string, Cell>>());
+  readonly #logs = new Map<OriginKey, Log>();
+  #state: ReplicaState = NEW_STATE;
+  #heads = new Map<OriginKey, Head>();
+  /** Called before the first step of a commit, between its steps and after the last; what it throws undoes the commit. */
+  fault: (() => void) | undefined;
+
+  load(): ReplicaState {
+    return { ...this.#state, heads: new Map(this.#heads) };
+  }
+
+  object(kind: string, id: string): readonly Cell[] {
+    const groups = this.#bucketOf(kind, id).get(objectKey(kind, id));
+    return groups === undefined ? [] : [...groups.values()];
+  }
+
+  bucket(bucket: number, after: Key | undefined, limit: number): readonly Cell[] {
+    return this.#sorted([this.#buckets[bucket] ?? new Map()], after).slice(0, limit);
+  }
+
+  scan(after: Key | undefined, limit: number): readonly Cell[] {
+    return this.#sorted(this.#buckets, after).slice(0, limit);
+  }
+
+  frames(origin: OriginKey, from: number, through: number, maxBytes: number): readonly Uint8Array[] {
+    const log = this.#logs.get(origin);
+    if (log === undefined || from < log.first) return [];
+    const found: Uint8Array[] = [];
+    let bytes = 0;
+    for (let at = from - log.first; at <= through - log.first && at < log.frames.length; at++) {
+      const frame = log.frames[at] as Uint8Array;
+      bytes += frame.length;
+      if (bytes > maxBytes && found.length > 0) break;
+      found.push(frame);
+    }
+    return found;
+  }
+
+  firstFrame(origin: OriginKey): number | undefined {
+    const log = this.#logs.get(origin);
+    return log === undefined || log.frames.length === 0 ? undefined : log.first;
+  }
+
+  logSize(): { frames: number; bytes: number } {
+    let frames = 0;
+    let bytes = 0;
+    for (const log of this.#logs.values()) {
+      frames += log.frames.length;
+      for (const frame of log.frames) bytes += frame.length;
+    }
+    return { frames, bytes };
+  }
+
+  commit(batch: Batch, alongside?: () => void): void {
+    const undo: (() => void)[] = [];
+    const step = (apply: () => void, back: () => void): void => {
+      this.fault?.();
+      apply();
+      undo.push(back);
+    };
+    try {
+      for (const key of batch.remove) this.#set(key, undefined, step);
+      for (const cell of batch.put) this.#set(cell, cell, step);
+      for (const { origin, through } of batch.drop) this.#drop(origin, through, step);
+      for (const frame of batch.append) this.#append(frame, step);
+      const [state, heads] = [this.#state, this.#heads];
+      step(
+        () => {
+          this.#state = { ...state, ...batch.state };
+          this.#heads = new Map(heads);
+          for (const origin of batch.forget) this.#heads.delete(origin);
+          for (const [origin, head] of batch.heads) this.#heads.set(origin, head);
+        },
+        () => {
+          this.#state = state;
+          this.#heads = heads;
+        },
+      );
+      alongside?.();
+      this.fault?.();
+    } catch (error) {
+      for (const back of undo.reverse()) back();
+      throw error;
+    }
+  }
+
+  openSnapshot(): SnapshotReader {
+    const cells = this.#sorted(this.#buckets, undefined);
+    let at = 0;
+    return {
+      state: this.load(),
+      next: (maxBytes) => {
+        const start = at;
+        for (let bytes = 0; at < cells.length; at++) {
+          bytes += cellBytes(cells[at] as Cell);
+          if (bytes > maxBytes && at > start) break;
+        }
+        return cells.slice(start, at);
+      },
+      close: () => {
+        at = cells.length;
+      },
+    };
+  }
+
+  /** What is committed now, into an empty one. */
+  copyTo(copy: MemoryStore): void {
+    this.#buckets.forEach((objects, bucket) => {
+      for (const [key, groups] of objects) copy.#buckets[bucket]?.set(key, new Map(groups));
+    });
+    for (const [origin, { first, frames }] of this.#logs) copy.#logs.set(origin, { first, frames: [...frames] });
+    copy.#state = this.#state;
+    copy.#heads = new Map(this.#heads);
+  }
+
+  #bucketOf(kind: string, id: string): Map<string, Map<string, Cell>> {
+    return this.#buckets[bucketOf(kind, id)] as Map<string, Map<string, Cell>>;
+  }
+
+  #sorted(buckets: readonly Map<string, Map<string, Cell>>[], after: Key | undefined): Cell[] {
+    const cells: Cell[] = [];
+    for (const objects of buckets) {
+      for (const groups of objects.values()) {
+        for (const cell of groups.values()) if (after === undefined || compareKeys(cell, after) > 0) cells.push(cell);
+      }
+    }
+    return cells.sort(compareKeys);
+  }
+
+  #set(key: Key, cell: Cell | undefined, step: (apply: () => void, back: () => void) => void): void {
+    const object = objectKey(key.kind, key.id);
+    const objects = this.#bucketOf(key.kind, key.id);
+    const write = (value: Cell | undefined): void => {
+      const groups = objects.get(object) ?? new Map<string, Cell>();
+      if (value === undefined) groups.delete(key.group);
+      else groups.set(key.group, value);
+      if (groups.size === 0) objects.delete(object);
+      else objects.set(object, groups);
+    };
+    const before = objects.get(object)?.get(key.group);
+    step(
+      () => write(cell),
+      () => write(before),
+    );
+  }
+
+  #drop(origin: OriginKey, through: number, step: (apply: () => void, back: () => void) => void): void {
+    const log = this.#logs.get(origin);
+    if (log === undefined) return;
+    const count = Math.min(log.frames.length, Math.max(0, through - log.first + 1));
+    if (count === 0) return;
+    step(
+      () =>
+        count === log.frames.length
+          ? this.#logs.delete(origin)
+          : this.#logs.set(origin, { first: log.first + count, frames: log.frames.slice(count) }),
+      () => this.#logs.set(origin, log),
+    );
+  }
+
+  #append({ origin, sequence, bytes }: Frame, step: (apply: () => void, back: () => void) => void): void {
+    step(
+      () => {
+        const log = this.#logs.get(origin) ?? { first: sequence, frames: [] };
+        if (log.first + log.frames.length !== sequence) {
+          throw new ReplicaStoreError('corrupt', `frame ${sequence} of ${origin} does not follow the log's last`);
+        }
+        log.frames.push(bytes);
+        this.#logs.set(origin, log);
+      },
+      () => {
+        const log = this.#logs.get(origin);
+        log?.frames.pop();
+        if (log?.frames.length === 0) this.#logs.delete(origin);
+      },
+    );
+  }
+}

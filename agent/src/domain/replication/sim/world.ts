@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Replicas in virtual time: a network that loses, doubles, delays and reorders; clocks that are wrong; processes that pause and
+ * crash in the middle of commits; disks that are full, or restored from a backup.
+ */
+import type { ReplicaSettings } from '../context.js';
+import {
+  type Batch,
+  type Frame,
+  type Hash,
+  type Message,
+  type NodeId,
+  type ReplicaEvent,
+  ReplicaStoreError,
+} from '../contract.js';
+import { MemoryStore } from '../memory-store.js';
+import { Replica } from '../replica.js';
+import type { Random } from './random.js';
+import { Timeline } from './timeline.js';
+
+/** The process is gone, wherever it was. */
+export class Crash extends Error {}
+
+/** Unix time at the beginning. */
+const EPOCH_MS = 1_700_000_000_000;
+
+export interface Network {
+  loss: number;
+  duplication: number;
+  /** Of a message that takes far longer than others, and so comes after them. */
+  reordering: number;
+}
+
+/** A disk: remembers what was committed, and fails as it is told to. */
+export class Disk extends MemoryStore {
+  readonly #onFrame: (frame: Frame) => void;
+  full = false;
+  /** Steps of commits until the process crashes in one; undefined: it does not. */
+  crashAfter: number | undefined;
+  /** The commit is on disk, and the process did not live to know. */
+  crashCommitted = false;
+
+  constructor(onFrame: (frame: Frame) => void) {
+    super();
+    this.#onFrame = onFrame;
+    this.fault = () => {
+      if (this.full) throw new ReplicaStoreError('full', 'no space left on the disk');
+      if (this.crashAfter !== undefined && this.crashAfter-- === 0) {
+        this.crashAfter = undefined;
+        throw new Crash();
+      }
+    };
+  }
+
+  override commit(batch: Batch, alongside?: () => void): void {
+    super.commit(batch, alongside);
+    for (const frame of batch.append) this.#onFrame(frame);
+    if (this.crashCommitted && batch.append.length > 0) {
+      this.crashCommitted = false;
+      throw new Crash();
+    }
+  }
+
+  /** Everything as it was in a copy. */
+  backup(): Disk {
+    const disk = new Disk(this.#onFrame);
+    this.copyTo(disk);
+    return disk;
+  }
+}
+
+export interface SimNode {
+  readonly id: NodeId;
+  disk: Disk;
+  replica: Replica | undefined;
+  pausedUntilMs: number;
+  /** The machine's clock less the true time. */
+  skewMs: number;
+  /** By how much its second is too long. */
+  drift: number;
+  /** Members as this node knows them. */
+  member: boolean;
+  wakeAtMs: number;
+}
+
+export interface WorldOptions {
+  readonly random: Random;
+  readonly hash: Hash;
+  readonly nodes: number;
+  readonly settings: Partial<ReplicaSettings>;
+  readonly onFrame: (node: NodeId, frame: Frame) => void;
+  readonly onEvent: (node: NodeId, event: ReplicaEvent) => void;
+  /** A message on its way: what arrives may be made of its bytes. */
+  readonly carry?: (message: Message) => Message;
+}
+
+export class World {
+  readonly time = new Timeline();
+  readonly nodes: SimNode[] = [];
+  readonly network: Network = { loss: 0, duplication: 0, reordering: 0 };
+  /** Directed: what leads from the first to the second is lost. */
+  readonly cut = new Set<string>();
+  messages = 0;
+  crashes = 0;
+  readonly #options: WorldOptions;
+
+  constructor(options: WorldOptions) {
+    this.#options = options;
+    for (let i = 0; i < options.nodes; i++) {
+      const id = BigInt(i + 1);
+      const disk = new Disk((frame) => options.onFrame(id, frame));
+      this.nodes.push({
+        ...{ id, disk, replica: undefined, pausedUntilMs: 0, skewMs: 0, drift: 0, member: true, wakeAtMs: Infinity },
+      });
+    }
+  }
+
+  wallMs({ skewMs, drift }: SimNode): number {
+    return EPOCH_MS + skewMs + this.time.nowMs * (1 + drift);
+  }
+
+  /** founds: has always been in the mesh. */
+  start(node: SimNode, founds: boolean): void {
+    const { random, hash, settings } = this.#options;
+    const environment = {
+      wallMs: () => this.wallMs(node),
+      monotonicMs: () => this.time.nowMs,
+      random: random.next,
+      hash,
+      sign: (digest: Uint8Array) => Uint8Array.from([...digest.subarray(0, 7), Number(node.id & 0xffn)]),
+      verify: (by: NodeId, digest: Uint8Array, signature: Uint8Array) =>
+        signature.length === 8 &&
+        signature[7] === Number(by & 0xffn) &&
+        signature[0] === digest[0] &&
+        signature[6] === digest[6],
+    };
+    this.#guard(node, () => {
+      node.replica = new Replica({ node: node.id, store: node.disk, environment, settings, founds });
+      node.wakeAtMs = Infinity;
+    });
+    this.tellMembers();
+  }
+
+  crash(node: SimNode): void {
+    if (node.replica === undefined) return;
+    node.replica = undefined;
+    node.disk.crashAfter = undefined;
+    node.disk.crashCommitted = false;
+    this.crashes++;
+    this.tellMembers();
+  }
+
+  /** Everyone learns who is there, some time later. */
+  tellMembers(): void {
+    const { random } = this.#options;
+    for (const node of this.nodes) {
+      this.time.after(random.between(0, 300), () => {
+        const members = this.nodes
+          .filter(({ member }) => member)
+          .map(({ id, replica }) => ({ node: id, alive: replica !== undefined }));
+        this.act(node, (replica) => replica.setMembers(members));
+      });
+    }
+  }
+
+  /** What a node does, and what comes of it. undefined: it is down, or crashed in it. */
+  act<T>(node: SimNode, what: (replica: Replica) => T): T | undefined {
+    const { replica } = node;
+    if (replica === undefined) return undefined;
+    return this.#guard(node, () => {
+      const result = what(replica);
+      for (const event of replica.events()) this.#options.onEvent(node.id, event);
+      for (const to of replica.waiting()) {
+        for (let message = replica.take(to); message !== undefined; message = replica.take(to))
+          this.#transmit(node, to, message);
+      }
+      this.#wake(node, replica);
+      return result;
+    });
+  }
+
+  isCut(from: SimNode, to: SimNode): boolean {
+    return this.cut.has(`${from.id}>${to.id}`);
+  }
+
+  #guard<T>(node: SimNode, act: () => T): T | undefined {
+    try {
+      return act();
+    } catch (error) {
+      if (!(error instanceof Crash)) throw error;
+      this.crash(node);
+      return undefined;
+    }
+  }
+
+  #wake(node: SimNode, replica: Replica): void {
+    const at = replica.nextDueMs();
+    if (at >= node.wakeAtMs) return;
+    node.wakeAtMs = at;
+    this.time.at(at, () => this.#tick(node, replica, at));
+  }
+
+  #tick(node: SimNode, replica: Replica, at: number): void {
+    if (node.replica !== replica || node.wakeAtMs !== at) return;
+    if (node.pausedUntilMs > this.time.nowMs) {
+      node.wakeAtMs = node.pausedUntilMs;
+      this.time.at(node.pausedUntilMs, () => this.#tick(node, replica, node.wakeAtMs));
+      return;
+    }
+    node.wakeAtMs = Infinity;
+    this.act(node, () => replica.tick());
+  }
+
+  #transmit(from: SimNode, to: NodeId, message: Message): void {
+    const { random, carry } = this.#options;
+    const target = this.nodes[Number(to) - 1];
+    if (target === undefined) return;
+    this.messages++;
+    if (this.isCut(from, target) || random.chance(this.network.loss)) return;
+    const carried = carry === undefined ? message : carry(message);
+    const copies = random.chance(this.network.duplication) ? 2 : 1;
+    for (let i = 0; i < copies; i++) {
+      const delay = random.chance(this.network.reordering) ? random.between(50, 2000) : random.between(0.2, 5);
+      this.time.after(delay, () => this.#deliver(from.id, target, carried));
+    }
+  }
+
+  #deliver(from: NodeId, to: SimNode, message: Message): void {
+    if (to.pausedUntilMs > this.time.nowMs) this.time.at(to.pausedUntilMs, () => this.#deliver(from, to, message));
+    else this.act(to, (replica) => replica.receive(from, message));
+  }
+}
