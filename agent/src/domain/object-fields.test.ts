@@ -97,7 +97,7 @@ describe('an object as registers', () => {
 
   test('a backend without a name goes by its address', () => {
     const body = pack([{ ...backend('', 3) }]);
-    expect([...splitObject('Service', body).keys()]).toContain('3/192.0.2.1:8003');
+    expect([...splitObject('Service', body).keys()]).toContain('3/192.0.2.1%3A8003');
   });
 
   test('what says nothing of existence is nothing', () => {

@@ -8,7 +8,7 @@
  *
  *   ""            the object exists; its name (field 1)
  *   "4"           field 4, all its occurrences
- *   "3/web-1"     the element web-1 of field 3, a list with names
+ *   "3/web-1"     the element web-1 of field 3, a list with names; in ASCII, as in a URL
  *   "3"           the order of those elements
  */
 import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
@@ -79,7 +79,7 @@ export function splitObject(kind: Kind, body: Uint8Array): Map<string, Uint8Arra
     } else if (field === list?.field && payload !== undefined) {
       const name = nameOf(payload, list);
       order.uint32((1 << 3) | WireType.LengthDelimited).string(name);
-      add(`${field}/${name}`, bytes);
+      add(`${field}/${encodeURIComponent(name)}`, bytes);
     } else {
       add(String(field), bytes);
     }
@@ -118,7 +118,8 @@ export function joinObject(kind: Kind, registers: Registers): Uint8Array | undef
       fields.push([Number(register), [bytes]]);
   }
   if (list !== undefined && elements.size > 0) {
-    const known = new Set(orderOf(registers.get(String(list.field)) ?? new Uint8Array(0)));
+    const order = orderOf(registers.get(String(list.field)) ?? new Uint8Array(0));
+    const known = new Set(order.map(encodeURIComponent));
     const first = [...known].filter((name) => elements.has(name));
     const others = [...elements.keys()].filter((name) => !known.has(name)).sort();
     fields.push([list.field, [...first, ...others].map((name) => elements.get(name) as Uint8Array)]);

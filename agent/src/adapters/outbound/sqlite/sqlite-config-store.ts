@@ -9,6 +9,7 @@
 import { createHash, hash as digest } from 'node:crypto';
 import type { ObjectKind } from '@marcher/model';
 import Database from 'better-sqlite3';
+import type { ReplicaStore } from '../../../domain/replication/contract.js';
 import {
   type Changed,
   type CommitChange,
@@ -23,6 +24,7 @@ import {
 } from '../../../ports/config-store.js';
 import { MIGRATIONS } from './migrations/index.js';
 import { type ObjectChange, ObjectTables } from './object-tables.js';
+import { SqliteReplicaStore } from './replica-store.js';
 
 export interface HistoryLimits {
   readonly versions: number;
@@ -182,6 +184,18 @@ export class SqliteConfigStore implements ConfigStore {
     if (damaged !== undefined) {
       throw new StoreError('corrupt', `${damaged.kind} ${JSON.stringify(damaged.name)} is not what was written`);
     }
+  }
+
+  /** What is replicated, in the same file: a commit there takes one here into its transaction. */
+  openReplica(): ReplicaStore {
+    return guarded(
+      () =>
+        new SqliteReplicaStore(this.#writer, () => {
+          const reader = new Database(this.#writer.name, { readonly: true });
+          configure(reader);
+          return reader;
+        }),
+    );
   }
 
   get version(): bigint {
