@@ -59,14 +59,16 @@ export class AttemptLimit {
   }
 }
 
-function wait(atMs: number | undefined, { burst, everyMs }: AttemptRate, nowMs: number): number {
-  if (atMs === undefined) return 0;
-  // A clock that was set back must not shut anybody out for long.
-  const ahead = Math.min(atMs - nowMs, burst * everyMs);
-  return Math.max(0, ahead - (burst - 1) * everyMs);
+function wait(atMs: number | undefined, rate: AttemptRate, nowMs: number): number {
+  return Math.max(0, scheduled(atMs, rate, nowMs) - nowMs - (rate.burst - 1) * rate.everyMs);
 }
 
-function next(atMs: number | undefined, { burst, everyMs }: AttemptRate, nowMs: number): number {
-  const from = Math.max(nowMs, atMs ?? nowMs);
-  return Math.min(from, nowMs + burst * everyMs) + everyMs;
+function next(atMs: number | undefined, rate: AttemptRate, nowMs: number): number {
+  return scheduled(atMs, rate, nowMs) + rate.everyMs;
+}
+
+/** Further ahead than a whole burst it can't be but by a clock that was set back, which shuts nobody out. */
+function scheduled(atMs: number | undefined, { burst, everyMs }: AttemptRate, nowMs: number): number {
+  if (atMs === undefined || atMs > nowMs + burst * everyMs) return nowMs;
+  return Math.max(nowMs, atMs);
 }

@@ -40,7 +40,8 @@ export function fetchPinnedRoot(target: PinTarget, nowMs: number): Promise<Pinne
     const socket = connect({ ...PROTOCOL, host, port, ALPNProtocols: [...protocols], rejectUnauthorized: false });
     const finish = (error: IdentityError | undefined, found?: PinnedRoot): void => {
       clearTimeout(timer);
-      socket.destroy();
+      // Not before the handshake's last message is out: the server would log a broken one.
+      socket.destroySoon();
       if (found !== undefined) resolve(found);
       else reject(error);
     };

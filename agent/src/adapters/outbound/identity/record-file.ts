@@ -53,7 +53,7 @@ export function writeRecord(path: string, kind: string, body: string): void {
     renameSync(temporary, path);
     syncDirectory(dirname(path));
   } catch (error) {
-    rmSync(temporary, { force: true });
+    discard(temporary);
     throw systemError(`${path} can't be written`, error);
   }
 }
@@ -109,6 +109,15 @@ export function damaged(path: string, what: string): IdentityError {
     'damaged',
     `${path} is damaged: ${what}; restore it from a backup, or remove it and join again`,
   );
+}
+
+/** What is left of it is overwritten the next time: that it can't be removed is not what went wrong. */
+function discard(temporary: string): void {
+  try {
+    rmSync(temporary, { force: true });
+  } catch {
+    // Said by the error that brought us here.
+  }
 }
 
 function syncDirectory(path: string): void {
