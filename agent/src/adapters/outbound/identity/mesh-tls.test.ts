@@ -235,16 +235,26 @@ describe('the listener', () => {
     expect(await offered(client, door)).toMatchObject({ nodeId: NODE_B });
   });
 
-  it('bounds how many strangers are in, and for how long', async () => {
-    const door = await openDoor(undefined, { ...LISTENER_LIMITS, strangersMax: 1, strangerMs: 150 });
-    const first = connect({ host: '127.0.0.1', port: door.port, ALPNProtocols: ['h2'], ...careless(undefined) });
-    onTestFinished(() => void first.destroy());
-    first.resume();
-    expect(await door.next()).toBe('stranger');
+  it('bounds how many strangers are in, and lets nodes in all the same', async () => {
+    const door = await openDoor(undefined, { ...LISTENER_LIMITS, strangersMax: 1 });
+    expect(await offered(undefined, door)).toBe('stranger');
     expect(await offered(undefined, door)).toBe('too-many-strangers');
     expect(await offered(client, door)).toMatchObject({ nodeId: NODE_B });
-    await once(first, 'close');
+    const [stranger] = door.sockets;
+    if (stranger === undefined) throw new Error('no stranger');
+    const gone = once(stranger, 'close');
+    stranger.destroy();
+    await gone;
     expect(await offered(undefined, door)).toBe('stranger');
+  });
+
+  it('bounds how long a stranger is in', async () => {
+    const door = await openDoor(undefined, { ...LISTENER_LIMITS, strangerMs: 20 });
+    const seen = door.next();
+    const stranger = connect({ host: '127.0.0.1', port: door.port, ALPNProtocols: ['h2'], ...careless(undefined) });
+    stranger.on('error', () => {}).resume();
+    await once(stranger, 'close');
+    expect(await seen).toBe('stranger');
   });
 });
 

@@ -8,8 +8,8 @@ import { damaged, prepareDirectory, readRecord, writeRecord } from './record-fil
 const FILE_MAX_BYTES = 1024 * 1024;
 const CREATED_BY_MAX = 200;
 
-export function createTokensInMemory(): TokenStore {
-  return tokenStore(new Map(), () => {});
+export function createTokensInMemory(records: readonly TokenRecord[] = []): TokenStore {
+  return tokenStore(new Map(records.map((record) => [record.id, record])), () => {});
 }
 
 /** One process uses the directory at a time: the lock of the state directory, in which it is, sees to that. */
