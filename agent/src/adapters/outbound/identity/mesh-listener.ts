@@ -51,7 +51,9 @@ export function createMeshListener(
   server.maxConnections = limits.connectionsMax;
   mesh.attach(server);
   server.on('tlsClientError', (error, socket) => {
-    handlers.refused('handshake', `the TLS handshake failed: ${error.message}`, socket.remoteAddress ?? '');
+    // OpenSSL's errors have their reason apart; the message is one of its source lines.
+    const { reason = error.message } = error as Error & { readonly reason?: string };
+    handlers.refused('handshake', `the TLS handshake failed: ${reason}`, socket.remoteAddress ?? '');
     socket.destroy();
   });
   server.on('secureConnection', (socket) => {

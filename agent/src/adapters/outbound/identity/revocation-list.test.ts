@@ -49,7 +49,7 @@ describe('a revocation list', () => {
   it('holds as many as one node may add', async () => {
     const targets = Array.from({ length: 2_000 }, (_, at) => {
       const serial = (BigInt(at) + (1n << 120n)).toString(16);
-      return [serial, { serial, revokedAtMs: NOW, reason: 0 }] as const;
+      return [serial, { serial, revokedAtMs: NOW, reason: 1 }] as const;
     });
     const { pem } = await authority.signRevocations(new Map(targets), 1n, NOW);
     expect((await readRevocations(pem, [rootOf(authority)], NOW)).revocations.size).toBe(2_000);
