@@ -32,7 +32,7 @@ export interface Envelope {
   readonly secret: Sealed;
 }
 
-/** 128 MiB and about half a second (OWASP's first choice for scrypt). */
+/** 128 MiB: the first choice for scrypt of OWASP's password storage cheat sheet. */
 export const SCRYPT_COST: ScryptCost = { N: 2 ** 17, r: 8, p: 1 };
 const SCRYPT_MEMORY_MAX = 512 * 1024 * 1024;
 const KEY_FILE_MIN_BYTES = 32;

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { firstKeyring, installKey } from '../../../domain/identity/gossip-keyring.js';
 import type { CertificateAuthority, IdentityErrorCode, NodeCredentials } from '../../../ports/identity.js';
-import { gossipKey, openIdentityDirectory } from './identity-directory.js';
+import { openIdentityDirectory } from './identity-directory.js';
+import { newGossipKey } from './new-ids.js';
 import { writeRecord } from './record-file.js';
 import { NODE_A, NODE_B, rootOf, testAuthority, testDirectory, testNode } from './testing/mesh.js';
 
@@ -37,7 +38,7 @@ describe('the identity directory', () => {
     const directory = testDirectory();
     const first = openIdentityDirectory(directory);
     const roots = [rootOf(authority), { ...rootOf(await testAuthority(NOW)), retiredAtMs: NOW + 5 }];
-    const installed = installKey(firstKeyring(gossipKey(new Uint8Array(32).fill(1))), gossipKey(new Uint8Array(32)));
+    const installed = installKey(firstKeyring(newGossipKey()), newGossipKey());
     const keyring = installed.kind === 'keyring' ? installed.keyring : undefined;
     if (keyring === undefined) throw new Error('no keyring');
     const { pem } = await authority.signRevocations(new Map(), 1n, NOW);

@@ -9,12 +9,13 @@
  *   tokens        token-file.ts
  *   authority-*   authority-file.ts
  */
-import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
-import { type GossipKey, type GossipKeyring, keyringFault } from '../../../domain/identity/gossip-keyring.js';
+import { type GossipKeyring, keyringFault } from '../../../domain/identity/gossip-keyring.js';
 import { ROOTS_MAX, type TrustedRoot } from '../../../domain/identity/trust.js';
 import { IdentityError, type IdentityStore, type NodeCredentials } from '../../../ports/identity.js';
 import { readCertificate } from './certificate-facts.js';
+import { gossipKey } from './new-ids.js';
 import { damaged, prepareDirectory, readRecord, writeRecord } from './record-file.js';
 import { CURVE } from './x509.js';
 
@@ -23,10 +24,6 @@ const ROOTS_MAX_BYTES = 262_144;
 const KEYRING_MAX_BYTES = 16_384;
 const LISTS_MAX_BYTES = 8 * 1024 * 1024;
 const PEM = /-----BEGIN ([A-Z0-9 ]+)-----[\s\S]+?-----END \1-----\n?/g;
-
-export function gossipKey(key: Uint8Array): GossipKey {
-  return { id: createHash('sha256').update(key).digest('hex').slice(0, 16), key };
-}
 
 /** undefined: they belong together and are of the right kind. */
 export function credentialsFault({ privateKeyPem, certificatePem }: NodeCredentials): string | undefined {

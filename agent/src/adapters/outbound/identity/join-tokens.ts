@@ -15,8 +15,8 @@ import {
   tokenElsewhere,
   tokenJustUsed,
 } from '../../../domain/identity/join-token.js';
-import { NODE_ID_BYTES, nodeIdFrom } from '../../../domain/identity/names.js';
 import { IdentityError, type TokenStore } from '../../../ports/identity.js';
+import { newNodeId } from './new-ids.js';
 
 export interface TokenRequest {
   readonly role: NodeRole;
@@ -93,13 +93,6 @@ export class JoinTokens {
   /** Whether it was there. */
   remove(id: string): boolean {
     return this.#store.remove([id]) === 1;
-  }
-}
-
-export function newNodeId(): string {
-  for (;;) {
-    const id = nodeIdFrom(randomBytes(NODE_ID_BYTES));
-    if (id !== undefined) return id;
   }
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events';
 import { connect as connectHttp2, createServer as createHttp2Server } from 'node:http2';
-import { type AddressInfo, connect as connectTcp } from 'node:net';
-import { type ConnectionOptions, connect, createServer, type Server, type TLSSocket } from 'node:tls';
+import { type AddressInfo, connect as connectTcp, type Server } from 'node:net';
+import { type ConnectionOptions, connect, createServer, type TLSSocket } from 'node:tls';
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import type { Peer } from '../../../domain/identity/peer.js';
 import { NO_REVOCATIONS, nodeSerial, type Revocations } from '../../../domain/identity/revocation.js';
@@ -204,6 +204,28 @@ describe('the listener', () => {
     expect(await offered(client, await openDoor(byNode))).toBe('revoked');
   });
 
+  it('could leave it to OpenSSL to read the list of what was revoked', async () => {
+    const { pem } = await authority.signRevocations(revoked(client.serial), 1n, NOW);
+    const { privateKeyPem: key, certificatePem: cert } = server;
+    const options = {
+      ...PROTOCOL,
+      key,
+      cert,
+      ca: authority.pem,
+      crl: pem,
+      requestCert: true,
+      rejectUnauthorized: false,
+    };
+    const errors: string[] = [];
+    const other = createServer(options, (socket) => {
+      errors.push(String(socket.authorizationError));
+      socket.end('hello');
+    });
+    const port = await listening(other);
+    expect(await dial(port, { ...careless(client), ALPNProtocols: [] })).toBe('hello');
+    expect(errors).toEqual(['CERT_REVOKED']);
+  });
+
   it('refuses TLS 1.2', async () => {
     const door = await openDoor();
     const verdict = door.next();
@@ -234,6 +256,24 @@ describe('the listener', () => {
     socket.write('GET / HTTP/1.0\r\n\r\n');
     expect(await verdict).toBe('handshake');
     expect(await offered(client, door)).toMatchObject({ nodeId: NODE_B });
+  });
+
+  it('bounds how many are in their handshake, which those who say nothing fill', async () => {
+    const door = await openDoor(undefined, { ...LISTENER_LIMITS, handshakesPerSourceMax: 1 });
+    expect(await offered(client, door)).toMatchObject({ nodeId: NODE_B });
+    const silent = connectTcp(door.port, '127.0.0.1');
+    await once(silent, 'connect');
+    expect(await offered(client, door)).toBe('too-many-handshakes');
+    const gone = door.next();
+    silent.destroy();
+    expect(await gone).toBe('handshake');
+    expect(await offered(client, door)).toMatchObject({ nodeId: NODE_B });
+  });
+
+  it('bounds how many connections are open', async () => {
+    const door = await openDoor(undefined, { ...LISTENER_LIMITS, connectionsMax: 1 });
+    expect(await offered(client, door)).toMatchObject({ nodeId: NODE_B });
+    expect(await offered(client, door)).toBe('too-many-connections');
   });
 
   it('bounds how many strangers are in, and lets nodes in all the same', async () => {

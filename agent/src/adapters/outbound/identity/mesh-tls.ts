@@ -79,11 +79,11 @@ export class MeshTls {
     for (const server of this.#servers) server.setSecureContext(context);
   }
 
-  /** Keeps the server up to date until it closes. It must have been made with requestCert. */
-  attach(server: Server): void {
+  /** Keeps the server up to date, until what it returns is called. It must have been made with requestCert. */
+  attach(server: Server): () => void {
     this.#servers.add(server);
     server.setSecureContext(this.#context);
-    server.once('close', () => this.#servers.delete(server));
+    return () => void this.#servers.delete(server);
   }
 
   /**

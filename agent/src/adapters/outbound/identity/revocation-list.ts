@@ -15,6 +15,8 @@ export interface SigningRoot {
   readonly signingKey: webcrypto.CryptoKey;
 }
 
+/** RFC 7468, section 8. */
+const PEM_LABEL = 'X509 CRL';
 const CRL_NUMBER = '2.5.29.20';
 const CRL_NUMBER_BYTES = 20;
 /** 10,000 entries, five times what one node adds. */
@@ -49,7 +51,8 @@ export async function signRevocations(
       ...(reason === 0 ? {} : { reason }),
     })),
   });
-  const pem = `${list.toString('pem')}\n`;
+  // The library's own label is "CRL", which OpenSSL and the rest of the world do not know.
+  const pem = `${x509.PemConverter.encode(list.rawData, PEM_LABEL)}\n`;
   return { pem, issuerKeyId: certificate.keyId, number, thisUpdateMs, nextUpdateMs, revocations: kept };
 }
 
