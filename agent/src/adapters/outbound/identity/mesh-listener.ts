@@ -25,7 +25,7 @@ export interface MeshListenerHandlers {
 
 export type ListenerRefusal =
   | PeerRefusal
-  | 'handshake'
+  | 'handshake' // it failed; also said of those that were ended, after the reason below
   | 'too-many-handshakes'
   | 'too-many-connections'
   | 'too-many-strangers';
@@ -84,11 +84,9 @@ export function createMeshListener(
   });
 
   const server = createServer({ noDelay: true }, (socket) => {
-    const leave = gate.enter(socket.remoteAddress ?? '');
-    if (leave === undefined) {
-      refuse(socket, 'too-many-handshakes', 'too many connections are in their TLS handshake: try again later');
-      return;
-    }
+    const leave = gate.enter(socket.remoteAddress ?? '', () => {
+      refuse(socket, 'too-many-handshakes', 'it was slow, and too many connections are in their TLS handshake');
+    });
     const key = whom(socket);
     const done = (): void => {
       leave();

@@ -258,16 +258,20 @@ describe('the listener', () => {
     expect(await offered(client, door)).toMatchObject({ nodeId: NODE_B });
   });
 
-  it('bounds how many are in their handshake, which those who say nothing fill', async () => {
+  it('lets nodes in past those who open connections and say nothing', async () => {
     const door = await openDoor(undefined, { ...LISTENER_LIMITS, handshakesPerSourceMax: 1 });
-    expect(await offered(client, door)).toMatchObject({ nodeId: NODE_B });
     const silent = connectTcp(door.port, '127.0.0.1');
+    onTestFinished(() => void silent.destroy());
+    const closed = once(silent.on('error', () => {}).resume(), 'close');
+    const seen = [door.next(), door.next(), door.next()];
     await once(silent, 'connect');
-    expect(await offered(client, door)).toBe('too-many-handshakes');
-    const gone = door.next();
-    silent.destroy();
-    expect(await gone).toBe('handshake');
-    expect(await offered(client, door)).toMatchObject({ nodeId: NODE_B });
+    expect(await dial(door.port, careless(client))).toBe('hello');
+    expect(await Promise.all(seen)).toEqual([
+      'too-many-handshakes',
+      'handshake',
+      expect.objectContaining({ nodeId: NODE_B }),
+    ]);
+    await closed;
   });
 
   it('bounds how many connections are open', async () => {
