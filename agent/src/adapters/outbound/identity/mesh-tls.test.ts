@@ -274,6 +274,13 @@ describe('the listener', () => {
     await closed;
   });
 
+  it('ends no connection whose handshake is done for the sake of another', async () => {
+    const door = await openDoor(undefined, { ...LISTENER_LIMITS, handshakesPerSourceMax: 1, handshakesMax: 1 });
+    for (let at = 0; at < 3; at++) expect(await offered(client, door)).toMatchObject({ nodeId: NODE_B });
+    expect(door.sockets.map(({ destroyed }) => destroyed)).toEqual([false, false, false]);
+    expect(door.reasons).toEqual([]);
+  });
+
   it('bounds how many connections are open', async () => {
     const door = await openDoor(undefined, { ...LISTENER_LIMITS, connectionsMax: 1 });
     expect(await offered(client, door)).toMatchObject({ nodeId: NODE_B });
