@@ -46,13 +46,13 @@ describe('a revocation list', () => {
     expect((await readRevocations(pem, [rootOf(authority)], NOW + 30 * DAY)).revocations.size).toBe(0);
   });
 
-  it('holds as many as one node may add', async () => {
-    const targets = Array.from({ length: 2_000 }, (_, at) => {
+  it('holds more than the library reads by itself', async () => {
+    const targets = Array.from({ length: 1_500 }, (_, at) => {
       const serial = (BigInt(at) + (1n << 120n)).toString(16);
       return [serial, { serial, revokedAtMs: NOW, reason: 1 }] as const;
     });
     const { pem } = await authority.signRevocations(new Map(targets), 1n, NOW);
-    expect((await readRevocations(pem, [rootOf(authority)], NOW)).revocations.size).toBe(2_000);
+    expect((await readRevocations(pem, [rootOf(authority)], NOW)).revocations.size).toBe(1_500);
   });
 
   it('is refused from a root that is not trusted, altered, from the future, and when it is none', async () => {
