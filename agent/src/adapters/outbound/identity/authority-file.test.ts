@@ -16,7 +16,8 @@ import {
 import { parseEnvelope, SCRYPT_COST, seal, unseal } from './envelope.js';
 import { createNodeRequest } from './node-request.js';
 import { writeRecord } from './record-file.js';
-import { LOW_COST, NODE_A, testDirectory } from './testing/mesh.js';
+import { NODE_A, testDirectory } from './testing/directory.js';
+import { LOW_COST } from './testing/mesh.js';
 
 const NOW = Date.UTC(2026, 5, 1);
 const MESH = { id: '1'.repeat(32), name: 'test-mesh' };

@@ -7,7 +7,8 @@ import { createAuthority, meshOf, openAuthority } from './authority.js';
 import { readCertificate } from './certificate-facts.js';
 import { decodeInteger, encodeInteger } from './der.js';
 import { checkNodeRequest, createNodeRequest } from './node-request.js';
-import { NODE_A, testAuthority, testNode } from './testing/mesh.js';
+import { NODE_A } from './testing/directory.js';
+import { testAuthority, testNode } from './testing/mesh.js';
 import * as x509 from './x509.js';
 
 const NOW = Date.UTC(2026, 5, 1, 12, 0, 0, 500);

@@ -7,7 +7,8 @@ import type { CertificateAuthority, IdentityErrorCode, NodeCredentials } from '.
 import { openIdentityDirectory } from './identity-directory.js';
 import { newGossipKey } from './new-ids.js';
 import { writeRecord } from './record-file.js';
-import { NODE_A, NODE_B, rootOf, testAuthority, testDirectory, testNode } from './testing/mesh.js';
+import { NODE_A, NODE_B, testDirectory } from './testing/directory.js';
+import { rootOf, testAuthority, testNode } from './testing/mesh.js';
 
 const NOW = Date.UTC(2026, 5, 1);
 let authority: CertificateAuthority;

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { formatToken, parseToken, TOKEN } from '../../../domain/identity/join-token.js';
 import type { TokenStore } from '../../../ports/identity.js';
 import { JoinTokens } from './join-tokens.js';
-import { NODE_A, NODE_B, testDirectory } from './testing/mesh.js';
+import { NODE_A, NODE_B, testDirectory } from './testing/directory.js';
 import { createTokensInMemory, openTokenFile } from './token-records.js';
 import { tokenRecord } from './token-store-compliance.js';
 

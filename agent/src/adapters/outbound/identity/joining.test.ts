@@ -18,7 +18,8 @@ import { joinOptions, MeshTls } from './mesh-tls.js';
 import { newGossipKey, newMeshId, newNodeId } from './new-ids.js';
 import { checkNodeRequest, createNodeRequest } from './node-request.js';
 import { fetchPinnedRoot } from './pinned-root.js';
-import { LOW_COST, testDirectory } from './testing/mesh.js';
+import { testDirectory } from './testing/directory.js';
+import { LOW_COST } from './testing/mesh.js';
 import { openTokenFile } from './token-records.js';
 
 const protection: Protection = { kind: 'passphrase', passphrase: 'correct horse' };

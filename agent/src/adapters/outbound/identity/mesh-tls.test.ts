@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events';
 import { connect as connectHttp2, createServer as createHttp2Server } from 'node:http2';
-import { type AddressInfo, connect as connectTcp, type Server } from 'node:net';
-import { type ConnectionOptions, connect, createServer, type TLSSocket } from 'node:tls';
+import { connect as connectTcp } from 'node:net';
+import { connect, createServer } from 'node:tls';
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import type { Peer } from '../../../domain/identity/peer.js';
 import { NO_REVOCATIONS, nodeSerial, type Revocations } from '../../../domain/identity/revocation.js';
 import type { CertificateAuthority, NodeCredentials } from '../../../ports/identity.js';
-import { createMeshListener, LISTENER_LIMITS, type MeshListenerLimits } from './mesh-listener.js';
-import { joinOptions, MeshTls, type MeshTlsMaterial, PROTOCOL, refusalOf } from './mesh-tls.js';
+import { createMeshListener, LISTENER_LIMITS } from './mesh-listener.js';
+import { joinOptions, MeshTls, type MeshTlsMaterial, PROTOCOL } from './mesh-tls.js';
 import { fetchPinnedRoot } from './pinned-root.js';
-import { NODE_A, NODE_B, rootOf, testAuthority, testNode } from './testing/mesh.js';
+import { NODE_A, NODE_B } from './testing/directory.js';
+import { careless, type Door, dial, listening, openDoor } from './testing/door.js';
+import { rootOf, testAuthority, testNode } from './testing/mesh.js';
 
 const DAY = 86_400_000;
 const NOW = Date.now();
@@ -35,85 +37,19 @@ function revoked(serial: string): Revocations {
   return new Map([[serial, { serial, revokedAtMs: NOW, reason: 1 }]]);
 }
 
-interface Door {
-  readonly port: number;
-  readonly mesh: MeshTls;
-  /** What the listener made of each connection, in turn. */
-  readonly seen: (Peer | 'stranger' | string)[];
-  readonly reasons: string[];
-  readonly sockets: TLSSocket[];
-  /** The next that it makes something of. */
-  next(): Promise<Peer | string>;
-}
-
-async function listening(one: Server): Promise<number> {
-  onTestFinished(() => void one.close());
-  one.listen(0, '127.0.0.1');
-  await once(one, 'listening');
-  return (one.address() as AddressInfo).port;
-}
-
-/** It greets whom it lets in. */
-async function openDoor(mesh = new MeshTls(material(server), now), limits?: MeshListenerLimits): Promise<Door> {
-  const seen: (Peer | string)[] = [];
-  const reasons: string[] = [];
-  const sockets: TLSSocket[] = [];
-  const waiting: ((what: Peer | string) => void)[] = [];
-  const note = (what: Peer | string): void => {
-    seen.push(what);
-    waiting.shift()?.(what);
-  };
-  const greet = (socket: TLSSocket, what: Peer | string): void => {
-    sockets.push(socket);
-    onTestFinished(() => void socket.destroy());
-    socket.write('hello');
-    note(what);
-  };
-  const listener = createMeshListener(
-    mesh,
-    ['h2'],
-    {
-      peer: greet,
-      stranger: (socket) => greet(socket, 'stranger'),
-      refused: (refusal, reason) => {
-        reasons.push(reason);
-        note(refusal);
-      },
-    },
-    limits,
-  );
-  const port = await listening(listener);
-  return { port, mesh, seen, reasons, sockets, next: () => new Promise((resolve) => waiting.push(resolve)) };
-}
-
-/** What came of dialling: the greeting, or why there was none. */
-function dial(port: number, options: ConnectionOptions): Promise<string> {
-  return new Promise((resolve) => {
-    const socket = connect({ host: '127.0.0.1', port, ALPNProtocols: ['h2'], ...options });
-    onTestFinished(() => void socket.destroy());
-    socket.once('data', (data) => resolve(data.toString()));
-    socket.once('error', (error) =>
-      resolve(refusalOf(error) ?? (error as NodeJS.ErrnoException).code ?? error.message),
-    );
-    socket.once('close', () => resolve('closed'));
-  });
-}
-
-/** As somebody dials who does not care whom it reaches, to see what the listener says. */
-function careless(credentials: NodeCredentials | undefined): ConnectionOptions {
-  const { privateKeyPem: key, certificatePem: cert } = credentials ?? {};
-  return { ...PROTOCOL, ...(key === undefined ? {} : { key, cert }), rejectUnauthorized: false };
+function ownDoor(): Promise<Door> {
+  return openDoor(new MeshTls(material(server), now));
 }
 
 async function offered(credentials: NodeCredentials | undefined, door?: Door): Promise<Peer | string> {
-  const open = door ?? (await openDoor());
+  const open = door ?? (await ownDoor());
   const [verdict] = await Promise.all([open.next(), dial(open.port, careless(credentials))]);
   return verdict;
 }
 
 describe('nodes of one mesh', () => {
   it('know each other by their ids, over TLS 1.3 and P-384', async () => {
-    const door = await openDoor();
+    const door = await ownDoor();
     const verdict = door.next();
     expect(await dial(door.port, new MeshTls(material(client), now).dialOptions(NODE_A))).toBe('hello');
     expect(await verdict).toEqual({
@@ -142,7 +78,7 @@ describe('nodes of one mesh', () => {
   });
 
   it('never resume a session, as it would not be verified anew', async () => {
-    const door = await openDoor();
+    const door = await ownDoor();
     const options = new MeshTls(material(client), now).dialOptions();
     const first = connect({ host: '127.0.0.1', port: door.port, ALPNProtocols: ['h2'], ...options });
     onTestFinished(() => void first.destroy());
@@ -175,7 +111,7 @@ describe('the listener', () => {
   });
 
   it('refuses a certificate of another mesh', async () => {
-    const door = await openDoor();
+    const door = await ownDoor();
     const other = await testAuthority(NOW, '2');
     expect(await offered(await testNode(other, NODE_B, NOW), door)).toBe('other-mesh');
     expect(door.reasons[0]).toContain('2'.repeat(32));
@@ -227,7 +163,7 @@ describe('the listener', () => {
   });
 
   it('refuses TLS 1.2', async () => {
-    const door = await openDoor();
+    const door = await ownDoor();
     const verdict = door.next();
     const options = {
       ...careless(client),
@@ -241,14 +177,14 @@ describe('the listener', () => {
   });
 
   it('refuses another curve than P-384', async () => {
-    const door = await openDoor();
+    const door = await ownDoor();
     const verdict = door.next();
     expect(await dial(door.port, { ...careless(client), ecdhCurve: 'X25519' })).toMatch(/HANDSHAKE_FAILURE|ECONNRESET/);
     expect(await verdict).toBe('handshake');
   });
 
   it('is not impressed by what is no TLS', async () => {
-    const door = await openDoor();
+    const door = await ownDoor();
     const verdict = door.next();
     const socket = connectTcp(door.port, '127.0.0.1');
     onTestFinished(() => void socket.destroy());
@@ -259,7 +195,7 @@ describe('the listener', () => {
   });
 
   it('lets nodes in past those who open connections and say nothing', async () => {
-    const door = await openDoor(undefined, { ...LISTENER_LIMITS, handshakesPerSourceMax: 1 });
+    const door = await openDoor(new MeshTls(material(server), now), { ...LISTENER_LIMITS, handshakesPerSourceMax: 1 });
     const silent = connectTcp(door.port, '127.0.0.1');
     onTestFinished(() => void silent.destroy());
     const closed = once(silent.on('error', () => {}).resume(), 'close');
@@ -275,20 +211,24 @@ describe('the listener', () => {
   });
 
   it('ends no connection whose handshake is done for the sake of another', async () => {
-    const door = await openDoor(undefined, { ...LISTENER_LIMITS, handshakesPerSourceMax: 1, handshakesMax: 1 });
+    const door = await openDoor(new MeshTls(material(server), now), {
+      ...LISTENER_LIMITS,
+      handshakesPerSourceMax: 1,
+      handshakesMax: 1,
+    });
     for (let at = 0; at < 3; at++) expect(await offered(client, door)).toMatchObject({ nodeId: NODE_B });
     expect(door.sockets.map(({ destroyed }) => destroyed)).toEqual([false, false, false]);
     expect(door.reasons).toEqual([]);
   });
 
   it('bounds how many connections are open', async () => {
-    const door = await openDoor(undefined, { ...LISTENER_LIMITS, connectionsMax: 1 });
+    const door = await openDoor(new MeshTls(material(server), now), { ...LISTENER_LIMITS, connectionsMax: 1 });
     expect(await offered(client, door)).toMatchObject({ nodeId: NODE_B });
     expect(await offered(client, door)).toBe('too-many-connections');
   });
 
   it('bounds how many strangers are in, and lets nodes in all the same', async () => {
-    const door = await openDoor(undefined, { ...LISTENER_LIMITS, strangersMax: 1 });
+    const door = await openDoor(new MeshTls(material(server), now), { ...LISTENER_LIMITS, strangersMax: 1 });
     expect(await offered(undefined, door)).toBe('stranger');
     expect(await offered(undefined, door)).toBe('too-many-strangers');
     expect(await offered(client, door)).toMatchObject({ nodeId: NODE_B });
@@ -301,7 +241,7 @@ describe('the listener', () => {
   });
 
   it('bounds how long a stranger is in', async () => {
-    const door = await openDoor(undefined, { ...LISTENER_LIMITS, strangerMs: 20 });
+    const door = await openDoor(new MeshTls(material(server), now), { ...LISTENER_LIMITS, strangerMs: 20 });
     const seen = door.next();
     const stranger = connect({ host: '127.0.0.1', port: door.port, ALPNProtocols: ['h2'], ...careless(undefined) });
     stranger.on('error', () => {}).resume();
@@ -333,7 +273,7 @@ describe('a node that dials', () => {
     expect(await dialling(expired.port)).toBe('expired');
     const early = await openDoor(new MeshTls(material(await testNode(authority, NODE_A, NOW + DAY)), now));
     expect(await dialling(early.port)).toBe('not-yet-valid');
-    const door = await openDoor();
+    const door = await ownDoor();
     expect(await dialling(door.port, { revocations: revoked(nodeSerial(NODE_A)) })).toBe('revoked');
     expect(await dialling(door.port, {}, NODE_B)).toBe('other-node');
   });
@@ -348,7 +288,7 @@ describe('a node that dials', () => {
 
 describe('hot reload', () => {
   it('revokes at once, also connections that are open', async () => {
-    const door = await openDoor();
+    const door = await ownDoor();
     expect(await offered(client, door)).toMatchObject({ nodeId: NODE_B });
     const [open] = door.sockets;
     expect(open && door.mesh.judge(open, 'client').kind).toBe('peer');
@@ -358,7 +298,7 @@ describe('hot reload', () => {
   });
 
   it('changes the certificate and the roots while it listens: rotation from one root to another', async () => {
-    const door = await openDoor();
+    const door = await ownDoor();
     const next = await testAuthority(NOW - DAY);
     const roots = [rootOf(authority), rootOf(next)];
     const moved = await testNode(next, NODE_B, NOW);
@@ -379,7 +319,7 @@ describe('hot reload', () => {
   });
 
   it('keeps what was in force when the new is of no use', async () => {
-    const door = await openDoor();
+    const door = await ownDoor();
     const mixed = { privateKeyPem: client.privateKeyPem, certificatePem: server.certificatePem };
     expect(() => door.mesh.update(material(mixed))).toThrow(expect.objectContaining({ code: 'invalid' }));
     expect(() => door.mesh.update(material(server, { roots: [] }))).toThrow(
@@ -399,7 +339,7 @@ describe('a joiner', () => {
   });
 
   it("gets the root that its token names, and then trusts the token's home alone", async () => {
-    const door = await openDoor();
+    const door = await ownDoor();
     const { fingerprint } = authority.certificate;
     const { meshId, meshName, root } = await fetchPinnedRoot(target(door.port, fingerprint), NOW);
     expect({ meshId, meshName }).toEqual({ meshId: authority.mesh.id, meshName: 'test-mesh' });
@@ -410,7 +350,7 @@ describe('a joiner', () => {
   });
 
   it('goes no further with a server of another CA', async () => {
-    const door = await openDoor();
+    const door = await ownDoor();
     const { certificate } = await testAuthority(NOW);
     await expect(fetchPinnedRoot(target(door.port, certificate.fingerprint), NOW)).rejects.toMatchObject({
       code: 'wrong-ca',
@@ -440,7 +380,7 @@ describe('a joiner', () => {
   it('says when nobody answers, and when it is no TLS', async () => {
     const { fingerprint } = authority.certificate;
     await expect(fetchPinnedRoot(target(1, fingerprint), NOW)).rejects.toMatchObject({ code: 'io' });
-    const door = await openDoor();
+    const door = await ownDoor();
     const pending = fetchPinnedRoot({ ...target(door.port, fingerprint), timeoutMs: 0 }, NOW);
     await expect(pending).rejects.toThrow(/did not answer within 0 ms/);
   });

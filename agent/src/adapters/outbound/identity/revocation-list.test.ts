@@ -10,7 +10,8 @@ import {
 } from '../../../domain/identity/revocation.js';
 import type { CertificateAuthority } from '../../../ports/identity.js';
 import { readRevocations, uniteLists } from './revocation-list.js';
-import { NODE_A, NODE_B, rootOf, testAuthority } from './testing/mesh.js';
+import { NODE_A, NODE_B } from './testing/directory.js';
+import { rootOf, testAuthority } from './testing/mesh.js';
 import * as x509 from './x509.js';
 
 const NOW = Date.UTC(2026, 5, 1);

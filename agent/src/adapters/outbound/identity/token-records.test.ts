@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { TOKEN } from '../../../domain/identity/join-token.js';
 import { writeRecord } from './record-file.js';
-import { testDirectory } from './testing/mesh.js';
+import { testDirectory } from './testing/directory.js';
 import { createTokensInMemory, openTokenFile } from './token-records.js';
 import { tokenRecord, tokenStoreCompliance } from './token-store-compliance.js';
 
