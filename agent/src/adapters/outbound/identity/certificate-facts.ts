@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Reads certificates: parsed by OpenSSL, then what OpenSSL does not tell by the library. */
+import { X509Certificate } from 'node:crypto';
+import { type CertificateFacts, canonicalSerial } from '../../../domain/identity/certificate.js';
+import { IdentityError } from '../../../ports/identity.js';
+import * as x509 from './x509.js';
+
+export const CERTIFICATE_MAX_BYTES = 16_384;
+
+/** PEM (the first certificate in it) or DER. Fails as IdentityError "invalid". */
+export function readCertificate(text: string | Uint8Array): CertificateFacts {
+  return factsOf(parseCertificate(text));
+}
+
+export function parseCertificate(text: string | Uint8Array): X509Certificate {
+  if (text.length > CERTIFICATE_MAX_BYTES) {
+    throw new IdentityError('invalid', `the certificate is larger than ${CERTIFICATE_MAX_BYTES} bytes`);
+  }
+  try {
+    return new X509Certificate(text);
+  } catch {
+    throw new IdentityError('invalid', 'it is not an X.509 certificate: expected PEM or DER');
+  }
+}
+
+export function factsOf(certificate: X509Certificate): CertificateFacts {
+  try {
+    const parsed = new x509.X509Certificate(certificate.raw);
+    const names = parsed.getExtension(x509.SubjectAlternativeNameExtension)?.names.items ?? [];
+    return {
+      serial: canonicalSerial(certificate.serialNumber),
+      fingerprint: certificate.fingerprint256.replaceAll(':', '').toLowerCase(),
+      keyId: (parsed.getExtension(x509.SubjectKeyIdentifierExtension)?.keyId ?? '').toLowerCase(),
+      issuerKeyId: (parsed.getExtension(x509.AuthorityKeyIdentifierExtension)?.keyId ?? '').toLowerCase(),
+      notBeforeMs: certificate.validFromDate.getTime(),
+      notAfterMs: certificate.validToDate.getTime(),
+      uris: names.filter(({ type }) => type === x509.URL).map(({ value }) => value),
+      isAuthority: certificate.ca,
+      usages: certificate.keyUsage ?? [],
+      curve: certificate.publicKey.asymmetricKeyDetails?.namedCurve ?? '',
+    };
+  } catch {
+    throw new IdentityError('invalid', 'the certificate has an extension or a key that can not be read');
+  }
+}

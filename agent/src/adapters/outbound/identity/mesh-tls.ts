@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * TLS between nodes: 1.3 only, P-384 only, certificates at both ends. No session is ever resumed, since a resumed one is
+ * not verified anew: tickets are off, and nobody keeps sessions.
+ *
+ * The listener lets a client without a certificate, or with a bad one, finish its handshake, so that it can be told apart
+ * and named; mesh-listener.ts judges before it hands on a connection. Those that are dialled are refused by TLS itself.
+ */
+import { X509Certificate as Certificate, constants, type X509Certificate } from 'node:crypto';
+import {
+  type ConnectionOptions,
+  createSecureContext,
+  type SecureContextOptions,
+  type Server,
+  type TLSSocket,
+} from 'node:tls';
+import {
+  judgePeer,
+  type PeerRefusal,
+  type PeerRules,
+  type PeerVerdict,
+  refusalOfCode,
+} from '../../../domain/identity/peer.js';
+import type { Revocations } from '../../../domain/identity/revocation.js';
+import { type TrustedRoot, trustedRoots } from '../../../domain/identity/trust.js';
+import { IdentityError, type NodeCredentials } from '../../../ports/identity.js';
+import { factsOf } from './certificate-facts.js';
+
+export interface MeshTlsMaterial {
+  readonly meshId: string;
+  readonly credentials: NodeCredentials;
+  readonly roots: readonly TrustedRoot[];
+  readonly revocations: Revocations;
+}
+
+/** Why a dialled connection ended in checkServerIdentity. */
+export class PeerRefusedError extends Error {
+  readonly refusal: PeerRefusal;
+
+  constructor(refusal: PeerRefusal, reason: string) {
+    super(reason);
+    this.name = 'PeerRefusedError';
+    this.refusal = refusal;
+  }
+}
+
+export const PROTOCOL = {
+  minVersion: 'TLSv1.3',
+  maxVersion: 'TLSv1.3',
+  ciphers: 'TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256',
+  ecdhCurve: 'P-384',
+  sigalgs: 'ecdsa_secp384r1_sha384',
+  secureOptions: constants.SSL_OP_NO_TICKET,
+} as const satisfies SecureContextOptions;
+
+export class MeshTls {
+  #material: MeshTlsMaterial;
+  #context: SecureContextOptions;
+  readonly #nowMs: () => number;
+  readonly #servers = new Set<Server>();
+
+  /** Fails as IdentityError "invalid". */
+  constructor(material: MeshTlsMaterial, nowMs: () => number) {
+    this.#nowMs = nowMs;
+    this.#context = contextOf(material, nowMs());
+    this.#material = material;
+  }
+
+  /** For what is made from it now; servers that were attached get what comes later. */
+  get context(): SecureContextOptions {
+    return this.#context;
+  }
+
+  /** Connections from now on use these. Fails as IdentityError "invalid", and then what was before stays in force. */
+  update(material: MeshTlsMaterial): void {
+    const context = contextOf(material, this.#nowMs());
+    this.#material = material;
+    this.#context = context;
+    for (const server of this.#servers) server.setSecureContext(context);
+  }
+
+  /** Keeps the server up to date, until what it returns is called. It must have been made with requestCert. */
+  attach(server: Server): () => void {
+    this.#servers.add(server);
+    server.setSecureContext(this.#context);
+    return () => void this.#servers.delete(server);
+  }
+
+  /**
+   * For tls.connect and http2.connect: fails with a PeerRefusedError, or with an error of OpenSSL that refusalOf() names.
+   * nodeId: who is called; undefined: any node of the mesh.
+   */
+  dialOptions(nodeId?: string): ConnectionOptions {
+    return {
+      ...this.#context,
+      rejectUnauthorized: true,
+      checkServerIdentity: (_host, { raw }) =>
+        refuse(judge(new Certificate(raw), undefined, this.#rules('server', nodeId), this.#nowMs())),
+    };
+  }
+
+  /**
+   * The other end of a connection whose handshake is done, or why it is not let in. Again for open ones after each
+   * update(), as roots may have been retired and certificates revoked or expired.
+   */
+  judge(socket: TLSSocket, role: 'client' | 'server', nodeId?: string): PeerVerdict {
+    // Declared as Error, but it is OpenSSL's code in text.
+    const error = socket.authorized ? undefined : String(socket.authorizationError ?? 'UNAUTHORIZED');
+    return judge(socket.getPeerX509Certificate(), error, this.#rules(role, nodeId), this.#nowMs());
+  }
+
+  #rules(role: 'client' | 'server', nodeId: string | undefined): PeerRules {
+    const { meshId, roots, revocations } = this.#material;
+    const rootKeyIds = trustedRoots(roots, this.#nowMs()).map(({ certificate }) => certificate.keyId);
+    return { meshId, rootKeyIds, revocations, nodeId, role };
+  }
+}
+
+/** For a joiner that has pinned the root and has no certificate yet. nodeId: the token's home. */
+export function joinOptions(meshId: string, root: TrustedRoot, nodeId: string, nowMs: () => number): ConnectionOptions {
+  const rules: PeerRules = {
+    meshId,
+    rootKeyIds: [root.certificate.keyId],
+    revocations: new Map(),
+    nodeId,
+    role: 'server',
+  };
+  return {
+    ...PROTOCOL,
+    ca: root.pem,
+    rejectUnauthorized: true,
+    checkServerIdentity: (_host, { raw }) => refuse(judge(new Certificate(raw), undefined, rules, nowMs())),
+  };
+}
+
+/** Why a dialled connection failed, as far as it was for the other end's identity. */
+export function refusalOf(error: unknown): PeerRefusal | undefined {
+  if (error instanceof PeerRefusedError) return error.refusal;
+  const code = (error as NodeJS.ErrnoException | undefined)?.code;
+  return typeof code === 'string' ? refusalOfCode(code) : undefined;
+}
+
+function judge(
+  certificate: X509Certificate | undefined,
+  chainError: string | undefined,
+  rules: PeerRules,
+  nowMs: number,
+): PeerVerdict {
+  if (certificate === undefined) return judgePeer(undefined, rules, nowMs);
+  try {
+    return judgePeer({ certificate: factsOf(certificate), chainError }, rules, nowMs);
+  } catch {
+    return { kind: 'refused', refusal: 'unsuitable', reason: 'its certificate can not be read: let it join again' };
+  }
+}
+
+function refuse(verdict: PeerVerdict): Error | undefined {
+  return verdict.kind === 'refused' ? new PeerRefusedError(verdict.refusal, verdict.reason) : undefined;
+}
+
+function contextOf({ credentials, roots }: MeshTlsMaterial, nowMs: number): SecureContextOptions {
+  const ca = trustedRoots(roots, nowMs).map(({ pem }) => pem);
+  // Without this, Node would trust the public CAs instead.
+  if (ca.length === 0) throw new IdentityError('invalid', 'the trust bundle has no root that is valid: join again');
+  const context = { ...PROTOCOL, ca, key: credentials.privateKeyPem, cert: credentials.certificatePem };
+  try {
+    createSecureContext(context);
+  } catch {
+    throw new IdentityError('invalid', "the node's key, its certificate or the trust bundle can not be used for TLS");
+  }
+  return context;
+}
