@@ -105,7 +105,7 @@ const plain = (value: unknown): unknown =>
 function contents(store: ReplicaStore): unknown {
   const snapshot = store.openSnapshot();
   const cells: Cell[] = [];
-  for (let page = snapshot.next(100); page.length > 0; page = snapshot.next(100)) cells.push(...page);
+  for (let page = snapshot.next(300); page.length > 0; page = snapshot.next(300)) cells.push(...page);
   snapshot.close();
   const { heads, ...state } = store.load();
   return plain({
