@@ -57,20 +57,20 @@ export class BroadcastQueue<T> {
     if (this.#length > this.#maxItems) this.#drop();
   }
 
-  /** Takes what fits, and counts it as transmitted once more. */
-  take(room: Room): T[] {
-    const taken: T[] = [];
-    if (this.#length === 0) return taken;
+  /** Takes what fits, and counts it as transmitted once more; bytes: with overhead. */
+  take(room: Room): { readonly items: T[]; readonly bytes: number } {
+    const items: T[] = [];
+    if (this.#length === 0) return { items, bytes: 0 };
     const again: Entry<T>[] = [];
     let free = room.bytes;
     for (const tier of this.#tiers) {
       let at = 0;
-      while (taken.length < room.items && free > room.overheadBytes) {
+      while (items.length < room.items && free > room.overheadBytes) {
         at = firstWithin(tier, free - room.overheadBytes, at);
         const entry = tier[at];
         if (!entry) break;
         this.#remove(entry);
-        taken.push(entry.item);
+        items.push(entry.item);
         free -= entry.bytes + room.overheadBytes;
         entry.transmits++;
         if (entry.transmits >= room.transmitLimit) entry.finished?.('sent');
@@ -78,7 +78,7 @@ export class BroadcastQueue<T> {
       }
     }
     for (const entry of again) this.#insert(entry);
-    return taken;
+    return { items, bytes: room.bytes - free };
   }
 
   #insert(entry: Entry<T>): void {

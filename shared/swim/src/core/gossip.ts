@@ -80,10 +80,8 @@ export class Gossip {
     for (const queue of [broadcasts, userBroadcasts]) {
       const items = COMPOUND_MAX_MESSAGES - before.length - messages.length;
       const taken = queue.take({ bytes: free, overheadBytes: COMPOUND_EACH_BYTES, items, transmitLimit });
-      for (const message of taken) {
-        free -= sizeOf(message) + COMPOUND_EACH_BYTES;
-        messages.push(message);
-      }
+      free -= taken.bytes;
+      messages.push(...taken.items);
     }
     const overheadBytes = COMPOUND_EACH_BYTES + USER_HEAD_BYTES;
     if (hooks.gossip && free > overheadBytes) {
