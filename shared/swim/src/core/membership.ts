@@ -55,6 +55,10 @@ export class Membership {
     const { node: name, address, meta, incarnation, versions } = message;
     if (name === self.name && this.#context.leaving) return;
     if (incarnation > INCARNATION_MAX) return;
+    const known = members.get(name);
+    // Most of what gossip brings has been heard before.
+    const older = known !== undefined && known !== self && incarnation <= known.incarnation;
+    if (older && sameAddress(known.address, address)) return;
     const said: NodeState = { name, address, meta, incarnation, state: 'alive', versions };
     const reason = malformed(said) ?? hooks.refuse?.(said);
     if (reason !== undefined) {
@@ -62,7 +66,7 @@ export class Membership {
       return;
     }
     if (name === self.name) this.#aliveSelf(said);
-    else this.#aliveOther(said, members.get(name), message);
+    else this.#aliveOther(said, known, message);
   }
 
   suspect(message: Suspect): void {

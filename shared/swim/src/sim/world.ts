@@ -44,6 +44,8 @@ interface Process {
   pausedUntilMs: number;
   waiting: ((nowMs: number) => Effect[])[];
   waitingDatagrams: number;
+  /** What arrives is read so much later. */
+  lagMs: number;
   incarnation: number;
 }
 
@@ -96,6 +98,7 @@ export class World {
       pausedUntilMs: 0,
       waiting: [],
       waitingDatagrams: 0,
+      lagMs: 0,
       incarnation: 1,
     };
     this.#processes.push(process);
@@ -160,6 +163,11 @@ export class World {
     });
   }
 
+  /** Runs its timers in time, and reads what arrives so much later: acks come after their probe has ended. 0: no more. */
+  lag(index: number, ms: number): void {
+    this.#process(index).lagMs = ms;
+  }
+
   at(atMs: number, run: () => void): void {
     this.#events.add(Math.max(atMs, this.#nowMs), run);
   }
@@ -216,12 +224,22 @@ export class World {
 
   #deliver(process: Process, life: number, datagram: boolean, input: (nowMs: number) => Effect[]): void {
     if (!process.running || process.life !== life) return;
-    if (process.pausedUntilMs <= this.#nowMs) {
+    const paused = process.pausedUntilMs > this.#nowMs;
+    if (!paused && process.lagMs === 0) {
       this.#carryOut(process, input(this.#nowMs));
       return;
     }
-    if (datagram && process.waitingDatagrams++ >= SOCKET_DATAGRAMS) return;
-    process.waiting.push(input);
+    if (datagram && process.waitingDatagrams >= SOCKET_DATAGRAMS) return;
+    if (datagram) process.waitingDatagrams++;
+    if (paused) {
+      process.waiting.push(input);
+      return;
+    }
+    this.at(this.#nowMs + process.lagMs, () => {
+      if (!process.running || process.life !== life) return;
+      if (datagram) process.waitingDatagrams--;
+      this.#carryOut(process, input(this.#nowMs));
+    });
   }
 
   #carryOut(process: Process, effects: readonly Effect[]): void {
