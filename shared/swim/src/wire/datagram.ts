@@ -8,6 +8,7 @@ import {
   checkLabel,
   compressed,
   decompressed,
+  joined,
   labelBytes,
   labelHeader,
   type SendSettings,
@@ -24,11 +25,12 @@ import {
   COMPOUND_PARTS_MAX,
   DATAGRAM_BUDGET_BYTES,
   DATAGRAM_BYTES_MAX,
+  isType,
   NESTING_MAX,
   TYPE,
 } from './protocol.js';
 import { attempt, type Refusal, refuse } from './refusal.js';
-import { open, SEAL_BYTES, seal } from './sealing.js';
+import { open, SEAL_BYTES, SEAL_VERSION_MAX, seal } from './sealing.js';
 
 export interface DatagramSettings extends SendSettings {
   /** Only for a receiver that speaks version 5 or newer (the most that it says it speaks). */
@@ -46,7 +48,7 @@ export interface Dropped {
 
 export type DatagramResult =
   | { readonly messages: readonly Message[]; readonly dropped: Dropped; readonly refusal?: undefined }
-  | { readonly refusal: Refusal; readonly messages?: undefined };
+  | { readonly refusal: Refusal; readonly messages?: undefined; readonly dropped?: undefined };
 
 /**
  * How many bytes are left for messages beside those whose encoded lengths are given, once all that stands around them is
@@ -81,7 +83,7 @@ export function packDatagram(parts: readonly Uint8Array[], settings: DatagramSet
   if (settings.checksum === true) body = withChecksum(body);
   const keys = sealingKeys(settings);
   if (keys !== undefined) body = seal(keys, body, label, settings.random);
-  return label.length === 0 ? body : Buffer.concat([labelHeader(label), body]);
+  return joined(labelHeader(label), body);
 }
 
 function compound(parts: readonly Uint8Array[]): Uint8Array {
@@ -140,7 +142,16 @@ function opened(body: Uint8Array, settings: WireSettings): Uint8Array {
   const { keyring } = settings;
   if (keyring === undefined) return body;
   const label = labelBytes(settings);
-  if (settings.verifyIncoming !== false) return open(keyring, body, label);
+  if (settings.verifyIncoming !== false) {
+    const type = body[0] ?? 0;
+    if (type > SEAL_VERSION_MAX && isType(type)) {
+      refuse(
+        'not-sealed',
+        `a message of type ${type} in plain: the sender lacks the gossip keys, or does not seal yet`,
+      );
+    }
+    return open(keyring, body, label);
+  }
   return attempt(
     () => open(keyring, body, label),
     () => body,
@@ -218,7 +229,7 @@ class Unpacking {
 }
 
 function notOfDatagrams(type: number): never {
-  if (Object.values<number>(TYPE).includes(type)) {
+  if (isType(type)) {
     refuse('unexpected-type', `a message of type ${type}, which does not belong there in a datagram`);
   }
   return refuse('unknown-type', `a message of type ${type}, which is not known; the sender may encrypt, or be newer`);

@@ -32,6 +32,16 @@ export interface SendSettings extends WireSettings {
   readonly random: RandomBytes;
 }
 
+export function joined(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
+}
+
 /** The keyring with which what is sent is sealed. */
 export function sealingKeys(settings: WireSettings): Keyring | undefined {
   return settings.verifyOutgoing === false ? undefined : settings.keyring;
@@ -93,7 +103,7 @@ export function compressed(bytes: Uint8Array): Uint8Array {
 
 /** bytes: a whole compress message. Throws Fault. */
 export function decompressed(bytes: Uint8Array, bytesMax: number): Uint8Array {
-  const { Algo, Buf } = COMPRESS.read(new MsgpackReader(bytes, 'a compressed message', 1));
+  const { Algo, Buf } = COMPRESS.read(new MsgpackReader(bytes.subarray(1), 'a compressed message'));
   if (Algo !== LZW) return refuse('unknown-compression', `compressed by algorithm ${Algo}: expected ${LZW}, LZW`);
   const plain = decompressLzw(Buf, bytesMax);
   if (plain.length === 0) return refuse('empty', 'nothing inside a compressed message');

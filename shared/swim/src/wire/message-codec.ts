@@ -63,7 +63,7 @@ function versions(bytes: Uint8Array, what: string): Versions {
   }
   if (latest?.bytes.every((byte, i) => byte === bytes[i]) === true) return latest.versions;
   const fresh: Versions = { protocol: [a, b, c], delegate: [d, e, f] };
-  latest = { bytes: bytes.slice(0, VERSIONS_COUNT), versions: fresh };
+  latest = { bytes: new Uint8Array(bytes.subarray(0, VERSIONS_COUNT)), versions: fresh };
   return fresh;
 }
 
@@ -134,33 +134,34 @@ export function encodeMessage(message: Message | ErrorReply): Uint8Array<ArrayBu
   }
 }
 
-/** Bytes after the value are ignored, as memberlist does. */
-function unpacked<T>(shape: Struct<T>, bytes: Uint8Array, what: string): T {
-  return shape.read(new MsgpackReader(bytes, what, 1));
+/** body: without the type. Bytes after the value are ignored, as memberlist does. */
+function unpacked<T>(shape: Struct<T>, body: Uint8Array, what: string): T {
+  return shape.read(new MsgpackReader(body, what));
 }
 
-export function decodePing(bytes: Uint8Array): Ping {
-  const ping = unpacked(PING, bytes, 'a ping');
+export function decodePing(body: Uint8Array): Ping {
+  const ping = unpacked(PING, body, 'a ping');
   return { type: 'ping', seq: ping.SeqNo, node: ping.Node, ...source(ping, 'the source of a ping') };
 }
 
-export function decodeAck(bytes: Uint8Array): Ack {
-  const ack = unpacked(ACK, bytes, 'an ack');
+export function decodeAck(body: Uint8Array): Ack {
+  const ack = unpacked(ACK, body, 'an ack');
   return { type: 'ack', seq: ack.SeqNo, payload: ack.Payload };
 }
 
-export function decodeError(bytes: Uint8Array): ErrorReply {
-  return { type: 'error', message: unpacked(ERROR, bytes, 'an error').Error };
+export function decodeError(body: Uint8Array): ErrorReply {
+  return { type: 'error', message: unpacked(ERROR, body, 'an error').Error };
 }
 
 /** bytes: type and body of one message of a datagram. Throws Fault; undefined for a type that is none of those. */
 export function decodeMessage(bytes: Uint8Array): Message | undefined {
+  const body = bytes.subarray(1);
   switch (bytes[0]) {
     case TYPE.ping:
-      return decodePing(bytes);
+      return decodePing(body);
     case TYPE.indirectPing: {
       const what = 'an indirect ping';
-      const ping = unpacked(INDIRECT_PING, bytes, what);
+      const ping = unpacked(INDIRECT_PING, body, what);
       return {
         type: 'indirect-ping',
         seq: ping.SeqNo,
@@ -171,16 +172,16 @@ export function decodeMessage(bytes: Uint8Array): Message | undefined {
       };
     }
     case TYPE.ack:
-      return decodeAck(bytes);
+      return decodeAck(body);
     case TYPE.nack:
-      return { type: 'nack', seq: unpacked(NACK, bytes, 'a nack').SeqNo };
+      return { type: 'nack', seq: unpacked(NACK, body, 'a nack').SeqNo };
     case TYPE.suspect:
-      return { type: 'suspect', ...accusation(bytes, 'a suspicion') };
+      return { type: 'suspect', ...accusation(body, 'a suspicion') };
     case TYPE.dead:
-      return { type: 'dead', ...accusation(bytes, 'a death') };
+      return { type: 'dead', ...accusation(body, 'a death') };
     case TYPE.alive: {
       const what = 'an alive message';
-      const alive = unpacked(ALIVE, bytes, what);
+      const alive = unpacked(ALIVE, body, what);
       return {
         type: 'alive',
         incarnation: alive.Incarnation,
@@ -191,14 +192,14 @@ export function decodeMessage(bytes: Uint8Array): Message | undefined {
       };
     }
     case TYPE.user:
-      return { type: 'user', body: bytes.slice(1) };
+      return { type: 'user', body: new Uint8Array(body) };
     default:
       return undefined;
   }
 }
 
-function accusation(bytes: Uint8Array, what: string): { incarnation: number; node: string; from: string } {
-  const { Incarnation, Node, From } = unpacked(ACCUSATION, bytes, what);
+function accusation(body: Uint8Array, what: string): { incarnation: number; node: string; from: string } {
+  const { Incarnation, Node, From } = unpacked(ACCUSATION, body, what);
   return { incarnation: Incarnation, node: name(Node, what), from: From };
 }
 

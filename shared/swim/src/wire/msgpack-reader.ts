@@ -14,18 +14,12 @@ const KEY_BYTES_MAX = 32;
 export class MsgpackReader {
   readonly #bytes: Uint8Array;
   readonly #what: string;
-  #at: number;
+  #at = 0;
 
   /** what: for messages, such as "a ping". */
-  constructor(bytes: Uint8Array, what: string, at = 0) {
+  constructor(bytes: Uint8Array, what: string) {
     this.#bytes = bytes;
     this.#what = what;
-    this.#at = at;
-  }
-
-  /** Where the next value begins. */
-  get at(): number {
-    return this.#at;
   }
 
   #take(count: number): number {
@@ -124,10 +118,10 @@ export class MsgpackReader {
     return Buffer.from(blob.buffer, blob.byteOffset, blob.length).toString('utf8');
   }
 
-  /** In memory of its own: what is kept of a datagram must not keep the datagram. */
+  /** In memory of its own (slice of a Buffer is not): what is kept of a datagram must not keep the datagram. */
   bytes(field: string): Uint8Array {
     const blob = this.#blob(field);
-    return blob.length === 0 ? NO_BYTES : Uint8Array.from(blob);
+    return blob.length === 0 ? NO_BYTES : new Uint8Array(blob);
   }
 
   /** A view. */

@@ -20,6 +20,12 @@ export const TYPE = {
   label: 244,
 } as const;
 
+const TYPES: ReadonlySet<number> = new Set(Object.values(TYPE));
+
+export function isType(byte: number): boolean {
+  return TYPES.has(byte);
+}
+
 /** State in push-pull, by its number. */
 export const STATES = ['alive', 'suspect', 'dead', 'left'] as const;
 

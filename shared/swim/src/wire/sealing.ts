@@ -13,6 +13,7 @@ import { refuse } from './refusal.js';
 
 const VERSION_PADDED = 0;
 const VERSION = 1;
+export const SEAL_VERSION_MAX = VERSION;
 export const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 const BLOCK_BYTES = 16;
@@ -53,7 +54,7 @@ export function open(keyring: Keyring, sealed: Uint8Array, associated: Uint8Arra
   if (version > VERSION) {
     return refuse(
       'unknown-sealing',
-      `version ${version} of the encryption: expected 0 or 1; the sender may not encrypt`,
+      `sealed by version ${version} of the encryption: expected 0 or 1; the sender is newer, or of another protocol`,
     );
   }
   const least = SEAL_BYTES + (version === VERSION_PADDED ? BLOCK_BYTES : 0);

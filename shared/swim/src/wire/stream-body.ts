@@ -8,7 +8,14 @@ import type { NodeState, StreamMessage } from './message.js';
 import { decodeAck, decodeError, decodePing, readNodeState } from './message-codec.js';
 import { MsgpackReader } from './msgpack-reader.js';
 import { ValueScanner } from './msgpack-scanner.js';
-import { STATE_BYTES_MAX, STATE_NODES_MAX, STREAM_VALUE_BYTES_MAX, TYPE, USER_MESSAGE_BYTES_MAX } from './protocol.js';
+import {
+  isType,
+  STATE_BYTES_MAX,
+  STATE_NODES_MAX,
+  STREAM_VALUE_BYTES_MAX,
+  TYPE,
+  USER_MESSAGE_BYTES_MAX,
+} from './protocol.js';
 import { Fault, type Refusal, refuse } from './refusal.js';
 
 /** A node state whose form is right and whose content is not may come from an honest member that was told it. */
@@ -58,7 +65,7 @@ export function bodyReader(type: number, dropped: (reason: Refusal) => void): Bo
     case TYPE.error:
       return { read: value('an error', decodeError) };
     default:
-      if (Object.values<number>(TYPE).includes(type)) {
+      if (isType(type)) {
         return refuse('unexpected-type', `a message of type ${type}, which does not belong there in a stream`);
       }
       return refuse('unknown-type', `a message of type ${type}, which is not known; is this another protocol?`);
@@ -68,7 +75,7 @@ export function bodyReader(type: number, dropped: (reason: Refusal) => void): Bo
 function tail(source: Source, length: number): Uint8Array | undefined {
   const bytes = source.view();
   if (bytes.length < length) return undefined;
-  const result = bytes.slice(0, length);
+  const result = new Uint8Array(bytes.subarray(0, length));
   source.drop(length);
   return result;
 }

@@ -8,7 +8,7 @@
  *                                     └─▶ compressed ──▶ type' ──▶ body'  likewise; also inside what was sealed
  */
 import { ByteQueue } from './byte-queue.js';
-import { checkLabel, decompressed, labelBytes, type WireSettings } from './envelope.js';
+import { checkLabel, decompressed, joined, labelBytes, type WireSettings } from './envelope.js';
 import type { StreamMessage } from './message.js';
 import { ValueScanner } from './msgpack-scanner.js';
 import { DECOMPRESSED_BYTES_MAX, STATE_BYTES_MAX, TYPE } from './protocol.js';
@@ -127,7 +127,7 @@ export class StreamDecoder {
     if (bytes.length < headerEnd + length) return undefined;
     const { keyring } = this.#settings;
     if (keyring === undefined) return refuse('no-keys', 'the keys were taken away');
-    const associated = Buffer.concat([bytes.subarray(0, headerEnd), labelBytes(this.#settings)]);
+    const associated = joined(bytes.subarray(0, headerEnd), labelBytes(this.#settings));
     const plain = open(keyring, bytes.subarray(headerEnd, headerEnd + length), associated);
     this.#queue.clear();
     if (plain.length === 0) return refuse('empty', 'nothing inside a sealed message');

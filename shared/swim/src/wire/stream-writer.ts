@@ -7,7 +7,7 @@
  *   push-pull  type 6, header {Nodes, UserStateLen, Join}, as many node states, the user's state
  *   user       type 8, header {UserMsgLen}, the body
  */
-import { compressed, labelBytes, labelHeader, type SendSettings, sealingKeys } from './envelope.js';
+import { compressed, joined, labelBytes, labelHeader, type SendSettings, sealingKeys } from './envelope.js';
 import { PUSH_PULL_HEADER, USER_HEADER } from './go-struct.js';
 import type { PushPull, StreamMessage, User } from './message.js';
 import { encodeMessage, writeNodeState } from './message-codec.js';
@@ -30,9 +30,9 @@ export function encodeStream(message: StreamMessage, settings: StreamSettings): 
   const keys = sealingKeys(settings);
   if (keys !== undefined) {
     const header = sealedHeader(body.length + SEAL_BYTES);
-    body = Buffer.concat([header, seal(keys, body, Buffer.concat([header, label]), settings.random)]);
+    body = joined(header, seal(keys, body, joined(header, label), settings.random));
   }
-  return settings.dialled && label.length > 0 ? Buffer.concat([labelHeader(label), body]) : body;
+  return settings.dialled ? joined(labelHeader(label), body) : body;
 }
 
 function encodeBody(message: StreamMessage): Uint8Array {
