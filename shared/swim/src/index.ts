@@ -4,4 +4,4 @@ export * from './core/contract.js';
 export { type Random, seededRandom } from './core/random.js';
 export { type RememberedMember, Swim, type SwimStats } from './core/swim.js';
 export * from './core/tuning.js';
-export type * from './wire/message.js';
+export * from './wire/index.js';

@@ -1,16 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Address, Message, NodeState, Versions } from '../wire/message.js';
+import { META_BYTES_MAX, NAME_BYTES_MAX } from '../wire/protocol.js';
 import { Awareness } from './awareness.js';
 import { BroadcastQueue } from './broadcast-queue.js';
-import {
-  type Effect,
-  type Hooks,
-  META_MAX_BYTES,
-  NAME_MAX_CHARACTERS,
-  type Options,
-  PROTOCOL_VERSIONS,
-  type SwimEvent,
-} from './contract.js';
+import { type Effect, type Hooks, type Options, PROTOCOL_VERSIONS, type SwimEvent } from './contract.js';
 import { type Member, MemberTable } from './members.js';
 import type { Random } from './random.js';
 import { Timers } from './timers.js';
@@ -133,12 +126,14 @@ export function sameVersions(one: Versions, other: Versions): boolean {
 }
 
 /** Why nothing may be stored of it; undefined: it may. */
-export function malformed(node: Pick<NodeState, 'name' | 'meta' | 'versions'>): string | undefined {
-  if (node.name === '' || node.name.length > NAME_MAX_CHARACTERS) {
-    return `a name of ${node.name.length} characters: expected 1 to ${NAME_MAX_CHARACTERS}`;
+export function malformed(node: Pick<NodeState, 'name' | 'address' | 'meta' | 'versions'>): string | undefined {
+  // Of a name from outside, the codec has counted the bytes.
+  if (node.name === '' || node.name.length > NAME_BYTES_MAX) {
+    return `a name of ${node.name.length} characters: expected 1 to ${NAME_BYTES_MAX}`;
   }
-  if (node.meta.length > META_MAX_BYTES) {
-    return `metadata of ${node.meta.length} bytes: expected at most ${META_MAX_BYTES}`;
+  if (node.address.port === 0) return 'port 0: expected the one at which it is reached';
+  if (node.meta.length > META_BYTES_MAX) {
+    return `metadata of ${node.meta.length} bytes: expected at most ${META_BYTES_MAX}`;
   }
   const [min, max, current] = node.versions.protocol;
   if (min === 0 || max === 0 || min > max) {
@@ -151,6 +146,7 @@ function refuseOptions(options: Options): void {
   const errors = tuningErrors(options.tuning).map((error) => `tuning.${error}`);
   const bad = malformed({
     name: options.name,
+    address: options.address,
     meta: options.meta ?? new Uint8Array(),
     versions: { protocol: PROTOCOL_VERSIONS, delegate: [0, 0, 0] },
   });

@@ -8,10 +8,6 @@ import type { Address, Message, NodeState, StreamMessage, Versions } from '../wi
 import type { Random } from './random.js';
 import type { Limits, Tuning } from './tuning.js';
 
-/** Longest metadata of a member (memberlist, net.go). */
-export const META_MAX_BYTES = 512;
-/** Longest name that is accepted; memberlist knows no bound. */
-export const NAME_MAX_CHARACTERS = 255;
 /**
  * Incarnations are 32 bits on the wire. Of the last one no member could clear itself, so that messages with it are ignored.
  */
@@ -32,7 +28,7 @@ export interface Options {
   readonly incarnation?: number;
   readonly tuning: Tuning;
   readonly limits?: Partial<Limits>;
-  /** Bytes in a datagram for messages: 1400 less what label and encryption take. */
+  /** Bytes in a datagram for messages, a checksum and compound's overhead: 1400 less what label and encryption take. */
   readonly datagramBytes: number;
   /** Bytes of one encoded message, without compound's overhead. */
   readonly sizeOf: (message: Message) => number;
@@ -109,6 +105,8 @@ export type SwimEvent =
   /** from: who says so, this node's name when its own suspicion has timed out. */
   | { readonly type: 'dead'; readonly node: NodeState; readonly from: string }
   | { readonly type: 'left'; readonly node: NodeState }
+  /** One that has died or left is no longer kept; only what it was called is left of it. */
+  | { readonly type: 'forgotten'; readonly name: string }
   /** Two nodes use one name; the first stays. At most once in ten seconds for each name. */
   | { readonly type: 'conflict'; readonly existing: NodeState; readonly other: NodeState }
   /** Something from outside was not accepted; about: a member's name or an address. At most once in ten seconds for each. */

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Address, Message } from '../wire/message.js';
+import {
+  CHECKSUM_HEADER_BYTES,
+  COMPOUND_HEADER_BYTES,
+  COMPOUND_PART_HEADER_BYTES,
+  COMPOUND_PARTS_MAX,
+} from '../wire/protocol.js';
 import type { Finished } from './broadcast-queue.js';
 import type { Context } from './context.js';
 import type { Member } from './members.js';
 import { retransmitLimit } from './scaling.js';
 
-/** A compound message's head, and what it adds to each message in it (memberlist, net.go). */
-const COMPOUND_HEAD_BYTES = 2;
-const COMPOUND_EACH_BYTES = 2;
-const CRC_BYTES = 5;
-const COMPOUND_MAX_MESSAGES = 255;
 const USER_HEAD_BYTES = 1;
 /** First version that understands a checksum. */
 const CRC_SINCE = 5;
@@ -73,21 +74,21 @@ export class Gossip {
   #waiting(before: readonly Message[]): Message[] {
     const { broadcasts, userBroadcasts, hooks, datagramBytes, tuning, members, sizeOf } = this.#context;
     if (this.#nothingWaits()) return [];
-    let free = datagramBytes - CRC_BYTES - COMPOUND_HEAD_BYTES;
-    for (const message of before) free -= sizeOf(message) + COMPOUND_EACH_BYTES;
+    let free = datagramBytes - CHECKSUM_HEADER_BYTES - COMPOUND_HEADER_BYTES;
+    for (const message of before) free -= sizeOf(message) + COMPOUND_PART_HEADER_BYTES;
     const transmitLimit = retransmitLimit(tuning.retransmitMultiplier, members.size);
     const messages: Message[] = [];
     for (const queue of [broadcasts, userBroadcasts]) {
-      const items = COMPOUND_MAX_MESSAGES - before.length - messages.length;
-      const taken = queue.take({ bytes: free, overheadBytes: COMPOUND_EACH_BYTES, items, transmitLimit });
+      const items = COMPOUND_PARTS_MAX - before.length - messages.length;
+      const taken = queue.take({ bytes: free, overheadBytes: COMPOUND_PART_HEADER_BYTES, items, transmitLimit });
       free -= taken.bytes;
       messages.push(...taken.items);
     }
-    const overheadBytes = COMPOUND_EACH_BYTES + USER_HEAD_BYTES;
+    const overheadBytes = COMPOUND_PART_HEADER_BYTES + USER_HEAD_BYTES;
     if (hooks.gossip && free > overheadBytes) {
       for (const body of hooks.gossip(free, overheadBytes)) {
         free -= body.length + overheadBytes;
-        if (free < 0 || before.length + messages.length >= COMPOUND_MAX_MESSAGES) break;
+        if (free < 0 || before.length + messages.length >= COMPOUND_PARTS_MAX) break;
         messages.push({ type: 'user', body });
       }
     }

@@ -25,7 +25,17 @@ describe('table of members', () => {
   it('gives each member once a round, in another order each round', () => {
     const names = Array.from({ length: 20 }, (_, index) => `m${index}`);
     const { members, random } = table(...names.map((name) => member(name)));
-    const rounds = [1, 2, 3].map(() => names.map(() => members.nextProbe(() => true, 0, random)?.name));
+    const rounds = [1, 2, 3].map(() =>
+      names.map(
+        () =>
+          members.nextProbe(
+            () => true,
+            0,
+            random,
+            () => {},
+          )?.name,
+      ),
+    );
     for (const round of rounds) expect([...round].sort()).toEqual([...names].sort());
     expect(rounds[1]).not.toEqual(rounds[2]);
   });
@@ -33,15 +43,36 @@ describe('table of members', () => {
   it('skips those that may not be probed, and ends when there is none', () => {
     const { members, random } = table(member('a'), member('b', 'dead'));
     const mayProbe = (one: Member): boolean => one.state === 'alive';
-    expect([1, 2, 3].map(() => members.nextProbe(mayProbe, 0, random)?.name)).toEqual(['a', 'a', 'a']);
-    expect(members.nextProbe(() => false, 0, random)).toBeUndefined();
-    expect(table().members.nextProbe(() => true, 0, random)).toBeUndefined();
+    expect([1, 2, 3].map(() => members.nextProbe(mayProbe, 0, random, () => {})?.name)).toEqual(['a', 'a', 'a']);
+    expect(
+      members.nextProbe(
+        () => false,
+        0,
+        random,
+        () => {},
+      ),
+    ).toBeUndefined();
+    expect(
+      table().members.nextProbe(
+        () => true,
+        0,
+        random,
+        () => {},
+      ),
+    ).toBeUndefined();
   });
 
   it('forgets after a round who died or left before a time, and nobody else', () => {
     const { members, random } = table(member('old', 'dead', 10), member('gone', 'left', 10), member('new', 'dead', 90));
     members.insert(member('well', 'alive', 1), random);
-    members.nextProbe(() => false, 50, random);
+    const forgotten: string[] = [];
+    members.nextProbe(
+      () => false,
+      50,
+      random,
+      (name) => forgotten.push(name),
+    );
+    expect(forgotten.sort()).toEqual(['gone', 'old']);
     expect(
       members
         .all()

@@ -56,10 +56,15 @@ export class MemberTable {
   }
 
   /** The next that may be probed; undefined when there is none. Each full round forgets who has been gone since before goneBeforeMs. */
-  nextProbe(mayProbe: (member: Member) => boolean, goneBeforeMs: number, random: Random): Member | undefined {
+  nextProbe(
+    mayProbe: (member: Member) => boolean,
+    goneBeforeMs: number,
+    random: Random,
+    forgotten: (name: string) => void,
+  ): Member | undefined {
     for (let seen = 0; seen <= this.#ring.length; seen++) {
       if (this.#cursor >= this.#ring.length) {
-        this.#forget(goneBeforeMs);
+        this.#forget(goneBeforeMs, forgotten);
         shuffle(this.#ring, random);
         this.#cursor = 0;
       }
@@ -89,12 +94,14 @@ export class MemberTable {
     return picked;
   }
 
-  #forget(goneBeforeMs: number): void {
-    const kept = this.#ring.filter((member) => !isGone(member) || member.changedMs >= goneBeforeMs);
-    if (kept.length === this.#ring.length) return;
-    for (const member of this.#ring) {
-      if (isGone(member) && member.changedMs < goneBeforeMs) this.#byName.delete(member.name);
+  #forget(goneBeforeMs: number, forgotten: (name: string) => void): void {
+    const old = this.#ring.filter((member) => isGone(member) && member.changedMs < goneBeforeMs);
+    if (old.length === 0) return;
+    const names = new Set(old.map(({ name }) => name));
+    this.#ring = this.#ring.filter(({ name }) => !names.has(name));
+    for (const name of names) {
+      this.#byName.delete(name);
+      forgotten(name);
     }
-    this.#ring = kept;
   }
 }

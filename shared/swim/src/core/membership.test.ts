@@ -82,7 +82,8 @@ describe('alive', () => {
     });
     self.hear(alive('a', 1, { versions: { protocol: [3, 2, 2], delegate: [0, 0, 0] } }));
     self.hear(alive('b', 1, { versions: { protocol: [0, 5, 2], delegate: [0, 0, 0] } }));
-    self.hear(alive('c', 1, { meta: new Uint8Array(513) }), alive('x'.repeat(256)), alive(''), alive('stranger'));
+    self.hear(alive('c', 1, { meta: new Uint8Array(513) }), alive('x'.repeat(513)), alive(''), alive('stranger'));
+    self.hear(alive('e', 1, { address: { host: '192.0.2.1', port: 0 } }));
     expect(self.swim.members().map(({ name }) => name)).toEqual(['self']);
     expect(self.events('refused').map((event) => event.reason)).toContain(
       'alive message not accepted: another cluster',

@@ -144,6 +144,7 @@ export class Prober {
       (other) => other !== self && !isGone(other),
       nowMs - tuning.gossipToTheDeadMs,
       random,
+      (name) => this.#context.tell({ type: 'forgotten', name }),
     );
     if (!member) return;
     const ping = this.#pingFor(member.name);

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Address, Message, NodeState, StreamMessage } from '../wire/message.js';
+import {
+  CHECKSUM_HEADER_BYTES,
+  COMPOUND_HEADER_BYTES,
+  COMPOUND_PART_HEADER_BYTES,
+  META_BYTES_MAX,
+} from '../wire/protocol.js';
 import { Context, SwimOptionsError } from './context.js';
-import { type Effect, META_MAX_BYTES, type Options } from './contract.js';
+import type { Effect, Options } from './contract.js';
 import { Exchanges } from './exchanges.js';
 import { Gossip } from './gossip.js';
 import { isGone, type Member, stateOf } from './members.js';
@@ -10,8 +16,8 @@ import { Prober } from './prober.js';
 import { Rejoin } from './rejoin.js';
 import { StateExchange } from './state-exchange.js';
 
-/** Beyond compound's own overhead: what the user's message may not take of one datagram. */
-const USER_OVERHEAD_BYTES = 1 + 2 + 2 + 5;
+/** Its type byte, and what stands around a message in a datagram at most. */
+const USER_OVERHEAD_BYTES = 1 + CHECKSUM_HEADER_BYTES + COMPOUND_HEADER_BYTES + COMPOUND_PART_HEADER_BYTES;
 
 /** A member of a state exchange's list that this node remembers from its last life. */
 export interface RememberedMember {
@@ -138,8 +144,8 @@ export class Swim {
 
   /** At most 512 bytes; ends with event `updated`. Throws SwimOptionsError for more. */
   updateMeta(id: number, meta: Uint8Array, nowMs: number): Effect[] {
-    if (meta.length > META_MAX_BYTES) {
-      throw new SwimOptionsError(`metadata of ${meta.length} bytes: expected at most ${META_MAX_BYTES}`);
+    if (meta.length > META_BYTES_MAX) {
+      throw new SwimOptionsError(`metadata of ${meta.length} bytes: expected at most ${META_BYTES_MAX}`);
     }
     return this.#do(nowMs, () => {
       if (this.#context.leaving) return;
