@@ -54,6 +54,7 @@ export class BroadcastQueue<T> {
     }
     const entry: Entry<T> = { ...broadcast, id: ++this.#id, transmits: 0 };
     this.#insert(entry);
+    if (entry.key !== undefined) this.#byKey.set(entry.key, entry);
     if (this.#length > this.#maxItems) this.#drop();
   }
 
@@ -69,12 +70,16 @@ export class BroadcastQueue<T> {
         at = firstWithin(tier, free - room.overheadBytes, at);
         const entry = tier[at];
         if (!entry) break;
-        this.#remove(entry);
+        tier.splice(at, 1);
+        this.#length--;
         items.push(entry.item);
         free -= entry.bytes + room.overheadBytes;
         entry.transmits++;
-        if (entry.transmits >= room.transmitLimit) entry.finished?.('sent');
-        else again.push(entry);
+        if (entry.transmits < room.transmitLimit) again.push(entry);
+        else {
+          if (entry.key !== undefined) this.#byKey.delete(entry.key);
+          entry.finished?.('sent');
+        }
       }
     }
     for (const entry of again) this.#insert(entry);
@@ -85,7 +90,6 @@ export class BroadcastQueue<T> {
     while (this.#tiers.length <= entry.transmits) this.#tiers.push([]);
     const tier = this.#tiers[entry.transmits] as Entry<T>[];
     tier.splice(placeOf(tier, entry), 0, entry);
-    if (entry.key !== undefined) this.#byKey.set(entry.key, entry);
     this.#length++;
   }
 

@@ -108,7 +108,7 @@ export class Context {
 }
 
 export function sameAddress(one: Address, other: Address): boolean {
-  return one.port === other.port && one.host === other.host;
+  return one === other || (one.port === other.port && one.host === other.host);
 }
 
 export function sameBytes(one: Uint8Array, other: Uint8Array): boolean {

@@ -12,8 +12,9 @@ interface Remembered {
   readonly sinceMs: number;
 }
 
-/** A node that is alone tries so many at a time. */
+/** A node that is alone tries so many at a time, and waits no more probe intervals than that in between. */
 const ALONE_TRIES = 3;
+const ALONE_PROBE_INTERVALS = 5;
 
 /**
  * Failed members, tried again now and then long after gossip has given them up, so that two sides of a long partition find each other
@@ -34,7 +35,8 @@ export class Rejoin {
     this.#contact = contact;
     const { tuning, timers, random, nowMs } = this.#context;
     if (tuning.reconnectIntervalMs === 0) return;
-    timers.at(nowMs + random() * tuning.reconnectIntervalMs, () => this.#round());
+    // Soon, for a node that was started again: it may be alone. If it is not, the next round is far.
+    timers.at(nowMs + random() * tuning.probeIntervalMs, () => this.#round());
   }
 
   /** What this node was told to join: tried again whenever it is alone. */
@@ -69,13 +71,14 @@ export class Rejoin {
 
   #round(): void {
     const { tuning, timers, members, random, self, nowMs, leaving } = this.#context;
-    timers.at(nowMs + tuning.reconnectIntervalMs, () => this.#round());
+    const others = members.all().filter((member) => member !== self && !isGone(member)).length;
+    const aloneMs = Math.min(tuning.reconnectIntervalMs, ALONE_PROBE_INTERVALS * tuning.probeIntervalMs);
+    timers.at(nowMs + (others === 0 ? aloneMs : tuning.reconnectIntervalMs), () => this.#round());
     if (leaving) return;
     for (const [name, { sinceMs }] of this.#failed) {
       if (nowMs - sinceMs > tuning.reconnectForMs) this.#failed.delete(name);
     }
     const failed = [...this.#failed.values()].map(({ address }) => address);
-    const others = members.all().filter((member) => member !== self && !isGone(member)).length;
     if (others === 0) {
       const candidates = [...this.#seeds, ...failed].filter((address) => !sameAddress(address, self.address));
       for (let tries = 0; tries < ALONE_TRIES && candidates.length > 0; tries++) {

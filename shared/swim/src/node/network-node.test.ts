@@ -138,6 +138,15 @@ describe('nodes on the network', () => {
     await until(() => a.node.stats().incoming === 0);
   });
 
+  it('advertise an address as it stands on the wire, however it was spelled', async () => {
+    const { node } = await start('a', {
+      bind: { host: '::1', port: 0 },
+      advertise: { host: '2001:DB8:0::1', port: 0 },
+    });
+    expect(node.address).toEqual({ host: '2001:db8::1', port: node.address.port });
+    expect(node.address.port).toBeGreaterThan(0);
+  });
+
   it('refuse options with which nobody could reach them', async () => {
     const start = (options: Partial<NodeOptions>): Promise<NetworkNode> =>
       NetworkNode.start({ name: 'a', bind: loopback, tuning: quick, ...options }, () => {});

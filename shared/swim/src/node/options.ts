@@ -3,6 +3,7 @@ import { BlockList, isIP, isIPv6 } from 'node:net';
 import { SwimOptionsError } from '../core/context.js';
 import type { RememberedMember } from '../core/swim.js';
 import type { Limits, Tuning } from '../core/tuning.js';
+import { ipBytes, ipText } from '../wire/ip-bytes.js';
 import type { Address, Versions } from '../wire/message.js';
 
 /** A node on the network. Plain data, so that it can be handed to another thread. */
@@ -81,5 +82,7 @@ export function advertised(options: NodeOptions, listening: Address): Address {
   if (address.host === '0.0.0.0' || /^[0:]+$/.test(address.host)) {
     throw new SwimOptionsError(`${options.name} listens at every address: say in 'advertise' at which others reach it`);
   }
-  return { host: address.host, port: address.port === 0 ? listening.port : address.port };
+  // As others will read it on the wire: one spelling, or this node would take its own address for another's.
+  const host = ipText(ipBytes(address.host)) ?? address.host;
+  return { host, port: address.port === 0 ? listening.port : address.port };
 }

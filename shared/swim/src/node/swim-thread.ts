@@ -78,7 +78,7 @@ export class SwimThread {
     return [...this.#members.values()];
   }
 
-  /** Exchanges state with each, and keeps them as seeds for when this node is alone. */
+  /** Exchanges state with each, and keeps them as seeds for when this node is alone. A host may be a name, looked up each time. */
   join(addresses: readonly Address[]): Promise<JoinResult> {
     return this.#ask({ do: 'join', addresses });
   }

@@ -125,6 +125,17 @@ describe('a cluster', () => {
     expect(agree(world, 60_000)).toEqual([]);
   });
 
+  it('of 40 that is killed as a whole is whole again within a minute, with the figures of a local network', () => {
+    const world = cluster(40, 2, lan);
+    const members = world
+      .swim(0)
+      .members()
+      .map(({ name, address }) => ({ name, address }));
+    for (const index of indexes(world)) world.kill(index);
+    for (const index of indexes(world)) world.restart(index, { members });
+    expect(agree(world, 60_000)).toEqual([]);
+  });
+
   it('takes in again a member that has forgotten its incarnation', () => {
     const world = cluster(6);
     world.drive(2, (swim, nowMs) => swim.updateMeta(1, Uint8Array.of(1), nowMs));
