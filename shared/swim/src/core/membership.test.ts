@@ -34,6 +34,8 @@ describe('alive', () => {
     const self = node();
     self.hear(suspect('a', 'b'), alive('a', 2));
     expect([self.state('a'), self.events('refuted').length]).toEqual(['alive', 1]);
+    self.hear(suspect('a', 'c', 2), alive('a', 3));
+    expect(self.events('suspect').map(({ from }) => from)).toEqual(['b', 'c']);
     self.advance(3600_000);
     expect(self.events('dead')).toEqual([]);
   });

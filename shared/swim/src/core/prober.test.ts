@@ -148,6 +148,7 @@ describe('probe', () => {
     self.forget();
     self.nowMs += 60_000;
     self.do((swim) => swim.tick(self.nowMs));
+    for (const { seq } of self.sent('ping')) self.hear(ack(seq));
     self.advanceAnswering(100);
     expect(self.sent('ping').length).toBeLessThanOrEqual(1);
   });
