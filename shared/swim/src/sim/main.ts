@@ -12,6 +12,7 @@ const HELP = `Usage: node shared/swim/dist/sim/main.js [options]
   --nodes N         members of the cluster (100)
   --seed N          the same seed gives the same output (1)
   --preset NAME     lan, wan or local: memberlist's figures (lan)
+  --suspicion N     multiplier of the suspicion timeout (the preset's: 4, 6, 3)
   --latency A-B     one way, in milliseconds (0.2-1)
   --loss PERCENT    of datagrams and of segments, once the cluster stands (0)
   --slow PERCENT    of members are slow (0)
@@ -29,6 +30,7 @@ function main(args: string[]): void {
       nodes: { type: 'string', default: '100' },
       seed: { type: 'string', default: '1' },
       preset: { type: 'string', default: 'lan' },
+      suspicion: { type: 'string' },
       latency: { type: 'string', default: '0.2-1' },
       loss: { type: 'string', default: '0' },
       slow: { type: 'string', default: '0' },
@@ -59,7 +61,9 @@ function main(args: string[]): void {
     watchMs: number('seconds', values.seconds, 1, 86_400) * 1000,
     kills: number('kills', values.kills, 0, nodes - slowNodes - 1),
   } as const;
-  const tuning = one('preset', values.preset, { lan, wan, local });
+  const preset = one('preset', values.preset, { lan, wan, local });
+  const suspicion = values.suspicion ?? String(preset.suspicionMultiplier);
+  const tuning = { ...preset, suspicionMultiplier: number('suspicion', suspicion, 1, 100) };
   const runs = one('lifeguard', values.lifeguard, {
     on: [['Lifeguard', tuning]],
     off: [['SWIM', without(tuning)]],
@@ -68,7 +72,7 @@ function main(args: string[]): void {
       ['Lifeguard', tuning],
     ],
   } as Record<string, [string, Tuning][]>);
-  console.log(describe({ ...setup, tuning }, values.preset));
+  console.log(describe({ ...setup, tuning }, `${values.preset} (suspicion × ${tuning.suspicionMultiplier})`));
   const outcomes = runs.map(([name, used]) => [name, experiment({ ...setup, tuning: used })] as const);
   console.log(table(figures(outcomes, setup.nodes)));
 }
