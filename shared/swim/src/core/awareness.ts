@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * How well this node itself keeps up: Lifeguard's local health multiplier (arXiv 1707.00788, IV.A). 0 is healthy. A failed
- * probe, a missing nack and a refutation raise it, a probe that succeeds lowers it; while it is up, this node gives others more time.
+ * How well this node itself keeps up: Lifeguard's local health multiplier (arXiv 1707.00788, IV.A). 0 is healthy. A
+ * failed probe, a missing nack and a refutation raise it, a probe that succeeds lowers it; while it is up, this node
+ * gives others more time.
  */
 export class Awareness {
   readonly #limit: number;

@@ -26,9 +26,9 @@ export interface Room {
 }
 
 /**
- * What is to be gossiped: each item goes out a limited number of times, the least transmitted first, of those the largest that
- * still fits, then the newest (memberlist, queue.go). A newer item about the same key takes the place of the older one. Bounded: when
- * it is full, what has been sent most often goes first.
+ * What is to be gossiped: each item goes out a limited number of times, the least transmitted first, of those the
+ * largest that still fits, then the newest (memberlist, queue.go). A newer item about the same key takes the place of
+ * the older one. Bounded: when it is full, what has been sent most often goes first.
  */
 export class BroadcastQueue<T> {
   readonly #maxItems: number;

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * What goes into the core and what comes out of it. The core has no clock, socket or randomness: whoever runs it calls its inputs with
- * the present time, carries out the effects in order, and calls again at nextMs at the latest. Times are milliseconds of one
- * monotonic clock with any beginning.
+ * What goes into the core and what comes out of it. The core has no clock, socket or randomness: whoever runs it calls
+ * its inputs with the present time, carries out the effects in order, and calls again at nextMs at the latest. Times
+ * are milliseconds of one monotonic clock with any beginning.
  */
 import type { Address, Message, NodeState, StreamMessage, Versions } from '../wire/message.js';
 import type { Random } from './random.js';
 import type { Limits, Tuning } from './tuning.js';
 
 /**
- * Incarnations are 32 bits on the wire. Of the last one no member could clear itself, so that messages with it are ignored.
+ * Incarnations are 32 bits on the wire. Of the last one no member could clear itself, so that messages with it are
+ * ignored.
  */
 export const INCARNATION_MAX = 0xffff_fffe;
 
@@ -24,7 +25,10 @@ export interface Options {
   readonly meta?: Uint8Array;
   /** What the user's messages are; checked against every member's. Absent: 0, 0, 0. */
   readonly delegateVersions?: Versions['delegate'];
-  /** One more than this node has ever used, as event `incarnation` told: members then believe its new life without a detour. Absent: 1. */
+  /**
+   * One more than this node has ever used, as event `incarnation` told: members then believe its new life without a
+   * detour. Absent: 1.
+   */
   readonly incarnation?: number;
   readonly tuning: Tuning;
   readonly limits?: Partial<Limits>;
@@ -66,7 +70,10 @@ export interface SendDatagram {
   readonly crc: boolean;
 }
 
-/** Open a stream, send the request, read one reply unless none is expected; then streamDone or streamFailed with this id. */
+/**
+ * Open a stream, send the request, read one reply unless none is expected; then streamDone or streamFailed with this
+ * id.
+ */
 export interface OpenStream {
   readonly type: 'open-stream';
   readonly id: number;
@@ -109,7 +116,10 @@ export type SwimEvent =
   | { readonly type: 'forgotten'; readonly name: string }
   /** Two nodes use one name; the first stays. At most once in ten seconds for each name. */
   | { readonly type: 'conflict'; readonly existing: NodeState; readonly other: NodeState }
-  /** Something from outside was not accepted; about: a member's name or an address. At most once in ten seconds for each. */
+  /**
+   * Something from outside was not accepted; about: a member's name or an address. At most once in ten seconds for
+   * each.
+   */
   | { readonly type: 'refused'; readonly about: string; readonly reason: string }
   /** A user message has come, by gossip, datagram or stream. */
   | { readonly type: 'user'; readonly body: Uint8Array; readonly from: Address | undefined }

@@ -24,15 +24,18 @@ export function stateOf(member: Member): NodeState {
 }
 
 /**
- * Members by name, and in the order in which they are probed: round-robin over a list that is shuffled after each round, new
- * ones at a random place, which bounds the time to the first probe of each (SWIM, Das, Gupta and Motivala 2002, section 4.3).
+ * Members by name, and in the order in which they are probed: round-robin over a list that is shuffled after each
+ * round, new ones at a random place, which bounds the time to the first probe of each (SWIM, Das, Gupta and Motivala
+ * 2002, section 4.3).
  */
 export class MemberTable {
   readonly #byName = new Map<string, Member>();
   #ring: Member[] = [];
   #cursor = 0;
 
-  /** Including this node and those that are gone but not yet forgotten, as memberlist estimates the size of the cluster. */
+  /**
+   * Including this node and those that are gone but not yet forgotten, as memberlist estimates the size of the cluster.
+   */
   get size(): number {
     return this.#ring.length;
   }
@@ -55,7 +58,10 @@ export class MemberTable {
     this.#ring[end] = other;
   }
 
-  /** The next that may be probed; undefined when there is none. Each full round forgets who has been gone since before goneBeforeMs. */
+  /**
+   * The next that may be probed; undefined when there is none. Each full round forgets who has been gone since before
+   * goneBeforeMs.
+   */
   nextProbe(
     mayProbe: (member: Member) => boolean,
     goneBeforeMs: number,
@@ -74,7 +80,10 @@ export class MemberTable {
     return undefined;
   }
 
-  /** Up to count different members, at random. Of many, it looks at three times as many as there are (memberlist, util.go). */
+  /**
+   * Up to count different members, at random. Of many, it looks at three times as many as there are (memberlist,
+   * util.go).
+   */
   pick(count: number, random: Random, accept: (member: Member) => boolean): Member[] {
     const picked: Member[] = [];
     const total = this.#ring.length;

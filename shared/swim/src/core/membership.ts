@@ -18,8 +18,8 @@ import type { Timer } from './timers.js';
  *   suspect   the known one or greater         alive → suspect, or one more confirmation of a suspicion
  *   dead      the known one or greater         dead; left, when the member itself says so
  *
- * What is news is gossiped on. Only the member itself raises its incarnation: to refute that it is suspect or dead. State exchanges
- * say the same three things, but a death that comes that way is only a suspicion here.
+ * What is news is gossiped on. Only the member itself raises its incarnation: to refute that it is suspect or dead.
+ * State exchanges say the same three things, but a death that comes that way is only a suspicion here.
  */
 export class Membership {
   readonly #context: Context;
@@ -94,7 +94,8 @@ export class Membership {
     const total = members.size;
     const minMs = suspicionTimeoutMs(tuning.suspicionMultiplier, total, tuning.probeIntervalMs);
     const dynamic = tuning.suspicionMaxMultiplier > 1;
-    // Two probe intervals less than the timeout has are enough for others to find out by themselves. All but this node and the suspect count.
+    // Two probe intervals less than the timeout has are enough for others to find out by themselves. All but this node
+    // and the suspect count.
     const confirmers = Math.floor(tuning.suspicionMultiplier) - 2;
     const wanted = dynamic && total - 2 >= confirmers ? confirmers : 0;
     const bounds = { wanted, minMs, maxMs: minMs * tuning.suspicionMaxMultiplier };

@@ -40,9 +40,10 @@ interface Relay {
  *   probe timeout    no ack yet: ask others to ping it, and ping it over a stream
  *   deadline         no ack either way: suspect. The deadline is the probe interval × (health + 1).
  *
- * An ack makes this node healthier by one. A failed probe makes it less healthy by each nack that is missing from those asked; by one, when
- * nobody was asked who would have sent any. The first timeout does not grow with health, as in memberlist and unlike the paper: to wait
- * longer for one datagram does not help it through, while the other ways get all the time there is.
+ * An ack makes this node healthier by one. A failed probe makes it less healthy by each nack that is missing from those
+ * asked; by one, when nobody was asked who would have sent any. The first timeout does not grow with health, as in
+ * memberlist and unlike the paper: to wait longer for one datagram does not help it through, while the other ways get
+ * all the time there is.
  */
 export class Prober {
   readonly #context: Context;

@@ -17,9 +17,10 @@ const ALONE_TRIES = 3;
 const ALONE_PROBE_INTERVALS = 5;
 
 /**
- * Failed members, tried again now and then long after gossip has given them up, so that two sides of a long partition find each other
- * and a cluster that was restarted as a whole heals. One is tried at each interval with the probability failed / alive (at most
- * 1), so that a cluster as a whole tries about each failed member once an interval (serf, serf.go). A node that is alone tries its seeds, too.
+ * Failed members, tried again now and then long after gossip has given them up, so that two sides of a long partition
+ * find each other and a cluster that was restarted as a whole heals. One is tried at each interval with the probability
+ * failed / alive (at most 1), so that a cluster as a whole tries about each failed member once an interval (serf,
+ * serf.go). A node that is alone tries its seeds, too.
  */
 export class Rejoin {
   readonly #context: Context;

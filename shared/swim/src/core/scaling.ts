@@ -4,7 +4,10 @@
 /** Members up to which a state exchange takes place at the plain interval. */
 const PUSH_PULL_THRESHOLD = 32;
 
-/** Least time that a member stays suspect: multiplier × max(1, log10 n) × probe interval, cut to thousandths of the scale. */
+/**
+ * Least time that a member stays suspect: multiplier × max(1, log10 n) × probe interval, cut to thousandths of the
+ * scale.
+ */
 export function suspicionTimeoutMs(multiplier: number, members: number, probeIntervalMs: number): number {
   const scale = Math.max(1, Math.log10(Math.max(1, members)));
   return (multiplier * Math.floor(scale * 1000) * probeIntervalMs) / 1000;
@@ -22,9 +25,10 @@ export function pushPullIntervalMs(intervalMs: number, members: number): number 
 }
 
 /**
- * When an indirect ping that nobody has answered yet is to be nacked. The Lifeguard paper (arXiv 1707.00788, IV.A) says at
- * 80 % of the probe timeout; memberlist waits for all of it, so that with its own LAN figures (500 ms of 1 s) a nack always comes
- * after the probe has ended, and every dead member costs its prober health. It must also fit into what the prober has left.
+ * When an indirect ping that nobody has answered yet is to be nacked. The Lifeguard paper (arXiv 1707.00788, IV.A) says
+ * at 80 % of the probe timeout; memberlist waits for all of it, so that with its own LAN figures (500 ms of 1 s) a nack
+ * always comes after the probe has ended, and every dead member costs its prober health. It must also fit into what the
+ * prober has left.
  */
 export function nackAfterMs(probeTimeoutMs: number, probeIntervalMs: number): number {
   return 0.8 * Math.min(probeTimeoutMs, probeIntervalMs - probeTimeoutMs);

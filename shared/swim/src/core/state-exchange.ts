@@ -12,7 +12,10 @@ import { pushPullIntervalMs } from './scaling.js';
 const JOIN_AT_ONCE = 4;
 const JOIN_FAILURES_TOLD = 100;
 
-/** The whole state, there and back, over a stream: to join, and now and then so that what gossip has missed is known as well. */
+/**
+ * The whole state, there and back, over a stream: to join, and now and then so that what gossip has missed is known as
+ * well.
+ */
 export class StateExchange {
   readonly #context: Context;
   readonly #exchanges: Exchanges;
@@ -34,7 +37,10 @@ export class StateExchange {
     timers.at(nowMs + random() * tuning.pushPullIntervalMs, () => this.#round(false));
   }
 
-  /** Tries every address, also after one has answered: several seeds may stand for several sides of a split. Its own is left out. */
+  /**
+   * Tries every address, also after one has answered: several seeds may stand for several sides of a split. Its own is
+   * left out.
+   */
   join(id: number, addresses: readonly Address[]): void {
     const { limits, self } = this.#context;
     if (addresses.length > limits.joinTargets) {
@@ -127,8 +133,9 @@ export class StateExchange {
 }
 
 /**
- * Every node must speak a version of the protocol, and of the user's messages, that all understand: between the greatest minimum and the
- * least maximum of all that are alive on both sides (memberlist, state.go, verifyProtocol; which also holds the gone to it).
+ * Every node must speak a version of the protocol, and of the user's messages, that all understand: between the
+ * greatest minimum and the least maximum of all that are alive on both sides (memberlist, state.go, verifyProtocol;
+ * which also holds the gone to it).
  */
 function incompatible(remote: readonly NodeState[], mine: readonly NodeState[]): string | undefined {
   for (const which of ['protocol', 'delegate'] as const) {

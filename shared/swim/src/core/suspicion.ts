@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * One suspicion, and when it becomes a death: late while this node is the only one to suspect, soon when others confirm it.
- * Timeout after C confirmations of K wanted: max(min, floor(max − (max − min) · log(C + 1) / log(K + 1))), counted from the
- * beginning (Lifeguard, arXiv 1707.00788, IV.B; memberlist, suspicion.go).
+ * One suspicion, and when it becomes a death: late while this node is the only one to suspect, soon when others confirm
+ * it. Timeout after C confirmations of K wanted: max(min, floor(max − (max − min) · log(C + 1) / log(K + 1))), counted
+ * from the beginning (Lifeguard, arXiv 1707.00788, IV.B; memberlist, suspicion.go).
  */
 export interface SuspicionBounds {
-  /** Confirmations that bring the timeout down to minMs; below 1: none are expected, and minMs holds from the beginning. */
+  /**
+   * Confirmations that bring the timeout down to minMs; below 1: none are expected, and minMs holds from the beginning.
+   */
   readonly wanted: number;
   readonly minMs: number;
   readonly maxMs: number;

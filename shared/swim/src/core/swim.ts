@@ -41,8 +41,9 @@ export interface SwimStats {
 }
 
 /**
- * One node of a SWIM cluster, without input or output of its own (see contract.ts). Every method takes the present time and returns what
- * is to be done; what has fallen due by then is done as well, after the input, so that an answer that waited counts before its deadline.
+ * One node of a SWIM cluster, without input or output of its own (see contract.ts). Every method takes the present time
+ * and returns what is to be done; what has fallen due by then is done as well, after the input, so that an answer that
+ * waited counts before its deadline.
  */
 export class Swim {
   readonly #context: Context;
@@ -107,7 +108,10 @@ export class Swim {
     return this.#do(nowMs, () => this.#exchanges.end(id, reason));
   }
 
-  /** Exchanges state with every address; ends with event `joined`. The addresses are tried again later whenever this node is alone. */
+  /**
+   * Exchanges state with every address; ends with event `joined`. The addresses are tried again later whenever this
+   * node is alone.
+   */
   join(id: number, addresses: readonly Address[], nowMs: number): Effect[] {
     return this.#do(nowMs, () => this.#exchange.join(id, addresses));
   }
@@ -120,8 +124,8 @@ export class Swim {
   }
 
   /**
-   * Says good-bye; ends with event `departed`, after timeoutMs at the latest. The node goes on answering until it is no longer driven, and
-   * never comes back: make another for that.
+   * Says good-bye; ends with event `departed`, after timeoutMs at the latest. The node goes on answering until it is no
+   * longer driven, and never comes back: make another for that.
    */
   leave(timeoutMs: number, nowMs: number): Effect[] {
     return this.#do(nowMs, () => {
@@ -159,8 +163,8 @@ export class Swim {
   }
 
   /**
-   * Gossips a message of the user's to all, each of whom must pass it on (again by broadcast, with the same key). Throws SwimOptionsError
-   * when it does not fit into a datagram.
+   * Gossips a message of the user's to all, each of whom must pass it on (again by broadcast, with the same key).
+   * Throws SwimOptionsError when it does not fit into a datagram.
    */
   broadcast(body: Uint8Array, key: string | undefined, nowMs: number): Effect[] {
     this.#refuseLarge(body);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * What a node means to do later. A heap that knows where each timer stands, so that cancelling one removes it: somebody who
- * makes this node suspect and clear a member over and over leaves nothing behind.
+ * What a node means to do later. A heap that knows where each timer stands, so that cancelling one removes it: somebody
+ * who makes this node suspect and clear a member over and over leaves nothing behind.
  */
 export interface Timer {
   readonly atMs: number;

@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Times and counts of the protocol. Names follow memberlist's Config, and so do the figures of the three presets (config.go). */
+/**
+ * Times and counts of the protocol. Names follow memberlist's Config, and so do the figures of the three presets
+ * (config.go).
+ */
 export interface Tuning {
   /** A member is probed this often, by each node. */
   readonly probeIntervalMs: number;
-  /** How long a direct ack may take before others are asked; the 99th percentile of round trips. Less than the interval. */
+  /**
+   * How long a direct ack may take before others are asked; the 99th percentile of round trips. Less than the interval.
+   */
   readonly probeTimeoutMs: number;
   /** Members asked to ping in this node's stead. */
   readonly indirectChecks: number;
   /** A ping over a stream beside the indirect ones. */
   readonly streamPing: boolean;
-  /** The suspicion timeout is this × max(1, log10 n) × probe interval; this less 2 is how many confirmations are wanted. */
+  /**
+   * The suspicion timeout is this × max(1, log10 n) × probe interval; this less 2 is how many confirmations are wanted.
+   */
   readonly suspicionMultiplier: number;
   /** Without confirmations a suspicion lasts this many times longer. 1: Lifeguard's dynamic suspicion is off. */
   readonly suspicionMaxMultiplier: number;

@@ -6,7 +6,7 @@ import type { FromNode } from './thread-messages.js';
 
 const health = (score: number): NodeEvent => ({ type: 'health', score });
 
-it('events go in batches; when nobody takes them, further ones are left out until all are taken, and then how things stand is told', () => {
+it('events that nobody takes are left out, until all before are taken; then how things stand is told', () => {
   const posted: FromNode[] = [];
   const outlet = new EventOutlet(
     (message) => posted.push(message),

@@ -4,8 +4,8 @@ import type { NodeEvent } from './network-node.js';
 import type { FromNode } from './thread-messages.js';
 
 /**
- * Events for the other thread, of which only so many wait there at a time. When it does not keep up, further ones are left out; once
- * it has taken all, it is told how things stand. Answers to what it has asked for are never left out.
+ * Events for the other thread, of which only so many wait there at a time. When it does not keep up, further ones are
+ * left out; once it has taken all, it is told how things stand. Answers to what it has asked for are never left out.
  */
 export class EventOutlet {
   readonly #post: (message: FromNode) => void;

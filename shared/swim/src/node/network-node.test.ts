@@ -99,7 +99,8 @@ describe('nodes on the network', () => {
     await until(() => [other, plain, labelled, a].every(({ events }) => events.some(({ type }) => type === 'joined')));
     for (const { node } of [a, other, plain, labelled, elsewhere]) expect(node.swim.members().length).toBe(1);
     expect(Object.keys(a.node.stats().rejected).sort()).toEqual(['no-key-opens', 'not-sealed', 'wrong-label']);
-    expect(elsewhere.node.stats().rejected).toEqual({ 'not-allowed': 1 });
+    // More than once, for a node that is alone tries again.
+    expect(Object.keys(elsewhere.node.stats().rejected)).toEqual(['not-allowed']);
   });
 
   it('live through noise on both ports, tell it once for each reason, and go on', async () => {

@@ -131,7 +131,9 @@ export class NetworkNode {
     });
   }
 
-  /** Gives the core an input, and does what it says. Throws what the input throws; nothing that comes from outside does. */
+  /**
+   * Gives the core an input, and does what it says. Throws what the input throws; nothing that comes from outside does.
+   */
   carryOut(input: (swim: Swim, nowMs: number) => readonly Effect[]): void {
     if (this.#closed) return;
     for (const effect of input(this.swim, performance.now())) this.#effect(effect);
@@ -224,7 +226,8 @@ export class NetworkNode {
     this.#timer = setTimeout(
       () => {
         this.#timerMs = Number.POSITIVE_INFINITY;
-        // What has come in while this thread stood still is read first: an ack that waits in the socket is no missing one.
+        // What has come in while this thread stood still is read first: an ack that waits in the socket is no missing
+        // one.
         setImmediate(() => this.carryOut((swim, now) => swim.tick(now)));
       },
       Math.max(0, Math.ceil(nextMs - performance.now())),

@@ -49,7 +49,10 @@ export class SwimThread {
     worker.on('message', (message: FromNode) => this.#heard(message));
   }
 
-  /** Rejects with SwimError when the node cannot start. code: the program of the thread, for those who bundle this package. */
+  /**
+   * Rejects with SwimError when the node cannot start. code: the program of the thread, for those who bundle this
+   * package.
+   */
   static start(
     options: NodeOptions,
     listener: SwimListener,
@@ -78,7 +81,10 @@ export class SwimThread {
     return [...this.#members.values()];
   }
 
-  /** Exchanges state with each, and keeps them as seeds for when this node is alone. A host may be a name, looked up each time. */
+  /**
+   * Exchanges state with each, and keeps them as seeds for when this node is alone. A host may be a name, looked up
+   * each time.
+   */
   join(addresses: readonly Address[]): Promise<JoinResult> {
     return this.#ask({ do: 'join', addresses });
   }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What the thread that runs a node and the one that uses it say to each other. Both are of one build: there are no versions of it. */
+/**
+ * What the thread that runs a node and the one that uses it say to each other. Both are of one build: there are no
+ * versions of it.
+ */
 import type { RememberedMember } from '../core/swim.js';
 import type { Address, NodeState } from '../wire/message.js';
 import type { NodeEvent } from './network-node.js';

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What happens when, in virtual time: a binary heap over two arrays, in order of time and, within one instant, of adding. */
+/**
+ * What happens when, in virtual time: a binary heap over two arrays, in order of time and, within one instant, of
+ * adding.
+ */
 export class EventQueue<T> {
   readonly #keys: { readonly atMs: number; readonly order: number }[] = [];
   readonly #values: T[] = [];

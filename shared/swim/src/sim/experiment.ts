@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The figures of a failure detector: how soon a death is seen, and by all; how many of the living are declared dead; what it costs. One
- * cluster is joined without loss, then watched for a time while packets are lost or members are slow, and then members are killed one after
- * another.
+ * The figures of a failure detector: how soon a death is seen, and by all; how many of the living are declared dead;
+ * what it costs. One cluster is joined without loss, then watched for a time while packets are lost or members are
+ * slow, and then members are killed one after another.
  */
 import { below, type Random, seededRandom, shuffle } from '../core/random.js';
 import type { Tuning } from '../core/tuning.js';
@@ -22,8 +22,8 @@ export interface Setup {
 }
 
 /**
- * What is wrong with a slow member. still: it stands still for ms, runs for gapMs, and so on, from a time of its own on (as in the Lifeguard
- * paper's interval experiment). late: it reads everything ms late, while its timers run in time.
+ * What is wrong with a slow member. still: it stands still for ms, runs for gapMs, and so on, from a time of its own on
+ * (as in the Lifeguard paper's interval experiment). late: it reads everything ms late, while its timers run in time.
  */
 export type Slowness =
   | { readonly kind: 'still'; readonly ms: number; readonly gapMs: number }

@@ -13,7 +13,9 @@ const SYN_RETRY_MS = 1000;
 const DATA_RETRY_MS = 200;
 const TRIES = 6;
 
-/** How long packets take between nodes, and which get there at all. One direction may be cut while the other is whole. */
+/**
+ * How long packets take between nodes, and which get there at all. One direction may be cut while the other is whole.
+ */
 export class Network {
   readonly #random: Random;
   readonly #cut = new Set<string>();

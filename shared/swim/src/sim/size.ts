@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Bytes of messages on the wire, added up and not encoded: a simulation sends millions. Each is a type byte and a msgpack map whose keys are
- * the names of memberlist's Go fields; neither compressed nor encrypted.
+ * Bytes of messages on the wire, added up and not encoded: a simulation sends millions. Each is a type byte and a
+ * msgpack map whose keys are the names of memberlist's Go fields; neither compressed nor encrypted.
  */
 import type { Address, Message, NodeState, StreamMessage } from '../wire/message.js';
 

@@ -153,7 +153,10 @@ export class World {
     if (kept) this.drive(index, (swim, nowMs) => swim.remember(kept.members, nowMs));
   }
 
-  /** Neither reads nor runs timers for so long; then its timers come first, and after them what has waited in its socket. */
+  /**
+   * Neither reads nor runs timers for so long; then its timers come first, and after them what has waited in its
+   * socket.
+   */
   pause(index: number, forMs: number): void {
     const process = this.#process(index);
     process.pausedUntilMs = this.#nowMs + forMs;
@@ -163,7 +166,9 @@ export class World {
     });
   }
 
-  /** Runs its timers in time, and reads what arrives so much later: acks come after their probe has ended. 0: no more. */
+  /**
+   * Runs its timers in time, and reads what arrives so much later: acks come after their probe has ended. 0: no more.
+   */
   lag(index: number, ms: number): void {
     this.#process(index).lagMs = ms;
   }
