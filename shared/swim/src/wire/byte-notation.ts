@@ -17,3 +17,29 @@ export function bytes(...lines: readonly string[]): Uint8Array<ArrayBuffer> {
 export function counting(length: number): Uint8Array {
   return Uint8Array.from({ length }, (_, i) => i);
 }
+
+/** LZW data of these codes, which may be such as no compressor writes; but for the clear code at the start, which is added. */
+export function lzwOf(codes: readonly number[]): Uint8Array<ArrayBuffer> {
+  const out: number[] = [];
+  let bits = 0;
+  let pending = 0;
+  let next = 257;
+  for (const code of [256, ...codes]) {
+    // As wide as the largest code that may come.
+    const width = Math.max(9, 32 - Math.clz32(Math.min(next, 4_095)));
+    bits |= code << pending;
+    pending += width;
+    for (; pending >= 8; pending -= 8) {
+      out.push(bits & 255);
+      bits >>>= 8;
+    }
+    if (code !== 256) next++;
+  }
+  if (pending > 0) out.push(bits & 255);
+  return Uint8Array.from(out);
+}
+
+/** Codes of zeros, each a byte more than the one before, until there are no more codes. */
+export function zeros(): number[] {
+  return [0, ...Array.from({ length: 4_095 - 257 }, (_, i) => 258 + i)];
+}

@@ -136,6 +136,14 @@ describe('compress', () => {
     expect(result.messages).toHaveLength(2);
     expect(result.dropped).toMatchObject({ refused: 2, reason: { reason: 'decompression-bomb' } });
   });
+
+  test('in parts of which one is a bomb gives none of those after it', () => {
+    const bomb = compressMessage(compressLzw(new Uint8Array(70_000)));
+    const small = compressMessage(compressLzw(ACK.bytes));
+    const result = decodeDatagram(packDatagram([small, bomb, small, PING.bytes], PLAIN), {});
+    expect(result.messages).toEqual([ACK.message, PING.message]);
+    expect(result.dropped?.refused).toBe(2);
+  });
 });
 
 describe('checksum', () => {
@@ -281,6 +289,10 @@ describe('content', () => {
     ['something else than a map', 'malformed', bytes('02 93 01 02 03')],
     ['a text where a number belongs', 'malformed', bytes('0b 81 a5"SeqNo" a1"x"')],
     ['a negative number', 'malformed', bytes('0b 81 a5"SeqNo" ff')],
+    ['a negative number of 8 bits', 'malformed', bytes('0b 81 a5"SeqNo" d0 80')],
+    ['a negative number of 16 bits', 'malformed', bytes('0b 81 a5"SeqNo" d1 ff ff')],
+    ['a negative number of 32 bits', 'malformed', bytes('0b 81 a5"SeqNo" d2 80 00 00 00')],
+    ['a negative number of 64 bits', 'malformed', bytes(`0b 81 a5"SeqNo" d3 ${'ff'.repeat(8)}`)],
     ['a number of more than 32 bits', 'malformed', bytes('0b 81 a5"SeqNo" cf 00 00 00 01 00 00 00 00')],
     ['a number where a flag belongs', 'malformed', bytes('01 81 a4"Nack" 02')],
     ['a byte that msgpack does not use', 'malformed', bytes('0b 81 a1"x" c1')],

@@ -93,7 +93,7 @@ describe('sealing', () => {
     ['of its own kind', `"hi" ${'0e'.repeat(14)}`, 'hi'],
     ['that is a block of its own', `"0123456789abcdef" ${'10'.repeat(16)}`, '0123456789abcdef'],
     ['of nothing', `"0123456789abcde" 00`, 'bad-padding'],
-    ['longer than a block', `"0123456789abcdef" ${'11'.repeat(16)}`, 'bad-padding'],
+    ['longer than a block', `"0123456789abcde" ${'11'.repeat(17)}`, 'bad-padding'],
     ['of different bytes', `"0123456789abcd" 03 02`, 'bad-padding'],
   ])('by version 0 with padding %s', (_, padded, expected) => {
     const cipher = createCipheriv('aes-128-gcm', OLD, counting(12));

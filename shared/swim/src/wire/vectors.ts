@@ -104,6 +104,11 @@ export const MESSAGES: readonly Vector[] = [
     bytes: bytes('02 82 a7"Payload" a3 01 02 03 a5"SeqNo" 2a'),
   },
   {
+    name: 'ack with a payload of 31 bytes, the longest with a head of one byte',
+    message: { type: 'ack', seq: 42, payload: new Uint8Array(31).fill(7) },
+    bytes: bytes(`02 82 a7"Payload" bf ${'07'.repeat(31)} a5"SeqNo" 2a`),
+  },
+  {
     name: 'ack with a payload of 40 bytes: raw 16, as the old specification has no raw 8',
     message: { type: 'ack', seq: 42, payload: new Uint8Array(40).fill(7) },
     bytes: bytes(`02 82 a7"Payload" da 00 28 ${'07'.repeat(40)} a5"SeqNo" 2a`),
