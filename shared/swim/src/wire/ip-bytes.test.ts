@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { bytes } from './byte-notation.js';
 import { ipBytes, ipText } from './ip-bytes.js';
+import { bytes } from './testing/byte-notation.js';
 
 describe('addresses', () => {
   // RFC 5952 section 4: lower case, no leading zeros, the first of the longest runs of zeros shortened, never one alone.

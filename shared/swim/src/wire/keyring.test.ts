@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createCipheriv } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { bytes, counting } from './byte-notation.js';
 import { KEYS_MAX, Keyring, KeyringError } from './keyring.js';
 import { attempt } from './refusal.js';
 import { open, seal } from './sealing.js';
+import { bytes, counting } from './testing/byte-notation.js';
 
 const OLD = counting(16);
 const NEW = counting(32);

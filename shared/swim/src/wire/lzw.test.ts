@@ -2,9 +2,9 @@
 import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { bytes, lzwOf, zeros } from './byte-notation.js';
 import { compressLzw, decompressLzw } from './lzw.js';
 import { attempt } from './refusal.js';
+import { bytes, lzwOf, zeros } from './testing/byte-notation.js';
 
 function refused(input: Uint8Array, bytesMax = 1_000): string {
   return attempt(

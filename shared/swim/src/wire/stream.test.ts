@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { arbitraryPushPull } from './arbitrary.js';
-import { bytes, counting, lzwOf, zeros } from './byte-notation.js';
 import { Keyring } from './keyring.js';
 import type { PushPull, StreamMessage } from './message.js';
 import type { RefusalReason } from './refusal.js';
 import { StreamDecoder, type StreamDecoderSettings, type StreamProgress } from './stream-decoder.js';
 import { encodeStream, type StreamSettings } from './stream-writer.js';
-import { ACK, ERROR, PING, PUSH_PULL } from './vectors.js';
+import { arbitraryPushPull } from './testing/arbitrary.js';
+import { bytes, counting, lzwOf, zeros } from './testing/byte-notation.js';
+import { ACK, ERROR, PING, PUSH_PULL } from './testing/vectors.js';
 
 const SENDING: StreamSettings = { random: counting, dialled: true };
 const RECEIVING: StreamDecoderSettings = { dialled: true };
