@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Bytes that have come and are not yet used, in one piece. Its memory is at most three times as much as it holds. */
+/** Bytes that have come and are not yet used, in one piece. Its memory is at most twice the most that it has held. */
 
 const CAPACITY_MIN = 4_096;
 

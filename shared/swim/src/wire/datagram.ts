@@ -124,11 +124,21 @@ export function decodeDatagram(datagram: Uint8Array, settings: WireSettings): Da
         refuse('too-large', `a datagram of ${datagram.length} bytes: at most ${DATAGRAM_BYTES_MAX} are allowed`);
       }
       const unpacking = new Unpacking();
-      unpacking.take(checked(opened(unlabelled(datagram, settings), settings)), 0);
+      const body = checked(opened(unlabelled(datagram, settings), settings));
+      attempt(
+        () => unpacking.take(body, 0),
+        ({ reason, detail }) => refuse(reason, detail + sealedHint(body, settings)),
+      );
       return { messages: unpacking.messages, dropped: unpacking.dropped() };
     },
     (refusal) => ({ refusal }),
   );
+}
+
+/** The versions of the sealing are the types of the two pings, too. */
+function sealedHint(body: Uint8Array, { keyring }: WireSettings): string {
+  if (keyring !== undefined || (body[0] ?? 0xff) > SEAL_VERSION_MAX) return '';
+  return '; or it is sealed, and this node lacks the gossip keys of the mesh';
 }
 
 function unlabelled(datagram: Uint8Array, settings: WireSettings): Uint8Array {

@@ -93,7 +93,8 @@ export class MsgpackReader {
       case 0xd2:
         return this.#signed(4);
       case 0xd3:
-        return this.#signed(8);
+        // In halves: the sum of -1 would round to 2^64.
+        return this.#signed(4) * 2 ** 32 + this.#number(4);
       default:
         return this.#wrong(field, 'a whole number', head);
     }

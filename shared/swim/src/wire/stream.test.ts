@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { arbitraryPushPull } from './arbitrary.js';
-import { bytes, counting } from './byte-notation.js';
 import { Keyring } from './keyring.js';
 import type { PushPull, StreamMessage } from './message.js';
 import type { RefusalReason } from './refusal.js';
 import { StreamDecoder, type StreamDecoderSettings, type StreamProgress } from './stream-decoder.js';
 import { encodeStream, type StreamSettings } from './stream-writer.js';
-import { ACK, ERROR, PING, PUSH_PULL } from './vectors.js';
+import { arbitraryPushPull } from './testing/arbitrary.js';
+import { bytes, counting, lzwOf, zeros } from './testing/byte-notation.js';
+import { ACK, ERROR, PING, PUSH_PULL } from './testing/vectors.js';
 
 const SENDING: StreamSettings = { random: counting, dialled: true };
 const RECEIVING: StreamDecoderSettings = { dialled: true };
@@ -235,6 +235,16 @@ describe('announcements', () => {
     expect(new StreamDecoder(RECEIVING).push(bytes(stream))).toMatchObject({ refusal: { reason: expected } });
   });
 
+  test('of nodes that come to more than 20 MiB are refused, although each is allowed', () => {
+    const decoder = new StreamDecoder(RECEIVING);
+    decoder.push(bytes('06 83 a4"Join" c2 a5"Nodes" cd 10 00 ac"UserStateLen" 00'));
+    const node = Uint8Array.from([...bytes('81 a4"Meta" da ff 00'), ...new Uint8Array(0xff00)]);
+    let pushed = 0;
+    while (decoder.push(node).status === 'more') pushed += node.length;
+    expect(decoder.end()).toMatchObject({ refusal: { reason: 'too-large' } });
+    expect(20 * 1024 * 1024 - pushed).toBeLessThan(node.length);
+  });
+
   test('are believed for memory only as far as bytes have come', () => {
     const decoder = new StreamDecoder({ ...RECEIVING, keyring: KEYRING });
     decoder.push(bytes('0a 01 00 00 00 01 02 03'));
@@ -246,38 +256,22 @@ describe('announcements', () => {
     const stream = encodeStream({ ...PUSH_PULL.message, nodes: new Array(2_000).fill(node) }, SENDING);
     const decoder = new StreamDecoder(RECEIVING);
     let most = 0;
-    for (let at = 0; at < stream.length - 500; at += 500) {
-      decoder.push(stream.subarray(at, at + 500));
+    let progress: StreamProgress = { status: 'more' };
+    for (let at = 0; at < stream.length; at += 500) {
+      progress = decoder.push(stream.subarray(at, at + 500));
       most = Math.max(most, decoder.buffered);
     }
+    expect(progress).toMatchObject({ status: 'message', message: { nodes: { length: 2_000 } } });
     expect(most).toBeLessThan(100);
-    expect(decoder.push(stream.subarray(stream.length - (stream.length % 500 || 500) - 500))).toBeDefined();
   });
 });
 
 describe('compressed', () => {
-  /** LZW whose last code, as long as codes get, is repeated: 12 bits for 3,839 bytes each. */
+  /** Its last code, as long as codes get, is repeated: 12 bits for 3,839 bytes each. */
   function bomb(bytesMin: number): Uint8Array {
-    const codes = [0];
-    for (let code = 258; code <= 4_095; code++) codes.push(code);
-    while ((codes.length - 3_839) * 3_839 < bytesMin) codes.push(4_095);
-    const out: number[] = [];
-    let bits = 0;
-    let pending = 0;
-    let next = 257;
-    for (const code of [256, ...codes]) {
-      const width = Math.max(9, 32 - Math.clz32(Math.min(next, 4_095)));
-      bits |= code << pending;
-      pending += width;
-      for (; pending >= 8; pending -= 8) {
-        out.push(bits & 255);
-        bits >>>= 8;
-      }
-      if (code !== 256) next++;
-    }
-    out.push(bits & 255);
+    const lzw = lzwOf([...zeros(), ...new Array(Math.ceil(bytesMin / 3_839)).fill(4_095)]);
     const head = bytes('09 82 a4"Algo" 00 a3"Buf" db');
-    return Uint8Array.from([...head, 0, out.length >> 16, (out.length >> 8) & 255, out.length & 255, ...out]);
+    return Uint8Array.from([...head, 0, lzw.length >> 16, (lzw.length >> 8) & 255, lzw.length & 255, ...lzw]);
   }
 
   test('to more than 40 MiB is refused as a bomb', () => {

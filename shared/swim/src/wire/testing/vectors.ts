@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * For tests: messages and the bytes that memberlist 0.5 (at 1b4c746, with go-msgpack 2.1.5) writes for them. Each was derived
- * from the structs of its net.go (fields in alphabetical order; omitempty for the source of a ping) and go-msgpack's rules, and then compared
- * with what the original wrote.
+ * For tests: messages, and the bytes that memberlist (at 1b4c746, with go-msgpack 2.1.5) writes for them. Each was derived
+ * from the structs of its net.go (fields in alphabetical order; omitempty for the source of a ping) and the rules of
+ * go-msgpack's msgpack.go, and then compared with what the original wrote.
  */
+
+import type { ErrorReply, Message, NodeState, PushPull } from '../message.js';
 import { bytes } from './byte-notation.js';
-import type { ErrorReply, Message, NodeState, PushPull } from './message.js';
 
 const NOTHING = new Uint8Array(0);
 const HOST = { host: '192.0.2.1', port: 7946 };
@@ -102,6 +103,11 @@ export const MESSAGES: readonly Vector[] = [
     name: 'ack with a payload',
     message: { type: 'ack', seq: 42, payload: Uint8Array.of(1, 2, 3) },
     bytes: bytes('02 82 a7"Payload" a3 01 02 03 a5"SeqNo" 2a'),
+  },
+  {
+    name: 'ack with a payload of 31 bytes, the longest with a head of one byte',
+    message: { type: 'ack', seq: 42, payload: new Uint8Array(31).fill(7) },
+    bytes: bytes(`02 82 a7"Payload" bf ${'07'.repeat(31)} a5"SeqNo" 2a`),
   },
   {
     name: 'ack with a payload of 40 bytes: raw 16, as the old specification has no raw 8',

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** For tests: any message that the protocol can carry. */
 import fc from 'fast-check';
-import { ipText } from './ip-bytes.js';
-import type { MemberState, Message, NodeState, PushPull, Versions } from './message.js';
+import { ipText } from '../ip-bytes.js';
+import type { MemberState, Message, NodeState, PushPull, Versions } from '../message.js';
 
 const name = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 20 });
 const incarnation = fc.integer({ min: 0, max: 0xffff_ffff });
