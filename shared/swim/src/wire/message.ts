@@ -7,7 +7,10 @@
 /** As memberlist counts them. */
 export type MemberState = 'alive' | 'suspect' | 'dead' | 'left';
 
-/** Host without brackets, as text: 192.0.2.1 or 2001:db8::1. */
+/**
+ * Host without brackets, as text: 192.0.2.1 or 2001:db8::1 (RFC 5952). Port 0: not said, by which memberlist means the port
+ * that the receiver itself is bound to.
+ */
 export interface Address {
   readonly host: string;
   readonly port: number;
@@ -23,7 +26,7 @@ export interface Versions {
 export interface Ping {
   readonly type: 'ping';
   readonly seq: number;
-  /** Whom the sender means: another name answers nothing. */
+  /** Whom the sender means: another name answers nothing. Empty: whomever it reaches. */
   readonly node: string;
   readonly source?: Address & { readonly node: string };
 }
@@ -33,7 +36,7 @@ export interface IndirectPing {
   readonly seq: number;
   readonly target: Address;
   readonly node: string;
-  /** The sender understands nack. */
+  /** The sender understands nack, and wants one. */
   readonly nack: boolean;
   readonly source?: Address & { readonly node: string };
 }

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Figures of the failure detector, simulated: node shared/swim/dist/sim/main.js --help */
+import process from 'node:process';
+import { parseArgs } from 'node:util';
+import { lan, local, type Tuning, wan } from '../core/tuning.js';
+import { experiment, type Outcome, type Setup, type Slowness } from './experiment.js';
+import { quantile, table } from './figures.js';
+import type { Traffic } from './world.js';
+
+const HELP = `Usage: node shared/swim/dist/sim/main.js [options]
+
+  --nodes N         members of the cluster (100)
+  --seed N          the same seed gives the same output (1)
+  --preset NAME     lan, wan or local: memberlist's figures (lan)
+  --suspicion N     multiplier of the suspicion timeout (the preset's: 4, 6, 3)
+  --latency A-B     one way, in milliseconds (0.2-1)
+  --loss PERCENT    of datagrams and of segments, once the cluster stands (0)
+  --slow PERCENT    of members are slow (0)
+  --slow-ms N       they read what arrives so much later (10000)
+  --slow-gap-ms N   instead, they stand still for --slow-ms, then run for so long, by turns (not)
+  --seconds N       of watching for false positives (60)
+  --kills N         members killed one after another (10)
+  --lifeguard WHAT  on, off or both (both)
+`;
+
+function main(args: string[]): void {
+  const { values } = parseArgs({
+    args,
+    options: {
+      nodes: { type: 'string', default: '100' },
+      seed: { type: 'string', default: '1' },
+      preset: { type: 'string', default: 'lan' },
+      suspicion: { type: 'string' },
+      latency: { type: 'string', default: '0.2-1' },
+      loss: { type: 'string', default: '0' },
+      slow: { type: 'string', default: '0' },
+      'slow-ms': { type: 'string', default: '10000' },
+      'slow-gap-ms': { type: 'string' },
+      seconds: { type: 'string', default: '60' },
+      kills: { type: 'string', default: '10' },
+      lifeguard: { type: 'string', default: 'both' },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  if (values.help) {
+    console.log(HELP);
+    return;
+  }
+  const [least, most] = values.latency.split('-').map((text) => number('latency', text, 0, 10_000));
+  const nodes = number('nodes', values.nodes, 3, 20_000);
+  const slowNodes = Math.round((nodes * number('slow', values.slow, 0, 50)) / 100);
+  const setup = {
+    seed: number('seed', values.seed, 0, 0xffff_ffff),
+    nodes,
+    link: {
+      latencyMs: [least ?? 0, most ?? least ?? 0],
+      loss: number('loss', values.loss, 0, 90) / 100,
+    },
+    slowNodes,
+    slow: slowness(number('slow-ms', values['slow-ms'], 1, 3600_000), values['slow-gap-ms']),
+    watchMs: number('seconds', values.seconds, 1, 86_400) * 1000,
+    kills: number('kills', values.kills, 0, nodes - slowNodes - 1),
+  } as const;
+  const preset = one('preset', values.preset, { lan, wan, local });
+  const suspicion = values.suspicion ?? String(preset.suspicionMultiplier);
+  const tuning = { ...preset, suspicionMultiplier: number('suspicion', suspicion, 1, 100) };
+  const runs = one('lifeguard', values.lifeguard, {
+    on: [['Lifeguard', tuning]],
+    off: [['SWIM', without(tuning)]],
+    both: [
+      ['SWIM', without(tuning)],
+      ['Lifeguard', tuning],
+    ],
+  } as Record<string, [string, Tuning][]>);
+  console.log(describe({ ...setup, tuning }, `${values.preset} (suspicion × ${tuning.suspicionMultiplier})`));
+  const outcomes = runs.map(([name, used]) => [name, experiment({ ...setup, tuning: used })] as const);
+  console.log(table(figures(outcomes, setup.nodes)));
+}
+
+function slowness(ms: number, gap: string | undefined): Slowness {
+  return gap === undefined
+    ? { kind: 'late', ms }
+    : { kind: 'still', ms, gapMs: number('slow-gap-ms', gap, 1, 3600_000) };
+}
+
+/** SWIM as it was: a fixed suspicion timeout, no local health, no word to the suspect. */
+function without(tuning: Tuning): Tuning {
+  return { ...tuning, awarenessLimit: 1, suspicionMaxMultiplier: 1, buddy: false };
+}
+
+function describe(setup: Setup, preset: string): string {
+  const { nodes, seed, link, slowNodes, watchMs, kills } = setup;
+  const { slow: of } = setup;
+  const how = of.kind === 'late' ? `reading ${of.ms} ms late` : `still ${of.ms} ms, running ${of.gapMs} ms`;
+  const slow = slowNodes === 0 ? 'none slow' : `${slowNodes} slow (${how})`;
+  const wire = `${link.latencyMs.join(' to ')} ms one way, ${link.loss * 100} % lost`;
+  return `${nodes} nodes, preset ${preset}, ${wire}, ${slow}; watched for ${watchMs / 1000} s, then ${kills} killed; seed ${seed}\n`;
+}
+
+function figures(outcomes: readonly (readonly [string, Outcome])[], nodes: number): string[][] {
+  const row = (name: string, value: (outcome: Outcome) => string): string[] => [
+    name,
+    ...outcomes.map(([, outcome]) => value(outcome)),
+  ];
+  const seconds = (values: readonly number[], share: number): string => {
+    const value = quantile(values, share);
+    return value === undefined ? '-' : `${(value / 1000).toFixed(2)} s`;
+  };
+  const rate = (traffic: Traffic & { ms: number }, of: (traffic: Traffic) => number): string =>
+    traffic.ms === 0 ? '-' : ((of(traffic) / traffic.ms / nodes) * 1000).toFixed(1);
+  return [
+    ['', ...outcomes.map(([name]) => name)],
+    row('first detection, median', ({ firstMs }) => seconds(firstMs, 0.5)),
+    row('first detection, longest', ({ firstMs }) => seconds(firstMs, 1)),
+    row('known to all, median', ({ allMs }) => seconds(allMs, 0.5)),
+    row('known to all, longest', ({ allMs }) => seconds(allMs, 1)),
+    row('killed, known to all', ({ kills, allMs }) => `${allMs.length} of ${kills}`),
+    row('false positives about healthy members', ({ falsePositives }) => String(falsePositives.about)),
+    row('  of these at healthy members', ({ falsePositives }) => String(falsePositives.atHealthy)),
+    row('  different members', ({ falsePositives }) => String(falsePositives.victims.size)),
+    row('deaths told of slow members', ({ falsePositives }) => String(falsePositives.aboutSlow)),
+    row('watching: datagrams per node and second', ({ quiet }) => rate(quiet, (of) => of.datagrams)),
+    row('watching: bytes of datagrams per node and second', ({ quiet }) => rate(quiet, (of) => of.datagramBytes)),
+    row('watching: bytes of streams per node and second', ({ quiet }) => rate(quiet, (of) => of.streamBytes)),
+    row('killing: datagrams per node and second', ({ dying }) => rate(dying, (of) => of.datagrams)),
+    row('killing: bytes of datagrams per node and second', ({ dying }) => rate(dying, (of) => of.datagramBytes)),
+    row('killing: bytes of streams per node and second', ({ dying }) => rate(dying, (of) => of.streamBytes)),
+  ];
+}
+
+function number(option: string, text: string, least: number, most: number): number {
+  const value = Number(text);
+  if (text !== '' && value >= least && value <= most) return value;
+  throw new RangeError(`--${option} is '${text}': expected a number from ${least} to ${most}`);
+}
+
+function one<T>(option: string, name: string, of: Record<string, T>): T {
+  const value = Object.hasOwn(of, name) ? of[name] : undefined;
+  if (value !== undefined) return value;
+  throw new RangeError(`--${option} is '${name}': expected one of ${Object.keys(of).join(', ')}`);
+}
+
+try {
+  main(process.argv.slice(2));
+} catch (error) {
+  if (!(error instanceof RangeError || error instanceof TypeError)) throw error;
+  console.error(error.message);
+  process.exitCode = 2;
+}
