@@ -39,7 +39,7 @@ struct sched {
 };
 
 /* While priorities are in use an item moves at most so much per run. */
-#define SCHED_ITEM_BYTES (128u * 1024)
+#define SCHED_ITEM_BYTES (64u * 1024)
 
 /* Runs the item, once, in this turn or the next. One that is queued already stays where it is. */
 void sched_queue(struct worker *worker, struct sched_item *item);

@@ -167,7 +167,7 @@ static void one_large_item_uses_up_its_class_s_part_of_later_turns(void **state)
 	unsigned high = 0, low = 0;
 	for (unsigned i = 0; i < 8; i++)
 		*(i < 4 ? &high : &low) += things[i].runs;
-	/* 16 KiB of P3 per turn, though each of its items moves 128 KiB at once. */
+	/* An eighth of a turn's work, though each of its items moves as much as all of it at once. */
 	assert_in_range(low, 1000 / 12, 1000 / 6);
 	assert_true(high >= 1000);
 }
