@@ -39,13 +39,13 @@ export class Authorship {
     if (!this.#fresh) this.#renew('others hold later frames of this node than its own disk does');
   }
 
-  /** The origin to write under. Throws ReplicaStoreError where a new one cannot be kept. */
-  origin(members: Iterable<NodeId>): Origin {
+  /** The origin to write under. members undefined: not known yet. Throws ReplicaStoreError where a new one cannot be kept. */
+  origin(members: Iterable<NodeId> | undefined): Origin {
     const { self } = this.#context.ledger;
     if (self === undefined) return this.#renew('its first write');
     if (this.#fresh) return self;
-    for (const member of members) {
-      if (member === this.#node || this.#confirmed.has(member)) continue;
+    for (const member of members ?? [undefined]) {
+      if (member === this.#node || (member !== undefined && this.#confirmed.has(member))) continue;
       return this.#renew('written after a start, before every member had confirmed what it holds of this node');
     }
     return self;

@@ -159,14 +159,14 @@ export class ReplicaStoreError extends Error {
 /** Everything as of one read, however long it takes; must be closed. */
 export interface SnapshotReader {
   readonly state: ReplicaState;
-  /** In key order (kind, id, group, by UTF-16 code units); about that many bytes, at least one cell; empty: no more. */
+  /** In key order; about that many bytes, at least one cell; empty: no more. */
   next(maxBytes: number): Cell[];
   close(): void;
 }
 
 /**
  * Where a replica is kept. Calls are synchronous; a commit that has returned is on disk, one that throws
- * ReplicaStoreError has changed nothing. Key order is by UTF-16 code units of kind, id, group.
+ * ReplicaStoreError has changed nothing. Key order is that of kind, id, group by code points (object.ts: compareKeys).
  */
 export interface ReplicaStore {
   /** Read once, at the start. */

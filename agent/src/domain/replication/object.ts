@@ -10,11 +10,25 @@ export const EXISTENCE = '';
 /** By groups. */
 export type Groups = ReadonlyMap<string, Cell>;
 
+/** By code points, which is the order of UTF-8's bytes too, and so a database's own. */
+export function compareText(a: string, b: string): number {
+  const shorter = Math.min(a.length, b.length);
+  for (let i = 0; i < shorter; i++) {
+    const [x, y] = [a.charCodeAt(i), b.charCodeAt(i)];
+    if (x !== y) return rank(x) - rank(y);
+  }
+  return a.length - b.length;
+}
+
+/** Surrogates stand for what is greater than all else. */
+function rank(unit: number): number {
+  if (unit < 0xd800) return unit;
+  return unit < 0xe000 ? unit + 0x2000 : unit - 0x800;
+}
+
+/** The order of keys: kind, id, group. */
 export function compareKeys(a: Key, b: Key): number {
-  if (a.kind !== b.kind) return a.kind < b.kind ? -1 : 1;
-  if (a.id !== b.id) return a.id < b.id ? -1 : 1;
-  if (a.group !== b.group) return a.group < b.group ? -1 : 1;
-  return 0;
+  return compareText(a.kind, b.kind) || compareText(a.id, b.id) || compareText(a.group, b.group);
 }
 
 /** Unambiguous whatever the parts hold. */

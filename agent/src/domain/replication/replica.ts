@@ -137,7 +137,7 @@ export class Replica {
     const refusal = this.#refusalOf(writes);
     if (refusal !== undefined) return { ok: false, ...refusal };
     try {
-      const self = this.#author.origin(this.#peers.all());
+      const self = this.#author.origin(this.#peers.known ? this.#peers.all() : undefined);
       const { sequence, hash } = this.ledger.heads.get(originKey(self)) ?? { sequence: 0, hash: new Uint8Array(0) };
       const frame = this.#frame(self, sequence + 1, hash, { author, message, writes });
       if ('fault' in frame) return { ok: false, code: 'too-large', reason: frame.fault };
