@@ -19,7 +19,7 @@ import type {
   VectorState,
 } from './contract.js';
 import type { Ledger, ObjectName } from './ledger.js';
-import { cellKey, compareKeys, EXISTENCE, type Groups, isThere, Staging, visible } from './object.js';
+import { allObjects, cellKey, compareKeys, EXISTENCE, type Groups, isThere, Staging, visible } from './object.js';
 import { covers, type ForkPoints, isForked, union } from './origin.js';
 
 const PAGE = 2048;
@@ -50,14 +50,10 @@ function wasForgotten(vector: VectorState, horizon: Horizon, forks: ForkPoints, 
 
 function mergeAll(ledger: Ledger, staging: Staging, cells: readonly Cell[], end: SnapshotEnd, forks: ForkPoints): void {
   const keys = new Set(cells.map(cellKey));
-  let after: Key | undefined;
-  for (;;) {
-    const page = ledger.store.scan(after, PAGE);
-    for (const cell of page) {
+  for (const groups of allObjects(ledger.store)) {
+    for (const cell of groups.values()) {
       if (!keys.has(cellKey(cell)) && wasForgotten(end, end.horizon, forks, cell)) staging.remove(cell);
     }
-    if (page.length < PAGE) break;
-    after = page[page.length - 1];
   }
   mergeGiven(ledger, staging, cells, forks);
 }
@@ -183,18 +179,11 @@ function unseen(
     }
     if (again.length > 0) writes.push(again);
   };
-  let after: Key | undefined;
-  let name: ObjectName | undefined;
-  for (;;) {
-    const page = ledger.store.scan(after, PAGE);
-    for (const cell of page) {
-      if (name === undefined || name.kind !== cell.kind || name.id !== cell.id) {
-        name = { kind: cell.kind, id: cell.id };
-        object(name, staging.groups(name));
-      }
-      after = cell;
-    }
-    if (page.length < PAGE) break;
+  for (const stored of allObjects(ledger.store)) {
+    const [first] = stored.values();
+    if (first === undefined) continue;
+    const name = { kind: first.kind, id: first.id };
+    object(name, staging.groups(name));
   }
   return { writes, lost };
 }

@@ -62,8 +62,9 @@ export class MemoryStore implements ReplicaStore {
     return this.#sorted([this.#buckets[bucket] ?? new Map()], after).slice(0, limit);
   }
 
-  scan(after: Key | undefined, limit: number): readonly Cell[] {
-    return this.#sorted(this.#buckets, after).slice(0, limit);
+  /** All of them, in key order. */
+  cells(): readonly Cell[] {
+    return this.#sorted(this.#buckets, undefined);
   }
 
   frames(origin: OriginKey, from: number, through: number, maxBytes: number): readonly Uint8Array[] {

@@ -2,7 +2,7 @@
 /** How cells of one object merge (contract.ts says why so): a maximum per group, and existence erases what is older. */
 import { compare } from '@marcher/hlc';
 import type { Cell, CellWrite, Key, ReplicaStore } from './contract.js';
-import { bucketOf, xor48 } from './digest.js';
+import { BUCKETS, bucketOf, xor48 } from './digest.js';
 
 /** The group that is an object's existence. */
 export const EXISTENCE = '';
@@ -100,6 +100,33 @@ export function objectDigest(groups: Groups): number {
   let digest = 0;
   for (const { mark } of visible(groups)) digest = xor48(digest, mark);
   return digest;
+}
+
+/** Cells read at once. */
+const PAGE = 2048;
+
+/** Objects of a bucket, each with its cells as they are stored. */
+export function* objectsOf(store: ReplicaStore, bucket: number): Iterable<Map<string, Cell>> {
+  let after: Key | undefined;
+  let groups = new Map<string, Cell>();
+  for (;;) {
+    const page = store.bucket(bucket, after, PAGE);
+    for (const cell of page) {
+      if (after !== undefined && (after.kind !== cell.kind || after.id !== cell.id)) {
+        yield groups;
+        groups = new Map();
+      }
+      groups.set(cell.group, cell);
+      after = cell;
+    }
+    if (page.length < PAGE) break;
+  }
+  if (groups.size > 0) yield groups;
+}
+
+/** All objects, a bucket after the other. */
+export function* allObjects(store: ReplicaStore): Iterable<Map<string, Cell>> {
+  for (let bucket = 0; bucket < BUCKETS; bucket++) yield* objectsOf(store, bucket);
 }
 
 interface StagedObject {

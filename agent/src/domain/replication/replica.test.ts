@@ -79,7 +79,7 @@ class Lab {
   }
 
   stored(id: number): number {
-    return this.node(id).disk.scan(undefined, 1000).length;
+    return this.node(id).disk.cells().length;
   }
 
   of<T extends ReplicaEvent['type']>(type: T, node?: number): Extract<ReplicaEvent, { type: T }>[] {

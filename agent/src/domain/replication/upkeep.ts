@@ -10,35 +10,14 @@ import { compare } from '@marcher/hlc';
 import type { Cell, Key, NodeId, OriginKey, VectorState } from './contract.js';
 import { xor48 } from './digest.js';
 import type { Ledger } from './ledger.js';
-import { isThere, objectDigest, Staging } from './object.js';
+import { isThere, objectDigest, objectsOf, Staging } from './object.js';
 import { covers, includes, isForked, originKey, parseOrigin } from './origin.js';
-
-const PAGE = 2048;
 
 /** Of every known member but this node, its last; undefined among them: not heard from since the start. */
 export type Acknowledged = readonly (VectorState | undefined)[];
 
 function everyone(acknowledged: Acknowledged): acknowledged is readonly VectorState[] {
   return !acknowledged.includes(undefined);
-}
-
-/** Objects of a bucket, each with its cells as they are stored. */
-function* objectsOf(ledger: Ledger, bucket: number): Iterable<Map<string, Cell>> {
-  let after: Key | undefined;
-  let groups = new Map<string, Cell>();
-  for (;;) {
-    const page = ledger.store.bucket(bucket, after, PAGE);
-    for (const cell of page) {
-      if (after !== undefined && (after.kind !== cell.kind || after.id !== cell.id)) {
-        yield groups;
-        groups = new Map();
-      }
-      groups.set(cell.group, cell);
-      after = cell;
-    }
-    if (page.length < PAGE) break;
-  }
-  if (groups.size > 0) yield groups;
 }
 
 /**
@@ -58,7 +37,7 @@ export function collect(
     !isForked(ledger.forks, origin, sequence) &&
     acknowledged.every((vector) => covers(vector, origin, sequence));
   const gone: Cell[] = [];
-  for (const groups of objectsOf(ledger, bucket)) {
+  for (const groups of objectsOf(ledger.store, bucket)) {
     const there = isThere(groups);
     const dead = [...groups.values()].filter(({ value }) => !there || value === undefined);
     // The tombstone hides what is newer than it, and so goes last.
@@ -82,7 +61,7 @@ export function collect(
 export function scrub(ledger: Ledger, bucket: number): Key[] {
   const damaged: Key[] = [];
   let digest = 0;
-  for (const groups of objectsOf(ledger, bucket)) {
+  for (const groups of objectsOf(ledger.store, bucket)) {
     for (const [group, cell] of groups) {
       const mark = ledger.mark(cell);
       if (mark === cell.mark) continue;

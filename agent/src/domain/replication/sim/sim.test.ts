@@ -9,8 +9,8 @@ const hash = (bytes: Uint8Array): Uint8Array => sha('sha256', bytes, 'buffer');
 const ONLY = process.env['SIM_SEED'];
 
 test.each([
-  ['3 nodes', 3, 1, 110],
-  ['10 nodes', 10, 50_000, 6],
+  ['3 nodes', 3, 1, 80],
+  ['10 nodes', 10, 50_000, 4],
 ])(
   'after whatever histories, once everything heals, all is the same everywhere and nothing is lost: %s',
   (_, nodes, first, count) => {
