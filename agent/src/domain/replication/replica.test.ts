@@ -123,6 +123,26 @@ test('a write is everywhere within some hops, and the links become a tree: one p
   expect([lab.count('push'), lab.count('prune')]).toEqual([150, 0]);
 });
 
+test('a frame that comes twice prunes its link, over which frames are then announced instead', () => {
+  const lab = new Lab(2, { roundMs: NEVER });
+  lab.create(2, 'a');
+  lab.run(500);
+  const [frame] = branches(lab, 2);
+  lab.count('prune');
+  for (let i = 0; i < 2; i++) {
+    lab.world.act(lab.node(1), (replica) => replica.receive(2n, { type: 'push', frame: frame.bytes }));
+  }
+  lab.run(100);
+  expect(lab.count('prune')).toBe(1);
+  lab.count('push');
+  lab.count('have');
+  expect(lab.write(1, ['b', EXISTENCE, '']).ok && lab.write(2, ['c', EXISTENCE, '']).ok).toBe(true);
+  lab.run(100);
+  expect([lab.count('push'), lab.count('have')]).toEqual([0, 2]);
+  lab.run(500);
+  expect([lab.shown(2, 'b'), lab.count('graft')]).toEqual(['=', 1]);
+});
+
 test('a push that is lost is grafted from who announces it, without waiting for a comparison', () => {
   const lab = new Lab(4, { roundMs: NEVER });
   for (let i = 0; i < 4; i++) {
