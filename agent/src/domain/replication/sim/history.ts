@@ -231,9 +231,18 @@ class History {
     world.time.after(downMs, () => {
       if (!node.member) return;
       world.crash(node);
-      if (backup !== undefined) node.disk = backup;
+      if (backup !== undefined) this.#restore(node, backup);
       world.start(node, false);
     });
+  }
+
+  /** What only the lost disk had never was, for anyone; its numbers may come again. */
+  #restore(node: SimNode, backup: SimNode['disk']): void {
+    node.disk = backup;
+    const vectors = this.#world.nodes.map(({ disk }) => disk.load());
+    for (const [key, { node: by, origin, sequence }] of this.#journal) {
+      if (by === node.id && !vectors.some((vector) => covers(vector, origin, sequence))) this.#journal.delete(key);
+    }
   }
 
   /** A node is away until the others have removed it and forgotten what was deleted meanwhile; it may write on its own. */
