@@ -115,7 +115,7 @@ export function rejoin(
   const staging = new Staging(ledger.store);
   const forks = joinForks(ledger, end.forks);
   mergeAll(ledger, staging, cells, end, forks);
-  const { writes, lost } = unseen(ledger, staging, cells, end);
+  const { writes, lost } = unseen(ledger, staging, end);
   const reissued: Frame[] = [];
   let previous: Uint8Array = new Uint8Array(0);
   for (let at = 0; at < writes.length; ) {
@@ -144,15 +144,9 @@ export function rejoin(
 }
 
 /** By object, what must be written anew; what is neither that nor the giver's leaves the staging. */
-function unseen(
-  ledger: Ledger,
-  staging: Staging,
-  cells: readonly Cell[],
-  end: VectorState,
-): { writes: CellWrite[][]; lost: Key[] } {
+function unseen(ledger: Ledger, staging: Staging, end: VectorState): { writes: CellWrite[][]; lost: Key[] } {
   const writes: CellWrite[][] = [];
   const lost: Key[] = [];
-  const given = new Set(cells.map(({ kind, id }) => `${kind.length}:${kind}${id}`));
   const isNew = (cell: Cell): boolean => !covers(end, cell.origin, cell.sequence);
   const object = (name: ObjectName, groups: Groups): void => {
     const fresh = [...groups.values()].filter(isNew);
@@ -161,11 +155,10 @@ function unseen(
     const again: CellWrite[] = [];
     if (existence !== undefined && isNew(existence)) {
       // Its stamp of now erases all groups before it, so they come with it.
-      if (isThere(groups))
+      if (isThere(groups)) {
         for (const { kind, id, group, value } of visible(groups)) again.push({ kind, id, group, value });
-      else if (given.has(`${name.kind.length}:${name.kind}${name.id}`)) {
-        again.push({ ...name, group: EXISTENCE, value: undefined });
-      }
+        // A delete too, even of what the giver does not have: another may.
+      } else again.push({ ...name, group: EXISTENCE, value: undefined });
     } else if (isThere(groups)) {
       for (const { kind, id, group, value } of fresh) again.push({ kind, id, group, value });
     }

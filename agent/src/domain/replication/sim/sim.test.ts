@@ -10,6 +10,7 @@ const ONLY = process.env['SIM_SEED'];
 
 test.each([
   ['3 nodes', 3, 1, 80],
+  ['3 nodes, one of which deletes while it is away what another creates', 3, 10_003, 1],
   ['10 nodes', 10, 50_000, 4],
 ])(
   'after whatever histories, once everything heals, all is the same everywhere and nothing is lost: %s',
