@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What two members learn of each other by their summaries: what to pull, who is stale, what forked, and what to repair. */
+/**
+ * What two members learn of each other by their summaries: what to pull, who is stale, what forked, and what to repair.
+ */
 import type { Authorship } from './authorship.js';
 import type { Context } from './context.js';
 import type { Message, NodeId, Summary } from './contract.js';

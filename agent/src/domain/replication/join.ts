@@ -2,8 +2,9 @@
 /**
  * Whole states merge by their dots: what one replica no longer has, although it has seen the frame that wrote it, was
  * deleted there and its tombstone collected, so it goes from the other too; what it has not seen stays. (The rule of
- * optimised observed-remove sets: Bieniusa et al. 2012, "An optimized conflict-free replicated set".) A tombstone that was
- * collected has moved the horizon beyond what it beat; what is newer than the horizon and missing was lost, and comes back.
+ * optimised observed-remove sets: Bieniusa et al. 2012, "An optimized conflict-free replicated set".) A tombstone that
+ * was collected has moved the horizon beyond what it beat; what is newer than the horizon and missing was lost, and
+ * comes back.
  */
 import { compare } from '@marcher/hlc';
 import type {
@@ -24,7 +25,9 @@ import { covers, type ForkPoints, isForked, union } from './origin.js';
 
 const PAGE = 2048;
 
-/** What comes with the last part of a snapshot. Its clock must have been received: what is written next comes after it. */
+/**
+ * What comes with the last part of a snapshot. Its clock must have been received: what is written next comes after it.
+ */
 export type SnapshotEnd = VectorState & Pick<ReplicaState, 'clock' | 'horizon' | 'forks'>;
 
 export function joinHorizons(a: Horizon, b: Horizon): Horizon {
@@ -40,8 +43,8 @@ function joinForks(ledger: Ledger, others: ReplicaState['forks']): ReplicaState[
 }
 
 /**
- * Whoever has that vector and horizon, and no such key, has forgotten that it was deleted. From where an origin forked on, its
- * numbers say nothing, and the horizon alone decides.
+ * Whoever has that vector and horizon, and no such key, has forgotten that it was deleted. From where an origin forked
+ * on, its numbers say nothing, and the horizon alone decides.
  */
 function wasForgotten(vector: VectorState, horizon: Horizon, forks: ForkPoints, cell: Cell): boolean {
   if (compare(cell.stamp, horizon.stamp) > 0) return false;
@@ -98,10 +101,10 @@ export interface Rejoined {
 }
 
 /**
- * For a replica that is new, or was away for longer than deletes are remembered. It takes over the giver's vector as it is; what
- * it has written and nobody has seen is written anew, by a new incarnation and with stamps of now: under its old stamps, some nodes
- * would take it for older than deletes that they have forgotten, and others not. Old edits of what has been deleted meanwhile are given up,
- * and named.
+ * For a replica that is new, or was away for longer than deletes are remembered. It takes over the giver's vector as it
+ * is; what it has written and nobody has seen is written anew, by a new incarnation and with stamps of now: under its
+ * old stamps, some nodes would take it for older than deletes that they have forgotten, and others not. Old edits of
+ * what has been deleted meanwhile are given up, and named.
  */
 export function rejoin(
   ledger: Ledger,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * A replica's state over its store: frames in, cells merged, the vector kept. Every change is one commit; what is cached
- * here (vector, digests) follows only when it has returned.
+ * A replica's state over its store: frames in, cells merged, the vector kept. Every change is one commit; what is
+ * cached here (vector, digests) follows only when it has returned.
  */
 import { compare, HybridClock } from '@marcher/hlc';
 import type {

@@ -46,7 +46,9 @@ export class MemoryStore implements ReplicaStore {
   readonly #logs = new Map<OriginKey, Log>();
   #state: ReplicaState = NEW_STATE;
   #heads = new Map<OriginKey, Head>();
-  /** Called before the first step of a commit, between its steps and after the last; what it throws undoes the commit. */
+  /**
+   * Called before the first step of a commit, between its steps and after the last; what it throws undoes the commit.
+   */
   fault: (() => void) | undefined;
 
   load(): ReplicaState {

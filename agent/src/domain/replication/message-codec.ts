@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Messages as bytes (marcher/mesh/v1/replication.proto). What comes from outside is checked here, so that nobody behind meets a
- * number that is none or a key that is no text; unknown fields are passed over, unknown messages are no message.
+ * Messages as bytes (marcher/mesh/v1/replication.proto). What comes from outside is checked here, so that nobody behind
+ * meets a number that is none or a key that is no text; unknown fields are passed over, unknown messages are no
+ * message.
  */
 import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 import { pack, type Timestamp, unpack } from '@marcher/hlc';

@@ -56,8 +56,8 @@ function compareBytes(a: Uint8Array, b: Uint8Array): number {
 }
 
 /**
- * Whether the first of two cells of one key is taken. Stamps differ unless an origin forked or two nodes have one id; then a
- * tombstone wins, the greater bytes, and at last the greater dot, so that all take the same.
+ * Whether the first of two cells of one key is taken. Stamps differ unless an origin forked or two nodes have one id;
+ * then a tombstone wins, the greater bytes, and at last the greater dot, so that all take the same.
  */
 export function beats(a: Cell, b: Cell): boolean {
   const byStamp = compare(a.stamp, b.stamp);

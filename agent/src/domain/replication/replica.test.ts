@@ -382,7 +382,8 @@ test('two frames with one number are named, end their origin, and all come to ho
   const lab = new Lab(3);
   lab.create(3, 'a');
   lab.run(3000);
-  // The same disk twice, writing on both sides of a partition: what an incarnation cannot prevent if members are not known.
+  // The same disk twice, writing on both sides of a partition: what an incarnation cannot prevent if members are not
+  // known.
   const forged = branches(lab, 3);
   const { origin } = forged[0];
   lab.world.crash(lab.node(3));

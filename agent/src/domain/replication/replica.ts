@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * One node's part in replication, without sockets, timers or a clock of its own: messages, writes and time go in; messages, by
- * take(), and events come out.
+ * One node's part in replication, without sockets, timers or a clock of its own: messages, writes and time go in;
+ * messages, by take(), and events come out.
  *
  * - A write is one commit here and a push down the broadcast tree (tree.ts).
- * - What a push misses, announcements and grafts bring within some hundred ms; what they miss, comparing vectors with one
- *   member after another brings (pulls.ts); where logs no longer reach, a snapshot does (snapshots.ts).
+ * - What a push misses, announcements and grafts bring within some hundred ms; what they miss, comparing vectors with
+ *   one member after another brings (pulls.ts); where logs no longer reach, a snapshot does (snapshots.ts).
  * - Members with equal vectors and different digests repair what differs, bucket by bucket.
- * - A replica that may hold what was deleted and forgotten elsewhere is stale: nobody takes its frames until it has taken a snapshot
- *   and written its own unseen changes anew (join.ts).
+ * - A replica that may hold what was deleted and forgotten elsewhere is stale: nobody takes its frames until it has
+ *   taken a snapshot and written its own unseen changes anew (join.ts).
  */
 import { Authorship } from './authorship.js';
 import { Backoff } from './backoff.js';
@@ -50,7 +50,9 @@ export interface ReplicaOptions {
   readonly store: ReplicaStore;
   readonly environment: Environment;
   readonly settings?: Partial<ReplicaSettings>;
-  /** The first node of a mesh, or one that has always been in it: has nothing to take from others before it may write. */
+  /**
+   * The first node of a mesh, or one that has always been in it: has nothing to take from others before it may write.
+   */
   readonly founds?: boolean;
 }
 
@@ -124,7 +126,10 @@ export class Replica {
 
   // What the rest of the agent asks and says.
 
-  /** All known members, dead ones too: until they are removed, tombstones wait for them. Tombstones wait for this first, too. */
+  /**
+   * All known members, dead ones too: until they are removed, tombstones wait for them. Tombstones wait for this first,
+   * too.
+   */
   setMembers(members: readonly Member[]): void {
     this.#peers.set(members);
     const alive = this.#peers.alive();
@@ -142,7 +147,9 @@ export class Replica {
     this.#taker.stop(node, this.#environment.monotonicMs());
   }
 
-  /** One transaction. alongside: what else belongs into its commit; what it throws comes through, with nothing changed. */
+  /**
+   * One transaction. alongside: what else belongs into its commit; what it throws comes through, with nothing changed.
+   */
   write({ author, message, writes }: WriteRequest, alongside?: () => void): WriteResult {
     const refusal = refusalOf(this.#context, this.#peers, writes);
     if (refusal !== undefined) return { ok: false, ...refusal };

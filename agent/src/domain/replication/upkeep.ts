@@ -2,9 +2,10 @@
 /**
  * What a replica forgets, and when that is safe.
  *
- * A tombstone goes once every known member has acknowledged a vector with its dot, and all that those vectors hold is here too. Then
- * nothing older than it can come from a member: after its acknowledgement a member only writes greater stamps, as its clock has
- * received the tombstone's; and what it wrote before, or held of others, is in its acknowledged vector and so has been merged here.
+ * A tombstone goes once every known member has acknowledged a vector with its dot, and all that those vectors hold is
+ * here too. Then nothing older than it can come from a member: after its acknowledgement a member only writes greater
+ * stamps, as its clock has received the tombstone's; and what it wrote before, or held of others, is in its
+ * acknowledged vector and so has been merged here.
  */
 import { compare } from '@marcher/hlc';
 import type { Cell, Key, NodeId, OriginKey, VectorState } from './contract.js';
@@ -21,8 +22,8 @@ function everyone(acknowledged: Acknowledged): acknowledged is readonly VectorSt
 }
 
 /**
- * Of one bucket: tombstones that all have and what they hide, and groups whose existence never came. minAgeMs: how old they must be
- * in any case, for members that this node has not heard of yet. Gives the number of cells.
+ * Of one bucket: tombstones that all have and what they hide, and groups whose existence never came. minAgeMs: how old
+ * they must be in any case, for members that this node has not heard of yet. Gives the number of cells.
  */
 export function collect(
   ledger: Ledger,
@@ -57,7 +58,9 @@ export function collect(
   return gone.length;
 }
 
-/** Reads a bucket again; what differs from when it was written is named, and the digest then says what is really there. */
+/**
+ * Reads a bucket again; what differs from when it was written is named, and the digest then says what is really there.
+ */
 export function scrub(ledger: Ledger, bucket: number): Key[] {
   const damaged: Key[] = [];
   let digest = 0;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * One history from a seed: writes and deletes at all nodes while everything fails that can, then healing, and then what must hold:
- * the same cells everywhere, the same as if one node had taken every frame; nothing that was acknowledged is lost; nothing that was
- * deleted is back; no number was used twice.
+ * One history from a seed: writes and deletes at all nodes while everything fails that can, then healing, and then what
+ * must hold: the same cells everywhere, the same as if one node had taken every frame; nothing that was acknowledged is
+ * lost; nothing that was deleted is back; no number was used twice.
  */
 import type { ReplicaSettings } from '../context.js';
 import type { Cell, CellWrite, Frame, Hash, Message, NodeId, ReplicaEvent } from '../contract.js';
@@ -245,7 +245,9 @@ class History {
     }
   }
 
-  /** A node is away until the others have removed it and forgotten what was deleted meanwhile; it may write on its own. */
+  /**
+   * A node is away until the others have removed it and forgotten what was deleted meanwhile; it may write on its own.
+   */
   #absent(): void {
     const random = this.#random;
     const world = this.#world;

@@ -9,7 +9,7 @@ const hash = (bytes: Uint8Array): Uint8Array => sha('sha256', bytes, 'buffer');
 const ONLY = process.env['SIM_SEED'];
 
 test.each([
-  ['3 nodes', 3, 1, 80],
+  ['3 nodes', 3, 1, 60],
   ['3 nodes, one of which deletes while it is away what another creates', 3, 10_003, 1],
   ['10 nodes', 10, 50_000, 4],
 ])(
