@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Times of a hybrid logical clock (Kulkarni, Demirbas et al. 2014, "Logical Physical Clocks"): close to physical time, and
- * never against the order of cause and effect. The node makes the order total.
+ * Times of a hybrid logical clock (Kulkarni, Demirbas et al. 2014, "Logical Physical Clocks"): close to physical time,
+ * and never against the order of cause and effect. The node makes the order total.
  *
  * Packed, 16 bytes that sort as the times do:
  *

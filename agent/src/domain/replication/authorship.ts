@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Under which origin this node writes. Numbers must never be used twice, and a disk may have been restored to an older state without
- * anyone having said so. So after a start the old incarnation is only written under once every known member has shown that it
- * holds no more of it than this node does; who must write before that takes a new incarnation.
+ * Under which origin this node writes. Numbers must never be used twice, and a disk may have been restored to an older
+ * state without anyone having said so. So after a start the old incarnation is only written under once every known
+ * member has shown that it holds no more of it than this node does; who must write before that takes a new incarnation.
  */
 import type { Context } from './context.js';
 import type { NodeId, Origin, OriginKey, VectorState } from './contract.js';
@@ -21,8 +21,8 @@ export class Authorship {
   }
 
   /**
-   * What a member holds. Takes a new incarnation where that is more than this node has of its own. answered: it says so now, and
-   * not in a message that an earlier life of this node may have waited for.
+   * What a member holds. Takes a new incarnation where that is more than this node has of its own. answered: it says so
+   * now, and not in a message that an earlier life of this node may have waited for.
    */
   compare(from: NodeId, vector: VectorState, answered: boolean): void {
     const { self } = this.#context.ledger;
@@ -39,13 +39,16 @@ export class Authorship {
     if (!this.#fresh) this.#renew('others hold later frames of this node than its own disk does');
   }
 
-  /** The origin to write under. Throws ReplicaStoreError where a new one cannot be kept. */
-  origin(members: Iterable<NodeId>): Origin {
+  /**
+   * The origin to write under. members undefined: not known yet. Throws ReplicaStoreError where a new one cannot be
+   * kept.
+   */
+  origin(members: Iterable<NodeId> | undefined): Origin {
     const { self } = this.#context.ledger;
     if (self === undefined) return this.#renew('its first write');
     if (this.#fresh) return self;
-    for (const member of members) {
-      if (member === this.#node || this.#confirmed.has(member)) continue;
+    for (const member of members ?? [undefined]) {
+      if (member === this.#node || (member !== undefined && this.#confirmed.has(member))) continue;
       return this.#renew('written after a start, before every member had confirmed what it holds of this node');
     }
     return self;

@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * What replication is made of, and its store port. Configuration is cells: last-writer-wins registers by (kind, id, group),
- * stamped by hybrid logical clocks. A transaction of one node is one frame; frames of an origin are numbered without gaps and
- * chained by hashes. Every node takes changes, all converge; nobody leads and nothing waits for a quorum.
+ * What replication is made of, and its store port. Configuration is cells: last-writer-wins registers by (kind, id,
+ * group), stamped by hybrid logical clocks. A transaction of one node is one frame; frames of an origin are numbered
+ * without gaps and chained by hashes. Every node takes changes, all converge; nobody leads and nothing waits for a
+ * quorum.
  *
  * The state of an object, of the cells ever written for it:
- * - Its existence is the cell of the group ''. Creating writes it, deleting makes it a tombstone, editing leaves it alone.
- * - An existence cell, live or tombstone, erases every group of its object with a smaller stamp: whoever creates or deletes
- *   does it to the whole object, and of two creations that did not know each other one is taken whole, never a mix.
+ * - Its existence is the cell of the group ''. Creating writes it, deleting makes it a tombstone, editing leaves it
+ *   alone.
+ * - An existence cell, live or tombstone, erases every group of its object with a smaller stamp: whoever creates or
+ *   deletes does it to the whole object, and of two creations that did not know each other one is taken whole, never a
+ *   mix.
  * - Of each group the cell with the greatest stamp is taken. An object is there if its existence is live.
  *
- * So, of an edit and a delete that did not know each other: the older edit is erased; the newer edit is kept, but hidden, as
- * the object is not there (a few groups of an object are no object). A later re-creation erases both. One between the delete
- * and the edit keeps the edit, which is newer than it. All of this is a maximum by stamp per cell and then leaving out what is
- * smaller than the existence: in any order, any grouping and any number of times the same.
+ * So, of an edit and a delete that did not know each other: the older edit is erased; the newer edit is kept, but
+ * hidden, as the object is not there (a few groups of an object are no object). A later re-creation erases both. One
+ * between the delete and the edit keeps the edit, which is newer than it. All of this is a maximum by stamp per cell
+ * and then leaving out what is smaller than the existence: in any order, any grouping and any number of times the same.
  */
 import type { Timestamp } from '@marcher/hlc';
 
@@ -96,8 +99,9 @@ export interface VectorState {
 }
 
 /**
- * What can no longer be told from the cells, since tombstones were collected. A replica that has not seen all of `seen` may
- * hold objects that were deleted; a frame from up to `stamp` that comes only now may be older than a delete that is forgotten.
+ * What can no longer be told from the cells, since tombstones were collected. A replica that has not seen all of `seen`
+ * may hold objects that were deleted; a frame from up to `stamp` that comes only now may be older than a delete that is
+ * forgotten.
  */
 export interface Horizon {
   readonly stamp: Timestamp;
@@ -159,14 +163,14 @@ export class ReplicaStoreError extends Error {
 /** Everything as of one read, however long it takes; must be closed. */
 export interface SnapshotReader {
   readonly state: ReplicaState;
-  /** In key order (kind, id, group, by UTF-16 code units); about that many bytes, at least one cell; empty: no more. */
+  /** In key order; about that many bytes, at least one cell; empty: no more. */
   next(maxBytes: number): Cell[];
   close(): void;
 }
 
 /**
  * Where a replica is kept. Calls are synchronous; a commit that has returned is on disk, one that throws
- * ReplicaStoreError has changed nothing. Key order is by UTF-16 code units of kind, id, group.
+ * ReplicaStoreError has changed nothing. Key order is that of kind, id, group by code points (object.ts: compareKeys).
  */
 export interface ReplicaStore {
   /** Read once, at the start. */
@@ -175,11 +179,9 @@ export interface ReplicaStore {
   object(kind: string, id: string): readonly Cell[];
   /** Cells of the objects of one bucket (digest.ts: bucketOf) after a key, in key order. */
   bucket(bucket: number, after: Key | undefined, limit: number): readonly Cell[];
-  /** Cells in key order. */
-  scan(after: Key | undefined, limit: number): readonly Cell[];
   /**
-   * Encoded frames of the log from a sequence on, up to and with another; as many as fit, but one at least. Empty where the log does
-   * not hold the first of them (any more).
+   * Encoded frames of the log from a sequence on, up to and with another; as many as fit, but one at least. Empty where
+   * the log does not hold the first of them (any more).
    */
   frames(origin: OriginKey, from: number, through: number, maxBytes: number): readonly Uint8Array[];
   /** The least sequence in the log; undefined: none is. */
@@ -298,7 +300,9 @@ export type ReplicaEvent =
       readonly aheadMs: number;
     }
   | { readonly type: 'forked'; readonly fork: Fork; readonly from: NodeId }
-  /** Cells from before the horizon, and of objects that are not here: their delete is forgotten, so they are left out. */
+  /**
+   * Cells from before the horizon, and of objects that are not here: their delete is forgotten, so they are left out.
+   */
   | { readonly type: 'late'; readonly origin: OriginKey; readonly sequence: number; readonly keys: readonly Key[] }
   /** Edits of a replica that was away too long, of objects that were deleted meanwhile. */
   | { readonly type: 'edits-lost'; readonly keys: readonly Key[] }
@@ -309,7 +313,9 @@ export type ReplicaEvent =
   | { readonly type: 'snapshot'; readonly from: NodeId; readonly cells: number; readonly reissued: number }
   /** This node has to take a snapshot before it may write. */
   | { readonly type: 'stale'; readonly from: NodeId; readonly reason: string }
-  /** A snapshot that is from this machine's future is not taken: what is written after it would be stamped before it. */
+  /**
+   * A snapshot that is from this machine's future is not taken: what is written after it would be stamped before it.
+   */
   | { readonly type: 'clock-off'; readonly from: NodeId; readonly aheadMs: number }
   | { readonly type: 'refused'; readonly from: NodeId; readonly reason: string }
   | { readonly type: 'storage'; readonly code: StoreFault; readonly reason: string }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Digests over what is visible: an exclusive or of cells' marks per bucket of objects. Order plays no part, a change costs
- * only what it touches, and collecting tombstones changes nothing. They tell errors, not attacks: those are the signatures' task.
+ * Digests over what is visible: an exclusive or of cells' marks per bucket of objects. Order plays no part, a change
+ * costs only what it touches, and collecting tombstones changes nothing. They tell errors, not attacks: those are the
+ * signatures' task.
  */
 import { pack } from '@marcher/hlc';
 import { WireWriter } from '../wire-writer.js';

@@ -4,7 +4,7 @@
  * (marcher/mesh/v1/replication.proto: Frame, FrameBody). The hash is over the body, and the signature over the hash: a
  * signature that was made twice makes no second frame.
  */
-import { BinaryReader } from '@bufbuild/protobuf/wire';
+import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 import { pack, type Timestamp, unpack } from '@marcher/hlc';
 import { WireWriter } from '../wire-writer.js';
 import type { CellWrite, Frame, Hash, Origin } from './contract.js';
@@ -67,6 +67,7 @@ export function faultOfWrites(writes: readonly CellWrite[], limits: FrameLimits)
       return `a kind of ${kind.length} characters, not 1 to ${TEXT_MAX.kind}`;
     if (id === '' || id.length > TEXT_MAX.id) return `an id of ${id.length} characters, not 1 to ${TEXT_MAX.id}`;
     if (group.length > TEXT_MAX.group) return `a group of ${group.length} characters, more than ${TEXT_MAX.group}`;
+    if (!kind.isWellFormed() || !id.isWellFormed() || !group.isWellFormed()) return 'a key that is not Unicode text';
     const key = cellKey(write);
     if (keys.has(key)) return `${kind} "${id}" group "${group}" is written twice`;
     keys.add(key);
@@ -130,6 +131,7 @@ function decode(bytes: Uint8Array, hash: Hash, limits: FrameLimits): Frame | Fra
   const envelope = new BinaryReader(bytes);
   while (envelope.pos < envelope.len) {
     const [field, wire] = envelope.tag();
+    if (field <= 2) expectWire(field, wire, WireType.LengthDelimited);
     if (field === 1) body = envelope.bytes();
     else if (field === 2) signature = envelope.bytes();
     else envelope.skip(wire, field);
@@ -147,6 +149,7 @@ function decode(bytes: Uint8Array, hash: Hash, limits: FrameLimits): Frame | Fra
   const reader = new BinaryReader(body);
   while (reader.pos < reader.len) {
     const [field, wire] = reader.tag();
+    if (field <= 7) expectWire(field, wire, field === 2 ? WireType.Varint : WireType.LengthDelimited);
     switch (field) {
       case 1:
         origin = unpackOrigin(reader.bytes());
@@ -200,6 +203,10 @@ function decode(bytes: Uint8Array, hash: Hash, limits: FrameLimits): Frame | Fra
   };
 }
 
+function expectWire(field: number, wire: WireType, expected: WireType): void {
+  if (wire !== expected) throw new RangeError(`field ${field} with wire type ${wire}, not ${expected}`);
+}
+
 function decodeWrite(reader: BinaryReader, length: number): CellWrite {
   const end = reader.pos + length;
   if (end > reader.len) throw new RangeError('a cell that is cut off');
@@ -210,6 +217,7 @@ function decodeWrite(reader: BinaryReader, length: number): CellWrite {
   let value: Uint8Array = new Uint8Array(0);
   while (reader.pos < end) {
     const [field, wire] = reader.tag();
+    if (field <= 5) expectWire(field, wire, field === 4 ? WireType.Varint : WireType.LengthDelimited);
     if (field === 1) kind = reader.string();
     else if (field === 2) id = reader.string();
     else if (field === 3) group = reader.string();

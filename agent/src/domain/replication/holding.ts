@@ -65,7 +65,9 @@ export class Holding {
     return [...this.#origins.keys()];
   }
 
-  /** Of a range, what is not held; at its front and its end only, as a hole costs more to describe than to get again. */
+  /**
+   * Of a range, what is not held; at its front and its end only, as a hole costs more to describe than to get again.
+   */
   without({ origin, from, through }: Range): Range | undefined {
     const held = this.#origins.get(origin);
     if (held === undefined) return { origin, from, through };

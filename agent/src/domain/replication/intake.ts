@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The way of a frame from outside into the ledger: decoded, its number and its signature checked, held until those before it are
- * there, its chain and its time checked, applied with what else is ready in one commit.
+ * The way of a frame from outside into the ledger: decoded, its number and its signature checked, held until those
+ * before it are there, its chain and its time checked, applied with what else is ready in one commit.
  *
  *   offered ─▶ duplicate | refused | held ─▶ applied
  *                                       ├──▶ quarantined (its time has not come) ─▶ applied

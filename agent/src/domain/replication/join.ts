@@ -2,8 +2,9 @@
 /**
  * Whole states merge by their dots: what one replica no longer has, although it has seen the frame that wrote it, was
  * deleted there and its tombstone collected, so it goes from the other too; what it has not seen stays. (The rule of
- * optimised observed-remove sets: Bieniusa et al. 2012, "An optimized conflict-free replicated set".) A tombstone that was
- * collected has moved the horizon beyond what it beat; what is newer than the horizon and missing was lost, and comes back.
+ * optimised observed-remove sets: Bieniusa et al. 2012, "An optimized conflict-free replicated set".) A tombstone that
+ * was collected has moved the horizon beyond what it beat; what is newer than the horizon and missing was lost, and
+ * comes back.
  */
 import { compare } from '@marcher/hlc';
 import type {
@@ -19,12 +20,14 @@ import type {
   VectorState,
 } from './contract.js';
 import type { Ledger, ObjectName } from './ledger.js';
-import { cellKey, compareKeys, EXISTENCE, type Groups, isThere, Staging, visible } from './object.js';
+import { allObjects, cellKey, compareKeys, EXISTENCE, type Groups, isThere, Staging, visible } from './object.js';
 import { covers, type ForkPoints, isForked, union } from './origin.js';
 
 const PAGE = 2048;
 
-/** What comes with the last part of a snapshot. Its clock must have been received: what is written next comes after it. */
+/**
+ * What comes with the last part of a snapshot. Its clock must have been received: what is written next comes after it.
+ */
 export type SnapshotEnd = VectorState & Pick<ReplicaState, 'clock' | 'horizon' | 'forks'>;
 
 export function joinHorizons(a: Horizon, b: Horizon): Horizon {
@@ -40,8 +43,8 @@ function joinForks(ledger: Ledger, others: ReplicaState['forks']): ReplicaState[
 }
 
 /**
- * Whoever has that vector and horizon, and no such key, has forgotten that it was deleted. From where an origin forked on, its
- * numbers say nothing, and the horizon alone decides.
+ * Whoever has that vector and horizon, and no such key, has forgotten that it was deleted. From where an origin forked
+ * on, its numbers say nothing, and the horizon alone decides.
  */
 function wasForgotten(vector: VectorState, horizon: Horizon, forks: ForkPoints, cell: Cell): boolean {
   if (compare(cell.stamp, horizon.stamp) > 0) return false;
@@ -50,14 +53,10 @@ function wasForgotten(vector: VectorState, horizon: Horizon, forks: ForkPoints, 
 
 function mergeAll(ledger: Ledger, staging: Staging, cells: readonly Cell[], end: SnapshotEnd, forks: ForkPoints): void {
   const keys = new Set(cells.map(cellKey));
-  let after: Key | undefined;
-  for (;;) {
-    const page = ledger.store.scan(after, PAGE);
-    for (const cell of page) {
+  for (const groups of allObjects(ledger.store)) {
+    for (const cell of groups.values()) {
       if (!keys.has(cellKey(cell)) && wasForgotten(end, end.horizon, forks, cell)) staging.remove(cell);
     }
-    if (page.length < PAGE) break;
-    after = page[page.length - 1];
   }
   mergeGiven(ledger, staging, cells, forks);
 }
@@ -102,10 +101,10 @@ export interface Rejoined {
 }
 
 /**
- * For a replica that is new, or was away for longer than deletes are remembered. It takes over the giver's vector as it is; what
- * it has written and nobody has seen is written anew, by a new incarnation and with stamps of now: under its old stamps, some nodes
- * would take it for older than deletes that they have forgotten, and others not. Old edits of what has been deleted meanwhile are given up,
- * and named.
+ * For a replica that is new, or was away for longer than deletes are remembered. It takes over the giver's vector as it
+ * is; what it has written and nobody has seen is written anew, by a new incarnation and with stamps of now: under its
+ * old stamps, some nodes would take it for older than deletes that they have forgotten, and others not. Old edits of
+ * what has been deleted meanwhile are given up, and named.
  */
 export function rejoin(
   ledger: Ledger,
@@ -119,7 +118,7 @@ export function rejoin(
   const staging = new Staging(ledger.store);
   const forks = joinForks(ledger, end.forks);
   mergeAll(ledger, staging, cells, end, forks);
-  const { writes, lost } = unseen(ledger, staging, cells, end);
+  const { writes, lost } = unseen(ledger, staging, end);
   const reissued: Frame[] = [];
   let previous: Uint8Array = new Uint8Array(0);
   for (let at = 0; at < writes.length; ) {
@@ -148,15 +147,9 @@ export function rejoin(
 }
 
 /** By object, what must be written anew; what is neither that nor the giver's leaves the staging. */
-function unseen(
-  ledger: Ledger,
-  staging: Staging,
-  cells: readonly Cell[],
-  end: VectorState,
-): { writes: CellWrite[][]; lost: Key[] } {
+function unseen(ledger: Ledger, staging: Staging, end: VectorState): { writes: CellWrite[][]; lost: Key[] } {
   const writes: CellWrite[][] = [];
   const lost: Key[] = [];
-  const given = new Set(cells.map(({ kind, id }) => `${kind.length}:${kind}${id}`));
   const isNew = (cell: Cell): boolean => !covers(end, cell.origin, cell.sequence);
   const object = (name: ObjectName, groups: Groups): void => {
     const fresh = [...groups.values()].filter(isNew);
@@ -165,11 +158,10 @@ function unseen(
     const again: CellWrite[] = [];
     if (existence !== undefined && isNew(existence)) {
       // Its stamp of now erases all groups before it, so they come with it.
-      if (isThere(groups))
+      if (isThere(groups)) {
         for (const { kind, id, group, value } of visible(groups)) again.push({ kind, id, group, value });
-      else if (given.has(`${name.kind.length}:${name.kind}${name.id}`)) {
-        again.push({ ...name, group: EXISTENCE, value: undefined });
-      }
+        // A delete too, even of what the giver does not have: another may.
+      } else again.push({ ...name, group: EXISTENCE, value: undefined });
     } else if (isThere(groups)) {
       for (const { kind, id, group, value } of fresh) again.push({ kind, id, group, value });
     }
@@ -183,18 +175,11 @@ function unseen(
     }
     if (again.length > 0) writes.push(again);
   };
-  let after: Key | undefined;
-  let name: ObjectName | undefined;
-  for (;;) {
-    const page = ledger.store.scan(after, PAGE);
-    for (const cell of page) {
-      if (name === undefined || name.kind !== cell.kind || name.id !== cell.id) {
-        name = { kind: cell.kind, id: cell.id };
-        object(name, staging.groups(name));
-      }
-      after = cell;
-    }
-    if (page.length < PAGE) break;
+  for (const stored of allObjects(ledger.store)) {
+    const [first] = stored.values();
+    if (first === undefined) continue;
+    const name = { kind: first.kind, id: first.id };
+    object(name, staging.groups(name));
   }
   return { writes, lost };
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * A replica's state over its store: frames in, cells merged, the vector kept. Every change is one commit; what is cached
- * here (vector, digests) follows only when it has returned.
+ * A replica's state over its store: frames in, cells merged, the vector kept. Every change is one commit; what is
+ * cached here (vector, digests) follows only when it has returned.
  */
 import { compare, HybridClock } from '@marcher/hlc';
 import type {
@@ -21,14 +21,11 @@ import type {
   ReplicaStore,
   VectorState,
 } from './contract.js';
-import { bucketOf, Digests, markOf } from './digest.js';
-import { objectDigest, Staging } from './object.js';
+import { BUCKETS, Digests, markOf } from './digest.js';
+import { objectDigest, objectsOf, Staging } from './object.js';
 import { isForked } from './origin.js';
 
 export type ObjectName = Pick<Key, 'kind' | 'id'>;
-
-/** Cells read at once. */
-const PAGE = 2048;
 
 export interface LedgerOptions {
   readonly store: ReplicaStore;
@@ -97,26 +94,18 @@ export class Ledger implements VectorState {
   /** Reads everything once, for digests of what is really there; gives what was damaged since it was written. */
   verify(): Key[] {
     const damaged: Key[] = [];
-    let after: Key | undefined;
-    let groups = new Map<string, Cell>();
-    const flush = (): void => {
-      const [first] = groups.values();
-      if (first !== undefined) this.digests.change(bucketOf(first.kind, first.id), objectDigest(groups));
-      groups = new Map();
-    };
-    for (;;) {
-      const page = this.store.scan(after, PAGE);
-      for (const cell of page) {
-        if (after !== undefined && (after.kind !== cell.kind || after.id !== cell.id)) flush();
-        const mark = this.mark(cell);
-        if (mark !== cell.mark) damaged.push({ kind: cell.kind, id: cell.id, group: cell.group });
-        groups.set(cell.group, mark === cell.mark ? cell : { ...cell, mark });
-        after = cell;
-        this.#cells++;
+    for (let bucket = 0; bucket < BUCKETS; bucket++) {
+      for (const groups of objectsOf(this.store, bucket)) {
+        for (const [group, cell] of groups) {
+          const mark = this.mark(cell);
+          this.#cells++;
+          if (mark === cell.mark) continue;
+          damaged.push({ kind: cell.kind, id: cell.id, group });
+          groups.set(group, { ...cell, mark });
+        }
+        this.digests.change(bucket, objectDigest(groups));
       }
-      if (page.length < PAGE) break;
     }
-    flush();
     return damaged;
   }
 

@@ -46,7 +46,9 @@ export class MemoryStore implements ReplicaStore {
   readonly #logs = new Map<OriginKey, Log>();
   #state: ReplicaState = NEW_STATE;
   #heads = new Map<OriginKey, Head>();
-  /** Called before the first step of a commit, between its steps and after the last; what it throws undoes the commit. */
+  /**
+   * Called before the first step of a commit, between its steps and after the last; what it throws undoes the commit.
+   */
   fault: (() => void) | undefined;
 
   load(): ReplicaState {
@@ -62,8 +64,9 @@ export class MemoryStore implements ReplicaStore {
     return this.#sorted([this.#buckets[bucket] ?? new Map()], after).slice(0, limit);
   }
 
-  scan(after: Key | undefined, limit: number): readonly Cell[] {
-    return this.#sorted(this.#buckets, after).slice(0, limit);
+  /** All of them, in key order. */
+  cells(): readonly Cell[] {
+    return this.#sorted(this.#buckets, undefined);
   }
 
   frames(origin: OriginKey, from: number, through: number, maxBytes: number): readonly Uint8Array[] {

@@ -2,7 +2,7 @@
 /** How cells of one object merge (contract.ts says why so): a maximum per group, and existence erases what is older. */
 import { compare } from '@marcher/hlc';
 import type { Cell, CellWrite, Key, ReplicaStore } from './contract.js';
-import { bucketOf, xor48 } from './digest.js';
+import { BUCKETS, bucketOf, xor48 } from './digest.js';
 
 /** The group that is an object's existence. */
 export const EXISTENCE = '';
@@ -10,11 +10,25 @@ export const EXISTENCE = '';
 /** By groups. */
 export type Groups = ReadonlyMap<string, Cell>;
 
+/** By code points, which is the order of UTF-8's bytes too, and so a database's own. */
+export function compareText(a: string, b: string): number {
+  const shorter = Math.min(a.length, b.length);
+  for (let i = 0; i < shorter; i++) {
+    const [x, y] = [a.charCodeAt(i), b.charCodeAt(i)];
+    if (x !== y) return rank(x) - rank(y);
+  }
+  return a.length - b.length;
+}
+
+/** Surrogates stand for what is greater than all else. */
+function rank(unit: number): number {
+  if (unit < 0xd800) return unit;
+  return unit < 0xe000 ? unit + 0x2000 : unit - 0x800;
+}
+
+/** The order of keys: kind, id, group. */
 export function compareKeys(a: Key, b: Key): number {
-  if (a.kind !== b.kind) return a.kind < b.kind ? -1 : 1;
-  if (a.id !== b.id) return a.id < b.id ? -1 : 1;
-  if (a.group !== b.group) return a.group < b.group ? -1 : 1;
-  return 0;
+  return compareText(a.kind, b.kind) || compareText(a.id, b.id) || compareText(a.group, b.group);
 }
 
 /** Unambiguous whatever the parts hold. */
@@ -42,8 +56,8 @@ function compareBytes(a: Uint8Array, b: Uint8Array): number {
 }
 
 /**
- * Whether the first of two cells of one key is taken. Stamps differ unless an origin forked or two nodes have one id; then a
- * tombstone wins, the greater bytes, and at last the greater dot, so that all take the same.
+ * Whether the first of two cells of one key is taken. Stamps differ unless an origin forked or two nodes have one id;
+ * then a tombstone wins, the greater bytes, and at last the greater dot, so that all take the same.
  */
 export function beats(a: Cell, b: Cell): boolean {
   const byStamp = compare(a.stamp, b.stamp);
@@ -86,6 +100,33 @@ export function objectDigest(groups: Groups): number {
   let digest = 0;
   for (const { mark } of visible(groups)) digest = xor48(digest, mark);
   return digest;
+}
+
+/** Cells read at once. */
+const PAGE = 2048;
+
+/** Objects of a bucket, each with its cells as they are stored. */
+export function* objectsOf(store: ReplicaStore, bucket: number): Iterable<Map<string, Cell>> {
+  let after: Key | undefined;
+  let groups = new Map<string, Cell>();
+  for (;;) {
+    const page = store.bucket(bucket, after, PAGE);
+    for (const cell of page) {
+      if (after !== undefined && (after.kind !== cell.kind || after.id !== cell.id)) {
+        yield groups;
+        groups = new Map();
+      }
+      groups.set(cell.group, cell);
+      after = cell;
+    }
+    if (page.length < PAGE) break;
+  }
+  if (groups.size > 0) yield groups;
+}
+
+/** All objects, a bucket after the other. */
+export function* allObjects(store: ReplicaStore): Iterable<Map<string, Cell>> {
+  for (let bucket = 0; bucket < BUCKETS; bucket++) yield* objectsOf(store, bucket);
 }
 
 interface StagedObject {

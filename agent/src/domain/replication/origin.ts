@@ -56,8 +56,8 @@ export function isForked(forks: ForkPoints, origin: OriginKey, sequence: number)
 }
 
 /**
- * What the second has that the first lacks; of an origin that forked, only what came before. Floors are not compared: they
- * are only set for what every member had.
+ * What the second has that the first lacks; of an origin that forked, only what came before. Floors are not compared:
+ * they are only set for what every member had.
  */
 export function lacking(vector: VectorState, other: VectorState, forks: ForkPoints): Range[] {
   const ranges: Range[] = [];

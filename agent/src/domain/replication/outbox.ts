@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * What waits for one peer's stream. A peer that does not keep up loses its pushes, all at once; when it has caught up with
- * what is left, it is asked to compare vectors, and gets what it missed as its own requests.
+ * What waits for one peer's stream. A peer that does not keep up loses its pushes, all at once; when it has caught up
+ * with what is left, it is asked to compare vectors, and gets what it missed as its own requests.
  */
 import type { Message } from './contract.js';
 import { cellBytes } from './memory-store.js';
@@ -44,7 +44,9 @@ export class Outbox {
     return this.#next === this.#messages.length;
   }
 
-  /** Gives the bytes that were dropped, where there was no room: the pushes that waited, and this message if it is one. */
+  /**
+   * Gives the bytes that were dropped, where there was no room: the pushes that waited, and this message if it is one.
+   */
   add(message: Message): number {
     const bytes = messageBytes(message);
     // Of what a node says of itself, only the latest counts.
@@ -55,7 +57,8 @@ export class Outbox {
       dropped = this.#dropWhere((waiting) => waiting.type === 'push');
       this.#lagging = true;
       if (message.type === 'push') return dropped + bytes;
-      // Answers are few, each bounded, and the peer waits for one at a time: no room even so means that it takes nothing.
+      // Answers are few, each bounded, and the peer waits for one at a time: no room even so means that it takes
+      // nothing.
       if (this.#bytes + bytes > this.#limitBytes) return dropped + bytes;
     }
     this.#messages.push({ message, bytes });

@@ -2,9 +2,10 @@
 import type { NodeId } from './contract.js';
 
 /**
- * Whom a node keeps streams to: on the ring of all living nodes, those 1, 2, 4, 8 … places away in both directions. Every node works out
- * the same links from the same members; they are 2·log2(n) each, any node is reached in log2(n) steps, and it takes that many
- * failures at once to cut one off. What members disagree on heals with membership, and until then by anti-entropy.
+ * Whom a node keeps streams to: on the ring of all living nodes, those 1, 2, 4, 8 … places away in both directions.
+ * Every node works out the same links from the same members; they are 2·log2(n) each, any node is reached in log2(n)
+ * steps, and it takes that many failures at once to cut one off. What members disagree on heals with membership, and
+ * until then by anti-entropy.
  */
 export function neighbours(self: NodeId, alive: Iterable<NodeId>): NodeId[] {
   const ring = [...new Set([...alive, self])].sort((a, b) => (a < b ? -1 : 1));

@@ -7,6 +7,7 @@ import type { Acknowledged } from './upkeep.js';
 export class Peers {
   readonly #self: NodeId;
   #alive = new Map<NodeId, boolean>();
+  #known = false;
   readonly #acknowledged = new Map<NodeId, VectorState>();
   readonly #stale = new Set<NodeId>();
   readonly #offsets = new Map<NodeId, number>();
@@ -17,7 +18,13 @@ export class Peers {
     this.#self = self;
   }
 
+  /** False: nobody has said yet who is a member. */
+  get known(): boolean {
+    return this.#known;
+  }
+
   set(members: readonly Member[]): void {
+    this.#known = true;
     this.#alive = new Map(members.filter(({ node }) => node !== this.#self).map(({ node, alive }) => [node, alive]));
     for (const known of [this.#acknowledged, this.#stale, this.#offsets]) {
       for (const node of known.keys()) if (!this.#alive.has(node)) known.delete(node);

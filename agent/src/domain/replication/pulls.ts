@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Frames that another member has and this one lacks, asked for range by range until there are none; and the answers to others. */
+/**
+ * Frames that another member has and this one lacks, asked for range by range until there are none; and the answers to
+ * others.
+ */
 import type { Backoff } from './backoff.js';
 import type { Context } from './context.js';
 import type { Message, NodeId, OriginKey, Range, Summary, VectorState } from './contract.js';

@@ -18,7 +18,9 @@ export function differing(ledger: Ledger, digests: readonly number[]): number[] 
   return buckets;
 }
 
-/** A bucket's cells, in messages of about that many bytes. answer: the other is to send its own when it has the last. */
+/**
+ * A bucket's cells, in messages of about that many bytes. answer: the other is to send its own when it has the last.
+ */
 export function* repairsOf(ledger: Ledger, bucket: number, maxBytes: number, answer: boolean): Iterable<Message> {
   const { horizon } = ledger;
   const forks = ledger.forks.map(({ origin, sequence }) => ({ origin, sequence }));

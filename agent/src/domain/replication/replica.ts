@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * One node's part in replication, without sockets, timers or a clock of its own: messages, writes and time go in; messages, by
- * take(), and events come out.
+ * One node's part in replication, without sockets, timers or a clock of its own: messages, writes and time go in;
+ * messages, by take(), and events come out.
  *
  * - A write is one commit here and a push down the broadcast tree (tree.ts).
- * - What a push misses, announcements and grafts bring within some hundred ms; what they miss, comparing vectors with one
- *   member after another brings (pulls.ts); where logs no longer reach, a snapshot does (snapshots.ts).
+ * - What a push misses, announcements and grafts bring within some hundred ms; what they miss, comparing vectors with
+ *   one member after another brings (pulls.ts); where logs no longer reach, a snapshot does (snapshots.ts).
  * - Members with equal vectors and different digests repair what differs, bucket by bucket.
- * - A replica that may hold what was deleted and forgotten elsewhere is stale: nobody takes its frames until it has taken a snapshot
- *   and written its own unseen changes anew (join.ts).
+ * - A replica that may hold what was deleted and forgotten elsewhere is stale: nobody takes its frames until it has
+ *   taken a snapshot and written its own unseen changes anew (join.ts).
  */
 import { Authorship } from './authorship.js';
 import { Backoff } from './backoff.js';
+import { Comparison } from './comparison.js';
 import { type Context, type ReplicaSettings, SETTINGS } from './context.js';
 import {
   type CellWrite,
@@ -25,32 +26,33 @@ import {
   type ReplicaEvent,
   type ReplicaStore,
   ReplicaStoreError,
-  type Summary,
   type VectorState,
-  type WriteRefusal,
   type WriteResult,
 } from './contract.js';
-import { encodeFrame, faultOfWrites, nameOfFrame } from './frame.js';
+import { encodeFrame, nameOfFrame } from './frame.js';
 import { Intake } from './intake.js';
-import { joinRange, joinSnapshot, rejoin } from './join.js';
+import type { Reissue } from './join.js';
+import { Joining } from './joining.js';
 import { Ledger } from './ledger.js';
-import { EXISTENCE, objectKey, sameBytes } from './object.js';
-import { covers, includes, lacking, originKey } from './origin.js';
+import { covers, lacking, originKey } from './origin.js';
 import { Outbox } from './outbox.js';
 import { neighbours } from './overlay.js';
 import { Peers } from './peers.js';
 import { Pulls } from './pulls.js';
-import { differing, repairsOf } from './repair.js';
+import { differing } from './repair.js';
 import { SnapshotGiver, SnapshotTaker } from './snapshots.js';
 import { Tree } from './tree.js';
 import { Upkeep } from './upkeep-round.js';
+import { refusalOf } from './write-check.js';
 
 export interface ReplicaOptions {
   readonly node: NodeId;
   readonly store: ReplicaStore;
   readonly environment: Environment;
   readonly settings?: Partial<ReplicaSettings>;
-  /** The first node of a mesh, or one that has always been in it: has nothing to take from others before it may write. */
+  /**
+   * The first node of a mesh, or one that has always been in it: has nothing to take from others before it may write.
+   */
   readonly founds?: boolean;
 }
 
@@ -59,9 +61,6 @@ export interface WriteRequest {
   readonly message: string;
   readonly writes: readonly CellWrite[];
 }
-
-/** A reissued frame's bytes of values, about. */
-const REISSUE_BYTES = 1024 * 1024;
 
 export class Replica {
   readonly node: NodeId;
@@ -79,7 +78,8 @@ export class Replica {
   readonly #backoff: Backoff;
   readonly #upkeep: Upkeep;
   readonly #outboxes = new Map<NodeId, Outbox>();
-  readonly #life: number;
+  readonly #comparison: Comparison;
+  readonly #joining: Joining;
   #events: ReplicaEvent[] = [];
   #roundDueMs: number;
   #newsDueMs: number | undefined;
@@ -99,22 +99,37 @@ export class Replica {
     this.#author = new Authorship(this.#context, node);
     this.#backoff = new Backoff(roundMs, backoffMaxMs, random);
     this.#intake = new Intake(this.#context, () => this.#guarded('a new incarnation', () => this.#author.isBehind()));
-    this.#pulls = new Pulls(this.#context, this.#intake, this.#backoff, (from) => this.#takeSnapshot(from));
+    this.#pulls = new Pulls(this.#context, this.#intake, this.#backoff, (from) =>
+      this.#taker.start(from, environment.monotonicMs()),
+    );
     this.#giver = new SnapshotGiver(this.#context);
     this.#taker = new SnapshotTaker(this.#context, this.#backoff);
     this.#tree = new Tree(this.#settings);
     this.#peers = new Peers(node);
     this.#upkeep = new Upkeep(this.#context, this.#peers);
+    const parts = { context: this.#context, author: this.#author, intake: this.#intake, taker: this.#taker };
+    this.#comparison = new Comparison({ ...parts, peers: this.#peers, pulls: this.#pulls });
+    const reissue: Reissue = (writes, self, sequence, previous) => {
+      const request = { author: '', message: 'changes of a node that was away, written anew', writes };
+      const frame = this.#frame(self, sequence, previous, request);
+      if ('fault' in frame)
+        throw new RangeError(`${nameOfFrame({ origin: originKey(self), sequence })}: ${frame.fault}`);
+      return frame;
+    };
+    const spread = (frames: readonly Frame[]): void => this.#spread(frames, undefined);
+    this.#joining = new Joining({ ...parts, backoff: this.#backoff, reissue, spread });
     const damaged = this.ledger.verify();
     if (damaged.length > 0) emit({ type: 'damaged', keys: damaged });
     if (founds) this.ledger.setAdmitted(true);
-    this.#life = Math.floor(random() * 2 ** 32);
     this.#roundDueMs = environment.monotonicMs() + roundMs * random();
   }
 
   // What the rest of the agent asks and says.
 
-  /** All known members, dead ones too: until they are removed, tombstones wait for them. Tombstones wait for this first, too. */
+  /**
+   * All known members, dead ones too: until they are removed, tombstones wait for them. Tombstones wait for this first,
+   * too.
+   */
   setMembers(members: readonly Member[]): void {
     this.#peers.set(members);
     const alive = this.#peers.alive();
@@ -132,12 +147,14 @@ export class Replica {
     this.#taker.stop(node, this.#environment.monotonicMs());
   }
 
-  /** One transaction. alongside: what else belongs into its commit; what it throws comes through, with nothing changed. */
+  /**
+   * One transaction. alongside: what else belongs into its commit; what it throws comes through, with nothing changed.
+   */
   write({ author, message, writes }: WriteRequest, alongside?: () => void): WriteResult {
-    const refusal = this.#refusalOf(writes);
+    const refusal = refusalOf(this.#context, this.#peers, writes);
     if (refusal !== undefined) return { ok: false, ...refusal };
     try {
-      const self = this.#author.origin(this.#peers.all());
+      const self = this.#author.origin(this.#peers.known ? this.#peers.all() : undefined);
       const { sequence, hash } = this.ledger.heads.get(originKey(self)) ?? { sequence: 0, hash: new Uint8Array(0) };
       const frame = this.#frame(self, sequence + 1, hash, { author, message, writes });
       if ('fault' in frame) return { ok: false, code: 'too-large', reason: frame.fault };
@@ -158,7 +175,7 @@ export class Replica {
 
   /** Compares vectors with a member now instead of in its turn. */
   compare(node: NodeId): void {
-    this.#send(node, this.#summary(true, undefined));
+    this.#send(node, this.#comparison.summary(true, undefined));
   }
 
   /** This node was removed and comes back: it must take a snapshot, and writes nothing until then. */
@@ -182,7 +199,7 @@ export class Replica {
   take(node: NodeId): Message | undefined {
     const outbox = this.#outboxes.get(node);
     const message = outbox?.take();
-    if (message === undefined && outbox?.recovered() === true) return this.#summary(true, undefined);
+    if (message === undefined && outbox?.recovered() === true) return this.#comparison.summary(true, undefined);
     return message;
   }
 
@@ -236,21 +253,21 @@ export class Replica {
     const now = this.#environment.monotonicMs();
     switch (message.type) {
       case 'summary':
-        this.#compared(from, message, now);
+        this.#guarded('a new incarnation', () => this.#comparison.compared(from, message, now));
         return;
       case 'snapshot-request':
         this.#giver.request(from, message.id, message.part, now);
         return;
       case 'snapshot': {
         const taken = this.#taker.part(from, message, now);
-        if (taken !== undefined) this.#guarded('a snapshot', () => this.#join(from, taken));
+        if (taken !== undefined) this.#guarded('a snapshot', () => this.#joining.join(from, taken));
         return;
       }
       case 'busy':
         this.#taker.busy(from, message.id, now);
         return;
       case 'stale':
-        this.#toldStale(from, message);
+        this.#guarded('that this node must join again', () => this.#joining.toldStale(from, message));
         return;
       default:
     }
@@ -278,37 +295,15 @@ export class Replica {
         this.#pulls.answered(from, message.id, message.compacted, now);
         return;
       case 'digests':
-        for (const bucket of differing(this.ledger, message.buckets)) this.#sendBucket(from, bucket, true);
+        for (const bucket of differing(this.ledger, message.buckets)) this.#comparison.sendBucket(from, bucket, true);
         return;
       case 'repair':
-        this.#guarded('a repair', () => this.#repaired(from, message));
+        this.#guarded('a repair', () => this.#comparison.repaired(from, message));
         return;
     }
   }
 
   // Frames.
-
-  #refusalOf(writes: readonly CellWrite[]): { code: WriteRefusal; reason: string } | undefined {
-    if (!this.ledger.admitted) {
-      return {
-        code: 'not-admitted',
-        reason: 'this node has not taken over the mesh’s state yet: try again when it has joined',
-      };
-    }
-    const { clockOffMaxMs, frame } = this.#settings;
-    const fault = faultOfWrites(writes, frame) ?? contradiction(writes);
-    if (fault !== undefined) return { code: 'invalid', reason: fault };
-    const { medianMs, off } = this.#peers.judgeClock(clockOffMaxMs);
-    const aheadMs = this.ledger.clock.aheadMs();
-    if (!off && aheadMs <= this.#settings.aheadMaxMs) return undefined;
-    const what = off
-      ? `this machine's clock is ${Math.round(Math.abs(medianMs))} ms ${medianMs > 0 ? 'behind' : 'ahead of'} most members'`
-      : `this machine's clock is ${aheadMs} ms behind the newest change`;
-    return {
-      code: 'clock-off',
-      reason: `${what}, more than ${off ? clockOffMaxMs : this.#settings.aheadMaxMs} ms: set it right`,
-    };
-  }
 
   #frame(
     origin: Origin,
@@ -393,144 +388,6 @@ export class Replica {
     return answer.type === 'frames' ? answer.frames : [];
   }
 
-  // Comparing.
-
-  #summary(answer: boolean, echo: Summary['echo']): Summary {
-    const { ledger } = this;
-    return {
-      type: 'summary',
-      answer,
-      ...ledger.vector(),
-      admitted: ledger.admitted,
-      seen: ledger.horizon.seen,
-      forks: ledger.forks.map(({ origin, sequence }) => ({ origin, sequence })),
-      digest: ledger.digests.root,
-      cells: ledger.cells,
-      wallMs: this.#environment.wallMs(),
-      life: this.#life,
-      echo,
-    };
-  }
-
-  #compared(from: NodeId, summary: Summary, now: number): void {
-    const { ledger } = this;
-    if (summary.answer) this.#send(from, this.#summary(false, { life: summary.life, wallMs: summary.wallMs }));
-    if (!summary.admitted || !ledger.admitted) {
-      if (!summary.admitted) this.#peers.setStale(from);
-      return;
-    }
-    for (const [origin, sequence] of ledger.horizon.seen) {
-      if (covers(summary, origin, sequence)) continue;
-      this.#peers.setStale(from);
-      this.#send(from, { type: 'stale', reason: 'behind-horizon', seen: ledger.horizon.seen });
-      return;
-    }
-    // An answer to what an earlier life of this node has asked says nothing about now.
-    const isFresh = summary.echo?.life === this.#life;
-    this.#peers.heard(from, isFresh ? summary : { ...summary, echo: undefined }, this.#environment.wallMs());
-    this.#guarded('a new incarnation', () => this.#author.compare(from, summary, isFresh));
-    for (const { origin, sequence } of summary.forks) {
-      this.#intake.fork({ origin, sequence, kept: new Uint8Array(0), other: new Uint8Array(0) }, from);
-    }
-    for (const [origin, { sequence, hash }] of summary.heads) {
-      const own = ledger.heads.get(origin);
-      if (own?.sequence === sequence && !startsAlike(own.hash, hash)) {
-        this.#intake.fork({ origin, sequence, kept: own.hash, other: hash }, from);
-      }
-    }
-    const wanted = this.#pulls.wanted(summary);
-    const frames = wanted.reduce((sum, range) => sum + range.through - range.from + 1, 0);
-    // Where there is more to apply than to copy, the copy is cheaper.
-    if (frames > Math.max(10_000, 2 * summary.cells)) this.#takeSnapshot(from);
-    else if (frames > 0) this.#pulls.start(from, summary, now);
-    else if (summary.digest !== ledger.digests.root && this.#isLevel(summary)) {
-      this.#send(from, { type: 'digests', buckets: ledger.digests.buckets() });
-    }
-  }
-
-  #isLevel(other: Summary): boolean {
-    const { ledger } = this;
-    return includes(other, ledger, ledger.forks) && includes(ledger, other, ledger.forks);
-  }
-
-  #repaired(from: NodeId, repair: Extract<Message, { type: 'repair' }>): void {
-    const { ledger } = this;
-    if (!includes(ledger, repair.vector, ledger.forks)) return;
-    const { objects, cells } = joinRange(ledger, repair);
-    if (cells > 0) {
-      this.#context.emit({ type: 'repaired', from, bucket: repair.bucket, cells });
-      if (objects.length > 0) this.#context.emit({ type: 'changed', objects });
-    }
-    if (repair.answer && repair.through === undefined) this.#sendBucket(from, repair.bucket, false);
-  }
-
-  #sendBucket(to: NodeId, bucket: number, answer: boolean): void {
-    for (const part of repairsOf(this.ledger, bucket, this.#settings.answerBytes, answer)) this.#send(to, part);
-  }
-
-  // Snapshots.
-
-  #takeSnapshot(from: NodeId): void {
-    this.#taker.start(from, this.#environment.monotonicMs());
-  }
-
-  #join(from: NodeId, { cells, end }: Exclude<ReturnType<SnapshotTaker['part']>, undefined>): void {
-    const { ledger } = this;
-    const { emit } = this.#context;
-    const received = ledger.clock.receive(end.clock);
-    if (!received.accepted) {
-      this.#backoff.failed(from, this.#environment.monotonicMs());
-      emit({ type: 'clock-off', from, aheadMs: received.aheadMs });
-      return;
-    }
-    if (ledger.admitted) {
-      const objects = joinSnapshot(ledger, cells, end);
-      emit({ type: 'snapshot', from, cells: cells.length, reissued: 0 });
-      if (objects.length > 0) emit({ type: 'changed', objects });
-      this.#intake.skip();
-      return;
-    }
-    const before = ledger.self;
-    const now = this.#author.next(end.heads.keys());
-    const { objects, reissued, lost } = rejoin(
-      ledger,
-      cells,
-      end,
-      now,
-      (writes, self, sequence, previous) => {
-        const request = { author: '', message: 'changes of a node that was away, written anew', writes };
-        const frame = this.#frame(self, sequence, previous, request);
-        if ('fault' in frame)
-          throw new RangeError(`${nameOfFrame({ origin: originKey(self), sequence })}: ${frame.fault}`);
-        return frame;
-      },
-      REISSUE_BYTES,
-    );
-    this.#author.adopted(before, now);
-    emit({ type: 'snapshot', from, cells: cells.length, reissued: reissued.length });
-    if (lost.length > 0) emit({ type: 'edits-lost', keys: lost });
-    if (objects.length > 0) emit({ type: 'changed', objects });
-    this.#intake.skip();
-    this.#spread(reissued, undefined);
-  }
-
-  #toldStale(from: NodeId, { reason, seen }: Extract<Message, { type: 'stale' }>): void {
-    const { ledger } = this;
-    if (!ledger.admitted) return;
-    // Only membership can say whether that is so, or the other has not heard of this node yet: the agent decides.
-    if (reason === 'removed') {
-      this.#context.emit({ type: 'stale', from, reason: 'that node does not know this one as a member' });
-      return;
-    }
-    // It may be about a summary from long ago.
-    if ([...seen].every(([origin, sequence]) => covers(ledger, origin, sequence))) return;
-    this.#context.emit({ type: 'stale', from, reason: 'deletes that this node has not seen are forgotten there' });
-    this.#guarded('that this node must join again', () => {
-      ledger.setAdmitted(false);
-      this.#takeSnapshot(from);
-    });
-  }
-
   // Sending.
 
   #send(node: NodeId, message: Message): void {
@@ -554,26 +411,6 @@ export class Replica {
   }
 }
 
-/** Hashes are compared by what a summary carries of them. */
-function startsAlike(a: Uint8Array, b: Uint8Array): boolean {
-  const length = Math.min(a.length, b.length);
-  return sameBytes(a.subarray(0, length), b.subarray(0, length));
-}
-
 function headOf(origin: OriginKey, sequence: number): VectorState {
   return { heads: new Map([[origin, { sequence, hash: new Uint8Array(0) }]]), floors: new Map() };
-}
-
-/** Writing groups of what the same frame deletes. */
-function contradiction(writes: readonly CellWrite[]): string | undefined {
-  const deleted = new Set<string>();
-  for (const { kind, id, group, value } of writes) {
-    if (group === EXISTENCE && value === undefined) deleted.add(objectKey(kind, id));
-  }
-  if (deleted.size === 0) return undefined;
-  for (const { kind, id, group } of writes) {
-    if (group === EXISTENCE || !deleted.has(objectKey(kind, id))) continue;
-    return `${kind} "${id}" is deleted, and its group "${group}" written: leave out one of the two`;
-  }
-  return undefined;
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The broadcast tree (Leitão, Pereira, Rodrigues 2007, "Epidemic Broadcast Trees", figures 1 to 3): new frames are pushed to eager
- * peers, lazy ones are only told of them. Whoever gets a frame twice prunes the link; whoever hears of a frame and does not get
- * it in time grafts one. Since an origin's frames are numbered without gaps, an announcement is one number.
+ * The broadcast tree (Leitão, Pereira, Rodrigues 2007, "Epidemic Broadcast Trees", figures 1 to 3): new frames are
+ * pushed to eager peers, lazy ones are only told of them. Whoever gets a frame twice prunes the link; whoever hears of
+ * a frame and does not get it in time grafts one. Since an origin's frames are numbered without gaps, an announcement
+ * is one number.
  */
 import type { NodeId, OriginKey } from './contract.js';
 

@@ -2,18 +2,17 @@
 /**
  * What a replica forgets, and when that is safe.
  *
- * A tombstone goes once every known member has acknowledged a vector with its dot, and all that those vectors hold is here too. Then
- * nothing older than it can come from a member: after its acknowledgement a member only writes greater stamps, as its clock has
- * received the tombstone's; and what it wrote before, or held of others, is in its acknowledged vector and so has been merged here.
+ * A tombstone goes once every known member has acknowledged a vector with its dot, and all that those vectors hold is
+ * here too. Then nothing older than it can come from a member: after its acknowledgement a member only writes greater
+ * stamps, as its clock has received the tombstone's; and what it wrote before, or held of others, is in its
+ * acknowledged vector and so has been merged here.
  */
 import { compare } from '@marcher/hlc';
 import type { Cell, Key, NodeId, OriginKey, VectorState } from './contract.js';
 import { xor48 } from './digest.js';
 import type { Ledger } from './ledger.js';
-import { isThere, objectDigest, Staging } from './object.js';
+import { isThere, objectDigest, objectsOf, Staging } from './object.js';
 import { covers, includes, isForked, originKey, parseOrigin } from './origin.js';
-
-const PAGE = 2048;
 
 /** Of every known member but this node, its last; undefined among them: not heard from since the start. */
 export type Acknowledged = readonly (VectorState | undefined)[];
@@ -22,28 +21,9 @@ function everyone(acknowledged: Acknowledged): acknowledged is readonly VectorSt
   return !acknowledged.includes(undefined);
 }
 
-/** Objects of a bucket, each with its cells as they are stored. */
-function* objectsOf(ledger: Ledger, bucket: number): Iterable<Map<string, Cell>> {
-  let after: Key | undefined;
-  let groups = new Map<string, Cell>();
-  for (;;) {
-    const page = ledger.store.bucket(bucket, after, PAGE);
-    for (const cell of page) {
-      if (after !== undefined && (after.kind !== cell.kind || after.id !== cell.id)) {
-        yield groups;
-        groups = new Map();
-      }
-      groups.set(cell.group, cell);
-      after = cell;
-    }
-    if (page.length < PAGE) break;
-  }
-  if (groups.size > 0) yield groups;
-}
-
 /**
- * Of one bucket: tombstones that all have and what they hide, and groups whose existence never came. minAgeMs: how old they must be
- * in any case, for members that this node has not heard of yet. Gives the number of cells.
+ * Of one bucket: tombstones that all have and what they hide, and groups whose existence never came. minAgeMs: how old
+ * they must be in any case, for members that this node has not heard of yet. Gives the number of cells.
  */
 export function collect(
   ledger: Ledger,
@@ -58,7 +38,7 @@ export function collect(
     !isForked(ledger.forks, origin, sequence) &&
     acknowledged.every((vector) => covers(vector, origin, sequence));
   const gone: Cell[] = [];
-  for (const groups of objectsOf(ledger, bucket)) {
+  for (const groups of objectsOf(ledger.store, bucket)) {
     const there = isThere(groups);
     const dead = [...groups.values()].filter(({ value }) => !there || value === undefined);
     // The tombstone hides what is newer than it, and so goes last.
@@ -78,11 +58,13 @@ export function collect(
   return gone.length;
 }
 
-/** Reads a bucket again; what differs from when it was written is named, and the digest then says what is really there. */
+/**
+ * Reads a bucket again; what differs from when it was written is named, and the digest then says what is really there.
+ */
 export function scrub(ledger: Ledger, bucket: number): Key[] {
   const damaged: Key[] = [];
   let digest = 0;
-  for (const groups of objectsOf(ledger, bucket)) {
+  for (const groups of objectsOf(ledger.store, bucket)) {
     for (const [group, cell] of groups) {
       const mark = ledger.mark(cell);
       if (mark === cell.mark) continue;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * node agent/dist/domain/replication/sim/main.js --histories N --seed S [--nodes N]: runs that many histories, each from its
- * own seed. One that fails says its seed; `--histories 1 --seed THAT --nodes N` replays it exactly.
+ * node agent/dist/domain/replication/sim/main.js --histories N --seed S [--nodes N]: runs that many histories, each
+ * from its own seed. One that fails says its seed; `--histories 1 --seed THAT --nodes N` replays it exactly.
  */
 // biome-ignore-all lint/style/noRestrictedImports: a program of its own, not part of the domain.
 // biome-ignore-all lint/style/noRestrictedGlobals: the same.

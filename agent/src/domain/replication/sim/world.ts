@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Replicas in virtual time: a network that loses, doubles, delays and reorders; clocks that are wrong; processes that pause and
- * crash in the middle of commits; disks that are full, or restored from a backup.
+ * Replicas in virtual time: a network that loses, doubles, delays and reorders; clocks that are wrong; processes that
+ * pause and crash in the middle of commits; disks that are full, or restored from a backup.
  */
 import type { ReplicaSettings } from '../context.js';
 import {
