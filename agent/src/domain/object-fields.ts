@@ -8,7 +8,7 @@
  *
  *   ""            the object exists; its name (field 1)
  *   "4"           field 4, all its occurrences
- *   "3/web-1"     the element web-1 of field 3, a list with names; in ASCII, as in a URL
+ *   "3/web-1"     the element web-1 of field 3, a list with names; written as in a URL
  *   "3"           the order of those elements
  */
 import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';

@@ -7,7 +7,7 @@ export type StatePart = Exclude<keyof ReplicaState, 'heads'>;
 export type SmallState = Pick<ReplicaState, StatePart>;
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
-const bytesOf = (text: unknown): Uint8Array => Buffer.from(String(text), 'hex');
+const bytesOf = (text: unknown): Uint8Array => Uint8Array.from(Buffer.from(String(text), 'hex'));
 const stampOf = (text: unknown): Timestamp => unpack(bytesOf(text));
 
 type Json = Record<string, unknown>;

@@ -69,7 +69,9 @@ function stateOf(database: Database.Database): ReplicaState {
   }
   return {
     ...small,
-    heads: new Map(heads.map(({ origin, sequence, hash }) => [origin, { sequence: Number(sequence), hash }])),
+    heads: new Map(
+      heads.map(({ origin, sequence, hash }) => [origin, { sequence: Number(sequence), hash: Uint8Array.from(hash) }]),
+    ),
   };
 }
 
@@ -78,8 +80,6 @@ export class SqliteReplicaStore implements ReplicaStore {
   readonly #openReader: () => Database.Database;
   readonly #object;
   readonly #bucket;
-  readonly #scan;
-  readonly #tombstones;
   readonly #frames;
   readonly #firstFrame;
   readonly #lastFrame;
@@ -101,10 +101,6 @@ export class SqliteReplicaStore implements ReplicaStore {
     this.#object = w.prepare<[string, string], CellRow>(`${CELL} WHERE kind = ? AND id = ? ORDER BY "group"`);
     this.#bucket = w.prepare<[number, string, string, string, number], CellRow>(
       `${CELL} WHERE bucket = ? AND ${AFTER} ${IN_ORDER}`,
-    );
-    this.#scan = w.prepare<[string, string, string, number], CellRow>(`${CELL} WHERE ${AFTER} ${IN_ORDER}`);
-    this.#tombstones = w.prepare<[string, string, string, number], CellRow>(
-      `${CELL} WHERE value IS NULL AND ${AFTER} ${IN_ORDER}`,
     );
     this.#frames = w.prepare<[string, number, number], { sequence: bigint; bytes: Uint8Array }>(
       'SELECT sequence, bytes FROM frames WHERE origin = ? AND sequence BETWEEN ? AND ? ORDER BY sequence',
@@ -140,16 +136,6 @@ export class SqliteReplicaStore implements ReplicaStore {
   bucket(bucket: number, after: Key | undefined, limit: number): readonly Cell[] {
     const { kind, id, group } = after ?? FIRST;
     return guarded(() => this.#bucket.all(bucket, kind, id, group, limit).map(cellOf));
-  }
-
-  scan(after: Key | undefined, limit: number): readonly Cell[] {
-    const { kind, id, group } = after ?? FIRST;
-    return guarded(() => this.#scan.all(kind, id, group, limit).map(cellOf));
-  }
-
-  tombstones(after: Key | undefined, limit: number): readonly Cell[] {
-    const { kind, id, group } = after ?? FIRST;
-    return guarded(() => this.#tombstones.all(kind, id, group, limit).map(cellOf));
   }
 
   frames(origin: OriginKey, from: number, through: number, maxBytes: number): readonly Uint8Array[] {

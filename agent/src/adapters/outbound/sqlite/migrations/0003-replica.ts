@@ -2,7 +2,7 @@
 
 /**
  * What is replicated (domain/replication/contract.ts), beside what it makes: services and objects are a projection of cells.
- * A tombstone is a cell without a value. Keys are ASCII, so that SQLite's order of bytes is that of the contract.
+ * A tombstone is a cell without a value. SQLite's order of bytes is that of code points, the contract's.
  * state has a row for each part of a replica's state, as JSON (replica-state.ts).
  */
 export const sql = `
