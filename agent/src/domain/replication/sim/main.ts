@@ -63,6 +63,7 @@ function main(): number {
   console.log(
     `${histories} histories from seed ${first}: ${failed} failed; ${frames} frames; healed within ${slowest} virtual ms; ${cpuSeconds().toFixed(1)} s of CPU`,
   );
+  console.log(`${histories - failed} passed, ${failed} failed`);
   return failed === 0 ? 0 : 1;
 }
 
