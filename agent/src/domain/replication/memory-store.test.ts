@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect, test } from 'vitest';
+import { replicaStoreCompliance } from '../../adapters/outbound/sqlite/replica-store-compliance.js';
 import type { Cell } from './contract.js';
 import { MemoryStore } from './memory-store.js';
-import { replicaStoreCompliance } from './store-compliance.js';
 
 replicaStoreCompliance('in memory', () => {
   const store = new MemoryStore();

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
+import { randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { local, type Tuning } from '../core/tuning.js';
+import { encodeDatagram } from '../wire/datagram.js';
+import { Keyring } from '../wire/keyring.js';
 import type { Address } from '../wire/message.js';
 import { NetworkNode, type NodeEvent } from './network-node.js';
 import type { NodeOptions } from './options.js';
@@ -163,6 +167,17 @@ describe('nodes on the network', () => {
   });
 });
 
+/** Pings until there is an answer, in a thread of its own. */
+const ASKER = `
+  const { workerData: { ping, answered, port } } = require('node:worker_threads');
+  const socket = require('node:dgram').createSocket('udp4');
+  socket.on('message', () => {
+    Atomics.store(answered, 0, 1);
+    Atomics.notify(answered, 0);
+  });
+  setInterval(() => socket.send(ping, port, '127.0.0.1'), 50);
+`;
+
 describe('a node in a thread of its own', () => {
   // Threads run what was built.
   const code = new URL('../../dist/node/worker.js', import.meta.url);
@@ -171,11 +186,23 @@ describe('a node in a thread of its own', () => {
   it('answers pings while the main thread stands still', async () => {
     const a = await SwimThread.start(options, { event: () => {} }, code);
     closing.push(() => a.close());
+    const ping = encodeDatagram([{ type: 'ping', seq: 77, node: 'threaded' }], {
+      keyring: new Keyring(key),
+      random: randomBytes,
+    });
+    const answered = new Int32Array(new SharedArrayBuffer(4));
+    const asker = new Worker(ASKER, { eval: true, workerData: { ping, answered, port: a.address.port } });
+    closing.push(() => asker.terminate());
+    // Nothing of this thread runs until the answer is there.
+    expect(Atomics.wait(answered, 0, 0, 20_000)).toBe('ok');
+  });
+
+  it('joins, tells what it knows, and leaves', async () => {
+    const a = await SwimThread.start(options, { event: () => {} }, code);
+    closing.push(() => a.close());
     const b = await SwimThread.start({ ...options, name: 'b' }, { event: () => {} }, code);
     closing.push(() => b.close());
     expect(await b.join([a.address])).toMatchObject({ reached: 1, failures: [] });
-    const standStill = new Int32Array(new SharedArrayBuffer(4));
-    Atomics.wait(standStill, 0, 0, 1000);
     await until(() => [a, b].every((node) => node.members().length === 1 && node.members()[0]?.state === 'alive'));
     expect(await a.stats()).toMatchObject({ members: 2, rejected: {} });
     await b.updateMeta(Uint8Array.of(3));

@@ -3,12 +3,15 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Timestamp } from '@marcher/hlc';
+import Database from 'better-sqlite3';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Batch, Cell, Frame, ReplicaStore } from '../../../domain/replication/contract.js';
 import { bucketOf } from '../../../domain/replication/digest.js';
 import { MemoryStore } from '../../../domain/replication/memory-store.js';
-import { replicaStoreCompliance } from '../../../domain/replication/store-compliance.js';
+import { MIGRATIONS } from './migrations/index.js';
+import { SqliteReplicaStore } from './replica-store.js';
+import { replicaStoreCompliance } from './replica-store-compliance.js';
 import { SqliteConfigStore } from './sqlite-config-store.js';
 
 const ORIGINS = ['0000000000000001.018bcfe56800', 'ffffffffffffffff.018bcfe56801'];
@@ -246,5 +249,38 @@ describe('the replica in SQLite', () => {
     const origin = ORIGINS[0] as string;
     replica.commit({ ...put('a'), append: [frameOf(origin, 5)] });
     expect(() => replica.commit({ ...put('a'), append: [frameOf(origin, 7)] })).toThrow(/does not follow/);
+  });
+
+  /** With the file's own connection, to make it fail. */
+  const bare = (): { database: Database.Database; replica: ReplicaStore } => {
+    const path = join(directory, 'bare.db');
+    const connect = (): Database.Database => new Database(path).defaultSafeIntegers(true);
+    const database = connect();
+    for (const sql of MIGRATIONS) database.exec(sql);
+    return { database, replica: new SqliteReplicaStore(database, connect) };
+  };
+
+  test('a full disk is said so, and leaves nothing of the commit; with room again it goes on', () => {
+    const { database, replica } = bare();
+    replica.commit(put('a'));
+    const pages = Number(database.pragma('page_count', { simple: true }));
+    database.pragma(`max_page_count = ${pages + 1}`);
+    const [cell] = put('b').put;
+    const large = { ...put('b'), put: [{ ...(cell as Cell), value: new Uint8Array(100_000) }] };
+    expect(() => replica.commit({ ...large, remove: put('a').put })).toThrow(
+      expect.objectContaining({ name: 'ReplicaStoreError', code: 'full' }),
+    );
+    expect(['a', 'b'].map((id) => replica.object('Service', id).length)).toEqual([1, 0]);
+    database.pragma('max_page_count = 1000000');
+    replica.commit(large);
+    expect(replica.object('Service', 'b').length).toBe(1);
+    database.close();
+  });
+
+  test('a state that is not what was written is said to be damage', () => {
+    const { database, replica } = bare();
+    database.prepare("INSERT INTO replica_state (part, value) VALUES ('clock', '\"not a time\"')").run();
+    expect(() => replica.load()).toThrow(expect.objectContaining({ name: 'ReplicaStoreError', code: 'corrupt' }));
+    database.close();
   });
 });

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What every adapter of the replica store must do. Each test gets an empty one. */
-// biome-ignore-all lint/style/noRestrictedImports: a suite of tests, run by the tests of each adapter.
 import { describe, expect, it } from 'vitest';
-import type { Batch, Cell, Frame, Key, ReplicaStore } from './contract.js';
-import { BUCKETS, bucketOf } from './digest.js';
-import { compareKeys, compareText } from './object.js';
-import { originKey } from './origin.js';
+import type { Batch, Cell, Frame, Key, ReplicaStore } from '../../../domain/replication/contract.js';
+import { BUCKETS, bucketOf } from '../../../domain/replication/digest.js';
+import { compareKeys, compareText } from '../../../domain/replication/object.js';
+import { originKey } from '../../../domain/replication/origin.js';
 
 export interface StoreHarness {
   readonly store: ReplicaStore;

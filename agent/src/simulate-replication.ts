@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * node agent/dist/domain/replication/sim/main.js --histories N --seed S [--nodes N]: runs that many histories, each
+ * node agent/dist/simulate-replication.js --histories N --seed S [--nodes N]: runs that many histories, each
  * from its own seed. One that fails says its seed; `--histories 1 --seed THAT --nodes N` replays it exactly.
  */
-// biome-ignore-all lint/style/noRestrictedImports: a program of its own, not part of the domain.
-// biome-ignore-all lint/style/noRestrictedGlobals: the same.
 import { hash as digest } from 'node:crypto';
 import { parseArgs } from 'node:util';
-import { runHistory } from './history.js';
+import { runHistory } from './domain/replication/sim/history.js';
 
 /** Most histories are of few nodes, which meet each other's troubles more often. */
 function nodesOf(seed: number): number {
