@@ -1,7 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Short exchanges beside bulk: what one took, alone, without policies and with priorities. */
 import { printTable } from '@marcher/e2e/demo/table';
+import type { Scope } from '@marcher/e2e/harness/scope';
 import { spread } from './measure.js';
+import { LOAD_CORE, pinned } from './peers.js';
+
+/**
+ * Few, and due whatever became of those before: a closed loop of a real-time process would keep bulk off its core, and then
+ * nothing is saturated. Enough connections that one is free, however long an exchange waits.
+ */
+export const SHORT = { connections: 64, perSecond: 500, exchanges: 2_500, bytes: 64 } as const;
+
+export interface ShortTarget {
+  readonly netns: string;
+  readonly host: string;
+  readonly port: number;
+  /** Program of bench/load, and what it is started by. */
+  readonly load: string;
+  readonly wrapper: readonly string[];
+}
+
+/** Throws when one failed: it would count as the fastest. */
+export const shortExchanges = async (
+  scope: Scope,
+  { netns, host, port, load, wrapper }: ShortTarget,
+): Promise<Omit<Latency, 'bulkBitsPerSecond'>> => {
+  const { connections, perSecond, exchanges, bytes } = SHORT;
+  const argv = [load, 'paced', host, port, connections, exchanges, bytes, perSecond].map(String);
+  const printed = await scope.must(pinned(LOAD_CORE, [...wrapper, ...argv]), { netns, timeoutMs: 120_000 });
+  const { p50Us, p99Us, seconds, failed } = JSON.parse(printed) as Record<
+    'p50Us' | 'p99Us' | 'seconds' | 'failed',
+    number
+  >;
+  if (failed > 0) throw new Error(`${failed} of ${exchanges} short exchanges failed`);
+  return { p50Us, p99Us, perSecond: exchanges / seconds };
+};
 
 export interface Latency {
   readonly p50Us: number;

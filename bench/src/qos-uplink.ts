@@ -10,7 +10,7 @@ import { Agent } from '@marcher/e2e/harness/agent';
 import { Flow } from '@marcher/e2e/harness/flow';
 import { makeRouted, VIP4 } from '@marcher/e2e/harness/routed';
 import { type Scope, sleep, until } from '@marcher/e2e/harness/scope';
-import { type Latencies, type Latency, sayRound } from './latency.js';
+import { type Latencies, type Latency, sayRound, shortExchanges } from './latency.js';
 import { LOAD_CORE, pinned } from './peers.js';
 
 const SERVER = { sink: 9000, source: 9001, udp: 9002 } as const;
@@ -18,10 +18,6 @@ const SHORT_PORT = 9100;
 const LINK = '40mbit';
 const BULK_RATE = '30Mbit';
 const HEALTHY = 2;
-/** Few beside what the link carries, and due whatever became of those before. */
-const CONNECTIONS = 64;
-const PER_SECOND = 500;
-const EXCHANGES = 2_500;
 
 export interface UplinkOptions {
   readonly rounds: number;
@@ -88,19 +84,13 @@ export const measureUplink = async (
     for (const { name } of services) await agent.backendsAre(name, HEALTHY, ['b']);
     await sleep(500); // tc hears of it a moment later
   };
-  const exchanges = async (): Promise<Omit<Latency, 'bulkBitsPerSecond'>> => {
-    const argv = [load, 'paced', VIP4, SHORT_PORT, CONNECTIONS, EXCHANGES, 64, PER_SECOND].map(String);
-    const options = { netns: net.client.netns, timeoutMs: 120_000 };
-    const found = JSON.parse(await scope.must(pinned(LOAD_CORE, [...wrapper, ...argv]), options));
-    const { p50Us, p99Us, seconds } = found as { p50Us: number; p99Us: number; seconds: number };
-    return { p50Us, p99Us, perSecond: EXCHANGES / seconds };
-  };
+  const target = { netns: net.client.netns, host: VIP4, port: SHORT_PORT, load, wrapper };
   const beside = async (name: 'without' | 'with'): Promise<Latency> => {
     const settings = { host: VIP4, port: SERVER.source, kind: 'tcp-receive', count: 12 } as const;
     const bulk = await Flow.client(scope, `bulk ${name}`, settings, net.client.netns);
     await sleep(2_000); // its burst has to leave the narrow link's queue
     const began = await bulk.count();
-    const found = await exchanges();
+    const found = await shortExchanges(scope, target);
     const ended = await bulk.count();
     await bulk.stop();
     const bulkBitsPerSecond = ((ended.bytes - began.bytes) * 8) / ((ended.atMs - began.atMs) / 1_000);
@@ -111,7 +101,7 @@ export const measureUplink = async (
   let waitsBy = '';
   for (let i = 0; i < rounds; i++) {
     await apply(false);
-    latencies.alone.push({ ...(await exchanges()), bulkBitsPerSecond: 0 });
+    latencies.alone.push({ ...(await shortExchanges(scope, target)), bulkBitsPerSecond: 0 });
     latencies.without.push(await beside('without'));
     await apply(true);
     const { xdpInterfaces } = await agent.node.status({ withTraffic: false });

@@ -14,7 +14,16 @@ import { Agent, type ServiceFile } from '@marcher/e2e/harness/agent';
 import { Flow } from '@marcher/e2e/harness/flow';
 import type { FlowClient } from '@marcher/e2e/harness/flow-main';
 import { REPOSITORY, Scope, sleep } from '@marcher/e2e/harness/scope';
-import { type Latencies, type Latency, printLatencies, priorityHelps, sayRound, summaries } from './latency.js';
+import {
+  type Latencies,
+  type Latency,
+  printLatencies,
+  priorityHelps,
+  SHORT,
+  sayRound,
+  shortExchanges,
+  summaries,
+} from './latency.js';
 import { machine } from './measure.js';
 import { LOAD_CORE, PROXY_CORE, pinned } from './peers.js';
 import { measureTiers } from './qos-tiers.js';
@@ -33,11 +42,6 @@ const BULK_PORT = 9200;
 /** Most that a rate may be off. */
 const GOAL_ERROR = 0.03;
 const BULK_CONNECTIONS = 16;
-/** Few, and due whatever became of those before: a closed loop of a real-time process would keep bulk off its core, and
- * then nothing is saturated. Enough connections that one is free, however long an exchange waits. */
-const SHORT_CONNECTIONS = 64;
-const SHORT_PER_SECOND = 500;
-const SHORT_EXCHANGES = 2_500;
 
 interface Measured {
   readonly what: string;
@@ -192,14 +196,7 @@ const measureRates = async (scope: Scope, seconds: number): Promise<Rate[]> => {
   return results;
 };
 
-const short = async (
-  scope: Scope,
-  netns: string,
-  port: number,
-): Promise<{ p50Us: number; p99Us: number; seconds: number }> => {
-  const argv = [LOAD, 'paced', HOST, port, SHORT_CONNECTIONS, SHORT_EXCHANGES, 64, SHORT_PER_SECOND].map(String);
-  return JSON.parse(await scope.must(pinned(LOAD_CORE, [...REAL_TIME, ...argv]), { netns, timeoutMs: 120_000 }));
-};
+const SHORT_TARGET = { host: HOST, port: 7101, load: LOAD, wrapper: REAL_TIME };
 
 /** Short exchanges beside bulk that never ends. */
 const beside = async (scope: Scope, netns: string): Promise<Latency> => {
@@ -213,13 +210,13 @@ const beside = async (scope: Scope, netns: string): Promise<Latency> => {
   });
   await sleep(500);
   const first = counts.length - 1;
-  const { p50Us, p99Us, seconds } = await short(scope, netns, 7101);
+  const found = await shortExchanges(scope, { ...SHORT_TARGET, netns });
   const [before, after] = [counts[first], counts.at(-1)];
   drain.kill();
   await ended;
   if (before === undefined || after === undefined) throw new Error('bench-bulk counted nothing');
   const bulkBitsPerSecond = ((after.bytes - before.bytes) * 8) / ((after.atMs - before.atMs) / 1_000);
-  return { p50Us, p99Us, perSecond: SHORT_EXCHANGES / seconds, bulkBitsPerSecond };
+  return { ...found, bulkBitsPerSecond };
 };
 
 const measurePriorities = async (scope: Scope, rounds: number): Promise<Latencies> => {
@@ -253,8 +250,7 @@ const measurePriorities = async (scope: Scope, rounds: number): Promise<Latencie
   for (let i = 0; i < rounds; i++) {
     await apply(false);
     await sleep(200);
-    const { p50Us, p99Us, seconds } = await short(scope, netns, 7101);
-    results.alone.push({ p50Us, p99Us, perSecond: SHORT_EXCHANGES / seconds, bulkBitsPerSecond: 0 });
+    results.alone.push({ ...(await shortExchanges(scope, { ...SHORT_TARGET, netns })), bulkBitsPerSecond: 0 });
     results.without.push(await beside(scope, netns));
     await apply(true);
     await sleep(200);
@@ -309,7 +305,7 @@ export const qos = async ({ rounds, seconds, only }: QosOptions): Promise<boolea
   if (only === undefined || 'priorities'.includes(only)) {
     const latencies = await onOwnGround((scope) => measurePriorities(scope, rounds));
     result['priorities'] = {
-      shortConnections: SHORT_CONNECTIONS,
+      short: SHORT,
       bulkConnections: BULK_CONNECTIONS,
       ...summaries(latencies),
     };
