@@ -142,6 +142,13 @@ static void turns(unsigned n)
 		turn(2);
 }
 
+/* Turns until the condition holds, for two seconds of waiting at most: what follows asserts it. */
+#define TURNS_UNTIL(condition)                                         \
+	do {                                                           \
+		for (unsigned t_ = 0; t_ < 1000 && !(condition); t_++) \
+			turn(2);                                       \
+	} while (0)
+
 static void listener_readable(struct poll_source *source, uint32_t events)
 {
 	(void)events;
@@ -183,6 +190,34 @@ static int bound(int family, const char *ip, uint16_t port)
 	return fd;
 }
 
+/*
+ * On 127.0.0.1, at a port that the kernel gives to nobody by itself: it can be closed and bound again, also at another
+ * address, with other programs at work on the same loopback.
+ */
+static int bound_to_own_port(void)
+{
+	static unsigned next;
+	const unsigned first = 10000, ports = 20000; /* below net.ipv4.ip_local_port_range, 32768 by default */
+
+	if (next == 0)
+		next = (unsigned)getpid() * 64;
+	for (unsigned i = 0; i < ports; i++) {
+		struct sockaddr_in sa = {.sin_family = AF_INET,
+		                         .sin_port = htons((uint16_t)(first + next++ % ports)),
+		                         .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+		int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+		assert_true(fd >= 0);
+		option(fd, SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20);
+		if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0)
+			return fd;
+		assert_int_equal(errno, EADDRINUSE);
+		close(fd);
+	}
+	fail_msg("no port is free between %u and %u", first, first + ports - 1);
+	return -1;
+}
+
 static uint16_t port_of(int fd)
 {
 	struct sockaddr_in6 sa;
@@ -221,7 +256,7 @@ static void start(bool dual)
 	rig.service.view = rig.view;
 	for (unsigned i = 0; i < BACKENDS; i++) {
 		static const char *const names[] = {"a", "b", "c"};
-		rig.backend_fds[i] = bound(AF_INET, "127.0.0.1", 0);
+		rig.backend_fds[i] = bound_to_own_port();
 		rig.backends[i].name = (char *)names[i];
 		rig.backends[i].slot = stats_slot_acquire(rig.engine.stats, MARCHER_SLOT_BACKEND, "dns", names[i]);
 		rig.endpoints[i].backend = &rig.backends[i];
@@ -570,9 +605,9 @@ static void a_backend_without_a_port_gets_the_listeners(void **context)
 	rig.endpoints[0].addr.port = 0;
 	rig.endpoints[0].addr.ip[3] = 9; /* 127.0.0.9, or it would be the listener itself */
 	close(rig.listen.fd);
-	int backend = bound(AF_INET, "127.0.0.9", 0);
-	rig.port = port_of(backend);
-	rig.listen.fd = bound(AF_INET, "127.0.0.1", rig.port);
+	rig.listen.fd = bound_to_own_port();
+	rig.port = port_of(rig.listen.fd);
+	int backend = bound(AF_INET, "127.0.0.9", rig.port);
 	rig.listener.addr.port = rig.port;
 	assert_int_equal(poller_add_level(rig.worker.poller, &rig.listen, false), 0);
 	int fd = client();
@@ -607,7 +642,7 @@ static void limits_refuse_and_count(void **context)
 		for (unsigned i = 0; i < 4; i++) {
 			fds[i] = client();
 			send_pattern(fds[i], i, 10);
-			turns(2);
+			TURNS_UNTIL(SERVICE(UDP_PACKETS_RECEIVED) == i + 1);
 		}
 		assert_int_equal(udp_count(&rig.worker), 2);
 		assert_int_equal(SERVICE(UDP_DROPPED), 2);
@@ -638,13 +673,13 @@ static void without_a_backend_datagrams_are_dropped(void **context)
 	rig.view->count = 0;
 	int fd = client();
 	send_pattern(fd, 1, 10);
-	turns(3);
+	TURNS_UNTIL(SERVICE(UDP_DROPPED));
 	assert_int_equal(SERVICE(NO_BACKEND), 1);
 	assert_int_equal(SERVICE(UDP_DROPPED), 1);
 	assert_int_equal(udp_count(&rig.worker), 0);
 	rig.listener.binding = NULL; /* closing */
 	send_pattern(fd, 1, 10);
-	turns(3);
+	TURNS_UNTIL(counter(rig.listener.slot, MARCHER_UDP_DROPPED) == 2);
 	assert_int_equal(counter(rig.listener.slot, MARCHER_UDP_DROPPED), 2);
 	close(fd);
 	stop();
@@ -671,7 +706,6 @@ static void idle_sessions_end_and_busy_ones_do_not(void **context)
 	for (unsigned i = 0; i < 6; i++) {
 		rig.clock_ms += 400;
 		send_pattern(busy, i, 10);
-		turns(2);
 		expect_pattern(rig.backend_fds[0], i, 10, NULL, NULL);
 		assert_int_equal(udp_count(&rig.worker), 1);
 	}
@@ -769,7 +803,7 @@ static void a_refusing_backend_is_left_for_another(void **context)
 	rig.backend_fds[0] = rig.backend_fds[1] = -1;
 	int fd = client();
 	send_pattern(fd, 1, 10);
-	turns(5);
+	TURNS_UNTIL(reported_bad);
 	assert_int_equal(reported_bad, 1);
 	assert_true(SERVICE(CONNECT_FAILURES) == 1);
 	unsigned other = rig.backends[0].active ? 1 : 0;
@@ -817,7 +851,7 @@ static void the_only_backend_is_tried_again(void **context)
 	int fd = client();
 	for (unsigned i = 0; i < 5; i++) {
 		send_pattern(fd, i, 10);
-		turns(3);
+		TURNS_UNTIL(reported_bad > i);
 	}
 	assert_int_equal(udp_count(&rig.worker), 1);
 	assert_true(reported_bad >= 4);
@@ -835,14 +869,15 @@ static void one_that_answered_is_given_three_refusals(void **context)
 	rig.view->count = 2;
 	int fd = client();
 	send_pattern(fd, 0, 10);
-	turns(3);
+	TURNS_UNTIL(udp_count(&rig.worker));
 	unsigned mine = rig.backends[0].active ? 0 : 1;
 	round_trip(fd, mine, 0, 10);
 	close(rig.backend_fds[mine]);
 	rig.backend_fds[mine] = -1;
 	for (unsigned i = 0; i < 2; i++) {
 		send_pattern(fd, i, 10);
-		turns(3);
+		TURNS_UNTIL(reported_bad == i + 1);
+		assert_int_equal(reported_bad, i + 1);
 		assert_int_equal(rig.backends[mine].active, 1);
 	}
 	/* Back in time: it stays. */
@@ -852,7 +887,7 @@ static void one_that_answered_is_given_three_refusals(void **context)
 	rig.backend_fds[mine] = -1;
 	for (unsigned i = 0; i < 3; i++) {
 		send_pattern(fd, i, 10);
-		turns(3);
+		TURNS_UNTIL(reported_bad == i + 3);
 	}
 	round_trip(fd, 1 - mine, 4, 40);
 	close(fd);
@@ -866,7 +901,7 @@ static void sessions_leave_an_unhealthy_backend(void **context)
 	rig.view->count = 2;
 	int fd = client();
 	send_pattern(fd, 0, 10);
-	turns(3);
+	TURNS_UNTIL(udp_count(&rig.worker));
 	unsigned mine = rig.backends[0].active ? 0 : 1;
 	expect_pattern(rig.backend_fds[mine], 0, 10, NULL, NULL);
 	round_trip(fd, mine, 1, 10);
@@ -893,30 +928,31 @@ static void affinity_holds_over_sessions_and_gives_way_to_failure(void **context
 	rig.service.affinity = affinity_new(60000, 100);
 	rig.service.affinity_v4_bits = 32;
 	unsigned mine = 0;
+	int fds[14]; /* open at once: so many ports, of the same address */
 	for (unsigned i = 0; i < 12; i++) {
-		int fd = client(); /* another port, the same address */
-		send_pattern(fd, i, 10);
-		turns(3);
-		close(fd);
+		fds[i] = client();
+		send_pattern(fds[i], i, 10);
+		TURNS_UNTIL(udp_count(&rig.worker) == i + 1);
 	}
 	for (unsigned i = 0; i < BACKENDS; i++)
 		mine = rig.backends[i].active ? i : mine;
 	assert_int_equal(rig.backends[mine].active, 12);
 	close(rig.backend_fds[mine]);
 	rig.backend_fds[mine] = -1;
-	int fd = client();
-	send_pattern(fd, 1, 10);
-	turns(3);
-	send_pattern(fd, 2, 10); /* moves, and the bond with it */
-	turns(3);
+	fds[12] = client();
+	send_pattern(fds[12], 1, 10);
+	TURNS_UNTIL(reported_bad);
+	send_pattern(fds[12], 2, 10); /* moves, and the bond with it */
+	TURNS_UNTIL(SERVICE(CONNECT_RETRIES));
 	assert_int_equal(rig.backends[mine].active, 12);
-	int again = client();
-	send_pattern(again, 2, 10);
-	turns(3);
+	fds[13] = client();
+	send_pattern(fds[13], 2, 10);
+	TURNS_UNTIL(udp_count(&rig.worker) == 14);
+	assert_int_equal(udp_count(&rig.worker), 14);
 	assert_int_equal(rig.backends[mine].active, 12);
 	struct affinity_table *table = rig.service.affinity;
-	close(fd);
-	close(again);
+	for (unsigned i = 0; i < 14; i++)
+		close(fds[i]);
 	stop();
 	affinity_free(table);
 }
