@@ -25,7 +25,12 @@ export class Backoff {
   }
 
   isOver(peer: NodeId, nowMs: number): boolean {
-    return (this.#peers.get(peer)?.untilMs ?? 0) <= nowMs;
+    return this.overAtMs(peer) <= nowMs;
+  }
+
+  /** 0: it has not failed. */
+  overAtMs(peer: NodeId): number {
+    return this.#peers.get(peer)?.untilMs ?? 0;
   }
 
   /** Only these are still of interest. */

@@ -109,7 +109,7 @@ export class Comparison {
     const { objects, cells } = joinRange(ledger, repair);
     if (cells > 0) {
       this.#context.emit({ type: 'repaired', from, bucket: repair.bucket, cells });
-      if (objects.length > 0) this.#context.emit({ type: 'changed', objects });
+      if (objects.length > 0) this.#context.emit({ type: 'changed', objects, writers: [] });
     }
     if (repair.answer && repair.through === undefined) this.sendBucket(from, repair.bucket, false);
   }

@@ -292,7 +292,12 @@ export type Message =
 /** What an operator, the audit or the rest of the agent should know. */
 export type ReplicaEvent =
   /** The objects of these keys may look different now. */
-  | { readonly type: 'changed'; readonly objects: readonly { readonly kind: string; readonly id: string }[] }
+  | {
+      readonly type: 'changed';
+      readonly objects: readonly { readonly kind: string; readonly id: string }[];
+      /** Of the frames that did it; empty: a snapshot or a repair. */
+      readonly writers: readonly { readonly author: string; readonly node: NodeId }[];
+    }
   | {
       readonly type: 'quarantined' | 'released';
       readonly origin: OriginKey;

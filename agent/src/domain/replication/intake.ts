@@ -16,7 +16,8 @@ import { covers, isForked, originKey } from './origin.js';
 
 export type Offer =
   | { readonly outcome: 'held'; readonly frame: Frame; readonly gap: boolean }
-  | { readonly outcome: 'duplicate' | 'refused' };
+  | { readonly outcome: 'duplicate'; readonly frame: Frame }
+  | { readonly outcome: 'refused' };
 
 interface Quarantine {
   readonly sequence: number;
@@ -31,7 +32,6 @@ const COMMIT_FRAMES = 1024;
 const COMMIT_BYTES = 8 * 1024 * 1024;
 const NO_HASH = new Uint8Array(0);
 const REFUSED: Offer = { outcome: 'refused' };
-const DUPLICATE: Offer = { outcome: 'duplicate' };
 
 export class Intake {
   readonly holding: Holding;
@@ -66,10 +66,11 @@ export class Intake {
     if (covers(ledger, origin, sequence)) {
       const kept = this.#applied(origin, sequence);
       if (kept !== undefined && !sameBytes(kept, frame.hash)) return this.#twice(frame, kept, from);
-      return DUPLICATE;
+      return { outcome: 'duplicate', frame };
     }
     const held = this.holding.get(origin, sequence);
-    if (held !== undefined) return sameBytes(held.hash, frame.hash) ? DUPLICATE : this.#twice(frame, held.hash, from);
+    if (held !== undefined)
+      return sameBytes(held.hash, frame.hash) ? { outcome: 'duplicate', frame } : this.#twice(frame, held.hash, from);
     const head = ledger.heads.get(origin);
     if (head === undefined && ledger.heads.size >= settings.originsMax) {
       return refuse(`${nameOfFrame(frame)}: ${settings.originsMax} origins are known, and no more are taken`);
@@ -107,7 +108,8 @@ export class Intake {
     try {
       const { objects, late } = ledger.apply(frames);
       for (const { frame, keys } of late) emit({ type: 'late', origin: frame.origin, sequence: frame.sequence, keys });
-      if (objects.length > 0) emit({ type: 'changed', objects });
+      if (objects.length > 0)
+        emit({ type: 'changed', objects, writers: frames.map(({ author, node }) => ({ author, node })) });
     } catch (error) {
       if (!(error instanceof ReplicaStoreError)) throw error;
       emit({

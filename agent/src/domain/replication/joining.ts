@@ -53,7 +53,7 @@ export class Joining {
     if (ledger.admitted) {
       const objects = joinSnapshot(ledger, cells, end);
       emit({ type: 'snapshot', from, cells: cells.length, reissued: 0 });
-      if (objects.length > 0) emit({ type: 'changed', objects });
+      if (objects.length > 0) emit({ type: 'changed', objects, writers: [] });
       this.#intake.skip();
       return;
     }
@@ -63,7 +63,7 @@ export class Joining {
     this.#author.adopted(before, now);
     emit({ type: 'snapshot', from, cells: cells.length, reissued: reissued.length });
     if (lost.length > 0) emit({ type: 'edits-lost', keys: lost });
-    if (objects.length > 0) emit({ type: 'changed', objects });
+    if (objects.length > 0) emit({ type: 'changed', objects, writers: [] });
     this.#intake.skip();
     this.#spread(reissued);
   }

@@ -68,6 +68,10 @@ export class Peers {
     if (echo !== undefined) this.#offsets.set(node, clockOffset(echo.wallMs, nowWallMs, wallMs));
   }
 
+  vectorOf(node: NodeId): VectorState | undefined {
+    return this.#acknowledged.get(node);
+  }
+
   /** Holds what may have been deleted, or nothing yet: counts as not having acknowledged anything. */
   setStale(node: NodeId): void {
     this.#stale.add(node);

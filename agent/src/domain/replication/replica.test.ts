@@ -143,6 +143,27 @@ test('a frame that comes twice prunes its link, over which frames are then annou
   expect([lab.shown(2, 'b'), lab.count('graft')]).toEqual(['=', 1]);
 });
 
+test('a frame that a comparison has brought first does not prune the link by which it then comes', () => {
+  const lab = new Lab(2, { roundMs: NEVER });
+  lab.lose = ({ type }) => type === 'push' || type === 'have';
+  const written = lab.create(2, 'a');
+  if (!written.ok) throw new Error(written.reason);
+  const { origin, sequence } = written;
+  const [frame] = lab.node(2).disk.frames(origin, sequence, sequence, 1e6) as [Uint8Array];
+  lab.world.act(lab.node(1), (replica) => replica.compare(2n));
+  lab.run(100);
+  expect(lab.shown(1, 'a')).toBe('= spec=a');
+  lab.lose = () => false;
+  lab.count('prune');
+  lab.world.act(lab.node(1), (replica) => replica.receive(2n, { type: 'push', frame }));
+  lab.run(100);
+  expect(lab.count('prune')).toBe(0);
+  lab.count('push');
+  lab.create(2, 'b');
+  lab.run(40);
+  expect([lab.shown(1, 'b'), lab.count('push')]).toEqual(['= spec=b', 1]);
+});
+
 test('a push that is lost is grafted from who announces it, without waiting for a comparison', () => {
   const lab = new Lab(4, { roundMs: NEVER });
   for (let i = 0; i < 4; i++) {

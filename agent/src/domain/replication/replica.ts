@@ -27,6 +27,7 @@ import {
   type ReplicaStore,
   ReplicaStoreError,
   type VectorState,
+  type WriteRefusal,
   type WriteResult,
 } from './contract.js';
 import { encodeFrame, nameOfFrame } from './frame.js';
@@ -80,6 +81,8 @@ export class Replica {
   readonly #outboxes = new Map<NodeId, Outbox>();
   readonly #comparison: Comparison;
   readonly #joining: Joining;
+  /** Of each origin the greatest number that has come by request. */
+  readonly #pulled = new Map<OriginKey, number>();
   #events: ReplicaEvent[] = [];
   #roundDueMs: number;
   #newsDueMs: number | undefined;
@@ -147,11 +150,16 @@ export class Replica {
     this.#taker.stop(node, this.#environment.monotonicMs());
   }
 
+  /** Why that could not be written now; undefined: it could. */
+  refusal(writes: readonly CellWrite[]): { readonly code: WriteRefusal; readonly reason: string } | undefined {
+    return refusalOf(this.#context, this.#peers, writes);
+  }
+
   /**
    * One transaction. alongside: what else belongs into its commit; what it throws comes through, with nothing changed.
    */
   write({ author, message, writes }: WriteRequest, alongside?: () => void): WriteResult {
-    const refusal = refusalOf(this.#context, this.#peers, writes);
+    const refusal = this.refusal(writes);
     if (refusal !== undefined) return { ok: false, ...refusal };
     try {
       const self = this.#author.origin(this.#peers.known ? this.#peers.all() : undefined);
@@ -159,7 +167,7 @@ export class Replica {
       const frame = this.#frame(self, sequence + 1, hash, { author, message, writes });
       if ('fault' in frame) return { ok: false, code: 'too-large', reason: frame.fault };
       const { objects } = this.ledger.apply([frame], alongside);
-      if (objects.length > 0) this.#context.emit({ type: 'changed', objects });
+      if (objects.length > 0) this.#context.emit({ type: 'changed', objects, writers: [{ author, node: this.node }] });
       this.#spread([frame], undefined);
       return { ok: true, origin: frame.origin, sequence: frame.sequence, stamp: frame.stamp };
     } catch (error) {
@@ -171,6 +179,17 @@ export class Replica {
   /** Members that are known to have that frame; compare() learns more. */
   confirmations(origin: OriginKey, sequence: number): number {
     return this.#peers.countOf((vector) => covers(vector, origin, sequence));
+  }
+
+  /** Frames that are here and that the member is not known to have; undefined: it has not said yet what it has. */
+  behind(node: NodeId): number | undefined {
+    const known = this.#peers.vectorOf(node);
+    if (known === undefined) return undefined;
+    let frames = 0;
+    for (const [origin, { sequence }] of this.ledger.heads) {
+      if (!covers(known, origin, sequence)) frames += sequence - (known.heads.get(origin)?.sequence ?? 0);
+    }
+    return frames;
   }
 
   /** Compares vectors with a member now instead of in its turn. */
@@ -324,6 +343,8 @@ export class Replica {
   #pushed(from: NodeId, bytes: Uint8Array, now: number): void {
     const offer = this.#intake.offer(bytes, from);
     if (offer.outcome === 'duplicate') {
+      // What was asked for has overtaken the tree, which is none the worse for it.
+      if (offer.frame.sequence <= (this.#pulled.get(offer.frame.origin) ?? 0)) return;
       this.#tree.setEager(from, false);
       this.#send(from, { type: 'prune' });
     }
@@ -338,7 +359,10 @@ export class Replica {
     const origins = new Set<OriginKey>();
     for (const bytes of frames) {
       const offer = this.#intake.offer(bytes, from);
-      if (offer.outcome === 'held') origins.add(offer.frame.origin);
+      if (offer.outcome !== 'held') continue;
+      const { origin, sequence } = offer.frame;
+      origins.add(origin);
+      this.#pulled.set(origin, Math.max(sequence, this.#pulled.get(origin) ?? 0));
     }
     for (;;) {
       const applied = this.#intake.drain(origins, now);
