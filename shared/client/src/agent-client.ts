@@ -4,6 +4,7 @@ import type { DescService } from '@bufbuild/protobuf';
 import { type Client, createClient } from '@connectrpc/connect';
 import { createGrpcTransport } from '@connectrpc/connect-node';
 import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
+import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
 import { TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import { Connection } from './connection.js';
@@ -20,6 +21,7 @@ export interface AgentClient {
   readonly config: Client<typeof ConfigService>;
   readonly node: Client<typeof NodeService>;
   readonly traffic: Client<typeof TrafficService>;
+  readonly mesh: Client<typeof MeshService>;
   close(): void;
 }
 
@@ -39,6 +41,7 @@ export function createAgentClient(target: Target, options: AgentClientOptions = 
     config: translating(ConfigService, createClient(ConfigService, transport), target),
     node: translating(NodeService, createClient(NodeService, transport), target),
     traffic: translating(TrafficService, createClient(TrafficService, transport), target),
+    mesh: translating(MeshService, createClient(MeshService, transport), target),
     close: () => connection.close(),
   };
 }

@@ -13,6 +13,7 @@ export type AgentErrorCode =
   | 'not_found'
   | 'unavailable' // the agent answers, but can't serve that now
   | 'timeout'
+  | 'unimplemented' // the agent is older, or was started without that
   | 'failed'; // everything else
 
 export class AgentError extends Error {
@@ -37,6 +38,7 @@ const codes: Partial<Record<Code, AgentErrorCode>> = {
   [Code.Unavailable]: 'unavailable',
   [Code.ResourceExhausted]: 'unavailable',
   [Code.DeadlineExceeded]: 'timeout',
+  [Code.Unimplemented]: 'unimplemented',
 };
 
 export function toAgentError(reason: unknown, target: Target): AgentError {
@@ -49,8 +51,9 @@ export function toAgentError(reason: unknown, target: Target): AgentError {
   const error = ConnectError.from(reason);
   const violations = error.findDetails(ValidationFailureSchema).flatMap((failure) => failure.violations);
   const code = codes[error.code] ?? 'failed';
+  // An agent that has the call says why it does not serve it; "HTTP 404" is Connect's word for a path that is not there.
   const message =
-    error.code === Code.Unimplemented
+    error.code === Code.Unimplemented && /^HTTP \d/.test(error.rawMessage)
       ? `${formatTarget(target)} does not know this call: is it an agent, and as new as this program?`
       : error.rawMessage;
   return new AgentError(code, message, violations, reason);
