@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Configuration, type ConfigurationLog } from './application/configuration.js';
 import { EngineUpgrade } from './application/engine-upgrade.js';
 import { EventLog } from './application/event-log.js';
+import type { Replicated } from './application/mesh/replication.js';
 import { NO_PACKET_TIER } from './application/no-packet-tier.js';
 import { Node, type NodeCondition } from './application/node.js';
 import { PacketForwarding } from './application/packet-forwarding.js';
@@ -44,6 +45,8 @@ export interface AgentOptions {
   /** XDP carries no flows of NAT, open or not. */
   readonly natByTc?: boolean;
   readonly packetRetryMs?: number;
+  /** The mesh that this node is in; undefined: none (yet). */
+  readonly replicated?: () => Replicated | undefined;
 }
 
 export interface Agent extends UseCases {
@@ -83,6 +86,7 @@ export function createAgent(options: AgentOptions): Agent {
     objectStanding: (kind, name, generation) =>
       kind === 'Guard' ? packets.guardStanding(name, generation) : undefined,
     owner: options.owner,
+    ...(options.replicated === undefined ? {} : { replicated: options.replicated }),
     ...(options.watch === undefined ? {} : { watch: options.watch }),
     onVersion: (changed) => {
       // Not within the change: slots get new owners only some time after their services have gone.

@@ -117,6 +117,35 @@ describe('impossible values are refused with the reason', () => {
     [['--socket', `/${'a'.repeat(120)}`], 'is longer than 103 bytes'],
   ];
   for (const [args, expected] of table) {
+    test('a mesh: its address, whom to join by, where the CA key is sealed', () => {
+      expect(config([]).mesh).toBeUndefined();
+      expect(config(['--state', '/s', '--mesh', '192.0.2.1:7400']).mesh).toEqual({
+        address: { host: '192.0.2.1', port: 7400 },
+        join: undefined,
+        caKeyFile: '/s/ca.key',
+      });
+      const joining = ['--mesh', '[2001:db8::1]:7400', '--join', '192.0.2.2:7400', '--join-token-file', '/t'];
+      expect(config([...joining, '--ca-key-file', '/k']).mesh).toEqual({
+        address: { host: '2001:db8::1', port: 7400 },
+        join: { host: '192.0.2.2', port: 7400, tokenFile: '/t' },
+        caKeyFile: '/k',
+      });
+    });
+
+    test.each([
+      [['--mesh', '0.0.0.0:7400'], 'is not one address and port'],
+      [['--mesh', '[::]:7400'], 'is not one address and port'],
+      [['--mesh', '192.0.2.1:0'], 'is not one address and port'],
+      [['--mesh', '192.0.2.1:65535'], 'is not one address and port'],
+      [['--mesh', 'node1:7400'], 'is not an address'],
+      [['--join', '192.0.2.2:7400', '--join-token-file', '/t'], 'has no effect without --mesh'],
+      [['--mesh', '192.0.2.1:7400', '--join', '192.0.2.2:7400'], 'needs --join-token-file'],
+      [['--mesh', '192.0.2.1:7400', '--join-token-file', '/t'], 'has no effect without --join'],
+      [['--ca-key-file', '/k'], 'has no effect without --mesh'],
+    ])('%j of a mesh is refused: %s', (args, reason) => {
+      expect(mistakes(args).join('; ')).toContain(reason);
+    });
+
     test(args.join(' '), () => {
       const found = mistakes(args);
       expect(found).toHaveLength(1);

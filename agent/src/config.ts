@@ -8,14 +8,30 @@ import { nearest } from '@marcher/model';
 import { isCountry } from './domain/country.js';
 import { DEFAULTS } from './domain/defaults.js';
 
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface MeshSettings {
+  /** Where other agents reach this one; gossip is on the next port. */
+  readonly address: Address;
+  /** The node that lets this one in. */
+  readonly join: (Address & { readonly tokenFile: string }) | undefined;
+  /** Need not be there yet. */
+  readonly caKeyFile: string;
+}
+
 export interface AgentConfig {
   readonly stateDir: string;
   readonly runDir: string;
   readonly source: string | undefined;
-  readonly api: { readonly host: string; readonly port: number } | undefined;
+  /** undefined: this node is in no mesh, and can be in none. */
+  readonly mesh: MeshSettings | undefined;
+  readonly api: Address | undefined;
   readonly socketPath: string | undefined;
   readonly socketGroup: string;
-  readonly metrics: { readonly host: string; readonly port: number } | undefined;
+  readonly metrics: Address | undefined;
   /** 0: one per allowed core. */
   readonly workers: number;
   readonly cpus: string | undefined;
@@ -82,6 +98,22 @@ const FLAGS: readonly Flag[] = [
   },
   { name: 'socket', value: 'PATH', help: 'Unix socket of the API, or "none" (default /run/marcher/marcher.sock)' },
   { name: 'socket-group', value: 'GROUP', help: 'group that may use the socket beside root (default marcher)' },
+  {
+    name: 'mesh',
+    value: 'ADDRESS:PORT',
+    help: 'where agents of a mesh reach this one: TLS on this port, gossip on the next one, UDP and TCP (default: no mesh)',
+  },
+  {
+    name: 'join',
+    value: 'ADDRESS:PORT',
+    help: 'join the mesh of the node that listens there (its --mesh), unless this one is in it already',
+  },
+  { name: 'join-token-file', value: 'FILE', help: 'has the token that marcher mesh token has printed there' },
+  {
+    name: 'ca-key-file',
+    value: 'FILE',
+    help: "what seals the mesh CA's key on the node that made the mesh (default STATE/ca.key, made with it)",
+  },
   { name: 'metrics', value: 'HOST:PORT', help: 'serve /healthz, /readyz and /metrics by HTTP (default: off)' },
   { name: 'workers', value: 'N', help: 'threads of the engine (default: one per allowed core)' },
   { name: 'cpus', value: 'LIST', help: 'cores for the threads, such as 0-3,8 (default: all allowed)' },
@@ -446,10 +478,11 @@ function interpret(given: ReadonlyMap<string, Given>, mistakes: string[]): Agent
     stateDir,
     runDir,
     source: source === undefined ? undefined : resolve(source),
-    api: endpoint('api', text('api'), true, wrong),
+    mesh: meshOf(given, stateDir, mistakes, wrong),
+    api: endpoint('api', text('api'), 'loopback', wrong),
     socketPath: socket === 'none' ? undefined : resolve(socket),
     socketGroup: text('socket-group') ?? 'marcher',
-    metrics: endpoint('metrics', text('metrics'), false, wrong),
+    metrics: endpoint('metrics', text('metrics'), 'any', wrong),
     workers,
     cpus,
     enginePath: engine === undefined ? undefined : resolve(engine),
@@ -490,12 +523,42 @@ const loopback = new BlockList();
 loopback.addSubnet('127.0.0.0', 8, 'ipv4');
 loopback.addAddress('::1', 'ipv6');
 
+const unspecified = new BlockList();
+unspecified.addAddress('0.0.0.0', 'ipv4');
+unspecified.addAddress('::', 'ipv6');
+
+function meshOf(
+  given: ReadonlyMap<string, Given>,
+  stateDir: string,
+  mistakes: string[],
+  wrong: (name: string, reason: string) => void,
+): MeshSettings | undefined {
+  const text = (name: string): string | undefined => given.get(name)?.value;
+  const address = endpoint('mesh', text('mesh'), 'one', wrong);
+  const contact = endpoint('join', text('join'), 'one', wrong);
+  const tokenFile = text('join-token-file');
+  for (const name of ['join', 'join-token-file', 'ca-key-file']) {
+    if (given.has(name) && !given.has('mesh')) wrong(name, 'has no effect without --mesh ADDRESS:PORT');
+  }
+  if (given.has('join') && tokenFile === undefined) {
+    mistakes.push('--join needs --join-token-file FILE: make a token there with: marcher mesh token');
+  } else if (tokenFile !== undefined && !given.has('join')) {
+    wrong('join-token-file', 'has no effect without --join ADDRESS:PORT');
+  }
+  if (address === undefined) return undefined;
+  return {
+    address,
+    join: contact === undefined || tokenFile === undefined ? undefined : { ...contact, tokenFile: resolve(tokenFile) },
+    caKeyFile: resolve(text('ca-key-file') ?? join(stateDir, 'ca.key')),
+  };
+}
+
 function endpoint(
   name: string,
   text: string | undefined,
-  onlyLoopback: boolean,
+  which: 'any' | 'loopback' | 'one',
   wrong: (name: string, reason: string) => void,
-): { host: string; port: number } | undefined {
+): Address | undefined {
   if (text === undefined || text === 'none') return undefined;
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
   const host = match?.[1] ?? match?.[2] ?? '';
@@ -506,7 +569,11 @@ function endpoint(
     wrong(name, 'is not an address: write something like 127.0.0.1:7070 or [::1]:7070 (port 0: any free one)');
     return undefined;
   }
-  if (onlyLoopback && !loopback.check(literal, family === 6 ? 'ipv6' : 'ipv4')) {
+  if (which === 'one' && (unspecified.check(literal, family === 6 ? 'ipv6' : 'ipv4') || port === 0 || port > 65_534)) {
+    wrong(name, 'is not one address and port: write those at which other nodes reach it, such as 192.0.2.1:7400');
+    return undefined;
+  }
+  if (which === 'loopback' && !loopback.check(literal, family === 6 ? 'ipv6' : 'ipv4')) {
     const why = 'callers on TCP are not authenticated yet';
     wrong(name, `is not a loopback address, and ${why}: write 127.0.0.1 or [::1], and reach it from elsewhere by SSH`);
     return undefined;

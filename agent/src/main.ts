@@ -23,6 +23,7 @@ import type { NodeCondition } from './application/node.js';
 import { type AgentConfig, readCommand, type Uninstall } from './config.js';
 import { embeddedCountryDatabase } from './country-database.js';
 import { createLog, type Log } from './log.js';
+import { Mesh } from './mesh.js';
 
 /** sysexits.h: 64 usage, 69 unavailable, 75 try again later. */
 const EXIT = { usage: 64, unavailable: 69, busy: 75 } as const;
@@ -112,6 +113,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
     if (unreadable !== '')
       out.push({ type: 'CountryDatabase', status: false, reason: 'Unreadable', message: unreadable });
     if (source !== undefined) out.push({ type: 'SourceApplied', ...source.condition });
+    out.push(...(mesh?.conditions() ?? []));
     return out;
   };
 
@@ -123,8 +125,21 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
     natFlows: config.natFlows,
     libraryPath: config.libraryPath,
   });
+  const mesh =
+    config.mesh &&
+    new Mesh({
+      settings: config.mesh,
+      stateDir: config.stateDir,
+      nodeName: config.nodeName,
+      store,
+      follow: (project) => agent.config.follow(project),
+      exclusively: (work) => agent.config.exclusively(work),
+      log,
+    });
+  await mesh?.load();
   const agent = createAgent({
     store,
+    replicated: () => mesh?.replicated,
     dataplane,
     version,
     log,
@@ -154,7 +169,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
   if (recovery !== undefined) copy.schedule();
 
   const api = createApiServer({
-    useCases: agent,
+    useCases: { ...agent, ...(mesh === undefined ? {} : { mesh }) },
     peerCredentials,
     logger: log,
     socketPath: config.socketPath,
@@ -183,6 +198,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
       log.info({ signal }, `stopping: ${consequence}`);
       systemd.stopping();
       await Promise.allSettled([source?.stop(), api.stop(), http?.stop()]);
+      await mesh?.stop();
       await agent.stop();
       copy.flush();
       if (stopEngine)
@@ -212,6 +228,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
   });
 
   try {
+    await mesh?.start();
     await source?.start();
     await api.start();
     await http?.start();

@@ -135,6 +135,11 @@ export class ConfigurationIndex {
     return this.#byPolicy.get(policy) ?? NO_NAMES;
   }
 
+  /** Name of the traffic policy that the service names; empty: none. */
+  policyOf(service: string): string {
+    return this.#footprints.get(service)?.policy ?? '';
+  }
+
   get inventory(): Inventory {
     return { services: this.#footprints.size, backends: this.#backends, listeners: this.#listeners };
   }
@@ -265,6 +270,26 @@ export class ConfigurationIndex {
       concernsServices: follow > 0 || changes.length > objects.changes.length,
       compileMs,
       validateMs: performance.now() - started - compileMs,
+      accept: () => {
+        for (const { name, footprint } of touched) this.#set(name, footprint);
+      },
+      reject: undo,
+    };
+  }
+
+  /** Changes of services that are valid each by itself; undefined: one would share a port. accept() or reject() must follow. */
+  adopt(changes: readonly CommitChange[]): Pick<PreparedChange, 'accept' | 'reject'> | undefined {
+    const touched: Touched[] = [];
+    for (const { kind, name, after } of changes) {
+      if (kind === 'Service') touched.push({ name, path: '', footprint: after && footprintOf(unpackService(after)) });
+    }
+    const faults = new Faults();
+    const undo = this.#move(touched, faults);
+    if (faults.list.length > 0) {
+      undo();
+      return undefined;
+    }
+    return {
       accept: () => {
         for (const { name, footprint } of touched) this.#set(name, footprint);
       },

@@ -31,7 +31,7 @@ import {
 import { diffObjects, diffServices } from '../domain/diff.js';
 import type { Claim } from '../domain/port-ownership.js';
 import { unsteerable } from '../domain/steering.js';
-import type { Changed, CommitChange, ConfigStore, StoredObject } from '../ports/config-store.js';
+import type { Changed, CommitChange, ConfigStore, NewRevision, StoredObject } from '../ports/config-store.js';
 import {
   ApplicationError,
   type ApplyOptions,
@@ -44,6 +44,8 @@ import {
 } from '../ports/use-cases.js';
 import { ConfigurationIndex, type Inventory, type PreparedChange } from './change-preparation.js';
 import { CurrentObjects } from './current-objects.js';
+import { Follower, type Project } from './mesh/follower.js';
+import type { Replicated } from './mesh/replication.js';
 import { unpackObject } from './object-codec.js';
 import type { PacketStanding } from './packet-forwarding.js';
 import type { Outcome, Programming } from './programming.js';
@@ -76,6 +78,8 @@ export interface ConfigurationOptions {
   readonly packetStanding?: (name: string, generation: bigint) => PacketStanding;
   /** The store never had a configuration, and the packet tiers carry services. */
   readonly packetsHeld?: () => boolean;
+  /** The mesh that this node is in; undefined: none. */
+  readonly replicated?: () => Replicated | undefined;
   /** Of an object that is not a service: whether what it says is in force. Absent: nobody says. */
   readonly objectStanding?: (kind: ObjectKind, name: string, generation: bigint) => ObjectStanding | undefined;
 }
@@ -103,6 +107,7 @@ export class Configuration implements ConfigUseCases {
   /** Guards and traffic policies that are in force by the store. */
   readonly objects: CurrentObjects;
   readonly #index: ConfigurationIndex;
+  readonly #follower: Follower;
   readonly #hub: WatchHub;
   readonly #queue = new SerialQueue();
   /** A version that was refused and could not be taken back, because the store failed. */
@@ -117,6 +122,8 @@ export class Configuration implements ConfigUseCases {
     this.#log = options.log;
     this.#index = new ConfigurationIndex(options.store, () => options.programming.steering.on);
     this.objects = new CurrentObjects(options.store);
+    const { programming, nowMs } = options;
+    this.#follower = new Follower({ store: options.store, programming, index: this.#index, nowMs });
     const store = this.#store;
     this.#hub = new WatchHub(
       {
@@ -217,7 +224,7 @@ export class Configuration implements ConfigUseCases {
     }
     if (result === 'unchanged') {
       // It came to the engine with a drain, before this had its turn.
-      if (this.#programming.inStep) this.#store.confirm();
+      if (this.#programming.inStep) this.#confirmStored();
       return;
     }
     if (result === 'refused' && this.#store.pendingVersion !== 0n) {
@@ -236,7 +243,7 @@ export class Configuration implements ConfigUseCases {
       return;
     }
     this.#refusal = '';
-    this.#store.confirm();
+    this.#confirmStored();
     this.#programming.record(this.#store.version);
     this.#log.info({ version: this.#store.version, result, ...this.#index.inventory }, 'data plane is in step');
     this.#hub.changed({ services: [...unbound, ...this.#programming.unboundServices.keys()] });
@@ -307,6 +314,12 @@ export class Configuration implements ConfigUseCases {
       prepared.reject();
       throw new ApplicationError('refused', LOST);
     }
+    try {
+      this.#replicated?.check(changes);
+    } catch (error) {
+      prepared.reject();
+      throw error;
+    }
     const base = this.#store.version;
     const before = performance.now();
     try {
@@ -324,8 +337,16 @@ export class Configuration implements ConfigUseCases {
     if (prepared.concernsServices) await this.#program(prepared, delta);
     timing.programMs = performance.now() - stored;
 
+    try {
+      this.#confirm({ author: caller.author, message: options.message }, changes);
+    } catch (error) {
+      // Nobody else will have it, so neither may the data plane.
+      this.#programming.forget('a change that could not be written for the mesh is being taken back');
+      this.#takeBack(prepared);
+      await this.#reconcile().catch(() => undefined);
+      throw unavailable(error);
+    }
     prepared.accept();
-    this.#store.confirm();
     if (prepared.concernsServices) this.#programming.record(this.#store.version);
     else this.#programming.carryOver(base, this.#store.version);
     this.#dropStaleDrains(changes);
@@ -339,6 +360,51 @@ export class Configuration implements ConfigUseCases {
       'configuration changed',
     );
     return { version, changed: true, diffs: options.omitDiff ? [] : diffs(changes), timing };
+  }
+
+  get #replicated(): Replicated | undefined {
+    return this.#options.replicated?.();
+  }
+
+  /** The data plane runs the pending version: it is this node's, and in a mesh all others' from now on. */
+  #confirm(revision: Pick<NewRevision, 'author' | 'message'>, changes: readonly CommitChange[]): void {
+    const replicated = this.#replicated;
+    if (replicated === undefined) this.#store.confirm();
+    else this.#store.confirm((write) => replicated.record(revision, changes, write));
+  }
+
+  /** A version that an earlier agent has left pending is in force: those that came from the mesh are there already. */
+  #confirmStored(): void {
+    const version = this.#store.pendingVersion;
+    if (version === 0n) return;
+    const revision = this.#replicated && this.#store.revisions({ limit: 1, beforeVersion: version + 1n })[0];
+    if (revision === undefined || revision.origin === 'mesh') this.#store.confirm();
+    else this.#confirm(revision, this.#store.changesOf(version));
+  }
+
+  /**
+   * What the mesh has made of the configuration comes into force: nobody is there to be refused, so the data plane is told
+   * until it agrees. project() is asked when it is its turn, for everything where a part can't tell.
+   */
+  async follow(project: Project): Promise<void> {
+    const hadPackets = this.#index.packets.size > 0;
+    const followed = await this.#queue.run(() => this.#follow(project));
+    const objects = followed.some(({ kind }) => kind !== 'Service');
+    if (objects || (followed.length > 0 && (hadPackets || this.#index.packets.size > 0))) {
+      await this.#options.onApplied?.();
+    }
+  }
+
+  async #follow(project: Project): Promise<readonly CommitChange[]> {
+    if (this.#undoPending || this.#store.pendingVersion !== 0n) await this.#reconcile();
+    const { changes, author } = await this.#follower.follow(project);
+    if (changes.length === 0) return changes;
+    this.#dropStaleDrains(changes);
+    this.#hub.changed(namesOf(changes));
+    this.#options.onVersion?.(changes.length);
+    const { version } = this.#store;
+    this.#log.info({ version, changed: changes.length, author, origin: 'mesh' }, 'configuration changed');
+    return changes;
   }
 
   /** The change is in force whether or not this works; what stays is looked at again with the service's next change. */
@@ -434,9 +500,19 @@ export class Configuration implements ConfigUseCases {
     const standing = packets !== undefined && (!packets.relayed || programmed.status) ? packets : programmed;
     return [
       { type: 'Accepted', status: true, reason: 'Accepted', message: '' },
-      { type: 'ResolvedRefs', status: true, reason: 'ResolvedRefs', message: '' },
+      this.#resolvedRefs(name),
       { type: 'Programmed', status: standing.status, reason: standing.reason, message: standing.message },
     ].map((condition) => create(ConditionSchema, { ...condition, observedGeneration }));
+  }
+
+  /** In a mesh one side may have removed what the other has begun to name. */
+  #resolvedRefs(service: string): ObjectStanding & { readonly type: 'ResolvedRefs' } {
+    const policy = this.#index.policyOf(service);
+    if (policy === '' || this.objects.trafficPolicies.has(policy)) {
+      return { type: 'ResolvedRefs', status: true, reason: 'ResolvedRefs', message: '' };
+    }
+    const message = `there is no traffic policy ${JSON.stringify(policy)}: the service is carried without; add the policy, or name another`;
+    return { type: 'ResolvedRefs', status: false, reason: 'PolicyMissing', message };
   }
 
   listObjects({ kind, name }: { kind: ObjectKind | undefined; name: string | undefined }) {

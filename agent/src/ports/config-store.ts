@@ -89,8 +89,16 @@ export interface ConfigStore {
    * all readers of this store still see the version before.
    */
   commit(revision: NewRevision, changes: readonly CommitChange[]): bigint;
-  /** The data plane runs the pending version. */
-  confirm(): void;
+  /**
+   * A version that is in force at once, of what is stored elsewhere and can be had from there again: readers see it when
+   * this returns, and a power failure may take it back.
+   */
+  follow(revision: NewRevision, changes: readonly CommitChange[]): bigint;
+  /**
+   * The data plane runs the pending version. within: runs write in a durable transaction of its own on this store's file;
+   * when it throws, the version is pending as before.
+   */
+  confirm(within?: (write: () => void) => void): void;
   /** Takes the pending version back, as if it had never been. */
   undo(): void;
 

@@ -19,6 +19,7 @@ import type {
   TierAvailability,
 } from '@marcher/proto/marcher/v1/node_service_pb';
 import type { Connection, LogEntry, ServiceStats } from '@marcher/proto/marcher/v1/traffic_service_pb';
+import type { MeshUseCases } from './mesh.js';
 
 /** Who asks, as the transport has established it. Goes into the history. */
 export interface Caller {
@@ -144,6 +145,8 @@ export interface UseCases {
   readonly config: ConfigUseCases;
   readonly node: NodeUseCases;
   readonly traffic: TrafficUseCases;
+  /** Absent: the agent was started without --mesh. */
+  readonly mesh?: MeshUseCases | undefined;
 }
 
 export type ApplicationErrorCode =

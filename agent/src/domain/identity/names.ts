@@ -50,6 +50,11 @@ export function nodeNumber(nodeId: string): bigint {
   return BigInt(`0x${nodeId}`);
 }
 
+/** The id of such a number. */
+export function nodeIdOf(node: bigint): string {
+  return node.toString(16).padStart(16, '0');
+}
+
 export function nodeUri({ meshId, nodeId }: NodeIdentity): string {
   return `spiffe://${meshId}/node/${nodeId}`;
 }

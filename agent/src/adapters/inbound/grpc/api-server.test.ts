@@ -405,6 +405,7 @@ describe('health', () => {
     const health = createClient(Health, unixTransport());
     expect((await health.check({})).status).toBe(Serving.SERVING);
     expect((await health.check({ service: 'marcher.v1.ConfigService' })).status).toBe(Serving.SERVING);
+    expect((await health.check({ service: 'marcher.v1.MeshService' })).status).toBe(Serving.SERVING);
     expect((await failure(health.check({ service: 'nope' }))).code).toBe(Code.NotFound);
     const watch = health.watch({})[Symbol.asyncIterator]();
     expect((await watch.next()).value?.status).toBe(Serving.SERVING);
@@ -449,6 +450,7 @@ describe('reflection', () => {
       'grpc.reflection.v1.ServerReflection',
       'grpc.reflection.v1alpha.ServerReflection',
       'marcher.v1.ConfigService',
+      'marcher.v1.MeshService',
       'marcher.v1.NodeService',
       'marcher.v1.TrafficService',
     ]);

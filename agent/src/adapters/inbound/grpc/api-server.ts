@@ -28,6 +28,7 @@ import {
 } from '@connectrpc/connect-node';
 import { Health } from '@marcher/proto/grpc/health/v1/health_pb';
 import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
+import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
 import { TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import type { UseCases } from '../../../ports/use-cases.js';
@@ -37,6 +38,7 @@ import { createCallLog } from './call-log.js';
 import { routeConfigService, routePackedChanges } from './config-api.js';
 import { routeHealthService } from './health-api.js';
 import { listenOnLoopback, type TcpAddress } from './loopback-listener.js';
+import { routeMeshService } from './mesh-api.js';
 import { routeNodeService } from './node-api.js';
 import { createUserNames, identifyTcpPeer, identifyUnixPeer, type Peer, type PeerCredentialsPort } from './peer.js';
 import { routeReflectionServices } from './reflection-api.js';
@@ -220,10 +222,11 @@ function createHandler(useCases: UseCases, limits: ApiLimits, logger: ApiLogger,
     interceptors: [createCallLog(logger)],
   };
   const router: ConnectRouter = createConnectRouter(options);
-  const services = [ConfigService, NodeService, TrafficService];
+  const services = [ConfigService, NodeService, TrafficService, MeshService];
   routeConfigService(router, useCases.config, limits);
   routeNodeService(router, useCases.node);
   routeTrafficService(router, useCases.traffic);
+  routeMeshService(router, useCases.mesh);
   routeHealthService(
     router,
     useCases.node,

@@ -4,6 +4,7 @@
  */
 import { Code, ConnectError, createContextKey, type HandlerContext } from '@connectrpc/connect';
 import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
+import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
 import type { Peer } from './peer.js';
 
@@ -14,9 +15,16 @@ export const peerKey = createContextKey<Peer>(
 
 /** Calls that change something; logged even when all is well. */
 export const changingMethods: ReadonlySet<string> = new Set(
-  [ConfigService.method.apply, ConfigService.method.revert, NodeService.method.drain, NodeService.method.undrain].map(
-    (method) => `${method.parent.typeName}/${method.name}`,
-  ),
+  [
+    ConfigService.method.apply,
+    ConfigService.method.revert,
+    NodeService.method.drain,
+    NodeService.method.undrain,
+    MeshService.method.initMesh,
+    MeshService.method.createJoinToken,
+    MeshService.method.revokeJoinToken,
+    MeshService.method.removeMember,
+  ].map((method) => `${method.parent.typeName}/${method.name}`),
 );
 
 /** Calls whose message may be as large as a whole configuration. */

@@ -102,6 +102,16 @@ export async function adoptAuthority(
   }
 }
 
+/** Keeps it sealed, for when there is what opens it; the fingerprint of its root. Fails as IdentityError "invalid". */
+export function keepSealedAuthority(directory: string, text: string): string {
+  const sealed = text.length <= FILE_MAX_BYTES ? parse(text) : undefined;
+  if (sealed === undefined) throw new IdentityError('invalid', "it is not a CA's sealed key: export it again");
+  prepareDirectory(directory);
+  const { fingerprint } = readCertificate(sealed.certificate);
+  writeRecord(pathOf(directory, fingerprint), KIND, text);
+  return fingerprint;
+}
+
 /** A file with randomness that seals CA keys, such as one on a mounted secret. */
 export function readKeyFile(path: string): Protection {
   const key = readPrivateFile(path, KEY_FILE_MAX_BYTES);

@@ -283,6 +283,29 @@ export class SqliteConfigStore implements ConfigStore {
     return version;
   }
 
+  follow(revision: NewRevision, changes: readonly CommitChange[]): bigint {
+    if (this.#pending !== 0n) throw new StoreError('failed', `version ${this.#pending} is pending`);
+    const before = this.#version;
+    const version = before + 1n;
+    guarded(() => {
+      this.#writer.pragma('synchronous = NORMAL');
+      try {
+        this.#writer.transaction(() => {
+          this.#write(version, revision, changes);
+          this.#setMeta.run('pending_version', 0n);
+          this.#version = version;
+          this.#prune();
+        })();
+      } catch (error) {
+        this.#version = before;
+        throw error;
+      } finally {
+        this.#writer.pragma('synchronous = FULL');
+      }
+    });
+    return version;
+  }
+
   #write(version: bigint, revision: NewRevision, changes: readonly CommitChange[]): void {
     let created = 0;
     let updated = 0;
@@ -325,8 +348,17 @@ export class SqliteConfigStore implements ConfigStore {
     else this.#putService.run(name, after, version, digest('sha256', after, 'buffer'));
   }
 
-  confirm(): void {
+  confirm(within?: (write: () => void) => void): void {
     if (this.#pending === 0n) return;
+    if (within !== undefined) {
+      within(() => {
+        this.#setMeta.run('pending_version', 0n);
+        this.#prune();
+      });
+      this.#unpin();
+      this.#pending = 0n;
+      return;
+    }
     this.#unpin();
     this.#pending = 0n;
     // Not durable on its own, on purpose: when it is lost, the next start programs a version that already runs.

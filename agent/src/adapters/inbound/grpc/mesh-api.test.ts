@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+import { mkdtempSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { timestampFromMs } from '@bufbuild/protobuf/wkt';
+import { type Client, Code, ConnectError, createClient } from '@connectrpc/connect';
+import { createGrpcTransport } from '@connectrpc/connect-node';
+import { MemberState, MeshService, NodeRole } from '@marcher/proto/marcher/v1/mesh_service_pb';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { InMemoryMesh } from '../testing/in-memory-mesh.js';
+import { InMemoryUseCases } from '../testing/in-memory-use-cases.js';
+import { type ApiServer, createApiServer } from './api-server.js';
+
+const caller = { author: 'root (uid 0)', origin: 'api' };
+const month = 30 * 86_400_000;
+
+let directory: string;
+let server: ApiServer;
+let mesh: InMemoryMesh;
+let client: Client<typeof MeshService>;
+let logged: { level: string; message: string; fields: Record<string, unknown> }[];
+
+async function serve(present: InMemoryMesh | undefined, uid = 0): Promise<void> {
+  const socketPath = join(directory, 'marcher.sock');
+  const log = (level: string) => (fields: object, message: string) => {
+    logged.push({ level, message, fields: fields as Record<string, unknown> });
+  };
+  const { config, node, traffic } = new InMemoryUseCases();
+  server = createApiServer({
+    useCases: { config, node, traffic, mesh: present },
+    peerCredentials: () => ({ pid: 1, uid, gid: 0, member: false }),
+    logger: { debug: log('debug'), info: log('info'), warn: log('warn'), error: log('error') },
+    socketPath,
+    limits: { stopMs: 500 },
+  });
+  await server.start();
+  const nodeOptions = { createConnection: () => connect({ path: socketPath }) };
+  client = createClient(MeshService, createGrpcTransport({ baseUrl: 'http://localhost', nodeOptions }));
+}
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'marcher-mesh-api-'));
+  mesh = new InMemoryMesh();
+  logged = [];
+});
+
+afterEach(async () => {
+  await server.stop();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+async function failure(promise: Promise<unknown>): Promise<ConnectError> {
+  return await promise.then(
+    () => {
+      throw new Error('expected a failure');
+    },
+    (error: unknown) => ConnectError.from(error),
+  );
+}
+
+describe('MeshService', () => {
+  test('a node in no mesh says so, is made the first of one, and not of a second', async () => {
+    await serve(mesh);
+    expect((await client.getMesh({})).mesh).toMatchObject({ meshId: '', meshName: '', admitted: false });
+    const { mesh: made } = await client.initMesh({ name: 'prod' });
+    const whole = { meshId: 'ab'.repeat(16), meshName: 'prod', nodeId: mesh.nodeId, admitted: true, signs: true };
+    expect(made).toMatchObject({ ...whole, configHash: 'c0ffee'.repeat(8) });
+    expect((await client.getMesh({})).mesh).toEqual(made);
+    expect(mesh.callers).toEqual([caller]);
+    expect(await failure(client.initMesh({ name: 'other' }))).toMatchObject({
+      code: Code.Aborted,
+      rawMessage: 'this node is in mesh prod',
+    });
+  });
+
+  test.each(['', '-a', 'a-', 'Prod', 'a.b', 'x'.repeat(64), 'x'.repeat(100_000)])(
+    'a name that no mesh may have never comes to the use case (%#)',
+    async (name) => {
+      await serve(mesh);
+      const error = await failure(client.initMesh({ name }));
+      expect(error.code).toBe(Code.InvalidArgument);
+      expect(error.rawMessage).toMatch(/^name is ".*": expected 1 to 63 of a-z/);
+      expect(error.rawMessage.length).toBeLessThan(200);
+      expect(mesh.meshName).toBe('');
+    },
+  );
+
+  test('a token: an hour for a member unless said otherwise; listed without its secret; taken back', async () => {
+    await serve(mesh);
+    const { token, address, details } = await client.createJoinToken({});
+    expect([token, address]).toEqual(['marcher1secret1', '192.0.2.1:7400']);
+    const createdMs = Date.UTC(2026, 10, 22);
+    const first = {
+      id: '0000000000000001',
+      role: NodeRole.MEMBER,
+      created: timestampFromMs(createdMs),
+      expires: timestampFromMs(createdMs + 3_600_000),
+      createdBy: 'root (uid 0)',
+      usedBy: '',
+    };
+    expect(details).toMatchObject(first);
+    await client.createJoinToken({ role: NodeRole.AUTHORITY, lifetimeMs: 604_800_000 });
+    mesh.made[1] = { ...(mesh.made[1] as (typeof mesh.made)[1]), usedBy: '00000000000000b2' };
+    const { tokens } = await client.listJoinTokens({});
+    expect(tokens).toMatchObject([first, { role: NodeRole.AUTHORITY, usedBy: '00000000000000b2' }]);
+    expect(tokens[1]?.expires).toEqual(timestampFromMs(createdMs + 604_800_000));
+    expect(JSON.stringify(tokens, (_key, value) => (typeof value === 'bigint' ? Number(value) : value))).not.toContain(
+      'secret',
+    );
+    await client.revokeJoinToken({ id: first.id });
+    expect((await client.listJoinTokens({})).tokens.map(({ id }) => id)).toEqual(['0000000000000002']);
+    expect((await failure(client.revokeJoinToken({ id: first.id }))).code).toBe(Code.NotFound);
+    expect(mesh.callers).toEqual([caller, caller, caller]);
+  });
+
+  test('lifetimes, roles and ids that are none are refused, and a token given as an id is not repeated', async () => {
+    await serve(mesh);
+    for (const lifetimeMs of [1, 59_999, 604_800_001]) {
+      const error = await failure(client.createJoinToken({ lifetimeMs }));
+      expect(error.code).toBe(Code.InvalidArgument);
+      expect(error.rawMessage).toBe(`lifetime_ms is ${lifetimeMs}: a join token lasts from 1 minute to 7 days`);
+    }
+    expect((await failure(client.createJoinToken({ role: 7 as NodeRole }))).code).toBe(Code.InvalidArgument);
+    const wrong = await failure(client.revokeJoinToken({ id: 'marcher1secret1' }));
+    expect(wrong.code).toBe(Code.InvalidArgument);
+    expect(wrong.rawMessage).not.toContain('secret');
+    expect((await failure(client.revokeJoinToken({ id: '00000000000000A1' }))).code).toBe(Code.InvalidArgument);
+    expect(mesh.callers).toEqual([]);
+  });
+
+  test('members: each state, how far behind or not known, when their certificates expire', async () => {
+    await serve(mesh);
+    expect((await client.listMembers({})).members).toEqual([]);
+    await client.initMesh({ name: 'prod' });
+    const states = ['alive', 'suspect', 'dead', 'left', 'unknown'] as const;
+    for (const [at, state] of states.entries()) mesh.member(`00000000000000b${at}`, `b${at}`, state, at || undefined);
+    const { members } = await client.listMembers({});
+    const { SELF, ALIVE, SUSPECT, DEAD, LEFT, UNKNOWN } = MemberState;
+    expect(members.map(({ state }) => state)).toEqual([SELF, ALIVE, SUSPECT, DEAD, LEFT, UNKNOWN]);
+    expect(members.map(({ behind }) => behind)).toEqual([0n, undefined, 1n, 2n, 3n, 4n]);
+    expect(members[1]).toMatchObject({ nodeId: '00000000000000b0', name: 'b0', address: '192.0.2.2:7400' });
+    const expires = Number(members[1]?.certificateExpires?.seconds) * 1000;
+    expect(Math.abs(expires - Date.now() - month)).toBeLessThan(60_000);
+  });
+
+  test('a member is removed by id or by name; this node, nobody, and no name are refused', async () => {
+    await serve(mesh);
+    mesh.member('00000000000000b2', 'b', 'dead');
+    mesh.member('00000000000000b3', 'c', 'alive');
+    await client.removeMember({ node: 'b' });
+    await client.removeMember({ node: '00000000000000b3' });
+    expect(mesh.removed).toEqual(['b', '00000000000000b3']);
+    expect((await failure(client.removeMember({ node: 'b' }))).code).toBe(Code.NotFound);
+    expect((await failure(client.removeMember({ node: mesh.nodeId }))).code).toBe(Code.FailedPrecondition);
+    expect((await failure(client.removeMember({}))).code).toBe(Code.InvalidArgument);
+    expect((await failure(client.removeMember({ node: 'x'.repeat(254) }))).code).toBe(Code.InvalidArgument);
+  });
+
+  test('an agent without a mesh answers every call with how to start it', async () => {
+    await serve(undefined);
+    for (const { localName } of MeshService.methods) {
+      const error = await failure(client[localName as keyof typeof client]({}));
+      expect(error.code).toBe(Code.Unimplemented);
+      expect(error.rawMessage).toMatch(/^this agent was started without --mesh: start it with marcherd --mesh /);
+    }
+  });
+
+  test('changes are logged with their caller at info, reading at debug, and never a token', async () => {
+    await serve(mesh);
+    await client.initMesh({ name: 'prod' });
+    await client.createJoinToken({});
+    await client.revokeJoinToken({ id: '0000000000000001' });
+    await failure(client.removeMember({ node: 'nobody' }));
+    await client.listMembers({});
+    const calls = logged.flatMap(({ level, message, fields }) => {
+      const { method, caller: who, code } = fields;
+      return method === undefined ? [] : [[level, message, String(method).split('/')[1], who, code]];
+    });
+    const { author } = caller;
+    expect(calls).toEqual([
+      ['info', 'change made', 'InitMesh', author, 'ok'],
+      ['info', 'change made', 'CreateJoinToken', author, 'ok'],
+      ['info', 'change made', 'RevokeJoinToken', author, 'ok'],
+      ['info', 'change refused', 'RemoveMember', author, 'NotFound'],
+      ['debug', 'call', 'ListMembers', author, 'ok'],
+    ]);
+    expect(JSON.stringify(logged)).not.toContain('secret');
+  });
+
+  test.skipIf(process.getuid?.() === 4711)('whoever may not use the socket gets no token', async () => {
+    await serve(mesh, 4711);
+    expect((await failure(client.createJoinToken({}))).code).toBe(Code.PermissionDenied);
+    expect(mesh.texts).toEqual([]);
+  });
+});

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * MeshService over the mesh's use cases. Bounds on what comes in; a join token's text goes into one answer and nowhere
+ * else: no error of these calls has it, and the call log never says what was in an answer.
+ */
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import { timestampFromMs } from '@bufbuild/protobuf/wkt';
+import { Code, ConnectError, type ConnectRouter } from '@connectrpc/connect';
+import {
+  type JoinTokenSchema,
+  type MemberSchema,
+  MemberState,
+  type MeshSchema,
+  MeshService,
+  NodeRole,
+} from '@marcher/proto/marcher/v1/mesh_service_pb';
+import { lifetimeFault, type NodeRole as RoleName, TOKEN } from '../../../domain/identity/join-token.js';
+import { isMeshName } from '../../../domain/identity/names.js';
+import type {
+  JoinTokenView,
+  MeshMember,
+  MeshStatus,
+  MeshUseCases,
+  MemberState as StateName,
+} from '../../../ports/mesh.js';
+import { callerOf } from './config-api.js';
+import { invalidArgument } from './errors.js';
+
+const TOKEN_ID = /^[0-9a-f]{16}$/;
+/** As long as the name of a host may be; ids are shorter. */
+const nodeMaxCharacters = 253;
+
+const roles: Readonly<Record<RoleName, NodeRole>> = { member: NodeRole.MEMBER, authority: NodeRole.AUTHORITY };
+const states: Readonly<Record<StateName, MemberState>> = {
+  self: MemberState.SELF,
+  alive: MemberState.ALIVE,
+  suspect: MemberState.SUSPECT,
+  dead: MemberState.DEAD,
+  left: MemberState.LEFT,
+  unknown: MemberState.UNKNOWN,
+};
+
+/** mesh: absent where the agent has been given no address for it. */
+export function routeMeshService(router: ConnectRouter, mesh: MeshUseCases | undefined): void {
+  const { method } = MeshService;
+  const present = (): MeshUseCases => {
+    if (mesh !== undefined) return mesh;
+    throw new ConnectError(
+      'this agent was started without --mesh: start it with marcherd --mesh ADDRESS:7400, ' +
+        'the address of this machine that other agents reach',
+      Code.Unimplemented,
+    );
+  };
+  router.rpc(method.getMesh, () => ({ mesh: meshMessage(present().status()) }));
+  router.rpc(method.initMesh, async ({ name }, context) => {
+    const use = present();
+    if (!isMeshName(name)) {
+      throw invalidArgument(
+        `name is ${excerpt(name)}: expected 1 to 63 of a-z, 0-9 and "-", the first and the last of them not "-"`,
+      );
+    }
+    return { mesh: meshMessage(await use.init(name, callerOf(context))) };
+  });
+  router.rpc(method.createJoinToken, ({ role, lifetimeMs }, context) => {
+    const use = present();
+    const request = { role: roleOf(role), lifetimeMs: lifetimeMs || TOKEN.lifetimeMs };
+    const fault = lifetimeFault(request.lifetimeMs);
+    if (fault !== undefined) throw invalidArgument(`lifetime_ms is ${request.lifetimeMs}: ${fault}`);
+    const { text, address, token } = use.createToken(request, callerOf(context));
+    return { token: text, address, details: tokenMessage(token) };
+  });
+  router.rpc(method.listJoinTokens, () => ({ tokens: present().tokens().map(tokenMessage) }));
+  router.rpc(method.revokeJoinToken, ({ id }, context) => {
+    const use = present();
+    // What was given may be the token itself, by mistake: it is not repeated.
+    if (!TOKEN_ID.test(id)) throw invalidArgument('id is not that of a join token: expected 16 hex digits, as listed');
+    use.revokeToken(id, callerOf(context));
+    return {};
+  });
+  router.rpc(method.listMembers, () => ({ members: present().members().map(memberMessage) }));
+  router.rpc(method.removeMember, async ({ node }, context) => {
+    const use = present();
+    if (node === '' || node.length > nodeMaxCharacters) {
+      throw invalidArgument(`node has ${node.length} characters: expected the id or the name of a member`);
+    }
+    await use.remove(node, callerOf(context));
+    return {};
+  });
+}
+
+function roleOf(role: NodeRole): RoleName {
+  switch (role) {
+    case NodeRole.UNSPECIFIED:
+    case NodeRole.MEMBER:
+      return 'member';
+    case NodeRole.AUTHORITY:
+      return 'authority';
+    default:
+      throw invalidArgument(`role is ${role}, which this agent does not know: expected a member or an authority`);
+  }
+}
+
+function meshMessage(status: MeshStatus): MessageInitShape<typeof MeshSchema> {
+  const { meshId, meshName, nodeId, admitted, configHash, signs } = status;
+  return { meshId, meshName, nodeId, admitted, configHash, signs };
+}
+
+function tokenMessage(token: JoinTokenView): MessageInitShape<typeof JoinTokenSchema> {
+  const { id, role, createdMs, expiresMs, createdBy, usedBy = '' } = token;
+  const times = { created: timestampFromMs(createdMs), expires: timestampFromMs(expiresMs) };
+  return { id, role: roles[role], ...times, createdBy, usedBy };
+}
+
+function memberMessage(member: MeshMember): MessageInitShape<typeof MemberSchema> {
+  const { nodeId, name, state, address, certificateExpiresMs, behind } = member;
+  return {
+    nodeId,
+    name,
+    state: states[state],
+    address,
+    certificateExpires: timestampFromMs(certificateExpiresMs),
+    ...(behind === undefined ? {} : { behind: BigInt(behind) }),
+  };
+}
+
+function excerpt(text: string): string {
+  return JSON.stringify(text.length <= 80 ? text : `${text.slice(0, 79)}…`);
+}

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The mesh port: where other nodes' streams come in, and where strangers join.
+ *
+ *   mesh-listener.ts: TLS, judged --peer--> PeerService, and nothing else   (peer-service.ts)
+ *                                 --stranger--> JoinService, and nothing else   (join-service.ts)
+ *                                 --refused--> closed, and said in the log   (refusal-log.ts)
+ *
+ * Who is let in is not let in for ever: open connections are judged again when the owner says so, and when their
+ * certificates expire.
+ */
+import type { ServerHttp2Session } from 'node:http2';
+import type { AddressInfo, Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import { nodeNumber } from '../../../domain/identity/names.js';
+import type { Peer } from '../../../domain/identity/peer.js';
+import type { NodeId } from '../../../domain/replication/contract.js';
+import { IdentityError } from '../../../ports/identity.js';
+import type { Admit, Exchange, Renew } from '../../../ports/mesh.js';
+import { createMeshListener, LISTENER_LIMITS, type MeshListenerLimits } from '../../outbound/identity/mesh-listener.js';
+import type { MeshTls } from '../../outbound/identity/mesh-tls.js';
+import { GrpcDoor } from './grpc-door.js';
+import { JOIN_MAX_BYTES, routeJoinService, type Stranger, strangerKey } from './join-service.js';
+import { MESSAGE_MAX_BYTES, type PeerCaller, peerCallerKey, routePeerService } from './peer-service.js';
+import { type MeshLogger, type MeshRefusal, RefusalLog } from './refusal-log.js';
+
+export interface MeshServerOptions {
+  readonly mesh: MeshTls;
+  readonly receive: Exchange['receive'];
+  /** Absent: this node signs for nobody. */
+  readonly renew?: Renew | undefined;
+  /** Absent: nobody joins by this node. */
+  readonly admit?: Admit | undefined;
+  readonly logger: MeshLogger;
+  readonly limits?: Partial<MeshServerLimits> | undefined;
+  readonly listener?: MeshListenerLimits | undefined;
+}
+
+export interface MeshServerLimits {
+  /** Of one node; one more takes the place of the oldest, which is dead as likely as not. */
+  readonly connectionsPerPeer: number;
+  /** Other nodes send a PING every few seconds (mesh-session.ts). */
+  readonly idleMs: number;
+  /** Between two looks for certificates that have expired. */
+  readonly expiryMs: number;
+  readonly joinsMax: number;
+  /** See grpc-door.ts: DoorLimits. */
+  readonly chunksMax: number;
+}
+
+const LIMITS: MeshServerLimits = {
+  connectionsPerPeer: 2,
+  idleMs: 30_000,
+  expiryMs: 60_000,
+  joinsMax: 8,
+  chunksMax: 65_536,
+};
+/** 1 MiB for each round trip: 80 Mbit/s at 100 ms. */
+const PEER_WINDOW_BYTES = 1024 * 1024;
+/** One to replicate by, and others that are answered that they are too many. */
+const PEER_STREAMS = 4;
+const STRANGER_STREAMS = 2;
+
+export interface MeshServer {
+  /** Fails with a sentence for the operator. port 0: any. */
+  listen(host: string, port: number): Promise<{ readonly host: string; readonly port: number }>;
+  /** To be called after each MeshTls.update(), and when a root is retired: who would be refused now is closed. */
+  judgeAgain(): void;
+  /**
+   * Who is in the mesh, now. Connections of those that were, and are not any more, are closed. One that was never among
+   * them may have joined a moment ago elsewhere, and stays.
+   */
+  keep(nodes: ReadonlySet<NodeId>): void;
+  close(): Promise<void>;
+  /** Nodes that are connected to this one. */
+  readonly peers: number;
+  /** Since the start, for metrics. */
+  readonly refusals: ReadonlyMap<MeshRefusal, number>;
+}
+
+const signsForNobody: Renew = () => {
+  return Promise.reject(new IdentityError('refused', "this node does not hold the key of the mesh's CA"));
+};
+
+interface Connection {
+  readonly peer: Peer;
+  readonly socket: TLSSocket;
+  readonly session: ServerHttp2Session;
+}
+
+export function createMeshServer({
+  mesh,
+  receive,
+  renew = signsForNobody,
+  admit,
+  logger,
+  ...options
+}: MeshServerOptions): MeshServer {
+  const limits = { ...LIMITS, ...options.limits };
+  const log = new RefusalLog(logger);
+  /** By node, oldest first. */
+  const peers = new Map<NodeId, Set<Connection>>();
+  const sockets = new Set<Socket>();
+  let members: ReadonlySet<NodeId> = new Set();
+  let expiry: NodeJS.Timeout | undefined;
+
+  const peerDoor = new GrpcDoor<PeerCaller | undefined>({
+    limits: {
+      messageMaxBytes: MESSAGE_MAX_BYTES,
+      streamsPerConnection: PEER_STREAMS,
+      windowBytes: PEER_WINDOW_BYTES,
+      chunksMax: limits.chunksMax,
+      idleMs: limits.idleMs,
+    },
+    callerKey: peerCallerKey,
+    routes: (router) => {
+      routePeerService(router, {
+        receive,
+        renew,
+        fault: (peer, fault) => log.note('message', { reason: fault, from: peer.nodeId }),
+        failed: (peer, error) => logger.error({ peer: peer.nodeId, error: stack(error) }, 'a message was not taken'),
+      });
+    },
+    failed: (caller, reason) => log.note('protocol', { reason, from: caller?.peer.nodeId ?? '' }),
+  });
+  const strangerDoor =
+    admit === undefined
+      ? undefined
+      : new GrpcDoor<Stranger>({
+          limits: {
+            messageMaxBytes: JOIN_MAX_BYTES,
+            streamsPerConnection: STRANGER_STREAMS,
+            windowBytes: JOIN_MAX_BYTES,
+            chunksMax: limits.chunksMax,
+            idleMs: limits.idleMs,
+          },
+          callerKey: strangerKey,
+          routes: (router) => {
+            routeJoinService(router, {
+              admit,
+              joinsMax: limits.joinsMax,
+              refused: (from, reason) => log.note('join', { reason, from }),
+              failed: (from, error) => logger.error({ from, error: stack(error) }, 'could not take in a node'),
+            });
+          },
+          failed: ({ source }, reason) => log.note('protocol', { reason, from: source }),
+        });
+
+  const listener = createMeshListener(
+    mesh,
+    ['h2'],
+    {
+      peer(socket, peer) {
+        if (speaksHttp2(socket, peer.nodeId)) connected(socket, peer);
+      },
+      ...(strangerDoor === undefined
+        ? {}
+        : {
+            stranger(socket) {
+              const source = sourceOf(socket);
+              if (speaksHttp2(socket, source)) strangerDoor.enter(socket, { source });
+            },
+          }),
+      refused: (refusal, reason, remoteAddress) => log.note(refusal, { reason, from: plain(remoteAddress) }),
+    },
+    options.listener ?? LISTENER_LIMITS,
+  );
+  listener.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
+
+  function speaksHttp2(socket: TLSSocket, from: string): boolean {
+    if (socket.alpnProtocol === 'h2') return true;
+    log.note('protocol', { reason: 'it does not offer HTTP/2 by ALPN: is it another program?', from });
+    socket.destroy();
+    return false;
+  }
+
+  function connected(socket: TLSSocket, peer: Peer): void {
+    const node = nodeNumber(peer.nodeId);
+    const session = peerDoor.enter(socket, { peer, node, streaming: false, renewing: false });
+    const connection: Connection = { peer, socket, session };
+    const mine = peers.get(node) ?? new Set();
+    peers.set(node, mine);
+    mine.add(connection);
+    session.once('close', () => {
+      mine.delete(connection);
+      if (mine.size === 0 && peers.get(node) === mine) peers.delete(node);
+    });
+    if (mine.size > limits.connectionsPerPeer) {
+      const [oldest] = mine;
+      if (oldest !== undefined) cut(oldest, 'replaced', `it has ${mine.size} connections: the oldest is closed`);
+    }
+  }
+
+  function cut({ peer, session, socket }: Connection, refusal: MeshRefusal, reason: string): void {
+    log.note(refusal, { reason, from: peer.nodeId });
+    session.destroy();
+    socket.destroy();
+  }
+
+  function all(): Connection[] {
+    return [...peers.values()].flatMap((connections) => [...connections]);
+  }
+
+  function judge(connection: Connection): void {
+    const verdict = mesh.judge(connection.socket, 'client');
+    if (verdict.kind === 'refused') cut(connection, verdict.refusal, verdict.reason);
+  }
+
+  return {
+    get peers() {
+      return peers.size;
+    },
+    get refusals() {
+      return log.counts;
+    },
+    async listen(host, port) {
+      await new Promise<void>((resolve, reject) => {
+        listener.once('error', (error: NodeJS.ErrnoException) => reject(new Error(sentence(error, host, port))));
+        listener.listen({ host, port }, resolve);
+      });
+      listener.removeAllListeners('error');
+      listener.on('error', (error) => logger.error({ error: error.message }, 'the mesh port failed'));
+      expiry = setInterval(() => {
+        const now = Date.now();
+        for (const connection of all()) if (connection.peer.expiresAtMs <= now) judge(connection);
+      }, limits.expiryMs);
+      expiry.unref();
+      const { address, port: bound } = listener.address() as AddressInfo;
+      return { host: address, port: bound };
+    },
+    judgeAgain() {
+      for (const connection of all()) judge(connection);
+    },
+    keep(nodes) {
+      for (const node of members) {
+        if (nodes.has(node)) continue;
+        for (const connection of peers.get(node) ?? [])
+          cut(connection, 'removed', 'the node was removed from the mesh');
+      }
+      members = new Set(nodes);
+    },
+    async close() {
+      clearInterval(expiry);
+      const closed = new Promise<void>((resolve) => listener.close(() => resolve()));
+      // The other ends see that the connection is over, and dial again when there is somebody.
+      for (const { session } of all()) session.destroy();
+      for (const socket of sockets) socket.destroySoon();
+      const timer = setTimeout(() => {
+        for (const socket of sockets) socket.destroy();
+      }, CLOSE_MS);
+      await closed;
+      clearTimeout(timer);
+      log.close();
+    },
+  };
+}
+
+/** Time that goodbyes have to get out. */
+const CLOSE_MS = 500;
+
+/** An IPv4 address also where it came to a socket for both. */
+function sourceOf(socket: TLSSocket): string {
+  return plain(socket.remoteAddress ?? '');
+}
+
+function plain(address: string): string {
+  return address.startsWith('::ffff:') && address.includes('.') ? address.slice('::ffff:'.length) : address;
+}
+
+function sentence(error: NodeJS.ErrnoException, host: string, port: number): string {
+  const where = `the mesh port can't listen on ${host.includes(':') ? `[${host}]` : host}:${port}`;
+  if (error.code === 'EADDRINUSE') return `${where}: another process has the port; choose another`;
+  if (error.code === 'EADDRNOTAVAIL') return `${where}: the address is none of this machine's`;
+  return `${where}: ${error.message}`;
+}
+
+function stack(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A mesh in memory for tests of what operators ask of it: one node, whoever is said to be a member, and its tokens. */
+import type { JoinTokenView, MeshMember, MeshStatus, MeshUseCases } from '../../../ports/mesh.js';
+import { ApplicationError, type Caller } from '../../../ports/use-cases.js';
+
+const HOUR_MS = 3_600_000;
+
+export class InMemoryMesh implements MeshUseCases {
+  readonly nodeId = '00000000000000a1';
+  meshName = '';
+  admitted = true;
+  readonly others: MeshMember[] = [];
+  readonly made: JoinTokenView[] = [];
+  /** Texts of the tokens that were made. */
+  readonly texts: string[] = [];
+  readonly callers: Caller[] = [];
+  readonly removed: string[] = [];
+
+  member(nodeId: string, name: string, state: MeshMember['state'], behind?: number): void {
+    const address = `192.0.2.${this.others.length + 2}:7400`;
+    const certificateExpiresMs = Date.now() + 30 * 24 * HOUR_MS;
+    this.others.push({ nodeId, name, state, address, certificateExpiresMs, behind });
+  }
+
+  status(): MeshStatus {
+    const { meshName, nodeId, admitted } = this;
+    if (meshName === '') {
+      return { meshId: '', meshName, nodeId: '', admitted: false, configHash: '', signs: false };
+    }
+    return { meshId: 'ab'.repeat(16), meshName, nodeId, admitted, configHash: 'c0ffee'.repeat(8), signs: true };
+  }
+
+  async init(meshName: string, caller: Caller): Promise<MeshStatus> {
+    if (this.meshName !== '') throw new ApplicationError('conflict', `this node is in mesh ${this.meshName}`);
+    this.meshName = meshName;
+    this.callers.push(caller);
+    return this.status();
+  }
+
+  createToken(request: Parameters<MeshUseCases['createToken']>[0], caller: Caller) {
+    const count = this.made.length + 1;
+    const createdMs = Date.UTC(2026, 10, 22);
+    const token: JoinTokenView = {
+      id: count.toString(16).padStart(16, '0'),
+      role: request.role,
+      createdMs,
+      expiresMs: createdMs + request.lifetimeMs,
+      createdBy: caller.author,
+    };
+    const text = `marcher1secret${count}`;
+    this.made.push(token);
+    this.texts.push(text);
+    this.callers.push(caller);
+    return { text, address: '192.0.2.1:7400', token };
+  }
+
+  tokens(): readonly JoinTokenView[] {
+    return this.made;
+  }
+
+  revokeToken(id: string, caller: Caller): void {
+    const at = this.made.findIndex((token) => token.id === id);
+    if (at === -1) throw new ApplicationError('not_found', `this node made no join token ${id}`);
+    this.made.splice(at, 1);
+    this.callers.push(caller);
+  }
+
+  members(): readonly MeshMember[] {
+    if (this.meshName === '') return [];
+    const certificateExpiresMs = Date.now() - HOUR_MS;
+    const own: MeshMember = {
+      nodeId: this.nodeId,
+      name: 'north',
+      state: 'self',
+      address: '192.0.2.1:7400',
+      certificateExpiresMs,
+      behind: 0,
+    };
+    return [own, ...this.others];
+  }
+
+  async remove(node: string, caller: Caller): Promise<void> {
+    if (node === this.nodeId || node === 'north') throw new ApplicationError('refused', 'a node can not remove itself');
+    const at = this.others.findIndex(({ nodeId, name }) => nodeId === node || name === node);
+    if (at === -1) throw new ApplicationError('not_found', `there is no member "${node}"`);
+    this.others.splice(at, 1);
+    this.removed.push(node);
+    this.callers.push(caller);
+  }
+}

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Links over real TLS on loopback: replicas that converge by them, and what goes wrong on the way. */
+import { once } from 'node:events';
+import { createServer as createHttp2Server } from 'node:http2';
+import type { AddressInfo } from 'node:net';
+import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import type { Message, NodeId } from '../../../domain/replication/contract.js';
+import type { CertificateAuthority } from '../../../ports/identity.js';
+import { createMeshListener } from '../identity/mesh-listener.js';
+import { testAuthority } from '../identity/testing/mesh.js';
+import type { MeshTarget } from './mesh-session.js';
+import { createPeerLinks, type JudgedPeerLinks, type LinkTimes } from './peer-links.js';
+import {
+  identity,
+  liveMesh,
+  openServer,
+  QUICK,
+  SILENT,
+  soon,
+  startAt,
+  type TestIdentity,
+  Wire,
+} from './testing/live-mesh.js';
+
+let authority: CertificateAuthority;
+let one: TestIdentity;
+let two: TestIdentity;
+
+beforeAll(async () => {
+  authority = await testAuthority(Date.now());
+  [one, two] = await Promise.all([identity(authority, 1n), identity(authority, 2n)]);
+});
+
+/** What a link asks of a replica, by hand. */
+class Outgoing {
+  readonly waits = new Map<NodeId, Message[]>();
+  readonly disconnected: NodeId[] = [];
+  readonly links: JudgedPeerLinks;
+
+  constructor(targets: ReadonlyMap<NodeId, MeshTarget>, times: Partial<LinkTimes> = {}, from: TestIdentity = one) {
+    this.links = createPeerLinks({
+      mesh: from.mesh,
+      self: from.node,
+      addressOf: (node) => targets.get(node),
+      exchange: {
+        take: (node) => this.waits.get(node)?.shift(),
+        waiting: () => [...this.waits].filter(([, messages]) => messages.length > 0).map(([node]) => node),
+        disconnected: (node) => void this.disconnected.push(node),
+      },
+      logger: SILENT,
+      times: { ...QUICK, ...times },
+    });
+    onTestFinished(() => this.links.close());
+  }
+
+  send(node: NodeId, ...messages: Message[]): void {
+    this.waits.set(node, [...(this.waits.get(node) ?? []), ...messages]);
+    this.links.flush();
+  }
+}
+
+function push(bytes: number): Message {
+  return { type: 'push', frame: new Uint8Array(bytes) };
+}
+
+const loopback = (port: number): MeshTarget => ({ host: '127.0.0.1', port });
+
+describe('replicas over links', () => {
+  test('writes at each are everywhere, also after every connection was cut and after a node was down', async () => {
+    const { nodes, wires, ids } = await liveMesh(authority, 3);
+    const [first, second, third] = nodes as [(typeof nodes)[0], (typeof nodes)[0], (typeof nodes)[0]];
+    const all = (names: string): Promise<void> =>
+      soon(() => expect(nodes.map((node) => node.names())).toEqual([names, names, names]));
+
+    for (const [at, node] of nodes.entries()) node.write(`w${at}`);
+    await all('w0 w1 w2');
+
+    for (const wire of wires.values()) wire.cut();
+    for (const [at, node] of nodes.entries()) node.write(`x${at}`);
+    await all('w0 w1 w2 x0 x1 x2');
+
+    await third.stop();
+    first.write('y0');
+    second.write('y1');
+    await startAt(third, ids, wires);
+    third.write('y2');
+    await all('w0 w1 w2 x0 x1 x2 y0 y1 y2');
+  });
+});
+
+describe('a link', () => {
+  test('carries messages in turn, many in one write, and is dialled once', async () => {
+    const wire = await Wire.open();
+    const { port, received } = await openServer(two);
+    wire.to = port;
+    const outgoing = new Outgoing(new Map([[2n, wire.target]]));
+    for (let id = 0; id < 500; id++) outgoing.send(2n, { type: 'busy', id });
+    await soon(() => expect(received.length).toBe(500));
+    expect(received.map(({ message }) => (message.type === 'busy' ? message.id : -1))).toEqual([...Array(500).keys()]);
+    expect(wire.opened).toBe(1);
+  });
+
+  test('takes the largest frame', async () => {
+    const { port, received } = await openServer(two);
+    const outgoing = new Outgoing(new Map([[2n, loopback(port)]]));
+    outgoing.send(2n, push(16 * 1024 * 1024), { type: 'prune' });
+    await soon(() => expect(received.length).toBe(2));
+  });
+
+  test('that nobody reads takes no more than fits into it, and others go on', async () => {
+    const http2 = createHttp2Server({ settings: { initialWindowSize: 65_535 } });
+    let streams = 0;
+    // A stream that is taken, and never read.
+    http2.on('stream', (stream) => {
+      streams += 1;
+      stream.on('error', () => {});
+    });
+    const lazy = createMeshListener(two.mesh, ['h2'], {
+      peer: (socket) => void http2.emit('connection', socket),
+      refused: () => {},
+    });
+    onTestFinished(() => void lazy.close());
+    lazy.listen(0, '127.0.0.1');
+    await once(lazy, 'listening');
+    const three = await identity(authority, 3n);
+    const { port, received } = await openServer(three);
+    const lazyPort = (lazy.address() as AddressInfo).port;
+    const outgoing = new Outgoing(new Map([2n, 3n].map((node) => [node, loopback(node === 2n ? lazyPort : port)])), {
+      closeMs: 50,
+    });
+
+    const messages = Array.from({ length: 2_000 }, () => push(1_000));
+    outgoing.send(2n, ...messages);
+    outgoing.send(3n, ...messages);
+    await soon(() => expect(received.length).toBe(2_000));
+    expect(streams).toBe(1);
+    const taken = 2_000 - (outgoing.waits.get(2n)?.length ?? 0);
+    // The window, and a batch that waits for it.
+    expect(taken).toBeGreaterThan(60);
+    expect(taken).toBeLessThan(200);
+    expect(outgoing.disconnected).toEqual([]);
+  });
+
+  test('that carries nothing any more is noticed, and replaced', async () => {
+    const wire = await Wire.open();
+    const { port, received } = await openServer(two);
+    wire.to = port;
+    const outgoing = new Outgoing(new Map([[2n, wire.target]]), { pingMs: 50 });
+    outgoing.send(2n, { type: 'busy', id: 1 });
+    await soon(() => expect(received.length).toBe(1));
+    wire.freeze();
+    await soon(() => expect(outgoing.disconnected).toEqual([2n]));
+    wire.thaw();
+    outgoing.send(2n, { type: 'busy', id: 2 });
+    await soon(() => expect(received.length).toBe(2));
+  });
+
+  test('to a node that does not answer is tried at growing intervals, and what waits goes out when it does', async () => {
+    const wire = await Wire.open();
+    wire.to = 1;
+    const outgoing = new Outgoing(new Map([[2n, wire.target]]), { pauseMs: 20, pauseMaxMs: 80 });
+    outgoing.send(2n, { type: 'busy', id: 1 });
+    const until = performance.now() + 400;
+    while (performance.now() < until) {
+      outgoing.links.flush();
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    // 20, 40, 80, 80 … ms, half of each by chance, and the time of a refusal.
+    expect(wire.opened).toBeGreaterThan(2);
+    expect(wire.opened).toBeLessThan(12);
+    const { port, received } = await openServer(two);
+    wire.to = port;
+    await soon(() => expect(received.length).toBe(1));
+    expect(outgoing.disconnected).toEqual([]);
+  });
+
+  test('to another node than the one that is called is not made', async () => {
+    const { port, received } = await openServer(await identity(authority, 3n));
+    const outgoing = new Outgoing(new Map([[2n, loopback(port)]]));
+    outgoing.send(2n, { type: 'prune' });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(received).toEqual([]);
+    expect(outgoing.links.connected).toBe(0);
+    expect(outgoing.waits.get(2n)).toHaveLength(1);
+  });
+
+  test('is closed when its node is no longer kept, and not said to be lost', async () => {
+    const { port, received, server } = await openServer(two);
+    const outgoing = new Outgoing(new Map([[2n, loopback(port)]]));
+    outgoing.send(2n, { type: 'prune' });
+    await soon(() => expect(received.length).toBe(1));
+    outgoing.links.keep(new Set([2n]));
+    expect(outgoing.links.connected).toBe(1);
+    outgoing.links.keep(new Set());
+    expect(outgoing.links.connected).toBe(0);
+    await soon(() => expect(server.peers).toBe(0));
+    expect(outgoing.disconnected).toEqual([]);
+  });
+
+  test('to a node that was revoked is closed when it is judged again', async () => {
+    const from = await identity(authority, 4n);
+    const { port, received } = await openServer(two);
+    const outgoing = new Outgoing(new Map([[2n, loopback(port)]]), { pauseMs: 5_000 }, from);
+    outgoing.send(2n, { type: 'prune' });
+    await soon(() => expect(received.length).toBe(1));
+    outgoing.links.judgeAgain();
+    expect(outgoing.links.connected).toBe(1);
+    from.revoke(new Map([[two.serial, { serial: two.serial, revokedAtMs: 0, reason: 0 }]]));
+    outgoing.links.judgeAgain();
+    await soon(() => expect(outgoing.disconnected).toEqual([2n]));
+    expect(outgoing.links.connected).toBe(0);
+  });
+
+  test('sends what waits before it is closed', async () => {
+    const { port, received } = await openServer(two);
+    const outgoing = new Outgoing(new Map([[2n, loopback(port)]]));
+    outgoing.send(2n, { type: 'prune' });
+    await soon(() => expect(received.length).toBe(1));
+    outgoing.waits.set(
+      2n,
+      Array.from({ length: 300 }, () => push(1_000)),
+    );
+    await outgoing.links.close();
+    await soon(() => expect(received.length).toBe(301));
+    expect(outgoing.disconnected).toEqual([]);
+  });
+});

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+/** `marcher mesh` as an operator has it: the built program, which is no import, over the real API. */
+import { execFile, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { type ApiServer, createApiServer } from './adapters/inbound/grpc/api-server.js';
+import { InMemoryMesh } from './adapters/inbound/testing/in-memory-mesh.js';
+import { InMemoryUseCases } from './adapters/inbound/testing/in-memory-use-cases.js';
+
+const root = join(import.meta.dirname, '../..');
+const marcher = join(root, 'tui/bin/marcher');
+let directory: string;
+let socketPath: string;
+let server: ApiServer;
+let mesh: InMemoryMesh;
+
+interface Result {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+async function run(...args: string[]): Promise<Result> {
+  const env = { PATH: process.env['PATH'] ?? '', HOME: directory, MARCHER_TARGET: `unix:${socketPath}`, TZ: 'UTC' };
+  const child = spawn(marcher, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const read = async (stream: AsyncIterable<unknown>): Promise<string> => {
+    let text = '';
+    for await (const data of stream) text += data;
+    return text;
+  };
+  const ended = new Promise<number>((resolve) => child.once('close', (status) => resolve(status ?? -1)));
+  const [stdout, stderr, code] = await Promise.all([read(child.stdout), read(child.stderr), ended]);
+  return { code, stdout, stderr };
+}
+
+beforeAll(async () => {
+  await promisify(execFile)(join(root, 'node_modules/.bin/tsc'), ['-b', join(root, 'tui')]);
+  directory = mkdtempSync(join(tmpdir(), 'marcher-mesh-commands-'));
+  socketPath = join(directory, 'api.sock');
+}, 120_000);
+
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+beforeEach(async () => {
+  mesh = new InMemoryMesh();
+  const { config, node, traffic } = new InMemoryUseCases();
+  const ignored = (): void => undefined;
+  server = createApiServer({
+    useCases: { config, node, traffic, mesh },
+    peerCredentials: () => ({ pid: 1, uid: 0, gid: 0, member: false }),
+    logger: { debug: ignored, info: ignored, warn: ignored, error: ignored },
+    socketPath,
+    limits: { stopMs: 500 },
+  });
+  await server.start();
+});
+
+afterEach(async () => await server.stop());
+
+describe('marcher mesh', () => {
+  test('init makes one, status tells of it, and so does marcher status', async () => {
+    const none = await run('mesh', 'status');
+    expect(none).toMatchObject({ code: 0, stdout: 'Mesh     none\n' });
+    expect(none.stderr).toContain('marcher mesh init NAME');
+    const made = await run('mesh', 'init', 'prod');
+    expect(made).toMatchObject({
+      code: 0,
+      stdout: `This node, 00000000000000a1, is the first of mesh prod (${'ab'.repeat(16)}).\n`,
+    });
+    mesh.member('00000000000000b2', 'south', 'alive');
+    mesh.member('00000000000000b3', 'west', 'dead');
+    mesh.admitted = false;
+    const [text, after] = await Promise.all([run('mesh', 'status'), run('status')]);
+    expect(text.stdout).toBe(
+      `Mesh     prod (${'ab'.repeat(16)})\n` +
+        "Node     00000000000000a1: still taking over the mesh's state\n" +
+        'Members  3: 2 alive, 1 dead\n' +
+        'Config   c0ffeec0ffee\n' +
+        'Signs    yes: machines can join by this node\n',
+    );
+    expect(after.stdout).toContain(
+      "Mesh     prod, node 00000000000000a1, config c0ffeec0ffee, still taking over the mesh's state\n",
+    );
+  });
+
+  test('a token alone is on standard output, how to use it on standard error', async () => {
+    const made = await run('mesh', 'token', '--ttl', '10m', '--role', 'authority');
+    expect(made).toMatchObject({ code: 0, stdout: 'marcher1secret1\n' });
+    expect(made.stderr).toBe(
+      'It lets one machine in as authority, once, until 2026-11-22 00:10:00, and is shown only here.\n' +
+        'There, with the token in a file that nobody else can read:\n' +
+        '  marcherd --mesh ADDRESS:7400 --join 192.0.2.1:7400 --join-token-file FILE\n' +
+        'Take it back: marcher mesh tokens revoke 0000000000000001\n',
+    );
+    expect(mesh.made[0]).toMatchObject({ role: 'authority', expiresMs: Date.UTC(2026, 10, 22, 0, 10) });
+    const [json, short] = await Promise.all([run('mesh', 'token', '-o', 'json'), run('mesh', 'token', '--ttl', '59s')]);
+    expect(json.stderr).toBe('');
+    expect(JSON.parse(json.stdout)).toMatchObject({
+      token: 'marcher1secret2',
+      address: '192.0.2.1:7400',
+      details: { id: '0000000000000002', role: 'NODE_ROLE_MEMBER', expires: '2026-11-22T01:00:00Z' },
+    });
+    expect([short.code, short.stderr]).toEqual([2, expect.stringContaining('--ttl is "59s"')]);
+    expect(mesh.made).toHaveLength(2);
+  });
+
+  test('tokens are listed without what lets anybody in, and taken back', async () => {
+    const hour = 3_600_000;
+    const now = Date.now();
+    const base = { role: 'member', createdMs: Date.UTC(2026, 10, 22), createdBy: 'root (uid 0)' } as const;
+    mesh.made.push(
+      { ...base, id: '1111111111111111', expiresMs: now + hour + 30_000 },
+      { ...base, id: '2222222222222222', expiresMs: now - hour },
+      { ...base, id: '3333333333333333', expiresMs: now - hour, usedBy: '00000000000000b2', role: 'authority' },
+    );
+    const [table, ids, yaml] = await Promise.all([
+      run('mesh', 'tokens'),
+      run('__complete', 'mesh', 'tokens', 'revoke', ''),
+      run('mesh', 'tokens', '-o', 'yaml'),
+    ]);
+    expect(table.stdout).toBe(
+      [
+        'ID                 ROLE        STATE           CREATED               BY             USED-BY',
+        '1111111111111111   member      open for 1h0m   2026-11-22 00:00:00   root (uid 0)   -',
+        '2222222222222222   member      expired         2026-11-22 00:00:00   root (uid 0)   -',
+        '3333333333333333   authority   used            2026-11-22 00:00:00   root (uid 0)   00000000000000b2',
+        '',
+      ].join('\n'),
+    );
+    expect(ids.stdout).toBe('1111111111111111\n2222222222222222\n');
+    expect(yaml.stdout).toContain('- id: "1111111111111111"\n');
+    const [revoked, token] = await Promise.all([
+      run('mesh', 'tokens', 'revoke', '1111111111111111', '-o', 'json'),
+      run('mesh', 'tokens', 'revoke', 'marcher1secret1'),
+    ]);
+    expect([revoked.code, JSON.parse(revoked.stdout)]).toEqual([0, { id: '1111111111111111' }]);
+    expect([token.code, token.stderr]).toEqual([2, expect.not.stringContaining('secret')]);
+  });
+
+  test('members are listed, and one is removed: asked on a terminal, else with --yes', async () => {
+    mesh.meshName = 'prod';
+    mesh.member('00000000000000b2', 'south', 'alive', 3);
+    mesh.member('00000000000000b3', 'twin', 'suspect');
+    mesh.member('00000000000000b4', 'twin\u001b[31m', 'left');
+    mesh.member('00000000000000b5', 'twin', 'dead');
+    const [table, names] = await Promise.all([run('mesh', 'members'), run('__complete', 'mesh', 'remove', '')]);
+    expect(table.stdout.split('\n').slice(0, 4)).toEqual([
+      'NAME        ID                 STATE     ADDRESS          BEHIND   CERTIFICATE',
+      'north       00000000000000a1   self      192.0.2.1:7400        0   expired',
+      'south       00000000000000b2   alive     192.0.2.2:7400        3   29d23h',
+      'twin        00000000000000b3   suspect   192.0.2.3:7400        -   29d23h',
+    ]);
+    expect(table.stdout).not.toContain('\u001b');
+    expect(names.stdout.split('\n').slice(0, 2)).toEqual(['south', '00000000000000b3']);
+    const [unasked, absent, ambiguous] = await Promise.all([
+      run('mesh', 'remove', 'south'),
+      run('mesh', 'remove', 'nobody', '--yes'),
+      run('mesh', 'remove', 'twin', '--yes'),
+    ]);
+    expect([unasked.code, unasked.stderr]).toEqual([2, expect.stringContaining('give --yes')]);
+    expect(absent.code).toBe(8);
+    expect([ambiguous.code, ambiguous.stderr]).toEqual([
+      2,
+      'error: 2 members are named "twin": name one by its id: 00000000000000b3, 00000000000000b5\n',
+    ]);
+    expect(mesh.removed).toEqual([]);
+    expect(await run('mesh', 'remove', 'south', '--yes')).toEqual({
+      code: 0,
+      stdout: 'Removed south (00000000000000b2): its certificate is revoked.\n',
+      stderr: '',
+    });
+    expect(mesh.removed).toEqual(['00000000000000b2']);
+  });
+});

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What this node is in its mesh: made by "mesh init", given by a join, read at each start. */
+import { randomBytes } from 'node:crypto';
+import { closeSync, existsSync, fsyncSync, openSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { meshOf } from './adapters/outbound/identity/authority.js';
+import {
+  createAuthorityFile,
+  exportAuthority,
+  keepSealedAuthority,
+  listAuthorityFiles,
+  openAuthorityFile,
+  readKeyFile,
+} from './adapters/outbound/identity/authority-file.js';
+import { readCertificate } from './adapters/outbound/identity/certificate-facts.js';
+import { openIdentityDirectory } from './adapters/outbound/identity/identity-directory.js';
+import { gossipKey, newGossipKey, newMeshId, newNodeId } from './adapters/outbound/identity/new-ids.js';
+import { createNodeRequest } from './adapters/outbound/identity/node-request.js';
+import { readRecord, writeRecord } from './adapters/outbound/identity/record-file.js';
+import { uniteLists } from './adapters/outbound/identity/revocation-list.js';
+import { firstKeyring, type GossipKeyring } from './domain/identity/gossip-keyring.js';
+import { type Mesh, meshNameFault } from './domain/identity/issue.js';
+import { parseNodeUri } from './domain/identity/names.js';
+import { NO_REVOCATIONS, type Revocations } from './domain/identity/revocation.js';
+import { introduceRoot, signingRoot, type TrustedRoot } from './domain/identity/trust.js';
+import { type NodeRecord, packNodeRecord, unpackNodeRecord } from './domain/mesh/node-record.js';
+import {
+  type CertificateAuthority,
+  IdentityError,
+  type IdentityStore,
+  type NodeCredentials,
+} from './ports/identity.js';
+import type { JoinGrant } from './ports/mesh.js';
+
+export interface MeshIdentity {
+  readonly mesh: Mesh;
+  readonly nodeId: string;
+  readonly credentials: NodeCredentials;
+  readonly roots: readonly TrustedRoot[];
+  readonly lists: readonly string[];
+  readonly revocations: Revocations;
+  readonly keyring: GossipKeyring;
+  /** undefined: this node does not sign, or can't; then authorityFault says why not. */
+  readonly authority: CertificateAuthority | undefined;
+  readonly authorityFault: string;
+  /** All nodes as of late: who is to be asked when the replicated state is not there (yet, or any more). */
+  readonly known: readonly NodeRecord[];
+}
+
+const CA_KEY_BYTES = 32;
+const KNOWN_MAX_BYTES = 16 * 1024 * 1024;
+
+export class IdentityFiles {
+  readonly directory: string;
+  readonly #caKeyFile: string;
+  readonly #store: IdentityStore;
+
+  constructor(stateDir: string, caKeyFile: string) {
+    this.directory = join(stateDir, 'identity');
+    this.#caKeyFile = caKeyFile;
+    this.#store = openIdentityDirectory(this.directory);
+  }
+
+  /** undefined: this node is in no mesh. Fails as IdentityError. */
+  async load(): Promise<MeshIdentity | undefined> {
+    const credentials = this.#store.loadCredentials();
+    if (credentials === undefined) return undefined;
+    const roots = this.#store.loadRoots() ?? [];
+    const keyring = this.#store.loadKeyring();
+    const node = parseNodeUri(readCertificate(credentials.certificatePem).uris[0] ?? '');
+    const [root] = roots;
+    if (root === undefined || keyring === undefined || node === undefined) {
+      const fix = 'restore it from a backup, or remove it and join again';
+      throw new IdentityError('damaged', `${this.directory} lacks parts of this node's identity: ${fix}`);
+    }
+    const lists = this.#store.loadRevocationLists() ?? [];
+    const { revocations } = await uniteLists(lists, roots, Date.now());
+    const { authority, fault } = await this.#authority(roots);
+    return {
+      mesh: meshOf(root.pem),
+      nodeId: node.nodeId,
+      credentials,
+      roots,
+      lists,
+      revocations,
+      keyring,
+      authority,
+      authorityFault: fault,
+      known: this.#known(),
+    };
+  }
+
+  /** A new mesh, with this node as its first. Fails as IdentityError. */
+  async found(meshName: string): Promise<void> {
+    const fault = meshNameFault(meshName);
+    if (fault !== undefined) throw new IdentityError('invalid', fault);
+    if (!existsSync(this.#caKeyFile)) writeKeyFile(this.#caKeyFile);
+    const nowMs = Date.now();
+    const mesh = { id: newMeshId(), name: meshName };
+    const authority = await createAuthorityFile(this.directory, mesh, readKeyFile(this.#caKeyFile), nowMs);
+    const { privateKeyPem, request } = await createNodeRequest();
+    const { pem } = await authority.issueNode(request, newNodeId(), NO_REVOCATIONS, nowMs);
+    const introduced = introduceRoot([], authority, nowMs, 0);
+    if (introduced.kind === 'refused') throw new IdentityError('refused', introduced.reason);
+    this.#store.saveRoots(introduced.roots);
+    this.#store.saveRevocationLists([]);
+    this.#store.saveKeyring(firstKeyring(newGossipKey()));
+    this.saveKnown([]);
+    // Last: with them this node is in the mesh.
+    this.#store.saveCredentials({ privateKeyPem, certificatePem: pem });
+  }
+
+  /** What a join has given. Fails as IdentityError. */
+  join(grant: JoinGrant, privateKeyPem: string): void {
+    const roots = grant.roots.map((pem): TrustedRoot => {
+      const certificate = readCertificate(pem);
+      return { certificate, pem, signsFromMs: certificate.notBeforeMs, retiredAtMs: undefined };
+    });
+    const keys = grant.gossipKeys.map(gossipKey);
+    this.#store.saveRoots(roots);
+    this.#store.saveRevocationLists(grant.revocationLists);
+    this.#store.saveKeyring({ primary: keys[0]?.id ?? '', keys });
+    this.saveKnown(grant.nodes);
+    if (grant.sealedAuthority !== '') keepSealedAuthority(this.directory, grant.sealedAuthority);
+    this.#store.saveCredentials({ privateKeyPem, certificatePem: grant.certificatePem });
+  }
+
+  /** Of the root that this node signs by. */
+  sealedAuthority(fingerprint: string): string {
+    return exportAuthority(this.directory, fingerprint);
+  }
+
+  /** From now on this is what the node shows. */
+  saveCredentials(credentials: NodeCredentials): void {
+    this.#store.saveCredentials(credentials);
+  }
+
+  saveRevocationLists(lists: readonly string[]): void {
+    this.#store.saveRevocationLists(lists);
+  }
+
+  async #authority(
+    roots: readonly TrustedRoot[],
+  ): Promise<{ authority: CertificateAuthority | undefined; fault: string }> {
+    const held = listAuthorityFiles(this.directory);
+    const root = signingRoot(roots, Date.now());
+    const fingerprint = root?.certificate.fingerprint;
+    if (fingerprint === undefined || !held.includes(fingerprint)) return { authority: undefined, fault: '' };
+    try {
+      const protection = readKeyFile(this.#caKeyFile);
+      return { authority: await openAuthorityFile(this.directory, fingerprint, protection), fault: '' };
+    } catch (error) {
+      if (!(error instanceof IdentityError)) throw error;
+      return { authority: undefined, fault: error.message };
+    }
+  }
+
+  get #knownPath(): string {
+    return join(this.directory, 'nodes');
+  }
+
+  saveKnown(nodes: Iterable<NodeRecord>): void {
+    const lines = Array.from(
+      nodes,
+      (node) => `${node.nodeId} ${Buffer.from(packNodeRecord(node)).toString('base64')}\n`,
+    );
+    writeRecord(this.#knownPath, 'nodes', lines.join(''));
+  }
+
+  #known(): readonly NodeRecord[] {
+    const body = readRecord(this.#knownPath, 'nodes', KNOWN_MAX_BYTES) ?? '';
+    return body.split('\n').flatMap((line) => {
+      const [nodeId = '', packed = ''] = line.split(' ');
+      const record = nodeId === '' ? undefined : unpackNodeRecord(nodeId, Buffer.from(packed, 'base64'));
+      return record === undefined ? [] : [record];
+    });
+  }
+}
+
+function writeKeyFile(path: string): void {
+  let file: number;
+  try {
+    file = openSync(path, 'wx', 0o600);
+  } catch (error) {
+    const fix = 'choose another with --ca-key-file';
+    throw new IdentityError('io', `the key file ${path} can't be made: ${(error as Error).message}; ${fix}`);
+  }
+  try {
+    writeSync(file, randomBytes(CA_KEY_BYTES));
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Agents as a mesh with all that it has of adapters: TLS, gossip and SQLite, on loopback. */
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseConfiguration } from '@marcher/model';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { InMemoryDataplane } from './adapters/outbound/dataplane/in-memory.js';
+import { type OpenedStore, openStore } from './adapters/outbound/sqlite/open-store.js';
+import { type Agent, createAgent } from './agent.js';
+import { Mesh } from './mesh.js';
+import type { Caller } from './ports/use-cases.js';
+
+const CALLER: Caller = { author: 'ada', origin: 'api' };
+const PATIENCE = 15_000;
+
+interface Machine {
+  readonly name: string;
+  readonly dir: string;
+  readonly port: number;
+  readonly opened: OpenedStore;
+  readonly dataplane: InMemoryDataplane;
+  readonly agent: Agent;
+  readonly mesh: Mesh;
+  readonly log: string[];
+  stop(): Promise<void>;
+}
+
+let root: string;
+let machines: Machine[] = [];
+
+/** Of two that follow each other, both free on loopback. */
+async function freePort(): Promise<number> {
+  const taken = (port: number): Promise<number | undefined> =>
+    new Promise((resolve) => {
+      const server = createServer();
+      server.once('error', () => resolve(undefined));
+      server.listen(port, '127.0.0.1', () => {
+        const { port: got } = server.address() as { port: number };
+        server.close(() => resolve(got));
+      });
+    });
+  for (;;) {
+    const port = await taken(0);
+    if (port !== undefined && port < 65_535 && (await taken(port + 1)) !== undefined) return port;
+  }
+}
+
+interface MachineOptions {
+  readonly port?: number;
+  readonly contact?: number;
+  readonly dataplane?: InMemoryDataplane;
+}
+
+async function start(name: string, options: MachineOptions = {}): Promise<Machine> {
+  const dir = join(root, name);
+  const { port = await freePort(), contact, dataplane = new InMemoryDataplane() } = options;
+  const opened = openStore(dir, 0);
+  const log: string[] = [];
+  const say = (fields: object, message: string): void => void log.push(`${message} ${JSON.stringify(fields, hidden)}`);
+  const logger = { debug: say, info: say, warn: say, error: say };
+  const contactOf = { host: '127.0.0.1', port: contact ?? 0, tokenFile: join(root, `${name}.token`) };
+  const mesh = new Mesh({
+    settings: {
+      address: { host: '127.0.0.1', port },
+      join: contact === undefined ? undefined : contactOf,
+      caKeyFile: join(dir, 'ca.key'),
+    },
+    stateDir: dir,
+    nodeName: name,
+    store: opened.store,
+    follow: (project) => agent.config.follow(project),
+    exclusively: (work) => agent.config.exclusively(work),
+    log: logger,
+  });
+  await mesh.load();
+  const agent = createAgent({
+    store: opened.store,
+    dataplane,
+    identity: { name, region: '', country: '', geoipPath: '' },
+    version: 'test',
+    log: logger,
+    reconcileMs: 50,
+    collectMs: 3_600_000,
+    replicated: () => mesh.replicated,
+  });
+  await agent.start();
+  await mesh.start();
+  const machine: Machine = {
+    name,
+    dir,
+    port,
+    opened,
+    dataplane,
+    agent,
+    mesh,
+    log,
+    stop: async () => {
+      machines = machines.filter((other) => other !== machine);
+      await mesh.stop();
+      await agent.stop();
+      opened.close();
+    },
+  };
+  machines.push(machine);
+  return machine;
+}
+
+const hidden = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? String(value) : value);
+
+function giveToken(from: Machine, name: string): string {
+  const { text } = from.mesh.createToken({ role: 'member', lifetimeMs: 600_000 }, CALLER);
+  writeFileSync(join(root, `${name}.token`), `${text}\n`);
+  return text;
+}
+
+async function founded(): Promise<Machine> {
+  const first = await start('one');
+  await first.mesh.init('edge', CALLER);
+  return first;
+}
+
+async function joined(first: Machine, name: string): Promise<Machine> {
+  giveToken(first, name);
+  const machine = await start(name, { contact: first.port });
+  await vi.waitFor(() => expect(machine.mesh.status().admitted).toBe(true), PATIENCE);
+  return machine;
+}
+
+function apply(machine: Machine, ...services: readonly object[]) {
+  const parsed = parseConfiguration(JSON.stringify({ apiVersion: 'marcher/v1', services }));
+  if (parsed.configuration === undefined) throw new Error(JSON.stringify(parsed));
+  const change = { upsert: parsed.configuration.services, remove: [], replaceAll: false };
+  return machine.agent.config.apply(change, { expectedVersion: 0n, message: '', omitDiff: true }, CALLER);
+}
+
+const service = (name: string, port: number): object => ({
+  name,
+  listeners: [{ protocol: 'tcp', port }],
+  backends: [{ name: 'b1', address: '192.0.2.1:80' }],
+});
+
+async function agreed(names: readonly string[], among: readonly Machine[] = machines): Promise<void> {
+  await vi.waitFor(() => {
+    for (const { name, dataplane } of among)
+      expect([name, ...[...dataplane.services.keys()].sort()]).toEqual([name, ...names]);
+    expect(new Set(among.map(({ mesh }) => mesh.status().configHash)).size).toBe(1);
+  }, PATIENCE);
+}
+
+const alive = ({ mesh }: Machine): string[] =>
+  mesh.members().flatMap(({ name, state }) => (state === 'alive' || state === 'self' ? [name] : []));
+
+async function together(among: readonly Machine[] = machines): Promise<void> {
+  const names = among.map(({ name }) => name).sort();
+  await vi.waitFor(() => {
+    for (const machine of among) expect([machine.name, ...alive(machine)]).toEqual([machine.name, ...names]);
+  }, PATIENCE);
+}
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'marcher-mesh-'));
+});
+
+afterEach(async () => {
+  for (const machine of [...machines]) await machine.stop();
+  rmSync(root, { recursive: true, force: true });
+});
+
+test('a mesh is made, joined and changed from any node; who comes back has what was missed', {
+  timeout: 60_000,
+}, async () => {
+  const first = await start('one');
+  await apply(first, service('old', 8000));
+  expect(first.mesh.status().meshId).toBe('');
+  await first.mesh.init('edge', CALLER);
+  const [second, third] = [await joined(first, 'two'), await joined(first, 'three')];
+  await together();
+  await apply(second, service('web', 8001));
+  await apply(third, service('api', 8002));
+  await agreed(['api', 'old', 'web']);
+  const { dataplane, port } = third;
+  await third.stop();
+  await apply(first, service('late', 8003));
+  await agreed(['api', 'late', 'old', 'web']);
+  expect([...dataplane.services.keys()]).not.toContain('late');
+  await start('three', { port, dataplane });
+  await agreed(['api', 'late', 'old', 'web']);
+  // Nothing but its identity: what it had is with the others.
+  await second.stop();
+  for (const end of ['', '-wal', '-shm']) rmSync(join(second.dir, `marcher.db${end}`), { force: true });
+  await start('two', { port: second.port, dataplane: second.dataplane });
+  await agreed(['api', 'late', 'old', 'web']);
+  await apply(machines[2] as Machine, service('last', 8004));
+  await agreed(['api', 'last', 'late', 'old', 'web']);
+});
+
+test('the first node goes, all others stay a mesh, and it comes back with its identity', {
+  timeout: 60_000,
+}, async () => {
+  const first = await founded();
+  const [second, third] = [await joined(first, 'two'), await joined(first, 'three')];
+  await together();
+  const { port, dataplane } = first;
+  await first.stop();
+  await apply(second, service('web', 8001));
+  await agreed(['web'], [second, third]);
+  const again = await start('one', { port, dataplane });
+  expect(again.mesh.status().signs).toBe(true);
+  await agreed(['web']);
+  await together();
+});
+
+test('a token is good for one machine; secrets are in no log, and in no file that others may read', {
+  timeout: 60_000,
+}, async () => {
+  const first = await founded();
+  const token = giveToken(first, 'two');
+  const second = await start('two', { contact: first.port });
+  await vi.waitFor(() => expect(second.mesh.status().admitted).toBe(true), PATIENCE);
+  writeFileSync(join(root, 'three.token'), token);
+  const third = await start('three', { contact: first.port });
+  await vi.waitFor(
+    () => expect(third.mesh.conditions()).toMatchObject([{ type: 'MeshJoined', status: false }]),
+    PATIENCE,
+  );
+  expect(third.mesh.conditions()[0]?.message).toContain('used');
+  expect(third.mesh.status().meshId).toBe('');
+  const key = readFileSync(join(first.dir, 'identity', 'gossip'), 'utf8').match(/"keys":\["([^"]+)"/)?.[1] ?? '';
+  expect(key.length).toBeGreaterThan(40);
+  for (const { log } of machines) {
+    expect(log.length).toBeGreaterThan(0);
+    for (const line of log) for (const secret of [token, key, 'PRIVATE']) expect(line).not.toContain(secret);
+  }
+  for (const file of ['identity', 'ca.key']) expect(statSync(join(first.dir, file)).mode & 0o077).toBe(0);
+});
+
+test('a machine with a configuration of its own does not join, and says what to do', { timeout: 30_000 }, async () => {
+  const first = await founded();
+  const alone = await start('two');
+  await apply(alone, service('mine', 8001));
+  const { port, dataplane } = alone;
+  await alone.stop();
+  giveToken(first, 'two');
+  const second = await start('two', { port, dataplane, contact: first.port });
+  await vi.waitFor(() => expect(second.mesh.conditions()[0]?.message).toContain('configuration of its own'), PATIENCE);
+  expect([...dataplane.services.keys()]).toEqual(['mine']);
+  expect(first.mesh.tokens()).toMatchObject([{ role: 'member' }]);
+  expect(first.mesh.tokens()[0]).not.toHaveProperty('usedBy');
+});
+
+test('a machine that could not listen joins when it can, by the identity that it was given', {
+  timeout: 60_000,
+}, async () => {
+  const first = await founded();
+  giveToken(first, 'two');
+  const port = await freePort();
+  const other = createServer();
+  await new Promise<void>((resolve) => other.listen(port + 1, '127.0.0.1', resolve));
+  const second = await start('two', { port, contact: first.port });
+  await vi.waitFor(() => expect(second.mesh.conditions()[0]?.message).toContain("gossip can't start"), PATIENCE);
+  await new Promise((resolve) => other.close(resolve));
+  await vi.waitFor(() => expect(second.mesh.status().admitted).toBe(true), PATIENCE);
+  await together();
+  expect(first.mesh.tokens()).toHaveLength(1);
+});
+
+test('certificates are renewed for a new key, and the mesh goes on by them', { timeout: 60_000 }, async () => {
+  const first = await founded();
+  const second = await joined(first, 'two');
+  await together();
+  const shown = (machine: Machine): string => readFileSync(join(machine.dir, 'identity', 'node'), 'utf8');
+  for (const machine of [first, second]) {
+    const before = shown(machine);
+    await machine.mesh.renew();
+    expect(shown(machine)).not.toBe(before);
+  }
+  await apply(second, service('web', 8001));
+  await agreed(['web']);
+  // With nothing but the new one.
+  const { port, dataplane } = second;
+  await second.stop();
+  await apply(first, service('api', 8002));
+  const again = await start('two', { port, dataplane });
+  await agreed(['api', 'web']);
+  await apply(again, service('late', 8003));
+  await agreed(['api', 'late', 'web']);
+  expect(machines.flatMap(({ log }) => log.filter((line) => line.includes('is not believed')))).toEqual([]);
+  await first.stop();
+  await vi.waitFor(
+    async () => expect(await again.mesh.renew().catch(String)).toContain('no node that signs is alive'),
+    PATIENCE,
+  );
+});
+
+test('a second node that signs lets others in and renews when the first is gone', { timeout: 60_000 }, async () => {
+  const first = await founded();
+  const { text } = first.mesh.createToken({ role: 'authority', lifetimeMs: 600_000 }, CALLER);
+  writeFileSync(join(root, 'two.token'), text, { mode: 0o600 });
+  mkdirSync(join(root, 'two'), { mode: 0o700 });
+  copyFileSync(join(first.dir, 'ca.key'), join(root, 'two', 'ca.key'));
+  const second = await start('two', { contact: first.port });
+  await vi.waitFor(() => expect(second.mesh.status()).toMatchObject({ admitted: true, signs: true }), PATIENCE);
+  await together();
+  await first.stop();
+  const third = await joined(second, 'three');
+  await together([second, third]);
+  await third.mesh.renew();
+  await apply(third, service('web', 8001));
+  await agreed(['web'], [second, third]);
+  // Sealed by another key than this one's, it is of no use, and that is said.
+  const { text: other } = second.mesh.createToken({ role: 'authority', lifetimeMs: 600_000 }, CALLER);
+  writeFileSync(join(root, 'four.token'), other);
+  const fourth = await start('four', { contact: second.port });
+  await vi.waitFor(() => expect(fourth.mesh.status()).toMatchObject({ admitted: true, signs: false }), PATIENCE);
+  expect(fourth.mesh.conditions()).toMatchObject([{ type: 'MeshAuthority', reason: 'NotOpened' }]);
+});
+
+test('a removed node gets and gives nothing more, and says so', { timeout: 60_000 }, async () => {
+  const first = await founded();
+  const [second, third] = [await joined(first, 'two'), await joined(first, 'three')];
+  await together();
+  await apply(third, service('before', 8000));
+  await agreed(['before']);
+  // What can't be written is said, and ends nothing.
+  rmSync(join(second.dir, 'identity', 'revocations'));
+  mkdirSync(join(second.dir, 'identity', 'revocations'));
+  await second.mesh.remove('three', CALLER);
+  await vi.waitFor(() => expect(third.mesh.conditions().map(({ reason }) => reason)).toContain('Removed'), PATIENCE);
+  await together([first, second]);
+  // It was given time to hear of it.
+  await new Promise((resolve) => setTimeout(resolve, 3_000));
+  await apply(first, service('after', 8001));
+  await agreed(['after', 'before'], [first, second]);
+  await expect(apply(third, service('forged', 8002))).rejects.toThrow('was removed from its mesh');
+  await new Promise((resolve) => setTimeout(resolve, 2_000));
+  expect([...first.dataplane.services.keys()].sort()).toEqual(['after', 'before']);
+  expect([...third.dataplane.services.keys()]).not.toContain('after');
+  expect(second.log.join()).toContain('the revocation lists could not be written');
+  // It can't come back by its old certificate.
+  const { port, dataplane } = third;
+  await third.stop();
+  await start('three', { port, dataplane });
+  await new Promise((resolve) => setTimeout(resolve, 2_000));
+  expect([...first.dataplane.services.keys()].sort()).toEqual(['after', 'before']);
+  expect(alive(first)).toEqual(['one', 'two']);
+});

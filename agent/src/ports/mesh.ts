@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The mesh as its operators see it (MeshUseCases), and what carries it: links to other nodes, and gossip. Expected
+ * failures of the use cases are ApplicationErrors.
+ */
+import type { NodeRole } from '../domain/identity/join-token.js';
+import type { GossipMember, MeshMember } from '../domain/mesh/membership.js';
+import type { NodeRecord } from '../domain/mesh/node-record.js';
+import type { Message, NodeId } from '../domain/replication/contract.js';
+import type { Caller } from './use-cases.js';
+
+export type { GossipMember, MemberState, MeshMember } from '../domain/mesh/membership.js';
+
+export interface MeshStatus {
+  /** Empty: this node is in no mesh. */
+  readonly meshId: string;
+  readonly meshName: string;
+  readonly nodeId: string;
+  /** False: still taking over the mesh's state. */
+  readonly admitted: boolean;
+  /** Of the effective configuration: equal on all nodes that have the same changes. */
+  readonly configHash: string;
+  /** Whether this node can sign certificates, so that others can join by it. */
+  readonly signs: boolean;
+}
+
+export interface JoinTokenView {
+  readonly id: string;
+  readonly role: NodeRole;
+  readonly createdMs: number;
+  readonly expiresMs: number;
+  readonly createdBy: string;
+  /** Absent: not used. */
+  readonly usedBy?: string;
+}
+
+export interface MeshUseCases {
+  status(): MeshStatus;
+  /** Makes a mesh of this node and its configuration. "conflict": it is in one. */
+  init(meshName: string, caller: Caller): Promise<MeshStatus>;
+  /** text is shown once, and kept nowhere. address: what `marcherd --join` is to be given. */
+  createToken(
+    request: { readonly role: NodeRole; readonly lifetimeMs: number },
+    caller: Caller,
+  ): { readonly text: string; readonly address: string; readonly token: JoinTokenView };
+  tokens(): readonly JoinTokenView[];
+  /** "not_found". */
+  revokeToken(id: string, caller: Caller): void;
+  members(): readonly MeshMember[];
+  /** By id or by name. It is forgotten, and its certificate is revoked. "not_found", "refused": this node itself. */
+  remove(node: string, caller: Caller): Promise<void>;
+}
+
+/** What a replica is to its links. */
+export interface Exchange {
+  receive(from: NodeId, message: Message): void;
+  /** The next message for that node, when its stream can take one. */
+  take(node: NodeId): Message | undefined;
+  /** Nodes that messages wait for. */
+  waiting(): Iterable<NodeId>;
+  /** What was sent to that node may have been lost. */
+  disconnected(node: NodeId): void;
+}
+
+/** Streams to other nodes: dialled when there is something to say, and kept. */
+export interface PeerLinks {
+  /** Sends what waits. Called after whatever may have given the exchange something to say. */
+  flush(): void;
+  /** Connections of nodes that are not (any more) among these are closed. */
+  keep(nodes: ReadonlySet<NodeId>): void;
+  close(): Promise<void>;
+}
+
+/** What a machine that wants to join sends to the node whose token it has. */
+export interface JoinRequest {
+  readonly token: string;
+  /** PKCS #10, DER. */
+  readonly certificateRequest: Uint8Array;
+  readonly name: string;
+  readonly meshAddress: string;
+  readonly gossipAddress: string;
+  /** See NodeRecord. */
+  readonly frameKey: Uint8Array;
+  readonly frameKeySignature: Uint8Array;
+}
+
+export interface JoinGrant {
+  readonly nodeId: string;
+  readonly role: NodeRole;
+  /** PEM: its certificate and the root that signed it. */
+  readonly certificatePem: string;
+  /** PEM, all that are trusted, the signing one first. */
+  readonly roots: readonly string[];
+  readonly revocationLists: readonly string[];
+  /** The first seals. */
+  readonly gossipKeys: readonly Uint8Array[];
+  /** Of every node that is or was in the mesh, its own included. */
+  readonly nodes: readonly NodeRecord[];
+  /** For an authority: the CA's key, sealed; else empty. */
+  readonly sealedAuthority: string;
+}
+
+/** A node's next certificate, PEM as in a grant, for a request in DER. Fails as IdentityError. */
+export type Renew = (nodeId: string, certificateRequest: Uint8Array) => Promise<string>;
+
+export type JoinAnswer =
+  | { readonly kind: 'granted'; readonly grant: JoinGrant }
+  /** What the joiner's operator is told: nothing that helps to guess. */
+  | { readonly kind: 'refused'; readonly reason: string; readonly retryAfterMs?: number };
+
+/** source: the joiner's IP address. */
+export type Admit = (request: JoinRequest, source: string) => Promise<JoinAnswer>;
+
+/** Who is alive. */
+export interface Gossip {
+  members(): readonly GossipMember[];
+  /** Exchanges state with these ("192.0.2.1:7401"), and keeps them as seeds. How many answered. */
+  join(addresses: readonly string[]): Promise<number>;
+  /** Says good-bye, for at most so long; then close(). */
+  leave(timeoutMs: number): Promise<void>;
+  close(): Promise<void>;
+}
