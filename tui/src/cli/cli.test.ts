@@ -179,6 +179,8 @@ describe('reading', () => {
   test('status, explain, history, connections, stats and version', async () => {
     const { stdout } = await run(['status']);
     expect(stdout).toContain('north: ready');
+    // This agent does not know the mesh's calls.
+    expect(stdout).not.toContain('Mesh');
     expect(stdout).toContain('XDP      eth0: native\nXDP      eth1: not attached (there is no such interface)\n');
     expect(stdout).toMatch(/TIER +SERVICES +PACKETS-IN +IN +SHARE-IN +OUT\nxdp +1 +12 +3\.0KiB +75\.0% +-\n/);
     expect(stdout).toMatch(/relay +2 +5 +1\.0KiB +25\.0% +4\.0KiB\nDropped by XDP and tc: no-backend 3\n$/);
@@ -397,6 +399,9 @@ describe('the command line itself', () => {
     [['import']],
     [['completion']],
     [['uninstall-dataplane']],
+    [['mesh']],
+    [['mesh', 'token']],
+    [['mesh', 'tokens']],
     [['version']],
     [['test', 'ping']],
     [['test', 'balance']],

@@ -24,10 +24,10 @@ export const exitCodeText = `Exit codes:
   1  another error
   2  the command line is wrong (with plan --detailed-exitcode: there are changes)
   3  the configuration is not valid; nothing was changed
-  4  conflict: the configuration has moved since the expected version; nothing was changed
+  4  conflict: the configuration has moved since the expected version, or the node is in a mesh; nothing was changed
   5  the agent can't be reached, or can't serve the call now
-  6  the data plane refused the configuration; nothing was changed
+  6  refused, by the data plane or by a rule; nothing was changed
   7  permission denied
-  8  there is no such service, backend or version
+  8  there is no such service, guard, policy, backend, version, member or token
   9  a test (test ping, balance, simulate) ran and failed
 130  interrupted`;

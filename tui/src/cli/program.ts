@@ -6,6 +6,7 @@
 import { Command, Option } from 'commander';
 import type { ExitCode } from './exit-code.js';
 import { exitCodeText } from './exit-code.js';
+import { defineMesh } from './mesh-program.js';
 import type { Session, TargetOptions } from './session.js';
 
 /** What a value on the command line is, for completion. */
@@ -13,6 +14,8 @@ export type ValueKind =
   | 'kind'
   | 'object'
   | 'operator-prefix'
+  | 'member'
+  | 'join-token'
   | 'service'
   | 'backend'
   | 'version'
@@ -39,6 +42,25 @@ export interface Outcome {
 // biome-ignore lint/suspicious/noExplicitAny: commander hands options over untyped; each command types its own
 type Action = (session: Session, options: any, ...args: any[]) => Promise<ExitCode | undefined>;
 
+/** What the commands of a part are made with. */
+export interface ProgramParts {
+  add(
+    parent: Command,
+    usage: string,
+    description: string,
+    examples: readonly string[],
+    takes: readonly ValueKind[],
+    define: (command: Command) => Command,
+    load: () => Promise<Action>,
+    /** isDefault: what the parent does when it is given no subcommand. */
+    settings?: { readonly isDefault: boolean },
+  ): Command;
+  /** --target and --timeout. */
+  onAgent(command: Command): Command;
+  /** --output; the first choice is the default. */
+  output(...choices: string[]): Option;
+}
+
 export function createProgram(session: Session, outcome: Outcome): Command {
   const program = new Command('marcher')
     .description('Operates a Marcher node: configuration, status, traffic and tests.')
@@ -60,29 +82,21 @@ export function createProgram(session: Session, outcome: Outcome): Command {
       const code = await (await load())(session, options, ...parameters.slice(0, -2));
       if (code !== undefined) outcome.code = code;
     };
-  const add = (
-    parent: Command,
-    usage: string,
-    description: string,
-    examples: readonly string[],
-    takes: readonly ValueKind[],
-    define: (command: Command) => Command,
-    load: () => Promise<Action>,
-  ): Command => {
-    const command = define(parent.command(usage).description(description));
+  const add: ProgramParts['add'] = (parent, usage, description, examples, takes, define, load, settings) => {
+    const command = define(parent.command(usage, settings).description(description));
     command.addHelpText('after', `\nExamples:\n${examples.map((example) => `  ${example}`).join('\n')}`);
     command.action(action(load));
     valueKinds.set(command, takes);
     return command;
   };
-  const onAgent = (command: Command): Command =>
+  const onAgent: ProgramParts['onAgent'] = (command) =>
     command
       .option(
         '-t, --target <TARGET>',
         'unix:PATH or HOST:PORT (default: $MARCHER_TARGET, else unix:/run/marcher/marcher.sock)',
       )
       .option('--timeout <TIME>', 'give up a call after this time', '60s');
-  const output = (...choices: string[]): Option =>
+  const output: ProgramParts['output'] = (...choices) =>
     new Option('-o, --output <FORMAT>', 'form of the output').choices(choices).default(choices[0]);
   const file = new Option(
     '-f, --file <FILE...>',
@@ -345,6 +359,9 @@ export function createProgram(session: Session, outcome: Outcome): Command {
         .option('--dry-run', 'only say what would be taken away'),
     async () => (await import('./commands/uninstall-dataplane.js')).uninstallDataplane,
   );
+
+  program.commandsGroup('Mesh:');
+  defineMesh(program, { add, onAgent, output });
 
   program.commandsGroup('Traffic:');
   add(

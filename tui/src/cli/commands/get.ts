@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import { type DescMessage, type MessageShape, toJson } from '@bufbuild/protobuf';
 import type { ServiceResource } from '@marcher/proto/marcher/v1/config_service_pb';
 import type { Listener, Service } from '@marcher/proto/marcher/v1/model_pb';
 import {
@@ -12,6 +11,7 @@ import {
 import { ExitCode } from '../exit-code.js';
 import { Failure, usage } from '../failure.js';
 import { age, plural, timeMs } from '../output/quantity.js';
+import { writeMessages, writeValue } from '../output/structured.js';
 import { type Column, formatTable } from '../output/table.js';
 import type { Session, TargetOptions } from '../session.js';
 import { parseKind } from './kind.js';
@@ -239,24 +239,4 @@ export async function writeTable<Row>(
   await session.write(formatTable(columns, rows));
   if (process.stdout.isTTY && rows.length > 40)
     process.stderr.write(`${plural(rows.length, what.slice(0, -1), what)}\n`);
-}
-
-async function writeMessages<Desc extends DescMessage>(
-  session: Session,
-  options: GetOptions,
-  schema: Desc,
-  messages: readonly MessageShape<Desc>[],
-): Promise<boolean> {
-  if (options.output !== 'json' && options.output !== 'yaml') return false;
-  await writeValue(
-    session,
-    options.output,
-    messages.map((message) => toJson(schema, message, { alwaysEmitImplicit: true })),
-  );
-  return true;
-}
-
-async function writeValue(session: Session, format: 'json' | 'yaml', value: unknown): Promise<void> {
-  if (format === 'json') await session.write(`${JSON.stringify(value, null, 2)}\n`);
-  else await session.write((await import('yaml')).stringify(value));
 }

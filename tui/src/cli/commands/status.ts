@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { toJson } from '@bufbuild/protobuf';
+import type { AgentClient } from '@marcher/client';
 import {
   type StatusResponse,
   StatusResponseSchema,
@@ -9,6 +10,7 @@ import { age, bytes, plural, timeMs } from '../output/quantity.js';
 import { printable } from '../output/style.js';
 import { formatTable } from '../output/table.js';
 import type { Session, TargetOptions } from '../session.js';
+import { meshText } from './mesh.js';
 
 export async function status(
   session: Session,
@@ -53,6 +55,8 @@ export async function status(
     'Serving',
     `${plural(node.services, 'service')}, ${plural(node.listeners, 'listener')}, ${plural(node.backends, 'backend')}`,
   ]);
+  const mesh = await meshLine(session, agent, session.call(options));
+  if (mesh !== undefined) lines.push(['Mesh', mesh]);
   for (const { name, mode, reason } of node.xdpInterfaces) {
     const text = `${printable(name)}: ${mode === '' ? 'not attached' : printable(mode)}${reason === '' ? '' : ` (${printable(reason)})`}`;
     lines.push(['XDP', mode === '' ? style.red(text) : text]);
@@ -83,6 +87,22 @@ export async function status(
     lines.push([met ? 'Note' : 'Problem', met ? text : style.red(text)]);
   }
   await session.write(lines.map(([title, text]) => `${title.padEnd(8)} ${text}\n`).join('') + trafficText(node));
+}
+
+/** undefined: the node is in none, or its agent knows of none. */
+async function meshLine(
+  { style }: Session,
+  agent: AgentClient,
+  call: { timeoutMs: number },
+): Promise<string | undefined> {
+  try {
+    const { mesh } = await agent.mesh.getMesh({}, call);
+    if (mesh === undefined || mesh.meshId === '') return undefined;
+    return mesh.admitted ? meshText(mesh) : style.yellow(meshText(mesh));
+  } catch (error) {
+    const { code, message } = error as Error & { readonly code?: unknown };
+    return code === 'unimplemented' ? undefined : style.red(`not known: ${printable(message)}`);
+  }
 }
 
 function trafficText({ traffic, xdpDrops, guard }: StatusResponse): string {

@@ -150,6 +150,19 @@ async function namesOf(
   if (kind === 'backend') {
     return (await agent.node.backends({ service: words[0] ?? '' }, call)).backends.map(({ backend }) => backend);
   }
+  if (kind === 'member') {
+    const { MemberState } = await import('@marcher/proto/marcher/v1/mesh_service_pb');
+    const { members } = await agent.mesh.listMembers({}, call);
+    const named = (name: string): number => members.filter((member) => member.name === name).length;
+    // The node itself can't be removed by itself; of several with one name only ids tell which.
+    return members
+      .filter(({ state }) => state !== MemberState.SELF)
+      .map(({ name, nodeId }) => (named(name) === 1 ? name : nodeId));
+  }
+  if (kind === 'join-token') {
+    const { tokens } = await agent.mesh.listJoinTokens({}, call);
+    return tokens.filter(({ usedBy }) => usedBy === '').map(({ id }) => id);
+  }
   if (kind === 'operator-prefix') {
     const { resources } = await agent.config.listObjects({ kind: 'Guard', name: OPERATOR }, call);
     return resources.flatMap(({ object }) =>

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The mesh that the node is in, and its members. */
+import {
+  type Member,
+  MemberSchema,
+  MemberState,
+  type Mesh,
+  MeshSchema,
+} from '@marcher/proto/marcher/v1/mesh_service_pb';
+import { confirm } from '../confirm.js';
+import { ExitCode } from '../exit-code.js';
+import { Failure, usage } from '../failure.js';
+import { age, plural, timeMs } from '../output/quantity.js';
+import { writeMessage, writeMessages, writeValue } from '../output/structured.js';
+import { printable } from '../output/style.js';
+import type { Column } from '../output/table.js';
+import type { Session, TargetOptions } from '../session.js';
+import { writeTable } from './get.js';
+
+interface TextOptions extends TargetOptions {
+  readonly output: 'text' | 'json' | 'yaml';
+}
+
+interface TableOptions extends TargetOptions {
+  readonly output: 'table' | 'json' | 'yaml';
+}
+
+/** What these calls are given is from the command line, no configuration: where it is wrong, the line is. */
+export async function asked<T>(answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (error) {
+    const { code, message } = error as Error & { readonly code?: unknown };
+    throw code === 'invalid' ? usage(message) : error;
+  }
+}
+
+export async function init(session: Session, options: TextOptions, name: string): Promise<undefined> {
+  const agent = await session.agent(options);
+  const mesh = meshOf(await asked(agent.mesh.initMesh({ name }, session.call(options))));
+  if (await writeMessage(session, options, MeshSchema, mesh)) return;
+  await session.write(`This node, ${mesh.nodeId}, is the first of mesh ${mesh.meshName} (${mesh.meshId}).\n`);
+  process.stderr.write('Another machine is let in with a token: marcher mesh token\n');
+}
+
+export async function status(session: Session, options: TextOptions): Promise<undefined> {
+  const agent = await session.agent(options);
+  const mesh = meshOf(await agent.mesh.getMesh({}, session.call(options)));
+  if (await writeMessage(session, options, MeshSchema, mesh)) return;
+  if (mesh.meshId === '') {
+    await session.write('Mesh     none\n');
+    process.stderr.write(
+      'Make one of this node: marcher mesh init NAME. To join one: marcherd --join, with a token of it\n',
+    );
+    return;
+  }
+  const { style } = session;
+  const { members } = await agent.mesh.listMembers({}, session.call(options));
+  const lines: [string, string][] = [
+    ['Mesh', `${printable(mesh.meshName)} (${mesh.meshId})`],
+    ['Node', `${mesh.nodeId}: ${mesh.admitted ? style.green('admitted') : style.yellow(ADMISSION)}`],
+    ['Members', membersText(members)],
+    ['Config', mesh.configHash === '' ? '-' : mesh.configHash.slice(0, 12)],
+    ['Signs', mesh.signs ? 'yes: machines can join by this node' : "no: machines join by a node that has the CA's key"],
+  ];
+  await session.write(lines.map(([title, text]) => `${title.padEnd(8)} ${text}\n`).join(''));
+}
+
+const ADMISSION = "still taking over the mesh's state";
+
+/** "prod, node 00c0ffee00c0ffee, config 7fcbb9022c51", as `marcher status` shows it. */
+export function meshText({ meshName, nodeId, admitted, configHash }: Mesh): string {
+  const config = configHash === '' ? '' : `, config ${configHash.slice(0, 12)}`;
+  return `${printable(meshName)}, node ${nodeId}${config}${admitted ? '' : `, ${ADMISSION}`}`;
+}
+
+/** "3: 2 alive, 1 dead"; this node, which answers, is alive. */
+function membersText(members: readonly Member[]): string {
+  const counts = new Map<string, number>();
+  for (const { state } of members) {
+    const text = state === MemberState.SELF ? 'alive' : stateText(state);
+    counts.set(text, (counts.get(text) ?? 0) + 1);
+  }
+  return `${members.length}: ${[...counts].map(([text, count]) => `${count} ${text}`).join(', ')}`;
+}
+
+export async function members(session: Session, options: TableOptions): Promise<undefined> {
+  const agent = await session.agent(options);
+  const { members: all } = await agent.mesh.listMembers({}, session.call(options));
+  if (await writeMessages(session, options, MemberSchema, all)) return;
+  await writeTable(session, columns(session), all, 'members');
+}
+
+function columns({ style }: Session): Column<Member>[] {
+  const now = Date.now();
+  const bad = new Set([MemberState.DEAD, MemberState.SUSPECT]);
+  return [
+    { title: 'NAME', value: ({ name }) => name },
+    { title: 'ID', value: ({ nodeId }) => nodeId },
+    {
+      title: 'STATE',
+      value: ({ state }) => stateText(state),
+      paint: (text, { state }) => (bad.has(state) ? style.red(text) : text),
+    },
+    { title: 'ADDRESS', value: ({ address }) => address || '-' },
+    { title: 'BEHIND', value: ({ behind }) => (behind === undefined ? '-' : String(behind)), align: 'right' },
+    {
+      title: 'CERTIFICATE',
+      value: ({ certificateExpires }) => {
+        const expires = timeMs(certificateExpires);
+        if (expires === undefined) return '-';
+        return expires > now ? age(expires - now) : 'expired';
+      },
+      paint: (text) => (text === 'expired' ? style.red(text) : text),
+    },
+  ];
+}
+
+function stateText(state: MemberState): string {
+  return (MemberState[state] ?? String(state)).toLowerCase();
+}
+
+export async function remove(
+  session: Session,
+  options: TextOptions & { readonly yes?: boolean },
+  node: string,
+): Promise<undefined> {
+  const agent = await session.agent(options);
+  const call = session.call(options);
+  const member = theOne((await agent.mesh.listMembers({}, call)).members, node);
+  const { nodeId, name } = member;
+  if (options.yes !== true) {
+    const how = `which is ${stateText(member.state)} at ${member.address || 'no address'}`;
+    await confirm(`Remove ${name} (${nodeId}), ${how}? It is let in again only with another token.`);
+  }
+  await asked(agent.mesh.removeMember({ node: nodeId }, call));
+  if (options.output === 'text')
+    await session.write(`Removed ${printable(name)} (${nodeId}): its certificate is revoked.\n`);
+  else await writeValue(session, options.output, { nodeId, name });
+}
+
+/** Whoever has that id, or else that name, if it is but one. */
+function theOne(all: readonly Member[], node: string): Member {
+  const byId = all.find(({ nodeId }) => nodeId === node);
+  const named = byId === undefined ? all.filter(({ name }) => name === node) : [byId];
+  const [member] = named;
+  if (member === undefined) {
+    throw new Failure(ExitCode.notFound, `there is no member "${node}": see marcher mesh members`);
+  }
+  if (named.length === 1) return member;
+  const ids = named.map(({ nodeId }) => nodeId).join(', ');
+  throw usage(`${plural(named.length, 'member')} are named "${node}": name one by its id: ${ids}`);
+}
+
+function meshOf({ mesh }: { readonly mesh?: Mesh | undefined }): Mesh {
+  if (mesh === undefined) throw new Failure(ExitCode.error, 'the agent answered without saying what mesh it is in');
+  return mesh;
+}

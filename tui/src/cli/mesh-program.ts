@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The commands below `marcher mesh`. */
+import { type Command, Option } from 'commander';
+import type { ProgramParts } from './program.js';
+
+export function defineMesh(program: Command, { add, onAgent, output }: ProgramParts): void {
+  const mesh = program.command('mesh').description('make a mesh of nodes, let machines in, see who is in it');
+  mesh.addHelpText(
+    'after',
+    '\nExamples:\n  marcher mesh init prod\n  marcher mesh token > token.txt\n  marcher mesh members\n' +
+      '  marcher mesh remove node3',
+  );
+  const onText = (command: Command): Command => onAgent(command).addOption(output('text', 'json', 'yaml'));
+  const onTable = (command: Command): Command => onAgent(command).addOption(output('table', 'json', 'yaml'));
+  add(
+    mesh,
+    'init <NAME>',
+    'make a mesh of this node and its configuration',
+    ['marcher mesh init prod', 'marcher mesh init eu-1 -o json'],
+    [],
+    onText,
+    async () => (await import('./commands/mesh.js')).init,
+  );
+  add(
+    mesh,
+    'status',
+    'what mesh the node is in, and how far it has come',
+    ['marcher mesh status', 'marcher mesh status -o json | jq -r .configHash      # equal on all that have the same'],
+    [],
+    onText,
+    async () => (await import('./commands/mesh.js')).status,
+  );
+  add(
+    mesh,
+    'token',
+    'make a token that lets one machine in, once, and print it',
+    [
+      'marcher mesh token',
+      '(umask 077; marcher mesh token --ttl 10m > token.txt)   # the token alone; how to use it is on standard error',
+      "marcher mesh token --role authority                     # for a node that is to hold the CA's key",
+      'marcherd --mesh 192.0.2.2:7400 --join 192.0.2.1:7400 --join-token-file token.txt    # there, then',
+    ],
+    [],
+    (command) =>
+      onText(
+        command
+          .option('--ttl <TIME>', 'how long it can be used: 1m to 168h', '1h')
+          .addOption(
+            new Option('--role <ROLE>', 'of the node that joins').choices(['member', 'authority']).default('member'),
+          ),
+      ),
+    async () => (await import('./commands/mesh-tokens.js')).createToken,
+  );
+  const tokens = mesh.command('tokens').description('list the join tokens that this node made, or take one back');
+  tokens.addHelpText(
+    'after',
+    '\nExamples:\n  marcher mesh tokens\n  marcher mesh tokens -o json\n  marcher mesh tokens revoke 5a0b7d1e93c4f286',
+  );
+  add(
+    tokens,
+    'list',
+    'list them, without what lets anybody in',
+    ['marcher mesh tokens', 'marcher mesh tokens list -o json'],
+    [],
+    onTable,
+    async () => (await import('./commands/mesh-tokens.js')).listTokens,
+    { isDefault: true },
+  );
+  add(
+    tokens,
+    'revoke <ID>',
+    'take a token back; a node that has joined by it stays',
+    ['marcher mesh tokens revoke 5a0b7d1e93c4f286'],
+    ['join-token'],
+    onText,
+    async () => (await import('./commands/mesh-tokens.js')).revokeToken,
+  );
+  add(
+    mesh,
+    'members',
+    'list the nodes of the mesh, as this one sees them',
+    ['marcher mesh members', 'marcher mesh members -o json | jq -r \'.[] | select(.behind != "0") | .name\''],
+    [],
+    onTable,
+    async () => (await import('./commands/mesh.js')).members,
+  );
+  add(
+    mesh,
+    'remove <NODE>',
+    'take a node out of the mesh: it is forgotten, and its certificate revoked',
+    ['marcher mesh remove node3', 'marcher mesh remove 00c0ffee00c0ffee --yes'],
+    ['member'],
+    (command) => onText(command.option('-y, --yes', 'do not ask')),
+    async () => (await import('./commands/mesh.js')).remove,
+  );
+}
