@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/** npm run bench -- l4|config|xdp|nat|floods|qos [--rounds N] [--seconds S] [--only NAME]; ends with 1 when a goal was missed. */
+/** npm run bench -- l4|config|xdp|nat|floods|qos|mesh [--rounds N] [--seconds S] [--only NAME]; ends with 1 when a goal was missed. */
 import { parseArgs } from 'node:util';
 import { config } from './config.js';
 import { floods } from './floods.js';
 import { l4 } from './l4.js';
+import { mesh } from './mesh.js';
 import { nat } from './nat.js';
 import { qos } from './qos.js';
 import { xdp } from './xdp.js';
@@ -14,6 +15,8 @@ const usage = `usage: npm run bench -- l4 [--rounds N] [--seconds S] [--only NAM
        npm run bench -- nat [--rounds N] [--seconds S]
        npm run bench -- floods [--rounds N] [--seconds S]
        npm run bench -- qos [--rounds N] [--seconds S] [--only rates|tiers|priorities|uplink]
+       npm run bench -- mesh [--nodes N]
+  --nodes N     agents (20)
   --rounds N    rounds that a median is taken over (l4: 9, others: 5)
   --seconds S   l4, nat, floods: length of each one's slice of a round (1); qos: time over which a rate is measured (10)
   --only NAME   l4: only the workloads whose name contains NAME; the result goes to a file of its own`;
@@ -24,6 +27,7 @@ try {
       rounds: { type: 'string' },
       seconds: { type: 'string' },
       only: { type: 'string' },
+      nodes: { type: 'string', default: '20' },
       help: { type: 'boolean', default: false },
     },
   });
@@ -37,6 +41,9 @@ try {
     throw new Error(`--seconds '${values.seconds}': a number from 0.2 to 60 is expected`);
   if (!Number.isInteger(rounds) || rounds < 1)
     throw new Error(`--rounds '${values.rounds}': a whole number from 1 is expected`);
+  const nodes = Number(values.nodes);
+  if (!Number.isInteger(nodes) || nodes < 3 || nodes > 50)
+    throw new Error(`--nodes '${values.nodes}': a whole number from 3 to 50 is expected`);
   const [name] = positionals;
   const benchmarks: Readonly<Record<string, () => Promise<boolean>>> = {
     l4: () => l4({ rounds, seconds, only: values.only }),
@@ -44,6 +51,7 @@ try {
     xdp: () => xdp(rounds),
     nat: () => nat(rounds, seconds),
     floods: () => floods(rounds, seconds),
+    mesh: () => mesh(nodes),
     qos: () => qos({ rounds, seconds, only: values.only }),
   };
   const benchmark = benchmarks[name ?? ''];

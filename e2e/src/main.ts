@@ -10,11 +10,12 @@ const suites: Readonly<Record<string, () => Promise<readonly Case[]>>> = {
   guest: async () => (await import('./suites/guest/index.js')).guest,
   qos: async () => (await import('./suites/qos/index.js')).qos,
   shaping: async () => (await import('./suites/shaping/index.js')).shaping,
+  mesh: async () => (await import('./suites/mesh/index.js')).mesh,
   packet: async () => (await import('./suites/packet/index.js')).packet,
 };
 
 /** Suites of which several cases run at once: most of their time is that of processes that start, and waiting. */
-const LANES: Readonly<Record<string, number>> = { basic: 2, packet: 2 };
+const LANES: Readonly<Record<string, number>> = { basic: 2, mesh: 2, packet: 2 };
 
 const usage = `usage: npm run e2e -- ${Object.keys(suites).join('|')} [--list] [--only TEXT] [--engine PATH] [--label NAME]`;
 

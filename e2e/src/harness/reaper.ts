@@ -35,6 +35,8 @@ export const marked = (value: string): number[] => {
   return found;
 };
 
+const QUIET_LOOKS = 3;
+
 const quietly = (action: () => void): void => {
   try {
     action();
@@ -45,10 +47,12 @@ const quietly = (action: () => void): void => {
 
 export const undo = async (leftovers: readonly Leftover[]): Promise<void> => {
   const marks = leftovers.filter((l) => l.kind === 'mark').map((l) => l.value);
-  // A supervisor may start a new process between two looks: look until there is nothing left.
-  for (let round = 0; round < 50; round++) {
+  // A supervisor may start a new process between two looks, and one that is just being executed shows no environment: look
+  // until there is nothing left several times in a row.
+  let quiet = 0;
+  for (let round = 0; round < 50 && quiet < QUIET_LOOKS; round++) {
     const pids = marks.flatMap(marked);
-    if (pids.length === 0) break;
+    quiet = pids.length === 0 ? quiet + 1 : 0;
     for (const pid of pids) quietly(() => process.kill(pid, 'SIGKILL'));
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
