@@ -361,7 +361,7 @@ test('all kinds come back from the copy when the database is damaged', async () 
   });
   await apply(change({ services: [web({ trafficPolicy: 'gold' })], guards: [edge], trafficPolicies: [gold] }));
   copy.schedule();
-  copy.flush();
+  await copy.flush();
   await stop();
   for (const suffix of ['-wal', '-shm']) rmSync(join(dir, `marcher.db${suffix}`), { force: true });
   writeFileSync(join(dir, 'marcher.db'), Buffer.alloc(8_192, 'x'));

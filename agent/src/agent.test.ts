@@ -328,7 +328,7 @@ describe('a new agent', () => {
     await apply(change([service('a', 80), service('b', 81)]));
     await agent.node.drain({ service: 'b', backend: '10.0.0.1:80' }, CALLER);
     await agent.node.drain({ service: '', backend: '' }, CALLER);
-    copy.flush();
+    await copy.flush();
     await stop();
     dataplane.lose();
     for (const suffix of ['-wal', '-shm']) rmSync(join(dir, `marcher.db${suffix}`), { force: true });

@@ -200,7 +200,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
       await Promise.allSettled([source?.stop(), api.stop(), http?.stop()]);
       await mesh?.stop();
       await agent.stop();
-      copy.flush();
+      await copy.flush();
       if (stopEngine)
         await dataplane
           .stop(STOP_DRAIN_MS)

@@ -33,6 +33,7 @@ import type { Claim } from '../domain/port-ownership.js';
 import { unsteerable } from '../domain/steering.js';
 import type { Changed, CommitChange, ConfigStore, NewRevision, StoredObject } from '../ports/config-store.js';
 import {
+  type Acks,
   ApplicationError,
   type ApplyOptions,
   type ApplyResult,
@@ -40,12 +41,13 @@ import {
   type ConfigUseCases,
   type PlanResult,
   type RequestedChange,
+  type RevertOptions,
   type WatchEvent,
 } from '../ports/use-cases.js';
 import { ConfigurationIndex, type Inventory, type PreparedChange } from './change-preparation.js';
 import { CurrentObjects } from './current-objects.js';
 import { Follower, type Project } from './mesh/follower.js';
-import type { Replicated } from './mesh/replication.js';
+import type { Replicated, Written } from './mesh/replication.js';
 import { unpackObject } from './object-codec.js';
 import type { PacketStanding } from './packet-forwarding.js';
 import type { Outcome, Programming } from './programming.js';
@@ -266,28 +268,45 @@ export class Configuration implements ConfigUseCases {
       const message = `the configuration of this node comes from ${owner}: change it there, or start the agent without --config`;
       return Promise.reject(new ApplicationError('refused', message));
     }
+    const unaskable = this.#unaskable(options.acks);
+    if (unaskable !== undefined) return Promise.reject(new ApplicationError('refused', unaskable));
     return this.#applyAndFollow(change, options, caller);
+  }
+
+  /** Why so many will never acknowledge a change. */
+  #unaskable(acks: Acks | undefined): string | undefined {
+    if (acks === undefined) return undefined;
+    const others = this.#replicated?.others;
+    if (others === undefined)
+      return 'this node is in no mesh, so nobody else can acknowledge a change: leave out min_acks';
+    if (acks.count <= others) return undefined;
+    const has = others === 1 ? 'is 1 other node' : `are ${others} other nodes`;
+    return `min_acks is ${acks.count}, and there ${has} in the mesh: ask for as many at most`;
   }
 
   async #applyAndFollow(change: RequestedChange, options: ApplyOptions, caller: Caller): Promise<ApplyResult> {
     const hadPackets = this.#index.packets.size > 0;
     let objects = false;
+    let written: Written | undefined;
     const result = await this.#queue.run(() => {
-      return this.#apply(change, options, caller, (changed) => {
+      return this.#apply(change, options, caller, (changed, asWritten) => {
         objects = changed.objects.length > 0;
+        written = asWritten;
       });
     });
     // Not in the queue: nobody else has to wait for it.
     const packets = hadPackets || this.#index.packets.size > 0;
     if (result.changed && (packets || objects)) await this.#options.onApplied?.();
-    return result;
+    if (written === undefined || options.acks === undefined) return result;
+    const acks = await this.#replicated?.acknowledged(written, options.acks.count, options.acks.timeoutMs);
+    return { ...result, acks: acks ?? 0 };
   }
 
   async #apply(
     change: RequestedChange,
     options: ApplyOptions,
     caller: Caller,
-    onChanged: (changed: Changed) => void,
+    onChanged: (changed: Changed, written: Written | undefined) => void,
   ): Promise<ApplyResult> {
     this.#checkVersion(options.expectedVersion);
     if (this.#undoPending)
@@ -308,7 +327,7 @@ export class Configuration implements ConfigUseCases {
     const timing = create(ApplyTimingSchema, { validateMs: prepared.validateMs, compileMs: prepared.compileMs });
     if (changes.length === 0) {
       prepared.reject();
-      return { version: this.#store.version, changed: false, diffs: [], timing };
+      return { version: this.#store.version, changed: false, diffs: [], timing, acks: 0 };
     }
     if (!prepared.concernsServices && (this.#programming.holding || this.#options.packetsHeld?.())) {
       prepared.reject();
@@ -337,8 +356,9 @@ export class Configuration implements ConfigUseCases {
     if (prepared.concernsServices) await this.#program(prepared, delta);
     timing.programMs = performance.now() - stored;
 
+    let written: Written | undefined;
     try {
-      this.#confirm({ author: caller.author, message: options.message }, changes);
+      written = this.#confirm({ author: caller.author, message: options.message }, changes);
     } catch (error) {
       // Nobody else will have it, so neither may the data plane.
       this.#programming.forget('a change that could not be written for the mesh is being taken back');
@@ -352,14 +372,14 @@ export class Configuration implements ConfigUseCases {
     this.#dropStaleDrains(changes);
     const changed = namesOf(changes);
     this.#hub.changed(changed);
-    onChanged(changed);
+    onChanged(changed, written);
     this.#options.onVersion?.(changes.length);
     const version = this.#store.version;
     this.#log.info(
       { version, changed: changes.length, author: caller.author, origin: caller.origin },
       'configuration changed',
     );
-    return { version, changed: true, diffs: options.omitDiff ? [] : diffs(changes), timing };
+    return { version, changed: true, diffs: options.omitDiff ? [] : diffs(changes), timing, acks: 0 };
   }
 
   get #replicated(): Replicated | undefined {
@@ -367,10 +387,16 @@ export class Configuration implements ConfigUseCases {
   }
 
   /** The data plane runs the pending version: it is this node's, and in a mesh all others' from now on. */
-  #confirm(revision: Pick<NewRevision, 'author' | 'message'>, changes: readonly CommitChange[]): void {
+  #confirm(revision: Pick<NewRevision, 'author' | 'message'>, changes: readonly CommitChange[]): Written | undefined {
     const replicated = this.#replicated;
+    let written: Written | undefined;
     if (replicated === undefined) this.#store.confirm();
-    else this.#store.confirm((write) => replicated.record(revision, changes, write));
+    else {
+      this.#store.confirm((write) => {
+        written = replicated.record(revision, changes, write);
+      });
+    }
+    return written;
   }
 
   /** A version that an earlier agent has left pending is in force: those that came from the mesh are there already. */
@@ -580,7 +606,7 @@ export class Configuration implements ConfigUseCases {
     });
   }
 
-  async revert(version: bigint, options: { expectedVersion: bigint; message: string }, caller: Caller) {
+  async revert(version: bigint, options: RevertOptions, caller: Caller) {
     const changes = guarded(() => this.#store.stateAt(version));
     if (changes === undefined) {
       throw new ApplicationError('not_found', `history has no version ${version}: see marcher history`);
@@ -599,10 +625,10 @@ export class Configuration implements ConfigUseCases {
     const expectedVersion = options.expectedVersion === 0n ? now : options.expectedVersion;
     const result = await this.apply(
       change,
-      { expectedVersion, message, omitDiff: false },
+      { ...options, expectedVersion, message, omitDiff: false },
       { ...caller, origin: 'revert' },
     );
-    return { version: result.version, diffs: result.diffs };
+    return { version: result.version, diffs: result.diffs, acks: result.acks };
   }
 
   /** Runs work that touches the data plane in turn with changes. */

@@ -48,10 +48,22 @@ export interface PlanResult {
   readonly violations: Violation[];
 }
 
-export interface ApplyOptions {
+/** Of other nodes of the mesh that have a change on disk. */
+export interface Acks {
+  readonly count: number;
+  /** The answer does not wait longer for them. */
+  readonly timeoutMs: number;
+}
+
+export interface RevertOptions {
   /** 0n: whatever the version is now. */
   readonly expectedVersion: bigint;
   readonly message: string;
+  /** Absent: nobody is waited for. */
+  readonly acks?: Acks | undefined;
+}
+
+export interface ApplyOptions extends RevertOptions {
   readonly omitDiff: boolean;
 }
 
@@ -60,6 +72,8 @@ export interface ApplyResult {
   readonly changed: boolean;
   readonly diffs: ObjectDiff[];
   readonly timing: ApplyTiming;
+  /** How many acknowledged it in time; 0 when that was not asked for. The change is in force anyway. */
+  readonly acks: number;
 }
 
 export type WatchEvent =
@@ -95,9 +109,9 @@ export interface ConfigUseCases {
   history(query: { limit: number; beforeVersion: bigint; withDiff: boolean }): Revision[];
   revert(
     version: bigint,
-    options: { expectedVersion: bigint; message: string },
+    options: RevertOptions,
     caller: Caller,
-  ): Promise<{ version: bigint; diffs: ObjectDiff[] }>;
+  ): Promise<Pick<ApplyResult, 'version' | 'diffs' | 'acks'>>;
   readonly version: bigint;
 }
 

@@ -129,6 +129,21 @@ describe('apply and plan', () => {
     );
   });
 
+  test('a change that too few nodes have in time is in force, and its exit code says so', async () => {
+    const path = file('web.yaml', web);
+    agent.acks = 1;
+    const few = await run(['apply', '-f', path, '-m', 'a', '--min-acks', '2', '--ack-timeout', '250ms']);
+    expect([few.code, agent.calls.at(-1), agent.version]).toEqual([10, 'apply a acks 2 in 250 ms', 1n]);
+    expect(few.stderr).toContain('in force at this node, but only 1 other node has it so far, of 2');
+    // What is there already is not written, so nobody acknowledges it.
+    expect((await run(['apply', '-f', path, '--min-acks', '2'])).code).toBe(0);
+    agent.acks = 2;
+    const removed = await run(['delete', 'service', 'web', '--min-acks', '2']);
+    expect([removed.code, removed.stderr]).toEqual([0, '']);
+    expect(removed.stdout).toContain('2 other nodes have it on disk.');
+    expect((await run(['apply', '-f', path, '--min-acks', '0'])).code).toBe(2);
+  });
+
   test('exit codes tell conflict, refusal, denial, absence and an unreachable agent apart', async () => {
     const path = file('web.yaml', web);
     expect((await run(['apply', '-f', path, '--expected-version', '7'])).code).toBe(4);

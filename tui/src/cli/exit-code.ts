@@ -12,6 +12,8 @@ export const ExitCode = {
   notFound: 8,
   /** A test ran and its verdict is negative. */
   testFailed: 9,
+  /** --min-acks: the change is in force, and fewer nodes than that have it. */
+  unacknowledged: 10,
   /** plan --detailed-exitcode: there are changes. */
   changes: 2,
   interrupted: 130,
@@ -30,4 +32,5 @@ export const exitCodeText = `Exit codes:
   7  permission denied
   8  there is no such service, guard, policy, backend, version, member or token
   9  a test (test ping, balance, simulate) ran and failed
+ 10  the change is in force, but fewer nodes than --min-acks had it in time
 130  interrupted`;

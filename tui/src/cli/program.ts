@@ -4,6 +4,7 @@
  * in commands/ and probe/, loaded when it runs.
  */
 import { Command, Option } from 'commander';
+import { withAcks } from './acks.js';
 import type { ExitCode } from './exit-code.js';
 import { exitCodeText } from './exit-code.js';
 import { defineMesh } from './mesh-program.js';
@@ -103,7 +104,7 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     'YAML or JSON configuration; - reads standard input',
   ).makeOptionMandatory();
   const changing = (command: Command): Command =>
-    onAgent(command)
+    withAcks(onAgent(command))
       .option('-m, --message <TEXT>', 'why; kept in the history', '')
       .option('--expected-version <VERSION>', 'fail with a conflict when the configuration has moved from this version')
       .option('--dry-run', 'only show what would change')
@@ -119,11 +120,12 @@ export function createProgram(session: Session, outcome: Outcome): Command {
       'marcher apply -f web.yaml',
       'marcher apply -f all.yaml --prune -m "nightly sync"    # what is not in the file is removed',
       'marcher apply -f web.yaml --expected-version 41        # only if nobody changed anything since',
+      'marcher apply -f web.yaml --min-acks 2                 # in a mesh: once two other nodes have it',
       'generate | marcher apply -f - --dry-run',
     ],
     [],
     (command) =>
-      onAgent(command)
+      withAcks(onAgent(command))
         .addOption(file)
         .option('--prune', 'remove what the files do not name')
         .option('-m, --message <TEXT>', 'why; kept in the history', '')
@@ -224,7 +226,7 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     ['marcher revert 41', 'marcher revert 41 -m "rollout went wrong"'],
     ['version'],
     (command) =>
-      onAgent(command)
+      withAcks(onAgent(command))
         .option('-m, --message <TEXT>', 'why; kept in the history', '')
         .option(
           '--expected-version <VERSION>',

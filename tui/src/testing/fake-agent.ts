@@ -27,6 +27,8 @@ export interface FakeAgent {
   failure: ConnectError | undefined;
   /** Called before every Plan: somebody else may change something then. */
   beforePlan: () => void;
+  /** What other nodes of its mesh acknowledge. */
+  acks: number;
   close(): Promise<void>;
 }
 
@@ -47,6 +49,7 @@ export async function startFakeAgent(path: string): Promise<FakeAgent> {
     version: 0n,
     failure: undefined,
     beforePlan: () => undefined,
+    acks: 0,
     async close() {
       const closed = new Promise((resolve) => server.close(resolve));
       for (const session of sessions) session.destroy();
@@ -114,8 +117,8 @@ export async function startFakeAgent(path: string): Promise<FakeAgent> {
         agent.beforePlan();
         return { version: agent.version, diffs: allDiffs(change) };
       },
-      apply({ change, expectedVersion, omitDiff, message }) {
-        agent.calls.push(`apply ${message}`);
+      apply({ change, expectedVersion, omitDiff, message, minAcks, ackTimeoutMs }) {
+        agent.calls.push(`apply ${message}${minAcks === 0 ? '' : ` acks ${minAcks} in ${ackTimeoutMs} ms`}`);
         if (agent.failure !== undefined) throw agent.failure;
         if (expectedVersion !== 0n && expectedVersion !== agent.version) {
           throw new ConnectError(`the version is ${agent.version}`, Code.Aborted);
@@ -129,7 +132,8 @@ export async function startFakeAgent(path: string): Promise<FakeAgent> {
           else agent.objects.delete(`${kind}/${name}`);
         }
         if (diffs.length > 0) agent.version++;
-        return { version: agent.version, changed: diffs.length > 0, diffs: omitDiff ? [] : diffs };
+        const acks = Math.min(agent.acks, minAcks);
+        return { version: agent.version, changed: diffs.length > 0, diffs: omitDiff ? [] : diffs, acks };
       },
       get({ name }) {
         const service = agent.services.get(name);

@@ -13,7 +13,7 @@ import { type Environment, type NodeId, ReplicaStoreError } from '../../domain/r
 import { decodeMessage, encodeMessage } from '../../domain/replication/message-codec.js';
 import { Replica } from '../../domain/replication/replica.js';
 import type { PeerLinks } from '../../ports/mesh.js';
-import { ApplicationError, type Caller } from '../../ports/use-cases.js';
+import { type Acks, ApplicationError, type Caller } from '../../ports/use-cases.js';
 import { Projection } from './projection.js';
 import { Replication } from './replication.js';
 
@@ -160,6 +160,7 @@ function apply(
   configuration: object,
   remove: readonly string[] = [],
   removePolicies: readonly string[] = [],
+  acks?: Acks,
 ) {
   const parsed = parseConfiguration(JSON.stringify({ apiVersion: 'marcher/v1', services: [], ...configuration }));
   if (parsed.configuration === undefined) throw new Error(JSON.stringify(parsed));
@@ -172,7 +173,7 @@ function apply(
     upsertObjects: objectsOf(parsed.configuration),
     removeObjects,
   };
-  return node.agent.config.apply(change, { expectedVersion: 0n, message: 'test', omitDiff: true }, CALLER);
+  return node.agent.config.apply(change, { expectedVersion: 0n, message: 'test', omitDiff: true, acks }, CALLER);
 }
 
 const names = ({ opened }: Node): string[] => [...opened.store.names()];
@@ -265,6 +266,47 @@ describe('a change', () => {
     await vi.waitFor(() => expect(late.replication.admitted).toBe(true));
     await apply(late, { services: [service('web', 8001)] });
     await agreed(['web']);
+  });
+});
+
+describe('a change that others are to acknowledge', () => {
+  const asking = (node: Node, name: string, port: number, acks: Acks) =>
+    apply(node, { services: [service(name, port)] }, [], [], acks);
+
+  test('is answered when so many have it on disk', async () => {
+    const [a, b, c] = (await mesh(3)) as [Node, Node, Node];
+    const { acks, version } = await asking(a, 'web', 8001, { count: 2, timeoutMs: 60_000 });
+    expect([acks, version]).toEqual([2, 1n]);
+    for (const { opened } of [b, c]) expect(opened.store.openReplica().object('Service', 'web')).not.toEqual([]);
+    const history = { limit: 1, beforeVersion: 0n, withDiff: false };
+    await asking(a, 'web', 8002, { count: 1, timeoutMs: 60_000 });
+    const reverted = await a.agent.config.revert(
+      1n,
+      { expectedVersion: 0n, message: '', acks: { count: 2, timeoutMs: 60_000 } },
+      CALLER,
+    );
+    expect([reverted.acks, a.agent.config.history(history)[0]?.version]).toEqual([2, 3n]);
+  });
+
+  test('is in force, and says who has it, when they do not in time', async () => {
+    const [a, , c] = (await mesh(3)) as [Node, Node, Node];
+    for (const { id } of nodes.slice(0, 2)) net.cut(id, c.id);
+    const { acks, changed } = await asking(a, 'web', 8001, { count: 2, timeoutMs: 300 });
+    expect([acks, changed]).toEqual([1, true]);
+    expect(programmed(a)).toEqual(['web']);
+    for (const { id } of nodes.slice(0, 2)) net.cut(id, c.id, false);
+    await agreed(['web']);
+  });
+
+  test('is refused where so many will never be there', async () => {
+    const alone = await start(9n, join(root, '9'));
+    await expect(asking(alone, 'web', 8001, { count: 1, timeoutMs: 10 })).rejects.toThrow('in no mesh');
+    await alone.stop();
+    const [a] = (await mesh(2)) as [Node, Node];
+    await expect(asking(a, 'web', 8001, { count: 2, timeoutMs: 10 })).rejects.toThrow(
+      'min_acks is 2, and there is 1 other node in the mesh',
+    );
+    expect(names(a)).toEqual([]);
   });
 });
 

@@ -4,8 +4,9 @@
  * comes from others is merged at once, and the configuration follows as fast as the data plane takes it, in batches.
  */
 
+import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promises';
 import { nodeIdOf } from '../../domain/identity/names.js';
-import type { CellWrite, Member, Message, NodeId, ReplicaEvent } from '../../domain/replication/contract.js';
+import type { CellWrite, Member, Message, NodeId, OriginKey, ReplicaEvent } from '../../domain/replication/contract.js';
 import { FRAME_LIMITS } from '../../domain/replication/frame.js';
 import { objectKey } from '../../domain/replication/object.js';
 import type { Replica } from '../../domain/replication/replica.js';
@@ -22,6 +23,12 @@ export interface ReplicationLog {
   error(fields: object, message: string): void;
 }
 
+/** Where a change stands among all changes. */
+export interface Written {
+  readonly origin: OriginKey;
+  readonly sequence: number;
+}
+
 /** What the configuration asks of it (application/configuration.ts). */
 export interface Replicated {
   /** Throws ApplicationError when that could not be written: asked before the data plane is. */
@@ -31,7 +38,11 @@ export interface Replicated {
     revision: Pick<NewRevision, 'author' | 'message'>,
     changes: readonly CommitChange[],
     confirm: () => void,
-  ): void;
+  ): Written;
+  /** Nodes beside this one that are in the mesh, reached or not. */
+  readonly others: number;
+  /** How many of them are known to have it: when so many have, or when the time is over. */
+  acknowledged(written: Written, count: number, timeoutMs: number): Promise<number>;
 }
 
 export interface ReplicationOptions {
@@ -51,6 +62,9 @@ const FRAME_BYTES = FRAME_LIMITS.bytes - 64 * 1024;
 /** Of the frames that an existing configuration becomes. */
 const INITIAL_BYTES = 1024 * 1024;
 const RETRY_MS = 1_000;
+/** Between two questions who has a change, growing. */
+const ASK_MS = 5;
+const ASK_MAX_MS = 500;
 /** A timer that is longer is none. */
 const TICK_MAX_MS = 60_000;
 
@@ -65,6 +79,7 @@ export class Replication implements Exchange, Replicated {
   #retry: NodeJS.Timeout | undefined;
   #pumping = false;
   #excluded = false;
+  #others = 0;
   #following: Promise<void> | undefined;
   #stopped = false;
 
@@ -107,6 +122,7 @@ export class Replication implements Exchange, Replicated {
 
   setMembers(members: readonly Member[]): void {
     this.#replica.setMembers(members);
+    this.#others = members.filter(({ node }) => node !== this.#replica.node).length;
     this.#links?.keep(new Set(members.filter(({ alive }) => alive).map(({ node }) => node)));
     this.#pump();
   }
@@ -133,14 +149,33 @@ export class Replication implements Exchange, Replicated {
     { author, message }: Pick<NewRevision, 'author' | 'message'>,
     changes: readonly CommitChange[],
     confirm: () => void,
-  ): void {
-    this.write(author, message, writesOf(changes), confirm);
+  ): Written {
+    const written = this.write(author, message, writesOf(changes), confirm);
     // The store has it already; only what was left out may have got room by it.
     if (this.exclusions.length > 0) this.#markWhole();
+    return written;
+  }
+
+  get others(): number {
+    return this.#others;
+  }
+
+  /** Members say what they have when they are asked: those nearest first, all of them if they take long. */
+  async acknowledged({ origin, sequence }: Written, count: number, timeoutMs: number): Promise<number> {
+    const end = this.#options.monotonicMs() + timeoutMs;
+    for (let most = count, pauseMs = ASK_MS; ; most *= 2, pauseMs = Math.min(2 * pauseMs, ASK_MAX_MS)) {
+      const have = this.#replica.confirmations(origin, sequence);
+      const leftMs = end - this.#options.monotonicMs();
+      if (have >= count || leftMs <= 0 || this.#stopped) return have;
+      // What was pushed a moment ago is on its way before the question.
+      this.#replica.askFor(origin, sequence, Math.min(most - have, this.#others));
+      this.#pump();
+      await wait(Math.min(pauseMs, leftMs));
+    }
   }
 
   /** Of what is not configuration, too. */
-  write(author: string, message: string, writes: readonly CellWrite[], alongside?: () => void): void {
+  write(author: string, message: string, writes: readonly CellWrite[], alongside?: () => void): Written {
     // What others did before is told apart from what this does.
     this.#take(this.#replica.events());
     const result = this.#replica.write({ author, message, writes }, alongside);
@@ -149,6 +184,7 @@ export class Replication implements Exchange, Replicated {
     this.#take(events.filter(({ type }) => type !== 'changed'));
     this.#tellOthers(writes);
     this.#pump();
+    return { origin: result.origin, sequence: result.sequence };
   }
 
   /** The configuration that this node has becomes the mesh's. */
@@ -246,8 +282,9 @@ export class Replication implements Exchange, Replicated {
   #follow(): void {
     if (this.#stopped || this.#following !== undefined || this.#links === undefined) return;
     if (!this.#whole && this.#dirty.size === 0) return;
-    this.#following = this.#options
-      .follow((whole) => this.#project(whole))
+    // What waits for other nodes goes out first: they wait for it, and this takes milliseconds at a stretch.
+    this.#following = nextTurn()
+      .then(() => this.#options.follow((whole) => this.#project(whole)))
       .then(
         () => {
           this.#following = undefined;

@@ -181,6 +181,18 @@ export class Replica {
     return this.#peers.countOf((vector) => covers(vector, origin, sequence));
   }
 
+  /** Asks living members that are not known to have that frame what they have: so many at most, linked ones first. */
+  askFor(origin: OriginKey, sequence: number, most: number): void {
+    const linked = new Set(this.#tree.links());
+    const lacks = (node: NodeId): boolean => {
+      const known = this.#peers.vectorOf(node);
+      return known === undefined || !covers(known, origin, sequence);
+    };
+    const living = this.#peers.alive().filter(lacks);
+    const inOrder = [...living.filter((node) => linked.has(node)), ...living.filter((node) => !linked.has(node))];
+    for (const node of inOrder.slice(0, most)) this.compare(node);
+  }
+
   /** Frames that are here and that the member is not known to have; undefined: it has not said yet what it has. */
   behind(node: NodeId): number | undefined {
     const known = this.#peers.vectorOf(node);

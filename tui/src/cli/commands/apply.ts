@@ -7,6 +7,7 @@ import {
   ChangeSchema,
   PlanResponseSchema,
 } from '@marcher/proto/marcher/v1/config_service_pb';
+import { type AckOptions, acknowledged, acksOf } from '../acks.js';
 import { ExitCode } from '../exit-code.js';
 import { Failure, toFailure } from '../failure.js';
 import { noticed } from '../output/notice.js';
@@ -25,7 +26,7 @@ interface PlanOptions extends TargetOptions {
   readonly output: 'text' | 'json';
 }
 
-interface ApplyOptions extends PlanOptions {
+interface ApplyOptions extends PlanOptions, AckOptions {
   readonly message: string;
   readonly expectedVersion?: string;
   readonly dryRun?: boolean;
@@ -84,7 +85,7 @@ export async function apply(session: Session, options: ApplyOptions): Promise<Ex
 
 export async function applySource(
   session: Session,
-  options: TargetOptions & { readonly message: string; readonly output: 'text' | 'json' },
+  options: TargetOptions & AckOptions & { readonly message: string; readonly output: 'text' | 'json' },
   source: Source,
   { expectedVersion, replaceAll }: { expectedVersion: bigint; replaceAll: boolean },
 ): Promise<ExitCode> {
@@ -94,12 +95,15 @@ export async function applySource(
   const change = changeTo(configuration, replaceAll);
   const response = await located(source, () =>
     noticed(checking(configuration), () =>
-      agent.config.apply({ change, expectedVersion, message: options.message, omitDiff }, session.call(options)),
+      agent.config.apply(
+        { change, expectedVersion, message: options.message, omitDiff, ...acksOf(options) },
+        session.call(options),
+      ),
     ),
   );
   if (options.output === 'json') {
     await session.write(`${JSON.stringify(toJson(ApplyResponseSchema, response), null, 2)}\n`);
-    return ExitCode.ok;
+    return await acknowledged(session, options, response);
   }
   if (!response.changed) {
     await session.write(`No changes: version ${response.version} already is what was applied.\n`);
@@ -124,7 +128,7 @@ export async function applySource(
         .concat('\n'),
     );
   }
-  return ExitCode.ok;
+  return await acknowledged(session, options, response);
 }
 
 async function located<T>(source: Source, call: () => Promise<T>): Promise<T> {

@@ -3,12 +3,13 @@
 import { toJson } from '@bufbuild/protobuf';
 import type { AgentClient } from '@marcher/client';
 import { ApplyResponseSchema, type Change, PlanResponseSchema } from '@marcher/proto/marcher/v1/config_service_pb';
+import { type AckOptions, acknowledged, acksOf } from '../acks.js';
 import { ExitCode } from '../exit-code.js';
 import { Failure } from '../failure.js';
 import { countDiffs, formatCounts, formatDiffs } from '../output/plan-view.js';
 import { type Session, type TargetOptions, versionNumber } from '../session.js';
 
-export interface ChangeOptions extends TargetOptions {
+export interface ChangeOptions extends TargetOptions, AckOptions {
   readonly message: string;
   readonly expectedVersion?: string;
   readonly dryRun?: boolean;
@@ -27,7 +28,7 @@ export async function makeChange(
   options: ChangeOptions,
   note: string,
   make: (agent: AgentClient) => Promise<{ change: Change; version: bigint } | undefined>,
-): Promise<undefined> {
+): Promise<ExitCode> {
   const expected =
     options.expectedVersion === undefined ? 0n : versionNumber(options.expectedVersion, '--expected-version');
   const agent = await session.agent(options);
@@ -36,7 +37,7 @@ export async function makeChange(
     const made = await make(agent);
     if (made === undefined) {
       await nothing(session, options);
-      return;
+      return ExitCode.ok;
     }
     const { change, version } = made;
     const planned = await agent.config.plan({ change }, call);
@@ -62,17 +63,17 @@ export async function makeChange(
         const counts = formatCounts(countDiffs(diffs));
         await session.write(`${formatDiffs(diffs, session.style)}\nPlan: ${counts} (from version ${version}).\n`);
       }
-      return;
+      return ExitCode.ok;
     }
     try {
       const message = options.message === '' ? note : options.message;
-      const applied = await agent.config.apply({ change, expectedVersion: version, message }, call);
+      const applied = await agent.config.apply({ change, expectedVersion: version, message, ...acksOf(options) }, call);
       if (options.output === 'json') {
         await session.write(`${JSON.stringify(toJson(ApplyResponseSchema, applied), null, 2)}\n`);
       } else {
         await session.write(`${formatDiffs(diffs, session.style)}\nApplied version ${applied.version}.\n`);
       }
-      return;
+      return await acknowledged(session, options, applied);
     } catch (error) {
       const conflict = (error as { code?: unknown }).code === 'conflict';
       if (!conflict || expected !== 0n || attempt === attemptsMax) throw error;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { create } from '@bufbuild/protobuf';
 import { ChangeSchema } from '@marcher/proto/marcher/v1/config_service_pb';
+import type { ExitCode } from '../exit-code.js';
 import type { Session } from '../session.js';
 import { type ChangeOptions, makeChange } from './change.js';
 import { objectKinds, parseKind } from './kind.js';
@@ -11,7 +12,7 @@ export async function remove(
   options: ChangeOptions,
   kindText: string,
   names: readonly string[],
-): Promise<undefined> {
+): Promise<ExitCode> {
   const kindName = parseKind(kindText, ['services', 'guards', 'policies']);
   const unique = [...new Set(names)];
   return await makeChange(session, options, `delete ${kindName} ${unique.join(' ')}`.slice(0, 4_096), async (agent) => {

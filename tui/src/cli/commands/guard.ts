@@ -19,21 +19,21 @@ interface GuardOptions extends ChangeOptions {
   readonly unlimited?: boolean;
 }
 
-export async function deny(session: Session, options: GuardOptions, prefixes: readonly string[]): Promise<undefined> {
+export async function deny(session: Session, options: GuardOptions, prefixes: readonly string[]): Promise<ExitCode> {
   const scope = scopeOf(options);
   return await edit(session, options, 'deny', prefixes, (guard) => {
     return decide(guard, prefixes, scope, { action: GuardAction.DENY, unlimited: false });
   });
 }
 
-export async function allow(session: Session, options: GuardOptions, prefixes: readonly string[]): Promise<undefined> {
+export async function allow(session: Session, options: GuardOptions, prefixes: readonly string[]): Promise<ExitCode> {
   const scope = scopeOf(options);
   return await edit(session, options, 'allow', prefixes, (guard) => {
     return decide(guard, prefixes, scope, { action: GuardAction.ALLOW, unlimited: options.unlimited === true });
   });
 }
 
-export async function remove(session: Session, options: GuardOptions, prefixes: readonly string[]): Promise<undefined> {
+export async function remove(session: Session, options: GuardOptions, prefixes: readonly string[]): Promise<ExitCode> {
   const scope = options.protocol === undefined && options.ports === undefined ? undefined : scopeOf(options);
   return await edit(session, options, 'remove', prefixes, (before) => {
     const { guard, missing } = forget(before, prefixes, scope);
@@ -60,7 +60,7 @@ async function edit(
   verb: string,
   prefixes: readonly string[],
   change: (guard: Guard | undefined) => Guard | undefined,
-): Promise<undefined> {
+): Promise<ExitCode> {
   const scope = [options.protocol, options.ports].filter((part) => part !== undefined).join(' ');
   const note = `guard ${verb} ${prefixes.join(' ')}${scope === '' ? '' : ` (${scope})`}`;
   const short = note.length > 200 ? `${note.slice(0, 197)}...` : note;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { toJson } from '@bufbuild/protobuf';
 import { RevertResponseSchema, type Revision, RevisionSchema } from '@marcher/proto/marcher/v1/config_service_pb';
+import { type AckOptions, acknowledged, acksOf } from '../acks.js';
+import type { ExitCode } from '../exit-code.js';
 import { countDiffs, formatDiffs } from '../output/plan-view.js';
 import { clock, timeMs } from '../output/quantity.js';
 import { type Column, formatTable } from '../output/table.js';
@@ -52,28 +54,29 @@ export async function history(session: Session, options: HistoryOptions): Promis
   }
 }
 
-interface RevertOptions extends TargetOptions {
+interface RevertOptions extends TargetOptions, AckOptions {
   readonly message: string;
   readonly expectedVersion?: string;
   readonly output: 'text' | 'json';
 }
 
-export async function revert(session: Session, options: RevertOptions, text: string): Promise<undefined> {
+export async function revert(session: Session, options: RevertOptions, text: string): Promise<ExitCode> {
   const version = versionNumber(text, 'VERSION');
   const expectedVersion =
     options.expectedVersion === undefined ? 0n : versionNumber(options.expectedVersion, '--expected-version');
   const agent = await session.agent(options);
   const response = await agent.config.revert(
-    { version, expectedVersion, message: options.message },
+    { version, expectedVersion, message: options.message, ...acksOf(options) },
     session.call(options),
   );
   if (options.output === 'json') {
     await session.write(`${JSON.stringify(toJson(RevertResponseSchema, response), null, 2)}\n`);
-    return;
+    return await acknowledged(session, options, { changed: response.diffs.length > 0, acks: response.acks });
   }
   const { created, updated, deleted } = countDiffs(response.diffs);
   await session.write(formatDiffs(response.diffs, session.style));
   await session.write(
     `Reverted to version ${version} as version ${response.version}: ${created} created, ${updated} changed, ${deleted} removed.\n`,
   );
+  return await acknowledged(session, options, { changed: response.diffs.length > 0, acks: response.acks });
 }

@@ -12,6 +12,7 @@ import {
   type WatchResponseSchema,
 } from '@marcher/proto/marcher/v1/config_service_pb';
 import {
+  type Acks,
   ApplicationError,
   type Caller,
   type ConfigUseCases,
@@ -27,6 +28,8 @@ const listPageMax = 1000;
 const historyDefault = 50;
 const historyMax = 1000;
 const noteMaxCharacters = 4096;
+const ackTimeoutDefault = 5_000;
+const ackTimeoutMax = 60_000;
 
 export function routeConfigService(
   router: ConnectRouter,
@@ -77,7 +80,7 @@ export function routeConfigService(
     if (request.version === 0n) throw invalidArgument('version is 0: expected a version that History lists');
     return await config.revert(
       request.version,
-      { expectedVersion: request.expectedVersion, message: note(request.message) },
+      { expectedVersion: request.expectedVersion, message: note(request.message), acks: acksOf(request) },
       callerOf(context),
     );
   });
@@ -103,14 +106,21 @@ export function routePackedChanges(
   );
 }
 
-type Applied = Pick<ApplyRequest, 'expectedVersion' | 'message' | 'omitDiff'> & {
+type Applied = Pick<ApplyRequest, 'expectedVersion' | 'message' | 'omitDiff' | 'minAcks' | 'ackTimeoutMs'> & {
   change?: RequestedChange | undefined;
 };
 
 async function apply(config: ConfigUseCases, request: Applied, context: HandlerContext) {
   const { expectedVersion, omitDiff } = request;
-  const options = { expectedVersion, message: note(request.message), omitDiff };
+  const options = { expectedVersion, message: note(request.message), omitDiff, acks: acksOf(request) };
   return await config.apply(required(request.change), options, callerOf(context));
+}
+
+function acksOf({ minAcks, ackTimeoutMs }: { minAcks: number; ackTimeoutMs: number }): Acks | undefined {
+  if (ackTimeoutMs > ackTimeoutMax) {
+    throw invalidArgument(`ack_timeout_ms is ${ackTimeoutMs}: expected at most ${ackTimeoutMax}`);
+  }
+  return minAcks === 0 ? undefined : { count: minAcks, timeoutMs: ackTimeoutMs || ackTimeoutDefault };
 }
 
 export function callerOf(context: HandlerContext): Caller {

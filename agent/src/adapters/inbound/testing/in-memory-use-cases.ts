@@ -183,6 +183,7 @@ export class InMemoryUseCases implements UseCases {
         changed: diffs.length > 0,
         diffs: options.omitDiff ? [] : diffs,
         timing: create(ApplyTimingSchema, { validateMs: 1, compileMs: 2, storeMs: 3, programMs: 4 }),
+        acks: options.acks?.count ?? 0,
       };
     },
     get: (name: string) => self.resources.get(name),
@@ -240,7 +241,7 @@ export class InMemoryUseCases implements UseCases {
       const services = new Map(state.map((service) => [service.name, service]));
       const diffs = self.diff(services);
       self.commit(services, diffs, options.message, { ...caller, origin: 'revert' });
-      return { version: self.version, diffs };
+      return { version: self.version, diffs, acks: options.acks?.count ?? 0 };
     },
   }))(this);
 

@@ -8,7 +8,8 @@
  * back because of a bad disk. It is a file of its own so that either can be read without the other.
  */
 import { createHash } from 'node:crypto';
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
+import { open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Kind } from '@marcher/model';
 import type { ConfigStore } from '../../../ports/config-store.js';
@@ -29,8 +30,8 @@ export interface Drain {
 export interface LastGoodCopy {
   /** The configuration has changed, or what is drained. */
   schedule(): void;
-  /** Writes now what is outstanding. */
-  flush(): void;
+  /** Writes now what is outstanding, as the store has it when this is called. */
+  flush(): Promise<void>;
 }
 
 function pack(store: ConfigStore): Uint8Array[] {
@@ -55,16 +56,15 @@ function packDrains(store: ConfigStore): Buffer {
   return Buffer.from(JSON.stringify([...drains, ...store.drainedBackends()]), 'utf8');
 }
 
-function replaceFile(path: string, body: Uint8Array): void {
-  const file = openSync(`${path}.new`, 'w', 0o600);
+async function replaceFile(path: string, body: Uint8Array): Promise<void> {
+  const file = await open(`${path}.new`, 'w', 0o600);
   try {
-    writeSync(file, createHash('sha256').update(body).digest());
-    for (let at = 0; at < body.length; ) at += writeSync(file, body, at);
-    fsyncSync(file);
+    await file.writev([createHash('sha256').update(body).digest(), body]);
+    await file.sync();
   } finally {
-    closeSync(file);
+    await file.close();
   }
-  renameSync(`${path}.new`, path);
+  await rename(`${path}.new`, path);
 }
 
 export function createLastGoodCopy(
@@ -73,16 +73,26 @@ export function createLastGoodCopy(
   options: { delayMs?: number; retryMs?: number; onWritten?: () => void; onFailure: (error: unknown) => void },
 ): LastGoodCopy {
   let timer: NodeJS.Timeout | undefined;
+  let writing: Promise<void> = Promise.resolve();
+  let drainsWritten: Buffer | undefined;
   const write = (): void => {
     timer = undefined;
-    try {
-      replaceFile(join(stateDir, DRAINS_NAME), packDrains(store));
-      replaceFile(join(stateDir, NAME), Buffer.concat(pack(store)));
-      options.onWritten?.();
-    } catch (error) {
-      options.onFailure(error);
-      schedule(options.retryMs ?? RETRY_MS);
-    }
+    // One at a time, as they have one name. The disk is waited for elsewhere: other work goes on meanwhile.
+    writing = writing.then(async () => {
+      try {
+        const drains = packDrains(store);
+        const configuration = Buffer.concat(pack(store));
+        if (drainsWritten === undefined || !drains.equals(drainsWritten)) {
+          await replaceFile(join(stateDir, DRAINS_NAME), drains);
+          drainsWritten = drains;
+        }
+        await replaceFile(join(stateDir, NAME), configuration);
+        options.onWritten?.();
+      } catch (error) {
+        options.onFailure(error);
+        schedule(options.retryMs ?? RETRY_MS);
+      }
+    });
   };
   const schedule = (delayMs: number): void => {
     timer ??= setTimeout(write, delayMs);
@@ -90,10 +100,12 @@ export function createLastGoodCopy(
   };
   return {
     schedule: () => schedule(options.delayMs ?? 2_000),
-    flush() {
-      if (timer === undefined) return;
-      clearTimeout(timer);
-      write();
+    async flush() {
+      if (timer !== undefined) {
+        clearTimeout(timer);
+        write();
+      }
+      await writing;
     },
   };
 }

@@ -116,6 +116,8 @@ export class SqliteConfigStore implements ConfigStore {
   readonly #deleteService;
   readonly #putChange;
   readonly #putCreation;
+  readonly #putVersion;
+  readonly #versionBytes;
   readonly #setMeta;
   readonly #getMeta;
 
@@ -154,6 +156,11 @@ export class SqliteConfigStore implements ConfigStore {
           '(SELECT generation FROM services WHERE name = ?), ?)',
       );
       this.#putCreation = w.prepare('INSERT INTO changes (version, name, exists_after) VALUES (?, ?, ?)');
+      this.#putVersion = w.prepare(
+        'INSERT INTO versions (version, time_ms, author, origin, message, created, updated, deleted, bytes) ' +
+          'VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
+      );
+      this.#versionBytes = w.prepare<[bigint], { bytes: bigint }>('SELECT bytes FROM versions WHERE version = ?');
       this.#setMeta = w.prepare('INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)');
       this.#getMeta = w.prepare<[string], { value: bigint }>('SELECT value FROM meta WHERE key = ?');
       this.#version = guarded(
@@ -322,22 +329,8 @@ export class SqliteConfigStore implements ConfigStore {
       else if (before === undefined) created++;
       else updated++;
     }
-    this.#writer
-      .prepare(
-        'INSERT INTO versions (version, time_ms, author, origin, message, created, updated, deleted, bytes) ' +
-          'VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
-      )
-      .run(
-        version,
-        revision.timeMs,
-        revision.author,
-        revision.origin,
-        revision.message,
-        created,
-        updated,
-        deleted,
-        bytes,
-      );
+    const { timeMs, author, origin, message } = revision;
+    this.#putVersion.run(version, timeMs, author, origin, message, created, updated, deleted, bytes);
     this.#setMeta.run('pending_version', version);
   }
 
@@ -400,14 +393,14 @@ export class SqliteConfigStore implements ConfigStore {
 
   /** Keeps history within its limits; the newest version always stays. */
   #prune(): void {
+    // The window scans all versions, so it is asked only now and then.
+    if (this.#version % 64n !== 0n && !this.#mayExceedBytes()) return;
     const { versions, bytes } = this.#history;
     const oldest = this.#writer.prepare<[bigint, bigint], { version: bigint }>(
       'SELECT version FROM (SELECT version, row_number() OVER w AS n, sum(bytes) OVER w AS total FROM versions ' +
         'WINDOW w AS (ORDER BY version DESC ROWS UNBOUNDED PRECEDING)) WHERE n > 1 AND (n > ? OR total > ?) ' +
         'ORDER BY version DESC LIMIT 1',
     );
-    // The window scans all versions, so it is asked only now and then.
-    if (this.#version % 64n !== 0n && !this.#mayExceedBytes()) return;
     const cut = oldest.get(BigInt(versions), BigInt(bytes))?.version;
     if (cut === undefined) return;
     this.#writer.transaction(() => {
@@ -419,8 +412,7 @@ export class SqliteConfigStore implements ConfigStore {
   }
 
   #mayExceedBytes(): boolean {
-    const newest = this.#writer.prepare('SELECT bytes FROM versions WHERE version = ?').pluck().get(this.#version);
-    return Number(newest ?? 0) > this.#history.bytes / 256;
+    return Number(this.#versionBytes.get(this.#version)?.bytes ?? 0) > this.#history.bytes / 256;
   }
 
   #pin(): void {
