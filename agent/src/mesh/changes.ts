@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What follows here from changes of what is replicated beside the configuration. */
+import { LIST_KIND } from '../application/mesh/revocations.js';
+import { trustedRoots } from '../domain/identity/trust.js';
+import { NODE_KIND } from '../domain/mesh/node-record.js';
+import { membersChanged } from './membership.js';
+import { isRemoved } from './own-record.js';
+import type { Part } from './part.js';
+import { listsChanged, revokeRemoved } from './revoking.js';
+
+/** A node that is removed is told of it, if it is there, before it is cut off. */
+const FAREWELL_MS = 2_000;
+
+/** Objects of that kind look different now. */
+export function changed(part: Part, kind: string, ids: readonly string[]): void {
+  if (kind === LIST_KIND) void listsChanged(part);
+  if (kind === NODE_KIND) nodesChanged(part, ids);
+}
+
+function nodesChanged(part: Part, ids: readonly string[]): void {
+  const { nodes, replication, timers } = part;
+  nodes.changed(ids);
+  verifyBy(part);
+  keepKnown(part);
+  if (isRemoved(part)) replication.exclude();
+  const goes = ids.some((id) => nodes.known.has(id) && !nodes.members.has(id));
+  const follow = (): void => {
+    membersChanged(part);
+    void revokeRemoved(part);
+  };
+  if (goes) timers.after(FAREWELL_MS, follow);
+  else follow();
+}
+
+/** Asked when the replicated state is lost: this node goes on without, if it can't be written. */
+export function keepKnown({ files, nodes, options }: Part): void {
+  try {
+    files.saveKnown(nodes.known.values());
+  } catch (error) {
+    options.log.warn({ reason: String(error) }, 'the list of nodes could not be written');
+  }
+}
+
+export function verifyBy({ verifier, nodes, identity }: Part): void {
+  verifier.update(nodes.known.values(), trustedRoots(identity.roots, Date.now()));
+}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What is wrong with this node's part in the mesh, for its status. */
+import type { NodeCondition } from '../application/node.js';
+import { isRemoved } from './own-record.js';
+import type { Part } from './part.js';
+
+/** joinFailure: why it is not in the mesh that it is to join; empty: it is, or it is to join none. */
+export function meshConditions(part: Part | undefined, joinFailure: string): NodeCondition[] {
+  const found: NodeCondition[] = [];
+  const add = (type: string, reason: string, message: string): void => {
+    found.push({ type, status: false, reason, message });
+  };
+  if (joinFailure !== '') add('MeshJoined', 'JoinFailed', joinFailure);
+  if (part === undefined) return found;
+  if (!part.replication.admitted) {
+    add('MeshStateTaken', 'NotAdmitted', "this node has not taken over the mesh's state yet, and takes no changes");
+  }
+  if (isRemoved(part)) {
+    const fix = 'to come back, remove its identity directory and join again';
+    add('MeshMember', 'Removed', `this node was removed from mesh "${part.identity.mesh.name}": ${fix}`);
+  }
+  if (part.renewFailure !== '') add('MeshCertificate', 'NotRenewed', part.renewFailure);
+  const { exclusions } = part.replication;
+  if (exclusions.length > 0) {
+    const shown = exclusions.slice(0, 3).map(({ kind, name, message }) => `${kind} ${name}: ${message}`);
+    const more = exclusions.length > 3 ? `; and ${exclusions.length - 3} more` : '';
+    add('ConfigurationMerged', 'LeftOut', `${shown.join('; ')}${more}`);
+  }
+  if (part.identity.authorityFault !== '') add('MeshAuthority', 'NotOpened', part.identity.authorityFault);
+  return found;
+}

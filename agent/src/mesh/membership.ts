@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Who is in the mesh and who is there, for replication, for operators, and for finding those that gossip has lost. */
+import { X509Certificate } from 'node:crypto';
+import { recordWrites } from '../application/mesh/nodes.js';
+import { nodeNumber } from '../domain/identity/names.js';
+import { joinAddresses, type KnownNodes, meshMembers, replicaMembers } from '../domain/mesh/membership.js';
+import type { MeshMember } from '../ports/mesh.js';
+import { ApplicationError, type Caller } from '../ports/use-cases.js';
+import type { Part } from './part.js';
+
+/** Between two looks for nodes that gossip does not reach. */
+const SEEK_MS = 5_000;
+const SEEK_ADDRESSES = 3;
+
+function knownNodes({ identity, nodes, gossip }: Part): KnownNodes {
+  return { self: identity.nodeId, records: nodes.members, gossip: gossip?.members() ?? [] };
+}
+
+export function membersChanged(part: Part): void {
+  if (part.gossip === undefined || part.timers.stopped) return;
+  const members = replicaMembers(knownNodes(part));
+  part.replication.setMembers(members);
+  part.server?.keep(new Set(members.map(({ node }) => node)));
+}
+
+/** Those that gossip does not reach are looked for, a few at a time. turn: how often it was done before. */
+export function seek(part: Part, turn = 0): void {
+  if (part.timers.stopped || part.gossip === undefined) return;
+  const addresses = joinAddresses(knownNodes(part), SEEK_ADDRESSES, turn);
+  const seeking = addresses.length === 0 ? Promise.resolve(0) : part.gossip.join(addresses);
+  void seeking.catch(() => 0).then(() => part.timers.after(SEEK_MS, () => seek(part, turn + 1)));
+}
+
+export function membersOf(part: Part): readonly MeshMember[] {
+  return meshMembers(knownNodes(part), {
+    certificateExpiresMs: ({ certificates: [newest] }) =>
+      newest === undefined ? 0 : new Date(new X509Certificate(newest).validTo).getTime(),
+    behind: (nodeId) => (nodeId === part.identity.nodeId ? 0 : part.replication.behind(nodeNumber(nodeId))),
+  });
+}
+
+/** node: id or name. Throws ApplicationError. */
+export function removeMember(part: Part, node: string, caller: Caller): void {
+  const record = part.nodes.find(node);
+  if (record === undefined) {
+    const excerpt = JSON.stringify(node.slice(0, 80));
+    throw new ApplicationError('not_found', `there is no node ${excerpt}: see marcher mesh members`);
+  }
+  const { nodeId, name } = record;
+  if (nodeId === part.identity.nodeId) {
+    throw new ApplicationError('refused', 'a node does not remove itself: ask another one');
+  }
+  const removed = { ...record, removedMs: BigInt(Date.now()) };
+  part.replication.write(caller.author, `node ${name} removed`, recordWrites(removed, false));
+  part.options.log.info({ node: nodeId, name, author: caller.author }, 'a node was removed');
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+/** How a node's part in a mesh comes into being: from its identity and what is replicated. */
+import { JoinTokens } from '../adapters/outbound/identity/join-tokens.js';
+import { MeshTls } from '../adapters/outbound/identity/mesh-tls.js';
+import { openTokenFile } from '../adapters/outbound/identity/token-records.js';
+import { FrameVerifier, frameHash, openFrameSigner } from '../adapters/outbound/mesh/frame-keys.js';
+import { Nodes, recordWrites } from '../application/mesh/nodes.js';
+import { Projection } from '../application/mesh/projection.js';
+import { Replication } from '../application/mesh/replication.js';
+import { nodeNumber } from '../domain/identity/names.js';
+import { Replica } from '../domain/replication/replica.js';
+import type { IdentityFiles, MeshIdentity } from '../mesh-identity.js';
+import { changed, keepKnown, verifyBy } from './changes.js';
+import { isRemoved, ownRecord } from './own-record.js';
+import type { MeshOptions, Part } from './part.js';
+import { Timers } from './timers.js';
+
+/** founds: it is the first of a mesh, and has nothing to take over from others. */
+export function openPart(options: MeshOptions, files: IdentityFiles, identity: MeshIdentity, founds: boolean): Part {
+  const { store, log, follow } = options;
+  const { nodeId, mesh, roots, credentials, revocations, lists } = identity;
+  const cells = store.openReplica();
+  const nodes = new Nodes(cells);
+  nodes.load();
+  nodes.introduce(identity.known);
+  const signer = openFrameSigner(files.directory);
+  const verifier = new FrameVerifier(mesh.id, (node, reason) => log.warn({ node, reason }, 'a node is not believed'));
+  const environment = {
+    wallMs: () => Date.now(),
+    monotonicMs: () => performance.now(),
+    random: () => Math.random(),
+    hash: frameHash,
+    sign: (hash: Uint8Array) => signer.sign(hash),
+    verify: verifier.verify.bind(verifier),
+  };
+  const replica = new Replica({ node: nodeNumber(nodeId), store: cells, environment, founds });
+  const replication = new Replication({
+    replica,
+    projection: new Projection(cells, store),
+    store,
+    follow,
+    onObjects: (kind, ids) => changed(part, kind, ids),
+    monotonicMs: environment.monotonicMs,
+    log,
+  });
+  const tls = new MeshTls({ meshId: mesh.id, credentials, roots, revocations }, Date.now);
+  const tokens = new JoinTokens(openTokenFile(files.directory), nodeId);
+  const fixed = { options, files, timers: new Timers(), identity, cells, nodes, replication, verifier, signer, tls };
+  const part: Part = { ...fixed, tokens, credentials, revocations, lists, renewFailure: '' };
+  verifyBy(part);
+  if (isRemoved(part)) replication.exclude();
+  return part;
+}
+
+/** The configuration becomes the mesh's; last of all this node is in it, so that it begins again when it was killed. */
+export function beginMesh(part: Part, author: string): void {
+  part.replication.adopt(author);
+  part.replication.write(author, 'the mesh was made', recordWrites(ownRecord(part), true));
+  part.nodes.changed([part.identity.nodeId]);
+  verifyBy(part);
+  keepKnown(part);
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What a node has of a mesh, while it is in one; the other modules here each do one thing with it. */
+import type { MeshServer } from '../adapters/inbound/mesh/mesh-server.js';
+import type { JoinTokens } from '../adapters/outbound/identity/join-tokens.js';
+import type { MeshTls } from '../adapters/outbound/identity/mesh-tls.js';
+import type { FrameSigner, FrameVerifier } from '../adapters/outbound/mesh/frame-keys.js';
+import type { MeshGossip } from '../adapters/outbound/mesh/gossip.js';
+import type { JudgedPeerLinks } from '../adapters/outbound/mesh/peer-links.js';
+import type { SqliteConfigStore } from '../adapters/outbound/sqlite/sqlite-config-store.js';
+import type { Project } from '../application/mesh/follower.js';
+import type { Nodes } from '../application/mesh/nodes.js';
+import type { Replication, ReplicationLog } from '../application/mesh/replication.js';
+import type { MeshSettings } from '../config.js';
+import type { Revocations } from '../domain/identity/revocation.js';
+import type { ReplicaStore } from '../domain/replication/contract.js';
+import type { IdentityFiles, MeshIdentity } from '../mesh-identity.js';
+import { IdentityError, type NodeCredentials } from '../ports/identity.js';
+import { ApplicationError } from '../ports/use-cases.js';
+import type { Timers } from './timers.js';
+
+export interface MeshOptions {
+  readonly settings: MeshSettings;
+  readonly stateDir: string;
+  readonly nodeName: string;
+  readonly store: SqliteConfigStore;
+  readonly follow: (project: Project) => Promise<void>;
+  /** Runs work when no change is being made. */
+  readonly exclusively: <T>(work: () => Promise<T>) => Promise<T>;
+  readonly log: ReplicationLog & { debug(fields: object, message: string): void };
+}
+
+export interface Part {
+  readonly options: MeshOptions;
+  readonly files: IdentityFiles;
+  readonly timers: Timers;
+  readonly identity: MeshIdentity;
+  readonly cells: ReplicaStore;
+  readonly nodes: Nodes;
+  readonly replication: Replication;
+  readonly verifier: FrameVerifier;
+  readonly signer: FrameSigner;
+  readonly tls: MeshTls;
+  readonly tokens: JoinTokens;
+  credentials: NodeCredentials;
+  revocations: Revocations;
+  lists: readonly string[];
+  /** Why its certificate, which is past half of its life, is not renewed; empty: there is no need. */
+  renewFailure: string;
+  gossip?: MeshGossip;
+  links?: JudgedPeerLinks;
+  server?: MeshServer;
+}
+
+/** What the use cases fail with. */
+export function applicationError(error: unknown): unknown {
+  if (!(error instanceof IdentityError)) return error;
+  const code = error.code === 'invalid' ? 'invalid' : error.code === 'io' ? 'unavailable' : 'refused';
+  return new ApplicationError(code, error.message);
+}

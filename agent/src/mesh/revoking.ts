@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Certificates of removed nodes are revoked by nodes that sign, and refused by all. */
+import { uniteLists } from '../adapters/outbound/identity/revocation-list.js';
+import { listWrites, readLists, revokedSince } from '../application/mesh/revocations.js';
+import { nextCrlNumber } from '../domain/identity/revocation.js';
+import type { Part } from './part.js';
+
+/** Nodes that hold the CA's key sign what removals elsewhere ask for. */
+export async function revokeRemoved(part: Part): Promise<void> {
+  const { identity, nodes, replication } = part;
+  const wanted = identity.authority && revokedSince(part.revocations, nodes.known.values(), Date.now());
+  if (identity.authority === undefined || wanted === undefined) return;
+  try {
+    const number = nextCrlNumber(0n, Date.now(), identity.nodeId);
+    const list = await identity.authority.signRevocations(wanted, number, Date.now());
+    part.revocations = wanted;
+    replication.write('mesh', 'certificates of removed nodes are revoked', listWrites(identity.nodeId, list.pem));
+    await listsChanged(part);
+  } catch (error) {
+    part.options.log.error({ reason: String(error) }, 'a removed node could not be revoked');
+  }
+}
+
+export async function listsChanged(part: Part): Promise<void> {
+  const { identity, cells, files } = part;
+  const { log } = part.options;
+  const lists = readLists(cells);
+  if (lists.length === 0) return;
+  const { revocations, refused } = await uniteLists(lists, identity.roots, Date.now());
+  for (const reason of refused) log.warn({ reason }, 'a revocation list is not used');
+  part.revocations = revocations;
+  part.lists = lists;
+  updateTls(part);
+  try {
+    files.saveRevocationLists(part.lists);
+  } catch (error) {
+    // They are with the replicated state, too.
+    log.warn({ reason: String(error) }, 'the revocation lists could not be written');
+  }
+}
+
+/** Connections go by what this node has now, those that are open too. */
+export function updateTls(part: Part): void {
+  const { identity, tls, credentials, revocations } = part;
+  tls.update({ meshId: identity.mesh.id, credentials, roots: identity.roots, revocations });
+  part.server?.judgeAgain();
+  part.links?.judgeAgain();
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The mesh port, the links to others and gossip: opened together, or none of them. */
+import { X509Certificate } from 'node:crypto';
+import { createMeshServer } from '../adapters/inbound/mesh/mesh-server.js';
+import { checkNodeRequest } from '../adapters/outbound/identity/node-request.js';
+import { MeshGossip } from '../adapters/outbound/mesh/gossip.js';
+import { hostPortText } from '../adapters/outbound/mesh/host-port.js';
+import { createPeerLinks } from '../adapters/outbound/mesh/peer-links.js';
+import { admission } from '../application/mesh/admission.js';
+import { recordWrites } from '../application/mesh/nodes.js';
+import { nodeNumber } from '../domain/identity/names.js';
+import { addressOf, gossipOf } from './addresses.js';
+import { membersChanged, seek } from './membership.js';
+import { sayOwn } from './own-record.js';
+import type { Part } from './part.js';
+import { renewFor, renewInTime } from './renewing.js';
+import { listsChanged } from './revoking.js';
+
+const LEAVE_MS = 1_000;
+
+/** Fails with everything closed again, so that it can be tried again. */
+export async function run(part: Part): Promise<void> {
+  try {
+    await listen(part);
+  } catch (error) {
+    await close(part);
+    delete part.gossip;
+    delete part.links;
+    delete part.server;
+    throw error;
+  }
+  membersChanged(part);
+  await listsChanged(part);
+  seek(part);
+  sayOwn(part);
+  renewInTime(part);
+}
+
+/** Says good-bye: to the others it is down as soon as they are told. */
+export async function end(part: Part): Promise<void> {
+  part.timers.stop();
+  await part.replication.stop();
+  await part.gossip?.leave(LEAVE_MS);
+  await close(part);
+}
+
+async function close({ gossip, links, server }: Part): Promise<void> {
+  await Promise.all([gossip?.close(), links?.close(), server?.close()]);
+}
+
+async function listen(part: Part): Promise<void> {
+  const { settings, log, stateDir } = part.options;
+  const { identity, replication, tls } = part;
+  const { host, port } = settings.address;
+  const server = createMeshServer({
+    mesh: tls,
+    receive: (from, message) => replication.receive(from, message),
+    renew: (nodeId, request) => renewFor(part, nodeId, request),
+    admit: admissionOf(part),
+    logger: log,
+  });
+  part.server = server;
+  await server.listen(host, port);
+  part.links = createPeerLinks({
+    mesh: tls,
+    self: nodeNumber(identity.nodeId),
+    addressOf: (node) => addressOf(part, node),
+    exchange: replication,
+    logger: log,
+  });
+  part.gossip = await MeshGossip.open(
+    {
+      meshId: identity.mesh.id,
+      nodeId: identity.nodeId,
+      bind: hostPortText(gossipOf(settings.address)),
+      keyring: identity.keyring,
+      stateDirectory: stateDir,
+    },
+    {
+      onMembers: () => membersChanged(part),
+      onEvent: ({ kind, about, count, detail }) => log.info({ kind, about, count, detail }, 'gossip'),
+      onDied: (error, againInMs) =>
+        log.error({ reason: error.message, againInMs }, 'gossip has stopped; it is started again'),
+    },
+  );
+  replication.start(part.links);
+}
+
+function admissionOf(part: Part) {
+  const { identity, files, tokens, nodes, replication } = part;
+  return admission({
+    authority: () => identity.authority,
+    redeem: (token, source, nowMs) => tokens.redeem(token, source, nowMs),
+    checkRequest: (request) => checkNodeRequest(request),
+    revocations: () => part.revocations,
+    nodes: () => nodes.members,
+    add: (record, author) => {
+      replication.write(author, `node ${record.name} joined`, recordWrites(record, true));
+    },
+    shared: () => ({
+      roots: identity.roots.map(({ pem }) => pem),
+      revocationLists: part.lists,
+      gossipKeys: identity.keyring.keys.map(({ key }) => key),
+      nodes: [...nodes.known.values()],
+    }),
+    sealedAuthority: () => files.sealedAuthority(identity.authority?.certificate.fingerprint ?? ''),
+    derOf: (pem) => new Uint8Array(new X509Certificate(pem).raw),
+    nowMs: Date.now,
+    log: part.options.log,
+  });
+}
