@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Configuration, type ConfigurationLog } from './application/configuration.js';
 import { EngineUpgrade } from './application/engine-upgrade.js';
 import { EventLog } from './application/event-log.js';
+import { observedState } from './application/mesh/observed-state.js';
 import type { Replicated } from './application/mesh/replication.js';
 import { NO_PACKET_TIER } from './application/no-packet-tier.js';
 import { Node, type NodeCondition } from './application/node.js';
@@ -16,6 +17,7 @@ import { type Identity, Programming } from './application/programming.js';
 import { Traffic } from './application/traffic.js';
 import type { WatchOptions } from './application/watch-hub.js';
 import { DEFAULTS } from './domain/defaults.js';
+import type { NodeState } from './domain/mesh/node-state.js';
 import type { ConfigStore } from './ports/config-store.js';
 import type { Dataplane } from './ports/dataplane.js';
 import type { PacketTier } from './ports/packet-tier.js';
@@ -53,6 +55,8 @@ export interface Agent extends UseCases {
   readonly config: Configuration;
   /** Gives the stored configuration to the data plane; then keeps it there. Fails only when the store does. */
   start(): Promise<void>;
+  /** How this node is doing, for the others of its mesh. Fails while the engine does not answer. */
+  observed(): Promise<NodeState>;
   /** Replaces the engine when another build of it is installed. */
   upgradeEngine(): Promise<void>;
   stop(): Promise<void>;
@@ -190,6 +194,7 @@ export function createAgent(options: AgentOptions): Agent {
     config,
     node,
     traffic,
+    observed: () => observedState({ status: () => node.status(), dataplane, tiers: () => packets.counts() }),
     upgradeEngine,
     async start() {
       config.load();

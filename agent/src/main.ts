@@ -134,6 +134,8 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
       store,
       follow: (project) => agent.config.follow(project),
       exclusively: (work) => agent.config.exclusively(work),
+      observe: () => agent.observed(),
+      backends: () => agent.config.inventory.backends,
       log,
     });
   await mesh?.load();

@@ -5,6 +5,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { create } from '@bufbuild/protobuf';
+import {
+  NodeHealthSchema,
+  NodeLoadSchema,
+  NodeTiersSchema,
+  NodeVersionSchema,
+} from '@marcher/proto/marcher/mesh/v1/node_state_pb';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type ApiServer, createApiServer } from './adapters/inbound/grpc/api-server.js';
 import { InMemoryMesh } from './adapters/inbound/testing/in-memory-mesh.js';
@@ -142,17 +149,33 @@ describe('marcher mesh', () => {
 
   test('members are listed, and one is removed: asked on a terminal, else with --yes', async () => {
     mesh.meshName = 'prod';
-    mesh.member('00000000000000b2', 'south', 'alive', 3);
+    mesh.member('00000000000000b2', 'south', 'alive', 3, {
+      saidMs: 0,
+      version: create(NodeVersionSchema, { agent: '0.1.0', engine: '0.1.0' }),
+      health: create(NodeHealthSchema, { ready: true, unhealthyCount: 2, unmet: ['Listeners\u001b'] }),
+      tiers: create(NodeTiersSchema, {
+        tiers: [
+          { tier: 'xdp', services: 2 },
+          { tier: 'relay', services: 40 },
+        ],
+      }),
+      load: create(NodeLoadSchema, { connections: 480n }),
+    });
     mesh.member('00000000000000b3', 'twin', 'suspect');
     mesh.member('00000000000000b4', 'twin\u001b[31m', 'left');
     mesh.member('00000000000000b5', 'twin', 'dead');
-    const [table, names] = await Promise.all([run('mesh', 'members'), run('__complete', 'mesh', 'remove', '')]);
-    expect(table.stdout.split('\n').slice(0, 4)).toEqual([
-      'NAME        ID                 STATE     ADDRESS          BEHIND   CERTIFICATE',
-      'north       00000000000000a1   self      192.0.2.1:7400        0   expired',
-      'south       00000000000000b2   alive     192.0.2.2:7400        3   29d23h',
-      'twin        00000000000000b3   suspect   192.0.2.3:7400        -   29d23h',
+    const [table, wide, names] = await Promise.all([
+      run('mesh', 'members'),
+      run('mesh', 'members', '-o', 'wide'),
+      run('__complete', 'mesh', 'remove', ''),
     ]);
+    expect(table.stdout.split('\n').slice(0, 4)).toEqual([
+      'NAME        ID                 STATE     ADDRESS          BEHIND   CERTIFICATE   HEALTH',
+      'north       00000000000000a1   self      192.0.2.1:7400        0   expired       -',
+      'south       00000000000000b2   alive     192.0.2.2:7400        3   29d23h        ready, 2 backends unhealthy, Listeners� unmet',
+      'twin        00000000000000b3   suspect   192.0.2.3:7400        -   29d23h        -',
+    ]);
+    expect(wide.stdout).toMatch(/unmet +480 +2 xdp, 40 relay +0\.1\.0 +\d+d/);
     expect(table.stdout).not.toContain('\u001b');
     expect(names.stdout.split('\n').slice(0, 2)).toEqual(['south', '00000000000000b3']);
     const [unasked, absent, ambiguous] = await Promise.all([

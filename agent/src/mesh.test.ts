@@ -72,6 +72,8 @@ async function start(name: string, options: MachineOptions = {}): Promise<Machin
     store: opened.store,
     follow: (project) => agent.config.follow(project),
     exclusively: (work) => agent.config.exclusively(work),
+    observe: () => agent.observed(),
+    backends: () => agent.config.inventory.backends,
     log: logger,
   });
   await mesh.load();
@@ -194,6 +196,12 @@ test('a mesh is made, joined and changed from any node; who comes back has what 
   await agreed(['api', 'late', 'old', 'web']);
   await apply(machines[2] as Machine, service('last', 8004));
   await agreed(['api', 'last', 'late', 'old', 'web']);
+  await vi.waitFor(() => {
+    for (const { mesh } of machines) {
+      for (const { said } of mesh.members())
+        expect(said).toMatchObject({ version: { agent: 'test' }, health: { ready: true } });
+    }
+  }, PATIENCE);
 });
 
 test('the first node goes, all others stay a mesh, and it comes back with its identity', {

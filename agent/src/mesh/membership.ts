@@ -4,6 +4,7 @@ import { X509Certificate } from 'node:crypto';
 import { recordWrites } from '../application/mesh/nodes.js';
 import { nodeNumber } from '../domain/identity/names.js';
 import { joinAddresses, type KnownNodes, meshMembers, replicaMembers } from '../domain/mesh/membership.js';
+import { NODE_STATE_KIND, readState, stateRemoval } from '../domain/mesh/node-state.js';
 import type { MeshMember } from '../ports/mesh.js';
 import { ApplicationError, type Caller } from '../ports/use-cases.js';
 import type { Part } from './part.js';
@@ -35,6 +36,7 @@ export function membersOf(part: Part): readonly MeshMember[] {
   return meshMembers(knownNodes(part), {
     certificateExpiresMs: ({ certificates: [newest] }) =>
       newest === undefined ? 0 : new Date(new X509Certificate(newest).validTo).getTime(),
+    state: (nodeId) => readState(nodeId, part.cells.object(NODE_STATE_KIND, nodeId)),
     behind: (nodeId) => (nodeId === part.identity.nodeId ? 0 : part.replication.behind(nodeNumber(nodeId))),
   });
 }
@@ -51,6 +53,7 @@ export function removeMember(part: Part, node: string, caller: Caller): void {
     throw new ApplicationError('refused', 'a node does not remove itself: ask another one');
   }
   const removed = { ...record, removedMs: BigInt(Date.now()) };
-  part.replication.write(caller.author, `node ${name} removed`, recordWrites(removed, false));
+  const writes = [...recordWrites(removed, false), stateRemoval(nodeId)];
+  part.replication.write(caller.author, `node ${name} removed`, writes);
   part.options.log.info({ node: nodeId, name, author: caller.author }, 'a node was removed');
 }

@@ -12,6 +12,7 @@ import type { Nodes } from '../application/mesh/nodes.js';
 import type { Replication, ReplicationLog } from '../application/mesh/replication.js';
 import type { MeshSettings } from '../config.js';
 import type { Revocations } from '../domain/identity/revocation.js';
+import type { NodeState } from '../domain/mesh/node-state.js';
 import type { ReplicaStore } from '../domain/replication/contract.js';
 import type { IdentityFiles, MeshIdentity } from '../mesh-identity.js';
 import { IdentityError, type NodeCredentials } from '../ports/identity.js';
@@ -26,6 +27,10 @@ export interface MeshOptions {
   readonly follow: (project: Project) => Promise<void>;
   /** Runs work when no change is being made. */
   readonly exclusively: <T>(work: () => Promise<T>) => Promise<T>;
+  /** How this node is doing. */
+  readonly observe: () => Promise<NodeState>;
+  /** Backends in its configuration. */
+  readonly backends: () => number;
   readonly log: ReplicationLog & { debug(fields: object, message: string): void };
 }
 

@@ -12,6 +12,7 @@ import { nodeNumber } from '../domain/identity/names.js';
 import { addressOf, gossipOf } from './addresses.js';
 import { membersChanged, seek } from './membership.js';
 import { sayOwn } from './own-record.js';
+import { sayState } from './own-state.js';
 import type { Part } from './part.js';
 import { renewFor, renewInTime } from './renewing.js';
 import { listsChanged } from './revoking.js';
@@ -33,6 +34,7 @@ export async function run(part: Part): Promise<void> {
   await listsChanged(part);
   seek(part);
   sayOwn(part);
+  sayState(part);
   renewInTime(part);
 }
 

@@ -79,9 +79,13 @@ export function defineMesh(program: Command, { add, onAgent, output }: ProgramPa
     mesh,
     'members',
     'list the nodes of the mesh, as this one sees them',
-    ['marcher mesh members', 'marcher mesh members -o json | jq -r \'.[] | select(.behind != "0") | .name\''],
+    [
+      'marcher mesh members',
+      'marcher mesh members -o wide',
+      'marcher mesh members -o json | jq -r \'.[] | select(.behind != "0") | .name\'',
+    ],
     [],
-    onTable,
+    (command) => onAgent(command).addOption(output('table', 'wide', 'json', 'yaml')),
     async () => (await import('./commands/mesh.js')).members,
   );
   add(

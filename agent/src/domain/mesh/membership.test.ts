@@ -60,6 +60,7 @@ describe('members for operators', () => {
     const figures = {
       certificateExpiresMs: ({ name }: NodeRecord) => name.length,
       behind: (nodeId: string) => Number(nodeId),
+      state: () => undefined,
     };
     const members = meshMembers(six, figures);
     expect(members.map(({ nodeId, state }) => [Number(nodeId), state])).toEqual([

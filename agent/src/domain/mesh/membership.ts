@@ -6,6 +6,7 @@
 import { nodeNumber } from '../identity/names.js';
 import type { Member } from '../replication/contract.js';
 import type { NodeRecord } from './node-record.js';
+import type { SaidState } from './node-state.js';
 
 export type MemberState = 'self' | 'alive' | 'suspect' | 'dead' | 'left' | 'unknown';
 
@@ -25,6 +26,8 @@ export interface MeshMember {
   readonly certificateExpiresMs: number;
   /** Newest changes of other nodes are here that this one is not known to have yet; undefined: not known. */
   readonly behind: number | undefined;
+  /** How it said last that it is doing; undefined: it has not. */
+  readonly said: SaidState | undefined;
 }
 
 export interface KnownNodes {
@@ -40,6 +43,7 @@ export interface MemberFigures {
   /** Unix time. */
   readonly certificateExpiresMs: (record: NodeRecord) => number;
   readonly behind: (nodeId: string) => number | undefined;
+  readonly state: (nodeId: string) => SaidState | undefined;
 }
 
 /**
@@ -60,7 +64,8 @@ export function meshMembers({ self, records, gossip }: KnownNodes, figures: Memb
     const { nodeId, name, meshAddress } = record;
     const state = nodeId === self ? 'self' : (states.get(nodeId) ?? 'unknown');
     const certificateExpiresMs = figures.certificateExpiresMs(record);
-    return { nodeId, name, state, address: meshAddress, certificateExpiresMs, behind: figures.behind(nodeId) };
+    const [behind, said] = [figures.behind(nodeId), figures.state(nodeId)];
+    return { nodeId, name, state, address: meshAddress, certificateExpiresMs, behind, said };
   });
   return members.sort((a, b) => order(a.name, b.name) || order(a.nodeId, b.nodeId));
 }

@@ -4,6 +4,7 @@ import {
   type Member,
   MemberSchema,
   MemberState,
+  type MemberStatus,
   type Mesh,
   MeshSchema,
 } from '@marcher/proto/marcher/v1/mesh_service_pb';
@@ -22,7 +23,7 @@ interface TextOptions extends TargetOptions {
 }
 
 interface TableOptions extends TargetOptions {
-  readonly output: 'table' | 'json' | 'yaml';
+  readonly output: 'table' | 'wide' | 'json' | 'yaml';
 }
 
 /** What these calls are given is from the command line, no configuration: where it is wrong, the line is. */
@@ -88,10 +89,10 @@ export async function members(session: Session, options: TableOptions): Promise<
   const agent = await session.agent(options);
   const { members: all } = await agent.mesh.listMembers({}, session.call(options));
   if (await writeMessages(session, options, MemberSchema, all)) return;
-  await writeTable(session, columns(session), all, 'members');
+  await writeTable(session, columns(session, options.output === 'wide'), all, 'members');
 }
 
-function columns({ style }: Session): Column<Member>[] {
+function columns({ style }: Session, wide: boolean): Column<Member>[] {
   const now = Date.now();
   const bad = new Set([MemberState.DEAD, MemberState.SUSPECT]);
   return [
@@ -113,7 +114,46 @@ function columns({ style }: Session): Column<Member>[] {
       },
       paint: (text) => (text === 'expired' ? style.red(text) : text),
     },
+    {
+      title: 'HEALTH',
+      value: ({ status }) => healthText(status),
+      paint: (text) => (text === 'ready' || text === '-' ? text : style.yellow(text)),
+    },
+    ...(wide
+      ? ([
+          {
+            title: 'CONNECTIONS',
+            value: ({ status }) => (status === undefined ? '-' : String(status.connections)),
+            align: 'right',
+          },
+          { title: 'TIERS', value: ({ status }) => tiersText(status) },
+          { title: 'VERSION', value: ({ status }) => status?.version || '-' },
+          { title: 'SAID', value: ({ status }) => saidText(status, now) },
+        ] satisfies Column<Member>[])
+      : []),
   ];
+}
+
+/** As the node has said it: "ready", "draining", "not ready", "ready, 2 backends unhealthy", "ready, ListenersBound unmet". */
+function healthText(status: MemberStatus | undefined): string {
+  if (status === undefined) return '-';
+  const { ready, draining, unhealthyCount, unmet } = status;
+  const short = [
+    ...(unhealthyCount === 0 ? [] : [`${plural(unhealthyCount, 'backend')} unhealthy`]),
+    ...unmet.filter((type) => !(draining && type === 'InService')).map((type) => `${printable(type)} unmet`),
+  ];
+  return [draining ? 'draining' : ready ? 'ready' : 'not ready', ...short.slice(0, 2)].join(', ');
+}
+
+/** "2 xdp, 40 relay" */
+function tiersText(status: MemberStatus | undefined): string {
+  return (status?.tiers ?? []).map(({ tier, services }) => `${services} ${printable(tier)}`).join(', ') || '-';
+}
+
+/** How long ago: what has not changed is not said again. */
+function saidText(status: MemberStatus | undefined, now: number): string {
+  const said = timeMs(status?.said);
+  return said === undefined ? '-' : age(Math.max(0, now - said));
 }
 
 function stateText(state: MemberState): string {

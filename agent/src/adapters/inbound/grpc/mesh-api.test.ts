@@ -3,9 +3,16 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { create } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import { type Client, Code, ConnectError, createClient } from '@connectrpc/connect';
 import { createGrpcTransport } from '@connectrpc/connect-node';
+import {
+  NodeHealthSchema,
+  NodeLoadSchema,
+  NodeTiersSchema,
+  NodeVersionSchema,
+} from '@marcher/proto/marcher/mesh/v1/node_state_pb';
 import { MemberState, MeshService, NodeRole } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { InMemoryMesh } from '../testing/in-memory-mesh.js';
@@ -140,8 +147,42 @@ describe('MeshService', () => {
     expect(members.map(({ state }) => state)).toEqual([SELF, ALIVE, SUSPECT, DEAD, LEFT, UNKNOWN]);
     expect(members.map(({ behind }) => behind)).toEqual([0n, undefined, 1n, 2n, 3n, 4n]);
     expect(members[1]).toMatchObject({ nodeId: '00000000000000b0', name: 'b0', address: '192.0.2.2:7400' });
+    expect(members.some(({ status }) => status !== undefined)).toBe(false);
     const expires = Number(members[1]?.certificateExpires?.seconds) * 1000;
     expect(Math.abs(expires - Date.now() - month)).toBeLessThan(60_000);
+  });
+
+  test('members: how they say that they are doing', async () => {
+    await serve(mesh);
+    await client.initMesh({ name: 'prod' });
+    mesh.member('00000000000000b0', 'b', 'alive', 0, {
+      saidMs: 5_000,
+      version: create(NodeVersionSchema, { agent: '0.1.0', engine: '0.1.1' }),
+      health: create(NodeHealthSchema, {
+        draining: true,
+        unmet: ['InService'],
+        unhealthy: [{ service: 'web', backend: 'b1' }],
+        unhealthyCount: 7,
+      }),
+      tiers: create(NodeTiersSchema, { tiers: [{ tier: 'xdp', services: 2 }] }),
+      load: create(NodeLoadSchema, { connections: 9n, services: [{ service: 'web', connections: 8n }] }),
+    });
+    mesh.member('00000000000000b1', 'c', 'alive', 0, { saidMs: 6_000 });
+    const [, whole, little] = (await client.listMembers({})).members;
+    expect(whole?.status).toMatchObject({
+      said: { seconds: 5n },
+      version: '0.1.0',
+      engineVersion: '0.1.1',
+      ready: false,
+      draining: true,
+      unmet: ['InService'],
+      unhealthy: [{ service: 'web', backend: 'b1' }],
+      unhealthyCount: 7,
+      tiers: [{ tier: 'xdp', services: 2 }],
+      connections: 9n,
+      services: [{ service: 'web', connections: 8n }],
+    });
+    expect(little?.status).toMatchObject({ said: { seconds: 6n }, version: '', ready: false, connections: 0n });
   });
 
   test('a member is removed by id or by name; this node, nobody, and no name are refused', async () => {

@@ -10,12 +10,14 @@ import {
   type JoinTokenSchema,
   type MemberSchema,
   MemberState,
+  type MemberStatusSchema,
   type MeshSchema,
   MeshService,
   NodeRole,
 } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { lifetimeFault, type NodeRole as RoleName, TOKEN } from '../../../domain/identity/join-token.js';
 import { isMeshName } from '../../../domain/identity/names.js';
+import type { SaidState } from '../../../domain/mesh/node-state.js';
 import type {
   JoinTokenView,
   MeshMember,
@@ -112,7 +114,7 @@ function tokenMessage(token: JoinTokenView): MessageInitShape<typeof JoinTokenSc
 }
 
 function memberMessage(member: MeshMember): MessageInitShape<typeof MemberSchema> {
-  const { nodeId, name, state, address, certificateExpiresMs, behind } = member;
+  const { nodeId, name, state, address, certificateExpiresMs, behind, said } = member;
   return {
     nodeId,
     name,
@@ -120,6 +122,29 @@ function memberMessage(member: MeshMember): MessageInitShape<typeof MemberSchema
     address,
     certificateExpires: timestampFromMs(certificateExpiresMs),
     ...(behind === undefined ? {} : { behind: BigInt(behind) }),
+    ...(said === undefined ? {} : { status: statusMessage(said) }),
+  };
+}
+
+function statusMessage({
+  saidMs,
+  version,
+  health,
+  tiers,
+  load,
+}: SaidState): MessageInitShape<typeof MemberStatusSchema> {
+  return {
+    said: timestampFromMs(saidMs),
+    version: version?.agent ?? '',
+    engineVersion: version?.engine ?? '',
+    ready: health?.ready ?? false,
+    draining: health?.draining ?? false,
+    unmet: health?.unmet ?? [],
+    unhealthy: (health?.unhealthy ?? []).map(({ service, backend }) => ({ service, backend })),
+    unhealthyCount: health?.unhealthyCount ?? 0,
+    tiers: (tiers?.tiers ?? []).map(({ tier, services }) => ({ tier, services })),
+    connections: load?.connections ?? 0n,
+    services: (load?.services ?? []).map(({ service, connections }) => ({ service, connections })),
   };
 }
 

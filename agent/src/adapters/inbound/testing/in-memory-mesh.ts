@@ -16,10 +16,16 @@ export class InMemoryMesh implements MeshUseCases {
   readonly callers: Caller[] = [];
   readonly removed: string[] = [];
 
-  member(nodeId: string, name: string, state: MeshMember['state'], behind?: number): void {
+  member(
+    nodeId: string,
+    name: string,
+    state: MeshMember['state'],
+    behind?: number,
+    said: MeshMember['said'] = undefined,
+  ): void {
     const address = `192.0.2.${this.others.length + 2}:7400`;
     const certificateExpiresMs = Date.now() + 30 * 24 * HOUR_MS;
-    this.others.push({ nodeId, name, state, address, certificateExpiresMs, behind });
+    this.others.push({ nodeId, name, state, address, certificateExpiresMs, behind, said });
   }
 
   status(): MeshStatus {
@@ -75,6 +81,7 @@ export class InMemoryMesh implements MeshUseCases {
       address: '192.0.2.1:7400',
       certificateExpiresMs,
       behind: 0,
+      said: undefined,
     };
     return [own, ...this.others];
   }
