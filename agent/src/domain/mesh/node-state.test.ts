@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { create } from '@bufbuild/protobuf';
+import { create, toBinary } from '@bufbuild/protobuf';
 import {
   NodeHealthSchema,
   NodeLoadSchema,
@@ -19,6 +19,7 @@ interface Changes {
   readonly connections?: number;
   readonly services?: Readonly<Record<string, number>>;
   readonly unhealthy?: readonly string[];
+  readonly unmet?: readonly string[];
 }
 
 function state({
@@ -27,11 +28,13 @@ function state({
   connections = 0,
   services = {},
   unhealthy = [],
+  unmet = [],
 }: Changes = {}): NodeState {
   return boundedState({
     version: create(NodeVersionSchema, { agent, engine: '2.0.0' }),
     health: create(NodeHealthSchema, {
       ready,
+      unmet: [...unmet],
       unhealthy: unhealthy.map((backend) => ({ service: 'web', backend })),
       unhealthyCount: unhealthy.length,
     }),
@@ -79,7 +82,8 @@ describe('what a node says of itself', () => {
   it('that can’t be read, or is too large to be read, is as if it had not been said', () => {
     const own = cells(stateWrites(NODE, undefined, state()));
     const with2 = (value: Uint8Array): Cell[] => own.map((cell) => (cell.group === '2' ? { ...cell, value } : cell));
-    for (const value of [Uint8Array.of(0xff, 0xff), new Uint8Array(200_000)]) {
+    const large = toBinary(NodeHealthSchema, create(NodeHealthSchema, { unmet: ['x'.repeat(200_000)] }));
+    for (const value of [Uint8Array.of(0xff, 0xff), large]) {
       const read = readState(NODE, with2(value));
       expect([read?.version?.agent, read?.health]).toEqual(['1.0.0', undefined]);
     }
@@ -97,8 +101,9 @@ describe('what is worth saying', () => {
   });
 
   it('does not depend on the order in which things were found', () => {
-    const one = state({ unhealthy: ['b1', 'b2'], services: { a: 50, b: 60 } });
-    expect(stateWrites(NODE, said(one), state({ unhealthy: ['b2', 'b1'], services: { b: 60, a: 50 } }))).toEqual([]);
+    const one = state({ unhealthy: ['b1', 'b2'], unmet: ['X', 'Y'], services: { a: 50, b: 60 } });
+    const other = state({ unhealthy: ['b2', 'b1'], unmet: ['Y', 'X', 'Y'], services: { b: 60, a: 50 } });
+    expect(stateWrites(NODE, said(one), other)).toEqual([]);
   });
 
   const loads: readonly [string, Changes, Changes, boolean][] = [
