@@ -187,7 +187,7 @@ test('in whatever order and in whatever batches changes come in, the same config
       },
     ),
     {
-      numRuns: 100,
+      numRuns: 40,
       examples: [
         [CONTRADICTION, [1, 0, 0, 0, 2], [2, 0, 0, 0, 1], 1],
         // Removed and made again within one batch.
