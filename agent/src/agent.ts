@@ -18,6 +18,7 @@ import { Traffic } from './application/traffic.js';
 import type { WatchOptions } from './application/watch-hub.js';
 import { DEFAULTS } from './domain/defaults.js';
 import type { NodeState } from './domain/mesh/node-state.js';
+import type { AuditTrail } from './ports/audit.js';
 import type { ConfigStore } from './ports/config-store.js';
 import type { Dataplane } from './ports/dataplane.js';
 import type { PacketTier } from './ports/packet-tier.js';
@@ -49,6 +50,8 @@ export interface AgentOptions {
   readonly packetRetryMs?: number;
   /** The mesh that this node is in; undefined: none (yet). */
   readonly replicated?: () => Replicated | undefined;
+  /** Absent: nothing is audited. */
+  readonly audit?: AuditTrail;
 }
 
 export interface Agent extends UseCases {
@@ -91,6 +94,7 @@ export function createAgent(options: AgentOptions): Agent {
       kind === 'Guard' ? packets.guardStanding(name, generation) : undefined,
     owner: options.owner,
     ...(options.replicated === undefined ? {} : { replicated: options.replicated }),
+    ...(options.audit === undefined ? {} : { audit: options.audit }),
     ...(options.watch === undefined ? {} : { watch: options.watch }),
     onVersion: (changed) => {
       // Not within the change: slots get new owners only some time after their services have gone.
@@ -141,6 +145,7 @@ export function createAgent(options: AgentOptions): Agent {
     startedMs: Date.now(),
     memoryBytes: () => process.memoryUsage.rss(),
     pid: process.pid,
+    ...(options.audit === undefined ? {} : { audit: options.audit }),
     onDrained: () => {
       void packets.sync();
       options.onDrained?.();

@@ -24,6 +24,8 @@ export interface MeshSettings {
 
 export interface AgentConfig {
   readonly stateDir: string;
+  /** Of the audit log, after which its oldest records go. */
+  readonly auditBytes: number;
   readonly runDir: string;
   readonly source: string | undefined;
   /** undefined: this node is in no mesh, and can be in none. */
@@ -86,6 +88,7 @@ interface Flag {
 const FLAGS: readonly Flag[] = [
   { name: 'state', value: 'DIR', help: 'database and last good configuration (default /var/lib/marcher)' },
   { name: 'run', value: 'DIR', help: "the engine's socket, lock and snapshot (default STATE/run)" },
+  { name: 'audit-size', value: 'MIB', help: 'of the audit log, after which its oldest records go (default 256)' },
   {
     name: 'config',
     value: 'FILE|DIR',
@@ -234,6 +237,7 @@ export function helpText(): string {
 
 /** 107 bytes of a Unix socket's path, less "/engine.4194304.sock" and some room. */
 const RUN_DIR_BYTES_MAX = 80;
+const AUDIT_MIB_MAX = 65_536;
 /** 107 bytes that the kernel takes, less a suffix while the socket is being put in place (adapters/inbound/grpc/unix-socket.ts). */
 const SOCKET_PATH_BYTES_MAX = 103;
 
@@ -365,6 +369,10 @@ function interpret(given: ReadonlyMap<string, Given>, mistakes: string[]): Agent
   };
 
   const stateDir = resolve(text('state') ?? '/var/lib/marcher');
+  const auditMib = Number(text('audit-size') ?? '256');
+  if (!(Number.isInteger(auditMib) && auditMib >= 1 && auditMib <= AUDIT_MIB_MAX)) {
+    wrong('audit-size', `is not a size in MiB: write 1 to ${AUDIT_MIB_MAX}`);
+  }
   const workers = Number(text('workers') ?? '0');
   if (text('workers') !== undefined && !(Number.isInteger(workers) && workers >= 1 && workers <= 254)) {
     wrong('workers', 'is not a number of threads: write 1 to 254');
@@ -478,6 +486,7 @@ function interpret(given: ReadonlyMap<string, Given>, mistakes: string[]): Agent
     stateDir,
     runDir,
     source: source === undefined ? undefined : resolve(source),
+    auditBytes: auditMib * 1024 * 1024,
     mesh: meshOf(given, stateDir, mistakes, wrong),
     api: endpoint('api', text('api'), 'loopback', wrong),
     socketPath: socket === 'none' ? undefined : resolve(socket),

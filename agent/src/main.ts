@@ -13,12 +13,15 @@ import { FileSource } from './adapters/inbound/file-watch/file-source.js';
 import { createApiServer } from './adapters/inbound/grpc/api-server.js';
 import { createHttpServer } from './adapters/inbound/http/http-server.js';
 import { openDataplane } from './adapters/outbound/dataplane/dataplane.js';
+import { frameHash } from './adapters/outbound/mesh/frame-keys.js';
 import { LibmarcherPacketTier } from './adapters/outbound/packet/packet-tier.js';
 import { uninstallDataplane } from './adapters/outbound/packet/uninstall.js';
+import { AUDIT_LIMITS } from './adapters/outbound/sqlite/audit-log.js';
 import { createLastGoodCopy } from './adapters/outbound/sqlite/last-good-copy.js';
 import { openStore } from './adapters/outbound/sqlite/open-store.js';
 import { createSystemdNotify } from './adapters/outbound/systemd-notify.js';
 import { createAgent } from './agent.js';
+import { Audit } from './application/audit/audit.js';
 import type { NodeCondition } from './application/node.js';
 import { type AgentConfig, readCommand, type Uninstall } from './config.js';
 import { embeddedCountryDatabase } from './country-database.js';
@@ -125,6 +128,15 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
     natFlows: config.natFlows,
     libraryPath: config.libraryPath,
   });
+  const auditLog = store.openAudit({ ...AUDIT_LIMITS, bytes: config.auditBytes });
+  const audit = new Audit({
+    log: auditLog,
+    nodeName: config.nodeName,
+    hash: frameHash,
+    nowMs: Date.now,
+    known: () => mesh?.auditHeads,
+    logger: log,
+  });
   const mesh =
     config.mesh &&
     new Mesh({
@@ -137,11 +149,13 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
       observe: () => agent.observed(),
       backends: () => agent.config.inventory.backends,
       log,
+      audit: { log: auditLog, trail: audit },
     });
   await mesh?.load();
   const agent = createAgent({
     store,
     replicated: () => mesh?.replicated,
+    audit,
     dataplane,
     version,
     log,
@@ -171,7 +185,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
   if (recovery !== undefined) copy.schedule();
 
   const api = createApiServer({
-    useCases: { ...agent, ...(mesh === undefined ? {} : { mesh }) },
+    useCases: { ...agent, audit, ...(mesh === undefined ? {} : { mesh }) },
     peerCredentials,
     logger: log,
     socketPath: config.socketPath,
@@ -209,6 +223,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
           .catch((error) => log.warn({ reason: message(error) }, 'the engine was not stopped'));
       await packetTier.close();
       await dataplane.close();
+      audit.stop();
       opened.close();
     })();
     return stopping;

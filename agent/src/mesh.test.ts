@@ -7,8 +7,10 @@ import { join } from 'node:path';
 import { parseConfiguration } from '@marcher/model';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { InMemoryDataplane } from './adapters/outbound/dataplane/in-memory.js';
+import { frameHash } from './adapters/outbound/mesh/frame-keys.js';
 import { type OpenedStore, openStore } from './adapters/outbound/sqlite/open-store.js';
 import { type Agent, createAgent } from './agent.js';
+import { Audit } from './application/audit/audit.js';
 import { Mesh } from './mesh.js';
 import type { Caller } from './ports/use-cases.js';
 
@@ -23,6 +25,7 @@ interface Machine {
   readonly dataplane: InMemoryDataplane;
   readonly agent: Agent;
   readonly mesh: Mesh;
+  readonly audit: Audit;
   readonly log: string[];
   stop(): Promise<void>;
 }
@@ -61,6 +64,9 @@ async function start(name: string, options: MachineOptions = {}): Promise<Machin
   const say = (fields: object, message: string): void => void log.push(`${message} ${JSON.stringify(fields, hidden)}`);
   const logger = { debug: say, info: say, warn: say, error: say };
   const contactOf = { host: '127.0.0.1', port: contact ?? 0, tokenFile: join(root, `${name}.token`) };
+  const auditLog = opened.store.openAudit();
+  const known = () => mesh.auditHeads;
+  const audit = new Audit({ log: auditLog, nodeName: name, hash: frameHash, nowMs: Date.now, known, logger });
   const mesh = new Mesh({
     settings: {
       address: { host: '127.0.0.1', port },
@@ -75,6 +81,7 @@ async function start(name: string, options: MachineOptions = {}): Promise<Machin
     observe: () => agent.observed(),
     backends: () => agent.config.inventory.backends,
     log: logger,
+    audit: { log: auditLog, trail: audit },
   });
   await mesh.load();
   const agent = createAgent({
@@ -86,6 +93,7 @@ async function start(name: string, options: MachineOptions = {}): Promise<Machin
     reconcileMs: 50,
     collectMs: 3_600_000,
     replicated: () => mesh.replicated,
+    audit,
   });
   await agent.start();
   await mesh.start();
@@ -97,11 +105,13 @@ async function start(name: string, options: MachineOptions = {}): Promise<Machin
     dataplane,
     agent,
     mesh,
+    audit,
     log,
     stop: async () => {
       machines = machines.filter((other) => other !== machine);
       await mesh.stop();
       await agent.stop();
+      audit.stop();
       opened.close();
     },
   };
@@ -143,6 +153,12 @@ const service = (name: string, port: number): object => ({
   backends: [{ name: 'b1', address: '192.0.2.1:80' }],
 });
 
+/** What was audited there, the oldest first: outcome and method. */
+function audited({ audit }: Machine): string[] {
+  const { records } = audit.list({ before: 0, limit: 1_000 });
+  return records.toReversed().map(({ outcome, action }) => `${outcome} ${action.split('/').at(-1)}`);
+}
+
 async function agreed(names: readonly string[], among: readonly Machine[] = machines): Promise<void> {
   await vi.waitFor(() => {
     for (const { name, dataplane } of among)
@@ -182,6 +198,14 @@ test('a mesh is made, joined and changed from any node; who comes back has what 
   await apply(second, service('web', 8001));
   await apply(third, service('api', 8002));
   await agreed(['api', 'old', 'web']);
+  const tokensAndJoins = Array(2).fill(['done CreateJoinToken', 'done Join']).flat();
+  expect(audited(first)).toEqual(['done Apply', 'done InitMesh', ...tokensAndJoins]);
+  expect([second, third].map(audited)).toEqual([['done Apply'], ['done Apply']]);
+  await vi.waitFor(async () => {
+    const verdict = await first.audit.verify(new AbortController().signal);
+    expect([verdict.node, verdict.headsChecked, verdict.findings]).toEqual([first.mesh.status().nodeId, 1, []]);
+    expect(second.opened.store.openAudit().heads(verdict.node)).toHaveLength(1);
+  }, PATIENCE);
   const { dataplane, port } = third;
   await third.stop();
   await apply(first, service('late', 8003));
@@ -235,6 +259,11 @@ test('a token is good for one machine; secrets are in no log, and in no file tha
   );
   expect(third.mesh.conditions()[0]?.message).toContain('used');
   expect(third.mesh.status().meshId).toBe('');
+  first.audit.stop();
+  expect(audited(first).at(-1)).toBe('denied Join');
+  const said = JSON.stringify(first.audit.list({ before: 0, limit: 100 }).records, hidden);
+  expect(said).toContain('"source":"127.0.0.1"');
+  expect(said).not.toContain(token.slice(12));
   const key = readFileSync(join(first.dir, 'identity', 'gossip'), 'utf8').match(/"keys":\["([^"]+)"/)?.[1] ?? '';
   expect(key.length).toBeGreaterThan(40);
   for (const { log } of machines) {
@@ -335,6 +364,7 @@ test('a removed node gets and gives nothing more, and says so', { timeout: 60_00
   rmSync(join(second.dir, 'identity', 'revocations'));
   mkdirSync(join(second.dir, 'identity', 'revocations'));
   await second.mesh.remove('three', CALLER);
+  expect(audited(second)).toEqual(['done RemoveMember']);
   await vi.waitFor(() => expect(third.mesh.conditions().map(({ reason }) => reason)).toContain('Removed'), PATIENCE);
   await together([first, second]);
   // It was given time to hear of it.

@@ -9,6 +9,7 @@
  *
  * Here is when it begins and ends; what it consists of is in mesh/, a module for each idea.
  */
+import type { KnownHeads } from './application/audit/audit.js';
 import type { Replicated } from './application/mesh/replication.js';
 import type { NodeCondition } from './application/node.js';
 import { meshConditions } from './mesh/conditions.js';
@@ -47,7 +48,12 @@ export class Mesh implements MeshUseCases {
     // Killed between its identity and its first record.
     const begins = identity.authority !== undefined && identity.known.length === 0;
     this.#part = openPart(this.#options, this.#files, identity, begins);
-    if (begins) beginMesh(this.#part, ADOPT_AUTHOR);
+    if (begins) beginMesh(this.#part, { author: ADOPT_AUTHOR });
+  }
+
+  /** What is known of its nodes' audit logs; undefined: this node is in no mesh. */
+  get auditHeads(): KnownHeads | undefined {
+    return this.#part?.auditHeads;
   }
 
   /** undefined: this node is in no mesh. */
@@ -107,7 +113,7 @@ export class Mesh implements MeshUseCases {
         const identity = await this.#files.load();
         if (identity === undefined) throw new IdentityError('io', 'what was written is not there');
         const opened = openPart(this.#options, this.#files, identity, true);
-        beginMesh(opened, caller.author);
+        beginMesh(opened, caller);
         this.#part = opened;
         return opened;
       } catch (error) {

@@ -11,6 +11,7 @@
  */
 import { create } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
+import { RECORD_LIMITS } from '@marcher/audit';
 import { type Object$, ObjectKeySchema, type ObjectKind } from '@marcher/model';
 import {
   ApplyTimingSchema,
@@ -28,9 +29,11 @@ import {
   ServiceResourceSchema,
   ViolationSchema,
 } from '@marcher/proto/marcher/v1/config_service_pb';
+import { ACTION } from '../domain/audit/actions.js';
 import { diffObjects, diffServices } from '../domain/diff.js';
 import type { Claim } from '../domain/port-ownership.js';
 import { unsteerable } from '../domain/steering.js';
+import type { AuditTrail, Told } from '../ports/audit.js';
 import type { Changed, CommitChange, ConfigStore, NewRevision, StoredObject } from '../ports/config-store.js';
 import {
   type Acks,
@@ -82,6 +85,8 @@ export interface ConfigurationOptions {
   readonly packetsHeld?: () => boolean;
   /** The mesh that this node is in; undefined: none. */
   readonly replicated?: () => Replicated | undefined;
+  /** Told of each change in its transaction. Absent: nobody is. */
+  readonly audit?: AuditTrail;
   /** Of an object that is not a service: whether what it says is in force. Absent: nobody says. */
   readonly objectStanding?: (kind: ObjectKind, name: string, generation: bigint) => ObjectStanding | undefined;
 }
@@ -112,8 +117,8 @@ export class Configuration implements ConfigUseCases {
   readonly #follower: Follower;
   readonly #hub: WatchHub;
   readonly #queue = new SerialQueue();
-  /** A version that was refused and could not be taken back, because the store failed. */
-  #undoPending = false;
+  /** A version that was refused and could not be taken back, because the store failed: what is audited when it is. */
+  #undoPending: Told | undefined;
   /** Why the engine refuses the stored configuration; said once, and tried every second. */
   #refusal = '';
 
@@ -212,9 +217,9 @@ export class Configuration implements ConfigUseCases {
   }
 
   async #reconcile(): Promise<void> {
-    if (this.#undoPending) {
-      this.#store.undo();
-      this.#undoPending = false;
+    if (this.#undoPending !== undefined) {
+      this.#undo(this.#undoPending);
+      this.#undoPending = undefined;
     }
     let result: Awaited<ReturnType<Programming['reconcile']>>;
     const unbound = [...this.#programming.unboundServices.keys()];
@@ -232,7 +237,10 @@ export class Configuration implements ConfigUseCases {
     if (result === 'refused' && this.#store.pendingVersion !== 0n) {
       const version = this.#store.pendingVersion;
       this.#log.warn({ version, reason: this.#programming.failure }, 'taking back a version that was not in force yet');
-      this.#store.undo();
+      this.#undo({
+        ...{ action: ACTION.takeBack, by: { author: 'marcherd' }, version, message: this.#programming.failure },
+        ...touched(this.#store.changesOf(version)),
+      });
       this.#index.load();
       result = await this.#programming.reconcile();
     }
@@ -266,6 +274,7 @@ export class Configuration implements ConfigUseCases {
     const { owner } = this.#options;
     if (owner !== undefined && caller.origin !== 'file') {
       const message = `the configuration of this node comes from ${owner}: change it there, or start the agent without --config`;
+      this.#options.audit?.denied({ action: actionOf(caller), by: caller, message });
       return Promise.reject(new ApplicationError('refused', message));
     }
     const unaskable = this.#unaskable(options.acks);
@@ -309,7 +318,7 @@ export class Configuration implements ConfigUseCases {
     onChanged: (changed: Changed, written: Written | undefined) => void,
   ): Promise<ApplyResult> {
     this.#checkVersion(options.expectedVersion);
-    if (this.#undoPending)
+    if (this.#undoPending !== undefined)
       throw new ApplicationError('unavailable', 'the store cannot be written: see the status of the node');
     const delta = this.#programming.inStep ? this.#programming.delta() : undefined;
     const prepared = guarded(() =>
@@ -340,11 +349,14 @@ export class Configuration implements ConfigUseCases {
       throw error;
     }
     const base = this.#store.version;
+    const { message } = options;
+    const told: Told = { action: actionOf(caller), by: caller, version: base + 1n, message, ...touched(changes) };
     const before = performance.now();
     try {
       this.#store.commit(
-        { timeMs: this.#options.nowMs(), author: caller.author, origin: caller.origin, message: options.message },
+        { timeMs: this.#options.nowMs(), author: caller.author, origin: caller.origin, message },
         changes,
+        () => this.#options.audit?.record('done', told),
       );
     } catch (error) {
       prepared.reject();
@@ -353,16 +365,16 @@ export class Configuration implements ConfigUseCases {
     const stored = performance.now();
     timing.storeMs = stored - before;
     // The engine knows the other kinds by what services make of them: without a service it need not be there.
-    if (prepared.concernsServices) await this.#program(prepared, delta);
+    if (prepared.concernsServices) await this.#program(prepared, delta, told);
     timing.programMs = performance.now() - stored;
 
     let written: Written | undefined;
     try {
-      written = this.#confirm({ author: caller.author, message: options.message }, changes);
+      written = this.#confirm({ author: caller.author, message }, changes);
     } catch (error) {
       // Nobody else will have it, so neither may the data plane.
       this.#programming.forget('a change that could not be written for the mesh is being taken back');
-      this.#takeBack(prepared);
+      this.#takeBack(prepared, { ...told, message: textOf(error) });
       await this.#reconcile().catch(() => undefined);
       throw unavailable(error);
     }
@@ -422,7 +434,7 @@ export class Configuration implements ConfigUseCases {
   }
 
   async #follow(project: Project): Promise<readonly CommitChange[]> {
-    if (this.#undoPending || this.#store.pendingVersion !== 0n) await this.#reconcile();
+    if (this.#undoPending !== undefined || this.#store.pendingVersion !== 0n) await this.#reconcile();
     const { changes, author } = await this.#follower.follow(project);
     if (changes.length === 0) return changes;
     this.#dropStaleDrains(changes);
@@ -445,7 +457,11 @@ export class Configuration implements ConfigUseCases {
   }
 
   /** Hands a committed change to the data plane, or takes it back and throws. */
-  async #program(prepared: PreparedChange, delta: ReturnType<Programming['delta']> | undefined): Promise<void> {
+  async #program(
+    prepared: PreparedChange,
+    delta: ReturnType<Programming['delta']> | undefined,
+    told: Told,
+  ): Promise<void> {
     const changes = prepared.changes.filter(({ kind }) => kind === 'Service');
     let outcome: Outcome | undefined;
     try {
@@ -460,12 +476,13 @@ export class Configuration implements ConfigUseCases {
       }
     } catch (error) {
       // It may or may not have taken effect: the next reconciliation makes sure of the old configuration.
-      this.#programming.forget(error instanceof Error ? error.message : String(error));
-      this.#takeBack(prepared);
+      this.#programming.forget(textOf(error));
+      this.#takeBack(prepared, { ...told, message: textOf(error) });
       throw unavailable(error);
     }
     if (outcome.accepted) return;
-    this.#takeBack(prepared);
+    const reasons = outcome.reasons.map(({ service, path, reason }) => `${service} ${path}: ${reason}`.trim());
+    this.#takeBack(prepared, { ...told, message: `the data plane refused the change: ${reasons.join('; ')}` });
     if (this.#programming.failure !== '') await this.#reconcile().catch(() => undefined);
     const violations = outcome.reasons.map(({ path, reason, service }) =>
       create(ViolationSchema, { path: service === '' ? path : `${service}: ${path}`, reason, fix: refusalFix(reason) }),
@@ -473,12 +490,16 @@ export class Configuration implements ConfigUseCases {
     throw new ApplicationError('refused', 'the data plane refused the change; nothing has changed', violations);
   }
 
-  #takeBack(prepared: PreparedChange): void {
+  #undo(told: Told): void {
+    this.#store.undo(() => this.#options.audit?.record('failed', told));
+  }
+
+  #takeBack(prepared: PreparedChange, told: Told): void {
     prepared.reject();
     try {
-      this.#store.undo();
+      this.#undo(told);
     } catch (error) {
-      this.#undoPending = true;
+      this.#undoPending = told;
       this.#log.error({ reason: String(error) }, 'a refused version could not be taken back yet; trying again');
     }
   }
@@ -651,6 +672,22 @@ function refusalFix(reason: string): string {
   return /address already in use|EADDRINUSE/i.test(reason)
     ? 'another process has the port (ss -ltnup shows which): stop it, or choose another port'
     : 'change what the reason names and try again';
+}
+
+function actionOf({ origin }: Caller): string {
+  return origin === 'file' ? ACTION.applyFile : origin === 'revert' ? ACTION.revert : ACTION.apply;
+}
+
+/** More are not named in the audit log. */
+const TOUCHED_MAX = RECORD_LIMITS.objects;
+
+function touched(changes: readonly CommitChange[]): Pick<Told, 'objects' | 'moreObjects'> {
+  const objects = changes.slice(0, TOUCHED_MAX).map(({ kind, name }) => `${kind}/${name}`);
+  return { objects, moreObjects: changes.length - objects.length };
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function namesOf(changes: readonly CommitChange[]): Changed {

@@ -22,8 +22,10 @@ import {
   XdpDropSchema,
   XdpInterfaceSchema,
 } from '@marcher/proto/marcher/v1/node_service_pb';
+import { ACTION } from '../domain/audit/actions.js';
 import { classify, tiersOf } from '../domain/classify.js';
 import { backendName } from '../domain/validate.js';
+import type { AuditTrail, Told } from '../ports/audit.js';
 import type { ConfigStore } from '../ports/config-store.js';
 import { Counter, type Dataplane, DataplaneError, SlotKind } from '../ports/dataplane.js';
 import { ApplicationError, type Caller, type NodeUseCases } from '../ports/use-cases.js';
@@ -54,6 +56,8 @@ export interface NodeOptions {
   readonly memoryBytes: () => number;
   readonly pid: number;
   readonly conditions: () => readonly NodeCondition[];
+  /** Told of each drain in its transaction. Absent: nobody is. */
+  readonly audit?: AuditTrail;
   /** After something was drained or undrained. */
   readonly onDrained: () => void;
 }
@@ -291,7 +295,12 @@ export class Node implements NodeUseCases {
       if ((service === '') !== (backend === '')) {
         throw new ApplicationError('invalid', 'name a service and a backend, or neither to mean the node');
       }
-      if (service === '') programming.setNodeDraining(drained);
+      const told: Told = {
+        ...{ action: drained ? ACTION.drain : ACTION.undrain, by: caller },
+        objects: [service === '' ? `Node/${this.#options.identity.name}` : `Backend/${service}/${backend}`],
+      };
+      const alongside = (): void => this.#options.audit?.record('done', told);
+      if (service === '') programming.setNodeDraining(drained, alongside);
       else {
         const stored = store.get(service);
         if (stored === undefined) throw notFound(service);
@@ -303,7 +312,7 @@ export class Node implements NodeUseCases {
             `service ${service} has no backend ${JSON.stringify(backend)}; it has ${some}`,
           );
         }
-        programming.setBackendDrained(service, backend, drained);
+        programming.setBackendDrained(service, backend, drained, alongside);
       }
       log.info(
         { service, backend, drained, author: caller.author },

@@ -293,19 +293,20 @@ export class Programming {
     else this.#unbound.set(service, left);
   }
 
-  setNodeDraining(draining: boolean): void {
-    this.#store.setDrained({ service: '', backend: '' }, draining);
+  /** alongside: see ConfigStore.setDrained(). */
+  setNodeDraining(draining: boolean, alongside?: () => void): void {
+    this.#store.setDrained({ service: '', backend: '' }, draining, alongside);
     this.#nodeDraining = draining;
   }
 
-  setBackendDrained(service: string, backend: string, drained: boolean): void {
+  setBackendDrained(service: string, backend: string, drained: boolean, alongside?: () => void): void {
     // Until the engine has been told it must not be taken for one that runs what is stored, by whichever agent.
     if (!this.condemned) this.#store.setProgrammed({ ...this.#store.programmed(), version: DRAINS_CHANGED });
-    this.#keepDrained(service, backend, drained);
+    this.#keepDrained(service, backend, drained, alongside);
   }
 
-  #keepDrained(service: string, backend: string, drained: boolean): void {
-    this.#store.setDrained({ service, backend }, drained);
+  #keepDrained(service: string, backend: string, drained: boolean, alongside?: () => void): void {
+    this.#store.setDrained({ service, backend }, drained, alongside);
     if (drained) this.#drainedOf(service).add(backend);
     else {
       this.#drained.get(service)?.delete(backend);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What follows here from changes of what is replicated beside the configuration. */
+import { AUDIT_HEAD_KIND } from '../application/audit/heads.js';
 import { LIST_KIND } from '../application/mesh/revocations.js';
 import { trustedRoots } from '../domain/identity/trust.js';
 import { NODE_KIND } from '../domain/mesh/node-record.js';
@@ -15,6 +16,8 @@ const FAREWELL_MS = 2_000;
 export function changed(part: Part, kind: string, ids: readonly string[]): void {
   if (kind === LIST_KIND) void listsChanged(part);
   if (kind === NODE_KIND) nodesChanged(part, ids);
+  // Heads may come before the record of their node, by which they are verified.
+  if (kind === AUDIT_HEAD_KIND || kind === NODE_KIND) part.auditHeads?.changed(ids);
 }
 
 function nodesChanged(part: Part, ids: readonly string[]): void {

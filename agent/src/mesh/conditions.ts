@@ -4,6 +4,9 @@ import type { NodeCondition } from '../application/node.js';
 import { isRemoved } from './own-record.js';
 import type { Part } from './part.js';
 
+/** More say nothing more. */
+const FINDINGS_MAX = 5;
+
 /** joinFailure: why it is not in the mesh that it is to join; empty: it is, or it is to join none. */
 export function meshConditions(part: Part | undefined, joinFailure: string): NodeCondition[] {
   const found: NodeCondition[] = [];
@@ -25,6 +28,10 @@ export function meshConditions(part: Part | undefined, joinFailure: string): Nod
     const shown = exclusions.slice(0, 3).map(({ kind, name, message }) => `${kind} ${name}: ${message}`);
     const more = exclusions.length > 3 ? `; and ${exclusions.length - 3} more` : '';
     add('ConfigurationMerged', 'LeftOut', `${shown.join('; ')}${more}`);
+  }
+  for (const { node, sequence, message } of part.auditHeads?.findings().slice(0, FINDINGS_MAX) ?? []) {
+    const fix = 'marcher audit verify there; docs/mesh.md says what it may be';
+    add('AuditIntact', 'Contradicted', `the audit log of node ${node}, record ${sequence}: ${message}: ${fix}`);
   }
   if (part.identity.authorityFault !== '') add('MeshAuthority', 'NotOpened', part.identity.authorityFault);
   return found;

@@ -2,9 +2,13 @@
 /** Join tokens, as operators ask for them. */
 
 import { hostPortText } from '../adapters/outbound/mesh/host-port.js';
+import { guarded } from '../application/unavailable.js';
+import { ACTION } from '../domain/audit/actions.js';
 import type { TokenRecord } from '../domain/identity/join-token.js';
+import type { Told } from '../ports/audit.js';
 import type { JoinTokenView, MeshUseCases } from '../ports/mesh.js';
 import { ApplicationError, type Caller } from '../ports/use-cases.js';
+import { tell } from './auditing.js';
 import { applicationError, type Part } from './part.js';
 
 /** Throws ApplicationError. */
@@ -24,6 +28,7 @@ export function createToken(
   try {
     const request = { role, lifetimeMs, createdBy: caller.author, rootFingerprint };
     const { text, record } = tokens.create(request, Date.now());
+    tellToken(part, record.id, caller);
     options.log.info({ token: record.id, author: caller.author }, 'a join token was made');
     return { text, address: hostPortText(options.settings.address), token: viewOf(record) };
   } catch (error) {
@@ -36,9 +41,31 @@ export function listTokens({ tokens }: Part): readonly JoinTokenView[] {
 }
 
 /** Throws ApplicationError. */
-export function revokeToken({ tokens, options }: Part, id: string, caller: Caller): void {
-  if (!tokens.remove(id)) throw new ApplicationError('not_found', `there is no join token ${id}`);
+export function revokeToken(part: Part, id: string, caller: Caller): void {
+  const { tokens, options } = part;
+  if (!tokens.list().some((record) => record.id === id)) {
+    throw new ApplicationError('not_found', `there is no join token ${id}`);
+  }
+  const told: Told = { action: ACTION.revokeJoinToken, by: caller, objects: [`JoinToken/${id}`] };
+  // Tokens are a file of their own: what can't be told is not done.
+  guarded(() => tell(part, 'done', told));
+  try {
+    tokens.remove(id);
+  } catch (error) {
+    guarded(() => tell(part, 'failed', { ...told, message: String(error) }));
+    throw applicationError(error);
+  }
   options.log.info({ token: id, author: caller.author }, 'a join token was revoked');
+}
+
+/** Nobody has its text yet: it goes again if it can't be told of. */
+function tellToken(part: Part, id: string, by: Caller): void {
+  try {
+    guarded(() => tell(part, 'done', { action: ACTION.createJoinToken, by, objects: [`JoinToken/${id}`] }));
+  } catch (error) {
+    part.tokens.remove(id);
+    throw error;
+  }
 }
 
 function viewOf({ id, role, createdMs, expiresMs, createdBy, used }: TokenRecord): JoinTokenView {

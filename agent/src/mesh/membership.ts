@@ -2,11 +2,13 @@
 /** Who is in the mesh and who is there, for replication, for operators, and for finding those that gossip has lost. */
 import { X509Certificate } from 'node:crypto';
 import { recordWrites } from '../application/mesh/nodes.js';
+import { ACTION } from '../domain/audit/actions.js';
 import { nodeNumber } from '../domain/identity/names.js';
 import { joinAddresses, type KnownNodes, meshMembers, replicaMembers } from '../domain/mesh/membership.js';
 import { NODE_STATE_KIND, readState, stateRemoval } from '../domain/mesh/node-state.js';
 import type { MeshMember } from '../ports/mesh.js';
 import { ApplicationError, type Caller } from '../ports/use-cases.js';
+import { tell } from './auditing.js';
 import type { Part } from './part.js';
 
 /** Between two looks for nodes that gossip does not reach. */
@@ -54,6 +56,13 @@ export function removeMember(part: Part, node: string, caller: Caller): void {
   }
   const removed = { ...record, removedMs: BigInt(Date.now()) };
   const writes = [...recordWrites(removed, false), stateRemoval(nodeId)];
-  part.replication.write(caller.author, `node ${name} removed`, writes);
+  part.replication.write(caller.author, `node ${name} removed`, writes, () =>
+    tell(part, 'done', {
+      action: ACTION.removeMember,
+      by: caller,
+      objects: [`Node/${nodeId}`],
+      message: `node ${name}`,
+    }),
+  );
   part.options.log.info({ node: nodeId, name, author: caller.author }, 'a node was removed');
 }

@@ -7,9 +7,12 @@ import { FrameVerifier, frameHash, openFrameSigner } from '../adapters/outbound/
 import { Nodes, recordWrites } from '../application/mesh/nodes.js';
 import { Projection } from '../application/mesh/projection.js';
 import { Replication } from '../application/mesh/replication.js';
+import { ACTION } from '../domain/audit/actions.js';
 import { nodeNumber } from '../domain/identity/names.js';
 import { Replica } from '../domain/replication/replica.js';
 import type { IdentityFiles, MeshIdentity } from '../mesh-identity.js';
+import type { Told } from '../ports/audit.js';
+import { openHeads, tell } from './auditing.js';
 import { changed, keepKnown, verifyBy } from './changes.js';
 import { isRemoved, ownRecord } from './own-record.js';
 import type { MeshOptions, Part } from './part.js';
@@ -46,16 +49,21 @@ export function openPart(options: MeshOptions, files: IdentityFiles, identity: M
   const tls = new MeshTls({ meshId: mesh.id, credentials, roots, revocations }, Date.now);
   const tokens = new JoinTokens(openTokenFile(files.directory), nodeId);
   const fixed = { options, files, timers: new Timers(), identity, cells, nodes, replication, verifier, signer, tls };
-  const part: Part = { ...fixed, tokens, credentials, revocations, lists, renewFailure: '' };
+  const opened = { ...fixed, tokens, credentials, revocations, lists, renewFailure: '' };
+  const part: Part = { ...opened, auditHeads: openHeads(options, opened) };
   verifyBy(part);
   if (isRemoved(part)) replication.exclude();
   return part;
 }
 
 /** The configuration becomes the mesh's; last of all this node is in it, so that it begins again when it was killed. */
-export function beginMesh(part: Part, author: string): void {
-  part.replication.adopt(author);
-  part.replication.write(author, 'the mesh was made', recordWrites(ownRecord(part), true));
+export function beginMesh(part: Part, by: Told['by']): void {
+  const { mesh, nodeId } = part.identity;
+  const objects = [`Mesh/${mesh.id}`, `Node/${nodeId}`];
+  part.replication.adopt(by.author);
+  part.replication.write(by.author, 'the mesh was made', recordWrites(ownRecord(part), true), () =>
+    tell(part, 'done', { action: ACTION.initMesh, by, objects, message: `mesh ${mesh.name}` }),
+  );
   part.nodes.changed([part.identity.nodeId]);
   verifyBy(part);
   keepKnown(part);

@@ -7,6 +7,7 @@ import type { FrameSigner, FrameVerifier } from '../adapters/outbound/mesh/frame
 import type { MeshGossip } from '../adapters/outbound/mesh/gossip.js';
 import type { JudgedPeerLinks } from '../adapters/outbound/mesh/peer-links.js';
 import type { SqliteConfigStore } from '../adapters/outbound/sqlite/sqlite-config-store.js';
+import type { AuditHeads } from '../application/audit/heads.js';
 import type { Project } from '../application/mesh/follower.js';
 import type { Nodes } from '../application/mesh/nodes.js';
 import type { Replication, ReplicationLog } from '../application/mesh/replication.js';
@@ -15,6 +16,7 @@ import type { Revocations } from '../domain/identity/revocation.js';
 import type { NodeState } from '../domain/mesh/node-state.js';
 import type { ReplicaStore } from '../domain/replication/contract.js';
 import type { IdentityFiles, MeshIdentity } from '../mesh-identity.js';
+import type { AuditLog, AuditTrail } from '../ports/audit.js';
 import { IdentityError, type NodeCredentials } from '../ports/identity.js';
 import { ApplicationError } from '../ports/use-cases.js';
 import type { Timers } from './timers.js';
@@ -32,6 +34,8 @@ export interface MeshOptions {
   /** Backends in its configuration. */
   readonly backends: () => number;
   readonly log: ReplicationLog & { debug(fields: object, message: string): void };
+  /** Absent: nothing is audited. */
+  readonly audit?: { readonly log: AuditLog; readonly trail: AuditTrail };
 }
 
 export interface Part {
@@ -46,6 +50,8 @@ export interface Part {
   readonly signer: FrameSigner;
   readonly tls: MeshTls;
   readonly tokens: JoinTokens;
+  /** undefined: nothing is audited. */
+  readonly auditHeads: AuditHeads | undefined;
   credentials: NodeCredentials;
   revocations: Revocations;
   lists: readonly string[];

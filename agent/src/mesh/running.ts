@@ -6,10 +6,13 @@ import { checkNodeRequest } from '../adapters/outbound/identity/node-request.js'
 import { MeshGossip } from '../adapters/outbound/mesh/gossip.js';
 import { hostPortText } from '../adapters/outbound/mesh/host-port.js';
 import { createPeerLinks } from '../adapters/outbound/mesh/peer-links.js';
+import { auditedAdmission } from '../application/audit/admission.js';
 import { admission } from '../application/mesh/admission.js';
 import { recordWrites } from '../application/mesh/nodes.js';
+import { ACTION } from '../domain/audit/actions.js';
 import { nodeNumber } from '../domain/identity/names.js';
 import { addressOf, gossipOf } from './addresses.js';
+import { keepHeads, tell } from './auditing.js';
 import { membersChanged, seek } from './membership.js';
 import { sayOwn } from './own-record.js';
 import { sayState } from './own-state.js';
@@ -36,11 +39,14 @@ export async function run(part: Part): Promise<void> {
   sayOwn(part);
   sayState(part);
   renewInTime(part);
+  keepHeads(part);
 }
 
 /** Says good-bye: to the others it is down as soon as they are told. */
 export async function end(part: Part): Promise<void> {
   part.timers.stop();
+  // While there is somebody who hears it.
+  part.auditHeads?.publish();
   await part.replication.stop();
   await part.gossip?.leave(LEAVE_MS);
   await close(part);
@@ -90,14 +96,23 @@ async function listen(part: Part): Promise<void> {
 
 function admissionOf(part: Part) {
   const { identity, files, tokens, nodes, replication } = part;
-  return admission({
+  const { audit } = part.options;
+  const admit = admission({
     authority: () => identity.authority,
     redeem: (token, source, nowMs) => tokens.redeem(token, source, nowMs),
     checkRequest: (request) => checkNodeRequest(request),
     revocations: () => part.revocations,
     nodes: () => nodes.members,
     add: (record, author) => {
-      replication.write(author, `node ${record.name} joined`, recordWrites(record, true));
+      const by = { author, via: 'join-token', source: author.replace(/^join:/, '') };
+      replication.write(author, `node ${record.name} joined`, recordWrites(record, true), () =>
+        tell(part, 'done', {
+          action: ACTION.join,
+          by,
+          objects: [`Node/${record.nodeId}`],
+          message: `node ${record.name}`,
+        }),
+      );
     },
     shared: () => ({
       roots: identity.roots.map(({ pem }) => pem),
@@ -110,4 +125,5 @@ function admissionOf(part: Part) {
     nowMs: Date.now,
     log: part.options.log,
   });
+  return auditedAdmission(admit, audit?.trail);
 }

@@ -86,9 +86,10 @@ export interface ConfigStore {
 
   /**
    * Everything of one version in one durable transaction, marked as pending until confirm(). Until confirm() or undo()
-   * all readers of this store still see the version before.
+   * all readers of this store still see the version before. alongside: what else belongs into this transaction (an audit
+   * record); when it throws, nothing is changed.
    */
-  commit(revision: NewRevision, changes: readonly CommitChange[]): bigint;
+  commit(revision: NewRevision, changes: readonly CommitChange[], alongside?: () => void): bigint;
   /**
    * A version that is in force at once, of what is stored elsewhere and can be had from there again: readers see it when
    * this returns, and a power failure may take it back.
@@ -99,8 +100,8 @@ export interface ConfigStore {
    * when it throws, the version is pending as before.
    */
   confirm(within?: (write: () => void) => void): void;
-  /** Takes the pending version back, as if it had never been. */
-  undo(): void;
+  /** Takes the pending version back, as if it had never been; alongside: as with commit(). */
+  undo(alongside?: () => void): void;
 
   revisions(query: { limit: number; beforeVersion: bigint }): StoredRevision[];
   /** Services after the others, which are few. */
@@ -115,8 +116,8 @@ export interface ConfigStore {
 
   nodeDraining(): boolean;
   drainedBackends(): { service: string; backend: string }[];
-  /** Both empty: the node. */
-  setDrained(target: { service: string; backend: string }, drained: boolean): void;
+  /** Both empty: the node. alongside: as with commit(). */
+  setDrained(target: { service: string; backend: string }, drained: boolean, alongside?: () => void): void;
 
   close(): void;
 }

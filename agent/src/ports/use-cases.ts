@@ -19,6 +19,8 @@ import type {
   TierAvailability,
 } from '@marcher/proto/marcher/v1/node_service_pb';
 import type { Connection, LogEntry, ServiceStats } from '@marcher/proto/marcher/v1/traffic_service_pb';
+import type { Via } from './access.js';
+import type { AuditUseCases } from './audit.js';
 import type { MeshUseCases } from './mesh.js';
 
 /** Who asks, as the transport has established it. Goes into the history. */
@@ -26,6 +28,10 @@ export interface Caller {
   /** "root (uid 0)", "file:/etc/marcher/config.yaml", "tcp:127.0.0.1:40112" */
   readonly author: string;
   readonly origin: 'api' | 'file' | 'revert';
+  /** How that was established. Absent: it was the agent itself. */
+  readonly via?: Via | 'file';
+  /** IP address; absent or empty: this machine. */
+  readonly source?: string;
 }
 
 /**
@@ -161,6 +167,8 @@ export interface UseCases {
   readonly traffic: TrafficUseCases;
   /** Absent: the agent was started without --mesh. */
   readonly mesh?: MeshUseCases | undefined;
+  /** Absent: nothing is audited (in tests). */
+  readonly audit?: AuditUseCases | undefined;
 }
 
 export type ApplicationErrorCode =

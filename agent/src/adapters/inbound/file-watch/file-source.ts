@@ -167,7 +167,7 @@ export class FileSource {
     const { origins } = content;
     const parsed = performance.now();
     try {
-      const caller: Caller = { author: `file:${path}`, origin: 'file' };
+      const caller: Caller = { author: `file:${path}`, origin: 'file', via: 'file' };
       const { changed } = await this.#options.apply(content, '', caller);
       const applied = performance.now();
       this.#condition = { status: true, reason: 'Applied', message: `${path} is in force` };

@@ -9,7 +9,7 @@ import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
 import type { Peer } from './peer.js';
 
 export const peerKey = createContextKey<Peer>(
-  { allowed: false, author: 'unknown', reason: 'the connection was not identified' },
+  { allowed: false, author: 'unknown', via: 'socket', source: '', reason: 'the connection was not identified' },
   { description: 'who calls' },
 );
 
@@ -39,13 +39,20 @@ export interface GateLimits {
   readonly openStreams: number;
 }
 
-export function createCallGate(limits: GateLimits): (context: HandlerContext) => void {
+/** denied: told of each call that its caller may not make. */
+export function createCallGate(
+  limits: GateLimits,
+  denied: (context: HandlerContext, reason: string) => void = () => undefined,
+): (context: HandlerContext) => void {
   let changes = 0;
   let streams = 0;
   return (context) => {
     const peer = context.values.get(peerKey);
     const method = `${context.service.typeName}/${context.method.name}`;
-    if (!peer.allowed) throw new ConnectError(peer.reason, Code.PermissionDenied);
+    if (!peer.allowed) {
+      denied(context, peer.reason);
+      throw new ConnectError(peer.reason, Code.PermissionDenied);
+    }
     if (largeMethods.has(method)) {
       if (changes >= limits.changesInFlight) throw full(`${limits.changesInFlight} Plan and Apply calls`);
       changes++;

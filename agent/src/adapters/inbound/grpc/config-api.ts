@@ -124,7 +124,8 @@ function acksOf({ minAcks, ackTimeoutMs }: { minAcks: number; ackTimeoutMs: numb
 }
 
 export function callerOf(context: HandlerContext): Caller {
-  return { author: context.values.get(peerKey).author, origin: 'api' };
+  const { author, via, source } = context.values.get(peerKey);
+  return { author, origin: 'api', via, source };
 }
 
 /** A change left out is an empty one: it applies and changes nothing, as an empty file does. */

@@ -19,7 +19,7 @@ import { InMemoryMesh } from '../testing/in-memory-mesh.js';
 import { InMemoryUseCases } from '../testing/in-memory-use-cases.js';
 import { type ApiServer, createApiServer } from './api-server.js';
 
-const caller = { author: 'root (uid 0)', origin: 'api' };
+const caller = { author: 'root (uid 0)', origin: 'api', via: 'socket', source: '' };
 const month = 30 * 86_400_000;
 
 let directory: string;

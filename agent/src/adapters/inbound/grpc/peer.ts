@@ -11,6 +11,7 @@
  */
 import { readFileSync, statSync } from 'node:fs';
 import type { Socket } from 'node:net';
+import type { Via } from '../../../ports/access.js';
 
 /** Credentials of the process that connected. `member`: belongs to the group that may administer the node. */
 export interface PeerCredentials {
@@ -23,9 +24,15 @@ export interface PeerCredentials {
 /** Reads the credentials of a connected Unix socket; throws when the kernel does not tell. */
 export type PeerCredentialsPort = (fd: number) => PeerCredentials;
 
-export type Peer =
-  | { readonly allowed: true; readonly author: string }
-  | { readonly allowed: false; readonly author: string; readonly reason: string };
+export type Peer = {
+  readonly author: string;
+  readonly via: Via;
+  /** IP address; empty: this machine. */
+  readonly source: string;
+} & ({ readonly allowed: true } | { readonly allowed: false; readonly reason: string });
+
+const LOCAL = { via: 'socket', source: '' } as const;
+const UNKNOWN = { author: 'unknown', ...LOCAL } as const;
 
 /** File descriptor of a Node socket, or undefined where Node does not show it (closed meanwhile, or changed inside). */
 export function fileDescriptor(socket: Socket): number | undefined {
@@ -48,7 +55,7 @@ export function identifyUnixPeer(
   if (fd === undefined) {
     return {
       allowed: false,
-      author: 'unknown',
+      ...UNKNOWN,
       reason: 'the connection has no file descriptor to ask the kernel about',
     };
   }
@@ -58,18 +65,19 @@ export function identifyUnixPeer(
   } catch (error) {
     return {
       allowed: false,
-      author: 'unknown',
+      ...UNKNOWN,
       reason: `the kernel did not tell who connected: ${error instanceof Error ? error.message : String(error)}`,
     };
   }
   const name = options.userName(peer.uid);
   const author = name === undefined ? `uid ${peer.uid}` : `${name} (uid ${peer.uid})`;
   if (peer.uid === 0 || peer.uid === options.ownUid || peer.member) {
-    return { allowed: true, author };
+    return { allowed: true, author, ...LOCAL };
   }
   return {
     allowed: false,
     author,
+    ...LOCAL,
     reason:
       `${author} may not use this node's socket: expected root, the agent's own user or a member of group ` +
       `"${options.group}"; an administrator can run: usermod -aG ${options.group} ${name ?? '<user>'}`,
@@ -79,7 +87,7 @@ export function identifyUnixPeer(
 export function identifyTcpPeer(socket: Socket): Peer {
   const address = socket.remoteAddress ?? 'unknown';
   const host = address.includes(':') ? `[${address}]` : address;
-  return { allowed: true, author: `tcp:${host}:${socket.remotePort ?? 0}` };
+  return { allowed: true, author: `tcp:${host}:${socket.remotePort ?? 0}`, via: 'loopback', source: address };
 }
 
 const passwdPath = '/etc/passwd';

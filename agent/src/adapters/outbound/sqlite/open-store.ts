@@ -6,6 +6,7 @@ import { fromBinary } from '@bufbuild/protobuf';
 import { ConfigurationSchema, objectsOf } from '@marcher/model';
 import { packObject } from '../../../application/object-codec.js';
 import { packService } from '../../../application/service-codec.js';
+import { ACTION } from '../../../domain/audit/actions.js';
 import { type CommitChange, StoreError } from '../../../ports/config-store.js';
 import { readLastGoodCopy, readLastGoodDrains } from './last-good-copy.js';
 import { SqliteConfigStore, storeError } from './sqlite-config-store.js';
@@ -60,6 +61,25 @@ export function openStore(stateDir: string, nowMs: number): OpenedStore {
   }
 }
 
+/** First of all in the log that begins with the new database. */
+function tellRecovery(
+  store: SqliteConfigStore,
+  changes: readonly CommitChange[],
+  timeMs: number,
+  message: string,
+): void {
+  const made = {
+    timeMs,
+    action: ACTION.recover,
+    actor: 'marcherd',
+    via: 'agent',
+    source: '',
+    outcome: 'done',
+  } as const;
+  const objects = changes.map(({ kind, name }) => `${kind}/${name}`);
+  store.openAudit().append([{ ...made, objects, moreObjects: 0, version: 1n, message, repeated: 0 }]);
+}
+
 function damage(stateDir: string, recovery: string | undefined): string | undefined {
   let aside: string[];
   try {
@@ -106,7 +126,8 @@ function openOrRecover(stateDir: string, nowMs: number): { store: SqliteConfigSt
     for (const object of objects) changes.push({ ...packObject(object), before: undefined });
     const message = 'recovered from the last good copy after the database was damaged';
     // Left pending: it is confirmed when the data plane runs it, as any version is.
-    if (changes.length > 0) store.commit({ timeMs: nowMs, author: 'marcherd', origin: 'recovery', message }, changes);
+    const revision = { timeMs: nowMs, author: 'marcherd', origin: 'recovery', message };
+    if (changes.length > 0) store.commit(revision, changes, () => tellRecovery(store, changes, nowMs, message));
     store.close();
     const others = objects.length === 0 ? '' : ` and ${objects.length} other objects`;
     return {

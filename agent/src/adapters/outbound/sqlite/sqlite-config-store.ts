@@ -10,6 +10,7 @@ import { createHash, hash as digest } from 'node:crypto';
 import type { ObjectKind } from '@marcher/model';
 import Database from 'better-sqlite3';
 import type { ReplicaStore } from '../../../domain/replication/contract.js';
+import type { AuditLog } from '../../../ports/audit.js';
 import {
   type Changed,
   type CommitChange,
@@ -22,6 +23,7 @@ import {
   StoreError,
   type StoreErrorCode,
 } from '../../../ports/config-store.js';
+import { AUDIT_LIMITS, type AuditLimits, SqliteAuditLog } from './audit-log.js';
 import { MIGRATIONS } from './migrations/index.js';
 import { type ObjectChange, ObjectTables } from './object-tables.js';
 import { SqliteReplicaStore } from './replica-store.js';
@@ -273,14 +275,24 @@ export class SqliteConfigStore implements ConfigStore {
     return this.#hash.text;
   }
 
-  commit(revision: NewRevision, changes: readonly CommitChange[]): bigint {
+  /** In the same file, for the same reason. */
+  openAudit(limits: AuditLimits = AUDIT_LIMITS): AuditLog {
+    return guarded(() => new SqliteAuditLog(this.#writer, limits));
+  }
+
+  commit(revision: NewRevision, changes: readonly CommitChange[], alongside?: () => void): bigint {
     if (this.#pending !== 0n) {
       throw new StoreError('failed', `version ${this.#pending} has not been confirmed or taken back yet`);
     }
     const version = this.#version + 1n;
     this.#pin();
     try {
-      guarded(() => this.#writer.transaction(() => this.#write(version, revision, changes))());
+      guarded(() =>
+        this.#writer.transaction(() => {
+          this.#write(version, revision, changes);
+          alongside?.();
+        })(),
+      );
     } catch (error) {
       this.#unpin();
       throw error;
@@ -361,7 +373,7 @@ export class SqliteConfigStore implements ConfigStore {
     });
   }
 
-  undo(): void {
+  undo(alongside?: () => void): void {
     const version = this.#pending;
     if (version === 0n) return;
     guarded(() =>
@@ -383,6 +395,7 @@ export class SqliteConfigStore implements ConfigStore {
         this.#writer.prepare('DELETE FROM versions WHERE version = ?').run(version);
         this.#setMeta.run('pending_version', 0n);
         this.#setMeta.run('version_floor', version - 1n);
+        alongside?.();
       })(),
     );
     this.#unpin();
@@ -550,11 +563,20 @@ export class SqliteConfigStore implements ConfigStore {
     return guarded(() => rows.all());
   }
 
-  setDrained({ service, backend }: { service: string; backend: string }, drained: boolean): void {
+  setDrained(
+    { service, backend }: { service: string; backend: string },
+    drained: boolean,
+    alongside?: () => void,
+  ): void {
     const sql = drained
       ? 'INSERT OR IGNORE INTO drains (service, backend) VALUES (?, ?)'
       : 'DELETE FROM drains WHERE service = ? AND backend = ?';
-    guarded(() => this.#writer.prepare(sql).run(service, backend));
+    guarded(() =>
+      this.#writer.transaction(() => {
+        this.#writer.prepare(sql).run(service, backend);
+        alongside?.();
+      })(),
+    );
   }
 
   close(): void {
