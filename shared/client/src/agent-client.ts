@@ -3,6 +3,7 @@
 import type { DescService } from '@bufbuild/protobuf';
 import { type Client, createClient } from '@connectrpc/connect';
 import { createGrpcTransport } from '@connectrpc/connect-node';
+import { AuditService } from '@marcher/proto/marcher/v1/audit_service_pb';
 import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
 import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
@@ -22,6 +23,7 @@ export interface AgentClient {
   readonly node: Client<typeof NodeService>;
   readonly traffic: Client<typeof TrafficService>;
   readonly mesh: Client<typeof MeshService>;
+  readonly audit: Client<typeof AuditService>;
   close(): void;
 }
 
@@ -42,6 +44,7 @@ export function createAgentClient(target: Target, options: AgentClientOptions = 
     node: translating(NodeService, createClient(NodeService, transport), target),
     traffic: translating(TrafficService, createClient(TrafficService, transport), target),
     mesh: translating(MeshService, createClient(MeshService, transport), target),
+    audit: translating(AuditService, createClient(AuditService, transport), target),
     close: () => connection.close(),
   };
 }

@@ -14,6 +14,8 @@ export const ExitCode = {
   testFailed: 9,
   /** --min-acks: the change is in force, and fewer nodes than that have it. */
   unacknowledged: 10,
+  /** An audit log is not what was written. */
+  auditFindings: 11,
   /** plan --detailed-exitcode: there are changes. */
   changes: 2,
   interrupted: 130,
@@ -33,4 +35,5 @@ export const exitCodeText = `Exit codes:
   8  there is no such service, guard, policy, backend, version, member or token
   9  a test (test ping, balance, simulate) ran and failed
  10  the change is in force, but fewer nodes than --min-acks had it in time
+ 11  the audit log is not what was written (audit verify)
 130  interrupted`;

@@ -5,6 +5,7 @@
  */
 import { Command, Option } from 'commander';
 import { withAcks } from './acks.js';
+import { defineAudit } from './audit-program.js';
 import type { ExitCode } from './exit-code.js';
 import { exitCodeText } from './exit-code.js';
 import { defineMesh } from './mesh-program.js';
@@ -364,6 +365,9 @@ export function createProgram(session: Session, outcome: Outcome): Command {
 
   program.commandsGroup('Mesh:');
   defineMesh(program, { add, onAgent, output });
+
+  program.commandsGroup('Audit:');
+  defineAudit(program, { add, onAgent, output });
 
   program.commandsGroup('Traffic:');
   add(

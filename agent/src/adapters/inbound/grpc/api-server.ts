@@ -27,12 +27,14 @@ import {
   universalResponseToNodeResponse,
 } from '@connectrpc/connect-node';
 import { Health } from '@marcher/proto/grpc/health/v1/health_pb';
+import { AuditService } from '@marcher/proto/marcher/v1/audit_service_pb';
 import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
 import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
 import { TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import type { UseCases } from '../../../ports/use-cases.js';
 import type { ApiLogger } from './api-log.js';
+import { deniedCalls, routeAuditService } from './audit-api.js';
 import { createCallGate, peerKey } from './call-gate.js';
 import { createCallLog } from './call-log.js';
 import { routeConfigService, routePackedChanges } from './config-api.js';
@@ -218,15 +220,16 @@ function createHandler(useCases: UseCases, limits: ApiLimits, logger: ApiLogger,
     acceptCompression: [compressionGzip],
     readMaxBytes: limits.messageMaxBytes,
     shutdownSignal,
-    requestGate: createCallGate(limits),
+    requestGate: createCallGate(limits, deniedCalls(useCases.audit)),
     interceptors: [createCallLog(logger)],
   };
   const router: ConnectRouter = createConnectRouter(options);
-  const services = [ConfigService, NodeService, TrafficService, MeshService];
+  const services = [ConfigService, NodeService, TrafficService, MeshService, AuditService];
   routeConfigService(router, useCases.config, limits);
   routeNodeService(router, useCases.node);
   routeTrafficService(router, useCases.traffic);
   routeMeshService(router, useCases.mesh);
+  routeAuditService(router, useCases.audit);
   routeHealthService(
     router,
     useCases.node,
