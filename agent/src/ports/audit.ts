@@ -106,6 +106,6 @@ export interface AuditLog {
 
   /** That were kept, of one node or of all. */
   heads(node?: string): Head[];
-  /** Puts and drops all at once. */
+  /** Puts and drops all at once; a power failure may take that back. */
   keepHeads(put: readonly Head[], drop: readonly Head[]): void;
 }

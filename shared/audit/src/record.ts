@@ -58,6 +58,8 @@ export const RECORD_LIMITS = {
 const FORMAT = 1;
 const FIXED_BYTES = 1 + 8 + 8 + 1 + 8 + 4 + 4 + 2;
 const COUNT_MAX = 0xffff_ffff;
+const ENCODER = new TextEncoder();
+const DECODER = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** The same with everything within its limits. */
 export function clipped(entry: AuditEntry): AuditEntry {
@@ -83,8 +85,7 @@ function clip(text: string, max: number): string {
 /** Of a record within the limits. */
 export function encodeRecord(record: AuditRecord): Uint8Array {
   const { action, actor, via, source, message, objects } = record;
-  const encoder = new TextEncoder();
-  const texts = [action, actor, via, source, message, ...objects].map((text) => encoder.encode(text));
+  const texts = [action, actor, via, source, message, ...objects].map((text) => ENCODER.encode(text));
   const bytes = new Uint8Array(texts.reduce((sum, { length }) => sum + 4 + length, FIXED_BYTES));
   const view = new DataView(bytes.buffer);
   view.setUint8(0, FORMAT);
@@ -125,14 +126,13 @@ function decode(bytes: Uint8Array): AuditRecord | string {
   }
   const count = view.getUint16(34);
   if (count > RECORD_LIMITS.objects) return `it names ${count} objects`;
-  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   const texts: string[] = [];
   let at = FIXED_BYTES;
   for (let i = 0; i < 5 + count; i++) {
     const length = view.getUint32(at);
     at += 4;
     if (at + length > bytes.length) return 'it is cut off';
-    texts.push(decoder.decode(bytes.subarray(at, at + length)));
+    texts.push(DECODER.decode(bytes.subarray(at, at + length)));
     at += length;
   }
   if (at !== bytes.length) return 'there is more in it than a record';

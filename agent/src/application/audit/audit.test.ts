@@ -88,9 +88,9 @@ test('lists page by page, and looks through no more than a part of a long log at
   const log = store.openAudit();
   const [entry] = [{ ...told('Service/web'), timeMs: 0, actor: 'ada', via: '', source: '', outcome: 'done' as const }];
   const whole = { ...entry, objects: [], moreObjects: 0, version: 0n, message: '', repeated: 0 };
-  log.append(Array.from({ length: 21_000 }, (_, i) => ({ ...whole, actor: i === 5 ? 'eve' : 'ada' })));
+  log.append(Array.from({ length: 6_000 }, (_, i) => ({ ...whole, actor: i === 5 ? 'eve' : 'ada' })));
   const first = audit.list({ before: 0, limit: 2 });
-  expect([first.records.map(({ sequence }) => sequence), first.next]).toEqual([[21_000, 20_999], 20_999]);
+  expect([first.records.map(({ sequence }) => sequence), first.next]).toEqual([[6_000, 5_999], 5_999]);
   const page = audit.list({ before: 0, limit: 5, actor: 'eve' });
   expect([page.records, page.next > 0]).toEqual([[], true]);
   const found = audit.list({ before: page.next, limit: 5, actor: 'eve' });

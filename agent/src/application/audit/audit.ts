@@ -44,7 +44,7 @@ export interface AuditOptions {
 /** Records that are read before other work has its turn. */
 const PIECE = 512;
 /** Records that one List looks at, however few of them are asked for. */
-const SCANNED_MAX = 20_000;
+const SCANNED_MAX = 5_000;
 const DENIED_EVERY_MS = 1_000;
 
 export class Audit implements AuditUseCases {

@@ -23,6 +23,8 @@ let cells: Map<string, Cell>;
 let nowMs: number;
 let directory: string;
 let stores: SqliteConfigStore[];
+/** Nodes whose records are there. */
+let recorded: Set<string>;
 
 interface Peer {
   readonly log: AuditLog;
@@ -53,7 +55,7 @@ function peer(node: string, file = `${node}.db`): Peer {
     heads: new AuditHeads({
       ...{ nodeId: node, log, hash, nowMs: () => nowMs, cells: { object }, sign: signBy(node) },
       verify: (of, hashed, signature) => Buffer.compare(signBy(of)(hashed), signature) === 0,
-      keyOf: () => undefined,
+      keyOf: (of) => (recorded.has(of) ? new Uint8Array(32) : undefined),
       members: () => [A, B],
       write: (writes) => {
         if (!self.writable) throw new Error('not admitted');
@@ -69,6 +71,7 @@ beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'marcher-heads-'));
   cells = new Map();
   stores = [];
+  recorded = new Set([A, B]);
   nowMs = 1_000;
 });
 
@@ -90,6 +93,10 @@ describe('heads of audit logs', () => {
     const written = new Map(cells);
     a.heads.publish();
     expect(cells).toEqual(written);
+    recorded = new Set();
+    b.heads.changed([A]);
+    expect(b.log.heads()).toEqual([]);
+    recorded = new Set([A, B]);
     b.heads.changed([A]);
     a.log.append([ENTRY]);
     a.heads.publish();

@@ -67,7 +67,7 @@ export class AuditHeads implements KnownHeads {
     return [...this.#options.members()].flatMap((node) => this.#findings.get(node) ?? []);
   }
 
-  /** The replicated heads of these nodes look different now. Never throws. */
+  /** The replicated heads of these nodes look different now, or may not have been looked at. Never throws. */
   changed(nodes: Iterable<string>): void {
     for (const node of nodes) {
       try {
@@ -81,7 +81,8 @@ export class AuditHeads implements KnownHeads {
   #take(node: string): void {
     const { log, logger, hash } = this.#options;
     const head = this.#replicated(node);
-    if (head === undefined) return;
+    // Without the node's record, with which this is called again, nobody can tell.
+    if (head === undefined || this.keyOf(node) === undefined) return;
     if (!this.verify(node, hash(headBytes(head)), head.signature)) {
       const fields = { node, sequence: head.sequence };
       logger.warn(fields, 'a head of an audit log is not signed by its node: it is not used');

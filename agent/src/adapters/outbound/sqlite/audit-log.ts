@@ -172,8 +172,20 @@ export class SqliteAuditLog implements AuditLog {
     });
   }
 
+  #relaxed(work: () => void): void {
+    guarded(() => {
+      this.#writer.pragma('synchronous = NORMAL');
+      try {
+        work();
+      } finally {
+        this.#writer.pragma('synchronous = FULL');
+      }
+    });
+  }
+
   keepHeads(put: readonly Head[], drop: readonly Head[]): void {
-    guarded(() =>
+    // What a power failure takes is in the cells, which are durable, and is taken from there again.
+    this.#relaxed(() =>
       this.#writer.transaction(() => {
         for (const { node, log, sequence, hash, timeMs, signature } of put) {
           this.#putHead.run(node, log, sequence, hash, timeMs, signature);
