@@ -40,6 +40,11 @@ export class Outbox {
     return this.#bytes;
   }
 
+  /** Pushes were lost, and the peer has not been asked to compare yet. */
+  get lagging(): boolean {
+    return this.#lagging;
+  }
+
   get empty(): boolean {
     return this.#next === this.#messages.length;
   }

@@ -8,7 +8,9 @@ import type { NodeId } from './contract.js';
  * until then by anti-entropy.
  */
 export function neighbours(self: NodeId, alive: Iterable<NodeId>): NodeId[] {
-  const ring = [...new Set([...alive, self])].sort((a, b) => (a < b ? -1 : 1));
+  const nodes = new Set(alive);
+  nodes.add(self);
+  const ring = [...nodes].sort((a, b) => (a < b ? -1 : 1));
   const at = ring.indexOf(self);
   const found = new Set<NodeId>();
   for (let step = 1; step <= ring.length / 2; step *= 2) {

@@ -25,7 +25,9 @@ export class Peers {
 
   set(members: readonly Member[]): void {
     this.#known = true;
-    this.#alive = new Map(members.filter(({ node }) => node !== this.#self).map(({ node, alive }) => [node, alive]));
+    const now = new Map<NodeId, boolean>();
+    for (const { node, alive } of members) if (node !== this.#self) now.set(node, alive);
+    this.#alive = now;
     for (const known of [this.#acknowledged, this.#stale, this.#offsets]) {
       for (const node of known.keys()) if (!this.#alive.has(node)) known.delete(node);
     }
@@ -45,7 +47,9 @@ export class Peers {
   }
 
   alive(): NodeId[] {
-    return [...this.#alive].filter(([, alive]) => alive).map(([node]) => node);
+    const alive: NodeId[] = [];
+    for (const [node, answers] of this.#alive) if (answers) alive.push(node);
+    return alive;
   }
 
   /** The member to compare with next; undefined: none is alive. */

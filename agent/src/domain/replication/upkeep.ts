@@ -32,7 +32,7 @@ export function collect(
   wallMs: number,
   minAgeMs: number,
 ): number {
-  if (!everyone(acknowledged) || !acknowledged.every((vector) => includes(ledger, vector, ledger.forks))) return 0;
+  if (!everyone(acknowledged)) return 0;
   const isStable = ({ origin, sequence, stamp }: Cell): boolean =>
     stamp.ms <= wallMs - minAgeMs &&
     !isForked(ledger.forks, origin, sequence) &&
@@ -45,7 +45,8 @@ export function collect(
     if (there) gone.push(...dead.filter(isStable));
     else if (dead.every(isStable)) gone.push(...dead);
   }
-  if (gone.length === 0) return 0;
+  // Of many members this takes long, and most often there is nothing to collect.
+  if (gone.length === 0 || !acknowledged.every((vector) => includes(ledger, vector, ledger.forks))) return 0;
   const staging = new Staging(ledger.store);
   const seen = new Map(ledger.horizon.seen);
   let { stamp } = ledger.horizon;
@@ -85,13 +86,15 @@ export interface Retention {
 
 /** Frames leave the log once everyone has them, or when there are too many. */
 export function compact(ledger: Ledger, acknowledged: Acknowledged, retention: Retention): void {
+  const all = everyone(acknowledged);
   const drop = new Map<OriginKey, number>();
   const logs: { origin: OriginKey; first: number; last: number }[] = [];
   for (const [origin, { sequence }] of ledger.heads) {
     const first = ledger.store.firstFrame(origin);
     if (first === undefined) continue;
-    let through = everyone(acknowledged) ? sequence : 0;
+    let through = all ? sequence : 0;
     for (const vector of acknowledged) {
+      if (through < first) break;
       if (vector !== undefined && covers(vector, origin, sequence)) continue;
       through = Math.min(through, vector?.heads.get(origin)?.sequence ?? 0);
     }
