@@ -4,10 +4,9 @@
  */
 import type { Authorship } from './authorship.js';
 import type { Context } from './context.js';
-import type { Message, NodeId, Summary } from './contract.js';
+import { type Message, type NodeId, ReplicaStoreError, type Summary } from './contract.js';
 import type { Intake } from './intake.js';
 import { joinRange } from './join.js';
-import { sameBytes } from './object.js';
 import { covers, includes } from './origin.js';
 import type { Peers } from './peers.js';
 import type { Pulls } from './pulls.js';
@@ -31,6 +30,7 @@ export class Comparison {
   readonly #pulls: Pulls;
   readonly #taker: SnapshotTaker;
   readonly #life: number;
+  #syncFails = false;
 
   constructor({ context, peers, author, intake, pulls, taker }: ComparisonParts) {
     this.#context = context;
@@ -42,13 +42,18 @@ export class Comparison {
     this.#life = Math.floor(context.environment.random() * 2 ** 32);
   }
 
-  /** What this node says of itself. */
+  /**
+   * What this node says of itself. Others take it as acknowledged, forget deletes and drop frames by it: so all of it is
+   * on disk before it is said. Where the disk does not take it, less is said, and nothing that would confirm to anyone
+   * how much of its frames is here.
+   */
   summary(answer: boolean, echo: Summary['echo']): Summary {
     const { ledger } = this.#context;
+    this.#sync();
     return {
       type: 'summary',
       answer,
-      ...ledger.vector(),
+      ...ledger.durableVector(),
       admitted: ledger.admitted,
       seen: ledger.horizon.seen,
       forks: ledger.forks.map(({ origin, sequence }) => ({ origin, sequence })),
@@ -56,8 +61,22 @@ export class Comparison {
       cells: ledger.cells,
       wallMs: this.#context.environment.wallMs(),
       life: this.#life,
-      echo,
+      echo: ledger.isDurable ? echo : undefined,
     };
+  }
+
+  #sync(): void {
+    const { ledger, emit } = this.#context;
+    try {
+      ledger.sync();
+      this.#syncFails = false;
+    } catch (error) {
+      if (!(error instanceof ReplicaStoreError)) throw error;
+      // Once, and not for every summary.
+      if (!this.#syncFails)
+        emit({ type: 'storage', code: error.code, reason: `frames of others not on disk yet: ${error.message}` });
+      this.#syncFails = true;
+    }
   }
 
   /** Another's. */
@@ -123,5 +142,6 @@ export class Comparison {
 /** Hashes are compared by what a summary carries of them. */
 function startsAlike(a: Uint8Array, b: Uint8Array): boolean {
   const length = Math.min(a.length, b.length);
-  return sameBytes(a.subarray(0, length), b.subarray(0, length));
+  for (let i = 0; i < length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }

@@ -168,8 +168,18 @@ export interface SnapshotReader {
   close(): void;
 }
 
+export interface CommitOptions {
+  /**
+   * True, as without options: on disk when commit() returns, and with it all that was committed before. False: outlives
+   * the process, and not a failure of the machine, which may take it and whatever was committed after it; never
+   * something in between, nor a part of a commit. To what was committed so, any durable commit that changes something
+   * gives its place on the disk.
+   */
+  readonly durable: boolean;
+}
+
 /**
- * Where a replica is kept. Calls are synchronous; a commit that has returned is on disk, one that throws
+ * Where a replica is kept. Calls are synchronous; a commit that has returned is on disk (CommitOptions), one that throws
  * ReplicaStoreError has changed nothing. Key order is that of kind, id, group by code points (object.ts: compareKeys).
  */
 export interface ReplicaStore {
@@ -189,7 +199,7 @@ export interface ReplicaStore {
   /** Frames in the log, and their bytes. */
   logSize(): { readonly frames: number; readonly bytes: number };
   /** alongside: what else belongs into this transaction (an audit record); if it throws, nothing is changed. */
-  commit(batch: Batch, alongside?: () => void): void;
+  commit(batch: Batch, alongside?: () => void, options?: CommitOptions): void;
   openSnapshot(): SnapshotReader;
 }
 

@@ -106,7 +106,8 @@ export class Intake {
     }
     if (frames.length === 0) return frames;
     try {
-      const { objects, late } = ledger.apply(frames);
+      // Lost, they are fetched again: nobody was told that they are here (comparison.ts).
+      const { objects, late } = ledger.apply(frames, undefined, false);
       for (const { frame, keys } of late) emit({ type: 'late', origin: frame.origin, sequence: frame.sequence, keys });
       if (objects.length > 0)
         emit({ type: 'changed', objects, writers: frames.map(({ author, node }) => ({ author, node })) });

@@ -23,7 +23,7 @@ import type {
 } from './contract.js';
 import { BUCKETS, Digests, markOf } from './digest.js';
 import { objectDigest, objectsOf, Staging } from './object.js';
-import { isForked } from './origin.js';
+import { EMPTY_VECTOR, isForked } from './origin.js';
 
 export type ObjectName = Pick<Key, 'kind' | 'id'>;
 
@@ -46,6 +46,12 @@ export class Ledger implements VectorState {
   readonly clock: HybridClock;
   readonly digests = new Digests();
   readonly #hash: Hash;
+  /** Of the origins whose newest frames may not be on disk yet: how far they surely are; undefined: not known at all. */
+  readonly #durable = new Map<OriginKey, Head | undefined>();
+  /** What was read at the start may be the work of a process that was killed, and not on disk itself. */
+  #inherited = true;
+  /** Until the next commit: each comparison takes a copy. */
+  #vector: VectorState | undefined;
   #state: ReplicaState;
   #heads: Map<OriginKey, Head>;
   #cells = 0;
@@ -113,8 +119,11 @@ export class Ledger implements VectorState {
     return markOf(cell, this.#hash);
   }
 
-  /** Frames that follow the heads, in order, in one commit. Throws ReplicaStoreError, with nothing changed. */
-  apply(frames: readonly Frame[], alongside?: () => void): Applied {
+  /**
+   * Frames that follow the heads, in order, in one commit. durable false: they are others', who have them on disk, and
+   * need not be on this one before sync(). Throws ReplicaStoreError, with nothing changed.
+   */
+  apply(frames: readonly Frame[], alongside?: () => void, durable = true): Applied {
     const staging = new Staging(this.store);
     const heads = new Map<OriginKey, Head>();
     const late: { frame: Frame; keys: Key[] }[] = [];
@@ -131,17 +140,24 @@ export class Ledger implements VectorState {
       if (keys.length > 0) late.push({ frame, keys });
       heads.set(frame.origin, { sequence: frame.sequence, hash: frame.hash });
     }
-    const objects = this.commit(staging, { append: frames, heads }, alongside);
+    const before = Array.from(heads.keys(), (origin) => [origin, this.#heads.get(origin)] as const);
+    const objects = this.commit(staging, { append: frames, heads }, alongside, durable);
+    if (!durable) for (const [origin, head] of before) if (!this.#durable.has(origin)) this.#durable.set(origin, head);
     return { objects, late };
   }
 
   /** What the staging holds and what else is in the batch; gives the objects that look different. */
-  commit(staging: Staging, batch: Partial<Batch>, alongside?: () => void): readonly ObjectName[] {
+  commit(staging: Staging, batch: Partial<Batch>, alongside?: () => void, durable = true): readonly ObjectName[] {
     const { put, remove, added, objects, digests } = staging.finish();
     const state = { ...batch.state, clock: this.clock.last };
     const whole = { drop: [], append: [], forget: [], heads: new Map(), ...batch, put, remove, state };
-    this.store.commit(whole, alongside);
+    this.store.commit(whole, alongside, { durable });
+    if (durable) {
+      this.#durable.clear();
+      this.#inherited = false;
+    }
     this.#state = { ...this.#state, ...state };
+    this.#vector = undefined;
     for (const origin of whole.forget) this.#heads.delete(origin);
     for (const [origin, head] of whole.heads) this.#heads.set(origin, head);
     for (const { bucket, by } of digests) this.digests.change(bucket, by);
@@ -166,8 +182,32 @@ export class Ledger implements VectorState {
     return true;
   }
 
+  /** As of now, whatever comes later. */
   vector(): VectorState {
-    return { heads: new Map(this.#heads), floors: this.floors };
+    this.#vector ??= { heads: new Map(this.#heads), floors: this.floors };
+    return this.#vector;
+  }
+
+  /** False: a failure of the machine may take frames that are applied. */
+  get isDurable(): boolean {
+    return !this.#inherited && this.#durable.size === 0;
+  }
+
+  /** From now on everything is on disk. Throws ReplicaStoreError. */
+  sync(): void {
+    if (!this.isDurable) this.commit(new Staging(this.store), {});
+  }
+
+  /** What surely outlives a failure of the machine. */
+  durableVector(): VectorState {
+    if (this.isDurable) return this.vector();
+    if (this.#inherited) return EMPTY_VECTOR;
+    const heads = new Map(this.#heads);
+    for (const [origin, head] of this.#durable) {
+      if (head === undefined) heads.delete(origin);
+      else heads.set(origin, head);
+    }
+    return { heads, floors: this.floors };
   }
 
   /** What a frame's write becomes. */

@@ -7,6 +7,7 @@ import { ZERO } from '@marcher/hlc';
 import type {
   Batch,
   Cell,
+  CommitOptions,
   Frame,
   Head,
   Key,
@@ -41,8 +42,8 @@ export function cellBytes({ kind, id, group, value }: Cell): number {
 }
 
 export class MemoryStore implements ReplicaStore {
-  /** By object, in buckets. */
-  readonly #buckets = Array.from({ length: 256 }, () => new Map<string, Map<string, Cell>>());
+  /** By object, in buckets; where there is none, nothing has been in it. */
+  readonly #buckets = new Map<number, Map<string, Map<string, Cell>>>();
   readonly #logs = new Map<OriginKey, Log>();
   #state: ReplicaState = NEW_STATE;
   #heads = new Map<OriginKey, Head>();
@@ -50,23 +51,26 @@ export class MemoryStore implements ReplicaStore {
    * Called before the first step of a commit, between its steps and after the last; what it throws undoes the commit.
    */
   fault: (() => void) | undefined;
+  /** What takes back the commits since the last durable one, each with those after it. */
+  readonly #undurable: (() => void)[] = [];
 
   load(): ReplicaState {
     return { ...this.#state, heads: new Map(this.#heads) };
   }
 
   object(kind: string, id: string): readonly Cell[] {
-    const groups = this.#bucketOf(kind, id).get(objectKey(kind, id));
+    const groups = this.#buckets.get(bucketOf(kind, id))?.get(objectKey(kind, id));
     return groups === undefined ? [] : [...groups.values()];
   }
 
   bucket(bucket: number, after: Key | undefined, limit: number): readonly Cell[] {
-    return this.#sorted([this.#buckets[bucket] ?? new Map()], after).slice(0, limit);
+    const objects = this.#buckets.get(bucket);
+    return objects === undefined ? [] : this.#sorted([objects], after).slice(0, limit);
   }
 
   /** All of them, in key order. */
   cells(): readonly Cell[] {
-    return this.#sorted(this.#buckets, undefined);
+    return this.#sorted(this.#buckets.values(), undefined);
   }
 
   frames(origin: OriginKey, from: number, through: number, maxBytes: number): readonly Uint8Array[] {
@@ -98,8 +102,11 @@ export class MemoryStore implements ReplicaStore {
     return { frames, bytes };
   }
 
-  commit(batch: Batch, alongside?: () => void): void {
+  commit(batch: Batch, alongside?: () => void, { durable }: CommitOptions = { durable: true }): void {
     const undo: (() => void)[] = [];
+    const takeBack = (): void => {
+      for (const back of undo.reverse()) back();
+    };
     const step = (apply: () => void, back: () => void): void => {
       this.fault?.();
       apply();
@@ -126,13 +133,26 @@ export class MemoryStore implements ReplicaStore {
       alongside?.();
       this.fault?.();
     } catch (error) {
-      for (const back of undo.reverse()) back();
+      takeBack();
       throw error;
     }
+    if (durable) this.#undurable.length = 0;
+    else this.#undurable.push(takeBack);
+  }
+
+  /** Commits that a power failure may take. */
+  get undurable(): number {
+    return this.#undurable.length;
+  }
+
+  /** The machine fails: of the commits since the last durable one only so many are kept, from the first on. */
+  keepUndurable(kept: number): void {
+    while (this.#undurable.length > kept) this.#undurable.pop()?.();
+    this.#undurable.length = 0;
   }
 
   openSnapshot(): SnapshotReader {
-    const cells = this.#sorted(this.#buckets, undefined);
+    const cells = this.#sorted(this.#buckets.values(), undefined);
     let at = 0;
     return {
       state: this.load(),
@@ -152,19 +172,22 @@ export class MemoryStore implements ReplicaStore {
 
   /** What is committed now, into an empty one. */
   copyTo(copy: MemoryStore): void {
-    this.#buckets.forEach((objects, bucket) => {
-      for (const [key, groups] of objects) copy.#buckets[bucket]?.set(key, new Map(groups));
-    });
+    for (const [bucket, objects] of this.#buckets) {
+      copy.#buckets.set(bucket, new Map(Array.from(objects, ([key, groups]) => [key, new Map(groups)])));
+    }
     for (const [origin, { first, frames }] of this.#logs) copy.#logs.set(origin, { first, frames: [...frames] });
     copy.#state = this.#state;
     copy.#heads = new Map(this.#heads);
   }
 
   #bucketOf(kind: string, id: string): Map<string, Map<string, Cell>> {
-    return this.#buckets[bucketOf(kind, id)] as Map<string, Map<string, Cell>>;
+    const bucket = bucketOf(kind, id);
+    const objects = this.#buckets.get(bucket) ?? new Map<string, Map<string, Cell>>();
+    this.#buckets.set(bucket, objects);
+    return objects;
   }
 
-  #sorted(buckets: readonly Map<string, Map<string, Cell>>[], after: Key | undefined): Cell[] {
+  #sorted(buckets: Iterable<Map<string, Map<string, Cell>>>, after: Key | undefined): Cell[] {
     const cells: Cell[] = [];
     for (const objects of buckets) {
       for (const groups of objects.values()) {

@@ -7,6 +7,7 @@ import { encodeFrame } from './frame.js';
 import { EXISTENCE, visible } from './object.js';
 import { originKey, parseOrigin } from './origin.js';
 import type { Replica } from './replica.js';
+import { MemoryDisk } from './sim/disk.js';
 import { Random } from './sim/random.js';
 import { type SimNode, World } from './sim/world.js';
 
@@ -28,6 +29,7 @@ class Lab {
       nodes,
       settings: { roundMs: 1000, upkeepMs: 1000, upkeepBuckets: 256, tombstoneMinMs: 0, ...settings },
       onFrame: () => {},
+      onForgotten: () => {},
       onEvent: (node, event) => this.events.push({ node, event }),
       carry: (message) => {
         this.sent.set(message.type, (this.sent.get(message.type) ?? 0) + 1);
@@ -95,6 +97,23 @@ class Lab {
         else this.world.cut.delete(link);
       }
     }
+  }
+
+  /** Commits of that node that a power failure could take. */
+  undurable(id: number): number {
+    return this.#memory(id).undurable;
+  }
+
+  /** It takes them all. */
+  powerFails(id: number): void {
+    this.world.crash(this.node(id));
+    this.#memory(id).keepUndurable(0);
+  }
+
+  #memory(id: number): MemoryDisk {
+    const { disk } = this.node(id);
+    if (!(disk instanceof MemoryDisk)) throw new Error(`the disk of node ${id} is not in memory`);
+    return disk;
   }
 
   count(type: Message['type']): number {
@@ -192,11 +211,11 @@ test('with every push and announcement lost, comparing vectors brings frames in 
 });
 
 test('a new node takes a snapshot before it may write; its own objects of before come along', () => {
-  const lab = new Lab(2, { answerBytes: 200 }, false);
+  const lab = new Lab(2, { answerBytes: 200, roundMs: 3000 }, false);
   const early = lab.create(2, 'early');
   expect(early).toMatchObject({ ok: false, code: 'not-admitted' });
   for (let i = 0; i < 20; i++) lab.create(1, `a${i}`);
-  lab.run(5000);
+  lab.run(15_000);
   expect(lab.shown(2, 'a19')).toBe('= spec=a19');
   expect(lab.count('snapshot')).toBeGreaterThan(5);
   expect(lab.create(2, 'b').ok).toBe(true);
@@ -458,6 +477,66 @@ test('a full disk refuses writes and takes no frames, and makes up for it when t
   lab.node(2).disk.full = false;
   lab.run(400);
   expect([lab.shown(2, 'c'), lab.create(2, 'b').ok]).toEqual(['= spec=c', true]);
+});
+
+test('what others wrote is on disk before this node says that it has it, and not before', () => {
+  const lab = new Lab(2, { roundMs: NEVER, upkeepMs: NEVER });
+  const written = lab.create(1, 'a');
+  lab.run(100);
+  expect([lab.shown(2, 'a'), lab.undurable(2)]).toEqual(['= spec=a', 1]);
+  if (!written.ok) throw new Error(written.reason);
+  const confirmations = (): number => lab.replica(1).confirmations(written.origin, written.sequence);
+  lab.powerFails(2);
+  expect(lab.shown(2, 'a')).toBe('');
+  lab.world.start(lab.node(2), false);
+  lab.run(1000);
+  expect([lab.shown(2, 'a'), confirmations()]).toEqual(['', 0]);
+  lab.world.act(lab.node(2), (replica) => replica.compare(1n));
+  lab.run(100);
+  // Fetched again; still nobody has been told.
+  expect([lab.shown(2, 'a'), lab.undurable(2), confirmations()]).toEqual(['= spec=a', 1, 0]);
+  lab.world.act(lab.node(1), (replica) => replica.compare(2n));
+  lab.run(100);
+  expect([lab.undurable(2), confirmations()]).toEqual([0, 1]);
+  lab.powerFails(2);
+  expect(lab.shown(2, 'a')).toBe('= spec=a');
+});
+
+test('what a process that was killed has left may not be on disk either', () => {
+  const lab = new Lab(2, { roundMs: NEVER, upkeepMs: NEVER });
+  lab.create(1, 'a');
+  lab.run(100);
+  lab.world.crash(lab.node(2));
+  lab.world.start(lab.node(2), false);
+  lab.run(1000);
+  expect([lab.shown(2, 'a'), lab.undurable(2)]).toEqual(['= spec=a', 1]);
+  lab.world.act(lab.node(1), (replica) => replica.compare(2n));
+  lab.run(100);
+  expect([lab.replica(1).behind(2n), lab.undurable(2)]).toEqual([0, 0]);
+});
+
+test('a write of one’s own is on disk at once, with all that came before it', () => {
+  const lab = new Lab(2, { roundMs: NEVER, upkeepMs: NEVER });
+  lab.create(1, 'a');
+  lab.run(100);
+  lab.create(2, 'b');
+  lab.powerFails(2);
+  expect([lab.shown(2, 'a'), lab.shown(2, 'b')]).toEqual(['= spec=a', '= spec=b']);
+});
+
+test('a node whose disk is full goes on comparing, and says to have what is on the disk alone', () => {
+  const lab = new Lab(2, { roundMs: NEVER, upkeepMs: NEVER });
+  lab.create(1, 'a');
+  lab.run(100);
+  lab.node(2).disk.full = true;
+  lab.world.act(lab.node(1), (replica) => replica.compare(2n));
+  lab.run(1000);
+  expect([lab.replica(1).behind(2n), lab.undurable(2)]).toEqual([1, 1]);
+  expect(lab.of('storage', 2)[0]).toMatchObject({ code: 'full' });
+  lab.node(2).disk.full = false;
+  lab.world.act(lab.node(1), (replica) => replica.compare(2n));
+  lab.run(1000);
+  expect([lab.replica(1).behind(2n), lab.undurable(2)]).toEqual([0, 0]);
 });
 
 test('what is forged, malformed, or not from a member is refused and shown, and nothing else happens', () => {

@@ -229,9 +229,12 @@ export class Replica {
   /** The next message for that node's stream, when it can take one. */
   take(node: NodeId): Message | undefined {
     const outbox = this.#outboxes.get(node);
-    const message = outbox?.take();
-    if (message === undefined && outbox?.recovered() === true) return this.#comparison.summary(true, undefined);
-    return message;
+    if (outbox === undefined) return undefined;
+    const message = outbox.take();
+    const recovered = message === undefined && outbox.recovered();
+    // Whoever asks for whom messages wait need not look through everyone that there ever were any for.
+    if (outbox.empty && !outbox.lagging) this.#outboxes.delete(node);
+    return recovered ? this.#comparison.summary(true, undefined) : message;
   }
 
   /** Streams that are worth keeping open. */

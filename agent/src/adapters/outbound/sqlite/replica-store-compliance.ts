@@ -176,6 +176,11 @@ export function replicaStoreCompliance(name: string, open: () => StoreHarness): 
       expect(reopen().load()).toEqual({ ...all, admitted: false, heads: new Map([[OTHER, head]]) });
     });
 
+    on('a commit that need not be durable is there at once, and outlives the process', ({ store, reopen }) => {
+      store.commit(batch({ put: [cell('a', '', 1, '')], append: [frame(ORIGIN, 1)] }), undefined, { durable: false });
+      for (const at of [store, reopen()]) expect([names(everything(at)), at.firstFrame(ORIGIN)]).toEqual([['a/'], 1]);
+    });
+
     on('what is done alongside belongs to the commit: if it throws, nothing has changed', ({ store, reopen }) => {
       store.commit(batch({ put: [cell('a', '', 1, ''), cell('b', '', 1, '')], append: [frame(ORIGIN, 1)] }));
       const before = store.load();

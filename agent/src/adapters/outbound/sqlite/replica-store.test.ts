@@ -260,6 +260,26 @@ describe('the replica in SQLite', () => {
     return { database, replica: new SqliteReplicaStore(database, connect) };
   };
 
+  test('only a commit that need not be durable is not synced to the disk, also when it fails', () => {
+    const { database, replica } = bare();
+    const modes: unknown[] = [];
+    const look = (): void => {
+      modes.push(database.pragma('synchronous', { simple: true }));
+    };
+    const fail = (): void => {
+      look();
+      throw new RangeError('the other half failed');
+    };
+    replica.commit(put('a'), look, { durable: false });
+    look();
+    expect(() => replica.commit(put('b'), fail, { durable: false })).toThrow('the other half failed');
+    replica.commit(put('b'), look);
+    replica.commit(put('b'), look, { durable: true });
+    // NORMAL is 1, FULL 2.
+    expect(modes.map(Number)).toEqual([1, 2, 1, 2, 2]);
+    database.close();
+  });
+
   test('a full disk is said so, and leaves nothing of the commit; with room again it goes on', () => {
     const { database, replica } = bare();
     replica.commit(put('a'));

@@ -5,6 +5,7 @@ import type Database from 'better-sqlite3';
 import type {
   Batch,
   Cell,
+  CommitOptions,
   Key,
   OriginKey,
   ReplicaState,
@@ -162,16 +163,35 @@ export class SqliteReplicaStore implements ReplicaStore {
     return { frames: Number(totals?.frames ?? 0), bytes: Number(totals?.bytes ?? 0) };
   }
 
-  commit(batch: Batch, alongside?: () => void): void {
+  commit(batch: Batch, alongside?: () => void, { durable }: CommitOptions = { durable: true }): void {
     try {
-      this.#writer.transaction(() => {
-        this.#write(batch);
-        alongside?.();
-      })();
+      this.#synced(durable, () =>
+        this.#writer.transaction(() => {
+          this.#write(batch);
+          alongside?.();
+        })(),
+      );
     } catch (error) {
       // What alongside has thrown of its own is its caller's.
       if (error instanceof StoreError || (error as { code?: unknown }).code !== undefined) throw replicaError(error);
       throw error;
+    }
+  }
+
+  /**
+   * Without waiting for the disk, where that is allowed. A write-ahead log is read up to the first frame that is not whole,
+   * so that what a power failure takes is the newest of it; and the next durable commit syncs all of it.
+   */
+  #synced(durable: boolean, work: () => void): void {
+    if (durable) {
+      work();
+      return;
+    }
+    this.#writer.pragma('synchronous = NORMAL');
+    try {
+      work();
+    } finally {
+      this.#writer.pragma('synchronous = FULL');
     }
   }
 

@@ -7,16 +7,36 @@
 import type { ReplicaSettings } from '../context.js';
 import type { Cell, CellWrite, Frame, Hash, Message, NodeId, ReplicaEvent } from '../contract.js';
 import { markOf } from '../digest.js';
+import type { ObjectName } from '../ledger.js';
 import { EXISTENCE, mergeCell, objectKey, visible } from '../object.js';
 import { covers, includes, parseOrigin } from '../origin.js';
+import type { Disk, OnFrame } from './disk.js';
 import { Random } from './random.js';
 import { type SimNode, World } from './world.js';
+
+/** What nodes make of their cells. */
+export interface Effects {
+  /** Writes of one transaction at a node; empty: none this time. */
+  transaction(node: SimNode, random: Random): CellWrite[];
+  /** Its replica is about to be started. */
+  starts(node: SimNode): void;
+  changed(node: SimNode, objects: readonly ObjectName[]): void;
+  /** When all hold the same cells: what is not as it should be. */
+  faults(nodes: readonly SimNode[]): readonly string[];
+  /** What was seen, and how often. */
+  counts(): Readonly<Record<string, number>>;
+}
 
 export interface HistoryOptions {
   readonly seed: number;
   readonly nodes: number;
   readonly hash: Hash;
   readonly carry?: (message: Message) => Message;
+  /** In memory, where nothing is said. */
+  readonly disk?: (onFrame: OnFrame) => Disk;
+  readonly effects?: Effects;
+  /** Instead of those of simulations. */
+  readonly settings?: Partial<ReplicaSettings>;
   /** Virtual ms of writes and faults. */
   readonly durationMs?: number;
   readonly writes?: number;
@@ -42,11 +62,14 @@ const SIM_SETTINGS: Partial<ReplicaSettings> = {
   aheadMaxMs: 1500,
   clockOffMaxMs: 1000,
   upkeepMs: 1500,
-  upkeepBuckets: 256,
+  upkeepBuckets: 128,
   tombstoneMinMs: 2500,
   storageRetryMs: 300,
   backoffMaxMs: 3000,
 };
+
+/** So many nodes compare as seldom as they do in earnest. */
+const LARGE = { nodes: 500, settings: { roundMs: 1000, upkeepMs: 4000 } satisfies Partial<ReplicaSettings> };
 
 const HEAL_MAX_MS = 90_000;
 const GROUPS = ['spec', 'tls', 'tags'];
@@ -55,6 +78,10 @@ const GROUPS = ['spec', 'tls', 'tags'];
 interface Plan {
   readonly lossy: boolean;
   readonly crashes: boolean;
+  /** Some crashes are of machines. */
+  readonly power: boolean;
+  /** Everyone crashes at once. */
+  readonly massRestart: boolean;
   readonly skew: boolean;
   readonly fullDisks: boolean;
   readonly restores: boolean;
@@ -89,19 +116,27 @@ class History {
       fullDisks: random.chance(0.3),
       restores: random.chance(0.2),
       absence: random.chance(0.25),
+      power: random.chance(0.6),
+      massRestart: random.chance(0.15),
     };
     const retention = random.chance(0.4) ? { frames: 10, bytes: 1e9 } : { frames: 10_000, bytes: 1e9 };
     const holding = random.chance(0.3) ? { frames: 4, bytes: 1e6 } : { frames: 1000, bytes: 1e6 };
     const answerBytes = random.chance(0.5) ? 400 : 100_000;
     const outboxBytes = random.chance(0.2) ? 2000 : 1_000_000;
+    const large = options.nodes < LARGE.nodes ? {} : LARGE.settings;
     this.#world = new World({
       random,
       hash: options.hash,
       nodes: options.nodes,
-      settings: { ...SIM_SETTINGS, retention, holding, answerBytes, outboxBytes },
+      settings: { ...SIM_SETTINGS, ...large, retention, holding, answerBytes, outboxBytes, ...options.settings },
       onFrame: (node, frame) => this.#onFrame(node, frame),
+      ...(options.effects === undefined ? {} : { onStart: (node: SimNode) => options.effects?.starts(node) }),
+      onForgotten: (node, { origin, from }) => {
+        this.#faults.push(`node ${node} has lost frame ${from} of ${origin} and later ones, which it had acknowledged`);
+      },
       onEvent: (node, event) => this.#onEvent(node, event),
       ...(options.carry === undefined ? {} : { carry: options.carry }),
+      ...(options.disk === undefined ? {} : { disk: options.disk }),
     });
   }
 
@@ -123,6 +158,17 @@ class History {
     world.time.runUntil(this.#durationMs);
     const healedMs = this.#heal();
     this.#check();
+    const { effects } = this.#options;
+    if (effects !== undefined && this.#faults.length === 0) this.#faults.push(...effects.faults(world.nodes));
+    for (const [what, times] of Object.entries(effects?.counts() ?? {})) this.#count(what, times);
+    this.#count('crash', world.crashes);
+    this.#count(
+      'crash within a commit',
+      sum(world.nodes, ({ disk }) => disk.crashedWithin),
+    );
+    this.#count('power failure', world.powerFailures);
+    this.#count('commits lost by power failure', world.commitsLost);
+    for (const { disk } of world.nodes) disk.dispose();
     return {
       faults: this.#faults,
       acknowledged: this.#acknowledged.length,
@@ -140,7 +186,8 @@ class History {
     const node = this.#random.pick(this.#world.nodes);
     const { replica } = node;
     if (replica === undefined || node.pausedUntilMs > this.#world.time.nowMs) return;
-    const writes = this.#transaction(node);
+    const { effects } = this.#options;
+    const writes = effects === undefined ? this.#transaction(node) : effects.transaction(node, this.#random);
     if (writes.length === 0) return;
     const result = this.#world.act(node, () => replica.write({ author: 'sim', message: '', writes }));
     if (result?.ok === true) this.#acknowledged.push({ node: node.id, key: `${result.origin}/${result.sequence}` });
@@ -172,18 +219,21 @@ class History {
   #planFaults(): void {
     const random = this.#random;
     const world = this.#world;
-    const { crashes, fullDisks, restores, absence, skew } = this.#plan;
+    const { crashes, massRestart, fullDisks, restores, absence, skew } = this.#plan;
     const some = (most: number, act: () => void): void => {
       for (let i = random.below(most + 1); i > 0; i--) world.time.at(random.between(0, this.#durationMs), act);
     };
     some(3, () => this.#partition());
     some(2, () => {
+      this.#count('pause');
       random.pick(world.nodes).pausedUntilMs = world.time.nowMs + random.between(50, 3000);
     });
     if (crashes) some(4, () => this.#crash(restores));
+    if (massRestart) world.time.at(random.between(0, this.#durationMs), () => this.#massRestart());
     if (fullDisks) {
       some(2, () => {
         const node = random.pick(world.nodes);
+        this.#count('full disk');
         node.disk.full = true;
         world.time.after(random.between(100, 2000), () => {
           node.disk.full = false;
@@ -192,6 +242,7 @@ class History {
     }
     if (skew && random.chance(0.4)) {
       some(1, () => {
+        this.#count('clock set');
         random.pick(world.nodes).skewMs += random.between(-8000, 8000);
       });
     }
@@ -204,6 +255,7 @@ class History {
     const { nodes, cut, time } = this.#world;
     const side = new Set(nodes.filter(() => random.chance(0.5)));
     const bothWays = random.chance(0.6);
+    this.#count(bothWays ? 'partition both ways' : 'partition one way');
     const links: string[] = [];
     for (const a of nodes) {
       for (const b of nodes) {
@@ -221,6 +273,7 @@ class History {
     const world = this.#world;
     const node = random.pick(world.nodes);
     if (node.replica === undefined) return;
+    node.losesPower = this.#plan.power && random.chance(0.5);
     const how = random.below(3);
     if (how === 0) world.crash(node);
     else if (how === 1) node.disk.crashAfter = random.below(12);
@@ -236,9 +289,32 @@ class History {
     });
   }
 
+  /** As in a power cut that a whole site has. */
+  #massRestart(): void {
+    const random = this.#random;
+    const world = this.#world;
+    this.#count('mass restart');
+    const power = this.#plan.power && random.chance(0.7);
+    for (const node of world.nodes) {
+      node.losesPower = power && node.replica !== undefined;
+      world.crash(node);
+      world.time.after(random.between(100, 3000), () => {
+        if (node.member && node.replica === undefined) world.start(node, false);
+      });
+    }
+  }
+
   /** What only the lost disk had never was, for anyone; its numbers may come again. */
   #restore(node: SimNode, backup: SimNode['disk']): void {
+    this.#count('disk restored');
+    node.disk.dispose();
     node.disk = backup;
+    node.said = undefined;
+    this.#giveUp(node);
+  }
+
+  /** Frames of that node that no disk holds any more, as they are given up knowingly, are no one's to hold. */
+  #giveUp(node: SimNode): void {
     const vectors = this.#world.nodes.map(({ disk }) => disk.load());
     for (const [key, { node: by, origin, sequence }] of this.#journal) {
       if (by === node.id && !vectors.some((vector) => covers(vector, origin, sequence))) this.#journal.delete(key);
@@ -283,13 +359,12 @@ class History {
     }
     for (const node of world.nodes) {
       node.disk.full = false;
-      node.disk.crashAfter = undefined;
-      node.disk.crashCommitted = false;
+      node.disk.abandon();
       node.pausedUntilMs = Math.min(node.pausedUntilMs, from);
     }
     // What was planned to start again has done so by then.
-    const { crashes, restores, absence } = this.#plan;
-    world.time.runUntil(from + (crashes && restores ? 9500 : absence ? 8500 : crashes ? 4500 : 500));
+    const { crashes, massRestart, restores, absence } = this.#plan;
+    world.time.runUntil(from + (crashes && restores ? 9500 : absence ? 8500 : crashes || massRestart ? 4500 : 500));
     for (const node of world.nodes) if (node.replica === undefined && node.member) world.start(node, false);
     for (;;) {
       world.time.runUntil(world.time.nowMs + 500);
@@ -368,15 +443,23 @@ class History {
 
   #onEvent(node: NodeId, event: ReplicaEvent): void {
     this.#count(event.type);
+    if (event.type === 'changed')
+      this.#options.effects?.changed(this.#world.nodes[Number(node) - 1] as SimNode, event.objects);
+    // Written anew, or named as lost: later the vector's floor covers their numbers.
+    if (event.type === 'snapshot') this.#giveUp(this.#world.nodes[Number(node) - 1] as SimNode);
     if (event.type === 'forked')
       this.#faults.push(`node ${node}: ${event.fork.origin} forked at ${event.fork.sequence}`);
     if (event.type === 'refused' || event.type === 'damaged')
       this.#faults.push(`node ${node}: ${JSON.stringify(event)}`);
   }
 
-  #count(what: string): void {
-    this.#events[what] = (this.#events[what] ?? 0) + 1;
+  #count(what: string, times = 1): void {
+    if (times > 0) this.#events[what] = (this.#events[what] ?? 0) + times;
   }
+}
+
+function sum<T>(of: readonly T[], by: (one: T) => number): number {
+  return of.reduce((total, one) => total + by(one), 0);
 }
 
 function objectsOf(cells: readonly Cell[]): Map<string, Map<string, Cell>> {

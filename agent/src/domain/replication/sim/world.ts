@@ -4,22 +4,12 @@
  * pause and crash in the middle of commits; disks that are full, or restored from a backup.
  */
 import type { ReplicaSettings } from '../context.js';
-import {
-  type Batch,
-  type Frame,
-  type Hash,
-  type Message,
-  type NodeId,
-  type ReplicaEvent,
-  ReplicaStoreError,
-} from '../contract.js';
-import { MemoryStore } from '../memory-store.js';
+import type { Frame, Hash, Member, Message, NodeId, Range, ReplicaEvent, VectorState } from '../contract.js';
+import { lacking } from '../origin.js';
 import { Replica } from '../replica.js';
+import { Crash, type Disk, MemoryDisk, type OnFrame } from './disk.js';
 import type { Random } from './random.js';
 import { Timeline } from './timeline.js';
-
-/** The process is gone, wherever it was. */
-export class Crash extends Error {}
 
 /** Unix time at the beginning. */
 const EPOCH_MS = 1_700_000_000_000;
@@ -31,48 +21,14 @@ export interface Network {
   reordering: number;
 }
 
-/** A disk: remembers what was committed, and fails as it is told to. */
-export class Disk extends MemoryStore {
-  readonly #onFrame: (frame: Frame) => void;
-  full = false;
-  /** Steps of commits until the process crashes in one; undefined: it does not. */
-  crashAfter: number | undefined;
-  /** The commit is on disk, and the process did not live to know. */
-  crashCommitted = false;
-
-  constructor(onFrame: (frame: Frame) => void) {
-    super();
-    this.#onFrame = onFrame;
-    this.fault = () => {
-      if (this.full) throw new ReplicaStoreError('full', 'no space left on the disk');
-      if (this.crashAfter !== undefined && this.crashAfter-- === 0) {
-        this.crashAfter = undefined;
-        throw new Crash();
-      }
-    };
-  }
-
-  override commit(batch: Batch, alongside?: () => void): void {
-    super.commit(batch, alongside);
-    for (const frame of batch.append) this.#onFrame(frame);
-    if (this.crashCommitted && batch.append.length > 0) {
-      this.crashCommitted = false;
-      throw new Crash();
-    }
-  }
-
-  /** Everything as it was in a copy. */
-  backup(): Disk {
-    const disk = new Disk(this.#onFrame);
-    this.copyTo(disk);
-    return disk;
-  }
-}
-
 export interface SimNode {
   readonly id: NodeId;
   disk: Disk;
   replica: Replica | undefined;
+  /** Its next crash is one of the machine, which loses what was not durable. */
+  losesPower: boolean;
+  /** What it has last said to anyone that it holds: others forget deletes and drop frames by it. */
+  said: { readonly vector: VectorState; readonly takeovers: number } | undefined;
   pausedUntilMs: number;
   /** The machine's clock less the true time. */
   skewMs: number;
@@ -90,6 +46,12 @@ export interface WorldOptions {
   readonly settings: Partial<ReplicaSettings>;
   readonly onFrame: (node: NodeId, frame: Frame) => void;
   readonly onEvent: (node: NodeId, event: ReplicaEvent) => void;
+  /** Before its replica is made. */
+  readonly onStart?: (node: SimNode) => void;
+  /** A node's disk no longer holds what the node has said to hold. */
+  readonly onForgotten: (node: NodeId, what: Range) => void;
+  /** In memory, where nothing is said. */
+  readonly disk?: (onFrame: OnFrame) => Disk;
   /** A message on its way: what arrives may be made of its bytes. */
   readonly carry?: (message: Message) => Message;
 }
@@ -102,16 +64,23 @@ export class World {
   readonly cut = new Set<string>();
   messages = 0;
   crashes = 0;
+  /** Of these, those of machines, and the commits that they took. */
+  powerFailures = 0;
+  commitsLost = 0;
+  /** Everyone is to be told who is there. */
+  #telling = false;
+  /** As long as it holds. */
+  #known: readonly Member[] | undefined;
   readonly #options: WorldOptions;
 
   constructor(options: WorldOptions) {
     this.#options = options;
+    const makeDisk = options.disk ?? ((onFrame: OnFrame) => new MemoryDisk(onFrame));
     for (let i = 0; i < options.nodes; i++) {
       const id = BigInt(i + 1);
-      const disk = new Disk((frame) => options.onFrame(id, frame));
-      this.nodes.push({
-        ...{ id, disk, replica: undefined, pausedUntilMs: 0, skewMs: 0, drift: 0, member: true, wakeAtMs: Infinity },
-      });
+      const disk = makeDisk((frame) => options.onFrame(id, frame));
+      const time = { pausedUntilMs: 0, skewMs: 0, drift: 0, wakeAtMs: Infinity };
+      this.nodes.push({ id, disk, replica: undefined, losesPower: false, said: undefined, member: true, ...time });
     }
   }
 
@@ -134,6 +103,12 @@ export class World {
         signature[0] === digest[0] &&
         signature[6] === digest[6],
     };
+    const held = node.disk.load();
+    const { said } = node;
+    if (said?.takeovers === node.disk.takeovers) {
+      for (const lost of lacking(held, said.vector, held.forks)) this.#options.onForgotten(node.id, lost);
+    }
+    this.#options.onStart?.(node);
     this.#guard(node, () => {
       node.replica = new Replica({ node: node.id, store: node.disk, environment, settings, founds });
       node.wakeAtMs = Infinity;
@@ -144,23 +119,36 @@ export class World {
   crash(node: SimNode): void {
     if (node.replica === undefined) return;
     node.replica = undefined;
-    node.disk.crashAfter = undefined;
-    node.disk.crashCommitted = false;
+    node.disk.abandon();
     this.crashes++;
+    if (node.losesPower) this.powerFailures++;
+    this.commitsLost += node.disk.ends(node.losesPower ? this.#options.random : undefined);
+    node.losesPower = false;
     this.tellMembers();
   }
 
-  /** Everyone learns who is there, some time later. */
+  /** Everyone learns who is there, some time later: of all that happens at one time at once. */
   tellMembers(): void {
-    const { random } = this.#options;
-    for (const node of this.nodes) {
-      this.time.after(random.between(0, 300), () => {
-        const members = this.nodes
-          .filter(({ member }) => member)
-          .map(({ id, replica }) => ({ node: id, alive: replica !== undefined }));
-        this.act(node, (replica) => replica.setMembers(members));
-      });
-    }
+    this.#known = undefined;
+    if (this.#telling) return;
+    this.#telling = true;
+    // Many nodes hear of what happens to many later, and at once.
+    this.time.after(this.nodes.length < 100 ? 0 : 500, () => {
+      this.#telling = false;
+      for (const node of this.nodes) {
+        this.time.after(this.#options.random.between(0, 300), () => {
+          const members = this.#members();
+          this.act(node, (replica) => replica.setMembers(members));
+        });
+      }
+    });
+  }
+
+  #members(): readonly Member[] {
+    this.#known ??= this.nodes
+      .filter(({ member }) => member)
+      .map(({ id, replica }) => ({ node: id, alive: replica !== undefined }));
+    return this.#known;
   }
 
   /** What a node does, and what comes of it. undefined: it is down, or crashed in it. */
@@ -216,6 +204,7 @@ export class World {
     const target = this.nodes[Number(to) - 1];
     if (target === undefined) return;
     this.messages++;
+    if (message.type === 'summary') from.said = { vector: message, takeovers: from.disk.takeovers };
     if (this.isCut(from, target) || random.chance(this.network.loss)) return;
     const carried = carry === undefined ? message : carry(message);
     const copies = random.chance(this.network.duplication) ? 2 : 1;
