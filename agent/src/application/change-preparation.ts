@@ -16,7 +16,7 @@ import { type Claim, type Conflict, isLayered, PortOwnership } from '../domain/p
 import { steeredSize } from '../domain/steering.js';
 import { limitsAnswers, validatePolicyOf } from '../domain/traffic-policy.js';
 import { claimsOf, validateService } from '../domain/validate.js';
-import type { CommitChange, ConfigStore } from '../ports/config-store.js';
+import type { CommitChange, ConfigReader } from '../ports/config-store.js';
 import type { RequestedChange } from '../ports/use-cases.js';
 import { ObjectPreparation } from './object-preparation.js';
 import { packedName, packService, repackService, sameBytes, unpackService } from './service-codec.js';
@@ -66,7 +66,7 @@ interface Touched {
 }
 
 export class ConfigurationIndex {
-  readonly #store: ConfigStore;
+  readonly #store: ConfigReader;
   readonly #steers: () => boolean;
   readonly #footprints = new Map<string, Footprint>();
   readonly #packets = new Set<string>();
@@ -81,7 +81,7 @@ export class ConfigurationIndex {
   #packetSize = NO_SIZE;
 
   /** steers: sk_lookup does, whose maps have so many places. */
-  constructor(store: ConfigStore, steers: () => boolean = () => false) {
+  constructor(store: ConfigReader, steers: () => boolean = () => false) {
     this.#store = store;
     this.#steers = steers;
   }

@@ -121,3 +121,6 @@ export interface ConfigStore {
 
   close(): void;
 }
+
+/** What is configured now, for whoever only reads it. */
+export type ConfigReader = Pick<ConfigStore, 'get' | 'names' | 'scan' | 'count' | 'objects' | 'object'>;

@@ -21,7 +21,7 @@ import type { Cell, ReplicaStore } from '../../domain/replication/contract.js';
 import { allObjects, compareText, EXISTENCE, visible } from '../../domain/replication/object.js';
 import { validateTrafficPolicy } from '../../domain/traffic-policy.js';
 import { claimsOf, validateService } from '../../domain/validate.js';
-import type { CommitChange, ConfigStore } from '../../ports/config-store.js';
+import type { CommitChange, ConfigReader } from '../../ports/config-store.js';
 import { packObject, unpackObject } from '../object-codec.js';
 import { repackService, sameBytes, unpackService } from '../service-codec.js';
 
@@ -59,12 +59,12 @@ export function isConfigurationKind(kind: string): kind is Kind {
 
 export class Projection {
   readonly #cells: ReplicaStore;
-  readonly #store: ConfigStore;
+  readonly #store: ConfigReader;
   #exclusions: readonly Exclusion[] = [];
   /** While something is left out: when the services that are not were created. */
   #created: ReadonlyMap<string, Timestamp> = new Map();
 
-  constructor(cells: ReplicaStore, store: ConfigStore) {
+  constructor(cells: ReplicaStore, store: ConfigReader) {
     this.#cells = cells;
     this.#store = store;
   }

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What the history of a seed is made of: how many nodes, on what they keep their cells, and what is written. */
+import { hash as digest } from 'node:crypto';
+import { type HistoryResult, runHistory } from '../domain/replication/sim/history.js';
+import { Configurations } from './configurations.js';
+import { SqliteDisk } from './sqlite-disk.js';
+
+export type StoreKind = 'memory' | 'sqlite';
+
+export interface HistoryKind {
+  readonly nodes: number;
+  readonly store: StoreKind;
+  /** Services and policies are written, and followed by the projection; otherwise objects that mean nothing. */
+  readonly configurations: boolean;
+  /** Of many nodes in a mixture: a second or two of faults. */
+  readonly short: boolean;
+}
+
+/** What was asked for; the rest is the seed's to say. */
+export type Wanted = Partial<Pick<HistoryKind, 'nodes' | 'store'>>;
+
+/** Most histories are of few nodes, which meet each other's troubles more often. */
+function nodesOf(seed: number): number {
+  // Few of these, of seeds in whose histories many kinds of faults come.
+  if (seed % 2000 === 942) return 1000;
+  if (seed % 500 === 192) return 100;
+  if (seed % 50 === 10) return 10;
+  return 3;
+}
+
+export function kindOf(seed: number, wanted: Wanted): HistoryKind {
+  const nodes = wanted.nodes ?? nodesOf(seed);
+  const store = wanted.store ?? (nodes === 3 && seed % 125 === 7 ? 'sqlite' : 'memory');
+  const configurations = store === 'sqlite' || (nodes <= 10 && seed % 10 === 0);
+  return { nodes, store, configurations, short: wanted.nodes === undefined && nodes > 10 };
+}
+
+export function runOf(seed: number, { nodes, store, configurations, short }: HistoryKind): HistoryResult {
+  const hash = (bytes: Uint8Array): Uint8Array => digest('sha256', bytes, 'buffer');
+  return runHistory({
+    ...{ seed, nodes, hash },
+    // Buckets are read by statements there: fewer at a time.
+    ...(store === 'sqlite' ? { disk: (onFrame) => new SqliteDisk(onFrame), settings: { upkeepBuckets: 64 } } : {}),
+    ...(configurations ? { effects: new Configurations() } : {}),
+    ...(short ? { durationMs: 1500, writes: 20 } : {}),
+  });
+}
