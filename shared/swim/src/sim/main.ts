@@ -11,6 +11,7 @@ const HELP = `Usage: node shared/swim/dist/sim/main.js [options]
 
   --nodes N         members of the cluster (100)
   --seed N          the same seed gives the same output (1)
+  --seeds N         so many runs, from that seed on: each figure's median, and its least and greatest (1)
   --preset NAME     lan, wan or local: memberlist's figures (lan)
   --suspicion N     multiplier of the suspicion timeout (the preset's: 4, 6, 3)
   --latency A-B     one way, in milliseconds (0.2-1)
@@ -29,6 +30,7 @@ function main(args: string[]): void {
     options: {
       nodes: { type: 'string', default: '100' },
       seed: { type: 'string', default: '1' },
+      seeds: { type: 'string', default: '1' },
       preset: { type: 'string', default: 'lan' },
       suspicion: { type: 'string' },
       latency: { type: 'string', default: '0.2-1' },
@@ -72,9 +74,14 @@ function main(args: string[]): void {
       ['Lifeguard', tuning],
     ],
   } as Record<string, [string, Tuning][]>);
-  console.log(describe({ ...setup, tuning }, `${values.preset} (suspicion × ${tuning.suspicionMultiplier})`));
-  const outcomes = runs.map(([name, used]) => [name, experiment({ ...setup, tuning: used })] as const);
-  console.log(table(figures(outcomes, setup.nodes)));
+  const seeds = Array.from({ length: number('seeds', values.seeds, 1, 1000) }, (_, at) => setup.seed + at);
+  console.log(
+    describe({ ...setup, tuning }, seeds.length, `${values.preset} (suspicion × ${tuning.suspicionMultiplier})`),
+  );
+  const outcomes = runs.map(
+    ([name, used]) => [name, seeds.map((seed) => experiment({ ...setup, seed, tuning: used }))] as const,
+  );
+  console.log(table(figures(outcomes, setup.nodes, setup.kills)));
 }
 
 function slowness(ms: number, gap: string | undefined): Slowness {
@@ -88,44 +95,64 @@ function without(tuning: Tuning): Tuning {
   return { ...tuning, awarenessLimit: 1, suspicionMaxMultiplier: 1, buddy: false };
 }
 
-function describe(setup: Setup, preset: string): string {
+function describe(setup: Setup, seeds: number, preset: string): string {
   const { nodes, seed, link, slowNodes, watchMs, kills } = setup;
   const { slow: of } = setup;
   const how = of.kind === 'late' ? `reading ${of.ms} ms late` : `still ${of.ms} ms, running ${of.gapMs} ms`;
   const slow = slowNodes === 0 ? 'none slow' : `${slowNodes} slow (${how})`;
   const wire = `${link.latencyMs.join(' to ')} ms one way, ${link.loss * 100} % lost`;
-  return `${nodes} nodes, preset ${preset}, ${wire}, ${slow}; watched for ${watchMs / 1000} s, then ${kills} killed; seed ${seed}\n`;
+  const from = seeds === 1 ? `seed ${seed}` : `seeds ${seed} to ${seed + seeds - 1}`;
+  return `${nodes} nodes, preset ${preset}, ${wire}, ${slow}; watched for ${watchMs / 1000} s, then ${kills} killed; ${from}\n`;
 }
 
-function figures(outcomes: readonly (readonly [string, Outcome])[], nodes: number): string[][] {
-  const row = (name: string, value: (outcome: Outcome) => string): string[] => [
-    name,
-    ...outcomes.map(([, outcome]) => value(outcome)),
-  ];
-  const seconds = (values: readonly number[], share: number): string => {
-    const value = quantile(values, share);
-    return value === undefined ? '-' : `${(value / 1000).toFixed(2)} s`;
-  };
-  const rate = (traffic: Traffic & { ms: number }, of: (traffic: Traffic) => number): string =>
-    traffic.ms === 0 ? '-' : ((of(traffic) / traffic.ms / nodes) * 1000).toFixed(1);
+type Column = readonly [name: string, outcomes: readonly Outcome[]];
+
+function figures(columns: readonly Column[], nodes: number, kills: number): string[][] {
+  const row = (
+    name: string,
+    figure: (outcome: Outcome) => number | undefined,
+    form: (value: number) => string = String,
+  ): string[] => [name, ...columns.map(([, outcomes]) => spread(outcomes.map(figure), form))];
+  const seconds = (ms: number): string => `${(ms / 1000).toFixed(2)} s`;
+  const oneDigit = (value: number): string => value.toFixed(1);
+  const rate = (traffic: Traffic & { ms: number }, of: (traffic: Traffic) => number): number | undefined =>
+    traffic.ms === 0 ? undefined : (of(traffic) / traffic.ms / nodes) * 1000;
   return [
-    ['', ...outcomes.map(([name]) => name)],
-    row('first detection, median', ({ firstMs }) => seconds(firstMs, 0.5)),
-    row('first detection, longest', ({ firstMs }) => seconds(firstMs, 1)),
-    row('known to all, median', ({ allMs }) => seconds(allMs, 0.5)),
-    row('known to all, longest', ({ allMs }) => seconds(allMs, 1)),
-    row('killed, known to all', ({ kills, allMs }) => `${allMs.length} of ${kills}`),
-    row('false positives about healthy members', ({ falsePositives }) => String(falsePositives.about)),
-    row('  of these at healthy members', ({ falsePositives }) => String(falsePositives.atHealthy)),
-    row('  different members', ({ falsePositives }) => String(falsePositives.victims.size)),
-    row('deaths told of slow members', ({ falsePositives }) => String(falsePositives.aboutSlow)),
-    row('watching: datagrams per node and second', ({ quiet }) => rate(quiet, (of) => of.datagrams)),
-    row('watching: bytes of datagrams per node and second', ({ quiet }) => rate(quiet, (of) => of.datagramBytes)),
-    row('watching: bytes of streams per node and second', ({ quiet }) => rate(quiet, (of) => of.streamBytes)),
-    row('killing: datagrams per node and second', ({ dying }) => rate(dying, (of) => of.datagrams)),
-    row('killing: bytes of datagrams per node and second', ({ dying }) => rate(dying, (of) => of.datagramBytes)),
-    row('killing: bytes of streams per node and second', ({ dying }) => rate(dying, (of) => of.streamBytes)),
+    ['', ...columns.map(([name]) => name)],
+    row('first detection, median', ({ firstMs }) => quantile(firstMs, 0.5), seconds),
+    row('first detection, longest', ({ firstMs }) => quantile(firstMs, 1), seconds),
+    row('known to all, median', ({ allMs }) => quantile(allMs, 0.5), seconds),
+    row('known to all, longest', ({ allMs }) => quantile(allMs, 1), seconds),
+    row(`of ${kills} killed, known to all`, ({ allMs }) => allMs.length),
+    row('false positives about healthy members', ({ falsePositives }) => falsePositives.about),
+    row('  of these at healthy members', ({ falsePositives }) => falsePositives.atHealthy),
+    row('  different members', ({ falsePositives }) => falsePositives.victims.size),
+    row('deaths told of slow members', ({ falsePositives }) => falsePositives.aboutSlow),
+    row('watching: datagrams per node and second', ({ quiet }) => rate(quiet, (of) => of.datagrams), oneDigit),
+    row(
+      'watching: bytes of datagrams per node and second',
+      ({ quiet }) => rate(quiet, (of) => of.datagramBytes),
+      oneDigit,
+    ),
+    row('watching: bytes of streams per node and second', ({ quiet }) => rate(quiet, (of) => of.streamBytes), oneDigit),
+    row('killing: datagrams per node and second', ({ dying }) => rate(dying, (of) => of.datagrams), oneDigit),
+    row(
+      'killing: bytes of datagrams per node and second',
+      ({ dying }) => rate(dying, (of) => of.datagramBytes),
+      oneDigit,
+    ),
+    row('killing: bytes of streams per node and second', ({ dying }) => rate(dying, (of) => of.streamBytes), oneDigit),
   ];
+}
+
+/** Of several runs the median, and in brackets the least and the greatest; of one what it gave. */
+function spread(values: readonly (number | undefined)[], form: (value: number) => string): string {
+  const known = values.filter((value) => value !== undefined);
+  const middle = quantile(known, 0.5);
+  if (middle === undefined) return '-';
+  return values.length === 1
+    ? form(middle)
+    : `${form(middle)} (${form(Math.min(...known))} to ${form(Math.max(...known))})`;
 }
 
 function number(option: string, text: string, least: number, most: number): number {
