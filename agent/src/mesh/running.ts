@@ -99,7 +99,8 @@ function admissionOf(part: Part) {
   const { audit } = part.options;
   const admit = admission({
     authority: () => identity.authority,
-    redeem: (token, source, nowMs) => tokens.redeem(token, source, nowMs),
+    attempt: (token, source, nowMs) => tokens.attempt(token, source, nowMs),
+    redeem: (token, nowMs) => tokens.redeem(token, nowMs),
     checkRequest: (request) => checkNodeRequest(request),
     revocations: () => part.revocations,
     nodes: () => nodes.members,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Lets machines into the mesh: whoever shows a token that was made here gets a certificate, the keys of gossip and the
- * list of nodes, and is one of them from then on. The token is spent last, when nothing else can be refused.
+ * list of nodes, and is one of them from then on. The token is asked for first, so that whoever has none learns nothing of
+ * the mesh and costs next to nothing, and spent last, when nothing else can be refused.
  */
 
 import type { NodeRole } from '../../domain/identity/join-token.js';
@@ -11,15 +12,22 @@ import { type CertificateAuthority, IdentityError } from '../../ports/identity.j
 import type { Admit, JoinAnswer, JoinGrant, JoinRequest } from '../../ports/mesh.js';
 import { ApplicationError } from '../../ports/use-cases.js';
 
-export type Redeemed =
-  | { readonly kind: 'redeemed'; readonly nodeId: string; readonly role: NodeRole }
+export type Attempted =
+  | { readonly kind: 'good' }
   | { readonly kind: 'refused'; readonly reason: string }
   | { readonly kind: 'slowed'; readonly retryAfterMs: number; readonly reason: string };
+
+export type Redeemed =
+  | { readonly kind: 'redeemed'; readonly nodeId: string; readonly role: NodeRole }
+  | { readonly kind: 'refused'; readonly reason: string };
 
 export interface AdmissionParts {
   /** undefined: this node does not hold the CA's key. */
   readonly authority: () => CertificateAuthority | undefined;
-  readonly redeem: (token: string, source: string, nowMs: number) => Redeemed;
+  /** Whether the token is good; bounded in how often it may be asked. */
+  readonly attempt: (token: string, source: string, nowMs: number) => Attempted;
+  /** Spends it. */
+  readonly redeem: (token: string, nowMs: number) => Redeemed;
   /** Fails as IdentityError "invalid". */
   readonly checkRequest: (request: Uint8Array) => Promise<unknown>;
   readonly revocations: () => Revocations;
@@ -33,16 +41,16 @@ export interface AdmissionParts {
   /** Of PEM, the first certificate as DER. */
   readonly derOf: (pem: string) => Uint8Array;
   readonly nowMs: () => number;
-  readonly log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
+  /** Of who has joined. Who was refused the mesh port tells, in bounded lines: strangers could fill a log by these. */
+  readonly log: { info(fields: object, message: string): void };
 }
 
 export function admission(parts: AdmissionParts): Admit {
   return async (request, source) => {
     const answer = await decide(parts, request, source);
-    const fields = { name: request.name.slice(0, 80), source };
-    if (answer.kind === 'granted')
-      parts.log.info({ ...fields, node: answer.grant.nodeId }, 'a node has joined the mesh');
-    else parts.log.warn({ ...fields, reason: answer.reason }, 'a machine was refused that wanted to join');
+    if (answer.kind === 'granted') {
+      parts.log.info({ name: request.name, source, node: answer.grant.nodeId }, 'a node has joined the mesh');
+    }
     return answer;
   };
 }
@@ -53,6 +61,11 @@ async function decide(parts: AdmissionParts, request: JoinRequest, source: strin
     return refused("this node does not hold the key of the mesh's CA: make the token on one that does, and join there");
   }
   const { name, meshAddress, gossipAddress, frameKey, frameKeySignature } = request;
+  const attempted = parts.attempt(request.token, source, parts.nowMs());
+  if (attempted.kind === 'slowed') {
+    return { kind: 'refused', reason: attempted.reason, retryAfterMs: attempted.retryAfterMs };
+  }
+  if (attempted.kind === 'refused') return refused(attempted.reason);
   if (!isRecordText(request)) return refused('its name or its addresses are not such as nodes have: upgrade it');
   const taken = [...parts.nodes().values()].find(
     (record) => record.name === name || record.meshAddress === meshAddress,
@@ -69,10 +82,7 @@ async function decide(parts: AdmissionParts, request: JoinRequest, source: strin
     throw error;
   }
   const nowMs = parts.nowMs();
-  const redeemed = parts.redeem(request.token, source, nowMs);
-  if (redeemed.kind === 'slowed') {
-    return { kind: 'refused', reason: redeemed.reason, retryAfterMs: redeemed.retryAfterMs };
-  }
+  const redeemed = parts.redeem(request.token, nowMs);
   if (redeemed.kind === 'refused') return refused(redeemed.reason);
   const { nodeId, role } = redeemed;
   try {

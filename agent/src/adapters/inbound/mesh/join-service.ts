@@ -6,14 +6,17 @@ import { NodeRecordSchema } from '@marcher/proto/marcher/mesh/v1/node_pb';
 import { JoinService, PeerService } from '@marcher/proto/marcher/mesh/v1/peer_pb';
 import { FRAME_KEY_BYTES, SIGNATURE_BYTES } from '../../../domain/mesh/node-record.js';
 import type { Admit, JoinAnswer, JoinRequest } from '../../../ports/mesh.js';
+import type { Hold } from '../../outbound/identity/mesh-listener.js';
 
-/** source: the joiner's IP address. */
 export interface Stranger {
+  /** The joiner's IP address. */
   readonly source: string;
+  /** While what it gives has not been called, its connection is not ended for the sake of others. */
+  readonly hold: Hold;
 }
 
 export const strangerKey: ContextKey<Stranger> = createContextKey<Stranger>(
-  { source: '' },
+  { source: '', hold: () => () => {} },
   { description: 'who joins' },
 );
 
@@ -34,7 +37,7 @@ export interface JoinServiceOptions {
 
 export function routeJoinService(router: ConnectRouter, options: JoinServiceOptions): void {
   let joins = 0;
-  const answerTo = async (request: JoinRequest, source: string): Promise<JoinAnswer> => {
+  const answerTo = async (request: JoinRequest, { source, hold }: Stranger): Promise<JoinAnswer> => {
     const fault = faultOf(request);
     if (fault !== undefined) return { kind: 'refused', reason: fault };
     if (joins >= options.joinsMax) {
@@ -42,6 +45,8 @@ export function routeJoinService(router: ConnectRouter, options: JoinServiceOpti
       return { kind: 'refused', reason, retryAfterMs: FULL_RETRY_MS };
     }
     joins += 1;
+    // A token may be spent by it: the answer should come to somebody.
+    const release = hold();
     try {
       return await options.admit(request, source);
     } catch (error) {
@@ -49,12 +54,14 @@ export function routeJoinService(router: ConnectRouter, options: JoinServiceOpti
       throw new ConnectError('the node could not take in another one: its log says why', Code.Internal);
     } finally {
       joins -= 1;
+      release();
     }
   };
   router.service(JoinService, {
     async join(request, { values }) {
-      const { source } = values.get(strangerKey);
-      const answer = await answerTo(request, source);
+      const stranger = values.get(strangerKey);
+      const { source } = stranger;
+      const answer = await answerTo(request, stranger);
       if (answer.kind === 'granted') {
         const { grant } = answer;
         const value = {

@@ -156,9 +156,9 @@ export function createMeshServer({
       ...(strangerDoor === undefined
         ? {}
         : {
-            stranger(socket) {
+            stranger(socket, hold) {
               const source = sourceOf(socket);
-              if (speaksHttp2(socket, source)) strangerDoor.enter(socket, { source });
+              if (speaksHttp2(socket, source)) strangerDoor.enter(socket, { source, hold });
             },
           }),
       refused: (refusal, reason, remoteAddress) => log.note(refusal, { reason, from: plain(remoteAddress) }),

@@ -21,7 +21,7 @@ describe('join tokens', () => {
   it('let one machine in, with the role that they were made for', () => {
     const tokens = opened();
     const { text, record } = tokens.create({ ...request, role: 'authority' }, 0);
-    const redemption = tokens.redeem(text, source, 1_000);
+    const redemption = tokens.redeem(text, 1_000);
     expect(redemption).toMatchObject({ kind: 'redeemed', role: 'authority' });
     const nodeId = redemption.kind === 'redeemed' ? redemption.nodeId : '';
     expect(tokens.list()).toEqual([{ ...record, used: { atMs: 1_000, nodeId } }]);
@@ -35,37 +35,37 @@ describe('join tokens', () => {
   it('are refused when replayed, after a restart too', () => {
     const directory = testDirectory();
     const { text } = opened(openTokenFile(directory)).create(request, 0);
-    expect(opened(openTokenFile(directory)).redeem(text, source, 1).kind).toBe('redeemed');
-    expect(opened(openTokenFile(directory)).redeem(text, source, 2)).toMatchObject({ refusal: 'used' });
+    expect(opened(openTokenFile(directory)).redeem(text, 1).kind).toBe('redeemed');
+    expect(opened(openTokenFile(directory)).redeem(text, 2)).toMatchObject({ refusal: 'used' });
   });
 
   it('are refused when another call has used them meanwhile', () => {
     const store = createTokensInMemory();
     const { text, record } = opened(store).create(request, 0);
     const late = opened({ ...store, find: () => record });
-    expect(opened(store).redeem(text, source, 1).kind).toBe('redeemed');
-    expect(late.redeem(text, source, 1)).toMatchObject({ kind: 'refused', refusal: 'used' });
+    expect(opened(store).redeem(text, 1).kind).toBe('redeemed');
+    expect(late.redeem(text, 1)).toMatchObject({ kind: 'refused', refusal: 'used' });
   });
 
   it('are refused when expired, elsewhere, removed or tampered with', () => {
     const tokens = opened();
     const { text, record } = tokens.create(request, 0);
-    expect(tokens.redeem(text, source, HOUR + 1)).toMatchObject({ refusal: 'expired' });
-    expect(new JoinTokens(createTokensInMemory(), NODE_B).redeem(text, source, 1)).toMatchObject({
+    expect(tokens.redeem(text, HOUR + 1)).toMatchObject({ refusal: 'expired' });
+    expect(new JoinTokens(createTokensInMemory(), NODE_B).redeem(text, 1)).toMatchObject({
       refusal: 'elsewhere',
       reason: expect.stringContaining(NODE_A),
     });
-    expect(tokens.redeem(text.slice(0, -1), source, 1)).toMatchObject({ refusal: 'not-a-token' });
+    expect(tokens.redeem(text.slice(0, -1), 1)).toMatchObject({ refusal: 'not-a-token' });
     const parsed = parseToken(text);
     if (parsed.kind === 'fault') throw new Error(parsed.reason);
     const secret = parsed.token.secret.slice();
     secret[0] = (secret[0] ?? 0) ^ 1;
-    expect(tokens.redeem(formatToken({ ...parsed.token, secret }), source, 1)).toMatchObject({ refusal: 'unknown' });
-    expect(tokens.redeem(formatToken({ ...parsed.token, id: '0'.repeat(16) }), source, 1)).toMatchObject({
+    expect(tokens.redeem(formatToken({ ...parsed.token, secret }), 1)).toMatchObject({ refusal: 'unknown' });
+    expect(tokens.redeem(formatToken({ ...parsed.token, id: '0'.repeat(16) }), 1)).toMatchObject({
       refusal: 'unknown',
     });
     expect(tokens.remove(record.id)).toBe(true);
-    expect(tokens.redeem(text, source, 1)).toMatchObject({ refusal: 'unknown' });
+    expect(tokens.redeem(text, 1)).toMatchObject({ refusal: 'unknown' });
   });
 
   it('are kept without their secret', () => {
@@ -83,9 +83,11 @@ describe('join tokens', () => {
     const rate = { burst: 2, everyMs: 1_000 };
     const tokens = new JoinTokens(createTokensInMemory(), NODE_A, { perSource: rate, total: rate, sourcesMax: 10 });
     const { text } = tokens.create(request, 0);
-    for (const at of [0, 0]) expect(tokens.redeem('guess', source, at)).toMatchObject({ refusal: 'not-a-token' });
-    expect(tokens.redeem(text, source, 0)).toMatchObject({ kind: 'slowed', retryAfterMs: 1_000 });
-    expect(tokens.redeem(text, source, 1_000).kind).toBe('redeemed');
+    for (const at of [0, 0]) expect(tokens.attempt('guess', source, at)).toMatchObject({ refusal: 'not-a-token' });
+    expect(tokens.attempt(text, source, 0)).toMatchObject({ kind: 'slowed', retryAfterMs: 1_000 });
+    expect(tokens.attempt(text, source, 1_000)).toEqual({ kind: 'good' });
+    expect(tokens.redeem(text, 1_000).kind).toBe('redeemed');
+    expect(tokens.attempt(text, source, 2_000)).toMatchObject({ refusal: 'used' });
   });
 
   it('make room for others when spent, and are as many as are allowed at most', () => {
@@ -94,10 +96,10 @@ describe('join tokens', () => {
     const tokens = opened(store);
     const { text, record } = tokens.create(request, 0);
     expect(() => tokens.create(request, 0)).toThrow(expect.objectContaining({ code: 'limit' }));
-    tokens.redeem(text, source, 1);
+    tokens.redeem(text, 1);
     tokens.create(request, 2);
     expect(store.find(record.id)).toBeUndefined();
-    expect(tokens.redeem(text, source, 3)).toMatchObject({ refusal: 'unknown' });
+    expect(tokens.redeem(text, 3)).toMatchObject({ refusal: 'unknown' });
     expect(() => tokens.create({ ...request, lifetimeMs: 1 }, 2)).toThrow(expect.objectContaining({ code: 'invalid' }));
   });
 });

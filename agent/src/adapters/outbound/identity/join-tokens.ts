@@ -15,6 +15,7 @@ import {
   tokenElsewhere,
   tokenJustUsed,
 } from '../../../domain/identity/join-token.js';
+import { sourceOf } from '../../../domain/identity/source.js';
 import { IdentityError, type TokenStore } from '../../../ports/identity.js';
 import { newNodeId } from './new-ids.js';
 
@@ -26,10 +27,18 @@ export interface TokenRequest {
   readonly rootFingerprint: string;
 }
 
-export type Redemption =
-  | { readonly kind: 'redeemed'; readonly nodeId: string; readonly role: NodeRole }
-  | { readonly kind: 'refused'; readonly refusal: TokenRefusal | 'not-a-token'; readonly reason: string }
+interface Refused {
+  readonly kind: 'refused';
+  readonly refusal: TokenRefusal | 'not-a-token';
+  readonly reason: string;
+}
+
+export type Attempt =
+  | { readonly kind: 'good' }
+  | Refused
   | { readonly kind: 'slowed'; readonly retryAfterMs: number; readonly reason: string };
+
+export type Redemption = { readonly kind: 'redeemed'; readonly nodeId: string; readonly role: NodeRole } | Refused;
 
 /** Compared with when there is no record, so that an unknown id takes as long as a wrong secret. */
 const NO_HASH = Buffer.alloc(32);
@@ -62,16 +71,34 @@ export class JoinTokens {
   }
 
   /**
-   * Spends a token, and gives the joiner its id and role. source: whence it is tried, for the limit of attempts. To be
-   * called when everything else that could be refused has been checked, such as the certificate request.
+   * Whether a token would be redeemed now, by somebody at source (an IP address): asked first of all, since what it takes to check the
+   * rest is for those who have one, and so is what the answers tell. Each time counts as an attempt.
    */
-  redeem(text: string, source: string, nowMs: number): Redemption {
-    const admission = this.#attempts.admit(source, nowMs);
+  attempt(text: string, source: string, nowMs: number): Attempt {
+    const admission = this.#attempts.admit(sourceOf(source), nowMs);
     if (!admission.admitted) {
       const { retryAfterMs } = admission;
       const seconds = Math.ceil(retryAfterMs / 1_000);
       return { kind: 'slowed', retryAfterMs, reason: `too many attempts to join: try again in ${seconds} s` };
     }
+    const judged = this.#judge(text, nowMs);
+    return judged.kind === 'good' ? { kind: 'good' } : judged;
+  }
+
+  /**
+   * Spends a token, and gives the joiner its id and role. To be called when attempt() has said that it is good, and
+   * everything else that could be refused has been checked, such as the certificate request.
+   */
+  redeem(text: string, nowMs: number): Redemption {
+    const judged = this.#judge(text, nowMs);
+    if (judged.kind === 'refused') return judged;
+    const { id, role } = judged.record;
+    const nodeId = newNodeId();
+    if (!this.#store.use(id, { atMs: nowMs, nodeId })) return tokenJustUsed();
+    return { kind: 'redeemed', nodeId, role };
+  }
+
+  #judge(text: string, nowMs: number): Refused | { readonly kind: 'good'; readonly record: TokenRecord } {
     const parsed = parseToken(text);
     if (parsed.kind === 'fault') return { kind: 'refused', refusal: 'not-a-token', reason: parsed.reason };
     const { home, id, secret } = parsed.token;
@@ -79,11 +106,7 @@ export class JoinTokens {
     const record = this.#store.find(id);
     const expected = record === undefined ? NO_HASH : Buffer.from(record.secretHash, 'hex');
     const matches = timingSafeEqual(hash(secret), expected);
-    const verdict = judgeToken(record, matches, nowMs);
-    if (verdict.kind === 'refused') return verdict;
-    const nodeId = newNodeId();
-    if (!this.#store.use(id, { atMs: nowMs, nodeId })) return tokenJustUsed();
-    return { kind: 'redeemed', nodeId, role: verdict.record.role };
+    return judgeToken(record, matches, nowMs);
   }
 
   list(): readonly TokenRecord[] {

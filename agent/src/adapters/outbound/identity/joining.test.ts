@@ -73,8 +73,10 @@ describe('joining', () => {
 
     const answer = async (line: string, source: string): Promise<unknown> => {
       const { token, request } = JSON.parse(line) as { token: string; request: string };
+      const attempt = tokens.attempt(token, source, nowMs);
+      if (attempt.kind !== 'good') return attempt;
       await checkNodeRequest(request);
-      const redemption = tokens.redeem(token, source, nowMs);
+      const redemption = tokens.redeem(token, nowMs);
       if (redemption.kind !== 'redeemed') return redemption;
       const { pem } = await authority.issueNode(request, redemption.nodeId, NO_REVOCATIONS, nowMs);
       return { pem, nodeId: redemption.nodeId };

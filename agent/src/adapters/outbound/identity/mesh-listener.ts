@@ -3,25 +3,31 @@
  * The mesh's door: a TLS server whose connections are judged before anything is read from them. Nodes of the mesh go one
  * way, strangers (who present no certificate, and may only join) another, and all others are closed with a reason said.
  *
- *   TCP --handshake-gate.ts--> TLS handshake --MeshTls.judge--> peer | stranger | refused
+ *   TCP --places.ts--> TLS handshake --MeshTls.judge--> peer | stranger | refused
  *
- * Bounded: handshakes at once, in all and per address, and HANDSHAKE_MS for each; connections; of these, strangers', and
- * how long one may stay.
+ * Bounded: handshakes and strangers at once, in all and per source, and how long each may take, whatever it says
+ * meanwhile; connections.
  */
 import { createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import type { Peer, PeerRefusal } from '../../../domain/identity/peer.js';
-import { HandshakeGate, type HandshakeLimits } from './handshake-gate.js';
+import { sourceOf } from '../../../domain/identity/source.js';
 import type { MeshTls } from './mesh-tls.js';
+import { Places } from './places.js';
 
 export interface MeshListenerHandlers {
   /** A node of the mesh. */
   peer(socket: TLSSocket, peer: Peer): void;
-  /** Absent: nobody joins here. */
-  readonly stranger?: ((socket: TLSSocket) => void) | undefined;
+  /**
+   * Absent: nobody joins here. While what hold() gives has not been called, it is not ended for the sake of another
+   * stranger: to be called around what must not be left half done, and is bounded itself.
+   */
+  readonly stranger?: ((socket: TLSSocket, hold: Hold) => void) | undefined;
   /** It has been closed. For counters, and for a log that bounds itself: there may be any number of these. */
   refused(refusal: ListenerRefusal, reason: string, remoteAddress: string): void;
 }
+
+export type Hold = () => () => void;
 
 export type ListenerRefusal =
   | PeerRefusal
@@ -30,9 +36,13 @@ export type ListenerRefusal =
   | 'too-many-connections'
   | 'too-many-strangers';
 
-export interface MeshListenerLimits extends HandshakeLimits {
+export interface MeshListenerLimits {
   readonly connectionsMax: number;
+  readonly handshakesMax: number;
+  readonly handshakesPerSourceMax: number;
+  readonly handshakeMs: number;
   readonly strangersMax: number;
+  readonly strangersPerSourceMax: number;
   readonly strangerMs: number;
 }
 
@@ -40,10 +50,11 @@ export const LISTENER_LIMITS: MeshListenerLimits = {
   connectionsMax: 4_096,
   handshakesMax: 1_024,
   handshakesPerSourceMax: 64,
+  handshakeMs: 10_000,
   strangersMax: 64,
+  strangersPerSourceMax: 32,
   strangerMs: 30_000,
 };
-const HANDSHAKE_MS = 10_000;
 
 /**
  * Not listening yet. protocols: what ALPN offers, such as ['h2']; a socket goes to an HTTP/2 server of node:http2 by
@@ -55,16 +66,17 @@ export function createMeshListener(
   handlers: MeshListenerHandlers,
   limits: MeshListenerLimits = LISTENER_LIMITS,
 ): Server {
-  const gate = new HandshakeGate(limits);
+  const shaking = new Places({ most: limits.handshakesMax, mostPerSource: limits.handshakesPerSourceMax });
+  const strangers = new Places({ most: limits.strangersMax, mostPerSource: limits.strangersPerSourceMax });
   /** By whom() it is, of those in their handshake: what ends that. */
   const handshakes = new Map<string, () => void>();
-  let strangers = 0;
 
   const tls = createTlsServer({
     ...mesh.context,
     requestCert: true,
     rejectUnauthorized: false,
-    handshakeTimeout: HANDSHAKE_MS,
+    // From the beginning: bytes that come do not make it longer.
+    handshakeTimeout: limits.handshakeMs,
     ALPNProtocols: [...protocols],
   });
   tls.on('tlsClientError', (error, socket) => {
@@ -84,7 +96,7 @@ export function createMeshListener(
   });
 
   const server = createServer({ noDelay: true }, (socket) => {
-    const leave = gate.enter(socket.remoteAddress ?? '', () => {
+    const leave = shaking.enter(socket.remoteAddress ?? '', () => {
       refuse(socket, 'too-many-handshakes', 'it was slow, and too many connections are in their TLS handshake');
     });
     const key = whom(socket);
@@ -104,18 +116,27 @@ export function createMeshListener(
   server.once('close', mesh.attach(tls));
   return server;
 
-  function admit(socket: TLSSocket, stranger: (socket: TLSSocket) => void): void {
-    if (strangers >= limits.strangersMax) {
-      refuse(socket, 'too-many-strangers', `${strangers} others are joining: try again later`);
-      return;
-    }
-    strangers += 1;
+  function admit(socket: TLSSocket, stranger: (socket: TLSSocket, hold: Hold) => void): void {
+    const source = sourceOf(socket.remoteAddress ?? '');
+    const enter = (): (() => void) =>
+      strangers.enter(source, () => {
+        refuse(socket, 'too-many-strangers', 'it was slow, and too many others want to join: try again');
+      });
+    let leave = enter();
     const timer = setTimeout(() => socket.destroy(), limits.strangerMs);
     socket.once('close', () => {
-      strangers -= 1;
+      leave();
       clearTimeout(timer);
     });
-    stranger(socket);
+    let held = 0;
+    stranger(socket, () => {
+      held += 1;
+      leave();
+      return () => {
+        held -= 1;
+        if (held === 0 && !socket.destroyed) leave = enter();
+      };
+    });
   }
 
   function refuse(socket: Socket, refusal: ListenerRefusal, reason: string): void {

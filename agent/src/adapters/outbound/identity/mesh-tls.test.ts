@@ -230,14 +230,49 @@ describe('the listener', () => {
   it('bounds how many strangers are in, and lets nodes in all the same', async () => {
     const door = await openDoor(new MeshTls(material(server), now), { ...LISTENER_LIMITS, strangersMax: 1 });
     expect(await offered(undefined, door)).toBe('stranger');
-    expect(await offered(undefined, door)).toBe('too-many-strangers');
+    // Who has done nothing with it for longest makes room: nobody keeps others from joining by being there.
+    const seen = [door.next(), door.next()];
+    await dial(door.port, careless(undefined));
+    expect(await Promise.all(seen)).toEqual(['too-many-strangers', 'stranger']);
+    expect(door.sockets.map(({ destroyed }) => destroyed)).toEqual([true, false]);
     expect(await offered(client, door)).toMatchObject({ nodeId: NODE_B });
-    const [stranger] = door.sockets;
-    if (stranger === undefined) throw new Error('no stranger');
-    const gone = once(stranger, 'close');
-    stranger.destroy();
-    await gone;
+  });
+
+  it('ends no stranger for the sake of another while its answer is being made', async () => {
+    const door = await openDoor(new MeshTls(material(server), now), { ...LISTENER_LIMITS, strangersPerSourceMax: 1 });
     expect(await offered(undefined, door)).toBe('stranger');
+    const [hold] = door.holds;
+    if (hold === undefined) throw new Error('no stranger');
+    const [release, again] = [hold(), hold()];
+    expect(await offered(undefined, door)).toBe('stranger');
+    release();
+    expect(await offered(undefined, door)).toBe('too-many-strangers');
+    again();
+    await new Promise(setImmediate);
+    expect(door.sockets.map(({ destroyed }) => destroyed)).toEqual([false, true, true]);
+  });
+
+  it('ends a handshake that is not over in time, though a byte of it comes now and then', async () => {
+    const door = await openDoor(new MeshTls(material(server), now), { ...LISTENER_LIMITS, handshakeMs: 200 });
+    // A record of TLS that is long in coming.
+    const hello = Buffer.concat([Buffer.from([0x16, 3, 1, 2, 0]), Buffer.alloc(512)]);
+    const verdict = door.next();
+    const slow = connectTcp(door.port, '127.0.0.1');
+    let sent = 0;
+    const drip = setInterval(() => {
+      slow.write(hello.subarray(sent, sent + 1));
+      sent += 1;
+    }, 5);
+    onTestFinished(() => {
+      clearInterval(drip);
+      slow.destroy();
+    });
+    const closed = once(slow.on('error', () => {}).resume(), 'close');
+    expect(await verdict).toBe('handshake');
+    expect(door.reasons).toEqual([expect.stringContaining('timeout')]);
+    await closed;
+    expect(sent).toBeLessThan(hello.length);
+    expect(await offered(client, door)).toMatchObject({ nodeId: NODE_B });
   });
 
   it('bounds how long a stranger is in', async () => {

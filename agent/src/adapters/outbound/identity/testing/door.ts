@@ -6,7 +6,7 @@ import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import { onTestFinished } from 'vitest';
 import type { Peer } from '../../../../domain/identity/peer.js';
 import type { NodeCredentials } from '../../../../ports/identity.js';
-import { createMeshListener, type MeshListenerLimits } from '../mesh-listener.js';
+import { createMeshListener, type Hold, type MeshListenerLimits } from '../mesh-listener.js';
 import { type MeshTls, PROTOCOL, refusalOf } from '../mesh-tls.js';
 
 export interface Door {
@@ -16,6 +16,8 @@ export interface Door {
   readonly seen: (Peer | 'stranger' | string)[];
   readonly reasons: string[];
   readonly sockets: TLSSocket[];
+  /** Of strangers. */
+  readonly holds: Hold[];
   /** The next that it makes something of. */
   next(): Promise<Peer | string>;
 }
@@ -32,6 +34,7 @@ export async function openDoor(mesh: MeshTls, limits?: MeshListenerLimits): Prom
   const seen: (Peer | string)[] = [];
   const reasons: string[] = [];
   const sockets: TLSSocket[] = [];
+  const holds: Hold[] = [];
   const waiting: ((what: Peer | string) => void)[] = [];
   const note = (what: Peer | string): void => {
     seen.push(what);
@@ -48,7 +51,10 @@ export async function openDoor(mesh: MeshTls, limits?: MeshListenerLimits): Prom
     ['h2'],
     {
       peer: greet,
-      stranger: (socket) => greet(socket, 'stranger'),
+      stranger: (socket, hold) => {
+        holds.push(hold);
+        greet(socket, 'stranger');
+      },
       refused: (refusal, reason) => {
         reasons.push(reason);
         note(refusal);
@@ -57,7 +63,7 @@ export async function openDoor(mesh: MeshTls, limits?: MeshListenerLimits): Prom
     limits,
   );
   const port = await listening(listener);
-  return { port, mesh, seen, reasons, sockets, next: () => new Promise((resolve) => waiting.push(resolve)) };
+  return { port, mesh, seen, reasons, sockets, holds, next: () => new Promise((resolve) => waiting.push(resolve)) };
 }
 
 /** What came of dialling: the greeting, or why there was none. */

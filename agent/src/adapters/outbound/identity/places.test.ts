@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, it } from 'vitest';
-import { HandshakeGate } from './handshake-gate.js';
+import { Places } from './places.js';
 
 function opened(): { evicted: string[]; enter: (source: string, name: string) => () => void } {
-  const gate = new HandshakeGate({ handshakesMax: 3, handshakesPerSourceMax: 2 });
+  const places = new Places({ most: 3, mostPerSource: 2 });
   const evicted: string[] = [];
-  return { evicted, enter: (source, name) => gate.enter(source, () => void evicted.push(name)) };
+  return { evicted, enter: (source, name) => places.enter(source, () => void evicted.push(name)) };
 }
 
-describe('handshakes at once', () => {
+describe('places', () => {
   it('are bounded per source: the oldest of the same source goes', () => {
     const { evicted, enter } = opened();
     for (const [source, name] of [
