@@ -5,7 +5,6 @@
  */
 
 import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promises';
-import { nodeIdOf } from '../../domain/identity/names.js';
 import type { CellWrite, Member, Message, NodeId, OriginKey, ReplicaEvent } from '../../domain/replication/contract.js';
 import { FRAME_LIMITS } from '../../domain/replication/frame.js';
 import { objectKey } from '../../domain/replication/object.js';
@@ -13,15 +12,10 @@ import type { Replica } from '../../domain/replication/replica.js';
 import type { CommitChange, ConfigStore, NewRevision } from '../../ports/config-store.js';
 import type { Exchange, PeerLinks } from '../../ports/mesh.js';
 import { ApplicationError } from '../../ports/use-cases.js';
+import { EventLog, type ReplicationLog } from './event-log.js';
 import type { Following, Project } from './follower.js';
 import { type Exclusion, isConfigurationKind, type ObjectName, type Projection } from './projection.js';
 import { bytesOf, writesOf } from './writes.js';
-
-export interface ReplicationLog {
-  info(fields: object, message: string): void;
-  warn(fields: object, message: string): void;
-  error(fields: object, message: string): void;
-}
 
 /** Where a change stands among all changes. */
 export interface Written {
@@ -71,6 +65,7 @@ const TICK_MAX_MS = 60_000;
 export class Replication implements Exchange, Replicated {
   readonly #options: ReplicationOptions;
   readonly #replica: Replica;
+  readonly #events: EventLog;
   readonly #dirty = new Map<string, ObjectName>();
   #authors = new Set<string>();
   #whole = true;
@@ -86,6 +81,7 @@ export class Replication implements Exchange, Replicated {
   constructor(options: ReplicationOptions) {
     this.#options = options;
     this.#replica = options.replica;
+    this.#events = new EventLog(options.log);
   }
 
   /** From now on messages go out. */
@@ -100,6 +96,7 @@ export class Replication implements Exchange, Replicated {
     clearTimeout(this.#timer);
     clearTimeout(this.#retry);
     await this.#following;
+    this.#events.close();
   }
 
   get admitted(): boolean {
@@ -259,7 +256,7 @@ export class Replication implements Exchange, Replicated {
           if (isConfigurationKind(object.kind)) this.#dirty.set(objectKey(object.kind, object.id), object);
         }
         for (const { author } of event.writers) if (author !== '') this.#authors.add(author);
-      } else this.#say(event);
+      } else this.#events.say(event);
     }
     if (this.#dirty.size > 0) this.#follow();
   }
@@ -317,38 +314,4 @@ export class Replication implements Exchange, Replicated {
     const author = authors.length > 3 ? `${named} and ${authors.length - 3} more` : named;
     return { changes, revision: { author: author === '' ? 'mesh' : author, origin: 'mesh', message: '' } };
   }
-
-  #say(event: Exclude<ReplicaEvent, { type: 'changed' }>): void {
-    const { log } = this.#options;
-    const fields = Object.fromEntries(
-      Object.entries(event).map(([key, value]) => [key, typeof value === 'bigint' ? nodeIdOf(value) : value]),
-    );
-    const text = SAID[event.type];
-    if (text.serious) log.error(fields, text.message);
-    else if (text.expected) log.info(fields, text.message);
-    else log.warn(fields, text.message);
-  }
 }
-
-interface Said {
-  readonly message: string;
-  readonly serious?: true;
-  readonly expected?: true;
-}
-
-const SAID: Readonly<Record<Exclude<ReplicaEvent['type'], 'changed'>, Said>> = {
-  quarantined: { message: 'changes of a node whose clock is ahead wait for their time' },
-  released: { message: 'changes that waited for their time have come into force', expected: true },
-  forked: { message: 'two different changes have one number: no more are taken from that node', serious: true },
-  late: { message: 'changes came so late that what they change was forgotten: they are left out' },
-  'edits-lost': { message: 'edits of objects that were deleted while this node was away are left out' },
-  damaged: { message: 'replicated state was damaged on disk, and is fetched from another node', serious: true },
-  repaired: { message: 'replicated state was made equal to that of another node' },
-  incarnation: { message: 'this node writes under a new incarnation', expected: true },
-  snapshot: { message: "the mesh's state was taken over from another node", expected: true },
-  stale: { message: "this node was away too long, and takes the mesh's state over anew" },
-  'clock-off': { message: "this machine's clock is behind: the mesh's state is not taken over until it is set" },
-  refused: { message: 'what another node sent was refused' },
-  storage: { message: 'replicated changes could not be stored; trying again', serious: true },
-  overflow: { message: 'a node does not keep up: what waited for it is dropped, and it will compare' },
-};

@@ -4,11 +4,12 @@
  */
 import type { Authorship } from './authorship.js';
 import type { Context } from './context.js';
-import { type Message, type NodeId, ReplicaStoreError, type Summary } from './contract.js';
+import { type Fork, type Message, type NodeId, ReplicaStoreError, type Summary } from './contract.js';
 import type { Intake } from './intake.js';
 import { joinRange } from './join.js';
 import { covers, includes } from './origin.js';
 import type { Peers } from './peers.js';
+import { faultOfState } from './plausible.js';
 import type { Pulls } from './pulls.js';
 import { repairsOf } from './repair.js';
 import type { SnapshotTaker } from './snapshots.js';
@@ -21,6 +22,8 @@ export interface ComparisonParts {
   readonly pulls: Pulls;
   readonly taker: SnapshotTaker;
 }
+
+const NOT_KNOWN = new Uint8Array(0);
 
 export class Comparison {
   readonly #context: Context;
@@ -97,15 +100,16 @@ export class Comparison {
     const isFresh = summary.echo?.life === this.#life;
     this.#peers.heard(from, isFresh ? summary : { ...summary, echo: undefined }, this.#context.environment.wallMs());
     this.#author.compare(from, summary, isFresh);
-    for (const { origin, sequence } of summary.forks) {
-      this.#intake.fork({ origin, sequence, kept: new Uint8Array(0), other: new Uint8Array(0) }, from);
-    }
+    const forks: Fork[] = summary.forks.map(({ origin, sequence }) => {
+      return { origin, sequence, kept: NOT_KNOWN, other: NOT_KNOWN };
+    });
     for (const [origin, { sequence, hash }] of summary.heads) {
       const own = ledger.heads.get(origin);
       if (own?.sequence === sequence && !startsAlike(own.hash, hash)) {
-        this.#intake.fork({ origin, sequence, kept: own.hash, other: hash }, from);
+        forks.push({ origin, sequence, kept: own.hash, other: hash });
       }
     }
+    this.#intake.forked(forks, from);
     const wanted = this.#pulls.wanted(summary);
     const frames = wanted.reduce((sum, range) => sum + range.through - range.from + 1, 0);
     // Where there is more to apply than to copy, the copy is cheaper.
@@ -125,6 +129,11 @@ export class Comparison {
   repaired(from: NodeId, repair: Extract<Message, { type: 'repair' }>): void {
     const { ledger } = this.#context;
     if (!includes(ledger, repair.vector, ledger.forks)) return;
+    const fault = faultOfState(ledger, repair);
+    if (fault !== undefined) {
+      this.#context.emit({ type: 'refused', from, reason: `a repair: ${fault}` });
+      return;
+    }
     const { objects, cells } = joinRange(ledger, repair);
     if (cells > 0) {
       this.#context.emit({ type: 'repaired', from, bucket: repair.bucket, cells });

@@ -7,7 +7,7 @@
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 import { pack, type Timestamp, unpack } from '@marcher/hlc';
 import { WireWriter } from '../wire-writer.js';
-import type { CellWrite, Frame, Hash, Origin } from './contract.js';
+import type { CellWrite, Frame, Hash, Key, Origin } from './contract.js';
 import { cellKey } from './object.js';
 import { INCARNATION_MAX, originKey, parseOrigin } from './origin.js';
 
@@ -55,6 +55,16 @@ export function unpackOrigin(bytes: Uint8Array): Origin | undefined {
   return { node: view.getBigUint64(0), incarnation: view.getUint16(8) * 0x1_0000_0000 + view.getUint32(10) };
 }
 
+/** What is wrong with a key, wherever it comes from; undefined: nothing. */
+export function faultOfKey({ kind, id, group }: Key): string | undefined {
+  if (kind === '' || kind.length > TEXT_MAX.kind)
+    return `a kind of ${kind.length} characters, not 1 to ${TEXT_MAX.kind}`;
+  if (id === '' || id.length > TEXT_MAX.id) return `an id of ${id.length} characters, not 1 to ${TEXT_MAX.id}`;
+  if (group.length > TEXT_MAX.group) return `a group of ${group.length} characters, more than ${TEXT_MAX.group}`;
+  if (!kind.isWellFormed() || !id.isWellFormed() || !group.isWellFormed()) return 'a key that is not Unicode text';
+  return undefined;
+}
+
 /** What is wrong with writes, wherever they come from; undefined: nothing. */
 export function faultOfWrites(writes: readonly CellWrite[], limits: FrameLimits): string | undefined {
   if (writes.length === 0) return 'writes nothing';
@@ -62,14 +72,10 @@ export function faultOfWrites(writes: readonly CellWrite[], limits: FrameLimits)
     return `writes ${writes.length} cells, more than ${limits.writes}: split the change`;
   const keys = new Set<string>();
   for (const write of writes) {
-    const { kind, id, group } = write;
-    if (kind === '' || kind.length > TEXT_MAX.kind)
-      return `a kind of ${kind.length} characters, not 1 to ${TEXT_MAX.kind}`;
-    if (id === '' || id.length > TEXT_MAX.id) return `an id of ${id.length} characters, not 1 to ${TEXT_MAX.id}`;
-    if (group.length > TEXT_MAX.group) return `a group of ${group.length} characters, more than ${TEXT_MAX.group}`;
-    if (!kind.isWellFormed() || !id.isWellFormed() || !group.isWellFormed()) return 'a key that is not Unicode text';
+    const fault = faultOfKey(write);
+    if (fault !== undefined) return fault;
     const key = cellKey(write);
-    if (keys.has(key)) return `${kind} "${id}" group "${group}" is written twice`;
+    if (keys.has(key)) return `${write.kind} "${write.id}" group "${write.group}" is written twice`;
     keys.add(key);
   }
   return undefined;

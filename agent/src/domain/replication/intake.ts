@@ -154,19 +154,23 @@ export class Intake {
     this.#quarantine.clear();
   }
 
-  /** From a frame of that number on, frames of the origin are no longer taken. */
-  fork(fork: Fork, from: NodeId): void {
+  /** From frames of these numbers on, frames of their origins are no longer taken. */
+  forked(forks: readonly Fork[], from: NodeId): void {
     const { ledger, emit } = this.#context;
+    let added: readonly Fork[];
     try {
-      if (!ledger.addFork(fork)) return;
+      added = ledger.addForks(forks);
     } catch (error) {
       if (!(error instanceof ReplicaStoreError)) throw error;
-      emit({ type: 'storage', code: error.code, reason: `a fork of ${fork.origin} not stored: ${error.message}` });
+      const reason = `forks of ${forks.length} origins not stored: ${error.message}`;
+      emit({ type: 'storage', code: error.code, reason });
       return;
     }
-    this.holding.removeOrigin(fork.origin);
-    this.#quarantine.delete(fork.origin);
-    emit({ type: 'forked', fork, from });
+    for (const fork of added) {
+      this.holding.removeOrigin(fork.origin);
+      this.#quarantine.delete(fork.origin);
+      emit({ type: 'forked', fork, from });
+    }
   }
 
   /** Hash of a frame that was applied, if it is still known. */
@@ -186,7 +190,7 @@ export class Intake {
 
   #twice(frame: Frame, kept: Uint8Array, from: NodeId): Offer {
     const { origin, sequence, hash } = frame;
-    if (this.#isSigned(frame)) this.fork({ origin, sequence, kept, other: hash }, from);
+    if (this.#isSigned(frame)) this.forked([{ origin, sequence, kept, other: hash }], from);
     else
       this.#context.emit({ type: 'refused', from, reason: `${nameOfFrame(frame)}: the signature is not that node's` });
     return REFUSED;
@@ -194,7 +198,7 @@ export class Intake {
 
   #follows({ origin, node, previous }: Frame, sequence: number, hash: Uint8Array): boolean {
     if (sequence === 0 || sameBytes(previous, hash)) return true;
-    this.fork({ origin, sequence, kept: hash, other: previous }, node);
+    this.forked([{ origin, sequence, kept: hash, other: previous }], node);
     return false;
   }
 

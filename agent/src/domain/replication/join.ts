@@ -19,7 +19,7 @@ import type {
   ReplicaState,
   VectorState,
 } from './contract.js';
-import type { Ledger, ObjectName } from './ledger.js';
+import { FORKS_MAX, type Ledger, type ObjectName } from './ledger.js';
 import { allObjects, cellKey, compareKeys, EXISTENCE, type Groups, isThere, Staging, visible } from './object.js';
 import { covers, type ForkPoints, isForked, union } from './origin.js';
 
@@ -38,7 +38,9 @@ export function joinHorizons(a: Horizon, b: Horizon): Horizon {
 
 function joinForks(ledger: Ledger, others: ReplicaState['forks']): ReplicaState['forks'] {
   const forks = [...ledger.forks];
-  for (const fork of others) if (!isForked(forks, fork.origin, fork.sequence)) forks.push(fork);
+  for (const fork of others) {
+    if (forks.length < FORKS_MAX && !isForked(forks, fork.origin, fork.sequence)) forks.push(fork);
+  }
   return forks;
 }
 

@@ -7,6 +7,7 @@ import type { Frame, Message, NodeId } from './contract.js';
 import type { Intake } from './intake.js';
 import { joinSnapshot, type Reissue, rejoin } from './join.js';
 import { covers } from './origin.js';
+import { faultOfState } from './plausible.js';
 import type { SnapshotTaker } from './snapshots.js';
 
 export interface JoiningParts {
@@ -48,6 +49,12 @@ export class Joining {
     if (!received.accepted) {
       this.#backoff.failed(from, environment.monotonicMs());
       emit({ type: 'clock-off', from, aheadMs: received.aheadMs });
+      return;
+    }
+    const fault = faultOfState(ledger, { cells, vector: end, horizon: end.horizon });
+    if (fault !== undefined) {
+      this.#backoff.failed(from, environment.monotonicMs());
+      emit({ type: 'refused', from, reason: `a snapshot: ${fault}` });
       return;
     }
     if (ledger.admitted) {

@@ -23,7 +23,10 @@ import type {
 } from './contract.js';
 import { BUCKETS, Digests, markOf } from './digest.js';
 import { objectDigest, objectsOf, Staging } from './object.js';
-import { EMPTY_VECTOR, isForked } from './origin.js';
+import { EMPTY_VECTOR } from './origin.js';
+
+/** Each is a disk that was copied, or a signature that was made twice; all are looked through for each frame. */
+export const FORKS_MAX = 1024;
 
 export type ObjectName = Pick<Key, 'kind' | 'id'>;
 
@@ -174,12 +177,19 @@ export class Ledger implements VectorState {
     if (admitted !== this.admitted) this.commit(new Staging(this.store), { state: { admitted } });
   }
 
-  /** False: known already, from that number or a smaller one on. */
-  addFork(fork: Fork): boolean {
-    if (isForked(this.forks, fork.origin, fork.sequence)) return false;
-    const forks = [...this.forks.filter(({ origin }) => origin !== fork.origin), fork];
-    this.commit(new Staging(this.store), { state: { forks } });
-    return true;
+  /** In one commit; gives those that were not known, from that number or a smaller one on, and for which there is room. */
+  addForks(forks: readonly Fork[]): readonly Fork[] {
+    const known = new Map(this.forks.map((fork) => [fork.origin, fork]));
+    const added = new Map<OriginKey, Fork>();
+    for (const fork of forks) {
+      const before = added.get(fork.origin) ?? known.get(fork.origin);
+      if (before === undefined ? known.size + added.size >= FORKS_MAX : before.sequence <= fork.sequence) continue;
+      added.set(fork.origin, fork);
+    }
+    if (added.size === 0) return [];
+    const state = { forks: [...this.forks.filter(({ origin }) => !added.has(origin)), ...added.values()] };
+    this.commit(new Staging(this.store), { state });
+    return [...added.values()];
   }
 
   /** As of now, whatever comes later. */

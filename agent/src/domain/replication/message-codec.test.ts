@@ -4,7 +4,7 @@ import { fromBinary } from '@bufbuild/protobuf';
 import { FrameBodySchema, FrameSchema } from '@marcher/proto/marcher/mesh/v1/replication_pb';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import type { Message } from './contract.js';
+import type { Cell, Message } from './contract.js';
 import { encodeFrame } from './frame.js';
 import { decodeMessage, encodeMessage } from './message-codec.js';
 import { runHistory } from './sim/history.js';
@@ -150,6 +150,19 @@ test('what cannot be meant is refused and named', () => {
       forks,
     }),
   ).toHaveProperty('fault');
+  const snapshot = (given: Partial<Cell>): Message => {
+    return { type: 'snapshot', id: 1, part: 0, cells: [{ ...cell, ...given }], end: undefined };
+  };
+  expect(bad(snapshot({ id: 'i'.repeat(513) }))).toEqual({
+    fault: 'not a message: an id of 513 characters, not 1 to 512',
+  });
+  expect(bad(snapshot({ kind: '' }))).toHaveProperty('fault');
+  // Nobody stamps for another.
+  expect(bad(snapshot({ stamp: { ...stamp, node: 2n } }))).toEqual({
+    fault: 'not a message: a cell whose stamp is not of its origin',
+  });
+  const forked = Array.from({ length: 1_025 }, () => ({ origin, sequence: 1 }));
+  expect(bad({ ...(MESSAGES[0] as Extract<Message, { type: 'summary' }>), forks: forked })).toHaveProperty('fault');
   expect(bad({ ...(MESSAGES[0] as Extract<Message, { type: 'summary' }>), wallMs: Number.NaN })).toHaveProperty(
     'fault',
   );

@@ -16,8 +16,10 @@ import {
 } from '@marcher/proto/marcher/mesh/v1/replication_pb';
 import type { Cell, Fork, Head, Horizon, Key, Message, NodeId, OriginKey, Range, VectorState } from './contract.js';
 import { BUCKETS } from './digest.js';
-import { packOrigin, unpackOrigin } from './frame.js';
-import { originKey, parseOrigin } from './origin.js';
+import { elementsOf } from './element-count.js';
+import { faultOfKey, packOrigin, unpackOrigin } from './frame.js';
+import { FORKS_MAX } from './ledger.js';
+import { INCARNATION_MAX, originKey, parseOrigin } from './origin.js';
 
 type Dots = readonly { readonly origin: OriginKey; readonly sequence: number }[];
 type WireDot = { readonly origin: Uint8Array; readonly sequence: bigint };
@@ -30,6 +32,12 @@ type Init = NonNullable<MessageInitShape<typeof ReplicaMessageSchema>['message']
 const SUMMARY_HASH_BYTES = 8;
 const HASH_BYTES_MAX = 32;
 const MARK_MAX = 2 ** 48 - 1;
+/** A vector, a horizon and as many cells as go with them in one answer (context.ts: originsMax, answerBytes). */
+const ELEMENTS_MAX = 1_000_000;
+/** What a vector has at most. */
+const ORIGINS_MAX = 65_536;
+/** In one message: an answer is about 1 MiB, and a frame more than 100 bytes. */
+const FRAMES_MAX = 16_384;
 
 export function encodeMessage(message: Message): Uint8Array<ArrayBuffer> {
   return toBinary(ReplicaMessageSchema, create(ReplicaMessageSchema, { message: toWire(message) }));
@@ -38,6 +46,9 @@ export function encodeMessage(message: Message): Uint8Array<ArrayBuffer> {
 /** Never throws: `fault` says what is wrong with bytes from outside. They are bounded by who has read them. */
 export function decodeMessage(bytes: Uint8Array): Message | { readonly fault: string } {
   try {
+    if (elementsOf(ReplicaMessageSchema, bytes, ELEMENTS_MAX) > ELEMENTS_MAX) {
+      return { fault: `not a message: more than ${ELEMENTS_MAX} fields in ${bytes.length} bytes` };
+    }
     return fromWire(fromBinary(ReplicaMessageSchema, bytes).message);
   } catch (error) {
     return { fault: `not a message: ${error instanceof Error ? error.message : String(error)}` };
@@ -178,8 +189,15 @@ function hashOf(bytes: Uint8Array): Uint8Array {
   return bytes.length <= HASH_BYTES_MAX ? bytes : fail(`a hash of ${bytes.length} bytes`);
 }
 
-function dotsOf(dots: readonly WireDot[]): { origin: OriginKey; sequence: number }[] {
-  return dots.map(({ origin, sequence }) => ({ origin: originOf(origin), sequence: numberOf(sequence, 1) }));
+function atMost<T>(list: readonly T[], most: number, what: string): readonly T[] {
+  return list.length <= most ? list : fail(`${list.length} ${what}, more than ${most}`);
+}
+
+function dotsOf(dots: readonly WireDot[], most: number = ORIGINS_MAX): { origin: OriginKey; sequence: number }[] {
+  return atMost(dots, most, 'origins').map(({ origin, sequence }) => ({
+    origin: originOf(origin),
+    sequence: numberOf(sequence, 1),
+  }));
 }
 
 function seenOf(dots: readonly WireDot[]): Map<OriginKey, number> {
@@ -187,7 +205,7 @@ function seenOf(dots: readonly WireDot[]): Map<OriginKey, number> {
 }
 
 function rangesOf(ranges: readonly { origin: Uint8Array; from: bigint; through: bigint }[]): Range[] {
-  return ranges.map(({ origin, from, through }) => {
+  return atMost(ranges, ORIGINS_MAX, 'ranges').map(({ origin, from, through }) => {
     return { origin: originOf(origin), from: numberOf(from, 1), through: numberOf(through, 1) };
   });
 }
@@ -195,16 +213,18 @@ function rangesOf(ranges: readonly { origin: Uint8Array; from: bigint; through: 
 function vectorOf(vector: WireVector): VectorState {
   const heads = new Map<OriginKey, Head>();
   const floors = new Map<NodeId, number>();
-  for (const { origin, sequence, hash } of vector?.heads ?? []) {
+  for (const { origin, sequence, hash } of atMost(vector?.heads ?? [], ORIGINS_MAX, 'heads')) {
     heads.set(originOf(origin), { sequence: numberOf(sequence, 1), hash: hashOf(hash) });
   }
-  for (const { node, incarnation } of vector?.floors ?? []) floors.set(node, numberOf(incarnation, 0));
+  for (const { node, incarnation } of atMost(vector?.floors ?? [], ORIGINS_MAX, 'floors')) {
+    floors.set(node, numberOf(incarnation, 0, INCARNATION_MAX));
+  }
   return { heads, floors };
 }
 
 function keyOf({ kind, id, group }: Key): Key {
-  if (kind === '' || id === '') fail('a key without a kind or an id');
-  return { kind, id, group };
+  const fault = faultOfKey({ kind, id, group });
+  return fault === undefined ? { kind, id, group } : fail(fault);
 }
 
 function stampOf(bytes: Uint8Array): Timestamp {
@@ -213,11 +233,13 @@ function stampOf(bytes: Uint8Array): Timestamp {
 
 function cellOf({ write, stamp, origin, sequence, mark }: WireCell): Cell {
   if (write === undefined) return fail('a cell without a key');
+  const [time, author] = [stampOf(stamp), originOf(origin)];
+  if (parseOrigin(author).node !== time.node) fail('a cell whose stamp is not of its origin');
   return {
     ...keyOf(write),
-    stamp: stampOf(stamp),
+    stamp: time,
     value: write.deleted ? undefined : write.value,
-    origin: originOf(origin),
+    origin: author,
     sequence: numberOf(sequence, 1),
     mark: numberOf(mark, 0, MARK_MAX),
   };
@@ -235,7 +257,14 @@ function fromWire(message: ReplicaMessage['message']): Message | { readonly faul
       if (!Number.isFinite(wallMs) || (echo !== undefined && !Number.isFinite(echo.wallMs)))
         fail('a time that is no number');
       return {
-        ...{ type: 'summary', answer, admitted, ...vectorOf(vector), seen: seenOf(seen), forks: dotsOf(forks) },
+        ...{
+          type: 'summary',
+          answer,
+          admitted,
+          ...vectorOf(vector),
+          seen: seenOf(seen),
+          forks: dotsOf(forks, FORKS_MAX),
+        },
         ...{ digest: numberOf(digest, 0, MARK_MAX), cells: numberOf(cells, 0), wallMs, life },
         echo: echo === undefined ? undefined : { life: echo.life, wallMs: echo.wallMs },
       };
@@ -252,7 +281,10 @@ function fromWire(message: ReplicaMessage['message']): Message | { readonly faul
       return { type: 'request', id: message.value.id, ranges: rangesOf(message.value.ranges) };
     case 'frames': {
       const { id, frames, compacted } = message.value;
-      return { type: 'frames', id, frames, compacted: compacted.map(originOf) };
+      return {
+        ...{ type: 'frames', id, frames: atMost(frames, FRAMES_MAX, 'frames') },
+        compacted: atMost(compacted, ORIGINS_MAX, 'origins').map(originOf),
+      };
     }
     case 'snapshotRequest':
       return { type: 'snapshot-request', id: message.value.id, part: message.value.part };
@@ -260,7 +292,7 @@ function fromWire(message: ReplicaMessage['message']): Message | { readonly faul
       const { id, part, end } = message.value;
       const cells = message.value.cells.map(cellOf);
       if (end === undefined) return { type: 'snapshot', id, part, cells, end: undefined };
-      const forks: Fork[] = end.forks.map(({ origin, sequence, kept, other }) => {
+      const forks: Fork[] = atMost(end.forks, FORKS_MAX, 'forks').map(({ origin, sequence, kept, other }) => {
         return { origin: originOf(origin), sequence: numberOf(sequence, 1), kept: hashOf(kept), other: hashOf(other) };
       });
       const clock = stampOf(end.clock);
@@ -284,7 +316,12 @@ function fromWire(message: ReplicaMessage['message']): Message | { readonly faul
       if (bucket >= BUCKETS) fail(`bucket ${bucket}, not 0 to ${BUCKETS - 1}`);
       return {
         ...{ type: 'repair', answer, bucket, after: after && keyOf(after), through: through && keyOf(through) },
-        ...{ cells: cells.map(cellOf), vector: vectorOf(vector), horizon: horizonOf(horizon), forks: dotsOf(forks) },
+        ...{
+          cells: cells.map(cellOf),
+          vector: vectorOf(vector),
+          horizon: horizonOf(horizon),
+          forks: dotsOf(forks, FORKS_MAX),
+        },
       };
     }
     case 'stale': {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { hash as sha } from 'node:crypto';
-import { expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { ReplicaSettings } from './context.js';
 import type { Cell, CellWrite, Frame, Message, ReplicaEvent, WriteResult } from './contract.js';
+import { bucketOf } from './digest.js';
 import { encodeFrame } from './frame.js';
 import { EXISTENCE, visible } from './object.js';
 import { originKey, parseOrigin } from './origin.js';
@@ -569,6 +570,100 @@ test('what is forged, malformed, or not from a member is refused and shown, and 
     expect.stringContaining('not a frame'),
   ]);
   expect([lab.stored(1), lab.stored(2)]).toEqual([0, 0]);
+});
+
+describe('a member that is broken or bad', () => {
+  /** Two that agree, and what the second would say of a bucket. */
+  const agreed = (): { lab: Lab; repair: Extract<Message, { type: 'repair' }> } => {
+    const lab = new Lab(2);
+    lab.create(1, 'a');
+    lab.run(3000);
+    const { ledger } = lab.replica(2);
+    const bucket = bucketOf('service', 'a');
+    const parts = { vector: ledger.vector(), horizon: ledger.horizon, forks: [], cells: lab.node(2).disk.cells() };
+    return { lab, repair: { type: 'repair', answer: false, bucket, after: undefined, through: undefined, ...parts } };
+  };
+  const tell = (lab: Lab, message: Message): void => {
+    lab.world.act(lab.node(1), (replica) => replica.receive(2n, message));
+    lab.run(3000);
+  };
+  const YEAR_MS = 365 * 86_400_000;
+
+  test('can not have a cell from the future, which would beat all that is written', () => {
+    const { lab, repair } = agreed();
+    const { ledger } = lab.replica(1);
+    const cells = repair.cells.map((cell) => {
+      const late = { ...cell, value: text('bad'), stamp: { ...cell.stamp, ms: cell.stamp.ms + YEAR_MS } };
+      return { ...late, mark: ledger.mark(late) };
+    });
+    tell(lab, { ...repair, cells });
+    expect(lab.shown(1, 'a')).toBe('= spec=a');
+    expect(lab.of('refused', 1)[0]?.reason).toMatch(/a repair: .* ahead of this node's clock/);
+    expect(lab.write(1, ['a', 'spec', 'mine']).ok).toBe(true);
+    lab.run(1000);
+    expect([lab.shown(1, 'a'), lab.shown(2, 'a')]).toEqual(['= spec=mine', '= spec=mine']);
+  });
+
+  test('can not have a horizon from the future, which would make all that is written too late', () => {
+    const { lab, repair } = agreed();
+    const stamp = { ...repair.horizon.stamp, ms: lab.world.wallMs(lab.node(1)) + YEAR_MS };
+    tell(lab, { ...repair, cells: [], horizon: { ...repair.horizon, stamp } });
+    expect(lab.shown(1, 'a')).toBe('= spec=a');
+    lab.create(2, 'b');
+    lab.run(1000);
+    expect(lab.shown(1, 'b')).toBe('= spec=b');
+    expect(lab.of('late', 1)).toEqual([]);
+  });
+
+  test('can not have forgotten deletes that it has not seen, for which all others would have to join again', () => {
+    const { lab, repair } = agreed();
+    const [origin = ''] = repair.vector.heads.keys();
+    const seen = new Map([[origin, Number.MAX_SAFE_INTEGER]]);
+    // With a cell that it lacks, so that there is something to be repaired.
+    const lost = lab
+      .node(1)
+      .disk.object('service', 'a')
+      .find(({ group }) => group === 'spec') as Cell;
+    const none = { append: [], drop: [], state: {}, heads: new Map(), forget: [] };
+    lab.node(1).disk.commit({ ...none, put: [], remove: [lost] });
+    tell(lab, { ...repair, horizon: { ...repair.horizon, seen } });
+    expect(lab.replica(1).ledger.horizon.seen.size).toBe(0);
+    expect(lab.of('stale', 2)).toEqual([]);
+    expect(lab.create(2, 'b').ok).toBe(true);
+  });
+
+  test('names no more origins that forked than there is room for, in one commit', () => {
+    const lab = new Lab(2);
+    lab.run(3000);
+    const summary = (forks: readonly { origin: string; sequence: number }[]): void => {
+      const { ledger } = lab.replica(2);
+      const parts = {
+        ...ledger.vector(),
+        admitted: true,
+        seen: new Map(),
+        digest: 0,
+        cells: 0,
+        life: 1,
+        echo: undefined,
+      };
+      tell(lab, { type: 'summary', answer: false, ...parts, wallMs: lab.world.wallMs(lab.node(2)), forks });
+    };
+    const many = (from: number, count: number): { origin: string; sequence: number }[] =>
+      Array.from({ length: count }, (_, at) => ({
+        origin: originKey({ node: BigInt(from + at), incarnation: 1 }),
+        sequence: 2,
+      }));
+    const { disk } = lab.node(1);
+    const commit = vi.spyOn(disk, 'commit');
+    summary(many(100, 1_000));
+    expect(commit).toHaveBeenCalledTimes(1);
+    summary(many(5_000, 1_000));
+    expect(lab.replica(1).ledger.forks).toHaveLength(1_024);
+    // An earlier number of one that is known takes no room.
+    summary([{ origin: originKey({ node: 100n, incarnation: 1 }), sequence: 1 }]);
+    expect(lab.replica(1).ledger.forks).toHaveLength(1_024);
+    expect(lab.replica(1).ledger.forks.at(-1)).toMatchObject({ sequence: 1 });
+  });
 });
 
 test('a peer that reads nothing costs no more than its outbox, and catches up by comparing', () => {

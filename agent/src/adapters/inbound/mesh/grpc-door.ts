@@ -25,16 +25,15 @@ import {
   createContextValues,
 } from '@connectrpc/connect';
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from '@connectrpc/connect-node';
+import { MessageGauge, type MessageLimits } from './message-gauge.js';
 
-export interface DoorLimits {
-  /** Of one message. */
-  readonly messageMaxBytes: number;
+export interface DoorLimits extends MessageLimits {
   readonly streamsPerConnection: number;
   /** Of one stream, and of a whole connection: what was sent and not read yet. */
   readonly windowBytes: number;
   /** Chunks that one message may come in: the largest is some thousand TCP segments. */
   readonly chunksMax: number;
-  /** A connection on which nothing came for so long is closed, after half of it at the earliest. */
+  /** A connection on which nothing came for so long is closed. */
   readonly idleMs: number;
 }
 
@@ -53,6 +52,12 @@ const HEADER_PAIRS = 32;
 const SETTINGS_ENTRIES = 16;
 const INVALID_FRAMES = 10;
 const REJECTED_STREAMS = 20;
+const LOOK_MS = 1_000;
+/**
+ * Others open a few in the whole life of a connection. Those that are reset by this side, as their headers are too many or
+ * break a rule, are counted by nobody else (CVE-2025-8671).
+ */
+const STREAMS_PER_LOOK = 100;
 /** Streams that are opened and reset (CVE-2023-44487): so many at once, and so many per second. */
 const RESETS = { burst: 100, rate: 10 } as const;
 /** An answer that came before its request was whole gets so long until the stream is cut. */
@@ -129,15 +134,27 @@ export class GrpcDoor<Caller> {
     this.#callers.set(session, caller);
     session.on('error', (error) => failed(caller, error.message));
     if (!session.destroyed) session.setLocalWindowSize(limits.windowBytes);
-    // Not session.setTimeout(): PINGs do not count there.
+    const everyMs = Math.min(LOOK_MS, limits.idleMs / 2);
     let read = -1;
-    const idle = setInterval(() => {
-      if (socket.bytesRead === read) session.destroy();
+    let quietMs = 0;
+    let opened = 0;
+    const look = setInterval(() => {
+      // Not session.setTimeout(): PINGs do not count there.
+      quietMs = socket.bytesRead === read ? quietMs + everyMs : 0;
       read = socket.bytesRead;
-    }, limits.idleMs / 2);
-    idle.unref();
+      const before = opened;
+      // Streams of clients have odd numbers.
+      opened = Math.ceil((session.state.lastProcStreamID ?? 0) / 2);
+      if (opened - before > STREAMS_PER_LOOK) {
+        failed(caller, `it opened ${opened - before} streams within ${everyMs} ms`);
+        session.destroy();
+      } else if (quietMs >= limits.idleMs) {
+        session.destroy();
+      }
+    }, everyMs);
+    look.unref();
     session.once('close', () => {
-      clearInterval(idle);
+      clearInterval(look);
       // Node ends its side and waits for the other's end, which may never come.
       const timer = setTimeout(() => socket.destroy(), LINGER_MS);
       timer.unref();
@@ -160,7 +177,7 @@ export class GrpcDoor<Caller> {
         const arrival: Arrival = { chunks: 0 };
         const context = createContextValues().set(callerKey, caller).set(arrivalKey, arrival);
         const call = universalRequestFromNodeRequest(request, response, undefined, context);
-        return handler({ ...call, body: bounded(request, arrival, limits.chunksMax) });
+        return handler({ ...call, body: bounded(request, arrival, limits, (reason) => failed(caller, reason)) });
       })
       .then((answer) => {
         response.once('finish', () => {
@@ -182,17 +199,27 @@ export class GrpcDoor<Caller> {
   }
 }
 
-function bounded(request: Http2ServerRequest, arrival: Arrival, most: number): AsyncIterable<Uint8Array> {
+function bounded(
+  request: Http2ServerRequest,
+  arrival: Arrival,
+  limits: DoorLimits,
+  failed: (reason: string) => void,
+): AsyncIterable<Uint8Array> {
+  const { chunksMax } = limits;
+  const gauge = new MessageGauge(limits);
+  const end = (reason: string): never => {
+    failed(reason);
+    throw new ConnectError(reason, Code.ResourceExhausted);
+  };
   const chunks = request.iterator({ destroyOnReturn: false }) as AsyncIterableIterator<Uint8Array>;
   return {
     [Symbol.asyncIterator]: () => ({
-      next: () => {
+      next: async () => {
         arrival.chunks += 1;
-        if (arrival.chunks > most) {
-          const what = `a message came in more than ${most} pieces: send larger ones`;
-          return Promise.reject(new ConnectError(what, Code.ResourceExhausted));
-        }
-        return chunks.next();
+        if (arrival.chunks > chunksMax) return end(`a message came in more than ${chunksMax} pieces: send larger ones`);
+        const chunk = await chunks.next();
+        const fault = chunk.done === true ? undefined : gauge.push(chunk.value);
+        return fault === undefined ? chunk : end(fault);
       },
       return: async () => (await chunks.return?.()) ?? { done: true, value: undefined },
     }),

@@ -16,6 +16,7 @@ import { testAuthority } from '../../outbound/identity/testing/mesh.js';
 import { type MeshSession, openMeshSession } from '../../outbound/mesh/mesh-session.js';
 import {
   identity,
+  idOf,
   openServer,
   SILENT,
   soon,
@@ -98,12 +99,32 @@ describe('a node of the mesh', () => {
     expect(lines).toMatchObject([{ count: 1 }, { refusal: 'message', count: 99 }]);
   });
 
-  test('that sends a message that is too large has its stream ended, and nobody else does', async () => {
-    const { port, received } = await openServer(one);
+  test('that sends a message that is too large has its stream ended, and nobody else does; the log says so', async () => {
+    const { port, received, server, lines } = await openServer(one);
     const bad = stream(await asPeer(port), { messages: [new Uint8Array(MESSAGE_MAX_BYTES + 1)] });
     await expect(bad).rejects.toMatchObject({ code: Code.ResourceExhausted });
+    expect(server.refusals.get('protocol')).toBe(1);
+    expect(lines).toMatchObject([
+      { reason: expect.stringMatching(/message of \d+ bytes is announced/), from: idOf(2n) },
+    ]);
     void stream(await asPeer(port), { messages: [PRUNE] });
     await soon(() => expect(received).toHaveLength(1));
+  });
+
+  test('that sends millions of nothings in one message has its stream ended before they are unfolded', async () => {
+    const { port, received, server } = await openServer(one);
+    const { http2 } = await asPeer(port);
+    const headers = { ':method': 'POST', ':path': '/marcher.mesh.v1.PeerService/Replicate', te: 'trailers' };
+    const request = http2.request({ ...headers, 'content-type': 'application/grpc' });
+    const trailers = once(request, 'trailers');
+    const bytes = 4 * 1024 * 1024;
+    const nothings = Buffer.alloc(5 + bytes);
+    nothings.writeUInt32BE(bytes, 1);
+    for (let at = 5; at < nothings.length; at += 2) nothings[at] = 0x0a;
+    request.end(nothings);
+    expect((await trailers)[0]).toMatchObject({ 'grpc-status': String(Code.ResourceExhausted) });
+    expect(received).toEqual([]);
+    expect(server.refusals.get('protocol')).toBe(1);
   });
 
   test('that sends a message in crumbs has its stream ended, many small messages are none', async () => {
@@ -300,6 +321,70 @@ describe('the mesh port', () => {
     socket.resume();
     await closed;
     expect(server.refusals.get('protocol')).toBe(1);
+  });
+
+  /** RFC 9113, section 4.1. */
+  const frame = (type: number, flags: number, stream: number, payload: Buffer): Buffer => {
+    const head = Buffer.alloc(9);
+    head.writeUIntBE(payload.length, 0, 3);
+    head.writeUInt8(type, 3);
+    head.writeUInt8(flags, 4);
+    head.writeUInt32BE(stream, 5);
+    return Buffer.concat([head, payload]);
+  };
+  /** RFC 7541, section 6.2: into the table, and not. */
+  const field = (first: number, value: string): Buffer =>
+    Buffer.concat([Buffer.from([first, 1]), Buffer.from('x'), Buffer.from([value.length]), Buffer.from(value)]);
+  const HEADERS = 1;
+  const CONTINUATION = 9;
+  const END_HEADERS = 4;
+
+  type Flood = (turn: number) => Buffer;
+  const floods: readonly (readonly [string, Flood])[] = [
+    // CVE-2024-28182.
+    ['headers without end', (turn) => frame(turn === 0 ? HEADERS : CONTINUATION, 0, 1, field(0, 'v'))],
+    [
+      'headers that unfold',
+      // One field of 100 bytes in the table, and then each byte stands for it.
+      (turn) => {
+        const bomb = Buffer.concat([field(0x40, 'v'.repeat(100)), Buffer.alloc(15_000, 0x80 | 62)]);
+        return frame(HEADERS, END_HEADERS, 1 + 2 * turn, bomb);
+      },
+    ],
+    [
+      'requests that are made to be reset',
+      // CVE-2025-8671: POST https / and then a window that grows by nothing.
+      (turn) => {
+        const request = frame(HEADERS, END_HEADERS, 1 + 2 * turn, Buffer.from([0x83, 0x87, 0x84]));
+        return Buffer.concat([request, frame(8, 0, 1 + 2 * turn, Buffer.alloc(4))]);
+      },
+    ],
+    ['windows that grow beyond all', () => frame(8, 0, 0, Buffer.from([0x7f, 0xff, 0xff, 0xff]))],
+    ['frames of no bytes', () => frame(0, 0, 1, Buffer.alloc(0))],
+    ['resets of streams that were never opened', (turn) => frame(3, 0, 1 + 2 * turn, Buffer.alloc(4))],
+  ];
+
+  test.each(floods)('cuts off %s, of strangers too, and takes nodes as before', async (_, flood) => {
+    const opened = await openServer(one, { admit: no, limits: { idleMs: 400 } });
+    const { port, received } = opened;
+    const settings = Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    const sockets = [two.mesh.dialOptions(), STRANGER].map((tls) => raw(port, { ...tls, ALPNProtocols: ['h2'] }));
+    // A write may fail before that.
+    const closed = Promise.all(sockets.map((socket) => new Promise((resolve) => socket.once('close', resolve))));
+    for (const socket of sockets) {
+      socket.write(Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), settings]));
+      let turn = 0;
+      const more = setInterval(() => {
+        const frames = Array.from({ length: 20 }, () => flood(turn++));
+        if (socket.writable) socket.write(Buffer.concat(frames));
+      }, 1);
+      socket.once('close', () => clearInterval(more));
+      socket.resume();
+    }
+    await closed;
+    expect(opened.server.refusals.get('protocol')).toBe(2);
+    void stream(await asPeer(port), { messages: [PRUNE] });
+    await soon(() => expect(received).toHaveLength(1));
   });
 
   test('takes nodes while a thousand connections say nothing', async () => {

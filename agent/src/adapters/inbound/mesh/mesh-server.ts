@@ -60,6 +60,9 @@ const PEER_WINDOW_BYTES = 1024 * 1024;
 /** One to replicate by, and others that are answered that they are too many. */
 const PEER_STREAMS = 4;
 const STRANGER_STREAMS = 2;
+/** A batch of the smallest messages (peer-link.ts) is 32,768; a request to join has seven, and more of later versions. */
+const PEER_FIELDS = 65_536;
+const STRANGER_FIELDS = 64;
 
 export interface MeshServer {
   /** Fails with a sentence for the operator. port 0: any. */
@@ -110,6 +113,7 @@ export function createMeshServer({
       streamsPerConnection: PEER_STREAMS,
       windowBytes: PEER_WINDOW_BYTES,
       chunksMax: limits.chunksMax,
+      fieldsMax: PEER_FIELDS,
       idleMs: limits.idleMs,
     },
     callerKey: peerCallerKey,
@@ -132,6 +136,7 @@ export function createMeshServer({
             streamsPerConnection: STRANGER_STREAMS,
             windowBytes: JOIN_MAX_BYTES,
             chunksMax: limits.chunksMax,
+            fieldsMax: STRANGER_FIELDS,
             idleMs: limits.idleMs,
           },
           callerKey: strangerKey,
