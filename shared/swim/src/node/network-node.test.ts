@@ -141,9 +141,36 @@ describe('nodes on the network', () => {
     });
     await until(() => a.node.stats().rejected['too-many'] === 16);
     expect(a.node.stats().incoming).toBe(4);
+    // The first of them make room for one that has something to say.
+    const b = await start('b', { tuning });
+    join(b, a);
+    await until(() => knows(b, 'a') === 'alive');
+    expect(idle.some(({ destroyed }) => !destroyed)).toBe(true);
     for (const socket of idle) socket.write(Buffer.of(244, 200));
     await Promise.all(closed);
     await until(() => a.node.stats().incoming === 0);
+  });
+
+  it('let go the stream that holds most where all hold too much, and take what is small', async () => {
+    const a = await start('a', { streamLimits: { bufferedBytes: 200_000 } });
+    // Sealed, of 1 MiB, of which most never comes.
+    const slow = [90_000, 60_000].map((bytes) => {
+      const socket = connect(a.node.address.port, '127.0.0.1').on('error', () => {});
+      closing.push(() => socket.destroy());
+      const begin = Buffer.alloc(bytes);
+      begin.writeUInt8(10);
+      begin.writeUInt32BE(1024 * 1024, 1);
+      socket.resume().write(begin);
+      return { socket, closed: new Promise((resolve) => socket.once('close', () => resolve(bytes))) };
+    });
+    await until(() => a.node.stats().incoming === 2);
+    // Room for less than a third of it.
+    slow[1]?.socket.write(Buffer.alloc(60_000));
+    expect(await Promise.race(slow.map(({ closed }) => closed))).toBe(60_000);
+    const b = await start('b');
+    join(b, a);
+    await until(() => knows(b, 'a') === 'alive');
+    expect(a.node.stats().rejected['too-large']).toBe(1);
   });
 
   it('advertise an address as it stands on the wire, however it was spelled', async () => {

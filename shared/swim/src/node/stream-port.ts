@@ -20,13 +20,27 @@ export interface StreamPortOptions {
   readonly refused: (from: Address, refusal: Refusal | 'too-many' | 'not-allowed') => void;
 }
 
-/** Streams of one message each way, bounded in number, bytes and time whoever opens them. */
+/** A stream that others have opened, until its message is whole. */
+interface Unread {
+  readonly host: string;
+  /** Bytes of it that are kept. */
+  held: number;
+  readonly refuse: (refusal: Refusal | 'too-many') => void;
+}
+
+/**
+ * Streams of one message each way, bounded in number, bytes and time whoever opens them. Where there are too many the
+ * oldest goes of which the message has not come, and where they hold too much the one that holds most: who opens many and
+ * says nothing, or announces much and sends it slowly, keeps nobody out.
+ */
 export class StreamPort {
   readonly #options: StreamPortOptions;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   readonly #answering = new Map<number, Socket>();
   readonly #perHost = new Map<string, number>();
+  /** Oldest first. */
+  readonly #unread = new Set<Unread>();
   #incoming = 0;
   #buffered = 0;
   #stream = 0;
@@ -100,6 +114,7 @@ export class StreamPort {
     this.#read(
       socket,
       false,
+      undefined,
       (message) => end(message),
       (refusal) => end(`its answer: ${refusal.detail}`),
     );
@@ -133,31 +148,59 @@ export class StreamPort {
     const from = { host, port: socket.remotePort ?? 0 };
     const ofHost = this.#perHost.get(host) ?? 0;
     const { limits, allowed, refused, timeoutMs } = this.#options;
-    const excess = this.#incoming >= limits.connections || ofHost >= limits.connectionsPerHost;
-    if (excess || !allowed(host)) {
+    if (!allowed(host)) {
       socket.destroy();
-      refused(from, excess ? 'too-many' : 'not-allowed');
+      refused(from, 'not-allowed');
+      return;
+    }
+    const room =
+      (ofHost < limits.connectionsPerHost || this.#evict((unread) => unread.host === host)) &&
+      (this.#incoming < limits.connections || this.#evict(() => true));
+    if (!room) {
+      socket.destroy();
+      refused(from, 'too-many');
       return;
     }
     this.#incoming++;
-    this.#perHost.set(host, ofHost + 1);
+    this.#perHost.set(host, (this.#perHost.get(host) ?? 0) + 1);
     const stream = ++this.#stream;
-    socket.once('close', () => {
+    let counted = true;
+    const leave = (): void => {
+      if (!counted) return;
+      counted = false;
+      this.#unread.delete(unread);
       this.#incoming--;
-      this.#answering.delete(stream);
       const left = (this.#perHost.get(host) ?? 1) - 1;
       if (left > 0) this.#perHost.set(host, left);
       else this.#perHost.delete(host);
+    };
+    const unread: Unread = {
+      host,
+      held: 0,
+      refuse: (refusal) => {
+        // At once, since another takes its place.
+        leave();
+        socket.destroy();
+        refused(from, refusal);
+      },
+    };
+    this.#unread.add(unread);
+    socket.once('close', () => {
+      leave();
+      this.#answering.delete(stream);
     });
     this.#guard(socket, timeoutMs, () => {});
     this.#read(
       socket,
       true,
+      unread,
       (message) => {
+        this.#unread.delete(unread);
         this.#answering.set(stream, socket);
         this.#options.requested(stream, from, message);
       },
       (refusal) => {
+        this.#unread.delete(unread);
         refused(from, refusal);
         // memberlist's own way to say why.
         if (refusal.reason === 'empty') socket.destroy();
@@ -167,6 +210,30 @@ export class StreamPort {
         }
       },
     );
+  }
+
+  /** The oldest such stream makes room; false: there is none. */
+  #evict(which: (unread: Unread) => boolean): boolean {
+    for (const unread of this.#unread) {
+      if (!which(unread)) continue;
+      unread.refuse('too-many');
+      return true;
+    }
+    return false;
+  }
+
+  /** Streams that hold most make room for so many bytes, but for this one; false: it holds most itself, or more than all. */
+  #makeRoom(bytes: number, own: Unread | undefined): boolean {
+    const { bufferedBytes } = this.#options.limits;
+    while (this.#buffered + bytes > bufferedBytes) {
+      let most: Unread | undefined;
+      for (const unread of this.#unread) if (unread.held > (most?.held ?? 0)) most = unread;
+      if (most === undefined || most === own || most.held <= (own?.held ?? 0) + bytes) return false;
+      this.#buffered -= most.held;
+      most.held = 0;
+      most.refuse(tooMuch(bufferedBytes));
+    }
+    return true;
   }
 
   /** However it goes, the socket is gone after timeoutMs. */
@@ -184,38 +251,46 @@ export class StreamPort {
     });
   }
 
+  /** unread: where it is told how much is held. */
   #read(
     socket: Socket,
     dialled: boolean,
+    unread: Unread | undefined,
     whole: (message: StreamMessage) => void,
     refused: (refusal: Refusal) => void,
   ): void {
     const decoder = new StreamDecoder({ ...this.#options.wire, dialled });
-    let held = 0;
+    const held = unread ?? { host: '', held: 0, refuse: () => {} };
     let over = false;
     const take = (progress: ReturnType<StreamDecoder['push']>): void => {
-      this.#buffered += decoder.buffered - held;
-      held = decoder.buffered;
+      this.#buffered += decoder.buffered - held.held;
+      held.held = decoder.buffered;
       if (over || progress.status === 'more') return;
       over = true;
       if (progress.status === 'message') whole(progress.message);
       else refused(progress.refusal);
     };
     socket.on('data', (chunk: Uint8Array) => {
-      if (over) return;
-      if (this.#buffered + chunk.length > this.#options.limits.bufferedBytes) {
+      if (over || socket.destroyed) return;
+      if (!this.#makeRoom(chunk.length, unread)) {
         over = true;
-        const detail = `${this.#options.limits.bufferedBytes} bytes of streams are held already (streamLimits.bufferedBytes)`;
-        refused({ reason: 'too-large', detail });
+        refused(tooMuch(this.#options.limits.bufferedBytes));
         return;
       }
       take(decoder.push(chunk));
     });
     socket.once('end', () => take(decoder.end()));
     socket.once('close', () => {
-      this.#buffered -= held;
-      held = 0;
+      this.#buffered -= held.held;
+      held.held = 0;
       over = true;
     });
   }
+}
+
+function tooMuch(bufferedBytes: number): Refusal {
+  return {
+    reason: 'too-large',
+    detail: `${bufferedBytes} bytes of streams are held already (streamLimits.bufferedBytes)`,
+  };
 }
