@@ -11,6 +11,7 @@ const suites: Readonly<Record<string, () => Promise<readonly Case[]>>> = {
   qos: async () => (await import('./suites/qos/index.js')).qos,
   shaping: async () => (await import('./suites/shaping/index.js')).shaping,
   mesh: async () => (await import('./suites/mesh/index.js')).mesh,
+  crowd: async () => (await import('./suites/mesh/crowd.js')).largeCrowd,
   packet: async () => (await import('./suites/packet/index.js')).packet,
 };
 

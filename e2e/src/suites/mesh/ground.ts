@@ -12,6 +12,7 @@ import { createGrpcTransport } from '@connectrpc/connect-node';
 import { type Member, MemberState, type Mesh, MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { Agent, type ServiceFile } from '../../harness/agent.js';
 import { BackendProcess } from '../../harness/backend.js';
+import type { CrowdCounts, CrowdSettings } from '../../harness/crowd-main.js';
 import { Load } from '../../harness/load.js';
 import { PACE } from '../../harness/pace.js';
 import { until } from '../../harness/scope.js';
@@ -25,6 +26,8 @@ const BACKEND = '10.77.0.1:8080';
 const ip = (...args: string[]): void => {
   execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'pipe'] });
 };
+
+type Crowd = Omit<CrowdSettings, 'host' | 'port' | 'sources'>;
 
 export interface MeshNode {
   readonly number: number;
@@ -170,6 +173,16 @@ export class MeshGround {
     const name = `${agent.name} :${port}`;
     const settings = { name, kind: 'tcp-short', host: v4, port, rate, bytes: 100, timeoutMs: 3_000 } as const;
     return Load.start(this.world.scope, settings, this.#client);
+  }
+
+  /** Strangers at a node's mesh port, from so many addresses of the client's network. */
+  async crowd({ v4 }: MeshNode, addresses: number, settings: Crowd): Promise<CrowdCounts> {
+    const sources = Array.from({ length: addresses }, (_, i) => `10.77.0.${10 + i}`);
+    for (const source of sources) ip('-n', this.#client, 'addr', 'replace', `${source}/24`, 'dev', 'up0');
+    const whole: CrowdSettings = { ...settings, host: v4, port: MESH_PORT, sources };
+    const script = path.join(import.meta.dirname, '../../harness/crowd-main.js');
+    const argv = [process.execPath, script, JSON.stringify(whole)];
+    return JSON.parse(await this.world.scope.must(argv, { netns: this.#client, timeoutMs: 400_000 })) as CrowdCounts;
   }
 
   /** Ends loads: none has lost anything. */

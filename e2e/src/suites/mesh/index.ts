@@ -2,6 +2,7 @@
 /** Agents as a mesh: joined, changed anywhere, cut apart and healed, killed, removed; data planes lose nothing meanwhile. */
 import { sleep, until } from '../../harness/scope.js';
 import type { Case, World } from '../../harness/suite.js';
+import { crowd } from './crowd.js';
 import { MeshGround, type MeshNode } from './ground.js';
 
 const three = async (world: World): Promise<[MeshGround, MeshNode, MeshNode, MeshNode]> => {
@@ -116,4 +117,5 @@ export const mesh: readonly Case[] = [
       world.equal(resources.length, 0, 'services that came to a removed node');
     },
   },
+  ...crowd,
 ];

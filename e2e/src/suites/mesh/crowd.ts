@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Thousands of connections that are no node's: each is refused, they are told in few lines, and the mesh goes on. */
+import { readdirSync, readFileSync } from 'node:fs';
+import type { CrowdSettings } from '../../harness/crowd-main.js';
+import { PACE } from '../../harness/pace.js';
+import { now, sleep, until } from '../../harness/scope.js';
+import type { Case, World } from '../../harness/suite.js';
+import { MeshGround, type MeshNode } from './ground.js';
+
+/** What the agent lets in of these at once (agent/src/adapters/outbound/identity/mesh-listener.ts). */
+const ADMITTED_MAX = 1_024 + 64;
+/** More than one address may hold, so that the bound is the one on all of them. */
+const ADDRESSES = 40;
+const MEMORY_MIB_MAX = 150;
+
+const rssMib = (pid: number): number =>
+  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]) / 1024;
+const openFiles = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
+
+interface Line {
+  readonly audit?: string;
+  readonly refusal?: string;
+  readonly count?: number;
+}
+
+function refusals({ agent }: MeshNode): Line[] {
+  return readFileSync(agent.logFile, 'utf8')
+    .split('\n')
+    .filter((line) => line.includes('"mesh-refused"'))
+    .map((line) => JSON.parse(line) as Line);
+}
+
+/** From a change at one node until another has it in force, with the longest time in which that one gave no answer. */
+async function changed(ground: MeshGround, from: MeshNode, to: MeshNode, name: string, port: number): Promise<number> {
+  await ground.apply(from, ground.service(name, port));
+  const began = now();
+  await until(`${to.agent.name} to have ${name}`, async () => {
+    const [here, there] = await Promise.all([ground.status(from), ground.status(to)]);
+    return here.configHash === there.configHash;
+  });
+  return now() - began;
+}
+
+function crowdCase(name: string, waves: readonly Omit<CrowdSettings, 'host' | 'port' | 'sources'>[]): Case {
+  return {
+    name,
+    alone: true,
+    limitSeconds: 600,
+    run: async (world: World) => {
+      const ground = new MeshGround(world, 2);
+      await ground.start();
+      const [first, second] = ground.nodes as [MeshNode, MeshNode];
+      await ground.apply(first, ground.service('web', 8001));
+      await ground.agreed(['web']);
+      const loads = await Promise.all(ground.nodes.map((node) => ground.load(node, 8001)));
+      const { pid } = first.agent;
+      const before = { rss: rssMib(pid), files: openFiles(pid) };
+      const peak = { rss: 0, files: 0 };
+      const watch = setInterval(() => {
+        peak.rss = Math.max(peak.rss, rssMib(pid));
+        peak.files = Math.max(peak.files, openFiles(pid));
+      }, 50);
+      const began = now();
+      let connected = 0;
+      try {
+        for (const [at, wave] of waves.entries()) {
+          const crowd = ground.crowd(first, ADDRESSES, wave);
+          // In the midst of them, both ways.
+          await sleep(500);
+          const ms = await changed(ground, second, first, `to-${at}`, 8010 + at);
+          const back = await changed(ground, first, second, `from-${at}`, 8020 + at);
+          world.note(`${wave.kind}: a change at the node they come to, ms`, ms);
+          world.note(`${wave.kind}: a change from it, ms`, back);
+          world.check(
+            Math.max(ms, back) < 1_000 * PACE,
+            `changes took ${ms} and ${back} ms among ${wave.kind} strangers`,
+          );
+          const counts = await crowd;
+          world.note(wave.kind, counts);
+          world.equal(counts.connected, wave.connections, `connections of ${wave.kind} strangers that the kernel took`);
+          const left = counts.connected - counts.ended;
+          world.check(left <= ADMITTED_MAX, `${left} connections of ${wave.kind} strangers are still open`);
+          connected += counts.connected;
+        }
+      } finally {
+        clearInterval(watch);
+      }
+      const seconds = (now() - began) / 1_000;
+      world.note('open files, before and at most', [before.files, peak.files]);
+      world.note('memory in MiB, before and at most', [Math.round(before.rss), Math.round(peak.rss)]);
+      world.check(peak.files - before.files <= ADMITTED_MAX + 100, `the agent had ${peak.files} files open`);
+      world.check(peak.rss - before.rss <= MEMORY_MIB_MAX, `the agent grew from ${before.rss} to ${peak.rss} MiB`);
+      const counted = await until('what was refused to be in the log', () => {
+        const lines = refusals(first);
+        const count = lines.reduce((sum, line) => sum + (line.count ?? 0), 0);
+        // Those that were let in last are refused later.
+        return count >= connected - ADMITTED_MAX && { count, lines: lines.length };
+      });
+      world.note('refused', counted);
+      // A line per kind and second, and four kinds.
+      world.check(counted.lines <= 4 * (seconds + 3), `${counted.lines} lines in ${seconds} s`);
+      await ground.unharmed(loads);
+    },
+  };
+}
+
+export const crowd: readonly Case[] = [
+  crowdCase('2,000 connections of strangers: bounded, counted in few lines, and the mesh goes on', [
+    { kind: 'half', connections: 2_000, rate: 2_000, holdMs: 1_500 },
+    { kind: 'stranger', connections: 250, rate: 250, holdMs: 0 },
+  ]),
+];
+
+/** On demand: some minutes, as each TLS handshake takes both sides some ms of a processor. */
+export const largeCrowd: readonly Case[] = [
+  crowdCase('10,000 connections of each kind of stranger', [
+    { kind: 'silent', connections: 10_000, rate: 5_000, holdMs: 2_000 },
+    { kind: 'half', connections: 10_000, rate: 5_000, holdMs: 2_000 },
+    { kind: 'stranger', connections: 10_000, rate: 400, holdMs: 2_000 },
+  ]),
+];
