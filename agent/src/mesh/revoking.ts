@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Certificates of removed nodes are revoked by nodes that sign, and refused by all. */
 import { uniteLists } from '../adapters/outbound/identity/revocation-list.js';
+import { coalesced } from '../application/mesh/coalesced.js';
 import { listWrites, readLists, revokedSince } from '../application/mesh/revocations.js';
 import { nextCrlNumber } from '../domain/identity/revocation.js';
 import type { Part } from './part.js';
@@ -21,7 +22,20 @@ export async function revokeRemoved(part: Part): Promise<void> {
   }
 }
 
-export async function listsChanged(part: Part): Promise<void> {
+const LISTS_PAUSE_MS = 1_000;
+const taking = new WeakMap<Part, () => Promise<void>>();
+
+/** All lists are verified again, which takes its time: at most once a second, however often another writes its own. */
+export function listsChanged(part: Part): Promise<void> {
+  let take = taking.get(part);
+  if (take === undefined) {
+    take = coalesced(() => takeLists(part), LISTS_PAUSE_MS);
+    taking.set(part, take);
+  }
+  return take();
+}
+
+async function takeLists(part: Part): Promise<void> {
   const { identity, cells, files } = part;
   const { log } = part.options;
   const lists = readLists(cells);
