@@ -12,6 +12,9 @@ import { runInNewContext } from 'node:vm';
 import { FileSource } from './adapters/inbound/file-watch/file-source.js';
 import { createApiServer } from './adapters/inbound/grpc/api-server.js';
 import { createHttpServer } from './adapters/inbound/http/http-server.js';
+import { createArgon2Hasher } from './adapters/outbound/access/argon2-hasher.js';
+import { nodeSecrets } from './adapters/outbound/access/node-secrets.js';
+import { createTotpCodes } from './adapters/outbound/access/totp-codes.js';
 import { openDataplane } from './adapters/outbound/dataplane/dataplane.js';
 import { frameHash } from './adapters/outbound/mesh/frame-keys.js';
 import { LibmarcherPacketTier } from './adapters/outbound/packet/packet-tier.js';
@@ -22,6 +25,7 @@ import { openStore } from './adapters/outbound/sqlite/open-store.js';
 import { createSystemdNotify } from './adapters/outbound/systemd-notify.js';
 import { createAgent } from './agent.js';
 import { Audit } from './application/audit/audit.js';
+import { createAccounts } from './application/access/accounts.js';
 import type { NodeCondition } from './application/node.js';
 import { type AgentConfig, readCommand, type Uninstall } from './config.js';
 import { embeddedCountryDatabase } from './country-database.js';
@@ -184,8 +188,15 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
   await agent.start();
   if (recovery !== undefined) copy.schedule();
 
+  const access = createAccounts({
+    meshOf: () => mesh?.access,
+    hasher: createArgon2Hasher(),
+    codes: createTotpCodes(),
+    secrets: nodeSecrets,
+    nowMs: Date.now,
+  });
   const api = createApiServer({
-    useCases: { ...agent, audit, ...(mesh === undefined ? {} : { mesh }) },
+    useCases: { ...agent, access, audit, ...(mesh === undefined ? {} : { mesh }) },
     peerCredentials,
     logger: log,
     socketPath: config.socketPath,

@@ -12,6 +12,7 @@
 import type { KnownHeads } from './application/audit/audit.js';
 import type { Replicated } from './application/mesh/replication.js';
 import type { NodeCondition } from './application/node.js';
+import { accessOf } from './mesh/access.js';
 import { meshConditions } from './mesh/conditions.js';
 import { createToken, listTokens, revokeToken } from './mesh/invitations.js';
 import { Joining } from './mesh/joining.js';
@@ -21,6 +22,7 @@ import { applicationError, type MeshOptions, type Part } from './mesh/part.js';
 import { renew } from './mesh/renewing.js';
 import { end, run } from './mesh/running.js';
 import { IdentityFiles } from './mesh-identity.js';
+import type { AccessMesh } from './ports/access.js';
 import { IdentityError } from './ports/identity.js';
 import type { JoinTokenView, MeshMember, MeshStatus, MeshUseCases } from './ports/mesh.js';
 import { ApplicationError, type Caller } from './ports/use-cases.js';
@@ -59,6 +61,11 @@ export class Mesh implements MeshUseCases {
   /** undefined: this node is in no mesh. */
   get replicated(): Replicated | undefined {
     return this.#part?.replication;
+  }
+
+  /** What users and keys have of it; undefined: this node is in no mesh. */
+  get access(): AccessMesh | undefined {
+    return this.#part && accessOf(this.#part);
   }
 
   /** Opens the mesh port and looks for the others; fails when it can't listen. */

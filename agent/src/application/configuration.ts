@@ -53,6 +53,7 @@ import { Follower, type Project } from './mesh/follower.js';
 import type { Replicated, Written } from './mesh/replication.js';
 import { unpackObject } from './object-codec.js';
 import type { PacketStanding } from './packet-forwarding.js';
+import { checkPermitted } from './permission.js';
 import type { Outcome, Programming } from './programming.js';
 import { SerialQueue } from './serial-queue.js';
 import { unpackService } from './service-codec.js';
@@ -260,12 +261,13 @@ export class Configuration implements ConfigUseCases {
     if (result === 'programmed') this.#options.onProgrammed?.(this.#index.inventory.services);
   }
 
-  plan(change: RequestedChange): Promise<PlanResult> {
+  plan(change: RequestedChange, caller?: Caller): Promise<PlanResult> {
     return this.#queue.run(() => {
       const prepared = guarded(() => this.#index.prepare(change));
       const version = this.#store.version;
       if ('violations' in prepared) return { version, diffs: [], violations: prepared.violations };
       prepared.reject();
+      checkPermitted(caller, prepared.changes);
       return { version, diffs: diffs(prepared.changes), violations: [] };
     });
   }
@@ -280,6 +282,16 @@ export class Configuration implements ConfigUseCases {
     const unaskable = this.#unaskable(options.acks);
     if (unaskable !== undefined) return Promise.reject(new ApplicationError('refused', unaskable));
     return this.#applyAndFollow(change, options, caller);
+  }
+
+  #checkPermitted(caller: Caller, changes: readonly CommitChange[]): void {
+    try {
+      checkPermitted(caller, changes);
+    } catch (error) {
+      const told = { action: actionOf(caller), by: caller, message: textOf(error), ...touched(changes) };
+      this.#options.audit?.denied(told);
+      throw error;
+    }
   }
 
   /** Why so many will never acknowledge a change. */
@@ -343,6 +355,7 @@ export class Configuration implements ConfigUseCases {
       throw new ApplicationError('refused', LOST);
     }
     try {
+      this.#checkPermitted(caller, changes);
       this.#replicated?.check(changes);
     } catch (error) {
       prepared.reject();

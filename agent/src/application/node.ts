@@ -23,6 +23,7 @@ import {
   XdpInterfaceSchema,
 } from '@marcher/proto/marcher/v1/node_service_pb';
 import { ACTION } from '../domain/audit/actions.js';
+import type { Touched } from '../domain/access/authorize.js';
 import { classify, tiersOf } from '../domain/classify.js';
 import { backendName } from '../domain/validate.js';
 import type { AuditTrail, Told } from '../ports/audit.js';
@@ -31,6 +32,7 @@ import { Counter, type Dataplane, DataplaneError, SlotKind } from '../ports/data
 import { ApplicationError, type Caller, type NodeUseCases } from '../ports/use-cases.js';
 import type { Configuration, ConfigurationLog } from './configuration.js';
 import type { PacketForwarding } from './packet-forwarding.js';
+import { checkTouched, clusterOf } from './permission.js';
 import type { Identity, Programming } from './programming.js';
 import { unpackService } from './service-codec.js';
 import { guarded, unavailable } from './unavailable.js';
@@ -285,6 +287,15 @@ export class Node implements NodeUseCases {
     await this.#setDrained(target, false, caller).catch(rethrow);
   }
 
+  #checkTouched(told: Told, caller: Caller, object: Touched): void {
+    try {
+      checkTouched(caller, [object]);
+    } catch (error) {
+      this.#options.audit?.denied({ ...told, message: (error as Error).message });
+      throw error;
+    }
+  }
+
   #setDrained(
     { service, backend }: { service: string; backend: string },
     drained: boolean,
@@ -300,10 +311,13 @@ export class Node implements NodeUseCases {
         objects: [service === '' ? `Node/${this.#options.identity.name}` : `Backend/${service}/${backend}`],
       };
       const alongside = (): void => this.#options.audit?.record('done', told);
-      if (service === '') programming.setNodeDraining(drained, alongside);
-      else {
+      if (service === '') {
+        this.#checkTouched(told, caller, { kind: 'Node', name: this.#options.identity.name, clusters: [] });
+        programming.setNodeDraining(drained, alongside);
+      } else {
         const stored = store.get(service);
         if (stored === undefined) throw notFound(service);
+        this.#checkTouched(told, caller, { kind: 'Service', name: service, clusters: [clusterOf(stored.body)] });
         const known = unpackService(stored.body).backends.map(backendName);
         if (!known.includes(backend)) {
           const some = known.slice(0, NAMED_MAX).join(', ');

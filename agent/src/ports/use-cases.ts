@@ -21,6 +21,8 @@ import type {
 import type { Connection, LogEntry, ServiceStats } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import type { Via } from './access.js';
 import type { AuditUseCases } from './audit.js';
+import type { Touched, Verdict } from '../domain/access/authorize.js';
+import type { AccessUseCases } from './access.js';
 import type { MeshUseCases } from './mesh.js';
 
 /** Who asks, as the transport has established it. Goes into the history. */
@@ -32,6 +34,8 @@ export interface Caller {
   readonly via?: Via | 'file';
   /** IP address; absent or empty: this machine. */
   readonly source?: string;
+  /** Whether it may change all of these. Absent: it is this machine's own, such as its file, and may change everything. */
+  readonly permits?: (touched: Iterable<Touched>) => Verdict;
 }
 
 /**
@@ -96,7 +100,8 @@ export type WatchEvent =
   | { readonly kind: 'resync'; readonly version: bigint };
 
 export interface ConfigUseCases {
-  plan(change: RequestedChange): Promise<PlanResult>;
+  /** Told of what the caller may not change in the same words as by apply(). */
+  plan(change: RequestedChange, caller?: Caller): Promise<PlanResult>;
   apply(change: RequestedChange, options: ApplyOptions, caller: Caller): Promise<ApplyResult>;
   get(name: string): ServiceResource | undefined;
   list(query: { pageSize: number; pageToken: string; labels: Readonly<Record<string, string>> }): {
@@ -169,6 +174,8 @@ export interface UseCases {
   readonly mesh?: MeshUseCases | undefined;
   /** Absent: nothing is audited (in tests). */
   readonly audit?: AuditUseCases | undefined;
+  /** Absent: nobody is known but by the socket. */
+  readonly access?: AccessUseCases | undefined;
 }
 
 export type ApplicationErrorCode =
@@ -176,6 +183,8 @@ export type ApplicationErrorCode =
   | 'conflict' // the version has moved
   | 'invalid' // violations say why
   | 'refused' // by the data plane; violations say why
+  | 'denied' // this caller may not
+  | 'slowed' // after too many attempts: not before a time
   | 'unavailable'; // store or engine can't serve now
 
 /** An expected failure: what was wrong, and what to do. */

@@ -4,6 +4,7 @@ import type { DescService } from '@bufbuild/protobuf';
 import { type Client, createClient } from '@connectrpc/connect';
 import { createGrpcTransport } from '@connectrpc/connect-node';
 import { AuditService } from '@marcher/proto/marcher/v1/audit_service_pb';
+import { AccessService } from '@marcher/proto/marcher/v1/access_service_pb';
 import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
 import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
@@ -24,6 +25,7 @@ export interface AgentClient {
   readonly traffic: Client<typeof TrafficService>;
   readonly mesh: Client<typeof MeshService>;
   readonly audit: Client<typeof AuditService>;
+  readonly access: Client<typeof AccessService>;
   close(): void;
 }
 
@@ -45,6 +47,7 @@ export function createAgentClient(target: Target, options: AgentClientOptions = 
     traffic: translating(TrafficService, createClient(TrafficService, transport), target),
     mesh: translating(MeshService, createClient(MeshService, transport), target),
     audit: translating(AuditService, createClient(AuditService, transport), target),
+    access: translating(AccessService, createClient(AccessService, transport), target),
     close: () => connection.close(),
   };
 }

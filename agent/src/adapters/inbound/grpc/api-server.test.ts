@@ -449,6 +449,7 @@ describe('reflection', () => {
       'grpc.health.v1.Health',
       'grpc.reflection.v1.ServerReflection',
       'grpc.reflection.v1alpha.ServerReflection',
+      'marcher.v1.AccessService',
       'marcher.v1.AuditService',
       'marcher.v1.ConfigService',
       'marcher.v1.MeshService',

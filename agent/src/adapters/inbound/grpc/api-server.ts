@@ -28,11 +28,13 @@ import {
 } from '@connectrpc/connect-node';
 import { Health } from '@marcher/proto/grpc/health/v1/health_pb';
 import { AuditService } from '@marcher/proto/marcher/v1/audit_service_pb';
+import { AccessService } from '@marcher/proto/marcher/v1/access_service_pb';
 import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
 import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
 import { TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import type { UseCases } from '../../../ports/use-cases.js';
+import { routeAccessService } from './access-api.js';
 import type { ApiLogger } from './api-log.js';
 import { deniedCalls, routeAuditService } from './audit-api.js';
 import { createCallGate, peerKey } from './call-gate.js';
@@ -224,12 +226,13 @@ function createHandler(useCases: UseCases, limits: ApiLimits, logger: ApiLogger,
     interceptors: [createCallLog(logger)],
   };
   const router: ConnectRouter = createConnectRouter(options);
-  const services = [ConfigService, NodeService, TrafficService, MeshService, AuditService];
+  const services = [ConfigService, NodeService, TrafficService, MeshService, AuditService, AccessService];
   routeConfigService(router, useCases.config, limits);
   routeNodeService(router, useCases.node);
   routeTrafficService(router, useCases.traffic);
   routeMeshService(router, useCases.mesh);
   routeAuditService(router, useCases.audit);
+  routeAccessService(router, useCases.access, deniedCalls(useCases.audit));
   routeHealthService(
     router,
     useCases.node,

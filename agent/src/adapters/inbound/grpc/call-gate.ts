@@ -3,9 +3,11 @@
  * What every call passes before a byte of its message is read: may this peer do that, and is there room for it.
  */
 import { Code, ConnectError, createContextKey, type HandlerContext } from '@connectrpc/connect';
+import { AccessService } from '@marcher/proto/marcher/v1/access_service_pb';
 import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
 import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
+import { authorize } from '../../../domain/access/authorize.js';
 import type { Peer } from './peer.js';
 
 export const peerKey = createContextKey<Peer>(
@@ -24,6 +26,7 @@ export const changingMethods: ReadonlySet<string> = new Set(
     MeshService.method.createJoinToken,
     MeshService.method.revokeJoinToken,
     MeshService.method.removeMember,
+    ...AccessService.methods.filter(({ name }) => !/^(?:List|WhoAmI|Renew)/.test(name)),
   ].map((method) => `${method.parent.typeName}/${method.name}`),
 );
 
@@ -52,6 +55,11 @@ export function createCallGate(
     if (!peer.allowed) {
       denied(context, peer.reason);
       throw new ConnectError(peer.reason, Code.PermissionDenied);
+    }
+    const verdict = authorize(peer.principal, method);
+    if (!verdict.allowed) {
+      denied(context, verdict.reason);
+      throw new ConnectError(verdict.reason, verdict.unauthenticated ? Code.Unauthenticated : Code.PermissionDenied);
     }
     if (largeMethods.has(method)) {
       if (changes >= limits.changesInFlight) throw full(`${limits.changesInFlight} Plan and Apply calls`);

@@ -11,6 +11,7 @@ import {
   ConfigService,
   type WatchResponseSchema,
 } from '@marcher/proto/marcher/v1/config_service_pb';
+import { authorize } from '../../../domain/access/authorize.js';
 import {
   type Acks,
   ApplicationError,
@@ -39,7 +40,11 @@ export function routeConfigService(
   const { method } = ConfigService;
   const large = { readMaxBytes: limits.changeMaxBytes };
 
-  router.rpc(method.plan, async (request) => await config.plan(required(request.change)), large);
+  router.rpc(
+    method.plan,
+    async (request, context) => await config.plan(required(request.change), callerOf(context)),
+    large,
+  );
   router.rpc(method.apply, async (request, context) => await apply(config, request, context), large);
   router.rpc(method.get, (request) => {
     if (request.name === '') throw invalidArgument('name is empty: expected the name of a service');
@@ -98,7 +103,7 @@ export function routePackedChanges(
   const { method } = ConfigService;
   const large = { readMaxBytes: limits.changeMaxBytes };
   const plan = { ...method.plan, input: PackedPlanRequestSchema };
-  router.rpc(plan, async (request) => await config.plan(required(request.change)), large);
+  router.rpc(plan, async (request, context) => await config.plan(required(request.change), callerOf(context)), large);
   router.rpc(
     { ...method.apply, input: PackedApplyRequestSchema },
     async (request, context) => await apply(config, request, context),
@@ -124,8 +129,9 @@ function acksOf({ minAcks, ackTimeoutMs }: { minAcks: number; ackTimeoutMs: numb
 }
 
 export function callerOf(context: HandlerContext): Caller {
-  const { author, via, source } = context.values.get(peerKey);
-  return { author, origin: 'api', via, source };
+  const { author, via, source, principal } = context.values.get(peerKey);
+  const method = `${context.service.typeName}/${context.method.name}`;
+  return { author, origin: 'api', via, source, permits: (touched) => authorize(principal, method, touched) };
 }
 
 /** A change left out is an empty one: it applies and changes nothing, as an empty file does. */

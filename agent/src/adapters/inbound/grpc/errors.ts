@@ -20,6 +20,8 @@ const codes: Readonly<Record<ApplicationErrorCode, Code>> = {
   conflict: Code.Aborted,
   invalid: Code.InvalidArgument,
   refused: Code.FailedPrecondition,
+  denied: Code.PermissionDenied,
+  slowed: Code.ResourceExhausted,
   unavailable: Code.Unavailable,
 };
 

@@ -12,6 +12,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import type { Via } from '../../../ports/access.js';
+import { localAdministrator, type Principal } from '../../../domain/access/principal.js';
 
 /** Credentials of the process that connected. `member`: belongs to the group that may administer the node. */
 export interface PeerCredentials {
@@ -29,7 +30,14 @@ export type Peer = {
   readonly via: Via;
   /** IP address; empty: this machine. */
   readonly source: string;
-} & ({ readonly allowed: true } | { readonly allowed: false; readonly reason: string });
+} & (
+  | {
+      readonly allowed: true;
+      /** undefined: it has not said who it is, and may call what anyone may. */
+      readonly principal: Principal | undefined;
+    }
+  | { readonly allowed: false; readonly principal?: undefined; readonly reason: string }
+);
 
 const LOCAL = { via: 'socket', source: '' } as const;
 const UNKNOWN = { author: 'unknown', ...LOCAL } as const;
@@ -72,7 +80,7 @@ export function identifyUnixPeer(
   const name = options.userName(peer.uid);
   const author = name === undefined ? `uid ${peer.uid}` : `${name} (uid ${peer.uid})`;
   if (peer.uid === 0 || peer.uid === options.ownUid || peer.member) {
-    return { allowed: true, author, ...LOCAL };
+    return { allowed: true, author, ...LOCAL, principal: localAdministrator(author, 'socket') };
   }
   return {
     allowed: false,
@@ -87,7 +95,8 @@ export function identifyUnixPeer(
 export function identifyTcpPeer(socket: Socket): Peer {
   const address = socket.remoteAddress ?? 'unknown';
   const host = address.includes(':') ? `[${address}]` : address;
-  return { allowed: true, author: `tcp:${host}:${socket.remotePort ?? 0}`, via: 'loopback', source: address };
+  const author = `tcp:${host}:${socket.remotePort ?? 0}`;
+  return { allowed: true, author, via: 'loopback', source: address, principal: localAdministrator(author, 'loopback') };
 }
 
 const passwdPath = '/etc/passwd';

@@ -39,6 +39,8 @@ const CLAIM_HASH = 'sha384';
 export const frameHash: Hash = (bytes) => hash('sha256', bytes, 'buffer');
 
 export interface FrameSigner {
+  /** Private: for what else it signs, which must be told apart from a hash of 32 bytes. */
+  readonly key: KeyObject;
   /** Raw, 32 bytes. */
   readonly publicKey: Uint8Array;
   /** Raw, 64 bytes. */
@@ -61,6 +63,7 @@ export function openFrameSigner(identityDirectory: string): FrameSigner {
   const key = body === undefined ? makeKey(path) : readKey(path, body);
   const publicKey = Buffer.from(createPublicKey(key).export({ format: 'jwk' }).x ?? '', 'base64url');
   return {
+    key,
     publicKey,
     sign: (hashed) => sign(null, hashed, key),
     claim(certificateKeyPem) {
@@ -168,6 +171,12 @@ export class FrameVerifier {
     } catch {
       return false;
     }
+  }
+
+  /** Public, by which that node signs; undefined: it is not known, or not believed. */
+  keyOf(node: NodeId): KeyObject | undefined {
+    const entry = this.#entries.get(node);
+    return entry && this.#voucherOf(entry)?.key;
   }
 
   /** Returns whether they are others than before. */
