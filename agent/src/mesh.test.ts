@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseConfiguration } from '@marcher/model';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { cheapAccounts } from './adapters/outbound/access/testing/memory-mesh.js';
 import { InMemoryDataplane } from './adapters/outbound/dataplane/in-memory.js';
 import { frameHash } from './adapters/outbound/mesh/frame-keys.js';
 import { type OpenedStore, openStore } from './adapters/outbound/sqlite/open-store.js';
@@ -271,6 +272,34 @@ test('a token is good for one machine; secrets are in no log, and in no file tha
     for (const line of log) for (const secret of [token, key, 'PRIVATE']) expect(line).not.toContain(secret);
   }
   for (const file of ['identity', 'ca.key']) expect(statSync(join(first.dir, file)).mode & 0o077).toBe(0);
+});
+
+test('users, keys and sessions of one node are those of every other, and end everywhere', {
+  timeout: 30_000,
+}, async () => {
+  const one = await founded();
+  const two = await joined(one, 'two');
+  const [here, there] = [one, two].map(({ mesh }) => cheapAccounts(() => mesh.access, Date.now));
+  if (here === undefined || there === undefined) throw new Error('expected two nodes');
+  const [password, scope] = ['four words, or rather five', { clusters: ['eu'], services: [] }];
+  await here.createUser({ name: 'alice', role: 'owner', scope, password }, CALLER);
+  const { text, key } = here.createKey({ name: 'ci', role: 'owner', scope, lifetimeMs: 3_600_000 }, CALLER);
+  await vi.waitFor(() => expect([there.users().length, there.keys().length]).toEqual([1, 1]), PATIENCE);
+  const granted = await there.login({ name: 'alice', password, code: '' }, '192.0.2.9');
+  if (!('token' in granted)) throw new Error(granted.reason);
+  // Signed by the one, known to the other by its certificate.
+  const alice = await here.bearer(granted.token, '192.0.2.9');
+  expect(alice).toMatchObject({ name: 'user:alice', via: 'session', role: 'owner', scope });
+  expect(await there.bearer(text, '192.0.2.9')).toMatchObject({ name: 'key:ci', via: 'api-key' });
+  here.revokeSessions('alice', CALLER);
+  there.revokeKey(key.id, CALLER);
+  await vi.waitFor(async () => {
+    expect(await there.bearer(granted.token, '192.0.2.9')).toHaveProperty('reason');
+    expect(await here.bearer(text, '192.0.2.9')).toHaveProperty('reason');
+  }, PATIENCE);
+  // What the mesh has of this kind is no configuration.
+  expect(one.agent.config.version).toBe(0n);
+  expect(one.log.join() + two.log.join()).not.toMatch(/four words|mk_[0-9a-f]{16}_/);
 });
 
 test('a machine with a configuration of its own does not join, and says what to do', { timeout: 30_000 }, async () => {

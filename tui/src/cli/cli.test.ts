@@ -417,6 +417,8 @@ describe('the command line itself', () => {
     [['mesh']],
     [['mesh', 'token']],
     [['mesh', 'tokens']],
+    [['user']],
+    [['key']],
     [['version']],
     [['test', 'ping']],
     [['test', 'balance']],

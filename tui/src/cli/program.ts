@@ -4,6 +4,7 @@
  * in commands/ and probe/, loaded when it runs.
  */
 import { Command, Option } from 'commander';
+import { defineAccess } from './access-program.js';
 import { withAcks } from './acks.js';
 import { defineAudit } from './audit-program.js';
 import type { ExitCode } from './exit-code.js';
@@ -18,6 +19,8 @@ export type ValueKind =
   | 'operator-prefix'
   | 'member'
   | 'join-token'
+  | 'user'
+  | 'api-key'
   | 'service'
   | 'backend'
   | 'version'
@@ -29,6 +32,7 @@ export type ValueKind =
 export const valueKinds = new WeakMap<Command, readonly ValueKind[]>();
 export const optionKinds: Readonly<Record<string, ValueKind>> = {
   '--file': 'file',
+  '--password-file': 'file',
   '--bpf-dir': 'file',
   '--library': 'file',
   '--target': 'target',
@@ -368,6 +372,9 @@ export function createProgram(session: Session, outcome: Outcome): Command {
 
   program.commandsGroup('Audit:');
   defineAudit(program, { add, onAgent, output });
+
+  program.commandsGroup('Access:');
+  defineAccess(program, { add, onAgent, output });
 
   program.commandsGroup('Traffic:');
   add(

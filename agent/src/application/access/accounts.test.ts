@@ -1,75 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Users, sessions and keys over a replicated store in memory, with what is real in secrets but Argon2's cost. */
-import { generateKeyPairSync } from 'node:crypto';
 import { Secret, TOTP } from 'otpauth';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { createArgon2Hasher } from '../../adapters/outbound/access/argon2-hasher.js';
-import { nodeSecrets } from '../../adapters/outbound/access/node-secrets.js';
-import { createSessionTokens } from '../../adapters/outbound/access/session-tokens.js';
-import { createTotpCodes } from '../../adapters/outbound/access/totp-codes.js';
-import { frameHash } from '../../adapters/outbound/mesh/frame-keys.js';
+import { cheapAccounts, MemoryMesh } from '../../adapters/outbound/access/testing/memory-mesh.js';
 import { API_KEY } from '../../domain/access/api-key-record.js';
 import type { Principal } from '../../domain/access/principal.js';
 import { SESSION } from '../../domain/access/session.js';
-import type { CellWrite } from '../../domain/replication/contract.js';
-import { MemoryStore } from '../../domain/replication/memory-store.js';
-import { Replica } from '../../domain/replication/replica.js';
-import type { AccessMesh, AccessUseCases, NotAuthenticated, SessionGrant } from '../../ports/access.js';
-import { ApplicationError, type Caller } from '../../ports/use-cases.js';
-import { createAccounts } from './accounts.js';
+import type { AccessUseCases, NotAuthenticated, SessionGrant } from '../../ports/access.js';
+import type { Caller } from '../../ports/use-cases.js';
 import { findUser } from './records.js';
 
 const ROOT: Caller = { author: 'root (uid 0)', origin: 'api' };
 const EVERYTHING = { clusters: [], services: [] };
 const PASSWORD = 'four words, or rather five';
 const SOURCE = '192.0.2.7';
-const NODE = '00000000000000a1';
-const { privateKey, publicKey } = generateKeyPairSync('ed25519');
 
 let nowMs: number;
-let mesh: AccessMesh;
+let mesh: MemoryMesh;
 let accounts: AccessUseCases;
-let written: { message: string; writes: readonly CellWrite[] }[];
-let fails: boolean;
 
+/** As another agent over the same state. */
 function start(): void {
-  accounts = createAccounts({
-    meshOf: () => mesh,
-    hasher: createArgon2Hasher({ memoryKib: 8, passes: 1 }),
-    codes: createTotpCodes(),
-    secrets: nodeSecrets,
-    nowMs: () => nowMs,
-  });
+  accounts = cheapAccounts(
+    () => mesh,
+    () => nowMs,
+  );
 }
 
 beforeEach(() => {
   nowMs = Date.UTC(2026, 10, 22, 12);
-  written = [];
-  fails = false;
-  const cells = new MemoryStore();
-  const environment = {
-    wallMs: () => nowMs,
-    monotonicMs: () => nowMs,
-    random: () => 0.5,
-    hash: frameHash,
-    sign: frameHash,
-    verify: () => true,
-  };
-  const replica = new Replica({ node: 0xa1n, store: cells, environment, founds: true });
-  const keyOf = (node: string) => (node === NODE ? publicKey : undefined);
-  mesh = {
-    meshId: 'ab'.repeat(16),
-    meshName: 'prod',
-    nodeId: NODE,
-    cells,
-    write(author, message, writes) {
-      if (fails) throw new ApplicationError('unavailable', 'the store cannot be written');
-      const result = replica.write({ author, message, writes });
-      if (!result.ok) throw new ApplicationError('unavailable', result.reason);
-      written.push({ message, writes });
-    },
-    sessions: createSessionTokens({ meshId: 'ab'.repeat(16), nodeId: NODE, key: privateKey, keyOf }),
-  };
+  mesh = new MemoryMesh(() => nowMs);
   start();
 });
 
@@ -137,7 +97,7 @@ describe('users', () => {
   ])('what is wrong with one is said (%#)', async (wrong, why) => {
     const request = { name: 'alice', role: 'viewer' as const, scope: EVERYTHING, password: PASSWORD, ...wrong };
     await expect(accounts.createUser(request, ROOT)).rejects.toThrow(why);
-    expect(written).toEqual([]);
+    expect(mesh.written).toEqual([]);
   });
 
   test('nothing that is written has a password, a secret or a code in it', async () => {
@@ -146,22 +106,21 @@ describe('users', () => {
     const code = new TOTP({ secret: Secret.fromBase32(secret) }).generate({ timestamp: nowMs });
     const recovery = accounts.confirmTotp({ name: 'alice', code }, ROOT);
     const { text } = accounts.createKey({ name: 'ci', role: 'viewer', scope: EVERYTHING, lifetimeMs: 3_600_000 }, ROOT);
-    const bytes = Buffer.concat(written.flatMap(({ writes }) => writes.map(({ value }) => value ?? new Uint8Array())));
+    const bytes = Buffer.concat(
+      mesh.written.flatMap(({ writes }) => writes.map(({ value }) => value ?? new Uint8Array())),
+    );
     const secrets: (string | Buffer)[] = [PASSWORD, secret, Buffer.from(Secret.fromBase32(secret).bytes)];
     secrets.push(...recovery, ...recovery.map((each) => each.replaceAll('-', '')));
     secrets.push(text.slice(-64), Buffer.from(text.slice(-64), 'hex'));
     for (const each of secrets) expect(bytes.includes(each)).toBe(false);
-    expect(JSON.stringify(written.map(({ message }) => message))).not.toMatch(/four words|mk_/);
+    expect(JSON.stringify(mesh.written.map(({ message }) => message))).not.toMatch(/four words|mk_/);
   });
 
   test('without a mesh everything says how to make one, and nobody is let in', async () => {
-    const alone = createAccounts({
-      meshOf: () => undefined,
-      hasher: createArgon2Hasher({ memoryKib: 8, passes: 1 }),
-      codes: createTotpCodes(),
-      secrets: nodeSecrets,
-      nowMs: () => nowMs,
-    });
+    const alone = cheapAccounts(
+      () => undefined,
+      () => nowMs,
+    );
     expect(() => alone.users()).toThrow(/marcher mesh init/);
     await expect(alone.login({ name: 'a', password: 'b', code: '' }, SOURCE)).rejects.toMatchObject({
       code: 'refused',
@@ -369,7 +328,7 @@ describe('second factors', () => {
     expect(await accounts.login({ name: 'alice', password: PASSWORD, code: used }, SOURCE)).toEqual(WRONG);
     nowMs += 30_000;
     await login('alice', PASSWORD, code());
-    // After a restart of this node, or at another: it is written.
+    // After a restart of this node, or at another: it is mesh.written.
     start();
     expect(await accounts.login({ name: 'alice', password: PASSWORD, code: code() }, SOURCE)).toEqual(WRONG);
   });
@@ -396,11 +355,11 @@ describe('second factors', () => {
   test('a code that can not be marked as used lets nobody in', async () => {
     await alice();
     const { code, recovery } = await enrol();
-    fails = true;
+    mesh.fails = true;
     for (const each of [code(), recovery[0] ?? '']) {
       await expect(login('alice', PASSWORD, each)).rejects.toMatchObject({ code: 'unavailable' });
     }
-    fails = false;
+    mesh.fails = false;
     await login('alice', PASSWORD, code());
   });
 

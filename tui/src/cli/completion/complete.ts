@@ -163,6 +163,8 @@ async function namesOf(
     const { tokens } = await agent.mesh.listJoinTokens({}, call);
     return tokens.filter(({ usedBy }) => usedBy === '').map(({ id }) => id);
   }
+  if (kind === 'user') return (await agent.access.listUsers({}, call)).users.map(({ name }) => name);
+  if (kind === 'api-key') return (await agent.access.listApiKeys({}, call)).keys.map(({ id }) => id);
   if (kind === 'operator-prefix') {
     const { resources } = await agent.config.listObjects({ kind: 'Guard', name: OPERATOR }, call);
     return resources.flatMap(({ object }) =>
