@@ -81,7 +81,7 @@ const EXPECTED: Readonly<Record<string, string>> = {
   'marcher.v1.AccessService/RevokeApiKey': PERSON,
   'grpc.health.v1.Health/Check': PUBLIC,
   'grpc.health.v1.Health/List': PUBLIC,
-  'grpc.health.v1.Health/Watch': PUBLIC,
+  'grpc.health.v1.Health/Watch': ALL,
   'grpc.reflection.v1.ServerReflection/ServerReflectionInfo': ALL,
   'grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo': ALL,
 };
