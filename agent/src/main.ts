@@ -24,8 +24,8 @@ import { createLastGoodCopy } from './adapters/outbound/sqlite/last-good-copy.js
 import { openStore } from './adapters/outbound/sqlite/open-store.js';
 import { createSystemdNotify } from './adapters/outbound/systemd-notify.js';
 import { createAgent } from './agent.js';
-import { Audit } from './application/audit/audit.js';
 import { createAccounts } from './application/access/accounts.js';
+import { Audit } from './application/audit/audit.js';
 import type { NodeCondition } from './application/node.js';
 import { type AgentConfig, readCommand, type Uninstall } from './config.js';
 import { embeddedCountryDatabase } from './country-database.js';

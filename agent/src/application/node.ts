@@ -22,8 +22,8 @@ import {
   XdpDropSchema,
   XdpInterfaceSchema,
 } from '@marcher/proto/marcher/v1/node_service_pb';
-import { ACTION } from '../domain/audit/actions.js';
 import type { Touched } from '../domain/access/authorize.js';
+import { ACTION } from '../domain/audit/actions.js';
 import { classify, tiersOf } from '../domain/classify.js';
 import { backendName } from '../domain/validate.js';
 import type { AuditTrail, Told } from '../ports/audit.js';

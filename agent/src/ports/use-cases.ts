@@ -19,10 +19,9 @@ import type {
   TierAvailability,
 } from '@marcher/proto/marcher/v1/node_service_pb';
 import type { Connection, LogEntry, ServiceStats } from '@marcher/proto/marcher/v1/traffic_service_pb';
-import type { Via } from './access.js';
-import type { AuditUseCases } from './audit.js';
 import type { Touched, Verdict } from '../domain/access/authorize.js';
-import type { AccessUseCases } from './access.js';
+import type { AccessUseCases, Via } from './access.js';
+import type { AuditUseCases } from './audit.js';
 import type { MeshUseCases } from './mesh.js';
 
 /** Who asks, as the transport has established it. Goes into the history. */

@@ -3,8 +3,8 @@
 import type { DescService } from '@bufbuild/protobuf';
 import { type Client, createClient } from '@connectrpc/connect';
 import { createGrpcTransport } from '@connectrpc/connect-node';
-import { AuditService } from '@marcher/proto/marcher/v1/audit_service_pb';
 import { AccessService } from '@marcher/proto/marcher/v1/access_service_pb';
+import { AuditService } from '@marcher/proto/marcher/v1/audit_service_pb';
 import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
 import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';

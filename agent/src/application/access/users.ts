@@ -74,7 +74,9 @@ export class Users {
     const mesh = meshOrThrow(this.#parts.meshOf);
     checkScope(role, scope);
     const { createdMs, createdBy } = userOrThrow(mesh, name);
-    mesh.write(caller, ACTION.setRole, `user ${name} is ${role}`, [roleWrite(name, { role, scope, createdMs, createdBy })]);
+    mesh.write(caller, ACTION.setRole, `user ${name} is ${role}`, [
+      roleWrite(name, { role, scope, createdMs, createdBy }),
+    ]);
     return viewOf(userOrThrow(mesh, name));
   }
 
@@ -122,7 +124,12 @@ export class Users {
     if (user.secondFactor === undefined && user.recoveryHashes.length === 0) {
       throw new ApplicationError('conflict', `user ${name} has no second factor`);
     }
-    mesh.write(caller, ACTION.resetSecondFactor, `user ${name} has no second factor any more`, noSecondFactorWrites(user));
+    mesh.write(
+      caller,
+      ACTION.resetSecondFactor,
+      `user ${name} has no second factor any more`,
+      noSecondFactorWrites(user),
+    );
   }
 
   remove(name: string, caller: Caller): void {

@@ -71,10 +71,13 @@ function fakes() {
 }
 
 let access: ReturnType<typeof fakes>;
+let deniedReasons: string[];
+const denied = (_context: HandlerContext, reason: string): void => void deniedReasons.push(reason);
 
-function as(principal: Principal | undefined, source?: string): Client<typeof AccessService> {
-  const peer: Peer = { allowed: true, author: principal?.name ?? 'unknown', principal, ...(source ? { source } : {}) };
-  const transport = createRouterTransport((router) => routeAccessService(router, access), {
+function as(principal: Principal | undefined, source = ''): Client<typeof AccessService> {
+  const via = principal?.via ?? 'session';
+  const peer: Peer = { allowed: true, author: principal?.name ?? 'unknown', principal, via, source };
+  const transport = createRouterTransport((router) => routeAccessService(router, access, denied), {
     router: {
       interceptors: [
         (next) => async (request) => {
@@ -100,6 +103,7 @@ async function failure(promise: Promise<unknown>): Promise<ConnectError> {
 
 beforeEach(() => {
   access = fakes();
+  deniedReasons = [];
 });
 
 describe('sessions', () => {
@@ -120,6 +124,9 @@ describe('sessions', () => {
     expect(access.login).toHaveBeenLastCalledWith(expect.anything(), 'local');
     access.login.mockResolvedValueOnce({ reason: 'slow', retryAfterMs: 1 });
     expect((await failure(as(root).login(credentials))).code).toBe(Code.ResourceExhausted);
+    access.login.mockResolvedValueOnce({ reason: 'wrong' });
+    await failure(as(root).login({ ...credentials, name: 'My password' }));
+    expect(deniedReasons).toEqual(['wrong: user alice', 'slow: user alice', 'wrong: a name that none can have']);
     expect((await failure(as(root).login({ password: 'x'.repeat(10_000) }))).code).toBe(Code.InvalidArgument);
     expect((await failure(as(root).login({ code: '1'.repeat(65) }))).code).toBe(Code.InvalidArgument);
   });
@@ -176,6 +183,7 @@ describe('accounts', () => {
     ]) {
       expect((await failure(call)).code).toBe(Code.PermissionDenied);
     }
+    expect(deniedReasons).toHaveLength(5);
     for (const call of [access.setPassword, access.enrolTotp, access.confirmTotp, access.revokeSessions]) {
       expect(call).not.toHaveBeenCalled();
     }
@@ -229,7 +237,7 @@ test('keys: a year and a day unless it is said, and an overlap of nothing is one
 });
 
 describe('the call gate', () => {
-  const gate = createCallGate({ changesInFlight: 8, openStreams: 8 });
+  const gate = createCallGate({ changesInFlight: 8, openStreams: 8 }, denied);
   const call = (peer: Peer, method: { parent: unknown; name: string }): ConnectError | undefined => {
     const values = createContextValues().set(peerKey, peer);
     const context = { values, service: method.parent, method, signal: new AbortController().signal };
@@ -240,7 +248,13 @@ describe('the call gate', () => {
       return ConnectError.from(error);
     }
   };
-  const peerOf = (principal: Principal | undefined): Peer => ({ allowed: true, author: 'x', principal });
+  const peerOf = (principal: Principal | undefined): Peer => ({
+    allowed: true,
+    author: 'x',
+    via: 'session',
+    source: '',
+    principal,
+  });
 
   test('asks who calls before anything is read', () => {
     expect(call(peerOf(root), ConfigService.method.apply)).toBeUndefined();
@@ -248,10 +262,13 @@ describe('the call gate', () => {
     expect(call(peerOf(alice), ConfigService.method.apply)).toMatchObject({ code: Code.PermissionDenied });
     expect(call(peerOf(undefined), ConfigService.method.get)).toMatchObject({ code: Code.Unauthenticated });
     expect(call(peerOf(undefined), AccessService.method.login)).toBeUndefined();
-    expect(call({ allowed: false, author: 'x', reason: 'no' }, AccessService.method.login)).toMatchObject({
+    expect(
+      call({ ...peerOf(undefined), allowed: false, principal: undefined, reason: 'no' }, AccessService.method.login),
+    ).toMatchObject({
       code: Code.PermissionDenied,
       rawMessage: 'no',
     });
+    expect(deniedReasons).toHaveLength(3);
   });
 
   test('lets nobody call what no rule names', () => {

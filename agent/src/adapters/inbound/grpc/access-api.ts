@@ -177,8 +177,8 @@ function principalOf(context: HandlerContext): Principal {
 
 /** Whom the limit of attempts counts. */
 function sourceOf(context: HandlerContext): string {
-  const { via, source } = context.values.get(peerKey);
-  return via === 'socket' || via === 'loopback' || source === '' ? 'local' : source;
+  const { source } = context.values.get(peerKey);
+  return source === '' ? 'local' : source;
 }
 
 function checkName(name: string): void {

@@ -27,8 +27,8 @@ import {
   universalResponseToNodeResponse,
 } from '@connectrpc/connect-node';
 import { Health } from '@marcher/proto/grpc/health/v1/health_pb';
-import { AuditService } from '@marcher/proto/marcher/v1/audit_service_pb';
 import { AccessService } from '@marcher/proto/marcher/v1/access_service_pb';
+import { AuditService } from '@marcher/proto/marcher/v1/audit_service_pb';
 import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
 import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';

@@ -11,8 +11,8 @@
  */
 import { readFileSync, statSync } from 'node:fs';
 import type { Socket } from 'node:net';
-import type { Via } from '../../../ports/access.js';
 import { localAdministrator, type Principal } from '../../../domain/access/principal.js';
+import type { Via } from '../../../ports/access.js';
 
 /** Credentials of the process that connected. `member`: belongs to the group that may administer the node. */
 export interface PeerCredentials {

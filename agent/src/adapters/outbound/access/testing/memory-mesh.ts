@@ -6,6 +6,7 @@ import type { CellWrite } from '../../../../domain/replication/contract.js';
 import { MemoryStore } from '../../../../domain/replication/memory-store.js';
 import { Replica } from '../../../../domain/replication/replica.js';
 import type { AccessMesh, AccessUseCases } from '../../../../ports/access.js';
+import type { Told } from '../../../../ports/audit.js';
 import { ApplicationError } from '../../../../ports/use-cases.js';
 import { frameHash } from '../../mesh/frame-keys.js';
 import { createArgon2Hasher } from '../argon2-hasher.js';
@@ -28,7 +29,12 @@ export class MemoryMesh implements AccessMesh {
     key: privateKey,
     keyOf: (node) => (node === NODE ? publicKey : undefined),
   });
-  readonly written: { readonly message: string; readonly writes: readonly CellWrite[] }[] = [];
+  readonly written: {
+    readonly by: Told['by'];
+    readonly action: string;
+    readonly message: string;
+    readonly writes: readonly CellWrite[];
+  }[] = [];
   /** Whether the store can't be written. */
   fails = false;
   readonly #replica: Replica;
@@ -39,11 +45,11 @@ export class MemoryMesh implements AccessMesh {
     this.#replica = new Replica({ node: BigInt(`0x${NODE}`), store: this.cells, environment, founds: true });
   }
 
-  write(author: string, message: string, writes: readonly CellWrite[]): void {
+  write(by: Told['by'], action: string, message: string, writes: readonly CellWrite[]): void {
     if (this.fails) throw new ApplicationError('unavailable', 'the store cannot be written');
-    const result = this.#replica.write({ author, message, writes });
+    const result = this.#replica.write({ author: by.author, message, writes });
     if (!result.ok) throw new ApplicationError('unavailable', result.reason);
-    this.written.push({ message, writes });
+    this.written.push({ by, action, message, writes });
   }
 }
 
