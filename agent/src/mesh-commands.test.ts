@@ -197,4 +197,19 @@ describe('marcher mesh', () => {
     });
     expect(mesh.removed).toEqual(['00000000000000b2']);
   });
+
+  test('this node leaves: asked on a terminal, else with --yes, and against a rule by force', async () => {
+    mesh.meshName = 'prod';
+    mesh.onlyAuthority = true;
+    const [unasked, refused] = await Promise.all([run('mesh', 'leave'), run('mesh', 'leave', '--yes')]);
+    expect([unasked.code, unasked.stderr]).toEqual([2, expect.stringContaining('give --yes')]);
+    expect([refused.code, mesh.meshName]).toEqual([6, 'prod']);
+    const left = await run('mesh', 'leave', '--yes', '--force');
+    expect(left).toMatchObject({
+      code: 0,
+      stdout: 'Left mesh prod. What this node was in it is kept in /var/lib/marcher/identity-left-1.\n',
+    });
+    expect(left.stderr).toContain('No other member is known to have heard of it');
+    expect((await run('mesh', 'leave', '--yes')).code).toBe(6);
+  });
 });

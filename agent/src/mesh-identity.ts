@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What this node is in its mesh: made by "mesh init", given by a join, read at each start. */
 import { randomBytes } from 'node:crypto';
-import { closeSync, existsSync, fsyncSync, openSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, openSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { meshOf } from './adapters/outbound/identity/authority.js';
 import {
@@ -16,7 +16,7 @@ import { readCertificate } from './adapters/outbound/identity/certificate-facts.
 import { openIdentityDirectory } from './adapters/outbound/identity/identity-directory.js';
 import { gossipKey, newGossipKey, newMeshId, newNodeId } from './adapters/outbound/identity/new-ids.js';
 import { createNodeRequest } from './adapters/outbound/identity/node-request.js';
-import { readRecord, writeRecord } from './adapters/outbound/identity/record-file.js';
+import { prepareDirectory, readRecord, writeRecord } from './adapters/outbound/identity/record-file.js';
 import { uniteLists } from './adapters/outbound/identity/revocation-list.js';
 import { firstKeyring, type GossipKeyring } from './domain/identity/gossip-keyring.js';
 import { type Mesh, meshNameFault } from './domain/identity/issue.js';
@@ -137,6 +137,25 @@ export class IdentityFiles {
 
   saveRevocationLists(lists: readonly string[]): void {
     this.#store.saveRevocationLists(lists);
+  }
+
+  /**
+   * This node is in no mesh any more. What it was is kept beside, in the directory that is returned: nothing reads it, and
+   * it may have the only copy of the CA's key. Fails as IdentityError.
+   */
+  setAside(nowMs: number): string {
+    const stamp = new Date(nowMs).toISOString().replaceAll(/[-:]|\.\d+/g, '');
+    for (let count = 1; ; count++) {
+      const path = `${this.directory}-left-${stamp}${count === 1 ? '' : `-${count}`}`;
+      if (existsSync(path)) continue;
+      try {
+        renameSync(this.directory, path);
+      } catch (error) {
+        throw new IdentityError('io', `${this.directory} can't be renamed to ${path}: ${(error as Error).message}`);
+      }
+      prepareDirectory(this.directory);
+      return path;
+    }
   }
 
   async #authority(

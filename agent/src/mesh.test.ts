@@ -13,6 +13,8 @@ import { type OpenedStore, openStore } from './adapters/outbound/sqlite/open-sto
 import { type Agent, createAgent } from './agent.js';
 import { Audit } from './application/audit/audit.js';
 import { Mesh } from './mesh.js';
+import { IdentityFiles } from './mesh-identity.js';
+import { IdentityError } from './ports/identity.js';
 import type { Caller } from './ports/use-cases.js';
 
 const CALLER: Caller = { author: 'ada', origin: 'api' };
@@ -412,4 +414,71 @@ test('a removed node gets and gives nothing more, and says so', { timeout: 60_00
   await new Promise((resolve) => setTimeout(resolve, 2_000));
   expect([...first.dataplane.services.keys()].sort()).toEqual(['after', 'before']);
   expect(alive(first)).toEqual(['one', 'two']);
+});
+
+test('a node leaves: the others are told and revoke it, it serves on alone, and comes back by another token', {
+  timeout: 60_000,
+}, async () => {
+  const first = await founded();
+  const second = await joined(first, 'two');
+  await together();
+  await apply(first, service('web', 8001));
+  await agreed(['web']);
+  await expect(first.mesh.leave({ force: false }, CALLER)).rejects.toThrow(
+    "only one that holds the key of the mesh's CA",
+  );
+  const before = second.mesh.status();
+  const { told, identityPath } = await second.mesh.leave({ force: false }, CALLER);
+  expect(told).toBe(true);
+  expect(second.mesh.status()).toMatchObject({ meshId: '', configHash: before.configHash });
+  expect(second.mesh.conditions()).toEqual([]);
+  expect(statSync(identityPath).mode & 0o077).toBe(0);
+  expect(readFileSync(join(identityPath, 'node'), 'utf8')).toContain('PRIVATE KEY');
+  await vi.waitFor(() => {
+    expect(first.mesh.members().map(({ name, state }) => [name, state])).toEqual([
+      ['one', 'self'],
+      ['two', 'departed'],
+    ]);
+    expect(readFileSync(join(first.dir, 'identity', 'revocations'), 'utf8')).toContain('BEGIN X509 CRL');
+  }, PATIENCE);
+  await apply(second, service('mine', 8002));
+  await apply(first, service('late', 8003));
+  expect([...second.dataplane.services.keys()].sort()).toEqual(['mine', 'web']);
+  expect([...first.dataplane.services.keys()].sort()).toEqual(['late', 'web']);
+  // Of another mesh it is the first, without a restart and without anything of the old one.
+  await second.mesh.init('other', CALLER);
+  expect(second.mesh.members().map(({ name }) => name)).toEqual(['two']);
+  expect(await second.mesh.leave({ force: false }, CALLER)).toMatchObject({ meshName: 'other', told: true });
+  const { port, dataplane } = second;
+  await second.agent.config.apply(
+    { upsert: [], remove: ['mine', 'web'], replaceAll: false },
+    { expectedVersion: 0n, message: '', omitDiff: true },
+    CALLER,
+  );
+  await second.stop();
+  giveToken(first, 'two');
+  const again = await start('two', { port, dataplane, contact: first.port });
+  await vi.waitFor(() => expect(again.mesh.status().admitted).toBe(true), PATIENCE);
+  await agreed(['late', 'web']);
+  expect(again.mesh.status().nodeId).not.toBe(before.nodeId);
+  expect(first.mesh.members().map(({ name }) => name)).toEqual(['one', 'two']);
+});
+
+test('a node that was killed on its way out goes on leaving when it starts', { timeout: 60_000 }, async () => {
+  const first = await founded();
+  const second = await joined(first, 'two');
+  await together();
+  const { port, dataplane } = second;
+  // What leave does first; then it is killed.
+  const own = second.mesh.status().nodeId;
+  const rename = vi.spyOn(IdentityFiles.prototype, 'setAside').mockImplementationOnce(() => {
+    throw new IdentityError('io', 'the disk is full');
+  });
+  await expect(second.mesh.leave({ force: false }, CALLER)).rejects.toThrow('start the agent again to finish');
+  expect(rename).toHaveBeenCalledTimes(1);
+  rename.mockRestore();
+  await second.stop();
+  const again = await start('two', { port, dataplane });
+  await vi.waitFor(() => expect(again.mesh.status().meshId).toBe(''), PATIENCE);
+  expect(first.mesh.members().find(({ nodeId }) => nodeId === own)?.state).toBe('departed');
 });

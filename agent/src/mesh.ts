@@ -10,21 +10,23 @@
  * Here is when it begins and ends; what it consists of is in mesh/, a module for each idea.
  */
 import type { KnownHeads } from './application/audit/audit.js';
-import type { Replicated } from './application/mesh/replication.js';
+import type { Replicated, Written } from './application/mesh/replication.js';
 import type { NodeCondition } from './application/node.js';
 import { accessOf } from './mesh/access.js';
 import { meshConditions } from './mesh/conditions.js';
 import { createToken, listTokens, revokeToken } from './mesh/invitations.js';
 import { Joining } from './mesh/joining.js';
+import { depart, sayGoodbye } from './mesh/leaving.js';
 import { membersOf, removeMember } from './mesh/membership.js';
 import { beginMesh, openPart } from './mesh/opening.js';
+import { hasLeft } from './mesh/own-record.js';
 import { applicationError, type MeshOptions, type Part } from './mesh/part.js';
 import { renew } from './mesh/renewing.js';
 import { end, run } from './mesh/running.js';
 import { IdentityFiles } from './mesh-identity.js';
 import type { AccessMesh } from './ports/access.js';
 import { IdentityError } from './ports/identity.js';
-import type { JoinTokenView, MeshMember, MeshStatus, MeshUseCases } from './ports/mesh.js';
+import type { Departure, JoinTokenView, MeshMember, MeshStatus, MeshUseCases } from './ports/mesh.js';
 import { ApplicationError, type Caller } from './ports/use-cases.js';
 
 export type { MeshOptions } from './mesh/part.js';
@@ -37,6 +39,7 @@ export class Mesh implements MeshUseCases {
   #part: Part | undefined;
   #joining: Joining | undefined;
   #started = false;
+  #departing: Promise<Departure> | undefined;
 
   constructor(options: MeshOptions) {
     this.#options = options;
@@ -72,8 +75,11 @@ export class Mesh implements MeshUseCases {
   async start(): Promise<void> {
     this.#started = true;
     const contact = this.#options.settings.join;
-    if (this.#part !== undefined) await run(this.#part);
-    else if (contact !== undefined) {
+    if (this.#part !== undefined) {
+      await run(this.#part);
+      // Killed on its way out.
+      if (hasLeft(this.#part)) void this.#depart(this.#part, this.#part.replication.newest).catch(() => undefined);
+    } else if (contact !== undefined) {
       const opened = (part: Part): void => {
         this.#part = part;
       };
@@ -84,6 +90,7 @@ export class Mesh implements MeshUseCases {
 
   async stop(): Promise<void> {
     this.#joining?.stop();
+    await this.#departing?.catch(() => undefined);
     if (this.#part !== undefined) await end(this.#part);
   }
 
@@ -108,7 +115,7 @@ export class Mesh implements MeshUseCases {
     if (this.#part !== undefined) {
       throw new ApplicationError('conflict', `this node is in mesh "${this.#part.identity.mesh.name}" already`);
     }
-    if (this.#options.settings.join !== undefined) {
+    if (this.#joining !== undefined) {
       throw new ApplicationError(
         'conflict',
         'this agent was started to join a mesh (--join): start it without, or let it',
@@ -116,6 +123,7 @@ export class Mesh implements MeshUseCases {
     }
     const part = await this.#options.exclusively(async () => {
       try {
+        this.#options.store.forgetReplica();
         await this.#files.found(meshName);
         const identity = await this.#files.load();
         if (identity === undefined) throw new IdentityError('io', 'what was written is not there');
@@ -155,6 +163,29 @@ export class Mesh implements MeshUseCases {
 
   async remove(node: string, caller: Caller): Promise<void> {
     removeMember(this.#partOrThrow(), node, caller);
+  }
+
+  async leave({ force }: { readonly force: boolean }, caller: Caller): Promise<Departure> {
+    const part = this.#partOrThrow();
+    if (this.#departing !== undefined) throw new ApplicationError('conflict', 'this node is leaving its mesh already');
+    return await this.#depart(part, sayGoodbye(part, force, caller));
+  }
+
+  async #depart(part: Part, frame: Written | undefined): Promise<Departure> {
+    const gone = (): void => {
+      this.#part = undefined;
+      this.#joining = undefined;
+    };
+    this.#departing = depart(part, frame, gone);
+    try {
+      return await this.#departing;
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#options.log.error({ reason }, 'this node has left its mesh, and what it was in it could not be set aside');
+      throw new ApplicationError('unavailable', `this node has left, but ${reason}; start the agent again to finish`);
+    } finally {
+      this.#departing = undefined;
+    }
   }
 
   /** A new key and certificate for this node, at once. Fails as IdentityError, and then the old one stays in force. */

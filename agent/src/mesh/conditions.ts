@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What is wrong with this node's part in the mesh, for its status. */
 import type { NodeCondition } from '../application/node.js';
-import { isRemoved } from './own-record.js';
+import { hasLeft, isRemoved } from './own-record.js';
 import type { Part } from './part.js';
 
 /** More say nothing more. */
@@ -18,8 +18,8 @@ export function meshConditions(part: Part | undefined, joinFailure: string): Nod
   if (!part.replication.admitted) {
     add('MeshStateTaken', 'NotAdmitted', "this node has not taken over the mesh's state yet, and takes no changes");
   }
-  if (isRemoved(part)) {
-    const fix = 'to come back, remove its identity directory and join again';
+  if (isRemoved(part) && !hasLeft(part)) {
+    const fix = 'to come back, take it out (marcher mesh leave), and join again with another token';
     add('MeshMember', 'Removed', `this node was removed from mesh "${part.identity.mesh.name}": ${fix}`);
   }
   if (part.renewFailure !== '') add('MeshCertificate', 'NotRenewed', part.renewFailure);

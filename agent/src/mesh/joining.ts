@@ -65,6 +65,7 @@ export class Joining {
     try {
       if (this.#part === undefined) {
         this.#part = await this.#redeemed();
+        if (this.#timers.stopped) return true;
         opened(this.#part);
       }
       // It may have its identity already, and not have been able to listen.
@@ -106,6 +107,8 @@ export class Joining {
       timeoutMs: ASK_MS,
     };
     const { grant, privateKeyPem } = await joinMesh(request, Date.now);
+    // Of a mesh that this node was in before, should anything be left.
+    options.store.forgetReplica();
     files.join(grant, privateKeyPem);
     const identity = await files.load();
     if (identity === undefined) throw new IdentityError('io', 'what was written is not there');

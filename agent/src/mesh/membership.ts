@@ -4,7 +4,9 @@ import { X509Certificate } from 'node:crypto';
 import { recordWrites } from '../application/mesh/nodes.js';
 import { ACTION } from '../domain/audit/actions.js';
 import { nodeNumber } from '../domain/identity/names.js';
+import { departedNodes } from '../domain/mesh/departure.js';
 import { joinAddresses, type KnownNodes, meshMembers, replicaMembers } from '../domain/mesh/membership.js';
+import type { NodeRecord } from '../domain/mesh/node-record.js';
 import { NODE_STATE_KIND, readState, stateRemoval } from '../domain/mesh/node-state.js';
 import type { MeshMember } from '../ports/mesh.js';
 import { ApplicationError, type Caller } from '../ports/use-cases.js';
@@ -34,13 +36,28 @@ export function seek(part: Part, turn = 0): void {
   void seeking.catch(() => 0).then(() => part.timers.after(SEEK_MS, () => seek(part, turn + 1)));
 }
 
+/** Ids of other members that answer; a suspect is one until it is declared dead. */
+export function aliveOthers(part: Part): string[] {
+  const { members } = part.nodes;
+  const there = (part.gossip?.members() ?? []).filter(({ state }) => state === 'alive' || state === 'suspect');
+  return there.map(({ nodeId }) => nodeId).filter((id) => id !== part.identity.nodeId && members.has(id));
+}
+
+/** Those that have left of late come last. */
 export function membersOf(part: Part): readonly MeshMember[] {
-  return meshMembers(knownNodes(part), {
-    certificateExpiresMs: ({ certificates: [newest] }) =>
-      newest === undefined ? 0 : new Date(new X509Certificate(newest).validTo).getTime(),
+  const certificateExpiresMs = ({ certificates: [newest] }: NodeRecord): number =>
+    newest === undefined ? 0 : new Date(new X509Certificate(newest).validTo).getTime();
+  const members = meshMembers(knownNodes(part), {
+    certificateExpiresMs,
     state: (nodeId) => readState(nodeId, part.cells.object(NODE_STATE_KIND, nodeId)),
     behind: (nodeId) => (nodeId === part.identity.nodeId ? 0 : part.replication.behind(nodeNumber(nodeId))),
   });
+  const departed = departedNodes(part.nodes.known.values(), Date.now()).map((record): MeshMember => {
+    const { nodeId, name, meshAddress: address } = record;
+    const known = { certificateExpiresMs: certificateExpiresMs(record), behind: undefined, said: undefined };
+    return { nodeId, name, state: 'departed', address, ...known };
+  });
+  return [...members, ...departed];
 }
 
 /** node: id or name. Throws ApplicationError. */

@@ -39,6 +39,7 @@ export function sayOwn(part: Part): void {
     known.name === own.name &&
     known.meshAddress === own.meshAddress &&
     known.gossipAddress === own.gossipAddress &&
+    known.role === own.role &&
     sameBytes(known.certificates[0], own.certificates[0]);
   if (known === undefined || same) {
     if (!same) part.timers.after(AGAIN_MS, () => sayOwn(part));
@@ -55,6 +56,12 @@ export function sayOwn(part: Part): void {
 /** Of this node's own record: no change of it is taken any more. */
 export function isRemoved({ identity, nodes }: Part): boolean {
   return (nodes.known.get(identity.nodeId)?.removedMs ?? 0n) !== 0n;
+}
+
+/** It has said so itself: what is left to do is to go. */
+export function hasLeft({ identity, nodes }: Part): boolean {
+  const own = nodes.known.get(identity.nodeId);
+  return own !== undefined && own.removedMs !== 0n && own.left === true;
 }
 
 function sameBytes(one: Uint8Array | undefined, other: Uint8Array | undefined): boolean {

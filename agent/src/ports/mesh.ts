@@ -49,6 +49,19 @@ export interface MeshUseCases {
   members(): readonly MeshMember[];
   /** By id or by name. It is forgotten, and its certificate is revoked. "not_found", "refused": this node itself. */
   remove(node: string, caller: Caller): Promise<void>;
+  /**
+   * This node goes, and goes on alone. "refused": it is the only one that holds the CA's key, "unavailable": nobody is
+   * there to be told; force: also then.
+   */
+  leave(options: { readonly force: boolean }, caller: Caller): Promise<Departure>;
+}
+
+export interface Departure {
+  readonly meshName: string;
+  /** Whether another member is known to have heard of it, or there is none. */
+  readonly told: boolean;
+  /** The directory where what this node was in the mesh is kept now. */
+  readonly identityPath: string;
 }
 
 /** What a replica is to its links. */

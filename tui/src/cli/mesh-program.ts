@@ -97,4 +97,18 @@ export function defineMesh(program: Command, { add, onAgent, output }: ProgramPa
     (command) => onText(command.option('-y, --yes', 'do not ask')),
     async () => (await import('./commands/mesh.js')).remove,
   );
+  add(
+    mesh,
+    'leave',
+    'take this node out of the mesh; it goes on alone, with the configuration that it has',
+    ['marcher mesh leave', 'marcher mesh leave --yes --force      # also when nobody can be told of it'],
+    [],
+    (command) =>
+      onText(
+        command
+          .option('-y, --yes', 'do not ask')
+          .option('--force', "also as the only one that holds the CA's key, or when no other member answers"),
+      ),
+    async () => (await import('./commands/mesh.js')).leave,
+  );
 }

@@ -8,6 +8,7 @@ import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promis
 import type { CellWrite, Member, Message, NodeId, OriginKey, ReplicaEvent } from '../../domain/replication/contract.js';
 import { FRAME_LIMITS } from '../../domain/replication/frame.js';
 import { objectKey } from '../../domain/replication/object.js';
+import { originKey } from '../../domain/replication/origin.js';
 import type { Replica } from '../../domain/replication/replica.js';
 import type { CommitChange, ConfigStore, NewRevision } from '../../ports/config-store.js';
 import type { Exchange, PeerLinks } from '../../ports/mesh.js';
@@ -173,6 +174,7 @@ export class Replication implements Exchange, Replicated {
 
   /** Of what is not configuration, too. */
   write(author: string, message: string, writes: readonly CellWrite[], alongside?: () => void): Written {
+    if (this.#stopped) throw new ApplicationError('unavailable', 'this node is about to stop, or leaves its mesh');
     // What others did before is told apart from what this does.
     this.#take(this.#replica.events());
     const result = this.#replica.write({ author, message, writes }, alongside);
@@ -182,6 +184,15 @@ export class Replication implements Exchange, Replicated {
     this.#tellOthers(writes);
     this.#pump();
     return { origin: result.origin, sequence: result.sequence };
+  }
+
+  /** The newest of this node's; undefined: it has written none. */
+  get newest(): Written | undefined {
+    const { self, heads } = this.#replica.ledger;
+    if (self === undefined) return undefined;
+    const origin = originKey(self);
+    const head = heads.get(origin);
+    return head && { origin, sequence: head.sequence };
   }
 
   /** The configuration that this node has becomes the mesh's. */

@@ -8,11 +8,12 @@ import type { Member } from '../replication/contract.js';
 import type { NodeRecord } from './node-record.js';
 import type { SaidState } from './node-state.js';
 
-export type MemberState = 'self' | 'alive' | 'suspect' | 'dead' | 'left' | 'unknown';
+/** departed: it has left the mesh for good, by itself. */
+export type MemberState = 'self' | 'alive' | 'suspect' | 'dead' | 'left' | 'unknown' | 'departed';
 
 export interface GossipMember {
   readonly nodeId: string;
-  readonly state: Exclude<MemberState, 'self' | 'unknown'>;
+  readonly state: Exclude<MemberState, 'self' | 'unknown' | 'departed'>;
 }
 
 /** As operators see it. */

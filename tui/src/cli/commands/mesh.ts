@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The mesh that the node is in, and its members. */
 import {
+  LeaveMeshResponseSchema,
   type Member,
   MemberSchema,
   MemberState,
@@ -76,7 +77,8 @@ export function meshText({ meshName, nodeId, admitted, configHash }: Mesh): stri
 }
 
 /** "3: 2 alive, 1 dead"; this node, which answers, is alive. */
-function membersText(members: readonly Member[]): string {
+function membersText(all: readonly Member[]): string {
+  const members = all.filter(({ state }) => state !== MemberState.DEPARTED);
   const counts = new Map<string, number>();
   for (const { state } of members) {
     const text = state === MemberState.SELF ? 'alive' : stateText(state);
@@ -177,6 +179,29 @@ export async function remove(
   if (options.output === 'text')
     await session.write(`Removed ${printable(name)} (${nodeId}): its certificate is revoked.\n`);
   else await writeValue(session, options.output, { nodeId, name });
+}
+
+export async function leave(
+  session: Session,
+  options: TextOptions & { readonly yes?: boolean; readonly force?: boolean },
+): Promise<undefined> {
+  const agent = await session.agent(options);
+  const call = session.call(options);
+  const { meshId, meshName } = meshOf(await agent.mesh.getMesh({}, call));
+  if (meshId === '') throw new Failure(ExitCode.refused, 'this node is in no mesh');
+  if (options.yes !== true) {
+    const keeps = 'This node goes on alone, with the configuration that it has';
+    await confirm(`Leave mesh ${meshName}? ${keeps}, and is let in again only with another token.`);
+  }
+  const left = await asked(agent.mesh.leaveMesh({ force: options.force === true }, call));
+  if (await writeMessage(session, options, LeaveMeshResponseSchema, left)) return;
+  await session.write(
+    `Left mesh ${printable(left.meshName)}. What this node was in it is kept in ${printable(left.identityPath)}.\n`,
+  );
+  if (left.told) return;
+  process.stderr.write(
+    'No other member is known to have heard of it: where it is still listed, remove it with marcher mesh remove\n',
+  );
 }
 
 /** Whoever has that id, or else that name, if it is but one. */

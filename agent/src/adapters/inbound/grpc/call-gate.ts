@@ -27,6 +27,7 @@ export const changingMethods: ReadonlySet<string> = new Set(
     MeshService.method.revokeJoinToken,
     MeshService.method.removeMember,
     ...AccessService.methods.filter(({ name }) => !/^(?:List|WhoAmI|Renew)/.test(name)),
+    MeshService.method.leaveMesh,
   ].map((method) => `${method.parent.typeName}/${method.name}`),
 );
 

@@ -198,6 +198,19 @@ describe('MeshService', () => {
     expect((await failure(client.removeMember({ node: 'x'.repeat(254) }))).code).toBe(Code.InvalidArgument);
   });
 
+  test('this node leaves; as the only one that signs only by force', async () => {
+    await serve(mesh);
+    expect((await failure(client.leaveMesh({}))).code).toBe(Code.FailedPrecondition);
+    await client.initMesh({ name: 'prod' });
+    mesh.member('00000000000000b2', 'b', 'departed');
+    expect((await client.listMembers({})).members.at(-1)?.state).toBe(MemberState.DEPARTED);
+    mesh.onlyAuthority = true;
+    expect((await failure(client.leaveMesh({}))).code).toBe(Code.FailedPrecondition);
+    const left = { meshName: 'prod', told: true, identityPath: '/var/lib/marcher/identity-left-1' };
+    expect(await client.leaveMesh({ force: true })).toMatchObject(left);
+    expect((await client.getMesh({})).mesh?.meshId).toBe('');
+  });
+
   test('an agent without a mesh answers every call with how to start it', async () => {
     await serve(undefined);
     for (const { localName } of MeshService.methods) {

@@ -40,6 +40,7 @@ const states: Readonly<Record<StateName, MemberState>> = {
   dead: MemberState.DEAD,
   left: MemberState.LEFT,
   unknown: MemberState.UNKNOWN,
+  departed: MemberState.DEPARTED,
 };
 
 /** mesh: absent where the agent has been given no address for it. */
@@ -88,6 +89,7 @@ export function routeMeshService(router: ConnectRouter, mesh: MeshUseCases | und
     await use.remove(node, callerOf(context));
     return {};
   });
+  router.rpc(method.leaveMesh, async ({ force }, context) => await present().leave({ force }, callerOf(context)));
 }
 
 function roleOf(role: NodeRole): RoleName {

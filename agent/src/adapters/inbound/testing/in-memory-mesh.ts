@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A mesh in memory for tests of what operators ask of it: one node, whoever is said to be a member, and its tokens. */
-import type { JoinTokenView, MeshMember, MeshStatus, MeshUseCases } from '../../../ports/mesh.js';
+import type { Departure, JoinTokenView, MeshMember, MeshStatus, MeshUseCases } from '../../../ports/mesh.js';
 import { ApplicationError, type Caller } from '../../../ports/use-cases.js';
 
 const HOUR_MS = 3_600_000;
@@ -9,6 +9,7 @@ export class InMemoryMesh implements MeshUseCases {
   readonly nodeId = '00000000000000a1';
   meshName = '';
   admitted = true;
+  onlyAuthority = false;
   readonly others: MeshMember[] = [];
   readonly made: JoinTokenView[] = [];
   /** Texts of the tokens that were made. */
@@ -93,5 +94,14 @@ export class InMemoryMesh implements MeshUseCases {
     this.others.splice(at, 1);
     this.removed.push(node);
     this.callers.push(caller);
+  }
+
+  async leave({ force }: { readonly force: boolean }, caller: Caller): Promise<Departure> {
+    if (this.meshName === '') throw new ApplicationError('refused', 'this node is in no mesh');
+    if (this.onlyAuthority && !force) throw new ApplicationError('refused', 'this node is the only one that signs');
+    const { meshName } = this;
+    this.meshName = '';
+    this.callers.push(caller);
+    return { meshName, told: this.others.length > 0, identityPath: '/var/lib/marcher/identity-left-1' };
   }
 }

@@ -207,6 +207,16 @@ export class SqliteConfigStore implements ConfigStore {
     );
   }
 
+  /** Of a mesh that this node is not in any more: as if nothing had ever been replicated. The configuration stays. */
+  forgetReplica(): void {
+    guarded(() => {
+      const forget = this.#writer.transaction(() => {
+        for (const table of ['cells', 'frames', 'heads', 'replica_state']) this.#writer.exec(`DELETE FROM ${table}`);
+      });
+      forget();
+    });
+  }
+
   get version(): bigint {
     return this.#pinned ? this.#version - 1n : this.#version;
   }
