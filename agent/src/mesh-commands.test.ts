@@ -190,12 +190,12 @@ describe('marcher mesh', () => {
       'error: 2 members are named "twin": name one by its id: 00000000000000b3, 00000000000000b5\n',
     ]);
     expect(mesh.removed).toEqual([]);
-    expect(await run('mesh', 'remove', 'south', '--yes')).toEqual({
+    expect(await run('mesh', 'remove', 'south', '--yes', '--keep-keys')).toEqual({
       code: 0,
       stdout: 'Removed south (00000000000000b2): its certificate is revoked.\n',
       stderr: '',
     });
-    expect(mesh.removed).toEqual(['00000000000000b2']);
+    expect([mesh.removed, mesh.keepingKeys]).toEqual([['00000000000000b2'], ['00000000000000b2']]);
   });
 
   test('this node leaves: asked on a terminal, else with --yes, and against a rule by force', async () => {
@@ -211,5 +211,37 @@ describe('marcher mesh', () => {
     });
     expect(left.stderr).toContain('No other member is known to have heard of it');
     expect((await run('mesh', 'leave', '--yes')).code).toBe(6);
+  });
+
+  test('keys of gossip are listed by fingerprint, with who has which, and changed', async () => {
+    mesh.meshName = 'prod';
+    const [old, young] = ['11'.repeat(8), '22'.repeat(8)];
+    mesh.keyView = {
+      state: 'installing',
+      target: young,
+      begunMs: Date.now() - 5_500,
+      begunBy: mesh.nodeId,
+      waitingFor: ['west'],
+      keys: [
+        { id: young, primary: false, heldBy: ['north'], primaryOf: [] },
+        { id: old, primary: true, heldBy: ['north', 'west'], primaryOf: ['north', 'west'] },
+      ],
+    };
+    const [rotated, table, json] = await Promise.all([
+      run('mesh', 'keys', 'rotate'),
+      run('mesh', 'keys'),
+      run('mesh', 'keys', 'list', '-o', 'json'),
+    ]);
+    expect(rotated).toMatchObject({ code: 0, stdout: `Gossip gets a new key, ${young}.\n` });
+    expect(table.stdout).toBe(
+      [
+        'KEY                STATE                    HELD-BY       SEALS-AT',
+        `${young}   new                      north         -`,
+        `${old}   in use, to be replaced   north, west   north, west`,
+        '',
+      ].join('\n'),
+    );
+    expect(table.stderr).toMatch(/^The new key is brought to the members, begun \ds ago; waiting for west\.\n$/);
+    expect(JSON.parse(json.stdout)).toMatchObject({ state: 'KEY_ROTATION_STATE_INSTALLING', target: young });
   });
 });

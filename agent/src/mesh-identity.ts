@@ -135,6 +135,10 @@ export class IdentityFiles {
     this.#store.saveCredentials(credentials);
   }
 
+  saveKeyring(keyring: GossipKeyring): void {
+    this.#store.saveKeyring(keyring);
+  }
+
   saveRevocationLists(lists: readonly string[]): void {
     this.#store.saveRevocationLists(lists);
   }

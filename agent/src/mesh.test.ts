@@ -1,6 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Agents as a mesh with all that it has of adapters: TLS, gossip and SQLite, on loopback. */
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -79,6 +88,7 @@ async function start(name: string, options: MachineOptions = {}): Promise<Machin
     stateDir: dir,
     nodeName: name,
     store: opened.store,
+    keepKeysMs: 100,
     follow: (project) => agent.config.follow(project),
     exclusively: (work) => agent.config.exclusively(work),
     observe: () => agent.observed(),
@@ -185,7 +195,7 @@ beforeEach(() => {
 });
 
 afterEach(async () => {
-  for (const machine of [...machines]) await machine.stop();
+  await Promise.all(machines.map((machine) => machine.stop()));
   rmSync(root, { recursive: true, force: true });
 });
 
@@ -394,7 +404,7 @@ test('a removed node gets and gives nothing more, and says so', { timeout: 60_00
   // What can't be written is said, and ends nothing.
   rmSync(join(second.dir, 'identity', 'revocations'));
   mkdirSync(join(second.dir, 'identity', 'revocations'));
-  await second.mesh.remove('three', CALLER);
+  await second.mesh.remove('three', { keepKeys: false }, CALLER);
   expect(audited(second)).toEqual(['done RemoveMember']);
   await vi.waitFor(() => expect(third.mesh.conditions().map(({ reason }) => reason)).toContain('Removed'), PATIENCE);
   await together([first, second]);
@@ -403,20 +413,25 @@ test('a removed node gets and gives nothing more, and says so', { timeout: 60_00
   await apply(first, service('after', 8001));
   await agreed(['after', 'before'], [first, second]);
   await expect(apply(third, service('forged', 8002))).rejects.toThrow('was removed from its mesh');
-  await new Promise((resolve) => setTimeout(resolve, 2_000));
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
   expect([...first.dataplane.services.keys()].sort()).toEqual(['after', 'before']);
   expect([...third.dataplane.services.keys()]).not.toContain('after');
   expect(second.log.join()).toContain('the revocation lists could not be written');
+  // Gossip has another key, which it does not get.
+  expect(first.mesh.keys()).toMatchObject({ state: 'done', keys: [{ primaryOf: ['one', 'two'] }] });
+  expect(secretsOf(first)).toEqual(secretsOf(second));
+  expect(secretsOf(third)).toHaveLength(1);
+  expect(secretsOf(third)).not.toEqual(secretsOf(first));
   // It can't come back by its old certificate.
   const { port, dataplane } = third;
   await third.stop();
   await start('three', { port, dataplane });
-  await new Promise((resolve) => setTimeout(resolve, 2_000));
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
   expect([...first.dataplane.services.keys()].sort()).toEqual(['after', 'before']);
   expect(alive(first)).toEqual(['one', 'two']);
 });
 
-test('a node leaves: the others are told and revoke it, it serves on alone, and comes back by another token', {
+test('a node leaves, also when it is killed meanwhile: it is revoked, serves on alone, and comes back by another token', {
   timeout: 60_000,
 }, async () => {
   const first = await founded();
@@ -424,61 +439,89 @@ test('a node leaves: the others are told and revoke it, it serves on alone, and 
   await together();
   await apply(first, service('web', 8001));
   await agreed(['web']);
-  await expect(first.mesh.leave({ force: false }, CALLER)).rejects.toThrow(
-    "only one that holds the key of the mesh's CA",
-  );
+  await expect(first.mesh.leave({ force: false }, CALLER)).rejects.toThrow('the only one that holds the key');
   const before = second.mesh.status();
-  const { told, identityPath } = await second.mesh.leave({ force: false }, CALLER);
-  expect(told).toBe(true);
-  expect(second.mesh.status()).toMatchObject({ meshId: '', configHash: before.configHash });
-  expect(second.mesh.conditions()).toEqual([]);
-  expect(statSync(identityPath).mode & 0o077).toBe(0);
-  expect(readFileSync(join(identityPath, 'node'), 'utf8')).toContain('PRIVATE KEY');
+  vi.spyOn(IdentityFiles.prototype, 'setAside').mockImplementationOnce(() => {
+    throw new IdentityError('io', 'the disk is full');
+  });
+  await expect(second.mesh.leave({ force: false }, CALLER)).rejects.toThrow('start the agent again to finish');
+  const { port, dataplane } = second;
+  await second.stop();
+  const alone = await start('two', { port, dataplane });
+  await vi.waitFor(() => expect(alone.mesh.status()).toEqual({ ...nowhere, configHash: before.configHash }), PATIENCE);
+  expect(alone.mesh.conditions()).toEqual([]);
+  const kept = join(alone.dir, readdirSync(alone.dir).find((name) => name.startsWith('identity-left-')) ?? '');
+  expect(statSync(kept).mode & 0o077).toBe(0);
+  expect(readFileSync(join(kept, 'node'), 'utf8')).toContain('PRIVATE KEY');
   await vi.waitFor(() => {
-    expect(first.mesh.members().map(({ name, state }) => [name, state])).toEqual([
+    const states = first.mesh.members().map(({ name, state }) => [name, state]);
+    expect(states).toEqual([
       ['one', 'self'],
       ['two', 'departed'],
     ]);
     expect(readFileSync(join(first.dir, 'identity', 'revocations'), 'utf8')).toContain('BEGIN X509 CRL');
   }, PATIENCE);
-  await apply(second, service('mine', 8002));
+  await apply(alone, service('mine', 8002));
   await apply(first, service('late', 8003));
-  expect([...second.dataplane.services.keys()].sort()).toEqual(['mine', 'web']);
+  expect([...alone.dataplane.services.keys()].sort()).toEqual(['mine', 'web']);
   expect([...first.dataplane.services.keys()].sort()).toEqual(['late', 'web']);
   // Of another mesh it is the first, without a restart and without anything of the old one.
-  await second.mesh.init('other', CALLER);
-  expect(second.mesh.members().map(({ name }) => name)).toEqual(['two']);
-  expect(await second.mesh.leave({ force: false }, CALLER)).toMatchObject({ meshName: 'other', told: true });
-  const { port, dataplane } = second;
-  await second.agent.config.apply(
-    { upsert: [], remove: ['mine', 'web'], replaceAll: false },
-    { expectedVersion: 0n, message: '', omitDiff: true },
-    CALLER,
-  );
-  await second.stop();
+  await alone.mesh.init('other', CALLER);
+  expect(alone.mesh.members().map(({ name }) => name)).toEqual(['two']);
+  expect(await alone.mesh.leave({ force: false }, CALLER)).toMatchObject({ meshName: 'other', told: true });
+  const nothing = { upsert: [], remove: ['mine', 'web'], replaceAll: false };
+  await alone.agent.config.apply(nothing, { expectedVersion: 0n, message: '', omitDiff: true }, CALLER);
+  await alone.stop();
   giveToken(first, 'two');
   const again = await start('two', { port, dataplane, contact: first.port });
   await vi.waitFor(() => expect(again.mesh.status().admitted).toBe(true), PATIENCE);
   await agreed(['late', 'web']);
   expect(again.mesh.status().nodeId).not.toBe(before.nodeId);
   expect(first.mesh.members().map(({ name }) => name)).toEqual(['one', 'two']);
+  // Now while it runs.
+  expect(await again.mesh.leave({ force: false }, CALLER)).toMatchObject({ meshName: 'edge', told: true });
 });
 
-test('a node that was killed on its way out goes on leaving when it starts', { timeout: 60_000 }, async () => {
+const nowhere = { meshId: '', meshName: '', nodeId: '', admitted: false, signs: false };
+
+/** As they are on disk. */
+function secretsOf({ dir }: Machine): string[] {
+  const [, json = ''] = readFileSync(join(dir, 'identity', 'gossip'), 'utf8').split('\n');
+  return (JSON.parse(json) as { keys: string[] }).keys;
+}
+
+const keyIds = ({ mesh }: Machine): string[] => mesh.keys().keys.map(({ id }) => id);
+
+test("gossip's key is changed at all that are there, by two at once too; who was away gets it when it comes back", {
+  timeout: 60_000,
+}, async () => {
   const first = await founded();
-  const second = await joined(first, 'two');
+  const [second, third] = [await joined(first, 'two'), await joined(first, 'three')];
   await together();
-  const { port, dataplane } = second;
-  // What leave does first; then it is killed.
-  const own = second.mesh.status().nodeId;
-  const rename = vi.spyOn(IdentityFiles.prototype, 'setAside').mockImplementationOnce(() => {
-    throw new IdentityError('io', 'the disk is full');
-  });
-  await expect(second.mesh.leave({ force: false }, CALLER)).rejects.toThrow('start the agent again to finish');
-  expect(rename).toHaveBeenCalledTimes(1);
-  rename.mockRestore();
-  await second.stop();
-  const again = await start('two', { port, dataplane });
-  await vi.waitFor(() => expect(again.mesh.status().meshId).toBe(''), PATIENCE);
-  expect(first.mesh.members().find(({ nodeId }) => nodeId === own)?.state).toBe('departed');
+  const [before] = keyIds(first);
+  const { port, dataplane } = third;
+  await third.stop();
+  await vi.waitFor(() => expect(alive(first)).toEqual(['one', 'two']), PATIENCE);
+  const [one, two] = await Promise.all([first.mesh.rotateKey(CALLER), second.mesh.rotateKey(CALLER)]);
+  await vi.waitFor(() => {
+    expect(first.mesh.keys()).toMatchObject({ state: 'done', waitingFor: [] });
+    for (const machine of [first, second]) expect([one, two]).toContain(keyIds(machine)[0]);
+    expect(first.mesh.keys().keys[0]?.primaryOf).toEqual(['one', 'two']);
+    expect(first.mesh.keys().keys[0]).toEqual({ ...second.mesh.keys().keys[0] });
+  }, PATIENCE);
+  expect(first.mesh.keys().keys.find(({ id }) => id === before)?.heldBy).toEqual(['three']);
+  await together([first, second]);
+  const again = await start('three', { port, dataplane });
+  await together();
+  await vi.waitFor(() => {
+    for (const machine of machines)
+      expect([...keyIds(machine), machine.mesh.keys().state]).toEqual([keyIds(first)[0], 'done']);
+  }, PATIENCE);
+  const [secret = ''] = secretsOf(again);
+  expect(secret.length).toBeGreaterThan(40);
+  for (const { log, dir } of [first, second, third, again]) {
+    expect(log.join()).not.toContain(secret);
+    const stored = Buffer.concat(['marcher.db', 'marcher.db-wal'].map((file) => readFileSync(join(dir, file))));
+    expect(stored.includes(Buffer.from(secret, 'base64'))).toBe(false);
+  }
 });

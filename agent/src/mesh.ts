@@ -10,13 +10,14 @@
  * Here is when it begins and ends; what it consists of is in mesh/, a module for each idea.
  */
 import type { KnownHeads } from './application/audit/audit.js';
-import type { Replicated, Written } from './application/mesh/replication.js';
+import type { Replicated } from './application/mesh/replication.js';
 import type { NodeCondition } from './application/node.js';
 import { accessOf } from './mesh/access.js';
 import { meshConditions } from './mesh/conditions.js';
 import { createToken, listTokens, revokeToken } from './mesh/invitations.js';
 import { Joining } from './mesh/joining.js';
-import { depart, sayGoodbye } from './mesh/leaving.js';
+import type { GossipKeys } from './mesh/keys.js';
+import { depart, type Goodbye, goodbyeOf, sayGoodbye } from './mesh/leaving.js';
 import { membersOf, removeMember } from './mesh/membership.js';
 import { beginMesh, openPart } from './mesh/opening.js';
 import { hasLeft } from './mesh/own-record.js';
@@ -26,7 +27,7 @@ import { end, run } from './mesh/running.js';
 import { IdentityFiles } from './mesh-identity.js';
 import type { AccessMesh } from './ports/access.js';
 import { IdentityError } from './ports/identity.js';
-import type { Departure, JoinTokenView, MeshMember, MeshStatus, MeshUseCases } from './ports/mesh.js';
+import type { Departure, GossipKeysView, JoinTokenView, MeshMember, MeshStatus, MeshUseCases } from './ports/mesh.js';
 import { ApplicationError, type Caller } from './ports/use-cases.js';
 
 export type { MeshOptions } from './mesh/part.js';
@@ -78,7 +79,7 @@ export class Mesh implements MeshUseCases {
     if (this.#part !== undefined) {
       await run(this.#part);
       // Killed on its way out.
-      if (hasLeft(this.#part)) void this.#depart(this.#part, this.#part.replication.newest).catch(() => undefined);
+      if (hasLeft(this.#part)) void this.#depart(this.#part, goodbyeOf(this.#part)).catch(() => undefined);
     } else if (contact !== undefined) {
       const opened = (part: Part): void => {
         this.#part = part;
@@ -161,8 +162,28 @@ export class Mesh implements MeshUseCases {
     return membersOf(this.#partOrThrow());
   }
 
-  async remove(node: string, caller: Caller): Promise<void> {
-    removeMember(this.#partOrThrow(), node, caller);
+  async remove(node: string, { keepKeys }: { readonly keepKeys: boolean }, caller: Caller): Promise<void> {
+    const part = this.#partOrThrow();
+    removeMember(part, node, keepKeys, caller);
+    if (keepKeys) return;
+    await part.keys?.rotate().catch((error: unknown) => {
+      this.#options.log.warn(
+        { reason: String(error) },
+        'the key of gossip, which a removed node has, is changed later',
+      );
+    });
+  }
+
+  async rotateKey(caller: Caller): Promise<string> {
+    try {
+      return await this.#keysOrThrow().rotate(caller);
+    } catch (error) {
+      throw applicationError(error);
+    }
+  }
+
+  keys(): GossipKeysView {
+    return this.#keysOrThrow().view();
   }
 
   async leave({ force }: { readonly force: boolean }, caller: Caller): Promise<Departure> {
@@ -171,12 +192,12 @@ export class Mesh implements MeshUseCases {
     return await this.#depart(part, sayGoodbye(part, force, caller));
   }
 
-  async #depart(part: Part, frame: Written | undefined): Promise<Departure> {
+  async #depart(part: Part, goodbye: Goodbye): Promise<Departure> {
     const gone = (): void => {
       this.#part = undefined;
       this.#joining = undefined;
     };
-    this.#departing = depart(part, frame, gone);
+    this.#departing = depart(part, goodbye, gone);
     try {
       return await this.#departing;
     } catch (error) {
@@ -191,6 +212,12 @@ export class Mesh implements MeshUseCases {
   /** A new key and certificate for this node, at once. Fails as IdentityError, and then the old one stays in force. */
   async renew(): Promise<void> {
     await renew(this.#partOrThrow());
+  }
+
+  #keysOrThrow(): GossipKeys {
+    const { keys } = this.#partOrThrow();
+    if (keys !== undefined) return keys;
+    throw new ApplicationError('unavailable', 'gossip does not run here yet: marcher status says why');
   }
 
   #partOrThrow(): Part {

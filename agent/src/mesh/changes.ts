@@ -18,6 +18,7 @@ export function changed(part: Part, kind: string, ids: readonly string[]): void 
   if (kind === NODE_KIND) nodesChanged(part, ids);
   // Heads may come before the record of their node, by which they are verified.
   if (kind === AUDIT_HEAD_KIND || kind === NODE_KIND) part.auditHeads?.changed(ids);
+  part.keys?.changed(kind, ids);
 }
 
 function nodesChanged(part: Part, ids: readonly string[]): void {
@@ -27,6 +28,7 @@ function nodesChanged(part: Part, ids: readonly string[]): void {
   keepKnown(part);
   if (isRemoved(part)) replication.exclude();
   const goes = ids.some((id) => nodes.known.has(id) && !nodes.members.has(id));
+  part.keys?.look();
   const follow = (): void => {
     membersChanged(part);
     void revokeRemoved(part);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Who is in the mesh and who is there, for replication, for operators, and for finding those that gossip has lost. */
 import { X509Certificate } from 'node:crypto';
+import { heldRemoval } from '../application/mesh/gossip-keys.js';
 import { recordWrites } from '../application/mesh/nodes.js';
 import { ACTION } from '../domain/audit/actions.js';
 import { nodeNumber } from '../domain/identity/names.js';
@@ -31,9 +32,12 @@ export function membersChanged(part: Part): void {
 /** Those that gossip does not reach are looked for, a few at a time. turn: how often it was done before. */
 export function seek(part: Part, turn = 0): void {
   if (part.timers.stopped || part.gossip === undefined) return;
+  void seekNow(part, turn).then(() => part.timers.after(SEEK_MS, () => seek(part, turn + 1)));
+}
+
+export async function seekNow(part: Part, turn = 0): Promise<void> {
   const addresses = joinAddresses(knownNodes(part), SEEK_ADDRESSES, turn);
-  const seeking = addresses.length === 0 ? Promise.resolve(0) : part.gossip.join(addresses);
-  void seeking.catch(() => 0).then(() => part.timers.after(SEEK_MS, () => seek(part, turn + 1)));
+  if (addresses.length > 0) await part.gossip?.join(addresses).catch(() => 0);
 }
 
 /** Ids of other members that answer; a suspect is one until it is declared dead. */
@@ -61,7 +65,7 @@ export function membersOf(part: Part): readonly MeshMember[] {
 }
 
 /** node: id or name. Throws ApplicationError. */
-export function removeMember(part: Part, node: string, caller: Caller): void {
+export function removeMember(part: Part, node: string, keepKeys: boolean, caller: Caller): void {
   const record = part.nodes.find(node);
   if (record === undefined) {
     const excerpt = JSON.stringify(node.slice(0, 80));
@@ -71,8 +75,8 @@ export function removeMember(part: Part, node: string, caller: Caller): void {
   if (nodeId === part.identity.nodeId) {
     throw new ApplicationError('refused', 'a node does not remove itself: ask another one');
   }
-  const removed = { ...record, removedMs: BigInt(Date.now()) };
-  const writes = [...recordWrites(removed, false), stateRemoval(nodeId)];
+  const removed = { ...record, removedMs: BigInt(Date.now()), ...(keepKeys ? { keysKept: true } : {}) };
+  const writes = [...recordWrites(removed, false), stateRemoval(nodeId), heldRemoval(nodeId)];
   part.replication.write(caller.author, `node ${name} removed`, writes, () =>
     tell(part, 'done', {
       action: ACTION.removeMember,

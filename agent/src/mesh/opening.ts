@@ -21,7 +21,7 @@ import { Timers } from './timers.js';
 /** founds: it is the first of a mesh, and has nothing to take over from others. */
 export function openPart(options: MeshOptions, files: IdentityFiles, identity: MeshIdentity, founds: boolean): Part {
   const { store, log, follow } = options;
-  const { nodeId, mesh, roots, credentials, revocations, lists } = identity;
+  const { nodeId, mesh, roots, credentials, keyring, revocations, lists } = identity;
   const cells = store.openReplica();
   const nodes = new Nodes(cells);
   nodes.load();
@@ -49,7 +49,7 @@ export function openPart(options: MeshOptions, files: IdentityFiles, identity: M
   const tls = new MeshTls({ meshId: mesh.id, credentials, roots, revocations }, Date.now);
   const tokens = new JoinTokens(openTokenFile(files.directory), nodeId);
   const fixed = { options, files, timers: new Timers(), identity, cells, nodes, replication, verifier, signer, tls };
-  const opened = { ...fixed, tokens, credentials, revocations, lists, renewFailure: '' };
+  const opened = { ...fixed, tokens, credentials, keyring, revocations, lists, renewFailure: '' };
   const part: Part = { ...opened, auditHeads: openHeads(options, opened) };
   verifyBy(part);
   if (isRemoved(part)) replication.exclude();

@@ -13,6 +13,7 @@ import type { Project } from '../application/mesh/follower.js';
 import type { Nodes } from '../application/mesh/nodes.js';
 import type { Replication } from '../application/mesh/replication.js';
 import type { MeshSettings } from '../config.js';
+import type { GossipKeyring } from '../domain/identity/gossip-keyring.js';
 import type { Revocations } from '../domain/identity/revocation.js';
 import type { NodeState } from '../domain/mesh/node-state.js';
 import type { ReplicaStore } from '../domain/replication/contract.js';
@@ -20,6 +21,7 @@ import type { IdentityFiles, MeshIdentity } from '../mesh-identity.js';
 import type { AuditLog, AuditTrail } from '../ports/audit.js';
 import { IdentityError, type NodeCredentials } from '../ports/identity.js';
 import { ApplicationError } from '../ports/use-cases.js';
+import type { GossipKeys } from './keys.js';
 import type { Timers } from './timers.js';
 
 export interface MeshOptions {
@@ -34,6 +36,8 @@ export interface MeshOptions {
   readonly observe: () => Promise<NodeState>;
   /** Backends in its configuration. */
   readonly backends: () => number;
+  /** How long replaced keys of gossip still open what comes in; absent: as GossipKeys has it. */
+  readonly keepKeysMs?: number;
   readonly log: ReplicationLog & { debug(fields: object, message: string): void };
   /** Absent: nothing is audited. */
   readonly audit?: { readonly log: AuditLog; readonly trail: AuditTrail };
@@ -54,10 +58,13 @@ export interface Part {
   /** undefined: nothing is audited. */
   readonly auditHeads: AuditHeads | undefined;
   credentials: NodeCredentials;
+  keyring: GossipKeyring;
   revocations: Revocations;
   lists: readonly string[];
   /** Why its certificate, which is past half of its life, is not renewed; empty: there is no need. */
   renewFailure: string;
+  /** From when it runs. */
+  keys?: GossipKeys;
   gossip?: MeshGossip;
   links?: JudgedPeerLinks;
   server?: MeshServer;

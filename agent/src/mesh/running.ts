@@ -10,9 +10,11 @@ import { auditedAdmission } from '../application/audit/admission.js';
 import { admission } from '../application/mesh/admission.js';
 import { recordWrites } from '../application/mesh/nodes.js';
 import { ACTION } from '../domain/audit/actions.js';
+import { orderedKeys } from '../domain/identity/gossip-keyring.js';
 import { nodeNumber } from '../domain/identity/names.js';
 import { addressOf, gossipOf } from './addresses.js';
 import { keepHeads, tell } from './auditing.js';
+import { GossipKeys } from './keys.js';
 import { membersChanged, seek } from './membership.js';
 import { sayOwn } from './own-record.js';
 import { sayState } from './own-state.js';
@@ -28,6 +30,7 @@ export async function run(part: Part): Promise<void> {
     await listen(part);
   } catch (error) {
     await close(part);
+    delete part.keys;
     delete part.gossip;
     delete part.links;
     delete part.server;
@@ -38,6 +41,7 @@ export async function run(part: Part): Promise<void> {
   seek(part);
   sayOwn(part);
   sayState(part);
+  part.keys?.start();
   renewInTime(part);
   keepHeads(part);
 }
@@ -60,10 +64,13 @@ async function listen(part: Part): Promise<void> {
   const { settings, log, stateDir } = part.options;
   const { identity, replication, tls } = part;
   const { host, port } = settings.address;
+  const keys = new GossipKeys(part);
+  part.keys = keys;
   const server = createMeshServer({
     mesh: tls,
     receive: (from, message) => replication.receive(from, message),
     renew: (nodeId, request) => renewFor(part, nodeId, request),
+    gossipKeys: (nodeId) => keys.give(nodeId),
     admit: admissionOf(part),
     logger: log,
   });
@@ -81,11 +88,14 @@ async function listen(part: Part): Promise<void> {
       meshId: identity.mesh.id,
       nodeId: identity.nodeId,
       bind: hostPortText(gossipOf(settings.address)),
-      keyring: identity.keyring,
+      keyring: part.keyring,
       stateDirectory: stateDir,
     },
     {
-      onMembers: () => membersChanged(part),
+      onMembers: () => {
+        membersChanged(part);
+        keys.look();
+      },
       onEvent: ({ kind, about, count, detail }) => log.info({ kind, about, count, detail }, 'gossip'),
       onDied: (error, againInMs) =>
         log.error({ reason: error.message, againInMs }, 'gossip has stopped; it is started again'),
@@ -118,7 +128,7 @@ function admissionOf(part: Part) {
     shared: () => ({
       roots: identity.roots.map(({ pem }) => pem),
       revocationLists: part.lists,
-      gossipKeys: identity.keyring.keys.map(({ key }) => key),
+      gossipKeys: orderedKeys(part.keyring),
       nodes: [...nodes.known.values()],
     }),
     sealedAuthority: () => files.sealedAuthority(identity.authority?.certificate.fingerprint ?? ''),

@@ -3,7 +3,9 @@
  * The mesh as its operators see it (MeshUseCases), and what carries it: links to other nodes, and gossip. Expected
  * failures of the use cases are ApplicationErrors.
  */
+import type { GossipKey } from '../domain/identity/gossip-keyring.js';
 import type { NodeRole } from '../domain/identity/join-token.js';
+import type { KeyTarget, RotationState } from '../domain/mesh/key-rotation.js';
 import type { GossipMember, MeshMember } from '../domain/mesh/membership.js';
 import type { NodeRecord } from '../domain/mesh/node-record.js';
 import type { Message, NodeId } from '../domain/replication/contract.js';
@@ -47,14 +49,53 @@ export interface MeshUseCases {
   /** "not_found". */
   revokeToken(id: string, caller: Caller): void;
   members(): readonly MeshMember[];
-  /** By id or by name. It is forgotten, and its certificate is revoked. "not_found", "refused": this node itself. */
-  remove(node: string, caller: Caller): Promise<void>;
+  /**
+   * By id or by name. It is forgotten, its certificate is revoked, and gossip gets another key unless keepKeys.
+   * "not_found", "refused": this node itself.
+   */
+  remove(node: string, options: { readonly keepKeys: boolean }, caller: Caller): Promise<void>;
   /**
    * This node goes, and goes on alone. "refused": it is the only one that holds the CA's key, "unavailable": nobody is
    * there to be told; force: also then.
    */
   leave(options: { readonly force: boolean }, caller: Caller): Promise<Departure>;
+  /** The id of a new key for gossip, which is in use everywhere some seconds later. "unavailable". */
+  rotateKey(caller: Caller): Promise<string>;
+  keys(): GossipKeysView;
 }
+
+/** Of keys only their ids, by which nobody can read anything. */
+export interface GossipKeysView {
+  readonly state: RotationState;
+  /** The newest: it is in use everywhere, or is to be. */
+  readonly target: string;
+  /** undefined: with the mesh. */
+  readonly begunMs: number | undefined;
+  /** Id of a node; empty: that which made the mesh. */
+  readonly begunBy: string;
+  /** Names of members for which the next step waits. */
+  readonly waitingFor: readonly string[];
+  readonly keys: readonly GossipKeyUse[];
+}
+
+export interface GossipKeyUse {
+  readonly id: string;
+  /** Whether this node seals by it. */
+  readonly primary: boolean;
+  /** Names of members. */
+  readonly heldBy: readonly string[];
+  readonly primaryOf: readonly string[];
+}
+
+/** What a node tells another one, over TLS of the mesh. */
+export interface GossipKeysAnswer {
+  readonly keys: readonly GossipKey[];
+  readonly primary: string;
+  readonly target: KeyTarget | undefined;
+}
+
+/** For a node, known by its certificate. Fails as IdentityError. */
+export type GiveGossipKeys = (nodeId: string) => GossipKeysAnswer;
 
 export interface Departure {
   readonly meshName: string;

@@ -94,7 +94,12 @@ export function defineMesh(program: Command, { add, onAgent, output }: ProgramPa
     'take a node out of the mesh: it is forgotten, and its certificate revoked',
     ['marcher mesh remove node3', 'marcher mesh remove 00c0ffee00c0ffee --yes'],
     ['member'],
-    (command) => onText(command.option('-y, --yes', 'do not ask')),
+    (command) =>
+      onText(
+        command
+          .option('-y, --yes', 'do not ask')
+          .option('--keep-keys', 'do not give gossip a new key, though the node has the one in use'),
+      ),
     async () => (await import('./commands/mesh.js')).remove,
   );
   add(
@@ -110,5 +115,28 @@ export function defineMesh(program: Command, { add, onAgent, output }: ProgramPa
           .option('--force', "also as the only one that holds the CA's key, or when no other member answers"),
       ),
     async () => (await import('./commands/mesh.js')).leave,
+  );
+  const keys = mesh
+    .command('keys')
+    .description('the keys that gossip is sealed by: list them, or change the one in use');
+  keys.addHelpText('after', '\nExamples:\n  marcher mesh keys rotate\n  marcher mesh keys list');
+  add(
+    keys,
+    'list',
+    'list them by fingerprint: who has which, and how far a change is',
+    ['marcher mesh keys', 'marcher mesh keys list -o json | jq -r .state'],
+    [],
+    onTable,
+    async () => (await import('./commands/mesh-keys.js')).list,
+    { isDefault: true },
+  );
+  add(
+    keys,
+    'rotate',
+    'give gossip a new key, at all members, without a gap',
+    ['marcher mesh keys rotate'],
+    [],
+    onText,
+    async () => (await import('./commands/mesh-keys.js')).rotate,
   );
 }

@@ -16,6 +16,8 @@ export const ACTION = {
   createJoinToken: 'marcher.v1.MeshService/CreateJoinToken',
   revokeJoinToken: 'marcher.v1.MeshService/RevokeJoinToken',
   removeMember: 'marcher.v1.MeshService/RemoveMember',
+  leaveMesh: 'marcher.v1.MeshService/LeaveMesh',
+  rotateGossipKey: 'marcher.v1.MeshService/RotateGossipKey',
   join: 'marcher.mesh.v1.JoinService/Join',
   login: 'marcher.v1.AccessService/Login',
   logout: 'marcher.v1.AccessService/Logout',

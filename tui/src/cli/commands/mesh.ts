@@ -164,7 +164,7 @@ function stateText(state: MemberState): string {
 
 export async function remove(
   session: Session,
-  options: TextOptions & { readonly yes?: boolean },
+  options: TextOptions & { readonly yes?: boolean; readonly keepKeys?: boolean },
   node: string,
 ): Promise<undefined> {
   const agent = await session.agent(options);
@@ -175,7 +175,7 @@ export async function remove(
     const how = `which is ${stateText(member.state)} at ${member.address || 'no address'}`;
     await confirm(`Remove ${name} (${nodeId}), ${how}? It is let in again only with another token.`);
   }
-  await asked(agent.mesh.removeMember({ node: nodeId }, call));
+  await asked(agent.mesh.removeMember({ node: nodeId, keepGossipKeys: options.keepKeys === true }, call));
   if (options.output === 'text')
     await session.write(`Removed ${printable(name)} (${nodeId}): its certificate is revoked.\n`);
   else await writeValue(session, options.output, { nodeId, name });

@@ -28,6 +28,7 @@ export const changingMethods: ReadonlySet<string> = new Set(
     MeshService.method.removeMember,
     ...AccessService.methods.filter(({ name }) => !/^(?:List|WhoAmI|Renew)/.test(name)),
     MeshService.method.leaveMesh,
+    MeshService.method.rotateGossipKey,
   ].map((method) => `${method.parent.typeName}/${method.name}`),
 );
 

@@ -191,7 +191,7 @@ describe('MeshService', () => {
     mesh.member('00000000000000b3', 'c', 'alive');
     await client.removeMember({ node: 'b' });
     await client.removeMember({ node: '00000000000000b3' });
-    expect(mesh.removed).toEqual(['b', '00000000000000b3']);
+    expect([mesh.removed, mesh.keepingKeys]).toEqual([['b', '00000000000000b3'], []]);
     expect((await failure(client.removeMember({ node: 'b' }))).code).toBe(Code.NotFound);
     expect((await failure(client.removeMember({ node: mesh.nodeId }))).code).toBe(Code.FailedPrecondition);
     expect((await failure(client.removeMember({}))).code).toBe(Code.InvalidArgument);
@@ -209,6 +209,26 @@ describe('MeshService', () => {
     const left = { meshName: 'prod', told: true, identityPath: '/var/lib/marcher/identity-left-1' };
     expect(await client.leaveMesh({ force: true })).toMatchObject(left);
     expect((await client.getMesh({})).mesh?.meshId).toBe('');
+  });
+
+  test('keys of gossip: their fingerprints, states and holders; a new one is begun', async () => {
+    await serve(mesh);
+    expect((await failure(client.rotateGossipKey({}))).code).toBe(Code.FailedPrecondition);
+    await client.initMesh({ name: 'prod' });
+    expect(await client.rotateGossipKey({})).toMatchObject({ keyId: '22'.repeat(8) });
+    const use = { id: '22'.repeat(8), primary: true, heldBy: ['north', 'b'], primaryOf: ['north'] };
+    const states = { done: 1, installing: 2, using: 3, removing: 4 };
+    for (const [state, value] of Object.entries(states)) {
+      const waitingFor = value === 3 ? ['b'] : [];
+      const since = { begunMs: month, begunBy: mesh.nodeId, target: use.id };
+      mesh.keyView = { ...since, state: state as keyof typeof states, waitingFor, keys: [use] };
+      const answer = await client.listGossipKeys({});
+      expect(answer).toMatchObject({ state: value, waitingFor, target: use.id, begunBy: mesh.nodeId });
+      expect(answer.begun).toEqual(timestampFromMs(month));
+      expect(answer.keys).toMatchObject([
+        { keyId: use.id, primary: true, heldBy: ['north', 'b'], primaryOf: ['north'] },
+      ]);
+    }
   });
 
   test('an agent without a mesh answers every call with how to start it', async () => {

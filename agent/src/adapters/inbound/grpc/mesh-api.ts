@@ -8,6 +8,8 @@ import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import { Code, ConnectError, type ConnectRouter } from '@connectrpc/connect';
 import {
   type JoinTokenSchema,
+  KeyRotationState,
+  type ListGossipKeysResponseSchema,
   type MemberSchema,
   MemberState,
   type MemberStatusSchema,
@@ -19,6 +21,7 @@ import { lifetimeFault, type NodeRole as RoleName, TOKEN } from '../../../domain
 import { isMeshName } from '../../../domain/identity/names.js';
 import type { SaidState } from '../../../domain/mesh/node-state.js';
 import type {
+  GossipKeysView,
   JoinTokenView,
   MeshMember,
   MeshStatus,
@@ -41,6 +44,13 @@ const states: Readonly<Record<StateName, MemberState>> = {
   left: MemberState.LEFT,
   unknown: MemberState.UNKNOWN,
   departed: MemberState.DEPARTED,
+};
+
+const rotationStates: Readonly<Record<GossipKeysView['state'], KeyRotationState>> = {
+  done: KeyRotationState.DONE,
+  installing: KeyRotationState.INSTALLING,
+  using: KeyRotationState.USING,
+  removing: KeyRotationState.REMOVING,
 };
 
 /** mesh: absent where the agent has been given no address for it. */
@@ -81,15 +91,19 @@ export function routeMeshService(router: ConnectRouter, mesh: MeshUseCases | und
     return {};
   });
   router.rpc(method.listMembers, () => ({ members: present().members().map(memberMessage) }));
-  router.rpc(method.removeMember, async ({ node }, context) => {
+  router.rpc(method.removeMember, async ({ node, keepGossipKeys }, context) => {
     const use = present();
     if (node === '' || node.length > nodeMaxCharacters) {
       throw invalidArgument(`node has ${node.length} characters: expected the id or the name of a member`);
     }
-    await use.remove(node, callerOf(context));
+    await use.remove(node, { keepKeys: keepGossipKeys }, callerOf(context));
     return {};
   });
   router.rpc(method.leaveMesh, async ({ force }, context) => await present().leave({ force }, callerOf(context)));
+  router.rpc(method.rotateGossipKey, async (_request, context) => {
+    return { keyId: await present().rotateKey(callerOf(context)) };
+  });
+  router.rpc(method.listGossipKeys, () => keysMessage(present().keys()));
 }
 
 function roleOf(role: NodeRole): RoleName {
@@ -147,6 +161,20 @@ function statusMessage({
     tiers: (tiers?.tiers ?? []).map(({ tier, services }) => ({ tier, services })),
     connections: load?.connections ?? 0n,
     services: (load?.services ?? []).map(({ service, connections }) => ({ service, connections })),
+  };
+}
+
+function keysMessage(view: GossipKeysView): MessageInitShape<typeof ListGossipKeysResponseSchema> {
+  const { state, target, begunMs, begunBy, waitingFor, keys } = view;
+  return {
+    state: rotationStates[state],
+    target,
+    ...(begunMs === undefined ? {} : { begun: timestampFromMs(begunMs) }),
+    begunBy,
+    waitingFor: [...waitingFor],
+    keys: keys.map(({ id, primary, heldBy, primaryOf }) => {
+      return { keyId: id, primary, heldBy: [...heldBy], primaryOf: [...primaryOf] };
+    }),
   };
 }
 

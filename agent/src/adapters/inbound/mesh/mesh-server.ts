@@ -16,7 +16,7 @@ import { nodeNumber } from '../../../domain/identity/names.js';
 import type { Peer } from '../../../domain/identity/peer.js';
 import type { NodeId } from '../../../domain/replication/contract.js';
 import { IdentityError } from '../../../ports/identity.js';
-import type { Admit, Exchange, Renew } from '../../../ports/mesh.js';
+import type { Admit, Exchange, GiveGossipKeys, Renew } from '../../../ports/mesh.js';
 import { createMeshListener, LISTENER_LIMITS, type MeshListenerLimits } from '../../outbound/identity/mesh-listener.js';
 import type { MeshTls } from '../../outbound/identity/mesh-tls.js';
 import { GrpcDoor } from './grpc-door.js';
@@ -29,6 +29,8 @@ export interface MeshServerOptions {
   readonly receive: Exchange['receive'];
   /** Absent: this node signs for nobody. */
   readonly renew?: Renew | undefined;
+  /** Absent: it gives them to nobody. */
+  readonly gossipKeys?: GiveGossipKeys | undefined;
   /** Absent: nobody joins by this node. */
   readonly admit?: Admit | undefined;
   readonly logger: MeshLogger;
@@ -85,6 +87,10 @@ const signsForNobody: Renew = () => {
   return Promise.reject(new IdentityError('refused', "this node does not hold the key of the mesh's CA"));
 };
 
+const givesToNobody: GiveGossipKeys = () => {
+  throw new IdentityError('refused', 'this node gives the keys of gossip to nobody');
+};
+
 interface Connection {
   readonly peer: Peer;
   readonly socket: TLSSocket;
@@ -95,6 +101,7 @@ export function createMeshServer({
   mesh,
   receive,
   renew = signsForNobody,
+  gossipKeys = givesToNobody,
   admit,
   logger,
   ...options
@@ -121,6 +128,7 @@ export function createMeshServer({
       routePeerService(router, {
         receive,
         renew,
+        gossipKeys,
         fault: (peer, fault) => log.note('message', { reason: fault, from: peer.nodeId }),
         failed: (peer, error) => logger.error({ peer: peer.nodeId, error: stack(error) }, 'a message was not taken'),
       });

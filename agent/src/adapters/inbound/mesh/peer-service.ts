@@ -3,12 +3,13 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Code, ConnectError, type ConnectRouter, type ContextKey, createContextKey } from '@connectrpc/connect';
 import { JoinService, PeerService } from '@marcher/proto/marcher/mesh/v1/peer_pb';
+import { targetMessage } from '../../../application/mesh/gossip-keys.js';
 import type { Peer } from '../../../domain/identity/peer.js';
 import type { Message, NodeId } from '../../../domain/replication/contract.js';
 import { FRAME_LIMITS } from '../../../domain/replication/frame.js';
 import { decodeMessage } from '../../../domain/replication/message-codec.js';
 import { IdentityError } from '../../../ports/identity.js';
-import type { Exchange, Renew } from '../../../ports/mesh.js';
+import type { Exchange, GiveGossipKeys, Renew } from '../../../ports/mesh.js';
 import { arrivalKey } from './grpc-door.js';
 
 /** A peer's connection, as its calls see it. */
@@ -37,13 +38,15 @@ const STRETCH_MS = 8;
 export interface PeerServiceOptions {
   readonly receive: Exchange['receive'];
   readonly renew: Renew;
+  readonly gossipKeys: GiveGossipKeys;
   /** A message that is none: of a later version, or broken. It is left aside. */
   readonly fault: (peer: Peer, fault: string) => void;
   /** receive has failed, which is this node's fault. Its stream ends. */
   readonly failed: (peer: Peer, error: unknown) => void;
 }
 
-export function routePeerService(router: ConnectRouter, { receive, renew, fault, failed }: PeerServiceOptions): void {
+export function routePeerService(router: ConnectRouter, options: PeerServiceOptions): void {
+  const { receive, renew, gossipKeys, fault, failed } = options;
   const take = ({ node, peer }: PeerCaller, message: Message): void => {
     try {
       receive(node, freed(message));
@@ -96,6 +99,19 @@ export function routePeerService(router: ConnectRouter, { receive, renew, fault,
         throw new ConnectError('the certificate could not be made: the log of the node says why', Code.Internal);
       } finally {
         caller.renewing = false;
+      }
+    },
+    gossipKeys(_request, { values }) {
+      const caller = values.get(peerCallerKey);
+      if (caller === undefined) throw new ConnectError('the connection is of no node', Code.Internal);
+      try {
+        const { keys, primary, target } = gossipKeys(caller.peer.nodeId);
+        const all = keys.map(({ key }) => Uint8Array.from(key));
+        return { keys: all, primary, ...(target === undefined ? {} : { target: targetMessage(target) }) };
+      } catch (error) {
+        if (error instanceof IdentityError) throw new ConnectError(error.message, Code.FailedPrecondition);
+        failed(caller.peer, error);
+        throw new ConnectError('the keys could not be read: the log of the node says why', Code.Internal);
       }
     },
   });

@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A mesh in memory for tests of what operators ask of it: one node, whoever is said to be a member, and its tokens. */
-import type { Departure, JoinTokenView, MeshMember, MeshStatus, MeshUseCases } from '../../../ports/mesh.js';
+import type {
+  Departure,
+  GossipKeysView,
+  JoinTokenView,
+  MeshMember,
+  MeshStatus,
+  MeshUseCases,
+} from '../../../ports/mesh.js';
 import { ApplicationError, type Caller } from '../../../ports/use-cases.js';
 
 const HOUR_MS = 3_600_000;
@@ -16,6 +23,15 @@ export class InMemoryMesh implements MeshUseCases {
   readonly texts: string[] = [];
   readonly callers: Caller[] = [];
   readonly removed: string[] = [];
+  readonly keepingKeys: string[] = [];
+  keyView: GossipKeysView = {
+    state: 'done',
+    target: '11'.repeat(8),
+    begunMs: undefined,
+    begunBy: '',
+    waitingFor: [],
+    keys: [{ id: '11'.repeat(8), primary: true, heldBy: ['north'], primaryOf: ['north'] }],
+  };
 
   member(
     nodeId: string,
@@ -87,12 +103,13 @@ export class InMemoryMesh implements MeshUseCases {
     return [own, ...this.others];
   }
 
-  async remove(node: string, caller: Caller): Promise<void> {
+  async remove(node: string, { keepKeys }: { readonly keepKeys: boolean }, caller: Caller): Promise<void> {
     if (node === this.nodeId || node === 'north') throw new ApplicationError('refused', 'a node can not remove itself');
     const at = this.others.findIndex(({ nodeId, name }) => nodeId === node || name === node);
     if (at === -1) throw new ApplicationError('not_found', `there is no member "${node}"`);
     this.others.splice(at, 1);
     this.removed.push(node);
+    if (keepKeys) this.keepingKeys.push(node);
     this.callers.push(caller);
   }
 
@@ -103,5 +120,16 @@ export class InMemoryMesh implements MeshUseCases {
     this.meshName = '';
     this.callers.push(caller);
     return { meshName, told: this.others.length > 0, identityPath: '/var/lib/marcher/identity-left-1' };
+  }
+
+  async rotateKey(caller: Caller): Promise<string> {
+    if (this.meshName === '') throw new ApplicationError('refused', 'this node is in no mesh');
+    this.callers.push(caller);
+    return '22'.repeat(8);
+  }
+
+  keys(): GossipKeysView {
+    if (this.meshName === '') throw new ApplicationError('refused', 'this node is in no mesh');
+    return this.keyView;
   }
 }
