@@ -97,6 +97,9 @@ table(MeshService, {
   revokeJoinToken: 'administer',
   listMembers: 'read',
   removeMember: 'administer',
+  leaveMesh: 'administer',
+  rotateGossipKey: 'administer',
+  listGossipKeys: 'administer',
 });
 table(AuditService, {
   listAuditRecords: 'administer',

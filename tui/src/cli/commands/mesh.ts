@@ -177,7 +177,9 @@ export async function remove(
   }
   await asked(agent.mesh.removeMember({ node: nodeId, keepGossipKeys: options.keepKeys === true }, call));
   if (options.output === 'text')
-    await session.write(`Removed ${printable(name)} (${nodeId}): its certificate is revoked.\n`);
+    await session.write(
+      `Removed ${printable(name)} (${nodeId}): its certificate is revoked${options.keepKeys === true ? '' : ', and gossip gets another key'}.\n`,
+    );
   else await writeValue(session, options.output, { nodeId, name });
 }
 
