@@ -480,6 +480,7 @@ test('a node leaves, also when it is killed meanwhile: it is revoked, serves on 
   expect(first.mesh.members().map(({ name }) => name)).toEqual(['one', 'two']);
   // Now while it runs.
   expect(await again.mesh.leave({ force: false }, CALLER)).toMatchObject({ meshName: 'edge', told: true });
+  expect(audited(again).at(-1)).toBe('done LeaveMesh');
 });
 
 const nowhere = { meshId: '', meshName: '', nodeId: '', admitted: false, signs: false };
@@ -511,6 +512,7 @@ test("gossip's key is changed at all that are there, by two at once too; who was
   }, PATIENCE);
   expect(first.mesh.keys().keys.find(({ id }) => id === before)?.heldBy).toEqual(['three']);
   await together([first, second]);
+  expect(audited(second).at(-1)).toBe('done RotateGossipKey');
   const again = await start('three', { port, dataplane });
   await together();
   await vi.waitFor(() => {
