@@ -98,6 +98,24 @@ test('options and variables mean the same, and the option wins', () => {
   });
 });
 
+test('the API is plain on loopback, and TLS elsewhere or where it has a certificate of its own', () => {
+  const mesh = ['--mesh', '192.0.2.1:7400'];
+  expect(config([...mesh, '--api', '127.0.0.1:7443'])).toMatchObject({ remoteApi: undefined });
+  expect(config([...mesh, '--api', '0.0.0.0:7443'])).toMatchObject({
+    api: undefined,
+    remoteApi: { address: { host: '0.0.0.0', port: 7443 }, certificate: undefined },
+  });
+  expect(config([...mesh, '--api', 'localhost:7443', '--api-certificate', '/c', '--api-key-file', '/k'])).toMatchObject(
+    {
+      api: undefined,
+      remoteApi: { address: { host: '127.0.0.1', port: 7443 }, certificate: { certificate: '/c', key: '/k' } },
+    },
+  );
+  expect(mistakes([...mesh, '--api', '192.0.2.1:7443', '--api-certificate', '/c'])).toEqual([
+    expect.stringContaining('needs its key: --api-key-file FILE'),
+  ]);
+});
+
 describe('impossible values are refused with the reason', () => {
   const table: [string[], string][] = [
     [['--wokers', '2'], '--wokers is not a known option: did you mean --workers?'],
@@ -110,7 +128,10 @@ describe('impossible values are refused with the reason', () => {
     [['--cpus', '3-1'], '--cpus "3-1" is not a list of cores'],
     [['--engine', '/does/not/exist'], 'does not exist'],
     [['--country', 'XX'], 'is not a country code'],
-    [['--api', '0.0.0.0:1'], 'is not a loopback address'],
+    [['--api', '0.0.0.0:1'], 'is not a loopback address, and only a mesh has users'],
+    [['--api', '127.0.0.1:1', '--api-certificate', 'c', '--api-key-file', 'k'], 'only a mesh has users'],
+    [['--api', '127.0.0.1:1', '--api-key-file', 'k'], 'has no effect without --api-certificate'],
+    [['--api-certificate', 'c', '--api-key-file', 'k'], 'has no effect without --api'],
     [['--api', 'localhost'], 'is not an address'],
     [['--metrics', '127.0.0.1:99999'], 'is not an address'],
     [['--log-level', 'inof'], 'did you mean info?'],

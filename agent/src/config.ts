@@ -22,6 +22,12 @@ export interface MeshSettings {
   readonly caKeyFile: string;
 }
 
+export interface RemoteApiSettings {
+  readonly address: Address;
+  /** Of the operator's own; undefined: the node's certificate of its mesh. */
+  readonly certificate: { readonly certificate: string; readonly key: string } | undefined;
+}
+
 export interface AgentConfig {
   readonly stateDir: string;
   /** Of the audit log, after which its oldest records go. */
@@ -30,7 +36,10 @@ export interface AgentConfig {
   readonly source: string | undefined;
   /** undefined: this node is in no mesh, and can be in none. */
   readonly mesh: MeshSettings | undefined;
+  /** Loopback, for every local user. */
   readonly api: Address | undefined;
+  /** For operators elsewhere. */
+  readonly remoteApi: RemoteApiSettings | undefined;
   readonly socketPath: string | undefined;
   readonly socketGroup: string;
   readonly metrics: Address | undefined;
@@ -97,8 +106,14 @@ const FLAGS: readonly Flag[] = [
   {
     name: 'api',
     value: 'HOST:PORT',
-    help: 'also serve the API on loopback TCP, where every local user may change the node (default: off)',
+    help: 'also serve the API by TCP: on loopback plainly, where every local user may change the node; elsewhere by TLS, to operators with a client certificate or a token (default: off)',
   },
+  {
+    name: 'api-certificate',
+    value: 'FILE',
+    help: "PEM chain that --api shows, read again when it changes; also on loopback it is TLS then (default: the node's certificate of its mesh)",
+  },
+  { name: 'api-key-file', value: 'FILE', help: 'its private key, PEM' },
   { name: 'socket', value: 'PATH', help: 'Unix socket of the API, or "none" (default /run/marcher/marcher.sock)' },
   { name: 'socket-group', value: 'GROUP', help: 'group that may use the socket beside root (default marcher)' },
   {
@@ -324,6 +339,10 @@ export function readCommand(
 /** Variables that belong to the command line, to systemd units and to tests. */
 const FOREIGN_VARIABLES = new Set([
   'MARCHER_TARGET',
+  'MARCHER_CA_FILE',
+  'MARCHER_CERT_FILE',
+  'MARCHER_KEY_FILE',
+  'MARCHER_TOKEN_FILE',
   'MARCHER_NODE',
   'MARCHER_NODE_OPTIONS',
   'MARCHER_HOME',
@@ -488,7 +507,7 @@ function interpret(given: ReadonlyMap<string, Given>, mistakes: string[]): Agent
     source: source === undefined ? undefined : resolve(source),
     auditBytes: auditMib * 1024 * 1024,
     mesh: meshOf(given, stateDir, mistakes, wrong),
-    api: endpoint('api', text('api'), 'loopback', wrong),
+    ...apiOf(given, wrong),
     socketPath: socket === 'none' ? undefined : resolve(socket),
     socketGroup: text('socket-group') ?? 'marcher',
     metrics: endpoint('metrics', text('metrics'), 'any', wrong),
@@ -565,7 +584,7 @@ function meshOf(
 function endpoint(
   name: string,
   text: string | undefined,
-  which: 'any' | 'loopback' | 'one',
+  which: 'any' | 'one',
   wrong: (name: string, reason: string) => void,
 ): Address | undefined {
   if (text === undefined || text === 'none') return undefined;
@@ -582,10 +601,32 @@ function endpoint(
     wrong(name, 'is not one address and port: write those at which other nodes reach it, such as 192.0.2.1:7400');
     return undefined;
   }
-  if (which === 'loopback' && !loopback.check(literal, family === 6 ? 'ipv6' : 'ipv4')) {
-    const why = 'callers on TCP are not authenticated yet';
-    wrong(name, `is not a loopback address, and ${why}: write 127.0.0.1 or [::1], and reach it from elsewhere by SSH`);
-    return undefined;
-  }
   return { host, port };
+}
+
+function apiOf(
+  given: ReadonlyMap<string, Given>,
+  wrong: (name: string, reason: string) => void,
+): Pick<AgentConfig, 'api' | 'remoteApi'> {
+  const text = (name: string): string | undefined => given.get(name)?.value;
+  const address = endpoint('api', text('api'), 'any', wrong);
+  const [certificate, key] = [text('api-certificate'), text('api-key-file')];
+  if (certificate !== undefined && key === undefined) wrong('api-certificate', 'needs its key: --api-key-file FILE');
+  if (key !== undefined && certificate === undefined)
+    wrong('api-key-file', 'has no effect without --api-certificate FILE');
+  if (certificate !== undefined && text('api') === undefined) wrong('api-certificate', 'has no effect without --api');
+  if (address === undefined) return { api: undefined, remoteApi: undefined };
+  const literal = address.host === 'localhost' ? '127.0.0.1' : address.host;
+  const plain = loopback.check(literal, isIP(literal) === 6 ? 'ipv6' : 'ipv4');
+  if (plain && certificate === undefined) return { api: address, remoteApi: undefined };
+  if (!given.has('mesh')) {
+    const what = plain ? 'asks for credentials with --api-certificate' : 'is not a loopback address';
+    const fix = 'add --mesh ADDRESS:PORT, or write 127.0.0.1 or [::1] alone, and reach it from elsewhere by SSH';
+    wrong('api', `${what}, and only a mesh has users who may call from elsewhere: ${fix}`);
+  }
+  const own =
+    certificate === undefined || key === undefined
+      ? undefined
+      : { certificate: resolve(certificate), key: resolve(key) };
+  return { api: undefined, remoteApi: { address: { host: literal, port: address.port }, certificate: own } };
 }

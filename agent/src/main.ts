@@ -31,6 +31,7 @@ import { type AgentConfig, readCommand, type Uninstall } from './config.js';
 import { embeddedCountryDatabase } from './country-database.js';
 import { createLog, type Log } from './log.js';
 import { Mesh } from './mesh.js';
+import { RemoteApi } from './remote-api.js';
 
 /** sysexits.h: 64 usage, 69 unavailable, 75 try again later. */
 const EXIT = { usage: 64, unavailable: 69, busy: 75 } as const;
@@ -120,7 +121,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
     if (unreadable !== '')
       out.push({ type: 'CountryDatabase', status: false, reason: 'Unreadable', message: unreadable });
     if (source !== undefined) out.push({ type: 'SourceApplied', ...source.condition });
-    out.push(...(mesh?.conditions() ?? []));
+    out.push(...(mesh?.conditions() ?? []), ...(remote?.conditions() ?? []));
     return out;
   };
 
@@ -141,6 +142,14 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
     known: () => mesh?.auditHeads,
     logger: log,
   });
+  const access = createAccounts({
+    meshOf: () => mesh?.access,
+    hasher: createArgon2Hasher(),
+    codes: createTotpCodes(),
+    secrets: nodeSecrets,
+    nowMs: Date.now,
+  });
+  const remote = config.remoteApi && new RemoteApi({ settings: config.remoteApi, authenticator: access, log });
   const mesh =
     config.mesh &&
     new Mesh({
@@ -152,6 +161,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
       exclusively: (work) => agent.config.exclusively(work),
       observe: () => agent.observed(),
       backends: () => agent.config.inventory.backends,
+      onMaterial: (material) => remote?.take(material),
       log,
       audit: { log: auditLog, trail: audit },
     });
@@ -188,13 +198,6 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
   await agent.start();
   if (recovery !== undefined) copy.schedule();
 
-  const access = createAccounts({
-    meshOf: () => mesh?.access,
-    hasher: createArgon2Hasher(),
-    codes: createTotpCodes(),
-    secrets: nodeSecrets,
-    nowMs: Date.now,
-  });
   const api = createApiServer({
     useCases: { ...agent, access, audit, ...(mesh === undefined ? {} : { mesh }) },
     peerCredentials,
@@ -202,6 +205,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
     socketPath: config.socketPath,
     socketGroup: config.socketGroup,
     tcp: config.api,
+    remote: remote?.listener,
   });
   const http = config.metrics && createHttpServer({ useCases: agent, ...config.metrics, logger: log });
   if (config.source !== undefined) {
@@ -225,6 +229,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
       log.info({ signal }, `stopping: ${consequence}`);
       systemd.stopping();
       await Promise.allSettled([source?.stop(), api.stop(), http?.stop()]);
+      remote?.stop();
       await mesh?.stop();
       await agent.stop();
       await copy.flush();
@@ -252,6 +257,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
   }
   process.on('SIGHUP', () => {
     void source?.look(true);
+    remote?.look();
     void agent.upgradeEngine();
   });
 

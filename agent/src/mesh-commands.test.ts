@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `marcher mesh` as an operator has it: the built program, which is no import, over the real API. */
 import { execFile, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { createPrivateKey } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -243,5 +244,36 @@ describe('marcher mesh', () => {
     );
     expect(table.stderr).toMatch(/^The new key is brought to the members, begun \ds ago; waiting for west\.\n$/);
     expect(JSON.parse(json.stdout)).toMatchObject({ state: 'KEY_ROTATION_STATE_INSTALLING', target: young });
+  });
+
+  test('a certificate is issued for a key that is made here, listed, and taken back', async () => {
+    mesh.meshName = 'prod';
+    const out = join(directory, 'alice');
+    const issued = await run('mesh', 'certificate', 'issue', 'alice', '--days', '30', '--out', out);
+    expect(issued).toMatchObject({
+      code: 0,
+      stdout: `Issued to alice until 2026-12-22 00:00:00: ${out}/alice.crt, ${out}/alice.key, ${out}/ca.crt\n`,
+      stderr: expect.stringContaining('marcher mesh certificate revoke 1\n'),
+    });
+    expect(statSync(join(out, 'alice.key')).mode & 0o777).toBe(0o600);
+    createPrivateKey(readFileSync(join(out, 'alice.key')));
+    expect(readFileSync(join(out, 'alice.crt'), 'utf8')).toBe('certificate of alice\n');
+    expect(readFileSync(join(out, 'ca.crt'), 'utf8')).toBe('root of the mesh\n');
+    const [again, outside, table] = await Promise.all([
+      run('mesh', 'certificate', 'issue', 'alice', '--out', out),
+      run('mesh', 'certificate', 'issue', '../alice', '--out', out),
+      run('mesh', 'certificate'),
+    ]);
+    expect([again.code, again.stderr]).toEqual([1, expect.stringContaining('alice.key exists: move it away')]);
+    expect([outside.code, outside.stderr]).toEqual([2, expect.stringContaining('expected 1 to 64 of a-z')]);
+    expect(mesh.issued).toHaveLength(1);
+    expect(table.stdout.split('\n')[1]).toMatch(/^1 +alice +(?:valid for |expired)/);
+    const [revoked, roots] = await Promise.all([
+      run('mesh', 'certificate', 'revoke', '1'),
+      run('mesh', 'certificate', 'roots'),
+    ]);
+    expect(revoked).toMatchObject({ code: 0, stdout: 'Nobody is let in by certificate 1 any more.\n' });
+    expect(mesh.issued[0]?.revokedMs).toBeDefined();
+    expect(roots.stdout).toBe('root of the mesh\n');
   });
 });

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Agents as a mesh with all that it has of adapters: TLS, gossip and SQLite, on loopback. */
+
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import {
   copyFileSync,
   mkdirSync,
@@ -13,10 +15,12 @@ import {
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createCertificateRequest } from '@marcher/client/certificate-request';
 import { parseConfiguration } from '@marcher/model';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { cheapAccounts } from './adapters/outbound/access/testing/memory-mesh.js';
 import { InMemoryDataplane } from './adapters/outbound/dataplane/in-memory.js';
+import type { MeshTlsMaterial } from './adapters/outbound/identity/mesh-tls.js';
 import { frameHash } from './adapters/outbound/mesh/frame-keys.js';
 import { type OpenedStore, openStore } from './adapters/outbound/sqlite/open-store.js';
 import { type Agent, createAgent } from './agent.js';
@@ -38,6 +42,8 @@ interface Machine {
   readonly agent: Agent;
   readonly mesh: Mesh;
   readonly audit: Audit;
+  /** What it shows to operators elsewhere, and whom it believes, in turn. */
+  readonly material: MeshTlsMaterial[];
   readonly log: string[];
   stop(): Promise<void>;
 }
@@ -93,9 +99,11 @@ async function start(name: string, options: MachineOptions = {}): Promise<Machin
     exclusively: (work) => agent.config.exclusively(work),
     observe: () => agent.observed(),
     backends: () => agent.config.inventory.backends,
+    onMaterial: (now) => void material.push(now),
     log: logger,
     audit: { log: auditLog, trail: audit },
   });
+  const material: MeshTlsMaterial[] = [];
   await mesh.load();
   const agent = createAgent({
     store: opened.store,
@@ -119,6 +127,7 @@ async function start(name: string, options: MachineOptions = {}): Promise<Machin
     agent,
     mesh,
     audit,
+    material,
     log,
     stop: async () => {
       machines = machines.filter((other) => other !== machine);
@@ -239,6 +248,36 @@ test('a mesh is made, joined and changed from any node; who comes back has what 
         expect(said).toMatchObject({ version: { agent: 'test' }, health: { ready: true } });
     }
   }, PATIENCE);
+});
+
+test("an operator's certificate is signed where the CA's key is, known everywhere, and revoked from anywhere", {
+  timeout: 60_000,
+}, async () => {
+  const first = await founded();
+  const second = await joined(first, 'two');
+  const { request, privateKeyPem } = await createCertificateRequest();
+  const asked = { user: 'alice', request, lifetimeMs: 3_600_000 };
+  await expect(second.mesh.issueCertificate(asked, CALLER)).rejects.toThrow(
+    "this node does not hold the key of the mesh's CA; these do: one",
+  );
+  const other = { ...asked, request: request.subarray(1) };
+  await expect(first.mesh.issueCertificate(other, CALLER)).rejects.toMatchObject({ code: 'invalid' });
+  const { pem, roots, details } = await first.mesh.issueCertificate(asked, CALLER);
+  const leaf = new X509Certificate(pem);
+  expect(leaf.checkPrivateKey(createPrivateKey(privateKeyPem))).toBe(true);
+  expect(leaf.subjectAltName).toBe(`URI:spiffe://${first.mesh.status().meshId}/user/alice`);
+  expect(roots).toBe(second.mesh.roots());
+  await vi.waitFor(() => expect(second.mesh.certificates()).toEqual([details]), PATIENCE);
+  const refuses = (machine: Machine): boolean => machine.material.at(-1)?.revocations.has(details.serial) === true;
+  expect([refuses(first), refuses(second)]).toEqual([false, false]);
+
+  second.mesh.revokeCertificate(details.serial, CALLER);
+  expect(refuses(second)).toBe(true);
+  expect(() => second.mesh.revokeCertificate('77', CALLER)).toThrow('there is no client certificate 77');
+  await vi.waitFor(() => expect(refuses(first)).toBe(true), PATIENCE);
+  // In the list that the first has signed, which goes to those that join.
+  const lists = join(second.dir, 'identity', 'revocations');
+  await vi.waitFor(() => expect(readFileSync(lists, 'utf8')).toContain('BEGIN X509 CRL'), PATIENCE);
 });
 
 test('the first node goes, all others stay a mesh, and it comes back with its identity', {

@@ -20,6 +20,7 @@ import type { GossipKeys } from './mesh/keys.js';
 import { depart, type Goodbye, goodbyeOf, sayGoodbye } from './mesh/leaving.js';
 import { membersOf, removeMember } from './mesh/membership.js';
 import { beginMesh, openPart } from './mesh/opening.js';
+import { issueCertificate, revokeCertificate, rootsOf } from './mesh/operators.js';
 import { hasLeft } from './mesh/own-record.js';
 import { applicationError, type MeshOptions, type Part } from './mesh/part.js';
 import { renew } from './mesh/renewing.js';
@@ -27,7 +28,15 @@ import { end, run } from './mesh/running.js';
 import { IdentityFiles } from './mesh-identity.js';
 import type { AccessMesh } from './ports/access.js';
 import { IdentityError } from './ports/identity.js';
-import type { Departure, GossipKeysView, JoinTokenView, MeshMember, MeshStatus, MeshUseCases } from './ports/mesh.js';
+import type {
+  ClientCertificate,
+  Departure,
+  GossipKeysView,
+  JoinTokenView,
+  MeshMember,
+  MeshStatus,
+  MeshUseCases,
+} from './ports/mesh.js';
 import { ApplicationError, type Caller } from './ports/use-cases.js';
 
 export type { MeshOptions } from './mesh/part.js';
@@ -207,6 +216,22 @@ export class Mesh implements MeshUseCases {
     } finally {
       this.#departing = undefined;
     }
+  }
+
+  async issueCertificate(request: Parameters<MeshUseCases['issueCertificate']>[0], caller: Caller) {
+    return await issueCertificate(this.#partOrThrow(), request, caller);
+  }
+
+  certificates(): readonly ClientCertificate[] {
+    return this.#partOrThrow().clients.list();
+  }
+
+  revokeCertificate(serial: string, caller: Caller): void {
+    revokeCertificate(this.#partOrThrow(), serial, caller);
+  }
+
+  roots(): string {
+    return rootsOf(this.#partOrThrow());
   }
 
   /** A new key and certificate for this node, at once. Fails as IdentityError, and then the old one stays in force. */

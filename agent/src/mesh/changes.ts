@@ -3,11 +3,12 @@
 import { AUDIT_HEAD_KIND } from '../application/audit/heads.js';
 import { LIST_KIND } from '../application/mesh/revocations.js';
 import { trustedRoots } from '../domain/identity/trust.js';
+import { CLIENT_CERTIFICATE_KIND } from '../domain/mesh/client-certificate.js';
 import { NODE_KIND } from '../domain/mesh/node-record.js';
 import { membersChanged } from './membership.js';
 import { isRemoved } from './own-record.js';
 import type { Part } from './part.js';
-import { listsChanged, revokeRemoved } from './revoking.js';
+import { listsChanged, revokeWanted, updateTls } from './revoking.js';
 
 /** A node that is removed is told of it, if it is there, before it is cut off. */
 const FAREWELL_MS = 2_000;
@@ -15,6 +16,11 @@ const FAREWELL_MS = 2_000;
 /** Objects of that kind look different now. */
 export function changed(part: Part, kind: string, ids: readonly string[]): void {
   if (kind === LIST_KIND) void listsChanged(part);
+  if (kind === CLIENT_CERTIFICATE_KIND) {
+    part.clients.changed(ids);
+    updateTls(part);
+    void revokeWanted(part);
+  }
   if (kind === NODE_KIND) nodesChanged(part, ids);
   // Heads may come before the record of their node, by which they are verified.
   if (kind === AUDIT_HEAD_KIND || kind === NODE_KIND) part.auditHeads?.changed(ids);
@@ -31,7 +37,7 @@ function nodesChanged(part: Part, ids: readonly string[]): void {
   part.keys?.look();
   const follow = (): void => {
     membersChanged(part);
-    void revokeRemoved(part);
+    void revokeWanted(part);
   };
   if (goes) timers.after(FAREWELL_MS, follow);
   else follow();

@@ -14,6 +14,7 @@ import type { IdentityFiles, MeshIdentity } from '../mesh-identity.js';
 import type { Told } from '../ports/audit.js';
 import { openHeads, tell } from './auditing.js';
 import { changed, keepKnown, verifyBy } from './changes.js';
+import { openClients } from './operators.js';
 import { isRemoved, ownRecord } from './own-record.js';
 import type { MeshOptions, Part } from './part.js';
 import { Timers } from './timers.js';
@@ -48,8 +49,9 @@ export function openPart(options: MeshOptions, files: IdentityFiles, identity: M
   });
   const tls = new MeshTls({ meshId: mesh.id, credentials, roots, revocations }, Date.now);
   const tokens = new JoinTokens(openTokenFile(files.directory), nodeId);
+  const clients = openClients({ identity, cells, nodes, replication }, () => part);
   const fixed = { options, files, timers: new Timers(), identity, cells, nodes, replication, verifier, signer, tls };
-  const opened = { ...fixed, tokens, credentials, keyring, revocations, lists, renewFailure: '' };
+  const opened = { ...fixed, clients, tokens, credentials, keyring, revocations, lists, renewFailure: '' };
   const part: Part = { ...opened, auditHeads: openHeads(options, opened) };
   verifyBy(part);
   if (isRemoved(part)) replication.exclude();

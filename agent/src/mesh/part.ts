@@ -2,12 +2,13 @@
 /** What a node has of a mesh, while it is in one; the other modules here each do one thing with it. */
 import type { MeshServer } from '../adapters/inbound/mesh/mesh-server.js';
 import type { JoinTokens } from '../adapters/outbound/identity/join-tokens.js';
-import type { MeshTls } from '../adapters/outbound/identity/mesh-tls.js';
+import type { MeshTls, MeshTlsMaterial } from '../adapters/outbound/identity/mesh-tls.js';
 import type { FrameSigner, FrameVerifier } from '../adapters/outbound/mesh/frame-keys.js';
 import type { MeshGossip } from '../adapters/outbound/mesh/gossip.js';
 import type { JudgedPeerLinks } from '../adapters/outbound/mesh/peer-links.js';
 import type { SqliteConfigStore } from '../adapters/outbound/sqlite/sqlite-config-store.js';
 import type { AuditHeads } from '../application/audit/heads.js';
+import type { ClientCertificates } from '../application/mesh/client-certificates.js';
 import type { ReplicationLog } from '../application/mesh/event-log.js';
 import type { Project } from '../application/mesh/follower.js';
 import type { Nodes } from '../application/mesh/nodes.js';
@@ -32,6 +33,8 @@ export interface MeshOptions {
   readonly follow: (project: Project) => Promise<void>;
   /** Runs work when no change is being made. */
   readonly exclusively: <T>(work: () => Promise<T>) => Promise<T>;
+  /** What this node shows to operators elsewhere, and whom it takes for one: at first, and when it changes. */
+  readonly onMaterial?: ((material: MeshTlsMaterial) => void) | undefined;
   /** How this node is doing. */
   readonly observe: () => Promise<NodeState>;
   /** Backends in its configuration. */
@@ -50,6 +53,7 @@ export interface Part {
   readonly identity: MeshIdentity;
   readonly cells: ReplicaStore;
   readonly nodes: Nodes;
+  readonly clients: ClientCertificates;
   readonly replication: Replication;
   readonly verifier: FrameVerifier;
   readonly signer: FrameSigner;

@@ -1,24 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Certificates of removed nodes are revoked by nodes that sign, and refused by all. */
+/** Certificates of removed nodes, and those of operators that were taken back, are revoked by nodes that sign, and refused by all. */
 import { uniteLists } from '../adapters/outbound/identity/revocation-list.js';
 import { coalesced } from '../application/mesh/coalesced.js';
 import { listWrites, readLists, revokedSince } from '../application/mesh/revocations.js';
 import { nextCrlNumber } from '../domain/identity/revocation.js';
 import type { Part } from './part.js';
 
-/** Nodes that hold the CA's key sign what removals elsewhere ask for. */
-export async function revokeRemoved(part: Part): Promise<void> {
-  const { identity, nodes, replication } = part;
-  const wanted = identity.authority && revokedSince(part.revocations, nodes.known.values(), Date.now());
-  if (identity.authority === undefined || wanted === undefined) return;
+/** Nodes that hold the CA's key sign what was asked for elsewhere. */
+export async function revokeWanted(part: Part): Promise<void> {
+  const { identity, nodes, clients, replication } = part;
+  if (identity.authority === undefined) return;
+  const removed = revokedSince(part.revocations, nodes.known.values(), Date.now()) ?? part.revocations;
+  const wanted = clients.revoked(removed);
+  if (wanted === part.revocations) return;
   try {
     const number = nextCrlNumber(0n, Date.now(), identity.nodeId);
     const list = await identity.authority.signRevocations(wanted, number, Date.now());
     part.revocations = wanted;
-    replication.write('mesh', 'certificates of removed nodes are revoked', listWrites(identity.nodeId, list.pem));
+    replication.write('mesh', 'certificates are revoked', listWrites(identity.nodeId, list.pem));
     await listsChanged(part);
   } catch (error) {
-    part.options.log.error({ reason: String(error) }, 'a removed node could not be revoked');
+    part.options.log.error({ reason: String(error) }, 'what was removed or taken back could not be revoked yet');
   }
 }
 
@@ -55,8 +57,11 @@ async function takeLists(part: Part): Promise<void> {
 
 /** Connections go by what this node has now, those that are open too. */
 export function updateTls(part: Part): void {
-  const { identity, tls, credentials, revocations } = part;
-  tls.update({ meshId: identity.mesh.id, credentials, roots: identity.roots, revocations });
+  const { identity, tls, credentials, clients } = part;
+  const revocations = clients.revoked(part.revocations);
+  const material = { meshId: identity.mesh.id, credentials, roots: identity.roots, revocations };
+  tls.update(material);
+  part.options.onMaterial?.(material);
   part.server?.judgeAgain();
   part.links?.judgeAgain();
 }

@@ -20,7 +20,7 @@ import { sayOwn } from './own-record.js';
 import { sayState } from './own-state.js';
 import type { Part } from './part.js';
 import { renewFor, renewInTime } from './renewing.js';
-import { listsChanged } from './revoking.js';
+import { listsChanged, updateTls } from './revoking.js';
 
 const LEAVE_MS = 1_000;
 
@@ -38,6 +38,7 @@ export async function run(part: Part): Promise<void> {
   }
   membersChanged(part);
   await listsChanged(part);
+  updateTls(part);
   seek(part);
   sayOwn(part);
   sayState(part);

@@ -71,6 +71,12 @@ export interface CertificateAuthority {
     revocations: Revocations,
     nowMs: number,
   ): Promise<IssuedCertificate>;
+  /** For an operator. request: as above; user, lifetimeMs: whoever asks has been let do that. */
+  issueClient(
+    request: string | Uint8Array,
+    client: { readonly user: string; readonly lifetimeMs: number },
+    nowMs: number,
+  ): Promise<IssuedCertificate>;
   /** number: of nextCrlNumber(). */
   signRevocations(revocations: Revocations, number: bigint, nowMs: number): Promise<RevocationList>;
 }

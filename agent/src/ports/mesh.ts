@@ -5,12 +5,14 @@
  */
 import type { GossipKey } from '../domain/identity/gossip-keyring.js';
 import type { NodeRole } from '../domain/identity/join-token.js';
+import type { ClientCertificate } from '../domain/mesh/client-certificate.js';
 import type { KeyTarget, RotationState } from '../domain/mesh/key-rotation.js';
 import type { GossipMember, MeshMember } from '../domain/mesh/membership.js';
 import type { NodeRecord } from '../domain/mesh/node-record.js';
 import type { Message, NodeId } from '../domain/replication/contract.js';
 import type { Caller } from './use-cases.js';
 
+export type { ClientCertificate } from '../domain/mesh/client-certificate.js';
 export type { GossipMember, MemberState, MeshMember } from '../domain/mesh/membership.js';
 
 export interface MeshStatus {
@@ -62,6 +64,25 @@ export interface MeshUseCases {
   /** The id of a new key for gossip, which is in use everywhere some seconds later. "unavailable". */
   rotateKey(caller: Caller): Promise<string>;
   keys(): GossipKeysView;
+  /** For an operator. request: PKCS #10, DER. "invalid", "refused": this node does not sign. */
+  issueCertificate(
+    request: { readonly user: string; readonly request: Uint8Array; readonly lifetimeMs: number },
+    caller: Caller,
+  ): Promise<IssuedClient>;
+  /** Of operators, the newest first. */
+  certificates(): readonly ClientCertificate[];
+  /** "not_found". */
+  revokeCertificate(serial: string, caller: Caller): void;
+  /** PEM, all that are trusted now. */
+  roots(): string;
+}
+
+export interface IssuedClient {
+  /** PEM: the certificate, then the root that signed it. */
+  readonly pem: string;
+  /** PEM, all that are trusted. */
+  readonly roots: string;
+  readonly details: ClientCertificate;
 }
 
 /** Of keys only their ids, by which nobody can read anything. */

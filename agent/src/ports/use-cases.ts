@@ -29,8 +29,8 @@ export interface Caller {
   /** "root (uid 0)", "file:/etc/marcher/config.yaml", "tcp:127.0.0.1:40112" */
   readonly author: string;
   readonly origin: 'api' | 'file' | 'revert';
-  /** How that was established. Absent: it was the agent itself. */
-  readonly via?: Via | 'file';
+  /** How that was established; "tls": it was not, of somebody from elsewhere. Absent: it was the agent itself. */
+  readonly via?: Via | 'file' | 'tls';
   /** IP address; absent or empty: this machine. */
   readonly source?: string;
   /** Whether it may change all of these. Absent: it is this machine's own, such as its file, and may change everything. */

@@ -10,12 +10,15 @@ import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
 import { TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import { Connection } from './connection.js';
+import type { Credentials } from './credentials.js';
 import { toAgentError } from './errors.js';
 import type { Target } from './target.js';
 
 export interface AgentClientOptions {
   /** Time to connect. Default 5,000. */
   readonly connectTimeoutMs?: number;
+  /** For targets of https://. */
+  readonly credentials?: Credentials;
 }
 
 export interface AgentClient {
@@ -33,8 +36,8 @@ export interface AgentClient {
 const readMaxBytes = 256 << 20;
 
 export function createAgentClient(target: Target, options: AgentClientOptions = {}): AgentClient {
-  const { connectTimeoutMs = 5_000 } = options;
-  const connection = new Connection(target, connectTimeoutMs);
+  const { connectTimeoutMs = 5_000, credentials } = options;
+  const connection = new Connection(target, connectTimeoutMs, credentials);
   const transport = createGrpcTransport({
     baseUrl: connection.authority,
     sessionManager: connection,

@@ -12,7 +12,10 @@ import {
   constants,
   type OutgoingHttpHeaders,
 } from 'node:http2';
-import { connect as connectSocket, type Socket } from 'node:net';
+import { connect as connectSocket, isIP, type Socket } from 'node:net';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
+import type { Credentials } from './credentials.js';
+import { serverIdentityCheck } from './server-identity.js';
 import type { Target } from './target.js';
 
 /** A peer that vanished without a word is noticed while a watch waits. */
@@ -23,11 +26,13 @@ export class Connection {
   readonly authority = 'http://localhost';
   private readonly target: Target;
   private readonly connectTimeoutMs: number;
+  private readonly credentials: Credentials;
   private current: { readonly session: ClientHttp2Session; readonly ready: Promise<void> } | undefined;
 
-  constructor(target: Target, connectTimeoutMs: number) {
+  constructor(target: Target, connectTimeoutMs: number, credentials: Credentials = {}) {
     this.target = target;
     this.connectTimeoutMs = connectTimeoutMs;
+    this.credentials = credentials;
   }
 
   async request(
@@ -37,11 +42,14 @@ export class Connection {
     options: object,
   ): Promise<ClientHttp2Stream> {
     if (this.current === undefined || this.current.session.closed || this.current.session.destroyed) {
-      this.current = open(this.authority, this.target, this.connectTimeoutMs);
+      this.current = open(this.authority, this.target, this.connectTimeoutMs, this.credentials);
     }
     const { session, ready } = this.current;
     await ready;
-    return session.request({ ...headers, ':method': method, ':path': path }, options);
+    const { token } = this.credentials;
+    // A token goes to whom a certificate has named, and into no plain connection.
+    const bearer = token !== undefined && this.target.kind === 'tls' ? { authorization: `Bearer ${token}` } : {};
+    return session.request({ ...headers, ...bearer, ':method': method, ':path': path }, options);
   }
 
   /** Part of the interface; here pings go by the clock. */
@@ -57,9 +65,10 @@ function open(
   authority: string,
   target: Target,
   connectTimeoutMs: number,
+  credentials: Credentials,
 ): { session: ClientHttp2Session; ready: Promise<void> } {
   const session = connect(authority, {
-    createConnection: () => openSocket(target, connectTimeoutMs),
+    createConnection: () => openSocket(target, connectTimeoutMs, credentials),
     settings: { initialWindowSize: 1 << 20 },
     // MiB. With more than this waiting to be sent, Node refuses the headers of an answer that comes early.
     maxSessionMemory: 512,
@@ -86,18 +95,36 @@ function open(
   return { session, ready };
 }
 
-function openSocket(target: Target, connectTimeoutMs: number): Socket {
+function openSocket(target: Target, connectTimeoutMs: number, credentials: Credentials): Socket {
   const socket =
-    target.kind === 'unix'
-      ? connectSocket({ path: target.path })
-      : connectSocket({ host: target.host, port: target.port, noDelay: true });
+    target.kind === 'tls'
+      ? openTls(target, credentials)
+      : target.kind === 'unix'
+        ? connectSocket({ path: target.path })
+        : connectSocket({ host: target.host, port: target.port, noDelay: true });
   const timer = setTimeout(
     () => socket.destroy(Object.assign(new Error('connect timed out'), { code: 'ETIMEDOUT' })),
     connectTimeoutMs,
   );
-  socket.once('connect', () => clearTimeout(timer));
+  socket.once(target.kind === 'tls' ? 'secureConnect' : 'connect', () => clearTimeout(timer));
   socket.once('close', () => clearTimeout(timer));
   return socket;
+}
+
+/** There is no way to have the other end's certificate not verified. */
+function openTls({ host, port }: Target & { kind: 'tls' }, credentials: Credentials): TLSSocket {
+  const { ca, certificate, privateKey, nodeId } = credentials;
+  return connectTls({
+    host,
+    port,
+    minVersion: 'TLSv1.3',
+    ALPNProtocols: ['h2'],
+    rejectUnauthorized: true,
+    checkServerIdentity: serverIdentityCheck(host, ca, nodeId),
+    ...(isIP(host) === 0 ? { servername: host } : {}),
+    ...(ca === undefined ? {} : { ca }),
+    ...(certificate === undefined ? {} : { cert: certificate, key: privateKey }),
+  });
 }
 
 function keepAlive(session: ClientHttp2Session): void {

@@ -2,10 +2,12 @@
 /** What a call to an agent may fail with, in terms that a program decides by and a person reads. */
 import { Code, ConnectError } from '@connectrpc/connect';
 import { ValidationFailureSchema, type Violation } from '@marcher/proto/marcher/v1/config_service_pb';
+import { untrustedServer } from './server-identity.js';
 import { formatTarget, type Target } from './target.js';
 
 export type AgentErrorCode =
   | 'unreachable' // nobody answers at the target
+  | 'untrusted' // who answers can't prove to be the agent that was meant
   | 'denied' // the agent refuses this caller, or the system the use of its socket
   | 'invalid' // violations say why
   | 'conflict' // the version has moved
@@ -43,6 +45,11 @@ const codes: Partial<Record<Code, AgentErrorCode>> = {
 
 export function toAgentError(reason: unknown, target: Target): AgentError {
   if (reason instanceof AgentError) return reason;
+  const untrusted = untrustedServer(reason);
+  if (untrusted !== undefined) {
+    const message = `${formatTarget(target)} is not trusted: ${untrusted}; nothing was sent to it`;
+    return new AgentError('untrusted', message, [], reason);
+  }
   const system = systemError(reason);
   if (system !== undefined) {
     const denied = system.code === 'EACCES' || system.code === 'EPERM';

@@ -16,14 +16,28 @@ describe('targets', () => {
     ['127.0.0.1:7000', { kind: 'tcp', host: '127.0.0.1', port: 7000 }],
     ['[::1]:7000', { kind: 'tcp', host: '::1', port: 7000 }],
     ['agent.internal:7000', { kind: 'tcp', host: 'agent.internal', port: 7000 }],
+    ['https://192.0.2.1:7443', { kind: 'tls', host: '192.0.2.1', port: 7443 }],
+    ['https://[2001:db8::1]:7443/', { kind: 'tls', host: '2001:db8::1', port: 7443 }],
+    ['https://node1.example.org:7443', { kind: 'tls', host: 'node1.example.org', port: 7443 }],
   ])('%s', (text, target) => {
     expect(parseTarget(text)).toEqual(target);
     expect(parseTarget(formatTarget(parseTarget(text)))).toEqual(target);
   });
 
-  test.each(['', 'unix:', 'host', 'host:', 'host:0', 'host:65536', '::1:7000', 'http://host:1', 'a b:1'])(
-    '"%s" is refused with what was expected',
-    (text) => expect(() => parseTarget(text)).toThrow(/expected unix:PATH or HOST:PORT/),
+  test.each([
+    '',
+    'unix:',
+    'host',
+    'host:',
+    'host:0',
+    'host:65536',
+    '::1:7000',
+    'http://host:1',
+    'https://host',
+    'https://',
+    'a b:1',
+  ])('"%s" is refused with what was expected', (text) =>
+    expect(() => parseTarget(text)).toThrow(/expected unix:PATH or HOST:PORT/),
   );
 });
 

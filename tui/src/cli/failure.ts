@@ -27,6 +27,7 @@ export function usage(message: string): Failure {
 
 const agentCodes: Readonly<Record<string, ExitCode>> = {
   unreachable: ExitCode.unreachable,
+  untrusted: ExitCode.unreachable,
   unavailable: ExitCode.unreachable,
   timeout: ExitCode.unreachable,
   denied: ExitCode.denied,

@@ -139,4 +139,54 @@ export function defineMesh(program: Command, { add, onAgent, output }: ProgramPa
     onText,
     async () => (await import('./commands/mesh-keys.js')).rotate,
   );
+  const certificate = mesh
+    .command('certificate')
+    .description('certificates by which operators on other machines say who they are');
+  certificate.addHelpText(
+    'after',
+    '\nExamples:\n  marcher mesh certificate\n  marcher mesh certificate issue alice --days 30 --out ~/.config/marcher\n' +
+      '  marcher mesh certificate revoke 5a0b7d1e93c4f2865a0b7d1e93c4f286\n  marcher mesh certificate roots > ca.crt',
+  );
+  add(
+    certificate,
+    'list',
+    'list those that were issued anywhere in the mesh, expired ones for 30 days',
+    ['marcher mesh certificate', 'marcher mesh certificate list -o json'],
+    [],
+    onTable,
+    async () => (await import('./commands/mesh-certificates.js')).list,
+    { isDefault: true },
+  );
+  add(
+    certificate,
+    'issue <USER>',
+    "make a key here, have a node that holds the CA's key sign its certificate, and write both",
+    ['marcher mesh certificate issue alice', 'marcher mesh certificate issue ci --days 7 --out /etc/ci/marcher'],
+    [],
+    (command) =>
+      onText(
+        command
+          .option('--days <COUNT>', 'how long it lasts, 1 to 365', '90')
+          .option('--out <DIR>', 'where USER.crt, USER.key and ca.crt are written', '.'),
+      ),
+    async () => (await import('./commands/mesh-certificates.js')).issue,
+  );
+  add(
+    certificate,
+    'revoke <SERIAL>',
+    'let nobody in by a certificate any more',
+    ['marcher mesh certificate revoke 5a0b7d1e93c4f2865a0b7d1e93c4f286'],
+    ['client-certificate'],
+    onText,
+    async () => (await import('./commands/mesh-certificates.js')).revoke,
+  );
+  add(
+    certificate,
+    'roots',
+    'print the roots of the mesh, for --ca-file of those who have a token',
+    ['marcher mesh certificate roots > ca.crt'],
+    [],
+    onAgent,
+    async () => (await import('./commands/mesh-certificates.js')).roots,
+  );
 }

@@ -21,6 +21,7 @@ export type ValueKind =
   | 'join-token'
   | 'user'
   | 'api-key'
+  | 'client-certificate'
   | 'service'
   | 'backend'
   | 'version'
@@ -36,6 +37,11 @@ export const optionKinds: Readonly<Record<string, ValueKind>> = {
   '--bpf-dir': 'file',
   '--library': 'file',
   '--target': 'target',
+  '--ca-file': 'file',
+  '--cert-file': 'file',
+  '--key-file': 'file',
+  '--token-file': 'file',
+  '--out': 'file',
 };
 
 export const kinds = ['services', 'backends', 'listeners', 'guards', 'policies', 'nodes'] as const;
@@ -61,7 +67,7 @@ export interface ProgramParts {
     /** isDefault: what the parent does when it is given no subcommand. */
     settings?: { readonly isDefault: boolean },
   ): Command;
-  /** --target and --timeout. */
+  /** --target, --timeout and credentials. */
   onAgent(command: Command): Command;
   /** --output; the first choice is the default. */
   output(...choices: string[]): Option;
@@ -73,10 +79,13 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     .showHelpAfterError('(--help shows what is expected)')
     .showSuggestionAfterError()
     .helpCommand('help [COMMAND]', 'help on a command')
-    .option('-t, --target <TARGET>', 'the agent: unix:PATH or HOST:PORT (for the commands that ask one)')
+    .option(
+      '-t, --target <TARGET>',
+      'the agent: unix:PATH, HOST:PORT or https://HOST:PORT (for the commands that ask one)',
+    )
     .addHelpText(
       'after',
-      `\n${exitCodeText}\n\nEnvironment: MARCHER_TARGET (default for --target), NO_COLOR, FORCE_COLOR.`,
+      `\n${exitCodeText}\n\nEnvironment: MARCHER_TARGET (default for --target), MARCHER_CA_FILE, MARCHER_CERT_FILE, MARCHER_KEY_FILE, MARCHER_TOKEN_FILE, NO_COLOR, FORCE_COLOR.`,
     );
 
   const action =
@@ -95,13 +104,19 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     valueKinds.set(command, takes);
     return command;
   };
+  const elsewhere = (flags: string, text: string): Option => new Option(flags, text).helpGroup('Of https://HOST:PORT:');
   const onAgent: ProgramParts['onAgent'] = (command) =>
     command
       .option(
         '-t, --target <TARGET>',
-        'unix:PATH or HOST:PORT (default: $MARCHER_TARGET, else unix:/run/marcher/marcher.sock)',
+        'unix:PATH, HOST:PORT or https://HOST:PORT (default: $MARCHER_TARGET, else unix:/run/marcher/marcher.sock)',
       )
-      .option('--timeout <TIME>', 'give up a call after this time', '60s');
+      .option('--timeout <TIME>', 'give up a call after this time', '60s')
+      .addOption(elsewhere('--ca-file <FILE>', "who signed the agent's certificate: the root of its mesh"))
+      .addOption(elsewhere('--cert-file <FILE>', 'your certificate'))
+      .addOption(elsewhere('--key-file <FILE>', 'its private key'))
+      .addOption(elsewhere('--token-file <FILE>', "has a session's or an API key's token, instead of a certificate"))
+      .addOption(elsewhere('--node-id <ID>', 'the node that must answer (default: any of the mesh)'));
   const output: ProgramParts['output'] = (...choices) =>
     new Option('-o, --output <FORMAT>', 'form of the output').choices(choices).default(choices[0]);
   const file = new Option(

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a running command has: its streams, its style, the agent that it talks to, and Ctrl-C. */
-import type { AgentClient } from '@marcher/client';
+import type { AgentClient, Target } from '@marcher/client';
+import { type CredentialOptions, readCredentials, refuseCredentials } from './credentials.js';
 import { ExitCode } from './exit-code.js';
 import { Failure, usage } from './failure.js';
 import { createStyle, type Style } from './output/style.js';
 
-export interface TargetOptions {
+export interface TargetOptions extends CredentialOptions {
   readonly target?: string;
   readonly timeout?: string;
 }
@@ -28,11 +29,15 @@ export class Session {
     if (this.opened === undefined) {
       const { createAgentClient, DEFAULT_TARGET, parseTarget } = await import('@marcher/client');
       const text = options.target ?? (process.env['MARCHER_TARGET'] || DEFAULT_TARGET);
+      let target: Target;
       try {
-        this.opened = createAgentClient(parseTarget(text), { connectTimeoutMs });
+        target = parseTarget(text);
       } catch (error) {
         throw usage(`--target: ${(error as Error).message}`);
       }
+      if (target.kind !== 'tls') refuseCredentials(options);
+      const credentials = target.kind === 'tls' ? readCredentials(options, process.env, Date.now()) : {};
+      this.opened = createAgentClient(target, { connectTimeoutMs, credentials });
     }
     return this.opened;
   }

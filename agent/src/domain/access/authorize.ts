@@ -100,6 +100,11 @@ table(MeshService, {
   leaveMesh: 'administer',
   rotateGossipKey: 'administer',
   listGossipKeys: 'administer',
+  // Who issues one for another user acts as that.
+  issueClientCertificate: 'manage-access',
+  listClientCertificates: 'administer',
+  revokeClientCertificate: 'manage-access',
+  listRoots: 'read',
 });
 table(AuditService, {
   listAuditRecords: 'administer',

@@ -18,6 +18,8 @@ export const ACTION = {
   removeMember: 'marcher.v1.MeshService/RemoveMember',
   leaveMesh: 'marcher.v1.MeshService/LeaveMesh',
   rotateGossipKey: 'marcher.v1.MeshService/RotateGossipKey',
+  issueCertificate: 'marcher.v1.MeshService/IssueClientCertificate',
+  revokeCertificate: 'marcher.v1.MeshService/RevokeClientCertificate',
   join: 'marcher.mesh.v1.JoinService/Join',
   login: 'marcher.v1.AccessService/Login',
   logout: 'marcher.v1.AccessService/Logout',

@@ -50,6 +50,12 @@ export class AttemptLimit {
     return { admitted: true };
   }
 
+  /** How long the next attempt would have to wait; 0: it would be admitted. For those who count failures only. */
+  waitMs(source: string, nowMs: number): number {
+    const { perSource, total } = this.#rules;
+    return Math.max(wait(this.#sources.get(source), perSource, nowMs), wait(this.#total, total, nowMs));
+  }
+
   /** Whether there is room now. */
   #forget(nowMs: number): boolean {
     for (const [source, atMs] of this.#sources) {

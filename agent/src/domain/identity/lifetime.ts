@@ -11,6 +11,10 @@ const DAY_MS = 86_400_000;
 export const LIFETIME = {
   rootMs: 3_652 * DAY_MS,
   nodeMs: 30 * DAY_MS,
+  /** Of operators. */
+  clientMs: 90 * DAY_MS,
+  clientMinMs: 3_600_000,
+  clientMaxMs: 365 * DAY_MS,
   /** The longest that anything lives which the CA signs, itself aside. */
   leafMaxMs: 366 * DAY_MS,
   /** Certificates begin that much earlier: clocks of peers may be late. */

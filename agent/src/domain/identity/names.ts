@@ -5,10 +5,18 @@
  *
  *   mesh id   128 random bits as 32 hex digits, so that two meshes of one name are never taken for each other
  *   node id   64 random bits as 16 hex digits, not zero; also the node of hybrid logical clocks
+ *   user      an operator, by name: spiffe://MESH/user/NAME
+ *
+ * What names a node names no user, and the other way round: the paths differ, and one certificate has one such name.
  */
 export interface NodeIdentity {
   readonly meshId: string;
   readonly nodeId: string;
+}
+
+export interface UserIdentity {
+  readonly meshId: string;
+  readonly user: string;
 }
 
 export const MESH_ID_BYTES = 16;
@@ -18,6 +26,8 @@ const MESH_ID = /^[0-9a-f]{32}$/;
 const NODE_ID = /^(?!0{16})[0-9a-f]{16}$/;
 const MESH_NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 const SPIFFE_NODE = /^spiffe:\/\/([0-9a-f]{32})\/node\/([0-9a-f]{16})$/;
+const USER_NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/;
+const SPIFFE_USER = /^spiffe:\/\/([0-9a-f]{32})\/user\/([a-z0-9._-]{1,64})$/;
 const SPIFFE_DOMAIN = /^spiffe:\/\/([^/?#@:]{1,255})(?:[/?#]|$)/;
 const SPIFFE_MESH = /^spiffe:\/\/([0-9a-f]{32})$/;
 
@@ -32,6 +42,11 @@ export function isNodeId(text: string): boolean {
 /** Names of meshes follow the rule for every object's name. */
 export function isMeshName(text: string): boolean {
   return MESH_NAME.test(text);
+}
+
+/** As far as a certificate can name it. */
+export function isUserName(text: string): boolean {
+  return USER_NAME.test(text);
 }
 
 /** random: MESH_ID_BYTES from a secure source. */
@@ -67,6 +82,16 @@ export function meshUri(meshId: string): string {
 export function parseNodeUri(uri: string): NodeIdentity | undefined {
   const [, meshId, nodeId] = SPIFFE_NODE.exec(uri) ?? [];
   return meshId !== undefined && nodeId !== undefined && isNodeId(nodeId) ? { meshId, nodeId } : undefined;
+}
+
+export function userUri({ meshId, user }: UserIdentity): string {
+  return `spiffe://${meshId}/user/${user}`;
+}
+
+/** undefined: it names no user. */
+export function parseUserUri(uri: string): UserIdentity | undefined {
+  const [, meshId, user] = SPIFFE_USER.exec(uri) ?? [];
+  return meshId !== undefined && user !== undefined && isUserName(user) ? { meshId, user } : undefined;
 }
 
 /** Of a root's certificate; undefined: it names no mesh. */

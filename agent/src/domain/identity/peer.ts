@@ -47,7 +47,7 @@ export interface PresentedCertificate {
 }
 
 /** Codes of OpenSSL by which a chain is sound but for its time, in the names that Node gives them. */
-const TIME_ERRORS: Readonly<Record<string, 'expired' | 'not-yet-valid'>> = {
+export const TIME_ERRORS: Readonly<Record<string, 'expired' | 'not-yet-valid'>> = {
   CERT_HAS_EXPIRED: 'expired',
   CERT_NOT_YET_VALID: 'not-yet-valid',
 };
@@ -131,7 +131,7 @@ function outOfTime(certificate: CertificateFacts, state: 'expired' | 'not-yet-va
 }
 
 /** Name constraints, key usage and the like: signed by a root of the mesh, for something else. */
-function isPurpose(code: string): boolean {
+export function isPurpose(code: string): boolean {
   return code === 'INVALID_PURPOSE' || code === 'UNSPECIFIED' || code === 'INVALID_CA';
 }
 

@@ -165,6 +165,10 @@ async function namesOf(
   }
   if (kind === 'user') return (await agent.access.listUsers({}, call)).users.map(({ name }) => name);
   if (kind === 'api-key') return (await agent.access.listApiKeys({}, call)).keys.map(({ id }) => id);
+  if (kind === 'client-certificate') {
+    const { certificates } = await agent.mesh.listClientCertificates({}, call);
+    return certificates.filter(({ revoked }) => revoked === undefined).map(({ serial }) => serial);
+  }
   if (kind === 'operator-prefix') {
     const { resources } = await agent.config.listObjects({ kind: 'Guard', name: OPERATOR }, call);
     return resources.flatMap(({ object }) =>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The agent's API: gRPC, gRPC-Web and Connect on one HTTP/2 (h2c) server per listener.
+ * The agent's API: gRPC, gRPC-Web and Connect on one HTTP/2 server per listener (h2c; from elsewhere over TLS).
  *
  * connection -> peer identified -> HTTP/2 session (bounded in number, streams and idle time) -> call gate (may this
  * peer do that, is there room) -> message (bounded in size, and in the time it may take to arrive) -> use case.
@@ -46,6 +46,8 @@ import { routeMeshService } from './mesh-api.js';
 import { routeNodeService } from './node-api.js';
 import { createUserNames, identifyTcpPeer, identifyUnixPeer, type Peer, type PeerCredentialsPort } from './peer.js';
 import { routeReflectionServices } from './reflection-api.js';
+import { isKnown, RemoteCaller, UNKNOWN_CALL_BYTES } from './remote-caller.js';
+import type { RemoteListener } from './remote-listener.js';
 import { routeTrafficService } from './traffic-api.js';
 import { type BoundSocket, listenOnUnixSocket } from './unix-socket.js';
 
@@ -57,6 +59,8 @@ export interface ApiServerOptions {
   readonly socketPath?: string | undefined;
   /** Group that may use the socket beside root and the agent's user. Default "marcher". */
   readonly socketGroup?: string | undefined;
+  /** For callers from elsewhere, over TLS. Absent: none. */
+  readonly remote?: RemoteListener | undefined;
   /** Loopback listener without authentication: whoever reaches it may do everything. Absent: none. */
   readonly tcp?: TcpAddress | undefined;
   readonly limits?: Partial<ApiLimits> | undefined;
@@ -188,6 +192,7 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
           tcpAddress = await listenOnLoopback(server, options.tcp, 'the API');
           logger.info({ ...tcpAddress }, 'API listens on loopback: every local user may change this node');
         }
+        await options.remote?.start(handle, limits);
       } catch (error) {
         await this.stop();
         throw error;
@@ -202,8 +207,9 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
       shutdown.abort(new ConnectError('the agent is stopping: try again when it is back', Code.Unavailable));
       const closed = servers
         .filter((server) => server.listening)
-        .map((server) => new Promise((resolve) => server.close(resolve)));
+        .map((server): Promise<unknown> | undefined => new Promise((resolve) => server.close(resolve)));
       for (const session of sessions) session.close();
+      closed.push(options.remote?.stop(limits.stopMs));
       const deadline = setTimeout(() => {
         for (const session of sessions) session.destroy();
         for (const socket of sockets) socket.destroy();
@@ -215,7 +221,12 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
   };
 }
 
-type Handler = (request: Http2ServerRequest, response: Http2ServerResponse, peer: Peer | undefined) => void;
+/** caller: undefined where the connection was not identified, which is answered as if there were nothing here. */
+export type Handler = (
+  request: Http2ServerRequest,
+  response: Http2ServerResponse,
+  caller: Peer | RemoteCaller | undefined,
+) => void;
 
 function createHandler(useCases: UseCases, limits: ApiLimits, logger: ApiLogger, shutdownSignal: AbortSignal): Handler {
   const options: ConnectRouterOptions = {
@@ -244,12 +255,12 @@ function createHandler(useCases: UseCases, limits: ApiLimits, logger: ApiLogger,
   routePackedChanges(packedRouter, useCases.config, limits);
   const packedHandlers = new Map(packedRouter.handlers.map((handler) => [handler.requestPath, handler]));
 
-  return (request, response, peer) => {
+  return (request, response, caller) => {
     const path = request.url.split('?', 1)[0] ?? '';
     // application/json, application/grpc+json and the like; a GET of Connect's has no type and no changes.
     const json = /json/i.test(request.headers['content-type'] ?? '');
     const handler = (json ? undefined : packedHandlers.get(path)) ?? handlers.get(path);
-    if (handler === undefined || peer === undefined) {
+    if (handler === undefined || caller === undefined) {
       // gRPC clients read this as UNIMPLEMENTED.
       response.writeHead(404);
       response.end();
@@ -258,11 +269,22 @@ function createHandler(useCases: UseCases, limits: ApiLimits, logger: ApiLogger,
     if (handler.method.methodKind !== 'bidi_streaming') limitArrival(request, limits.requestMs);
     // Nothing here depends on it, and what clients of Unix sockets send as authority (a path) is not always a URL's.
     request.headers[':authority'] = 'localhost';
-    Promise.resolve()
-      .then(() => {
-        const context = createContextValues().set(peerKey, peer);
+    const { authorization } = request.headers;
+    const remote = caller instanceof RemoteCaller ? caller : undefined;
+    // Nobody further on has a use for it. What resets the call meanwhile is seen after it.
+    if (remote !== undefined) request.on('error', () => undefined);
+    delete request.headers.authorization;
+    Promise.resolve(caller instanceof RemoteCaller ? caller.identify(authorization) : caller)
+      .then((peer) => {
+        if (request.stream.destroyed) throw new ConnectError('the caller has gone', Code.Canceled);
+        const nobodys = remote !== undefined && !isKnown(peer);
+        const room = !nobodys || remote.admitsUnknown((over) => request.stream.once('close', over));
+        const context = createContextValues().set(peerKey, room ? peer : tooManyUnknown);
         const call = universalRequestFromNodeRequest(request, response, undefined, context);
-        return handler({ ...call, body: request.iterator({ destroyOnReturn: false }) });
+        const held = handler.method.methodKind === 'unary' ? undefined : remote?.hold(authorization, call.signal);
+        const arriving = request.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>;
+        const body = nobodys ? atMost(arriving, UNKNOWN_CALL_BYTES) : arriving;
+        return handler({ ...call, body, ...(held === undefined ? {} : { signal: held }) });
       })
       .then((answer) => {
         // A message refused by its size is still being sent. Resetting the stream then can take the answer with it, so
@@ -273,13 +295,34 @@ function createHandler(useCases: UseCases, limits: ApiLimits, logger: ApiLogger,
       .catch((reason: unknown) => {
         // The client has gone, or sent what is not HTTP in our sense. RPC failures were answered and logged before.
         const error = ConnectError.from(reason);
-        logger.debug({ path, caller: peer.author, error: error.message }, 'call was cut off');
+        logger.debug({ path, caller: caller.author, error: error.message }, 'call was cut off');
         if (!response.headersSent && !response.destroyed) {
           response.writeHead(400);
           response.end();
         }
       });
   };
+}
+
+const tooManyUnknown: Peer = {
+  allowed: false,
+  author: 'unknown',
+  via: 'tls',
+  source: '',
+  reason: 'too many calls of this connection, which has not said who it is, are open: try again when they are over',
+  code: Code.ResourceExhausted,
+};
+
+async function* atMost(chunks: AsyncIterable<Uint8Array>, most: number): AsyncIterable<Uint8Array> {
+  let bytes = 0;
+  for await (const chunk of chunks) {
+    bytes += chunk.length;
+    if (bytes > most) {
+      const reason = `this message is larger than the ${most} bytes that are read of callers who have not said who they are`;
+      throw new ConnectError(reason, Code.ResourceExhausted);
+    }
+    yield chunk;
+  }
 }
 
 function limitArrival(request: Http2ServerRequest, ms: number): void {

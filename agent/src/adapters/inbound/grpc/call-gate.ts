@@ -8,7 +8,7 @@ import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
 import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
 import { authorize } from '../../../domain/access/authorize.js';
-import type { Peer } from './peer.js';
+import { CREDENTIALS, type Peer } from './peer.js';
 
 export const peerKey = createContextKey<Peer>(
   { allowed: false, author: 'unknown', via: 'socket', source: '', reason: 'the connection was not identified' },
@@ -29,6 +29,8 @@ export const changingMethods: ReadonlySet<string> = new Set(
     ...AccessService.methods.filter(({ name }) => !/^(?:List|WhoAmI|Renew)/.test(name)),
     MeshService.method.leaveMesh,
     MeshService.method.rotateGossipKey,
+    MeshService.method.issueClientCertificate,
+    MeshService.method.revokeClientCertificate,
   ].map((method) => `${method.parent.typeName}/${method.name}`),
 );
 
@@ -55,13 +57,18 @@ export function createCallGate(
     const peer = context.values.get(peerKey);
     const method = `${context.service.typeName}/${context.method.name}`;
     if (!peer.allowed) {
-      denied(context, peer.reason);
-      throw new ConnectError(peer.reason, Code.PermissionDenied);
+      const { reason, code = Code.PermissionDenied } = peer;
+      // A token that has ended keeps nobody from what needs none, such as another login.
+      if (code === Code.Unauthenticated && authorize(undefined, method).allowed) return;
+      denied(context, reason);
+      throw new ConnectError(reason, code);
     }
     const verdict = authorize(peer.principal, method);
     if (!verdict.allowed) {
-      denied(context, verdict.reason);
-      throw new ConnectError(verdict.reason, verdict.unauthenticated ? Code.Unauthenticated : Code.PermissionDenied);
+      const { unauthenticated } = verdict;
+      const reason = unauthenticated ? `say who you are: by ${CREDENTIALS}` : verdict.reason;
+      denied(context, reason);
+      throw new ConnectError(reason, unauthenticated ? Code.Unauthenticated : Code.PermissionDenied);
     }
     if (largeMethods.has(method)) {
       if (changes >= limits.changesInFlight) throw full(`${limits.changesInFlight} Plan and Apply calls`);

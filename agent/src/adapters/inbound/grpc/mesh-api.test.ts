@@ -231,6 +231,32 @@ describe('MeshService', () => {
     }
   });
 
+  test('certificates of operators are issued for 90 days or as asked, listed and revoked', async () => {
+    await serve(mesh);
+    const certificateRequest = Uint8Array.of(1);
+    const first = await client.issueClientCertificate({ user: 'alice', certificateRequest });
+    expect(first).toMatchObject({ certificate: 'certificate of alice\n', roots: 'root of the mesh\n' });
+    await client.issueClientCertificate({ user: 'bob', certificateRequest, days: 1 });
+    const { certificates } = await client.listClientCertificates({});
+    const days = certificates.map(({ user, created, expires }) => {
+      return [user, (Number(expires?.seconds) - Number(created?.seconds)) / 86_400];
+    });
+    expect(days).toEqual([
+      ['bob', 1],
+      ['alice', 90],
+    ]);
+    await client.revokeClientCertificate({ serial: first.details?.serial ?? '' });
+    expect((await client.listClientCertificates({})).certificates[1]?.revoked).toBeDefined();
+    const code = async (promise: Promise<unknown>): Promise<Code> => (await failure(promise)).code;
+    expect(await code(client.revokeClientCertificate({ serial: '99' }))).toBe(Code.NotFound);
+    expect(await code(client.revokeClientCertificate({ serial: '0A' }))).toBe(Code.InvalidArgument);
+    expect(await code(client.issueClientCertificate({ user: 'Alice', certificateRequest }))).toBe(Code.InvalidArgument);
+    expect(await code(client.issueClientCertificate({ user: 'al', certificateRequest, days: 366 }))).toBe(
+      Code.InvalidArgument,
+    );
+    expect((await client.listRoots({})).roots).toBe('root of the mesh\n');
+  });
+
   test('an agent without a mesh answers every call with how to start it', async () => {
     await serve(undefined);
     for (const { localName } of MeshService.methods) {

@@ -7,6 +7,7 @@ import type { MessageInitShape } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import { Code, ConnectError, type ConnectRouter } from '@connectrpc/connect';
 import {
+  type ClientCertificateSchema,
   type JoinTokenSchema,
   KeyRotationState,
   type ListGossipKeysResponseSchema,
@@ -17,10 +18,14 @@ import {
   MeshService,
   NodeRole,
 } from '@marcher/proto/marcher/v1/mesh_service_pb';
+import { userNameFault } from '../../../domain/identity/issue.js';
 import { lifetimeFault, type NodeRole as RoleName, TOKEN } from '../../../domain/identity/join-token.js';
+import { LIFETIME } from '../../../domain/identity/lifetime.js';
 import { isMeshName } from '../../../domain/identity/names.js';
+import { isClientSerial } from '../../../domain/mesh/client-certificate.js';
 import type { SaidState } from '../../../domain/mesh/node-state.js';
 import type {
+  ClientCertificate,
   GossipKeysView,
   JoinTokenView,
   MeshMember,
@@ -34,6 +39,9 @@ import { invalidArgument } from './errors.js';
 const TOKEN_ID = /^[0-9a-f]{16}$/;
 /** As long as the name of a host may be; ids are shorter. */
 const nodeMaxCharacters = 253;
+
+const DAY_MS = 86_400_000;
+const CLIENT_DAYS_MAX = LIFETIME.clientMaxMs / DAY_MS;
 
 const roles: Readonly<Record<RoleName, NodeRole>> = { member: NodeRole.MEMBER, authority: NodeRole.AUTHORITY };
 const states: Readonly<Record<StateName, MemberState>> = {
@@ -104,6 +112,25 @@ export function routeMeshService(router: ConnectRouter, mesh: MeshUseCases | und
     return { keyId: await present().rotateKey(callerOf(context)) };
   });
   router.rpc(method.listGossipKeys, () => keysMessage(present().keys()));
+  router.rpc(method.issueClientCertificate, async ({ user, certificateRequest: request, days }, context) => {
+    const use = present();
+    const fault = userNameFault(user);
+    if (fault !== undefined) throw invalidArgument(`user: ${fault}`);
+    if (days > CLIENT_DAYS_MAX) throw invalidArgument(`days is ${days}: expected 1 to ${CLIENT_DAYS_MAX}, or 0 for 90`);
+    const lifetimeMs = days === 0 ? LIFETIME.clientMs : days * DAY_MS;
+    const { pem, roots, details } = await use.issueCertificate({ user, request, lifetimeMs }, callerOf(context));
+    return { certificate: pem, roots, details: certificateMessage(details) };
+  });
+  router.rpc(method.listClientCertificates, () => ({ certificates: present().certificates().map(certificateMessage) }));
+  router.rpc(method.revokeClientCertificate, ({ serial }, context) => {
+    const use = present();
+    if (!isClientSerial(serial)) {
+      throw invalidArgument(`serial is ${excerpt(serial)}: expected up to 32 hex digits, as listed`);
+    }
+    use.revokeCertificate(serial, callerOf(context));
+    return {};
+  });
+  router.rpc(method.listRoots, () => ({ roots: present().roots() }));
 }
 
 function roleOf(role: NodeRole): RoleName {
@@ -175,6 +202,18 @@ function keysMessage(view: GossipKeysView): MessageInitShape<typeof ListGossipKe
     keys: keys.map(({ id, primary, heldBy, primaryOf }) => {
       return { keyId: id, primary, heldBy: [...heldBy], primaryOf: [...primaryOf] };
     }),
+  };
+}
+
+function certificateMessage(certificate: ClientCertificate): MessageInitShape<typeof ClientCertificateSchema> {
+  const { serial, user, issuedMs, expiresMs, issuedBy, revokedMs } = certificate;
+  const times = { created: timestampFromMs(issuedMs), expires: timestampFromMs(expiresMs) };
+  return {
+    serial,
+    user,
+    ...times,
+    issuedBy,
+    ...(revokedMs === undefined ? {} : { revoked: timestampFromMs(revokedMs) }),
   };
 }
 

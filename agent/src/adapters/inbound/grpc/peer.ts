@@ -8,11 +8,17 @@
  *
  * Loopback TCP: nothing is known about the peer but its address, so every local user is let in, and may change the node
  * as root may. That is why this listener exists only when it is asked for (--api) and binds loopback addresses only.
+ *
+ * From elsewhere, over TLS: whom a client certificate or a bearer token names, call by call (remote-caller.ts).
  */
 import { readFileSync, statSync } from 'node:fs';
 import type { Socket } from 'node:net';
+import type { Code } from '@connectrpc/connect';
 import { localAdministrator, type Principal } from '../../../domain/access/principal.js';
 import type { Via } from '../../../ports/access.js';
+
+/** What somebody from elsewhere can show. */
+export const CREDENTIALS = 'a client certificate (--cert-file, --key-file) or a bearer token (--token-file)';
 
 /** Credentials of the process that connected. `member`: belongs to the group that may administer the node. */
 export interface PeerCredentials {
@@ -25,19 +31,31 @@ export interface PeerCredentials {
 /** Reads the credentials of a connected Unix socket; throws when the kernel does not tell. */
 export type PeerCredentialsPort = (fd: number) => PeerCredentials;
 
-export type Peer = {
+/** "tls": somebody from elsewhere who has not said who it is. */
+export type PeerVia = Via | 'tls';
+
+export type Peer = AllowedPeer | RefusedPeer;
+
+export interface AllowedPeer {
+  readonly allowed: true;
   readonly author: string;
-  readonly via: Via;
+  readonly via: PeerVia;
   /** IP address; empty: this machine. */
   readonly source: string;
-} & (
-  | {
-      readonly allowed: true;
-      /** undefined: it has not said who it is, and may call what anyone may. */
-      readonly principal: Principal | undefined;
-    }
-  | { readonly allowed: false; readonly principal?: undefined; readonly reason: string }
-);
+  /** undefined: it has not said who it is, and may call what anyone may. */
+  readonly principal: Principal | undefined;
+}
+
+export interface RefusedPeer {
+  readonly allowed: false;
+  readonly author: string;
+  readonly via: PeerVia;
+  readonly source: string;
+  readonly principal?: undefined;
+  readonly reason: string;
+  /** Absent: PERMISSION_DENIED. */
+  readonly code?: Code;
+}
 
 const LOCAL = { via: 'socket', source: '' } as const;
 const UNKNOWN = { author: 'unknown', ...LOCAL } as const;

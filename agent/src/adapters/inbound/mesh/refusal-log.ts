@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * What was refused at the mesh's door, for the log: strangers can cause any number of these, and the log takes one line
+ * What was refused at the mesh's door (or another that strangers reach), for the log: strangers can cause any number of these, and the log takes one line
  * per kind and second, with how many it stands for.
  */
 import type { ListenerRefusal } from '../../outbound/identity/mesh-listener.js';
@@ -28,24 +28,34 @@ export interface Refused {
 
 const EVERY_MS = 1_000;
 
-export class RefusalLog {
+/** Where they are refused, as lines of the log say it. */
+export interface RefusalPlace {
+  readonly audit: string;
+  readonly message: string;
+}
+
+const MESH_PORT: RefusalPlace = { audit: 'mesh-refused', message: 'refused at the mesh port' };
+
+export class RefusalLog<Kind extends string = MeshRefusal> {
   readonly #logger: MeshLogger;
   readonly #everyMs: number;
+  readonly #place: RefusalPlace;
   /** Kinds of which a line was written in this second, and what came since. */
-  readonly #quiet = new Map<MeshRefusal, { last: Refused | undefined; count: number; timer: NodeJS.Timeout }>();
-  readonly #counts = new Map<MeshRefusal, number>();
+  readonly #quiet = new Map<Kind, { last: Refused | undefined; count: number; timer: NodeJS.Timeout }>();
+  readonly #counts = new Map<Kind, number>();
 
-  constructor(logger: MeshLogger, everyMs: number = EVERY_MS) {
+  constructor(logger: MeshLogger, everyMs: number = EVERY_MS, place: RefusalPlace = MESH_PORT) {
     this.#logger = logger;
     this.#everyMs = everyMs;
+    this.#place = place;
   }
 
   /** Since the start. */
-  get counts(): ReadonlyMap<MeshRefusal, number> {
+  get counts(): ReadonlyMap<Kind, number> {
     return this.#counts;
   }
 
-  note(refusal: MeshRefusal, refused: Refused): void {
+  note(refusal: Kind, refused: Refused): void {
     this.#counts.set(refusal, (this.#counts.get(refusal) ?? 0) + 1);
     const quiet = this.#quiet.get(refusal);
     if (quiet === undefined) {
@@ -62,7 +72,7 @@ export class RefusalLog {
     this.#quiet.clear();
   }
 
-  #write(refusal: MeshRefusal, refused: Refused, count: number): void {
+  #write(refusal: Kind, refused: Refused, count: number): void {
     this.#line(refusal, refused, count);
     const timer = setTimeout(() => {
       const quiet = this.#quiet.get(refusal);
@@ -73,7 +83,8 @@ export class RefusalLog {
     this.#quiet.set(refusal, { last: undefined, count: 0, timer });
   }
 
-  #line(refusal: MeshRefusal, { reason, from }: Refused, count: number): void {
-    this.#logger.warn({ audit: 'mesh-refused', refusal, from, reason, count }, 'refused at the mesh port');
+  #line(refusal: Kind, { reason, from }: Refused, count: number): void {
+    const { audit, message } = this.#place;
+    this.#logger.warn({ audit, refusal, from, reason, count }, message);
   }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A mesh in memory for tests of what operators ask of it: one node, whoever is said to be a member, and its tokens. */
 import type {
+  ClientCertificate,
   Departure,
   GossipKeysView,
   JoinTokenView,
@@ -23,6 +24,7 @@ export class InMemoryMesh implements MeshUseCases {
   readonly texts: string[] = [];
   readonly callers: Caller[] = [];
   readonly removed: string[] = [];
+  readonly issued: ClientCertificate[] = [];
   readonly keepingKeys: string[] = [];
   keyView: GossipKeysView = {
     state: 'done',
@@ -101,6 +103,36 @@ export class InMemoryMesh implements MeshUseCases {
       said: undefined,
     };
     return [own, ...this.others];
+  }
+
+  async issueCertificate(
+    { user, request, lifetimeMs }: Parameters<MeshUseCases['issueCertificate']>[0],
+    caller: Caller,
+  ) {
+    if (request.length === 0) throw new ApplicationError('invalid', 'the certificate request is empty');
+    const serial = (this.issued.length + 1).toString(16);
+    const issuedMs = Date.UTC(2026, 10, 22);
+    const expiresMs = issuedMs + lifetimeMs;
+    const details = { serial, user, issuedMs, expiresMs, issuedBy: caller.author, revokedMs: undefined };
+    this.issued.unshift(details);
+    this.callers.push(caller);
+    return { pem: `certificate of ${user}\n`, roots: this.roots(), details };
+  }
+
+  certificates(): readonly ClientCertificate[] {
+    return this.issued;
+  }
+
+  revokeCertificate(serial: string, caller: Caller): void {
+    const at = this.issued.findIndex((certificate) => certificate.serial === serial);
+    const found = this.issued[at];
+    if (found === undefined) throw new ApplicationError('not_found', `there is no client certificate ${serial}`);
+    this.issued[at] = { ...found, revokedMs: found.issuedMs + HOUR_MS };
+    this.callers.push(caller);
+  }
+
+  roots(): string {
+    return 'root of the mesh\n';
   }
 
   async remove(node: string, { keepKeys }: { readonly keepKeys: boolean }, caller: Caller): Promise<void> {

@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * A mesh's CA: a self-signed root of P-384 that signs leaves directly (path length 0) and, by its name constraints, can
- * name nodes of its own mesh only. What goes into certificates is decided in domain/identity/issue.ts.
+ * name nodes and users of its own mesh only. What goes into certificates is decided in domain/identity/issue.ts.
  */
 import { getRandomValues, webcrypto, X509Certificate } from 'node:crypto';
 import { SERIAL_BYTES, serialFrom } from '../../../domain/identity/certificate.js';
-import { type Mesh, meshNameFault, nodeProfile } from '../../../domain/identity/issue.js';
+import {
+  clientProfile,
+  type IssueVerdict,
+  type Mesh,
+  meshNameFault,
+  nodeProfile,
+} from '../../../domain/identity/issue.js';
 import { LIFETIME, validityFrom } from '../../../domain/identity/lifetime.js';
 import { isMeshId, meshUri, parseMeshUri } from '../../../domain/identity/names.js';
-import { type CertificateAuthority, IdentityError } from '../../../ports/identity.js';
+import { type CertificateAuthority, IdentityError, type IssuedCertificate } from '../../../ports/identity.js';
 import { factsOf, parseCertificate, readCertificate } from './certificate-facts.js';
 import { permittedUriHost } from './der.js';
 import { checkNodeRequest } from './node-request.js';
@@ -22,6 +28,7 @@ export interface CreatedAuthority {
 }
 
 const NAME_CONSTRAINTS = '2.5.29.30';
+const EXTENDED_USAGE = { server: x509.ExtendedKeyUsage.serverAuth, client: x509.ExtendedKeyUsage.clientAuth } as const;
 
 /** Fails as IdentityError "invalid" when the mesh's id or name is none. */
 export async function createAuthority(mesh: Mesh, nowMs: number): Promise<CreatedAuthority> {
@@ -70,37 +77,39 @@ export async function openAuthority({ pem, privateKey }: CreatedAuthority): Prom
   const signingKey = await importKey(privateKey);
   await proveKey(signingKey, parsed);
   const root = { certificate, issuer: parsed.subjectName, signingKey, publicKey: parsed.publicKey };
+  const issue = async (request: string | Uint8Array, verdict: IssueVerdict): Promise<IssuedCertificate> => {
+    if (verdict.kind === 'refused') throw new IdentityError('refused', verdict.reason);
+    const publicKey = await checkNodeRequest(request);
+    const { organization, commonName, uri, validity, roles } = verdict.profile;
+    const issued = await x509.X509CertificateGenerator.create({
+      serialNumber: hexOf(newSerial()),
+      subject: [{ O: [organization] }, { CN: [commonName] }],
+      issuer: parsed.subjectName,
+      notBefore: new Date(validity.notBeforeMs),
+      notAfter: new Date(validity.notAfterMs),
+      publicKey,
+      signingKey,
+      signingAlgorithm: x509.SIGNATURE_ALGORITHM,
+      extensions: [
+        new x509.BasicConstraintsExtension(false, undefined, true),
+        new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+        new x509.ExtendedKeyUsageExtension(roles.map((role) => EXTENDED_USAGE[role])),
+        new x509.SubjectAlternativeNameExtension([{ type: x509.URL, value: uri }]),
+        new x509.SubjectKeyIdentifierExtension(await keyIdOf(publicKey)),
+        new x509.AuthorityKeyIdentifierExtension(certificate.keyId),
+      ],
+    });
+    const leaf = `${issued.toString('pem')}\n`;
+    return { pem: leaf + pem, certificate: factsOf(new X509Certificate(leaf)) };
+  };
   return {
     mesh,
     certificate,
     pem,
-    async issueNode(request, nodeId, revocations, nowMs) {
-      const verdict = nodeProfile(mesh, nodeId, certificate, revocations, nowMs);
-      if (verdict.kind === 'refused') throw new IdentityError('refused', verdict.reason);
-      const publicKey = await checkNodeRequest(request);
-      const { organization, commonName, uri, validity } = verdict.profile;
-      const { serverAuth, clientAuth } = x509.ExtendedKeyUsage;
-      const issued = await x509.X509CertificateGenerator.create({
-        serialNumber: hexOf(newSerial()),
-        subject: [{ O: [organization] }, { CN: [commonName] }],
-        issuer: parsed.subjectName,
-        notBefore: new Date(validity.notBeforeMs),
-        notAfter: new Date(validity.notAfterMs),
-        publicKey,
-        signingKey,
-        signingAlgorithm: x509.SIGNATURE_ALGORITHM,
-        extensions: [
-          new x509.BasicConstraintsExtension(false, undefined, true),
-          new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-          new x509.ExtendedKeyUsageExtension([serverAuth, clientAuth]),
-          new x509.SubjectAlternativeNameExtension([{ type: x509.URL, value: uri }]),
-          new x509.SubjectKeyIdentifierExtension(await keyIdOf(publicKey)),
-          new x509.AuthorityKeyIdentifierExtension(certificate.keyId),
-        ],
-      });
-      const leaf = `${issued.toString('pem')}\n`;
-      return { pem: leaf + pem, certificate: factsOf(new X509Certificate(leaf)) };
-    },
+    issueNode: async (request, nodeId, revocations, nowMs) =>
+      await issue(request, nodeProfile(mesh, nodeId, certificate, revocations, nowMs)),
+    issueClient: async (request, client, nowMs) =>
+      await issue(request, clientProfile(mesh, client, certificate, nowMs)),
     signRevocations: (revocations, number, nowMs) => signRevocations(root, revocations, number, nowMs),
   };
 }

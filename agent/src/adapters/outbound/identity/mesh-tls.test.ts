@@ -10,6 +10,7 @@ import type { CertificateAuthority, NodeCredentials } from '../../../ports/ident
 import { createMeshListener, LISTENER_LIMITS } from './mesh-listener.js';
 import { joinOptions, MeshTls, type MeshTlsMaterial, PROTOCOL } from './mesh-tls.js';
 import { fetchPinnedRoot } from './pinned-root.js';
+import { testClient } from './testing/client.js';
 import { NODE_A, NODE_B } from './testing/directory.js';
 import { careless, type Door, dial, listening, openDoor } from './testing/door.js';
 import { rootOf, testAuthority, testNode } from './testing/mesh.js';
@@ -121,6 +122,10 @@ describe('the listener', () => {
     const other = await testAuthority(NOW, '2');
     const mesh = new MeshTls(material(server, { roots: [rootOf(authority), rootOf(other)] }), now);
     expect(await offered(await testNode(other, NODE_B, NOW), await openDoor(mesh))).toBe('other-mesh');
+  });
+
+  it("refuses an operator's certificate, which the same root has signed", async () => {
+    expect(await offered(await testClient(authority, 'alice', NOW))).toBe('no-node-id');
   });
 
   it('refuses a certificate that has expired, or is not valid yet', async () => {
@@ -301,6 +306,11 @@ describe('a node that dials', () => {
     const theirs = { ...material(await testNode(other, NODE_A, NOW)), roots: [rootOf(other), rootOf(authority)] };
     const door = await openDoor(new MeshTls(theirs, now));
     expect(await dialling(door.port, { roots: [rootOf(other), rootOf(authority)] })).toBe('other-mesh');
+  });
+
+  it("refuses an operator's certificate where a node has to answer", async () => {
+    const impostor = await openDoor(new MeshTls(material(await testClient(authority, 'alice', NOW)), now));
+    expect(await dial(impostor.port, new MeshTls(material(client), now).dialOptions())).toBe('unsuitable');
   });
 
   it('refuses a server that is expired, not valid yet, revoked, or another than was called', async () => {

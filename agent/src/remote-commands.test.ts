@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+/** `marcher` at an agent on another machine: the built program, real TLS, and what it says when something is wrong. */
+import { execFile, spawn } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { beforeAll, expect, test } from 'vitest';
+import { remoteApi, TOKEN } from './adapters/inbound/grpc/testing/remote.js';
+import { testClient } from './adapters/outbound/identity/testing/client.js';
+import { NODE_A, NODE_B, testDirectory } from './adapters/outbound/identity/testing/directory.js';
+import { testAuthority, testNode } from './adapters/outbound/identity/testing/mesh.js';
+
+const root = join(import.meta.dirname, '../..');
+const marcher = join(root, 'tui/bin/marcher');
+
+beforeAll(async () => {
+  await promisify(execFile)(join(root, 'node_modules/.bin/tsc'), ['-b', join(root, 'tui')]);
+}, 120_000);
+
+test('a certificate or a token is shown to the right agent only, and every failure says what to do', async () => {
+  const now = Date.now();
+  const [authority, other] = await Promise.all([testAuthority(now), testAuthority(now, '2')]);
+  const [node, alice] = await Promise.all([testNode(authority, NODE_A, now), testClient(authority, 'alice', now)]);
+  const api = await remoteApi(authority, node);
+  const directory = testDirectory();
+  const file = (name: string, text: string): string => {
+    writeFileSync(join(directory, name), text, { mode: 0o600 });
+    return join(directory, name);
+  };
+  const ca = ['--ca-file', file('ca.crt', authority.pem)];
+  const own = ['--cert-file', file('a.crt', alice.certificatePem), '--key-file', file('a.key', alice.privateKeyPem)];
+  mkdirSync(join(directory, 'home'));
+  const run = (args: readonly string[], extra: Record<string, string> = {}) =>
+    new Promise<{ code: number; text: string }>((resolve) => {
+      const target = `https://127.0.0.1:${api.port}`;
+      const env = { PATH: process.env['PATH'] ?? '', HOME: join(directory, 'home'), MARCHER_TARGET: target, ...extra };
+      const child = spawn(marcher, ['get', 'services', ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+      let text = '';
+      for (const stream of [child.stdout, child.stderr]) {
+        stream.on('data', (data: Buffer) => {
+          text += data;
+        });
+      }
+      child.once('close', (code) => resolve({ code: code ?? -1, text }));
+    });
+  const tokenFile = file('token', `${TOKEN}\n`);
+  const [byCertificate, byToken, unknownCa, wrongNode, nobody] = await Promise.all([
+    run([...ca, ...own, '--node-id', NODE_A]),
+    run(ca, { MARCHER_TOKEN_FILE: tokenFile }),
+    run(['--ca-file', file('other.crt', other.pem), '--token-file', tokenFile]),
+    run([...ca, '--token-file', tokenFile, '--node-id', NODE_B]),
+    run(ca),
+  ]);
+  expect(byCertificate).toMatchObject({ code: 0 });
+  expect(byToken).toMatchObject({ code: 0 });
+  expect(unknownCa.code).toBe(5);
+  expect(unknownCa.text).toMatch(
+    /is not trusted: its certificate was not signed by a CA .* --ca-file .* nothing was sent/s,
+  );
+  expect(wrongNode.code).toBe(5);
+  expect(wrongNode.text).toContain(`node ${NODE_A} answers, not ${NODE_B}: check the address and --node-id`);
+  expect(nobody.code).toBe(7);
+  expect(nobody.text).toContain('--cert-file, --key-file) or a bearer token (--token-file)');
+  // Once: to whom was not trusted it did not go.
+  expect(api.authenticator.asked).toEqual([TOKEN]);
+});
