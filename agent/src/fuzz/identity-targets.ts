@@ -85,9 +85,11 @@ export async function identityTargets(): Promise<readonly Target[]> {
       run(input) {
         const text = Buffer.from(input).toString('latin1');
         const parsed = parseToken(text);
-        if (parsed.kind === 'fault')
-          must(!parsed.reason.includes(text.slice(20, 60) || '\0'), 'the reason quotes the token');
-        else must(formatToken(parsed.token) === text.replaceAll(/\s/g, '').toLowerCase(), 'two texts are one token');
+        // Shorter pieces may be in any sentence by chance.
+        const piece = text.slice(20, 60);
+        if (parsed.kind === 'fault') {
+          must(piece.length < 12 || !parsed.reason.includes(piece), 'the reason quotes the token');
+        } else must(formatToken(parsed.token) === text.replaceAll(/\s/g, '').toLowerCase(), 'two texts are one token');
       },
     },
   ];

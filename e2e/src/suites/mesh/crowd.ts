@@ -11,7 +11,13 @@ import { MeshGround, type MeshNode } from './ground.js';
 const ADMITTED_MAX = 1_024 + 64;
 /** More than one address may hold, so that the bound is the one on all of them. */
 const ADDRESSES = 40;
+/** For the short waves of npm test. */
 const MEMORY_MIB_MAX = 150;
+/**
+ * For 10,000 handshakes: 1,024 of them at once have their TLS state, and what they leave is collected later. Measured:
+ * 190 MiB; a second wave of TLS peaked 2 to 3 % above the first, so this is not shown to be flat.
+ */
+const LARGE_MEMORY_MIB_MAX = 256;
 
 const rssMib = (pid: number): number =>
   Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]) / 1024;
@@ -41,7 +47,11 @@ async function changed(ground: MeshGround, from: MeshNode, to: MeshNode, name: s
   return now() - began;
 }
 
-function crowdCase(name: string, waves: readonly Omit<CrowdSettings, 'host' | 'port' | 'sources'>[]): Case {
+function crowdCase(
+  name: string,
+  waves: readonly Omit<CrowdSettings, 'host' | 'port' | 'sources'>[],
+  memoryMibMax: number = MEMORY_MIB_MAX,
+): Case {
   return {
     name,
     alone: true,
@@ -62,6 +72,8 @@ function crowdCase(name: string, waves: readonly Omit<CrowdSettings, 'host' | 'p
       }, 50);
       const began = now();
       let connected = 0;
+      /** Of each wave: what grows from one to the next of a kind is not given back. */
+      const peaks: number[] = [];
       try {
         for (const [at, wave] of waves.entries()) {
           const crowd = ground.crowd(first, ADDRESSES, wave);
@@ -81,16 +93,19 @@ function crowdCase(name: string, waves: readonly Omit<CrowdSettings, 'host' | 'p
           const least = 0.9 * wave.connections;
           world.check(counts.connected >= least, `only ${counts.connected} ${wave.kind} strangers came through`);
           connected += counts.connected;
+          peaks.push(Math.round(peak.rss));
+          peak.rss = 0;
         }
       } finally {
         clearInterval(watch);
       }
       const seconds = (now() - began) / 1_000;
       world.note('open files, before and at most', [before.files, peak.files]);
-      world.note('memory in MiB, before and at most', [Math.round(before.rss), Math.round(peak.rss)]);
+      const most = Math.max(...peaks);
+      world.note('memory in MiB, before and at most in each wave', [Math.round(before.rss), peaks]);
       // Sockets are files: these are what it has let in of them at once.
       world.check(peak.files - before.files <= ADMITTED_MAX + 100, `the agent had ${peak.files} files open`);
-      world.check(peak.rss - before.rss <= MEMORY_MIB_MAX, `the agent grew from ${before.rss} to ${peak.rss} MiB`);
+      world.check(most - before.rss <= memoryMibMax, `the agent grew from ${before.rss} to ${most} MiB`);
       const counted = await until('what was refused to be in the log', () => {
         const lines = refusals(first);
         const count = lines.reduce((sum, line) => sum + (line.count ?? 0), 0);
@@ -114,9 +129,14 @@ export const crowd: readonly Case[] = [
 
 /** On demand: some minutes, as each TLS handshake takes both sides some ms of a processor. */
 export const largeCrowd: readonly Case[] = [
-  crowdCase('10,000 connections of each kind of stranger', [
-    { kind: 'silent', connections: 10_000, rate: 3_000, holdMs: 3_000 },
-    { kind: 'half', connections: 10_000, rate: 3_000, holdMs: 3_000 },
-    { kind: 'stranger', connections: 10_000, rate: 400, holdMs: 2_000 },
-  ]),
+  crowdCase(
+    '10,000 connections of each kind of stranger',
+    [
+      { kind: 'silent', connections: 10_000, rate: 3_000, holdMs: 3_000 },
+      { kind: 'half', connections: 10_000, rate: 3_000, holdMs: 3_000 },
+      { kind: 'stranger', connections: 10_000, rate: 400, holdMs: 2_000 },
+      { kind: 'stranger', connections: 10_000, rate: 400, holdMs: 12_000 },
+    ],
+    LARGE_MEMORY_MIB_MAX,
+  ),
 ];
