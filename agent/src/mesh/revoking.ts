@@ -40,6 +40,8 @@ export function listsChanged(part: Part): Promise<void> {
 async function takeLists(part: Part): Promise<void> {
   const { identity, cells, files } = part;
   const { log } = part.options;
+  // It may have waited for its turn while this part ended, and the store was closed.
+  if (part.timers.stopped) return;
   const lists = readLists(cells);
   if (lists.length === 0) return;
   const { revocations, refused } = await uniteLists(lists, identity.roots, Date.now());
