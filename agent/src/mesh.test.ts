@@ -540,6 +540,10 @@ test("gossip's key is changed at all that are there, by two at once too; who was
   await together();
   const [before] = keyIds(first);
   const { port, dataplane } = third;
+  // What it has said is known of it while it is away.
+  await vi.waitFor(() => {
+    expect(first.mesh.keys().keys.find(({ id }) => id === before)?.heldBy).toContain('three');
+  }, PATIENCE);
   await third.stop();
   await vi.waitFor(() => expect(alive(first)).toEqual(['one', 'two']), PATIENCE);
   const [one, two] = await Promise.all([first.mesh.rotateKey(CALLER), second.mesh.rotateKey(CALLER)]);
