@@ -307,17 +307,20 @@ class History {
   /** What only the lost disk had never was, for anyone; its numbers may come again. */
   #restore(node: SimNode, backup: SimNode['disk']): void {
     this.#count('disk restored');
+    const had = node.disk.load();
     node.disk.dispose();
     node.disk = backup;
     node.said = undefined;
-    this.#giveUp(node);
+    // Another's as well, where that disk was the last that held it.
+    this.#giveUp((frame) => frame.node === node.id || covers(had, frame.origin, frame.sequence));
   }
 
-  /** Frames of that node that no disk holds any more, as they are given up knowingly, are no one's to hold. */
-  #giveUp(node: SimNode): void {
+  /** Of these frames those that no disk holds any more, as they are given up knowingly, are no one's to hold. */
+  #giveUp(which: (frame: Frame) => boolean): void {
     const vectors = this.#world.nodes.map(({ disk }) => disk.load());
-    for (const [key, { node: by, origin, sequence }] of this.#journal) {
-      if (by === node.id && !vectors.some((vector) => covers(vector, origin, sequence))) this.#journal.delete(key);
+    for (const [key, frame] of this.#journal) {
+      const { origin, sequence } = frame;
+      if (which(frame) && !vectors.some((vector) => covers(vector, origin, sequence))) this.#journal.delete(key);
     }
   }
 
@@ -446,7 +449,7 @@ class History {
     if (event.type === 'changed')
       this.#options.effects?.changed(this.#world.nodes[Number(node) - 1] as SimNode, event.objects);
     // Written anew, or named as lost: later the vector's floor covers their numbers.
-    if (event.type === 'snapshot') this.#giveUp(this.#world.nodes[Number(node) - 1] as SimNode);
+    if (event.type === 'snapshot') this.#giveUp((frame) => frame.node === node);
     if (event.type === 'forked')
       this.#faults.push(`node ${node}: ${event.fork.origin} forked at ${event.fork.sequence}`);
     if (event.type === 'refused' || event.type === 'damaged')
