@@ -6,8 +6,9 @@
 import { isAccessName } from '../../domain/access/names.js';
 import { isPasswordText, normalizePassword } from '../../domain/access/password.js';
 import { parseRecoveryCode, recoveryClaim } from '../../domain/access/recovery-code.js';
-import { ACCOUNT_RULES, SlowDown, type SlowDownRules, SOURCE_RULES, sourceKey } from '../../domain/access/slow-down.js';
+import { ACCOUNT_RULES, SlowDown, type SlowDownRules, SOURCE_RULES } from '../../domain/access/slow-down.js';
 import { codeUsedWrite, recoveryMark, recoveryUsedWrite, type UserRecord } from '../../domain/access/user-record.js';
+import { sourceOf } from '../../domain/identity/source.js';
 import type { CellWrite } from '../../domain/replication/contract.js';
 import type { AccessMesh, AccessSecrets, CodeGenerator, NotAuthenticated, PasswordHasher } from '../../ports/access.js';
 import { findUser } from './records.js';
@@ -62,7 +63,7 @@ export class PasswordCheck {
     const { hasher, nowMs } = this.#parts;
     // What can be nobody's name, password or code costs nothing, and is told like all else.
     if (!isAccessName(name) || !isPasswordText(password) || (code?.length ?? 0) > CODE_MAX_CHARACTERS) return WRONG;
-    const from = sourceKey(source);
+    const from = sourceOf(source);
     const before = findUser(mesh, name);
     const account = before === undefined ? this.#strangers : this.#accounts;
     const atMs = nowMs();

@@ -78,21 +78,3 @@ export class SlowDown {
     return quietMs >= 0 && quietMs < this.#rules.forgetMs ? tries : undefined;
   }
 }
-
-/**
- * Whom the limit counts: an IPv4 address, or the /64 of an IPv6 address, since a subscriber has one to choose from. Other
- * texts ("local") are taken as they are.
- */
-export function sourceKey(source: string): string {
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(source)?.[1];
-  if (mapped !== undefined) return mapped;
-  const [address = ''] = source.toLowerCase().split('%');
-  if (!address.includes(':')) return address;
-  const [head = '', tail] = address.split('::');
-  const before = head === '' ? [] : head.split(':');
-  const after = tail === undefined || tail === '' ? [] : tail.split(':');
-  const zeros =
-    tail === undefined ? [] : Array.from({ length: Math.max(0, 8 - before.length - after.length) }, () => '0');
-  const groups = [...before, ...zeros, ...after].slice(0, 4).map((group) => group.replace(/^0+(?=.)/, ''));
-  return `${groups.join(':')}::/64`;
-}

@@ -7,13 +7,7 @@
  * and named; mesh-listener.ts judges before it hands on a connection. Those that are dialled are refused by TLS itself.
  */
 import { X509Certificate as Certificate, constants, type X509Certificate } from 'node:crypto';
-import {
-  type ConnectionOptions,
-  createSecureContext,
-  type SecureContextOptions,
-  type Server,
-  type TLSSocket,
-} from 'node:tls';
+import type { ConnectionOptions, SecureContextOptions, Server, TLSSocket } from 'node:tls';
 import {
   judgePeer,
   type PeerRefusal,
@@ -23,8 +17,9 @@ import {
 } from '../../../domain/identity/peer.js';
 import type { Revocations } from '../../../domain/identity/revocation.js';
 import { type TrustedRoot, trustedRoots } from '../../../domain/identity/trust.js';
-import { IdentityError, type NodeCredentials } from '../../../ports/identity.js';
+import type { NodeCredentials } from '../../../ports/identity.js';
 import { factsOf } from './certificate-facts.js';
+import { LiveContext } from './live-context.js';
 
 export interface MeshTlsMaterial {
   readonly meshId: string;
@@ -55,35 +50,30 @@ export const PROTOCOL = {
 
 export class MeshTls {
   #material: MeshTlsMaterial;
-  #context: SecureContextOptions;
+  readonly #context: LiveContext;
   readonly #nowMs: () => number;
-  readonly #servers = new Set<Server>();
 
   /** Fails as IdentityError "invalid". */
   constructor(material: MeshTlsMaterial, nowMs: () => number) {
     this.#nowMs = nowMs;
-    this.#context = contextOf(material, nowMs());
+    this.#context = new LiveContext(material, { protocol: PROTOCOL, key: "the node's key", nowMs });
     this.#material = material;
   }
 
   /** For what is made from it now; servers that were attached get what comes later. */
   get context(): SecureContextOptions {
-    return this.#context;
+    return this.#context.current;
   }
 
   /** Connections from now on use these. Fails as IdentityError "invalid", and then what was before stays in force. */
   update(material: MeshTlsMaterial): void {
-    const context = contextOf(material, this.#nowMs());
+    this.#context.update(material);
     this.#material = material;
-    this.#context = context;
-    for (const server of this.#servers) server.setSecureContext(context);
   }
 
   /** Keeps the server up to date, until what it returns is called. It must have been made with requestCert. */
   attach(server: Server): () => void {
-    this.#servers.add(server);
-    server.setSecureContext(this.#context);
-    return () => void this.#servers.delete(server);
+    return this.#context.attach(server);
   }
 
   /**
@@ -92,7 +82,7 @@ export class MeshTls {
    */
   dialOptions(nodeId?: string): ConnectionOptions {
     return {
-      ...this.#context,
+      ...this.#context.current,
       rejectUnauthorized: true,
       checkServerIdentity: (_host, { raw }) =>
         refuse(judge(new Certificate(raw), undefined, this.#rules('server', nodeId), this.#nowMs())),
@@ -156,17 +146,4 @@ function judge(
 
 function refuse(verdict: PeerVerdict): Error | undefined {
   return verdict.kind === 'refused' ? new PeerRefusedError(verdict.refusal, verdict.reason) : undefined;
-}
-
-function contextOf({ credentials, roots }: MeshTlsMaterial, nowMs: number): SecureContextOptions {
-  const ca = trustedRoots(roots, nowMs).map(({ pem }) => pem);
-  // Without this, Node would trust the public CAs instead.
-  if (ca.length === 0) throw new IdentityError('invalid', 'the trust bundle has no root that is valid: join again');
-  const context = { ...PROTOCOL, ca, key: credentials.privateKeyPem, cert: credentials.certificatePem };
-  try {
-    createSecureContext(context);
-  } catch {
-    throw new IdentityError('invalid', "the node's key, its certificate or the trust bundle can not be used for TLS");
-  }
-  return context;
 }

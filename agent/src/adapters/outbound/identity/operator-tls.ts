@@ -8,12 +8,12 @@
  * choice; what the mesh's CA signs is P-384 alone.
  */
 import { constants } from 'node:crypto';
-import { createSecureContext, type SecureContextOptions, type Server, type TLSSocket } from 'node:tls';
+import type { SecureContextOptions, Server, TLSSocket } from 'node:tls';
 import { judgeOperator, type OperatorVerdict } from '../../../domain/identity/operator.js';
 import type { PresentedCertificate } from '../../../domain/identity/peer.js';
 import { trustedRoots } from '../../../domain/identity/trust.js';
-import { IdentityError } from '../../../ports/identity.js';
 import { factsOf } from './certificate-facts.js';
+import { LiveContext } from './live-context.js';
 import type { MeshTlsMaterial } from './mesh-tls.js';
 
 const PROTOCOL = {
@@ -29,34 +29,29 @@ export type Shown = 'nothing' | 'unreadable' | PresentedCertificate;
 
 export class OperatorTls {
   #material: MeshTlsMaterial;
-  #context: SecureContextOptions;
+  readonly #context: LiveContext;
   readonly #nowMs: () => number;
-  readonly #servers = new Set<Server>();
 
   /** material.credentials: what is shown to callers. Fails as IdentityError "invalid". */
   constructor(material: MeshTlsMaterial, nowMs: () => number) {
     this.#nowMs = nowMs;
-    this.#context = contextOf(material, nowMs());
+    this.#context = new LiveContext(material, { protocol: PROTOCOL, key: "the API's key", nowMs });
     this.#material = material;
   }
 
   get context(): SecureContextOptions {
-    return this.#context;
+    return this.#context.current;
   }
 
   /** For connections from now on. Fails as IdentityError "invalid", and then what was before stays in force. */
   update(material: MeshTlsMaterial): void {
-    const context = contextOf(material, this.#nowMs());
+    this.#context.update(material);
     this.#material = material;
-    this.#context = context;
-    for (const server of this.#servers) server.setSecureContext(context);
   }
 
   /** Keeps the server up to date, until what it returns is called. It must have been made with requestCert. */
   attach(server: Server): () => void {
-    this.#servers.add(server);
-    server.setSecureContext(this.#context);
-    return () => void this.#servers.delete(server);
+    return this.#context.attach(server);
   }
 
   /** Of a connection whose handshake is done. */
@@ -78,17 +73,4 @@ export class OperatorTls {
     const rootKeyIds = trustedRoots(roots, this.#nowMs()).map(({ certificate }) => certificate.keyId);
     return judgeOperator(presented, { meshId, rootKeyIds, revocations }, this.#nowMs());
   }
-}
-
-function contextOf({ credentials, roots }: MeshTlsMaterial, nowMs: number): SecureContextOptions {
-  const ca = trustedRoots(roots, nowMs).map(({ pem }) => pem);
-  // Without this, Node would take clients' certificates of the public CAs.
-  if (ca.length === 0) throw new IdentityError('invalid', 'the trust bundle has no root that is valid: join again');
-  const context = { ...PROTOCOL, ca, key: credentials.privateKeyPem, cert: credentials.certificatePem };
-  try {
-    createSecureContext(context);
-  } catch {
-    throw new IdentityError('invalid', "the API's key, its certificate or the trust bundle can not be used for TLS");
-  }
-  return context;
 }
