@@ -10,7 +10,7 @@ import type { Retention } from './upkeep.js';
 export interface ReplicaSettings extends TreeTimes {
   /** Between two comparisons with another member, a quarter more or less. */
   readonly roundMs: number;
-  /** News for lazy peers wait that long for more. */
+  /** News for lazy peers wait about that long for more, and for word that they have them: half of it more or less. */
   readonly newsMs: number;
   /** An answer that takes longer is given up. */
   readonly answerMs: number;
@@ -48,7 +48,7 @@ const MIB = 1024 * 1024;
 
 export const SETTINGS: ReplicaSettings = {
   roundMs: 1000,
-  newsMs: 50,
+  newsMs: 250,
   graftAfterMs: 150,
   graftAgainMs: 1000,
   answerMs: 10_000,

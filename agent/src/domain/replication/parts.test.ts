@@ -136,5 +136,33 @@ test('tree: an announcement that no push follows grafts its announcers in turn, 
   tree.announce(origin, 8, true);
   expect(tree.nextDueMs()).toBeUndefined();
   tree.setLinks([3n, 4n]);
-  expect([[...tree.eager()], [...tree.lazy()]]).toEqual([[4n], [3n]]);
+  expect([[...tree.eager()], [...tree.links()]]).toEqual([[4n], [3n, 4n]]);
+});
+
+test('tree: whoever has said, or shown, that it has a frame is not told of it', () => {
+  const tree = new Tree({ graftAfterMs: 100, graftAgainMs: 300 });
+  tree.setLinks([2n, 3n, 4n, 5n]);
+  for (const node of [3n, 4n, 5n]) tree.setEager(node, false);
+  tree.miss(origin, 7, 3n, 0);
+  tree.miss(origin, 8, 4n, 0);
+  tree.announce(origin, 7, true);
+  expect(tree.news()).toEqual([
+    { node: 3n, heads: [{ origin, sequence: 7 }] },
+    { node: 5n, heads: [{ origin, sequence: 7 }] },
+  ]);
+  tree.announce(origin, 8, true);
+  tree.has(5n, origin, 7);
+  tree.has(3n, origin, 9);
+  expect(tree.news()).toEqual([{ node: 5n, heads: [{ origin, sequence: 8 }] }]);
+  tree.announce(origin, 9, true);
+  tree.has(3n, origin, 9);
+  tree.announce(origin, 10, true);
+  tree.has(4n, origin, 10);
+  tree.has(5n, origin, 10);
+  expect(tree.news()).toEqual([{ node: 3n, heads: [{ origin, sequence: 10 }] }]);
+  tree.announce(origin, 11, false);
+  tree.announce(origin, 12, true);
+  tree.has(4n, origin, 12);
+  expect(tree.news().map(({ node }) => node)).toEqual([2n, 3n, 5n]);
+  expect(tree.news()).toEqual([]);
 });

@@ -157,7 +157,7 @@ test('a frame that comes twice prunes its link, over which frames are then annou
   lab.count('push');
   lab.count('have');
   expect(lab.write(1, ['b', EXISTENCE, '']).ok && lab.write(2, ['c', EXISTENCE, '']).ok).toBe(true);
-  lab.run(100);
+  lab.run(400);
   expect([lab.count('push'), lab.count('have')]).toEqual([0, 2]);
   lab.run(500);
   expect([lab.shown(2, 'b'), lab.count('graft')]).toEqual(['=', 1]);

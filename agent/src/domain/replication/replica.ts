@@ -361,6 +361,7 @@ export class Replica {
       // What was asked for has overtaken the tree, which is none the worse for it.
       if (offer.frame.sequence <= (this.#pulled.get(offer.frame.origin) ?? 0)) return;
       this.#tree.setEager(from, false);
+      this.#tree.has(from, offer.frame.origin, offer.frame.sequence);
       this.#send(from, { type: 'prune' });
     }
     if (offer.outcome !== 'held') return;
@@ -384,7 +385,7 @@ export class Replica {
       if (applied.length === 0) return;
       // Others lack them as well, as likely as not; but not all at once, and not from here alone.
       for (const { origin, sequence } of applied) this.#tree.announce(origin, sequence, false);
-      this.#newsDueMs ??= now + this.#settings.newsMs;
+      this.#hasNews(now);
     }
   }
 
@@ -399,19 +400,24 @@ export class Replica {
       for (const node of this.#tree.eager()) if (node !== from) this.#send(node, { type: 'push', frame: bytes });
       this.#tree.announce(origin, sequence, true);
     }
-    this.#newsDueMs ??= this.#environment.monotonicMs() + this.#settings.newsMs;
+    this.#hasNews(this.#environment.monotonicMs());
+  }
+
+  /** By chance, so that of two who have got the same one is first and the other need not say it. */
+  #hasNews(now: number): void {
+    this.#newsDueMs ??= now + this.#settings.newsMs * (0.5 + this.#environment.random());
   }
 
   #tellNews(): void {
     this.#newsDueMs = undefined;
-    const news = this.#tree.news();
-    const late = news.filter(({ toAll }) => toAll);
-    if (news.length > 0) for (const node of this.#tree.lazy()) this.#send(node, { type: 'have', heads: news });
-    if (late.length > 0) for (const node of this.#tree.eager()) this.#send(node, { type: 'have', heads: late });
+    for (const { node, heads } of this.#tree.news()) this.#send(node, { type: 'have', heads });
   }
 
   #missing(from: NodeId, origin: OriginKey, sequence: number, now: number): void {
-    if (lacking(this.ledger, headOf(origin, sequence), this.ledger.forks).length === 0) return;
+    if (lacking(this.ledger, headOf(origin, sequence), this.ledger.forks).length === 0) {
+      this.#tree.has(from, origin, sequence);
+      return;
+    }
     if (!this.#intake.quarantined().has(origin)) this.#tree.miss(origin, sequence, from, now);
   }
 

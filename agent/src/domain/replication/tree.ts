@@ -17,7 +17,22 @@ export interface TreeTimes {
 interface Missing {
   through: number;
   readonly announcers: NodeId[];
+  /** Those who have all of it. */
+  readonly heard: Set<NodeId>;
   dueMs: number;
+}
+
+/** To be announced to lazy peers; toAll: to eager ones too, who were not pushed it. */
+interface News {
+  readonly sequence: number;
+  readonly toAll: boolean;
+  /** They have it already. */
+  readonly known: Set<NodeId>;
+}
+
+export interface Announcement {
+  readonly origin: OriginKey;
+  readonly sequence: number;
 }
 
 export interface Graft {
@@ -35,8 +50,7 @@ export class Tree {
   /** Linked nodes; true: eager. */
   readonly #links = new Map<NodeId, boolean>();
   readonly #missing = new Map<OriginKey, Missing>();
-  /** To be announced to lazy peers; true: to eager ones too, who were not pushed it. */
-  #news = new Map<OriginKey, { sequence: number; toAll: boolean }>();
+  #news = new Map<OriginKey, News>();
 
   constructor(times: TreeTimes) {
     this.#times = times;
@@ -57,10 +71,6 @@ export class Tree {
     for (const [node, eager] of this.#links) if (eager) yield node;
   }
 
-  *lazy(): Iterable<NodeId> {
-    for (const [node, eager] of this.#links) if (!eager) yield node;
-  }
-
   /** Nodes that are not linked stay so. */
   setEager(node: NodeId, eager: boolean): void {
     if (this.#links.has(node)) this.#links.set(node, eager);
@@ -69,20 +79,32 @@ export class Tree {
   /** A frame that has just been applied; pushed: to the eager peers. */
   announce(origin: OriginKey, sequence: number, pushed: boolean): void {
     const before = this.#news.get(origin);
-    this.#news.set(origin, { sequence, toAll: !pushed || before?.toAll === true });
     const missing = this.#missing.get(origin);
-    if (missing !== undefined && missing.through <= sequence) this.#missing.delete(origin);
+    const isAllHere = missing !== undefined && missing.through <= sequence;
+    const known = missing !== undefined && missing.through >= sequence ? missing.heard : [];
+    this.#news.set(origin, { sequence, toAll: !pushed || before?.toAll === true, known: new Set(known) });
+    if (isAllHere) this.#missing.delete(origin);
   }
 
-  /** What to announce since the last call. */
-  news(): { readonly origin: OriginKey; readonly sequence: number; readonly toAll: boolean }[] {
-    const news = Array.from(this.#news, ([origin, { sequence, toAll }]) => ({ origin, sequence, toAll }));
+  /** That node has the origin's frames up to there, and so do we: it need not be told. */
+  has(node: NodeId, origin: OriginKey, sequence: number): void {
+    const news = this.#news.get(origin);
+    if (news !== undefined && news.sequence <= sequence) news.known.add(node);
+  }
+
+  /** What to announce since the last call, and to whom. */
+  news(): { readonly node: NodeId; readonly heads: readonly Announcement[] }[] {
+    const all = [...this.#news];
     this.#news = new Map();
-    return news;
-  }
-
-  get hasNews(): boolean {
-    return this.#news.size > 0;
+    const told = [];
+    for (const [node, eager] of this.#links) {
+      const heads: Announcement[] = [];
+      for (const [origin, { sequence, toAll, known }] of all) {
+        if ((toAll || !eager) && !known.has(node)) heads.push({ origin, sequence });
+      }
+      if (heads.length > 0) told.push({ node, heads });
+    }
+    return told;
   }
 
   /** That node has the origin's frames up to there, and we do not. */
@@ -90,10 +112,12 @@ export class Tree {
     let missing = this.#missing.get(origin);
     if (missing === undefined) {
       if (this.#missing.size >= MISSING_MAX) return;
-      missing = { through, announcers: [], dueMs: nowMs + this.#times.graftAfterMs };
+      missing = { through, announcers: [], heard: new Set(), dueMs: nowMs + this.#times.graftAfterMs };
       this.#missing.set(origin, missing);
     }
+    if (through > missing.through) missing.heard.clear();
     missing.through = Math.max(missing.through, through);
+    if (through === missing.through) missing.heard.add(node);
     if (missing.announcers.length < ANNOUNCERS_MAX && !missing.announcers.includes(node)) missing.announcers.push(node);
   }
 
