@@ -10,6 +10,7 @@ import type { AuditLog } from '../../../ports/audit.js';
 import { SqliteAuditLog } from './audit-log.js';
 import { MIGRATIONS } from './migrations/index.js';
 import { SqliteConfigStore } from './sqlite-config-store.js';
+import { Writer } from './writer.js';
 
 const ENTRY: AuditEntry = {
   timeMs: 1_800_000_000_000,
@@ -97,7 +98,7 @@ describe('the audit log in SQLite', () => {
     ],
   ])('refuses %s', (sql, reason) => {
     const database = bare();
-    const log = new SqliteAuditLog(database);
+    const log = new SqliteAuditLog(new Writer(database));
     log.append([ENTRY, ENTRY, ENTRY]);
     expect(() => database.exec(sql)).toThrow(reason);
     expect([log.size().records, findings(log)]).toEqual([3, []]);
@@ -106,7 +107,7 @@ describe('the audit log in SQLite', () => {
 
   test('that somebody changed past its triggers is found', () => {
     const database = bare();
-    const log = new SqliteAuditLog(database);
+    const log = new SqliteAuditLog(new Writer(database));
     for (let i = 0; i < 5; i++) log.append([{ ...ENTRY, message: `change ${i}` }]);
     database.exec('DROP TRIGGER audit_not_updated; DROP TRIGGER audit_not_deleted');
     database.exec("UPDATE audit SET body = CAST(replace(body, 'change 1', 'change 9') AS BLOB) WHERE sequence = 2");
@@ -117,7 +118,7 @@ describe('the audit log in SQLite', () => {
 
   test('over its size loses its oldest records, a segment at a time, and says so in the chain', () => {
     const database = bare();
-    const log = new SqliteAuditLog(database, { bytes: 20_000, segment: 30 });
+    const log = new SqliteAuditLog(new Writer(database), { bytes: 20_000, segment: 30 });
     for (let i = 0; i < 500; i++) log.append([{ ...ENTRY, message: `change ${i}` }]);
     const { bytes, records } = log.size();
     expect([bytes < 20_500, records > 50, log.floor().sequence > 300]).toEqual([true, true, true]);
@@ -128,7 +129,7 @@ describe('the audit log in SQLite', () => {
     const floor = log.floor();
     database.close();
     const again = bare();
-    expect(new SqliteAuditLog(again).floor()).toEqual(floor);
+    expect(new SqliteAuditLog(new Writer(again)).floor()).toEqual(floor);
     again.close();
   });
 
@@ -161,7 +162,7 @@ describe('the audit log in SQLite', () => {
 
   test('on a full disk refuses, and the change with it; with room again it goes on', () => {
     const database = bare();
-    const log = new SqliteAuditLog(database);
+    const log = new SqliteAuditLog(new Writer(database));
     log.append([ENTRY]);
     const pages = Number(database.pragma('page_count', { simple: true }));
     database.pragma(`max_page_count = ${pages}`);
@@ -176,7 +177,7 @@ describe('the audit log in SQLite', () => {
 
   test('keeps heads, and two of one number as well', () => {
     const database = bare();
-    const log = new SqliteAuditLog(database);
+    const log = new SqliteAuditLog(new Writer(database));
     const head = (sequence: number, story: number): Head => ({
       ...{ node: '00000000000000a1', log: Buffer.alloc(16, 1), sequence, hash: Buffer.alloc(32, story) },
       ...{ timeMs: sequence * 10 + story, signature: Buffer.alloc(64, 3) },

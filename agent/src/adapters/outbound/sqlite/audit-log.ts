@@ -5,10 +5,10 @@
  */
 import { hash as digest } from 'node:crypto';
 import { type AuditEntry, clipped, dropObject, encodeRecord, linkHash, startOf } from '@marcher/audit';
-import type Database from 'better-sqlite3';
 import { ACTION } from '../../../domain/audit/actions.js';
 import type { Anchor, AuditLog, Head, Link } from '../../../ports/audit.js';
 import { storeError } from './sqlite-config-store.js';
+import type { Writer } from './writer.js';
 
 export interface AuditLimits {
   /** Of records and hashes. */
@@ -51,7 +51,7 @@ function linkOf({ sequence, body, hash }: Row): Link {
 
 export class SqliteAuditLog implements AuditLog {
   readonly name: Uint8Array;
-  readonly #writer: Database.Database;
+  readonly #writer: Writer;
   readonly #limits: AuditLimits;
   readonly #insert;
   readonly #last;
@@ -68,9 +68,9 @@ export class SqliteAuditLog implements AuditLog {
   readonly #dropHead;
 
   /** writer: of the configuration's store. */
-  constructor(writer: Database.Database, limits: AuditLimits = AUDIT_LIMITS) {
-    const w = writer;
-    this.#writer = w;
+  constructor(writer: Writer, limits: AuditLimits = AUDIT_LIMITS) {
+    const w = writer.database;
+    this.#writer = writer;
     this.#limits = limits;
     this.#insert = w.prepare('INSERT INTO audit (sequence, body, hash) VALUES (?, ?, ?)');
     this.#last = w.prepare<[], Pick<Row, 'sequence' | 'hash'>>(
@@ -110,7 +110,7 @@ export class SqliteAuditLog implements AuditLog {
       this.#writer.transaction(() => {
         for (const entry of entries) this.#append(entry);
         if (this.size().bytes > this.#limits.bytes) this.#dropOldest(entries.at(-1)?.timeMs ?? 0);
-      })(),
+      }),
     );
   }
 
@@ -172,26 +172,15 @@ export class SqliteAuditLog implements AuditLog {
     });
   }
 
-  #relaxed(work: () => void): void {
-    guarded(() => {
-      this.#writer.pragma('synchronous = NORMAL');
-      try {
-        work();
-      } finally {
-        this.#writer.pragma('synchronous = FULL');
-      }
-    });
-  }
-
   keepHeads(put: readonly Head[], drop: readonly Head[]): void {
     // What a power failure takes is in the cells, which are durable, and is taken from there again.
-    this.#relaxed(() =>
-      this.#writer.transaction(() => {
+    guarded(() =>
+      this.#writer.relaxed(() => {
         for (const { node, log, sequence, hash, timeMs, signature } of put) {
           this.#putHead.run(node, log, sequence, hash, timeMs, signature);
         }
         for (const { node, log, sequence, hash } of drop) this.#dropHead.run(node, log, sequence, hash);
-      })(),
+      }),
     );
   }
 }

@@ -13,6 +13,7 @@ import { MIGRATIONS } from './migrations/index.js';
 import { SqliteReplicaStore } from './replica-store.js';
 import { replicaStoreCompliance } from './replica-store-compliance.js';
 import { SqliteConfigStore } from './sqlite-config-store.js';
+import { Writer } from './writer.js';
 
 const ORIGINS = ['0000000000000001.018bcfe56800', 'ffffffffffffffff.018bcfe56801'];
 const KINDS = ['Guard', 'Service'];
@@ -257,10 +258,10 @@ describe('the replica in SQLite', () => {
     const connect = (): Database.Database => new Database(path).defaultSafeIntegers(true);
     const database = connect();
     for (const sql of MIGRATIONS) database.exec(sql);
-    return { database, replica: new SqliteReplicaStore(database, connect) };
+    return { database, replica: new SqliteReplicaStore(new Writer(database), connect) };
   };
 
-  test('only a commit that need not be durable is not synced to the disk, also when it fails', () => {
+  test('only a commit that need not be durable is not synced to the disk, whatever came before it', () => {
     const { database, replica } = bare();
     const modes: unknown[] = [];
     const look = (): void => {
@@ -270,13 +271,15 @@ describe('the replica in SQLite', () => {
       look();
       throw new RangeError('the other half failed');
     };
-    replica.commit(put('a'), look, { durable: false });
     look();
+    replica.commit(put('a'), look, { durable: false });
     expect(() => replica.commit(put('b'), fail, { durable: false })).toThrow('the other half failed');
     replica.commit(put('b'), look);
+    expect(() => replica.commit(put('c'), fail)).toThrow('the other half failed');
+    replica.commit(put('b'), look, { durable: false });
     replica.commit(put('b'), look, { durable: true });
     // NORMAL is 1, FULL 2.
-    expect(modes.map(Number)).toEqual([1, 2, 1, 2, 2]);
+    expect(modes.map(Number)).toEqual([2, 1, 1, 2, 2, 1, 2]);
     database.close();
   });
 

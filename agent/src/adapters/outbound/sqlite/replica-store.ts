@@ -17,6 +17,7 @@ import { bucketOf } from '../../../domain/replication/digest.js';
 import { StoreError } from '../../../ports/config-store.js';
 import { readState, writeState } from './replica-state.js';
 import { storeError } from './sqlite-config-store.js';
+import type { Writer } from './writer.js';
 
 interface CellRow {
   kind: string;
@@ -77,7 +78,7 @@ function stateOf(database: Database.Database): ReplicaState {
 }
 
 export class SqliteReplicaStore implements ReplicaStore {
-  readonly #writer: Database.Database;
+  readonly #writer: Writer;
   readonly #openReader: () => Database.Database;
   readonly #object;
   readonly #bucket;
@@ -95,9 +96,9 @@ export class SqliteReplicaStore implements ReplicaStore {
   readonly #removeState;
 
   /** writer: of the configuration's store; openReader: another connection to the same file. */
-  constructor(writer: Database.Database, openReader: () => Database.Database) {
-    const w = writer;
-    this.#writer = w;
+  constructor(writer: Writer, openReader: () => Database.Database) {
+    const w = writer.database;
+    this.#writer = writer;
     this.#openReader = openReader;
     this.#object = w.prepare<[string, string], CellRow>(`${CELL} WHERE kind = ? AND id = ? ORDER BY "group"`);
     this.#bucket = w.prepare<[number, string, string, string, number], CellRow>(
@@ -127,7 +128,7 @@ export class SqliteReplicaStore implements ReplicaStore {
   }
 
   load(): ReplicaState {
-    return guarded(() => stateOf(this.#writer));
+    return guarded(() => stateOf(this.#writer.database));
   }
 
   object(kind: string, id: string): readonly Cell[] {
@@ -164,34 +165,17 @@ export class SqliteReplicaStore implements ReplicaStore {
   }
 
   commit(batch: Batch, alongside?: () => void, { durable }: CommitOptions = { durable: true }): void {
+    const work = (): void => {
+      this.#write(batch);
+      alongside?.();
+    };
     try {
-      this.#synced(durable, () =>
-        this.#writer.transaction(() => {
-          this.#write(batch);
-          alongside?.();
-        })(),
-      );
+      if (durable) this.#writer.transaction(work);
+      else this.#writer.relaxed(work);
     } catch (error) {
       // What alongside has thrown of its own is its caller's.
       if (error instanceof StoreError || (error as { code?: unknown }).code !== undefined) throw replicaError(error);
       throw error;
-    }
-  }
-
-  /**
-   * Without waiting for the disk, where that is allowed. A write-ahead log is read up to the first frame that is not whole,
-   * so that what a power failure takes is the newest of it; and the next durable commit syncs all of it.
-   */
-  #synced(durable: boolean, work: () => void): void {
-    if (durable) {
-      work();
-      return;
-    }
-    this.#writer.pragma('synchronous = NORMAL');
-    try {
-      work();
-    } finally {
-      this.#writer.pragma('synchronous = FULL');
     }
   }
 

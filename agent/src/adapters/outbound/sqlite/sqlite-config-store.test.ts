@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { Kind } from '@marcher/model';
 import Database from 'better-sqlite3';
 import fc from 'fast-check';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { CommitChange } from '../../../ports/config-store.js';
 import { MIGRATIONS } from './migrations/index.js';
 import { SqliteConfigStore } from './sqlite-config-store.js';
@@ -157,4 +157,34 @@ test('history within its limits forgets objects as it forgets services', () => {
   expect(store.stateAt(59n)).toBeUndefined();
   expect(store.changedSince(59n)).toBeUndefined();
   store.close();
+});
+
+test('what the data plane runs is on the disk with the next change, with a drain, after a second, and at the end', () => {
+  vi.useFakeTimers();
+  try {
+    const path = join(dir, 'marcher.db');
+    const store = new SqliteConfigStore(path);
+    const look = new Database(path, { readonly: true });
+    const onDisk = () => look.prepare("SELECT value FROM meta WHERE key = 'programmed_generation'").pluck().get() ?? 0;
+    const run = (generation: bigint) => store.setProgrammed({ generation, version: store.version });
+    run(7n);
+    expect([store.programmed().generation, onDisk()]).toEqual([7n, 0]);
+    store.follow(REVISION, [change(store, 'Service', 'web', 'a')]);
+    expect(onDisk()).toBe(7);
+    run(8n);
+    store.setDrained({ service: 'web', backend: 'b1' }, true);
+    expect(onDisk()).toBe(8);
+    run(9n);
+    run(10n);
+    vi.advanceTimersByTime(999);
+    expect(onDisk()).toBe(8);
+    vi.advanceTimersByTime(1);
+    expect(onDisk()).toBe(10);
+    run(11n);
+    store.close();
+    expect(onDisk()).toBe(11);
+    look.close();
+  } finally {
+    vi.useRealTimers();
+  }
 });

@@ -27,6 +27,7 @@ import { AUDIT_LIMITS, type AuditLimits, SqliteAuditLog } from './audit-log.js';
 import { MIGRATIONS } from './migrations/index.js';
 import { type ObjectChange, ObjectTables } from './object-tables.js';
 import { SqliteReplicaStore } from './replica-store.js';
+import { Writer } from './writer.js';
 
 export interface HistoryLimits {
   readonly versions: number;
@@ -35,6 +36,7 @@ export interface HistoryLimits {
 
 const DEFAULT_HISTORY: HistoryLimits = { versions: 10_000, bytes: 256 * 1024 * 1024 };
 const SCAN_BATCH = 256;
+const PROGRAMMED_MS = 1_000;
 
 interface ServiceRow {
   name: string;
@@ -103,7 +105,8 @@ function isObjectChange(change: CommitChange): change is ObjectChange {
 }
 
 export class SqliteConfigStore implements ConfigStore {
-  readonly #writer: Database.Database;
+  readonly #database: Database.Database;
+  readonly #writer: Writer;
   readonly #reader: Database.Database;
   readonly #history: HistoryLimits;
   readonly #objects: ObjectTables;
@@ -111,6 +114,9 @@ export class SqliteConfigStore implements ConfigStore {
   #pending: bigint;
   #pinned = false;
   #hash: { version: bigint; text: string } | undefined;
+  #programmed: ProgrammedState;
+  /** While what is programmed has not been written. */
+  #programmedTimer: NodeJS.Timeout | undefined;
 
   readonly #getService;
   readonly #scanServices;
@@ -126,25 +132,25 @@ export class SqliteConfigStore implements ConfigStore {
   /** Throws StoreError; 'corrupt' when the file fails its check. */
   constructor(path: string, options: { history?: HistoryLimits } = {}) {
     this.#history = options.history ?? DEFAULT_HISTORY;
-    this.#writer = guarded(() => new Database(path));
+    this.#database = guarded(() => new Database(path));
     let reader: Database.Database | undefined;
     try {
-      configure(this.#writer);
+      configure(this.#database);
+      this.#writer = guarded(() => new Writer(this.#database));
       guarded(() => {
-        this.#writer.pragma('journal_mode = WAL');
-        this.#writer.pragma('synchronous = FULL');
+        this.#database.pragma('journal_mode = WAL');
         // Pages: 16 MiB. A commit that has to move them into the file waits for the disk for tens of milliseconds, and in
         // a mesh all nodes come to that with the same change: one in some hundred, no more.
-        this.#writer.pragma('wal_autocheckpoint = 4000');
-        this.#writer.pragma('journal_size_limit = 33554432');
-        const check = String(this.#writer.pragma('quick_check(1)', { simple: true }));
+        this.#database.pragma('wal_autocheckpoint = 4000');
+        this.#database.pragma('journal_size_limit = 33554432');
+        const check = String(this.#database.pragma('quick_check(1)', { simple: true }));
         if (check !== 'ok') throw new StoreError('corrupt', `the database fails its check: ${check}`);
-        migrate(this.#writer);
+        migrate(this.#database);
       });
       reader = guarded(() => new Database(path, { readonly: true }));
       this.#reader = reader;
       configure(reader);
-      const w = this.#writer;
+      const w = this.#database;
       const r = reader;
       this.#objects = guarded(() => new ObjectTables(w, r));
       this.#getService = r.prepare<[string], ServiceRow>('SELECT name, body, generation FROM services WHERE name = ?');
@@ -171,13 +177,15 @@ export class SqliteConfigStore implements ConfigStore {
         () => w.prepare<[], { v: bigint }>('SELECT coalesce(max(version), 0) AS v FROM versions').get()?.v ?? 0n,
       );
       this.#pending = this.#meta('pending_version');
+      const generation = this.#meta('programmed_generation');
+      this.#programmed = { generation, version: this.#meta('programmed_version') };
       // History may have been pruned down to nothing, or a recovered file may start with none.
       const floor = this.#meta('version_floor');
       if (floor > this.#version) this.#version = floor;
       guarded(() => this.#checkBodies());
     } catch (error) {
       reader?.close();
-      this.#writer.close();
+      this.#database.close();
       throw storeError(error);
     }
   }
@@ -202,7 +210,7 @@ export class SqliteConfigStore implements ConfigStore {
     return guarded(
       () =>
         new SqliteReplicaStore(this.#writer, () => {
-          const reader = new Database(this.#writer.name, { readonly: true });
+          const reader = new Database(this.#database.name, { readonly: true });
           configure(reader);
           return reader;
         }),
@@ -211,12 +219,11 @@ export class SqliteConfigStore implements ConfigStore {
 
   /** Of a mesh that this node is not in any more: as if nothing had ever been replicated. The configuration stays. */
   forgetReplica(): void {
-    guarded(() => {
-      const forget = this.#writer.transaction(() => {
-        for (const table of ['cells', 'frames', 'heads', 'replica_state']) this.#writer.exec(`DELETE FROM ${table}`);
-      });
-      forget();
-    });
+    guarded(() =>
+      this.#writer.transaction(() => {
+        for (const table of ['cells', 'frames', 'heads', 'replica_state']) this.#database.exec(`DELETE FROM ${table}`);
+      }),
+    );
   }
 
   get version(): bigint {
@@ -303,7 +310,7 @@ export class SqliteConfigStore implements ConfigStore {
         this.#writer.transaction(() => {
           this.#write(version, revision, changes);
           alongside?.();
-        })(),
+        }),
       );
     } catch (error) {
       this.#unpin();
@@ -318,22 +325,19 @@ export class SqliteConfigStore implements ConfigStore {
     if (this.#pending !== 0n) throw new StoreError('failed', `version ${this.#pending} is pending`);
     const before = this.#version;
     const version = before + 1n;
-    guarded(() => {
-      this.#writer.pragma('synchronous = NORMAL');
-      try {
-        this.#writer.transaction(() => {
+    try {
+      guarded(() =>
+        this.#writer.relaxed(() => {
           this.#write(version, revision, changes);
           this.#setMeta.run('pending_version', 0n);
           this.#version = version;
           this.#prune();
-        })();
-      } catch (error) {
-        this.#version = before;
-        throw error;
-      } finally {
-        this.#writer.pragma('synchronous = FULL');
-      }
-    });
+        }),
+      );
+    } catch (error) {
+      this.#version = before;
+      throw error;
+    }
     return version;
   }
 
@@ -356,6 +360,7 @@ export class SqliteConfigStore implements ConfigStore {
     const { timeMs, author, origin, message } = revision;
     this.#putVersion.run(version, timeMs, author, origin, message, created, updated, deleted, bytes);
     this.#setMeta.run('pending_version', version);
+    this.#writeProgrammed();
   }
 
   #writeService(version: bigint, { name, before, after }: CommitChange): void {
@@ -378,7 +383,7 @@ export class SqliteConfigStore implements ConfigStore {
     }
     this.#unpin();
     this.#pending = 0n;
-    // Not durable on its own, on purpose: when it is lost, the next start programs a version that already runs.
+    // Need not be durable: when it is lost, the next start programs a version that already runs.
     this.#relaxed(() => {
       this.#setMeta.run('pending_version', 0n);
       this.#prune();
@@ -390,7 +395,7 @@ export class SqliteConfigStore implements ConfigStore {
     if (version === 0n) return;
     guarded(() =>
       this.#writer.transaction(() => {
-        const rows = this.#writer
+        const rows = this.#database
           .prepare<[bigint], { name: string; before_body: Uint8Array | null; before_generation: bigint | null }>(
             'SELECT name, before_body, before_generation FROM changes WHERE version = ?',
           )
@@ -402,13 +407,13 @@ export class SqliteConfigStore implements ConfigStore {
             this.#putService.run(row.name, row.before_body, row.before_generation ?? 0n, sum);
           }
         }
-        this.#writer.prepare('DELETE FROM changes WHERE version = ?').run(version);
+        this.#database.prepare('DELETE FROM changes WHERE version = ?').run(version);
         this.#objects.undo(version);
-        this.#writer.prepare('DELETE FROM versions WHERE version = ?').run(version);
+        this.#database.prepare('DELETE FROM versions WHERE version = ?').run(version);
         this.#setMeta.run('pending_version', 0n);
         this.#setMeta.run('version_floor', version - 1n);
         alongside?.();
-      })(),
+      }),
     );
     this.#unpin();
     this.#pending = 0n;
@@ -421,7 +426,7 @@ export class SqliteConfigStore implements ConfigStore {
     // The window scans all versions, so it is asked only now and then.
     if (this.#version % 64n !== 0n && !this.#mayExceedBytes()) return;
     const { versions, bytes } = this.#history;
-    const oldest = this.#writer.prepare<[bigint, bigint], { version: bigint }>(
+    const oldest = this.#database.prepare<[bigint, bigint], { version: bigint }>(
       'SELECT version FROM (SELECT version, row_number() OVER w AS n, sum(bytes) OVER w AS total FROM versions ' +
         'WINDOW w AS (ORDER BY version DESC ROWS UNBOUNDED PRECEDING)) WHERE n > 1 AND (n > ? OR total > ?) ' +
         'ORDER BY version DESC LIMIT 1',
@@ -429,11 +434,11 @@ export class SqliteConfigStore implements ConfigStore {
     const cut = oldest.get(BigInt(versions), BigInt(bytes))?.version;
     if (cut === undefined) return;
     this.#writer.transaction(() => {
-      this.#writer.prepare('DELETE FROM changes WHERE version <= ?').run(cut);
+      this.#database.prepare('DELETE FROM changes WHERE version <= ?').run(cut);
       this.#objects.prune(cut);
-      this.#writer.prepare('DELETE FROM versions WHERE version <= ?').run(cut);
+      this.#database.prepare('DELETE FROM versions WHERE version <= ?').run(cut);
       this.#setMeta.run('version_floor', cut);
-    })();
+    });
   }
 
   #mayExceedBytes(): boolean {
@@ -455,12 +460,9 @@ export class SqliteConfigStore implements ConfigStore {
   /** For what may be lost in a power failure without harm; failures are left to the next durable commit to report. */
   #relaxed(work: () => void): void {
     try {
-      this.#writer.pragma('synchronous = NORMAL');
-      work();
+      this.#writer.relaxed(work);
     } catch {
       // A full disk: nothing that matters was lost, and the next commit says so to whoever asks for it.
-    } finally {
-      this.#writer.pragma('synchronous = FULL');
     }
   }
 
@@ -550,26 +552,31 @@ export class SqliteConfigStore implements ConfigStore {
   }
 
   programmed(): ProgrammedState {
-    return { generation: this.#meta('programmed_generation'), version: this.#meta('programmed_version') };
+    return this.#programmed;
   }
 
+  /** With the next change, or by itself soon: lost, it costs the next start a snapshot that the engine has already. */
   setProgrammed(state: ProgrammedState): void {
-    this.#relaxed(() => {
-      this.#writer.transaction(() => {
-        this.#setMeta.run('programmed_generation', state.generation);
-        this.#setMeta.run('programmed_version', state.version);
-      })();
-    });
+    this.#programmed = state;
+    this.#programmedTimer ??= setTimeout(() => this.#relaxed(() => this.#writeProgrammed()), PROGRAMMED_MS).unref();
+  }
+
+  #writeProgrammed(): void {
+    if (this.#programmedTimer === undefined) return;
+    this.#setMeta.run('programmed_generation', this.#programmed.generation);
+    this.#setMeta.run('programmed_version', this.#programmed.version);
+    clearTimeout(this.#programmedTimer);
+    this.#programmedTimer = undefined;
   }
 
   nodeDraining(): boolean {
     return guarded(
-      () => this.#writer.prepare("SELECT 1 FROM drains WHERE service = '' AND backend = ''").get() !== undefined,
+      () => this.#database.prepare("SELECT 1 FROM drains WHERE service = '' AND backend = ''").get() !== undefined,
     );
   }
 
   drainedBackends(): { service: string; backend: string }[] {
-    const rows = this.#writer.prepare<[], { service: string; backend: string }>(
+    const rows = this.#database.prepare<[], { service: string; backend: string }>(
       "SELECT service, backend FROM drains WHERE service <> ''",
     );
     return guarded(() => rows.all());
@@ -585,15 +592,19 @@ export class SqliteConfigStore implements ConfigStore {
       : 'DELETE FROM drains WHERE service = ? AND backend = ?';
     guarded(() =>
       this.#writer.transaction(() => {
-        this.#writer.prepare(sql).run(service, backend);
+        // The engine must not be taken for one that was told of it.
+        this.#writeProgrammed();
+        this.#database.prepare(sql).run(service, backend);
         alongside?.();
-      })(),
+      }),
     );
   }
 
   close(): void {
     this.#unpin();
+    this.#relaxed(() => this.#writeProgrammed());
+    clearTimeout(this.#programmedTimer);
     this.#reader.close();
-    this.#writer.close();
+    this.#database.close();
   }
 }
