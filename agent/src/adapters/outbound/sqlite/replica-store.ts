@@ -15,6 +15,7 @@ import type {
 import { ReplicaStoreError } from '../../../domain/replication/contract.js';
 import { bucketOf } from '../../../domain/replication/digest.js';
 import { StoreError } from '../../../ports/config-store.js';
+import { ObjectCache } from './object-cache.js';
 import { readState, writeState } from './replica-state.js';
 import { storeError } from './sqlite-config-store.js';
 import type { Writer } from './writer.js';
@@ -80,6 +81,7 @@ function stateOf(database: Database.Database): ReplicaState {
 export class SqliteReplicaStore implements ReplicaStore {
   readonly #writer: Writer;
   readonly #openReader: () => Database.Database;
+  readonly #cache = new ObjectCache();
   readonly #object;
   readonly #bucket;
   readonly #frames;
@@ -132,7 +134,7 @@ export class SqliteReplicaStore implements ReplicaStore {
   }
 
   object(kind: string, id: string): readonly Cell[] {
-    return guarded(() => this.#object.all(kind, id).map(cellOf));
+    return this.#cache.get(kind, id, () => guarded(() => this.#object.all(kind, id).map(cellOf)));
   }
 
   bucket(bucket: number, after: Key | undefined, limit: number): readonly Cell[] {
@@ -177,6 +179,7 @@ export class SqliteReplicaStore implements ReplicaStore {
       if (error instanceof StoreError || (error as { code?: unknown }).code !== undefined) throw replicaError(error);
       throw error;
     }
+    this.#cache.committed(batch);
   }
 
   #write({ remove, put, append, drop, state, heads, forget }: Batch): void {

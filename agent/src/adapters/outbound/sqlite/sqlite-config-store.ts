@@ -120,6 +120,7 @@ export class SqliteConfigStore implements ConfigStore {
 
   readonly #getService;
   readonly #scanServices;
+  readonly #countServices;
   readonly #putService;
   readonly #deleteService;
   readonly #putChange;
@@ -157,6 +158,7 @@ export class SqliteConfigStore implements ConfigStore {
       this.#scanServices = r.prepare<[string], ServiceRow>(
         `SELECT name, body, generation FROM services WHERE name > ? ORDER BY name LIMIT ${SCAN_BATCH}`,
       );
+      this.#countServices = r.prepare('SELECT count(*) FROM services').pluck();
       this.#putService = w.prepare(
         'INSERT OR REPLACE INTO services (name, body, generation, hash) VALUES (?, ?, ?, ?)',
       );
@@ -267,7 +269,7 @@ export class SqliteConfigStore implements ConfigStore {
   }
 
   count(): number {
-    return guarded(() => Number(this.#reader.prepare('SELECT count(*) FROM services').pluck().get()));
+    return guarded(() => Number(this.#countServices.get()));
   }
 
   objects(kind?: ObjectKind): StoredObject[] {
