@@ -370,6 +370,8 @@ export class Configuration implements ConfigUseCases {
         { timeMs: this.#options.nowMs(), author: caller.author, origin: caller.origin, message },
         changes,
         () => this.#options.audit?.record('done', told),
+        // In a mesh the frame that follows brings it to the disk, and then nobody waits for that twice.
+        { durable: this.#replicated === undefined },
       );
     } catch (error) {
       prepared.reject();

@@ -66,6 +66,14 @@ export class StoreError extends Error {
   }
 }
 
+export interface ConfigCommitOptions {
+  /**
+   * True, as without options: on disk when commit() returns. False: when confirm() does. Until then a failure of the machine
+   * may take the version, of which nobody was told yet, and with it the data plane that ran it.
+   */
+  readonly durable: boolean;
+}
+
 export interface ConfigStore {
   /** The newest version, 0n before the first. */
   readonly version: bigint;
@@ -85,19 +93,24 @@ export interface ConfigStore {
   hash(): string;
 
   /**
-   * Everything of one version in one durable transaction, marked as pending until confirm(). Until confirm() or undo()
-   * all readers of this store still see the version before. alongside: what else belongs into this transaction (an audit
-   * record); when it throws, nothing is changed.
+   * Everything of one version in one transaction, marked as pending until confirm(). Until confirm() or undo() all readers
+   * of this store still see the version before. alongside: what else belongs into this transaction (an audit record);
+   * when it throws, nothing is changed.
    */
-  commit(revision: NewRevision, changes: readonly CommitChange[], alongside?: () => void): bigint;
+  commit(
+    revision: NewRevision,
+    changes: readonly CommitChange[],
+    alongside?: () => void,
+    options?: ConfigCommitOptions,
+  ): bigint;
   /**
    * A version that is in force at once, of what is stored elsewhere and can be had from there again: readers see it when
    * this returns, and a power failure may take it back.
    */
   follow(revision: NewRevision, changes: readonly CommitChange[]): bigint;
   /**
-   * The data plane runs the pending version. within: runs write in a durable transaction of its own on this store's file;
-   * when it throws, the version is pending as before.
+   * The data plane runs the pending version, which is on disk when this returns. within: runs write in a durable
+   * transaction of its own on this store's file; when it throws, the version is pending as before.
    */
   confirm(within?: (write: () => void) => void): void;
   /** Takes the pending version back, as if it had never been; alongside: as with commit(). */

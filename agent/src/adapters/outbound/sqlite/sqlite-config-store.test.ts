@@ -10,6 +10,7 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { CommitChange } from '../../../ports/config-store.js';
 import { MIGRATIONS } from './migrations/index.js';
 import { SqliteConfigStore } from './sqlite-config-store.js';
+import { Writer } from './writer.js';
 
 const REVISION = { timeMs: 0, author: 'tester', origin: 'api', message: '' };
 let dir: string;
@@ -186,5 +187,32 @@ test('what the data plane runs is on the disk with the next change, with a drain
     look.close();
   } finally {
     vi.useRealTimers();
+  }
+});
+
+test('each version waits for the disk once: when it is committed, or when it is confirmed', () => {
+  const waits: string[] = [];
+  const transaction = vi.spyOn(Writer.prototype, 'transaction').mockImplementation(function (this: Writer, work) {
+    waits.push('disk');
+    this.relaxed(work);
+  });
+  try {
+    const store = new SqliteConfigStore(join(dir, 'marcher.db'));
+    const steps = (work: () => void): number => {
+      waits.length = 0;
+      work();
+      return waits.length;
+    };
+    const put = (after: string) => [change(store, 'Service', 'web', after)];
+    expect(steps(() => store.commit(REVISION, put('a')))).toBe(1);
+    expect(steps(() => store.confirm())).toBe(0);
+    expect(steps(() => store.commit(REVISION, put('b'), undefined, { durable: false }))).toBe(0);
+    expect(steps(() => store.confirm())).toBe(1);
+    expect(steps(() => store.commit(REVISION, put('c'), undefined, { durable: false }))).toBe(0);
+    expect(steps(() => store.confirm((write) => write()))).toBe(0);
+    expect([store.version, store.pendingVersion, contents(store)]).toEqual([3n, 0n, { 'Service/web': 'c@3' }]);
+    store.close();
+  } finally {
+    transaction.mockRestore();
   }
 });

@@ -14,6 +14,7 @@ import type { AuditLog } from '../../../ports/audit.js';
 import {
   type Changed,
   type CommitChange,
+  type ConfigCommitOptions,
   type ConfigStore,
   type NewRevision,
   type ProgrammedState,
@@ -112,6 +113,8 @@ export class SqliteConfigStore implements ConfigStore {
   readonly #objects: ObjectTables;
   #version: bigint;
   #pending: bigint;
+  /** Nothing has to be on disk for the pending version any more. */
+  #pendingDurable = true;
   #pinned = false;
   #hash: { version: bigint; text: string } | undefined;
   #programmed: ProgrammedState;
@@ -301,25 +304,30 @@ export class SqliteConfigStore implements ConfigStore {
     return guarded(() => new SqliteAuditLog(this.#writer, limits));
   }
 
-  commit(revision: NewRevision, changes: readonly CommitChange[], alongside?: () => void): bigint {
+  commit(
+    revision: NewRevision,
+    changes: readonly CommitChange[],
+    alongside?: () => void,
+    { durable }: ConfigCommitOptions = { durable: true },
+  ): bigint {
     if (this.#pending !== 0n) {
       throw new StoreError('failed', `version ${this.#pending} has not been confirmed or taken back yet`);
     }
     const version = this.#version + 1n;
+    const work = (): void => {
+      this.#write(version, revision, changes);
+      alongside?.();
+    };
     this.#pin();
     try {
-      guarded(() =>
-        this.#writer.transaction(() => {
-          this.#write(version, revision, changes);
-          alongside?.();
-        }),
-      );
+      guarded(() => (durable ? this.#writer.transaction(work) : this.#writer.relaxed(work)));
     } catch (error) {
       this.#unpin();
       throw error;
     }
     this.#version = version;
     this.#pending = version;
+    this.#pendingDurable = durable;
     return version;
   }
 
@@ -374,22 +382,16 @@ export class SqliteConfigStore implements ConfigStore {
 
   confirm(within?: (write: () => void) => void): void {
     if (this.#pending === 0n) return;
-    if (within !== undefined) {
-      within(() => {
-        this.#setMeta.run('pending_version', 0n);
-        this.#prune();
-      });
-      this.#unpin();
-      this.#pending = 0n;
-      return;
-    }
-    this.#unpin();
-    this.#pending = 0n;
-    // Need not be durable: when it is lost, the next start programs a version that already runs.
-    this.#relaxed(() => {
+    const write = (): void => {
       this.#setMeta.run('pending_version', 0n);
       this.#prune();
-    });
+    };
+    if (within !== undefined) within(write);
+    else if (!this.#pendingDurable) guarded(() => this.#writer.transaction(write));
+    this.#unpin();
+    this.#pending = 0n;
+    // Need not be durable then: when it is lost, the next start programs a version that already runs.
+    if (within === undefined && this.#pendingDurable) this.#relaxed(write);
   }
 
   undo(alongside?: () => void): void {
