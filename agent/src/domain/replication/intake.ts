@@ -30,6 +30,8 @@ const QUARANTINED_MAX = 64;
 /** In one commit. */
 const COMMIT_FRAMES = 1024;
 const COMMIT_BYTES = 8 * 1024 * 1024;
+/** Of signatures that others vouch for. */
+const LOOKED_AT = 1 / 16;
 const NO_HASH = new Uint8Array(0);
 const REFUSED: Offer = { outcome: 'refused' };
 
@@ -54,13 +56,54 @@ export class Intake {
   }
 
   offer(bytes: Uint8Array, from: NodeId): Offer {
-    const { ledger, environment, settings, emit } = this.#context;
+    const frame = this.#decode(bytes, from);
+    return frame === undefined ? REFUSED : this.#offer(frame, from, () => this.#isSigned(frame));
+  }
+
+  /**
+   * An answer to what was asked for. Frames are chained by hashes, so that one signature vouches for all frames before it,
+   * and theirs are looked at by chance only: a signature costs more than all the rest. One that is no good and is taken
+   * so does no harm: whoever gets that frame from here looks for himself.
+   */
+  offerAll(all: readonly Uint8Array[], from: NodeId): Offer[] {
+    const frames = all.map((bytes) => this.#decode(bytes, from));
+    const authentic = this.#authentic(frames.filter((frame) => frame !== undefined));
+    return frames.map((frame) =>
+      frame === undefined ? REFUSED : this.#offer(frame, from, () => authentic.has(frame)),
+    );
+  }
+
+  #authentic(frames: readonly Frame[]): ReadonlySet<Frame> {
+    const authentic = new Set<Frame>();
+    const next = new Map<OriginKey, Frame>();
+    for (const frame of frames.toReversed()) {
+      const after = next.get(frame.origin);
+      const vouchedFor =
+        after !== undefined &&
+        authentic.has(after) &&
+        after.sequence === frame.sequence + 1 &&
+        sameBytes(after.previous, frame.hash) &&
+        this.#context.environment.random() >= LOOKED_AT;
+      if (vouchedFor || this.#isSigned(frame)) authentic.add(frame);
+      next.set(frame.origin, frame);
+    }
+    return authentic;
+  }
+
+  #decode(bytes: Uint8Array, from: NodeId): Frame | undefined {
+    const { environment, settings, emit } = this.#context;
+    const frame = decodeFrame(bytes, environment.hash, settings.frame);
+    if (!('fault' in frame)) return frame;
+    emit({ type: 'refused', from, reason: frame.fault });
+    return undefined;
+  }
+
+  #offer(frame: Frame, from: NodeId, isAuthentic: () => boolean): Offer {
+    const { ledger, settings, emit } = this.#context;
     const refuse = (reason: string): Offer => {
       emit({ type: 'refused', from, reason });
       return REFUSED;
     };
-    const frame = decodeFrame(bytes, environment.hash, settings.frame);
-    if ('fault' in frame) return refuse(frame.fault);
     const { origin, sequence } = frame;
     if (isForked(ledger.forks, origin, sequence)) return REFUSED;
     if (covers(ledger, origin, sequence)) {
@@ -75,7 +118,7 @@ export class Intake {
     if (head === undefined && ledger.heads.size >= settings.originsMax) {
       return refuse(`${nameOfFrame(frame)}: ${settings.originsMax} origins are known, and no more are taken`);
     }
-    if (!this.#isSigned(frame)) return refuse(`${nameOfFrame(frame)}: the signature is not that node's`);
+    if (!isAuthentic()) return refuse(`${nameOfFrame(frame)}: the signature is not that node's`);
     if (ledger.self !== undefined && origin === originKey(ledger.self)) this.#onOwnAhead();
     const waiting = this.#quarantine.get(origin);
     if (waiting !== undefined && sequence > waiting.sequence + QUARANTINED_MAX) return REFUSED;
@@ -121,7 +164,8 @@ export class Intake {
       this.#retryAtMs = nowMs + settings.storageRetryMs;
       return [];
     }
-    for (const { origin, sequence } of frames) this.holding.removeThrough(origin, sequence);
+    const through = new Map(frames.map(({ origin, sequence }) => [origin, sequence]));
+    for (const [origin, sequence] of through) this.holding.removeThrough(origin, sequence);
     return frames;
   }
 

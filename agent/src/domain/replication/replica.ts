@@ -373,8 +373,7 @@ export class Replica {
   /** Frames that were asked for. */
   #took(from: NodeId, frames: readonly Uint8Array[], now: number): void {
     const origins = new Set<OriginKey>();
-    for (const bytes of frames) {
-      const offer = this.#intake.offer(bytes, from);
+    for (const offer of this.#intake.offerAll(frames, from)) {
       if (offer.outcome !== 'held') continue;
       const { origin, sequence } = offer.frame;
       origins.add(origin);

@@ -46,7 +46,7 @@ test('keeps small objects, so many, and no frame that they came in', () => {
   const cache = new ObjectCache();
   cache.get('Service', 'large', () => [cellOf('large', '', new Uint8Array(9000))]);
   expect(() => cache.get('Service', 'large', fail)).toThrow('it was read');
-  for (let i = 0; i < 128; i++) cache.get('Service', `s${i}`, () => []);
+  for (let i = 0; i < 1024; i++) cache.get('Service', `s${i}`, () => []);
   cache.get('Service', 's0', fail);
   cache.get('Service', 'one more', () => []);
   expect(cache.get('Service', 's0', fail)).toEqual([]);

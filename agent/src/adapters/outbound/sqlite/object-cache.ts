@@ -6,8 +6,8 @@
 import type { Batch, Cell } from '../../../domain/replication/contract.js';
 import { objectKey } from '../../../domain/replication/object.js';
 
-const OBJECTS = 128;
-const OBJECT_BYTES = 8 * 1024;
+const OBJECTS = 1024;
+const OBJECT_BYTES = 2 * 1024;
 const CELL_BYTES = 128;
 
 export class ObjectCache {
