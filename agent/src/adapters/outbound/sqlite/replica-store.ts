@@ -82,6 +82,8 @@ export class SqliteReplicaStore implements ReplicaStore {
   readonly #writer: Writer;
   readonly #openReader: () => Database.Database;
   readonly #cache = new ObjectCache();
+  /** Of origins, the last frame in the log. */
+  readonly #last = new Map<OriginKey, number>();
   readonly #object;
   readonly #bucket;
   readonly #frames;
@@ -102,7 +104,8 @@ export class SqliteReplicaStore implements ReplicaStore {
     const w = writer.database;
     this.#writer = writer;
     this.#openReader = openReader;
-    this.#object = w.prepare<[string, string], CellRow>(`${CELL} WHERE kind = ? AND id = ? ORDER BY "group"`);
+    // Without an order, for which SQLite would plan the statement anew at each other name (SQLITE_ENABLE_STAT4).
+    this.#object = w.prepare<[string, string], CellRow>(`${CELL} WHERE kind = ? AND id = ?`);
     this.#bucket = w.prepare<[number, string, string, string, number], CellRow>(
       `${CELL} WHERE bucket = ? AND ${AFTER} ${IN_ORDER}`,
     );
@@ -175,11 +178,19 @@ export class SqliteReplicaStore implements ReplicaStore {
       if (durable) this.#writer.transaction(work);
       else this.#writer.relaxed(work);
     } catch (error) {
+      this.#last.clear();
       // What alongside has thrown of its own is its caller's.
       if (error instanceof StoreError || (error as { code?: unknown }).code !== undefined) throw replicaError(error);
       throw error;
     }
     this.#cache.committed(batch);
+  }
+
+  #lastOf(origin: OriginKey): number | undefined {
+    const known = this.#last.get(origin);
+    if (known !== undefined) return known;
+    const last = this.#lastFrame.get(origin)?.last ?? null;
+    return last === null ? undefined : Number(last);
   }
 
   #write({ remove, put, append, drop, state, heads, forget }: Batch): void {
@@ -188,16 +199,20 @@ export class SqliteReplicaStore implements ReplicaStore {
       const bucket = bucketOf(kind, id);
       this.#putCell.run(kind, id, group, bucket, pack(stamp), origin, sequence, mark, value ?? null);
     }
-    for (const { origin, through } of drop) this.#dropFrames.run(origin, through);
+    for (const { origin, through } of drop) {
+      this.#dropFrames.run(origin, through);
+      this.#last.delete(origin);
+    }
     for (const { origin, sequence, bytes } of append) {
-      const last = this.#lastFrame.get(origin)?.last ?? null;
-      if (last !== null && Number(last) + 1 !== sequence) {
+      const last = this.#lastOf(origin);
+      if (last !== undefined && last + 1 !== sequence) {
         throw new ReplicaStoreError(
           'corrupt',
           `frame ${sequence} of ${origin} does not follow the log's last, ${last}`,
         );
       }
       this.#putFrame.run(origin, sequence, bytes);
+      this.#last.set(origin, sequence);
     }
     for (const origin of forget) this.#forgetHead.run(origin);
     for (const [origin, { sequence, hash }] of heads) this.#putHead.run(origin, sequence, hash);

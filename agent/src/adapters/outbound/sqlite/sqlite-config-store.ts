@@ -124,6 +124,7 @@ export class SqliteConfigStore implements ConfigStore {
   readonly #getService;
   readonly #scanServices;
   readonly #countServices;
+  readonly #readSomething;
   readonly #putService;
   readonly #deleteService;
   readonly #putChange;
@@ -161,6 +162,7 @@ export class SqliteConfigStore implements ConfigStore {
       this.#scanServices = r.prepare<[string], ServiceRow>(
         `SELECT name, body, generation FROM services WHERE name > ? ORDER BY name LIMIT ${SCAN_BATCH}`,
       );
+      this.#readSomething = r.prepare('SELECT 1 FROM meta LIMIT 1');
       this.#countServices = r.prepare('SELECT count(*) FROM services').pluck();
       this.#putService = w.prepare(
         'INSERT OR REPLACE INTO services (name, body, generation, hash) VALUES (?, ?, ?, ?)',
@@ -451,7 +453,8 @@ export class SqliteConfigStore implements ConfigStore {
 
   #pin(): void {
     this.#reader.exec('BEGIN');
-    this.#reader.prepare('SELECT 1 FROM meta LIMIT 1').get();
+    // A read transaction begins with its first read.
+    this.#readSomething.get();
     this.#pinned = true;
   }
 
