@@ -18,6 +18,7 @@ import { writeResult } from './result.js';
 const BUILD = path.join(REPOSITORY, 'dataplane-c/build-release/src');
 const LOGS = path.join(REPOSITORY, '.cache/bench-logs');
 const GOALS = { changeP99Ms: 100, catchUpMs: 2_000 } as const;
+const WARMING = 200;
 const CHANGES = 500;
 const BURST = { perSecond: 1_000, seconds: 10 } as const;
 /** Below what an agent takes before it refuses (api-server.ts). */
@@ -141,19 +142,27 @@ export const mesh = async (count: number): Promise<boolean> => {
     const idle = memory(pids).pssBytes / count;
 
     await watchers.open(nodes);
-    const latencies: number[] = [];
-    for (let i = 0; i < CHANGES; i++) {
-      const mark = `change-${i}`;
-      const done = watchers.programmed(mark, nodes);
-      const begin = now();
-      await apply(any(i), serviceOf(`changed-${i % 50}`, 9_000 + (i % 50), mark));
-      await done;
-      latencies.push(now() - begin);
-      await wait(20);
-    }
-    latencies.sort((a, b) => a - b);
-    note('a change programmed at all, p50', percentile(latencies, 0.5));
-    note('a change programmed at all, p99', percentile(latencies, 0.99), GOALS.changeP99Ms);
+    const latencies = async (changes: number, name: string): Promise<number[]> => {
+      const found: number[] = [];
+      for (let i = 0; i < changes; i++) {
+        const mark = `${name}-${i}`;
+        const done = watchers.programmed(mark, nodes);
+        const begin = now();
+        await apply(any(i), serviceOf(`changed-${i % 50}`, 9_000 + (i % 50), mark));
+        await done;
+        found.push(now() - begin);
+        await wait(20);
+      }
+      return found.sort((a, b) => a - b);
+    };
+    // V8 has not compiled yet what agents that have just started run; they run for months.
+    const cold = await latencies(WARMING, 'first');
+    note(`the first ${WARMING} changes after the start programmed at all, p50`, percentile(cold, 0.5));
+    note(`the first ${WARMING} changes after the start programmed at all, p99`, percentile(cold, 0.99));
+    const warm = await latencies(CHANGES, 'change');
+    note(`${CHANGES} changes programmed at all, p50`, percentile(warm, 0.5));
+    const p99 = percentile(warm, 0.99);
+    note(`${CHANGES} changes programmed at all, p99`, p99, GOALS.changeP99Ms);
     watchers.close();
     const changed = Math.min(50, CHANGES);
 
@@ -233,7 +242,7 @@ export const mesh = async (count: number): Promise<boolean> => {
       `\n${sent} requests meanwhile, ${lost} lost; ${(idle / 2 ** 20).toFixed(1)} MiB per agent (PSS) before`,
     );
     const checks = {
-      change: (figures['a change programmed at all, p99'] ?? Number.POSITIVE_INFINITY) <= GOALS.changeP99Ms,
+      change: p99 <= GOALS.changeP99Ms,
       catchUp: rows.every(([, , , verdict]) => verdict !== 'SHORT'),
       lost: lost === 0,
     };
