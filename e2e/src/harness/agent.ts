@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** marcherd and marcher as an operator has them: the daemon as a process, the command line, the API on the socket. */
-import type { ChildProcess } from 'node:child_process';
+import { type ChildProcess, execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
@@ -11,7 +11,7 @@ import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
 import { LogKind, TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import { PACE } from './pace.js';
-import { now, type Output, REPOSITORY, type Scope, until } from './scope.js';
+import { COMPILED, now, type Output, REPOSITORY, type Scope, until } from './scope.js';
 
 export interface AgentOptions {
   readonly netns?: string | undefined;
@@ -34,6 +34,11 @@ export type ServiceFile = { readonly name: string } & Readonly<Record<string, un
 
 const MARCHERD = path.join(REPOSITORY, 'agent/bin/marcherd');
 const MARCHER = path.join(REPOSITORY, 'tui/bin/marcher');
+
+/** An agent that is killed leaves nothing of what V8 made of its sources (scope.ts), so one is run to its end. */
+export const compileOnce = (): void => {
+  execFileSync(MARCHERD, ['--version'], { env: { ...process.env, NODE_COMPILE_CACHE: COMPILED }, stdio: 'ignore' });
+};
 
 export class Agent {
   readonly scope: Scope;

@@ -9,6 +9,9 @@ import { type Leftover, MARK } from './reaper.js';
 
 export const REPOSITORY = path.resolve(import.meta.dirname, '../../..');
 
+/** Where the Node programs that are started keep what V8 made of their sources: an agent starts in three quarters of the time. */
+export const COMPILED = path.join(REPOSITORY, '.cache/compiled');
+
 export interface SpawnOptions {
   /** Network namespace to run in; the runner's own when absent. */
   readonly netns?: string | undefined;
@@ -97,7 +100,10 @@ export class Scope {
     const log = options.log === undefined ? undefined : openSync(path.join(this.logs, options.log), 'a');
     const output = log ?? 'pipe';
     const stdio: StdioOptions = ['ignore', output, output, ...(options.ipc ? (['ipc'] as const) : [])];
-    const child = spawn(file, args, { stdio, env: { ...process.env, ...options.env, [MARK]: this.#mark } });
+    const child = spawn(file, args, {
+      stdio,
+      env: { ...process.env, NODE_COMPILE_CACHE: COMPILED, ...options.env, [MARK]: this.#mark },
+    });
     if (log !== undefined) closeSync(log);
     this.#children.add(child);
     child.on('exit', () => this.#children.delete(child));

@@ -3,7 +3,7 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { arch, cpus, release } from 'node:os';
 import path from 'node:path';
-import { Agent, type AgentOptions } from './agent.js';
+import { Agent, type AgentOptions, compileOnce } from './agent.js';
 import { BackendProcess } from './backend.js';
 import type { BackendSettings } from './backend-main.js';
 import { Load, type Tally, tally } from './load.js';
@@ -180,6 +180,7 @@ export const runSuite = async (cases: readonly Case[], options: SuiteOptions): P
   });
   for (const { name, reason } of skipped) console.log(`skip   ${name}: ${reason}`);
   const runnable = chosen.filter((one) => !skipped.some((other) => other.one === one));
+  if (runnable.length > 0) compileOnce();
   const results: CaseResult[] = [];
   const lane = async (queue: Case[]): Promise<void> => {
     for (let one = queue.shift(); one !== undefined; one = queue.shift()) {

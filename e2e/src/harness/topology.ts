@@ -22,34 +22,47 @@ const ip = (...args: string[]): void => {
   execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'pipe'] });
 };
 
+/** In one process: a case makes a hundred of these, and each would stop the runner for some milliseconds. */
+const batch = (netns: string, commands: readonly string[]): void => {
+  execFileSync('ip', ['-n', netns, '-batch', '-'], {
+    input: `${commands.join('\n')}\n`,
+    stdio: ['pipe', 'ignore', 'pipe'],
+  });
+};
+
+const veth = (name: string, peer: string): string => `link add ${name} type veth peer name up0 netns ${peer}`;
+
+const address = (device: string, v4: string, v6: string): string[] => [
+  `addr add ${v4}/24 dev ${device}`,
+  `addr add ${v6}/64 dev ${device} nodad`,
+  `link set ${device} up`,
+];
+
 export const makeTopology = (scope: Scope, backendCount: number): Topology => {
   const client = scope.addNetns('c');
   const proxy = scope.addNetns('p');
-  const link = (a: string, aName: string, b: string, bName: string): void => {
-    ip('-n', a, 'link', 'add', aName, 'type', 'veth', 'peer', 'name', bName, 'netns', b);
-  };
-  const address = (ns: string, device: string, v4: string, v6: string): void => {
-    ip('-n', ns, 'addr', 'add', `${v4}/24`, 'dev', device);
-    ip('-n', ns, 'addr', 'add', `${v6}/64`, 'dev', device, 'nodad');
-    ip('-n', ns, 'link', 'set', device, 'up');
-  };
-  link(proxy, 'front', client, 'up0');
-  address(proxy, 'front', '10.77.0.1', 'fd77::1');
-  address(client, 'up0', '10.77.0.2', 'fd77::2');
+  const hosts = Array.from({ length: backendCount }, (_, i) => i + 1).map((i) => ({
+    i,
+    netns: scope.addNetns(`b${i}`),
+    v4: `10.78.${i}.2`,
+    v6: `fd78:${i}::2`,
+  }));
+  batch(proxy, [
+    veth('front', client),
+    ...address('front', '10.77.0.1', 'fd77::1'),
+    ...hosts.flatMap(({ i, netns }) => [
+      veth(`back${i}`, netns),
+      ...address(`back${i}`, `10.78.${i}.1`, `fd78:${i}::1`),
+    ]),
+  ]);
   // More clients than one, for limits and affinity by source address.
-  for (let host = 3; host <= 40; host++) ip('-n', client, 'addr', 'add', `10.77.0.${host}/24`, 'dev', 'up0');
-  const backends: Host[] = [];
-  for (let i = 1; i <= backendCount; i++) {
-    const backend = scope.addNetns(`b${i}`);
-    link(proxy, `back${i}`, backend, 'up0');
-    address(proxy, `back${i}`, `10.78.${i}.1`, `fd78:${i}::1`);
-    address(backend, 'up0', `10.78.${i}.2`, `fd78:${i}::2`);
-    backends.push({ netns: backend, v4: `10.78.${i}.2`, v6: `fd78:${i}::2` });
-  }
+  const more = Array.from({ length: 38 }, (_, i) => `addr add 10.77.0.${i + 3}/24 dev up0`);
+  batch(client, [...address('up0', '10.77.0.2', 'fd77::2'), ...more]);
+  for (const { netns, v4, v6 } of hosts) batch(netns, address('up0', v4, v6));
   return {
     client: { netns: client, v4: '10.77.0.2', v6: 'fd77::2' },
     proxy: { netns: proxy, v4: '10.77.0.1', v6: 'fd77::1' },
-    backends,
+    backends: hosts.map(({ netns, v4, v6 }) => ({ netns, v4, v6 })),
   };
 };
 
