@@ -11,7 +11,7 @@
 import { execFileSync } from 'node:child_process';
 import path from 'node:path';
 import { REPOSITORY, type Scope } from './scope.js';
-import type { Host } from './topology.js';
+import { batch, type Host } from './topology.js';
 
 export const VIP4 = '198.51.100.10';
 export const VIP6 = 'fd99::10';
@@ -34,8 +34,7 @@ const inside = (netns: string, ...argv: string[]): void => run('nsenter', `--net
 
 /** Where the router sends the service addresses. */
 export const routeVips = ({ router }: Routed, director: Host): void => {
-  ip('-n', router, 'route', 'replace', '198.51.100.0/24', 'via', director.v4);
-  ip('-n', router, '-6', 'route', 'replace', 'fd99::/64', 'via', director.v6);
+  batch(router, [`route replace 198.51.100.0/24 via ${director.v4}`, `route replace fd99::/64 via ${director.v6}`]);
 };
 
 export interface RoutedOptions {
@@ -65,10 +64,13 @@ export const makeRouted = (scope: Scope, options: RoutedOptions): Routed => {
   const router = addNetns('r');
   forwarding(router);
   /** Addresses and an interface that is up, and sends whole frames: checksums in place, no larger than the link. */
-  const bring = (netns: string, device: string, v4?: string, v6?: string): void => {
-    if (v4 !== undefined) ip('-n', netns, 'addr', 'add', `${v4}/24`, 'dev', device);
-    if (v6 !== undefined) ip('-n', netns, 'addr', 'add', `${v6}/64`, 'dev', device, 'nodad');
-    ip('-n', netns, 'link', 'set', device, 'up');
+  const bring = (netns: string, device: string, v4?: string, v6?: string, routes: readonly string[] = []): void => {
+    batch(netns, [
+      ...(v4 === undefined ? [] : [`addr add ${v4}/24 dev ${device}`]),
+      ...(v6 === undefined ? [] : [`addr add ${v6}/64 dev ${device} nodad`]),
+      `link set ${device} up`,
+      ...routes,
+    ]);
     inside(netns, 'ethtool', '-K', device, 'tx', 'off', 'tso', 'off', 'gso', 'off', 'gro', 'on');
   };
   /** bridged: the router's end is a port of its bridge. */
@@ -95,9 +97,7 @@ export const makeRouted = (scope: Scope, options: RoutedOptions): Routed => {
       ip('-n', router, 'link', 'set', suffix, 'master', 'lan');
     } else bring(router, suffix, `${v4}.1`, `${v6}::1`);
     const host = { netns, v4: `${v4}.${end}`, v6: `${v6}::${end}` };
-    bring(netns, 'up0', host.v4, host.v6);
-    ip('-n', netns, 'route', 'add', 'default', 'via', `${v4}.1`);
-    ip('-n', netns, '-6', 'route', 'add', 'default', 'via', `${v6}::1`);
+    bring(netns, 'up0', host.v4, host.v6, [`route add default via ${v4}.1`, `route add default via ${v6}::1`]);
     return host;
   };
   /** Addresses move to VLAN 20 of the link to director i; the way to backends is VLAN 30. */
@@ -146,8 +146,7 @@ export const makeRouted = (scope: Scope, options: RoutedOptions): Routed => {
     oneLink ? attach(`b${i}`, '10.79.0', 'fd79', 20 + i, true) : attach(`b${i}`, `10.78.${i}`, `fd78:${i}`, 2, false),
   );
   for (const { netns } of backends) {
-    ip('-n', netns, 'addr', 'add', `${VIP4}/32`, 'dev', 'lo');
-    ip('-n', netns, 'addr', 'add', `${VIP6}/128`, 'dev', 'lo', 'nodad');
+    batch(netns, [`addr add ${VIP4}/32 dev lo`, `addr add ${VIP6}/128 dev lo nodad`]);
   }
   const routed = { client, router, directors, backends };
   const [first] = directors;

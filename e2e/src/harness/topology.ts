@@ -22,8 +22,8 @@ const ip = (...args: string[]): void => {
   execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'pipe'] });
 };
 
-/** In one process: a case makes a hundred of these, and each would stop the runner for some milliseconds. */
-const batch = (netns: string, commands: readonly string[]): void => {
+/** ip in a namespace. In one process: a case makes a hundred of these, and each would stop the runner for some milliseconds. */
+export const batch = (netns: string, commands: readonly string[]): void => {
   execFileSync('ip', ['-n', netns, '-batch', '-'], {
     input: `${commands.join('\n')}\n`,
     stdio: ['pipe', 'ignore', 'pipe'],
