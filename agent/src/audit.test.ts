@@ -144,7 +144,7 @@ test('an agent that was killed before the answer has told already, and tells whe
   await apply(['a']);
   dataplane.beforeReply = () => new Promise(() => undefined);
   void apply(['b']).catch(() => undefined);
-  await vi.waitFor(() => expect(opened.store.pendingVersion).toBe(2n));
+  await vi.waitFor(() => expect(opened.store.pendingVersion).toBe(2n), 10_000);
   opened.close();
   dataplane = new InMemoryDataplane();
   dataplane.refuse = ({ services }) => (services.some(({ name }) => name === 'b') ? 'no room' : undefined);

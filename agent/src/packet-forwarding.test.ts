@@ -648,7 +648,7 @@ test('a table is put in force again now and then: routes and VLAN devices may ha
   await new Promise((resolve) => setTimeout(resolve, 30));
   expect(tier.applied).toHaveLength(before);
   later = 16_000;
-  await vi.waitFor(() => expect(tier.applied).toHaveLength(before + 1));
+  await vi.waitFor(() => expect(tier.applied).toHaveLength(before + 1), 10_000);
   expect(tier.applied.at(-1)).toEqual(tier.applied.at(-2));
 });
 

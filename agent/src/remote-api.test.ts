@@ -43,7 +43,7 @@ test("the operator's own certificate is shown once the node is in a mesh, and re
   const credentials = await testNode(authority, NODE_A, Date.now());
   const roots = [rootOf(authority)];
   remote.take({ meshId: authority.mesh.id, credentials, roots, revocations: NO_REVOCATIONS });
-  await vi.waitFor(() => expect(remote.listener.address).toBeDefined());
+  await vi.waitFor(() => expect(remote.listener.address).toBeDefined(), 10_000);
   expect(remote.conditions()).toEqual([]);
   const { port = 0 } = remote.listener.address ?? {};
   const client = (ca: string, host = 'localhost') => {

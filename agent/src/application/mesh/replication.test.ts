@@ -263,7 +263,7 @@ describe('a change', () => {
     expect(late.dataplane.applied.length).toBe(told);
     expect(names(late)).toEqual([]);
     introduce();
-    await vi.waitFor(() => expect(late.replication.admitted).toBe(true));
+    await vi.waitFor(() => expect(late.replication.admitted).toBe(true), 10_000);
     await apply(late, { services: [service('web', 8001)] });
     await agreed(['web']);
   });
@@ -352,7 +352,7 @@ describe('of what two sides of a partition did', () => {
         const conditions = agent.config.get('web')?.conditions ?? [];
         expect(conditions.find(({ type }) => type === 'ResolvedRefs')?.reason).toBe('PolicyMissing');
       }
-    });
+    }, 10_000);
   });
 
   test('edits that make a service invalid together leave it out everywhere, until it is written anew', async () => {

@@ -244,14 +244,14 @@ describe('what is open', () => {
       });
       return stream.on('error', () => undefined);
     });
-    await vi.waitFor(() => expect(api.authenticator.asked).toHaveLength(1));
+    await vi.waitFor(() => expect(api.authenticator.asked).toHaveLength(1), 10_000);
     const closed = streams.map((stream) => new Promise((resolve) => stream.once('close', resolve)));
     for (const stream of streams) stream.close(2);
     await Promise.all(closed);
     session.destroy();
-    await vi.waitFor(() => expect(api.listener.counts.http2).toBe(0));
+    await vi.waitFor(() => expect(api.listener.counts.http2).toBe(0), 10_000);
     proceed();
-    await vi.waitFor(() => expect(api.authenticator.asked).toHaveLength(8));
+    await vi.waitFor(() => expect(api.authenticator.asked).toHaveLength(8), 10_000);
     await api.client({ token: TOKEN }).config.plan({ change: {} });
   });
 });
@@ -294,7 +294,7 @@ describe('TLS', () => {
       rejectUnauthorized: false,
     });
     await once(http1, 'error');
-    await vi.waitFor(() => expect(api.listener.refusals.get('handshake')).toBe(2));
+    await vi.waitFor(() => expect(api.listener.refusals.get('handshake')).toBe(2), 10_000);
     expect(await outcome(api, shown(alice))).toBe('served');
   });
 
@@ -324,7 +324,7 @@ describe('many, or slow', () => {
   test('a thousand that say nothing are bounded, and an operator gets through', async () => {
     const api = await remoteApi(authority, node, { connects: plenty });
     const sockets = await Promise.all(Array.from({ length: 1_000 }, () => silent(api.port)));
-    await vi.waitFor(() => expect(api.listener.counts.open).toBeLessThanOrEqual(32));
+    await vi.waitFor(() => expect(api.listener.counts.open).toBeLessThanOrEqual(32), 10_000);
     expect(await outcome(api, shown(alice))).toBe('served');
     expect(api.listener.refusals.get('too-many-handshakes')).toBeGreaterThan(900);
     for (const socket of sockets) socket.destroy();
@@ -341,7 +341,7 @@ describe('many, or slow', () => {
   test('those that never say who they are make room, the oldest first, and have their time', async () => {
     const api = await remoteApi(authority, node, { waitingPerSourceMax: 3 });
     const [oldest] = [await greeted(api.port), await greeted(api.port), await greeted(api.port)];
-    await vi.waitFor(() => expect(api.listener.counts.http2).toBe(3));
+    await vi.waitFor(() => expect(api.listener.counts.http2).toBe(3), 10_000);
     const gone = once(oldest as TLSSocket, 'close');
     expect(await outcome(api, shown(alice))).toBe('served');
     await gone;
