@@ -50,6 +50,7 @@ export const agentFaults: readonly Case[] = [
   },
   {
     name: '1,000 configuration changes in a row: nothing lost on untouched services',
+    alone: true,
     limitSeconds: 240,
     run: async (world: World) => {
       await world.backends(3);

@@ -33,6 +33,7 @@ const failuresWithin = (
 export const backendFaults: readonly Case[] = [
   {
     name: 'backend killed: only what was open on it is lost',
+    alone: true,
     run: async (world: World) => {
       const [, second] = await world.backends(3);
       world.check(second !== undefined, 'three backends');
@@ -136,6 +137,7 @@ export const backendFaults: readonly Case[] = [
   },
   {
     name: 'backend refusing: nothing lost, the next one is tried',
+    alone: true,
     run: async (world: World) => {
       const [, second] = await world.backends(3);
       const agent = world.agent();

@@ -12,6 +12,7 @@ const RESTART_MS = 200;
 export const engineFaults: readonly Case[] = [
   {
     name: 'kill -9 of the engine: serving again within 200 ms',
+    alone: true,
     run: async (world: World) => {
       await world.backends(3);
       const agent = world.agent();
