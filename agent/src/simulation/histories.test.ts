@@ -11,7 +11,7 @@ test('the seed alone says what a history is made of, and most sizes and stores a
   expect([3, 10, 100, 1000].map((size) => count(({ nodes }) => nodes === size) > 0)).toEqual([true, true, true, true]);
   expect(count(({ store }) => store === 'sqlite')).toBeGreaterThan(10);
   expect(count(({ configurations }) => configurations)).toBeGreaterThan(150);
-  expect(kindOf(942, { nodes: 3, store: 'sqlite' })).toMatchObject({ nodes: 3, store: 'sqlite', short: false });
+  expect(kindOf(942, { nodes: 3, store: 'sqlite' })).toMatchObject({ nodes: 3, store: 'sqlite', faults: 'by-chance' });
 });
 
 test('after whatever histories all have the same bytes in force, in memory and on SQLite', () => {

@@ -2,6 +2,7 @@
 /** What the history of a seed is made of: how many nodes, on what they keep their cells, and what is written. */
 import { hash as digest } from 'node:crypto';
 import { type HistoryResult, runHistory } from '../domain/replication/sim/history.js';
+import type { Faults } from '../domain/replication/sim/plan.js';
 import { Configurations } from './configurations.js';
 import { SqliteDisk } from './sqlite-disk.js';
 
@@ -12,18 +13,20 @@ export interface HistoryKind {
   readonly store: StoreKind;
   /** Services and policies are written, and followed by the projection; otherwise objects that mean nothing. */
   readonly configurations: boolean;
-  /** Of many nodes in a mixture: a second or two of faults. */
-  readonly short: boolean;
+  /** Of many nodes, where histories are few: every fault comes within two of them, one after the other. */
+  readonly faults: Faults;
 }
 
 /** What was asked for; the rest is the seed's to say. */
 export type Wanted = Partial<Pick<HistoryKind, 'nodes' | 'store'>>;
 
+const MANY = 100;
+
 /** Most histories are of few nodes, which meet each other's troubles more often. */
 function nodesOf(seed: number): number {
-  // Few of these, of seeds in whose histories many kinds of faults come.
-  if (seed % 2000 === 942) return 1000;
-  if (seed % 500 === 192) return 100;
+  // Few of these; odd and even ones by turns.
+  if (seed % 2001 === 943) return 1000;
+  if (seed % 401 === 200) return 100;
   if (seed % 50 === 10) return 10;
   return 3;
 }
@@ -32,16 +35,21 @@ export function kindOf(seed: number, wanted: Wanted): HistoryKind {
   const nodes = wanted.nodes ?? nodesOf(seed);
   const store = wanted.store ?? (nodes === 3 && seed % 125 === 7 ? 'sqlite' : 'memory');
   const configurations = store === 'sqlite' || (nodes <= 10 && seed % 10 === 0);
-  return { nodes, store, configurations, short: wanted.nodes === undefined && nodes > 10 };
+  return {
+    nodes,
+    store,
+    configurations,
+    faults: nodes < MANY ? 'by-chance' : seed % 2 === 1 ? 'all-kept' : 'all-given-up',
+  };
 }
 
-export function runOf(seed: number, { nodes, store, configurations, short }: HistoryKind): HistoryResult {
+export function runOf(seed: number, { nodes, store, configurations, faults }: HistoryKind): HistoryResult {
   const hash = (bytes: Uint8Array): Uint8Array => digest('sha256', bytes, 'buffer');
   return runHistory({
-    ...{ seed, nodes, hash },
+    ...{ seed, nodes, hash, faults },
     // Buckets are read by statements there: fewer at a time.
     ...(store === 'sqlite' ? { disk: (onFrame) => new SqliteDisk(onFrame), settings: { upkeepBuckets: 64 } } : {}),
     ...(configurations ? { effects: new Configurations() } : {}),
-    ...(short ? { durationMs: 1500, writes: 20 } : {}),
+    ...(nodes < MANY ? {} : { durationMs: 3000, writes: 20 }),
   });
 }

@@ -20,6 +20,8 @@ class Lab {
   readonly world: World;
   readonly events: { readonly node: bigint; readonly event: ReplicaEvent }[] = [];
   readonly sent = new Map<string, number>();
+  /** Of nodes that are cut off: what ends it. */
+  readonly #backs = new Map<number, () => void>();
   /** What is not carried. */
   lose: (message: Message) => boolean = () => false;
 
@@ -92,12 +94,9 @@ class Lab {
   }
 
   cut(id: number, away: boolean): void {
-    for (const other of this.world.nodes) {
-      for (const link of [`${id}>${other.id}`, `${other.id}>${id}`]) {
-        if (away) this.world.cut.add(link);
-        else this.world.cut.delete(link);
-      }
-    }
+    this.#backs.get(id)?.();
+    this.#backs.delete(id);
+    if (away) this.#backs.set(id, this.world.cuts.away(BigInt(id)));
   }
 
   /** Commits of that node that a power failure could take. */
@@ -428,13 +427,13 @@ test('two frames with one number are named, end their origin, and all come to ho
   const forged = branches(lab, 3);
   const { origin } = forged[0];
   lab.world.crash(lab.node(3));
+  lab.world.cuts.partition(new Set([1n]), true);
   forged.slice(0, 2).forEach(({ bytes }, i) => {
-    lab.world.cut.add(`${i + 1}>${2 - i}`);
     lab.world.act(lab.node(i + 1), (replica) => replica.receive(3n, { type: 'push', frame: bytes }));
   });
   lab.run(1000);
   expect([lab.shown(1, 'left'), lab.shown(1, 'right'), lab.shown(2, 'right')]).toEqual(['=left', '', '=right']);
-  lab.world.cut.clear();
+  lab.world.cuts.heal();
   lab.run(8000);
   const [first] = lab.of('forked', 1);
   expect(first?.fork).toMatchObject({ origin, sequence: 2 });

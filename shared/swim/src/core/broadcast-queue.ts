@@ -62,27 +62,33 @@ export class BroadcastQueue<T> {
   take(room: Room): { readonly items: T[]; readonly bytes: number } {
     const items: T[] = [];
     if (this.#length === 0) return { items, bytes: 0 };
-    const again: Entry<T>[] = [];
+    const taken: Entry<T>[] = [];
     let free = room.bytes;
     for (const tier of this.#tiers) {
       let at = 0;
       while (items.length < room.items && free > room.overheadBytes) {
         at = firstWithin(tier, free - room.overheadBytes, at);
-        const entry = tier[at];
-        if (!entry) break;
-        tier.splice(at, 1);
-        this.#length--;
-        items.push(entry.item);
-        free -= entry.bytes + room.overheadBytes;
-        entry.transmits++;
-        if (entry.transmits < room.transmitLimit) again.push(entry);
-        else {
-          if (entry.key !== undefined) this.#byKey.delete(entry.key);
-          entry.finished?.('sent');
+        // Neighbours mostly fit as well: they leave the tier together.
+        let end = at;
+        for (let entry = tier[end]; entry && items.length < room.items; entry = tier[++end]) {
+          if (entry.bytes + room.overheadBytes > free) break;
+          items.push(entry.item);
+          free -= entry.bytes + room.overheadBytes;
+          taken.push(entry);
         }
+        if (end === at) break;
+        tier.splice(at, end - at);
       }
     }
-    for (const entry of again) this.#insert(entry);
+    this.#length -= taken.length;
+    for (const entry of taken) {
+      entry.transmits++;
+      if (entry.transmits < room.transmitLimit) this.#insert(entry);
+      else {
+        if (entry.key !== undefined) this.#byKey.delete(entry.key);
+        entry.finished?.('sent');
+      }
+    }
     return { items, bytes: room.bytes - free };
   }
 

@@ -116,6 +116,17 @@ export class Swim {
     return this.#do(nowMs, () => this.#exchange.join(id, addresses));
   }
 
+  /**
+   * Takes over what is known for certain, without telling anyone: a simulation's cluster that stands begins so. Who is
+   * known already stays as it is.
+   */
+  assume(members: readonly NodeState[], nowMs: number): Effect[] {
+    return this.#do(nowMs, () => {
+      const { members: known, random } = this.#context;
+      for (const state of members) if (!known.get(state.name)) known.insert({ ...state, changedMs: nowMs }, random);
+    });
+  }
+
   /** Members of this node's last life, failed ones too: tried one by one until they are heard of, or given up. */
   remember(members: readonly RememberedMember[], nowMs: number): Effect[] {
     return this.#do(nowMs, () => {

@@ -4,6 +4,7 @@
  * must hold: the same cells everywhere, the same as if one node had taken every frame; nothing that was acknowledged is
  * lost; nothing that was deleted is back; no number was used twice.
  */
+import { compare, type Timestamp } from '@marcher/hlc';
 import type { ReplicaSettings } from '../context.js';
 import type { Cell, CellWrite, Frame, Hash, Message, NodeId, ReplicaEvent } from '../contract.js';
 import { markOf } from '../digest.js';
@@ -11,6 +12,7 @@ import type { ObjectName } from '../ledger.js';
 import { EXISTENCE, mergeCell, objectKey, visible } from '../object.js';
 import { covers, includes, parseOrigin } from '../origin.js';
 import type { Disk, OnFrame } from './disk.js';
+import { type Faults, type Plan, planOf } from './plan.js';
 import { Random } from './random.js';
 import { type SimNode, World } from './world.js';
 
@@ -40,6 +42,8 @@ export interface HistoryOptions {
   /** Virtual ms of writes and faults. */
   readonly durationMs?: number;
   readonly writes?: number;
+  /** By chance, where nothing is said. */
+  readonly faults?: Faults;
 }
 
 export interface HistoryResult {
@@ -72,21 +76,13 @@ const SIM_SETTINGS: Partial<ReplicaSettings> = {
 const LARGE = { nodes: 500, settings: { roundMs: 1000, upkeepMs: 4000 } satisfies Partial<ReplicaSettings> };
 
 const HEAL_MAX_MS = 90_000;
+/** Until all members have said that they have a delete, and one that has heard of all has forgotten it. */
+const FORGET_MAX_MS = 60_000;
+/** Of a commit with a frame: a cell, the frame, the state. */
+const COMMIT_STEPS_MIN = 3;
+const CRASHES = ['at once', 'within a commit', 'after a commit'] as const;
+type CrashWay = (typeof CRASHES)[number];
 const GROUPS = ['spec', 'tls', 'tags'];
-
-/** What may go wrong in a history; the seed decides. */
-interface Plan {
-  readonly lossy: boolean;
-  readonly crashes: boolean;
-  /** Some crashes are of machines. */
-  readonly power: boolean;
-  /** Everyone crashes at once. */
-  readonly massRestart: boolean;
-  readonly skew: boolean;
-  readonly fullDisks: boolean;
-  readonly restores: boolean;
-  readonly absence: boolean;
-}
 
 export function runHistory(options: HistoryOptions): HistoryResult {
   return new History(options).run();
@@ -109,16 +105,7 @@ class History {
     const random = new Random(options.seed);
     this.#random = random;
     this.#durationMs = options.durationMs ?? random.between(3000, 15_000);
-    this.#plan = {
-      lossy: random.chance(0.7),
-      crashes: random.chance(0.5),
-      skew: random.chance(0.5),
-      fullDisks: random.chance(0.3),
-      restores: random.chance(0.2),
-      absence: random.chance(0.25),
-      power: random.chance(0.6),
-      massRestart: random.chance(0.15),
-    };
+    this.#plan = planOf(options.faults ?? 'by-chance', random);
     const retention = random.chance(0.4) ? { frames: 10, bytes: 1e9 } : { frames: 10_000, bytes: 1e9 };
     const holding = random.chance(0.3) ? { frames: 4, bytes: 1e6 } : { frames: 1000, bytes: 1e6 };
     const answerBytes = random.chance(0.5) ? 400 : 100_000;
@@ -148,6 +135,7 @@ class History {
       if (skew) {
         node.skewMs = random.between(-600, 600);
         node.drift = random.between(-0.002, 0.002);
+        this.#count('clock skewed and drifting');
       }
       world.start(node, true);
     }
@@ -161,6 +149,9 @@ class History {
     const { effects } = this.#options;
     if (effects !== undefined && this.#faults.length === 0) this.#faults.push(...effects.faults(world.nodes));
     for (const [what, times] of Object.entries(effects?.counts() ?? {})) this.#count(what, times);
+    this.#count('message lost', world.lost);
+    this.#count('message doubled', world.duplicated);
+    this.#count('message late', world.reordered);
     this.#count('crash', world.crashes);
     this.#count(
       'crash within a commit',
@@ -182,16 +173,20 @@ class History {
 
   // Writes.
 
-  #write(): void {
-    const node = this.#random.pick(this.#world.nodes);
+  #write(node = this.#random.pick(this.#world.nodes)): void {
     const { replica } = node;
     if (replica === undefined || node.pausedUntilMs > this.#world.time.nowMs) return;
     const { effects } = this.#options;
     const writes = effects === undefined ? this.#transaction(node) : effects.transaction(node, this.#random);
-    if (writes.length === 0) return;
-    const result = this.#world.act(node, () => replica.write({ author: 'sim', message: '', writes }));
+    if (writes.length > 0) this.#commit(node, writes);
+  }
+
+  /** Its stamp, if it was acknowledged. */
+  #commit(node: SimNode, writes: readonly CellWrite[]): Timestamp | undefined {
+    const result = this.#world.act(node, (replica) => replica.write({ author: 'sim', message: '', writes }));
     if (result?.ok === true) this.#acknowledged.push({ node: node.id, key: `${result.origin}/${result.sequence}` });
-    else if (result !== undefined && result.ok === false) this.#count(`refused ${result.code}`);
+    else if (result !== undefined) this.#count(`refused ${result.code}`);
+    return result?.ok === true ? result.stamp : undefined;
   }
 
   #transaction({ disk }: SimNode): CellWrite[] {
@@ -219,17 +214,27 @@ class History {
   #planFaults(): void {
     const random = this.#random;
     const world = this.#world;
-    const { crashes, massRestart, fullDisks, restores, absence, skew } = this.#plan;
+    const { certain, crashes, massRestart, fullDisks, restores, absence, skew } = this.#plan;
     const some = (most: number, act: () => void): void => {
-      for (let i = random.below(most + 1); i > 0; i--) world.time.at(random.between(0, this.#durationMs), act);
+      const times = certain ? 1 + random.below(most) : random.below(most + 1);
+      for (let i = times; i > 0; i--) world.time.at(random.between(0, this.#durationMs), act);
     };
-    some(3, () => this.#partition());
+    if (certain) for (const bothWays of [true, false]) some(1, () => this.#partition(bothWays));
+    else some(3, () => this.#partition());
     some(2, () => {
       this.#count('pause');
       random.pick(world.nodes).pausedUntilMs = world.time.nowMs + random.between(50, 3000);
     });
-    if (crashes) some(4, () => this.#crash(restores));
-    if (massRestart) world.time.at(random.between(0, this.#durationMs), () => this.#massRestart());
+    if (certain) for (const way of CRASHES) some(3, () => this.#crash(false, way));
+    else if (crashes) some(4, () => this.#crash(restores));
+    if (massRestart) {
+      world.time.at(random.between(0, this.#durationMs), () => {
+        if (!certain) return this.#massRestart();
+        // While what was written is not durable everywhere.
+        for (let i = 0; i < 3; i++) this.#write();
+        world.time.after(20, () => this.#massRestart());
+      });
+    }
     if (fullDisks) {
       some(2, () => {
         const node = random.pick(world.nodes);
@@ -240,44 +245,74 @@ class History {
         });
       });
     }
-    if (skew && random.chance(0.4)) {
+    if (certain) some(2, () => this.#setClockAndWrite());
+    else if (skew && random.chance(0.4)) {
       some(1, () => {
         this.#count('clock set');
         random.pick(world.nodes).skewMs += random.between(-8000, 8000);
       });
     }
-    if (absence && world.nodes.length > 2) world.time.at(random.between(0, this.#durationMs / 2), () => this.#absent());
+    if (certain && restores) some(2, () => this.#restoreOlder());
+    if (absence && world.nodes.length > 2) {
+      world.time.at(random.between(0, this.#durationMs / (certain ? 4 : 2)), () => this.#absent());
+    }
   }
 
   /** Some nodes from the others, in one or both directions. */
-  #partition(): void {
+  #partition(bothWays?: boolean): void {
     const random = this.#random;
-    const { nodes, cut, time } = this.#world;
-    const side = new Set(nodes.filter(() => random.chance(0.5)));
-    const bothWays = random.chance(0.6);
-    this.#count(bothWays ? 'partition both ways' : 'partition one way');
-    const links: string[] = [];
-    for (const a of nodes) {
-      for (const b of nodes) {
-        if (side.has(a) && !side.has(b)) links.push(`${a.id}>${b.id}`, ...(bothWays ? [`${b.id}>${a.id}`] : []));
-      }
-    }
-    for (const link of links) cut.add(link);
-    time.after(random.between(200, 5000), () => {
-      for (const link of links) cut.delete(link);
-    });
+    const { nodes, cuts, time } = this.#world;
+    const side = new Set(nodes.filter(() => random.chance(0.5)).map(({ id }) => id));
+    const both = bothWays ?? random.chance(0.6);
+    this.#count(both ? 'partition both ways' : 'partition one way');
+    time.after(random.between(200, 5000), cuts.partition(side, both));
   }
 
-  #crash(restores: boolean): void {
+  /** So far off that others do not take what is written then, or that it must not write. */
+  #setClockAndWrite(): void {
+    const random = this.#random;
+    const node = random.pick(this.#world.nodes);
+    this.#count('clock set');
+    node.skewMs += (random.chance(0.5) ? 1 : -1) * random.between(2500, 8000);
+    this.#write(node);
+  }
+
+  /** What a node writes after the backup to which its disk is then set back. */
+  #restoreOlder(): void {
     const random = this.#random;
     const world = this.#world;
     const node = random.pick(world.nodes);
-    if (node.replica === undefined) return;
+    if (node.replica === undefined || !node.member) {
+      world.time.after(100, () => this.#restoreOlder());
+      return;
+    }
+    const backup = node.disk.backup();
+    this.#write(node);
+    world.time.after(random.between(50, 500), () => world.crash(node));
+    // Restoring a disk takes longer than what was sent before is on its way.
+    world.time.after(random.between(6000, 9000), () => {
+      if (!node.member) return;
+      world.crash(node);
+      this.#restore(node, backup);
+      world.start(node, false);
+    });
+  }
+
+  #crash(restores: boolean, way?: CrashWay): void {
+    const random = this.#random;
+    const world = this.#world;
+    const node = random.pick(world.nodes);
+    if (node.replica === undefined) {
+      if (way !== undefined) world.time.after(200, () => this.#crash(restores, way));
+      return;
+    }
     node.losesPower = this.#plan.power && random.chance(0.5);
-    const how = random.below(3);
-    if (how === 0) world.crash(node);
-    else if (how === 1) node.disk.crashAfter = random.below(12);
+    const how = way ?? (CRASHES[random.below(3)] as CrashWay);
+    if (how === 'at once') world.crash(node);
+    else if (how === 'within a commit') node.disk.crashAfter = random.below(way === undefined ? 12 : COMMIT_STEPS_MIN);
     else node.disk.crashCommitted = true;
+    const before = node.disk.crashedWithin;
+    if (way !== undefined) this.#write(node);
     const backup = restores ? node.disk.backup() : undefined;
     // Restoring a disk takes longer than what was sent before is on its way.
     const downMs = backup === undefined ? random.between(200, 4000) : random.between(6000, 9000);
@@ -286,6 +321,8 @@ class History {
       world.crash(node);
       if (backup !== undefined) this.#restore(node, backup);
       world.start(node, false);
+      const missed = way === 'within a commit' && node.disk.crashedWithin === before;
+      if (missed && world.time.nowMs < this.#durationMs) this.#crash(restores, way);
     });
   }
 
@@ -294,7 +331,7 @@ class History {
     const random = this.#random;
     const world = this.#world;
     this.#count('mass restart');
-    const power = this.#plan.power && random.chance(0.7);
+    const power = this.#plan.power && (this.#plan.certain || random.chance(0.7));
     for (const node of world.nodes) {
       node.losesPower = power && node.replica !== undefined;
       world.crash(node);
@@ -331,21 +368,71 @@ class History {
     const random = this.#random;
     const world = this.#world;
     const node = random.pick(world.nodes);
-    if (node.replica === undefined || !node.member) return;
-    const links = world.nodes.flatMap(({ id }) => [`${id}>${node.id}`, `${node.id}>${id}`]);
-    for (const link of links) world.cut.add(link);
-    world.time.after(random.between(0, 1000), () => {
-      node.member = false;
-      world.tellMembers();
-    });
-    world.time.at(this.#durationMs + random.between(500, 8000), () => {
-      for (const link of links) world.cut.delete(link);
+    if (node.replica === undefined || !node.member) {
+      if (this.#plan.certain) world.time.after(200, () => this.#absent());
+      return;
+    }
+    const reach = world.cuts.away(node.id);
+    const comesBack = (): void => {
+      reach();
       node.member = true;
       if (node.replica === undefined) world.start(node, false);
       world.act(node, (replica) => replica.rejoin());
       world.tellMembers();
+    };
+    world.time.after(random.between(0, 1000), () => {
+      node.member = false;
+      world.tellMembers();
+      if (!this.#plan.certain) return;
+      this.#write(node);
+      this.#whenForgotten(comesBack);
     });
+    if (!this.#plan.certain) world.time.at(this.#durationMs + random.between(500, 8000), comesBack);
     this.#count('absence');
+  }
+
+  /**
+   * Something is deleted in any case. Of many members it is long until one has heard from all that they have that: this
+   * one asks all, now and then.
+   */
+  #whenForgotten(then: () => void): void {
+    const world = this.#world;
+    const untilMs = world.time.nowMs + FORGET_MAX_MS;
+    let deleted: Timestamp | undefined;
+    const isForgotten = ({ replica }: SimNode): boolean =>
+      deleted !== undefined && replica !== undefined && compare(replica.ledger.horizon.stamp, deleted) >= 0;
+    const look = (): void => {
+      const members = world.nodes.filter(({ member }) => member);
+      const forgets = members.some(isForgotten);
+      if (forgets) this.#count('away until forgotten');
+      if (forgets || world.time.nowMs > untilMs) {
+        then();
+        return;
+      }
+      const asking = members.find(({ replica }) => replica?.ledger.admitted === true);
+      if (asking !== undefined) {
+        const isHeld = ({ stamp }: Cell): boolean => deleted !== undefined && compare(stamp, deleted) === 0;
+        // Someone else's creation may have been later.
+        if (!asking.disk.cells().some(isHeld)) deleted = this.#deleteOne(asking);
+        world.act(asking, (replica) => {
+          for (const { id } of members) if (id !== asking.id) replica.compare(id);
+        });
+      }
+      world.time.after(1000, look);
+    };
+    world.time.at(this.#durationMs, look);
+  }
+
+  /** undefined: there was nothing, or it could not be written now. */
+  #deleteOne(node: SimNode): Timestamp | undefined {
+    const there = node.disk.cells().find(({ group, value }) => group === EXISTENCE && value !== undefined);
+    if (there === undefined) {
+      // It will be there when it is asked for again.
+      this.#write(node);
+      return undefined;
+    }
+    const { kind, id } = there;
+    return this.#commit(node, [{ kind, id, group: EXISTENCE, value: undefined }]);
   }
 
   // Healing and what must hold then.
@@ -354,12 +441,9 @@ class History {
   #heal(): number {
     const world = this.#world;
     Object.assign(world.network, { loss: 0, duplication: 0, reordering: 0 });
-    const from = world.time.nowMs;
+    let from = world.time.nowMs;
     // An absent node comes back by itself.
-    const away = world.nodes.filter(({ member }) => !member);
-    for (const link of [...world.cut]) {
-      if (!away.some(({ id }) => link.startsWith(`${id}>`) || link.endsWith(`>${id}`))) world.cut.delete(link);
-    }
+    world.cuts.heal();
     for (const node of world.nodes) {
       node.disk.full = false;
       node.disk.abandon();
@@ -369,6 +453,10 @@ class History {
     const { crashes, massRestart, restores, absence } = this.#plan;
     world.time.runUntil(from + (crashes && restores ? 9500 : absence ? 8500 : crashes || massRestart ? 4500 : 500));
     for (const node of world.nodes) if (node.replica === undefined && node.member) world.start(node, false);
+    for (const untilMs = from + FORGET_MAX_MS; world.nodes.some(({ member }) => !member); from = world.time.nowMs) {
+      if (world.time.nowMs > untilMs) break;
+      world.time.runUntil(world.time.nowMs + 500);
+    }
     for (;;) {
       world.time.runUntil(world.time.nowMs + 500);
       if (this.#isLevel()) return world.time.nowMs - from;

@@ -7,6 +7,7 @@ import type { ReplicaSettings } from '../context.js';
 import type { Frame, Hash, Member, Message, NodeId, Range, ReplicaEvent, VectorState } from '../contract.js';
 import { lacking } from '../origin.js';
 import { Replica } from '../replica.js';
+import { Cuts } from './cuts.js';
 import { Crash, type Disk, MemoryDisk, type OnFrame } from './disk.js';
 import type { Random } from './random.js';
 import { Timeline } from './timeline.js';
@@ -60,9 +61,12 @@ export class World {
   readonly time = new Timeline();
   readonly nodes: SimNode[] = [];
   readonly network: Network = { loss: 0, duplication: 0, reordering: 0 };
-  /** Directed: what leads from the first to the second is lost. */
-  readonly cut = new Set<string>();
+  readonly cuts = new Cuts();
   messages = 0;
+  /** Of these, what the network did to them. */
+  lost = 0;
+  duplicated = 0;
+  reordered = 0;
   crashes = 0;
   /** Of these, those of machines, and the commits that they took. */
   powerFailures = 0;
@@ -167,10 +171,6 @@ export class World {
     });
   }
 
-  isCut(from: SimNode, to: SimNode): boolean {
-    return this.cut.has(`${from.id}>${to.id}`);
-  }
-
   #guard<T>(node: SimNode, act: () => T): T | undefined {
     try {
       return act();
@@ -205,11 +205,18 @@ export class World {
     if (target === undefined) return;
     this.messages++;
     if (message.type === 'summary') from.said = { vector: message, takeovers: from.disk.takeovers };
-    if (this.isCut(from, target) || random.chance(this.network.loss)) return;
+    if (this.cuts.between(from.id, to)) return;
+    if (random.chance(this.network.loss)) {
+      this.lost++;
+      return;
+    }
     const carried = carry === undefined ? message : carry(message);
     const copies = random.chance(this.network.duplication) ? 2 : 1;
+    if (copies > 1) this.duplicated++;
     for (let i = 0; i < copies; i++) {
-      const delay = random.chance(this.network.reordering) ? random.between(50, 2000) : random.between(0.2, 5);
+      const late = random.chance(this.network.reordering);
+      if (late) this.reordered++;
+      const delay = late ? random.between(50, 2000) : random.between(0.2, 5);
       this.time.after(delay, () => this.#deliver(from.id, target, carried));
     }
   }
