@@ -54,6 +54,37 @@ describe('queue of broadcasts', () => {
     expect(queue.take(room(100)).items).toEqual(['d', 'c', 'b']);
   });
 
+  it('gives in that order whatever was pushed and taken before, and however little fits', () => {
+    const push = fc.record({ bytes: fc.integer({ min: 1, max: 12 }) });
+    const take = fc.record({ room: fc.integer({ min: 0, max: 60 }), items: fc.integer({ min: 1, max: 6 }) });
+    fc.assert(
+      fc.property(fc.array(fc.oneof(push, take), { maxLength: 40 }), (steps) => {
+        const queue = new BroadcastQueue<number>(100);
+        let model: { item: number; bytes: number; sent: number }[] = [];
+        let item = 0;
+        for (const step of steps) {
+          if ('bytes' in step) {
+            model.push({ item: ++item, bytes: step.bytes, sent: 0 });
+            queue.push({ item, bytes: step.bytes });
+            continue;
+          }
+          const expected: number[] = [];
+          let free = step.room;
+          model.sort((a, b) => a.sent - b.sent || b.bytes - a.bytes || b.item - a.item);
+          for (const entry of model) {
+            if (expected.length >= step.items || entry.bytes + 2 > free) continue;
+            expected.push(entry.item);
+            free -= entry.bytes + 2;
+            entry.sent++;
+          }
+          model = model.filter(({ sent }) => sent < 3);
+          expect(queue.take(room(step.room, { items: step.items })).items).toEqual(expected);
+          expect(queue.length).toBe(model.length);
+        }
+      }),
+    );
+  });
+
   it('never gives more bytes or items than there is room for, and counts each transmission once', () => {
     const push = fc.record({ bytes: fc.integer({ min: 1, max: 60 }), key: fc.option(fc.integer({ min: 0, max: 5 })) });
     const take = fc.record({ room: fc.integer({ min: 0, max: 120 }), items: fc.integer({ min: 1, max: 4 }) });

@@ -26,6 +26,24 @@ const push = (nodes: NodeState[], other: Partial<PushPull> = {}): PushPull => ({
   ...other,
 });
 
+describe('what is assumed', () => {
+  it('is known from then on and told to nobody, and takes nothing back that was heard', () => {
+    const self = new LoneNode({ tuning: { ...tuning, probeIntervalMs: 3600_000 } });
+    self.hear(alive('a', 7));
+    self.advance(10_000);
+    self.forget();
+    self.do((swim, nowMs) => swim.assume([state('a'), state('b', { incarnation: 3 }), state('self')], nowMs));
+    self.advance(10_000);
+    expect(
+      self.swim
+        .members()
+        .map(({ name, incarnation }) => `${name} ${incarnation}`)
+        .sort(),
+    ).toEqual(['a 7', 'b 3', 'self 1']);
+    expect([self.datagrams, self.happened]).toEqual([[], []]);
+  });
+});
+
 describe('gossip', () => {
   it('goes to three members an interval, with everything that fits, and stops when it is said often enough', () => {
     const self = new LoneNode({ tuning: { ...tuning, probeIntervalMs: 3600_000 } });

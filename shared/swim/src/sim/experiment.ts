@@ -22,11 +22,11 @@ export interface Setup {
 }
 
 /**
- * What is wrong with a slow member. still: it stands still for ms, runs for gapMs, and so on, from a time of its own on
- * (as in the Lifeguard paper's interval experiment). late: it reads everything ms late, while its timers run in time.
+ * What is wrong with a slow member. still: it stands still for ms, runs for gapMs, and so on, from a time of its own on.
+ * blocked: the same, but its timers go on, and it only neither sends nor reads. late: it reads everything ms late, while its timers run in time.
  */
 export type Slowness =
-  | { readonly kind: 'still'; readonly ms: number; readonly gapMs: number }
+  | { readonly kind: 'still' | 'blocked'; readonly ms: number; readonly gapMs: number }
   | { readonly kind: 'late'; readonly ms: number };
 
 /** Deaths told by some member of another that runs: each pair counts, each time. */
@@ -170,7 +170,8 @@ function beSlow(world: World, index: number, slow: Slowness, random: Random): vo
     return;
   }
   const pause = (): void => {
-    world.pause(index, slow.ms);
+    if (slow.kind === 'still') world.pause(index, slow.ms);
+    else world.block(index, slow.ms);
     world.at(world.nowMs + slow.ms + slow.gapMs, pause);
   };
   world.at(world.nowMs + below(random, slow.ms + slow.gapMs), pause);

@@ -5,6 +5,8 @@ import { parseArgs } from 'node:util';
 import { lan, local, type Tuning, wan } from '../core/tuning.js';
 import { experiment, type Outcome, type Setup, type Slowness } from './experiment.js';
 import { quantile, table } from './figures.js';
+import { paper } from './paper.js';
+import { swimOnly } from './variants.js';
 import type { Traffic } from './world.js';
 
 const HELP = `Usage: node shared/swim/dist/sim/main.js [options]
@@ -22,6 +24,8 @@ const HELP = `Usage: node shared/swim/dist/sim/main.js [options]
   --seconds N       of watching for false positives (60)
   --kills N         members killed one after another (10)
   --lifeguard WHAT  on, off or both (both)
+  --paper           instead: 128 members that are blocked by turns, and the parts of Lifeguard one by one, after the
+                    Lifeguard paper's experiments; takes --seed and --seeds
 `;
 
 function main(args: string[]): void {
@@ -41,11 +45,17 @@ function main(args: string[]): void {
       seconds: { type: 'string', default: '60' },
       kills: { type: 'string', default: '10' },
       lifeguard: { type: 'string', default: 'both' },
+      paper: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   });
   if (values.help) {
     console.log(HELP);
+    return;
+  }
+  if (values.paper) {
+    const from = number('seed', values.seed, 0, 0xffff_ffff);
+    for (const line of paper(from, number('seeds', values.seeds, 1, 1000))) console.log(line);
     return;
   }
   const [least, most] = values.latency.split('-').map((text) => number('latency', text, 0, 10_000));
@@ -68,9 +78,9 @@ function main(args: string[]): void {
   const tuning = { ...preset, suspicionMultiplier: number('suspicion', suspicion, 1, 100) };
   const runs = one('lifeguard', values.lifeguard, {
     on: [['Lifeguard', tuning]],
-    off: [['SWIM', without(tuning)]],
+    off: [['SWIM', swimOnly(tuning)]],
     both: [
-      ['SWIM', without(tuning)],
+      ['SWIM', swimOnly(tuning)],
       ['Lifeguard', tuning],
     ],
   } as Record<string, [string, Tuning][]>);
@@ -90,15 +100,10 @@ function slowness(ms: number, gap: string | undefined): Slowness {
     : { kind: 'still', ms, gapMs: number('slow-gap-ms', gap, 1, 3600_000) };
 }
 
-/** SWIM as it was: a fixed suspicion timeout, no local health, no word to the suspect. */
-function without(tuning: Tuning): Tuning {
-  return { ...tuning, awarenessLimit: 1, suspicionMaxMultiplier: 1, buddy: false };
-}
-
 function describe(setup: Setup, seeds: number, preset: string): string {
   const { nodes, seed, link, slowNodes, watchMs, kills } = setup;
   const { slow: of } = setup;
-  const how = of.kind === 'late' ? `reading ${of.ms} ms late` : `still ${of.ms} ms, running ${of.gapMs} ms`;
+  const how = of.kind === 'late' ? `reading ${of.ms} ms late` : `${of.kind} ${of.ms} ms, running ${of.gapMs} ms`;
   const slow = slowNodes === 0 ? 'none slow' : `${slowNodes} slow (${how})`;
   const wire = `${link.latencyMs.join(' to ')} ms one way, ${link.loss * 100} % lost`;
   const from = seeds === 1 ? `seed ${seed}` : `seeds ${seed} to ${seed + seeds - 1}`;

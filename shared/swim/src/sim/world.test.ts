@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { below, seededRandom } from '../core/random.js';
 import { lan, local, type Tuning } from '../core/tuning.js';
-import { assemble, experiment, type Setup } from './experiment.js';
+import { assemble, experiment, type Setup, stand } from './experiment.js';
 import type { Link } from './network.js';
 import { World } from './world.js';
 
@@ -81,6 +81,36 @@ describe('a cluster', () => {
     world.run(world.nowMs + 6000);
     expect(agree(world, 60_000)).toEqual([]);
     expect(world.swim(0).member('node-4')?.incarnation).toBeGreaterThan(1);
+  });
+
+  it('a blocked member sends nothing and is declared dead, goes on with its own timers, and refutes when it reads', () => {
+    const told: string[] = [];
+    const world = new World({
+      seed: 9,
+      link: clean,
+      tuning: lan,
+      onEvent: (index, event) => {
+        if (event.type === 'dead') told.push(`${index === 4 ? 'it' : 'others'} of ${event.node.name}`);
+      },
+    });
+    stand(world, 10);
+    world.block(4, 30_000);
+    world.run(world.nowMs + 29_000);
+    expect(world.swim(0).member('node-4')?.state).toBe('dead');
+    // Nothing answers it, so that it takes some of the others for dead.
+    expect(told.filter((one) => one === 'others of node-4').length).toBe(9);
+    expect(told.some((one) => one.startsWith('it of'))).toBe(true);
+    world.run(world.nowMs + 2000);
+    expect(agree(world, 60_000)).toEqual([]);
+  });
+
+  it('that stands was not assembled, and is as one that was: nothing is left to say, and it goes on', () => {
+    const events = new Set<string>();
+    const world = new World({ seed: 4, link: clean, tuning: lan, onEvent: (_, { type }) => events.add(type) });
+    stand(world, 30);
+    expect(agree(world, 60_000)).toEqual([]);
+    world.run(world.nowMs + 30_000);
+    expect([...events].sort()).toEqual(['incarnation', 'round-trip']);
   });
 
   it('does not even suspect a member that is cut off from some in one direction: others vouch for it', () => {

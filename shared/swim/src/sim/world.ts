@@ -42,6 +42,8 @@ interface Process {
   /** When it is woken next; events for other times are stale. */
   wakeMs: number;
   pausedUntilMs: number;
+  /** What it would have sent since it was blocked; undefined: it is not. */
+  held: Effect[] | undefined;
   waiting: ((nowMs: number) => Effect[])[];
   waitingDatagrams: number;
   /** What arrives is read so much later. */
@@ -96,6 +98,7 @@ export class World {
       life: 0,
       wakeMs: Number.POSITIVE_INFINITY,
       pausedUntilMs: 0,
+      held: undefined,
       waiting: [],
       waitingDatagrams: 0,
       lagMs: 0,
@@ -138,6 +141,7 @@ export class World {
     const process = this.#process(index);
     process.running = false;
     process.life++;
+    process.held = undefined;
     process.waiting = [];
     process.waitingDatagrams = 0;
     process.wakeMs = Number.POSITIVE_INFINITY;
@@ -163,6 +167,23 @@ export class World {
     const { life } = process;
     this.at(process.pausedUntilMs, () => {
       if (process.life === life && process.running && process.pausedUntilMs <= this.#nowMs) this.#resume(process);
+    });
+  }
+
+  /**
+   * Runs its timers in time, and for so long neither sends nor reads: then all that waited goes out, and what has arrived
+   * is read.
+   */
+  block(index: number, forMs: number): void {
+    const process = this.#process(index);
+    const { life } = process;
+    process.held = [];
+    this.at(this.#nowMs + forMs, () => {
+      const { held } = process;
+      if (process.life !== life || !held) return;
+      process.held = undefined;
+      for (const effect of held) this.#effect(process, effect);
+      this.#readWaiting(process);
     });
   }
 
@@ -221,6 +242,10 @@ export class World {
 
   #resume(process: Process): void {
     this.#carryOut(process, process.swim.tick(this.#nowMs));
+    this.#readWaiting(process);
+  }
+
+  #readWaiting(process: Process): void {
     const { waiting } = process;
     process.waiting = [];
     process.waitingDatagrams = 0;
@@ -229,7 +254,7 @@ export class World {
 
   #deliver(process: Process, life: number, datagram: boolean, input: (nowMs: number) => Effect[]): void {
     if (!process.running || process.life !== life) return;
-    const paused = process.pausedUntilMs > this.#nowMs;
+    const paused = process.pausedUntilMs > this.#nowMs || process.held !== undefined;
     if (!paused && process.lagMs === 0) {
       this.#carryOut(process, input(this.#nowMs));
       return;
@@ -263,7 +288,8 @@ export class World {
     if (effect.type === 'event') {
       if (effect.event.type === 'incarnation') process.incarnation = effect.event.incarnation;
       this.#options.onEvent?.(process.index, effect.event, this.#nowMs);
-    } else if (effect.type === 'datagram') {
+    } else if (process.held) process.held.push(effect);
+    else if (effect.type === 'datagram') {
       this.traffic.datagrams++;
       this.traffic.datagramBytes += datagramBytes(effect.messages, effect.crc);
       const to = this.#byHost.get(effect.to.host);
