@@ -90,16 +90,18 @@ describe('a cluster', () => {
       link: clean,
       tuning: lan,
       onEvent: (index, event) => {
-        if (event.type === 'dead') told.push(`${index === 4 ? 'it' : 'others'} of ${event.node.name}`);
+        if (event.type !== 'dead' && event.type !== 'suspect') return;
+        told.push(`${index === 4 ? 'it' : 'others'}: ${event.node.name} ${event.type}`);
       },
     });
     stand(world, 10);
     world.block(4, 30_000);
     world.run(world.nowMs + 29_000);
     expect(world.swim(0).member('node-4')?.state).toBe('dead');
-    // Nothing answers it, so that it takes some of the others for dead.
-    expect(told.filter((one) => one === 'others of node-4').length).toBe(9);
-    expect(told.some((one) => one.startsWith('it of'))).toBe(true);
+    // It hears nothing, so that it takes some of the others for dead, and cannot tell anyone.
+    expect(told.filter((one) => one === 'others: node-4 dead').length).toBe(9);
+    expect(told.some((one) => /^it: .* dead$/.test(one))).toBe(true);
+    expect(told.filter((one) => /^others: node-[^4]/.test(one))).toEqual([]);
     world.run(world.nowMs + 2000);
     expect(agree(world, 60_000)).toEqual([]);
   });
