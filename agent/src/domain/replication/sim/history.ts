@@ -6,7 +6,7 @@
  */
 import { compare, type Timestamp } from '@marcher/hlc';
 import type { ReplicaSettings } from '../context.js';
-import type { Cell, CellWrite, Frame, Hash, Message, NodeId, ReplicaEvent } from '../contract.js';
+import type { Cell, CellWrite, Frame, Hash, Message, NodeId, OriginKey, ReplicaEvent } from '../contract.js';
 import { markOf } from '../digest.js';
 import type { ObjectName } from '../ledger.js';
 import { EXISTENCE, mergeCell, objectKey, visible } from '../object.js';
@@ -80,6 +80,8 @@ const HEAL_MAX_MS = 90_000;
 const FORGET_MAX_MS = 60_000;
 /** Of a commit with a frame: a cell, the frame, the state. */
 const COMMIT_STEPS_MIN = 3;
+/** One mistake shows at every node. */
+const FAULTS_SHOWN = 20;
 const CRASHES = ['at once', 'within a commit', 'after a commit'] as const;
 type CrashWay = (typeof CRASHES)[number];
 const GROUPS = ['spec', 'tls', 'tags'];
@@ -95,7 +97,9 @@ class History {
   readonly #plan: Plan;
   readonly #durationMs: number;
   readonly #journal = new Map<string, Frame>();
-  readonly #acknowledged: { readonly node: NodeId; readonly key: string }[] = [];
+  #acknowledged = 0;
+  /** Of each node, the latest stamp of a frame that it has stored since it was started. */
+  readonly #seen = new Map<NodeId, Timestamp>();
   readonly #faults: string[] = [];
   readonly #events: Record<string, number> = {};
   #values = 0;
@@ -117,7 +121,10 @@ class History {
       nodes: options.nodes,
       settings: { ...SIM_SETTINGS, ...large, retention, holding, answerBytes, outboxBytes, ...options.settings },
       onFrame: (node, frame) => this.#onFrame(node, frame),
-      ...(options.effects === undefined ? {} : { onStart: (node: SimNode) => options.effects?.starts(node) }),
+      onStart: (node) => {
+        this.#seen.delete(node.id);
+        options.effects?.starts(node);
+      },
       onForgotten: (node, { origin, from }) => {
         this.#faults.push(`node ${node} has lost frame ${from} of ${origin} and later ones, which it had acknowledged`);
       },
@@ -128,6 +135,41 @@ class History {
   }
 
   run(): HistoryResult {
+    const world = this.#world;
+    let healedMs = 0;
+    try {
+      healedMs = this.#live();
+    } catch (error) {
+      // Of whatever it is, the seed is to be told.
+      this.#faults.push(`thrown: ${error instanceof Error ? error.stack : error}`);
+    }
+    const { effects } = this.#options;
+    for (const [what, times] of Object.entries(effects?.counts() ?? {})) this.#count(what, times);
+    this.#count('message lost', world.lost);
+    this.#count('message doubled', world.duplicated);
+    this.#count('message late', world.reordered);
+    this.#count('crash', world.crashes);
+    this.#count(
+      'crash within a commit',
+      sum(world.nodes, ({ disk }) => disk.crashedWithin),
+    );
+    this.#count('power failure', world.powerFailures);
+    this.#count('commits lost by power failure', world.commitsLost);
+    for (const { disk } of world.nodes) disk.dispose();
+    const more = this.#faults.length - FAULTS_SHOWN;
+    return {
+      faults: more > 0 ? [...this.#faults.slice(0, FAULTS_SHOWN), `and ${more} more`] : this.#faults,
+      acknowledged: this.#acknowledged,
+      frames: this.#journal.size,
+      messages: world.messages,
+      crashes: world.crashes,
+      healedMs,
+      events: this.#events,
+    };
+  }
+
+  /** Gives how long healing took. */
+  #live(): number {
     const world = this.#world;
     const random = this.#random;
     const { skew, lossy } = this.#plan;
@@ -148,27 +190,7 @@ class History {
     this.#check();
     const { effects } = this.#options;
     if (effects !== undefined && this.#faults.length === 0) this.#faults.push(...effects.faults(world.nodes));
-    for (const [what, times] of Object.entries(effects?.counts() ?? {})) this.#count(what, times);
-    this.#count('message lost', world.lost);
-    this.#count('message doubled', world.duplicated);
-    this.#count('message late', world.reordered);
-    this.#count('crash', world.crashes);
-    this.#count(
-      'crash within a commit',
-      sum(world.nodes, ({ disk }) => disk.crashedWithin),
-    );
-    this.#count('power failure', world.powerFailures);
-    this.#count('commits lost by power failure', world.commitsLost);
-    for (const { disk } of world.nodes) disk.dispose();
-    return {
-      faults: this.#faults,
-      acknowledged: this.#acknowledged.length,
-      frames: this.#journal.size,
-      messages: world.messages,
-      crashes: world.crashes,
-      healedMs,
-      events: this.#events,
-    };
+    return healedMs;
   }
 
   // Writes.
@@ -184,9 +206,17 @@ class History {
   /** Its stamp, if it was acknowledged. */
   #commit(node: SimNode, writes: readonly CellWrite[]): Timestamp | undefined {
     const result = this.#world.act(node, (replica) => replica.write({ author: 'sim', message: '', writes }));
-    if (result?.ok === true) this.#acknowledged.push({ node: node.id, key: `${result.origin}/${result.sequence}` });
+    if (result?.ok === true) this.#acknowledges(node, result.origin, result.sequence);
     else if (result !== undefined) this.#count(`refused ${result.code}`);
     return result?.ok === true ? result.stamp : undefined;
+  }
+
+  #acknowledges(node: SimNode, origin: OriginKey, sequence: number): void {
+    this.#acknowledged++;
+    node.acknowledged.push({ origin, sequence, takeovers: node.disk.takeovers });
+    if (!this.#journal.has(`${origin}/${sequence}`)) {
+      this.#faults.push(`node ${node.id} acknowledged frame ${sequence} of ${origin}, and never stored it`);
+    }
   }
 
   #transaction({ disk }: SimNode): CellWrite[] {
@@ -348,6 +378,7 @@ class History {
     node.disk.dispose();
     node.disk = backup;
     node.said = undefined;
+    node.acknowledged = [];
     // Another's as well, where that disk was the last that held it.
     this.#giveUp((frame) => frame.node === node.id || covers(had, frame.origin, frame.sequence));
   }
@@ -523,8 +554,14 @@ class History {
     }
   }
 
-  #onFrame(_node: NodeId, frame: Frame): void {
+  #onFrame(node: NodeId, frame: Frame): void {
     const key = `${frame.origin}/${frame.sequence}`;
+    const seen = this.#seen.get(node);
+    if (seen === undefined || compare(frame.stamp, seen) > 0) this.#seen.set(node, frame.stamp);
+    else if (frame.node === node && !this.#journal.has(key)) {
+      // Others would take it for older than what its author had before.
+      this.#faults.push(`node ${node}: the stamp of frame ${key} is not after those of frames that it had`);
+    }
     const known = this.#journal.get(key);
     if (known === undefined) this.#journal.set(key, frame);
     else if (known.bytes !== frame.bytes && known.hash.join() !== frame.hash.join()) {
@@ -541,12 +578,16 @@ class History {
     if (event.type === 'forked')
       this.#faults.push(`node ${node}: ${event.fork.origin} forked at ${event.fork.sequence}`);
     if (event.type === 'refused' || event.type === 'damaged')
-      this.#faults.push(`node ${node}: ${JSON.stringify(event)}`);
+      this.#faults.push(`node ${node}: ${JSON.stringify(event, withoutBigints)}`);
   }
 
   #count(what: string, times = 1): void {
     if (times > 0) this.#events[what] = (this.#events[what] ?? 0) + times;
   }
+}
+
+function withoutBigints(_: string, value: unknown): unknown {
+  return typeof value === 'bigint' ? String(value) : value;
 }
 
 function sum<T>(of: readonly T[], by: (one: T) => number): number {

@@ -4,8 +4,8 @@
  * pause and crash in the middle of commits; disks that are full, or restored from a backup.
  */
 import type { ReplicaSettings } from '../context.js';
-import type { Frame, Hash, Member, Message, NodeId, Range, ReplicaEvent, VectorState } from '../contract.js';
-import { lacking } from '../origin.js';
+import type { Frame, Hash, Member, Message, NodeId, OriginKey, Range, ReplicaEvent, VectorState } from '../contract.js';
+import { covers, lacking } from '../origin.js';
 import { Replica } from '../replica.js';
 import { Cuts } from './cuts.js';
 import { Crash, type Disk, MemoryDisk, type OnFrame } from './disk.js';
@@ -30,6 +30,8 @@ export interface SimNode {
   losesPower: boolean;
   /** What it has last said to anyone that it holds: others forget deletes and drop frames by it. */
   said: { readonly vector: VectorState; readonly takeovers: number } | undefined;
+  /** Its own frames that it has acknowledged, with the takeovers by then: they are on its disk, whatever fails. */
+  acknowledged: { readonly origin: OriginKey; readonly sequence: number; readonly takeovers: number }[];
   pausedUntilMs: number;
   /** The machine's clock less the true time. */
   skewMs: number;
@@ -84,7 +86,16 @@ export class World {
       const id = BigInt(i + 1);
       const disk = makeDisk((frame) => options.onFrame(id, frame));
       const time = { pausedUntilMs: 0, skewMs: 0, drift: 0, wakeAtMs: Infinity };
-      this.nodes.push({ id, disk, replica: undefined, losesPower: false, said: undefined, member: true, ...time });
+      this.nodes.push({
+        id,
+        disk,
+        replica: undefined,
+        losesPower: false,
+        said: undefined,
+        acknowledged: [],
+        member: true,
+        ...time,
+      });
     }
   }
 
@@ -111,6 +122,11 @@ export class World {
     const { said } = node;
     if (said?.takeovers === node.disk.takeovers) {
       for (const lost of lacking(held, said.vector, held.forks)) this.#options.onForgotten(node.id, lost);
+    }
+    for (const { origin, sequence, takeovers } of node.acknowledged) {
+      if (takeovers === node.disk.takeovers && !covers(held, origin, sequence)) {
+        this.#options.onForgotten(node.id, { origin, from: sequence, through: sequence });
+      }
     }
     this.#options.onStart?.(node);
     this.#guard(node, () => {
