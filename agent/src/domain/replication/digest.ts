@@ -26,9 +26,19 @@ export function xor48(a: number, b: number): number {
   return high * 0x1_0000_0000 + ((a ^ b) >>> 0);
 }
 
+/** For cells as most are: a mark is made of every cell again whenever its bucket is looked through. */
+const SCRATCH_BYTES = 4096;
+const scratch = new WireWriter(SCRATCH_BYTES);
+
+function writerOf(bytes: number): WireWriter {
+  if (bytes > SCRATCH_BYTES) return new WireWriter(bytes);
+  scratch.reset();
+  return scratch;
+}
+
 /** 48 bits of the hash over key, stamp and value. */
 export function markOf(cell: Omit<Cell, 'mark' | 'origin' | 'sequence'>, hash: Hash): number {
-  const writer = new WireWriter(64 + cell.kind.length + cell.id.length + cell.group.length + (cell.value?.length ?? 0));
+  const writer = writerOf(64 + 3 * (cell.kind.length + cell.id.length + cell.group.length) + (cell.value?.length ?? 0));
   writer.text(1, cell.kind);
   writer.text(2, cell.id);
   writer.text(3, cell.group);

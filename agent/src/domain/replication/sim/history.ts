@@ -325,6 +325,8 @@ class History {
       world.crash(node);
       this.#restore(node, backup);
       world.start(node, false);
+      // Before anyone has told it which of its numbers others know.
+      this.#write(node);
     });
   }
 
@@ -351,6 +353,7 @@ class History {
       world.crash(node);
       if (backup !== undefined) this.#restore(node, backup);
       world.start(node, false);
+      if (backup !== undefined) this.#write(node);
       const missed = way === 'within a commit' && node.disk.crashedWithin === before;
       if (missed && world.time.nowMs < this.#durationMs) this.#crash(restores, way);
     });
