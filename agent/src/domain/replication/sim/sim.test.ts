@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { hash as sha } from 'node:crypto';
 import { expect, test } from 'vitest';
+import type { Message } from '../contract.js';
 import { runHistory } from './history.js';
 
 const hash = (bytes: Uint8Array): Uint8Array => sha('sha256', bytes, 'buffer');
@@ -23,8 +24,29 @@ test.each([
   },
 );
 
-test('a hundred nodes', () => {
-  expect(runHistory({ seed: 100, nodes: 100, hash, durationMs: 1000, writes: 10 }).faults).toEqual([]);
+test('with a hundred nodes every fault comes within two histories', () => {
+  const events = (['all-kept', 'all-given-up'] as const).flatMap((faults) => {
+    const result = runHistory({ seed: 1, nodes: 100, hash, durationMs: 3000, writes: 20, faults });
+    expect(result.faults, faults).toEqual([]);
+    return Object.keys(result.events);
+  });
+  const network = ['message lost', 'message doubled', 'message late', 'partition both ways', 'partition one way'];
+  const time = ['pause', 'clock skewed and drifting', 'clock set', 'quarantined'];
+  const ends = ['crash', 'crash within a commit', 'mass restart', 'power failure', 'commits lost by power failure'];
+  const disks = ['full disk', 'disk restored', 'away until forgotten'];
+  expect(events).toEqual(expect.arrayContaining([...network, ...time, ...ends, ...disks]));
+});
+
+test('what is thrown, and what a node refuses of another, is said as a fault, and not more than can be read', () => {
+  const carry = (): never => {
+    throw new Error('on the way');
+  };
+  expect(runHistory({ seed: 3, nodes: 3, hash, carry }).faults[0]).toMatch(/^thrown: Error: on the way/);
+  const damaged = (message: Message): Message =>
+    message.type === 'push' ? { ...message, frame: message.frame.slice(1) } : message;
+  const { faults } = runHistory({ seed: 3, nodes: 10, hash, carry: damaged });
+  expect(faults[0]).toMatch(/^node \d+: {"type":"refused","from":"\d+"/);
+  expect([faults.length, faults[20]]).toEqual([21, expect.stringMatching(/^and \d+ more$/)]);
 });
 
 test('a history replays exactly from its seed', () => {
