@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `marcher`: the command line. Every subcommand is loaded when it is run, since most runs need one. */
-import { enableCompileCache } from 'node:module';
+import { keepCompiled } from './compile-cache.js';
 
-enableCompileCache();
+keepCompiled();
 
 // A reader that has seen enough (`marcher get services | head`) is not an error.
 for (const stream of [process.stdout, process.stderr]) {
