@@ -163,6 +163,7 @@ describe('impossible values are refused with the reason', () => {
       [['--mesh', '192.0.2.1:7400', '--join', '192.0.2.2:7400'], 'needs --join-token-file'],
       [['--mesh', '192.0.2.1:7400', '--join-token-file', '/t'], 'has no effect without --join'],
       [['--ca-key-file', '/k'], 'has no effect without --mesh'],
+      [['--certificates-dir', '/c'], 'has no effect without --mesh'],
     ])('%j of a mesh is refused: %s', (args, reason) => {
       expect(mistakes(args).join('; ')).toContain(reason);
     });

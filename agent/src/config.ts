@@ -20,6 +20,8 @@ export interface MeshSettings {
   readonly join: (Address & { readonly tokenFile: string }) | undefined;
   /** Need not be there yet. */
   readonly caKeyFile: string;
+  /** Where programs on this machine find certificates of services and their keys; undefined: nowhere. */
+  readonly certificatesDir?: string | undefined;
 }
 
 export interface RemoteApiSettings {
@@ -131,6 +133,11 @@ const FLAGS: readonly Flag[] = [
     name: 'ca-key-file',
     value: 'FILE',
     help: "what seals the mesh CA's key on the node that made the mesh (default STATE/ca.key, made with it)",
+  },
+  {
+    name: 'certificates-dir',
+    value: 'DIR',
+    help: 'keep certificates of services and their keys there, for programs of this machine (default: nowhere)',
   },
   { name: 'metrics', value: 'HOST:PORT', help: 'serve /healthz, /readyz and /metrics by HTTP (default: off)' },
   { name: 'workers', value: 'N', help: 'threads of the engine (default: one per allowed core)' },
@@ -565,7 +572,7 @@ function meshOf(
   const address = endpoint('mesh', text('mesh'), 'one', wrong);
   const contact = endpoint('join', text('join'), 'one', wrong);
   const tokenFile = text('join-token-file');
-  for (const name of ['join', 'join-token-file', 'ca-key-file']) {
+  for (const name of ['join', 'join-token-file', 'ca-key-file', 'certificates-dir']) {
     if (given.has(name) && !given.has('mesh')) wrong(name, 'has no effect without --mesh ADDRESS:PORT');
   }
   if (given.has('join') && tokenFile === undefined) {
@@ -573,11 +580,13 @@ function meshOf(
   } else if (tokenFile !== undefined && !given.has('join')) {
     wrong('join-token-file', 'has no effect without --join ADDRESS:PORT');
   }
+  const directory = text('certificates-dir');
   if (address === undefined) return undefined;
   return {
     address,
     join: contact === undefined || tokenFile === undefined ? undefined : { ...contact, tokenFile: resolve(tokenFile) },
     caKeyFile: resolve(text('ca-key-file') ?? join(stateDir, 'ca.key')),
+    certificatesDir: directory === undefined ? undefined : resolve(directory),
   };
 }
 

@@ -26,6 +26,7 @@ import { createSystemdNotify } from './adapters/outbound/systemd-notify.js';
 import { createAgent } from './agent.js';
 import { createAccounts } from './application/access/accounts.js';
 import { Audit } from './application/audit/audit.js';
+import { createCertificates } from './application/certificates.js';
 import type { NodeCondition } from './application/node.js';
 import { type AgentConfig, readCommand, type Uninstall } from './config.js';
 import { embeddedCountryDatabase } from './country-database.js';
@@ -165,6 +166,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
       log,
       audit: { log: auditLog, trail: audit },
     });
+  const certificates = mesh && createCertificates(() => mesh.serviceCertificates);
   await mesh?.load();
   const agent = createAgent({
     store,
@@ -199,7 +201,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
   if (recovery !== undefined) copy.schedule();
 
   const api = createApiServer({
-    useCases: { ...agent, access, audit, ...(mesh === undefined ? {} : { mesh }) },
+    useCases: { ...agent, access, audit, ...(mesh === undefined ? {} : { mesh, certificates }) },
     peerCredentials,
     logger: log,
     socketPath: config.socketPath,
@@ -207,7 +209,8 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
     tcp: config.api,
     remote: remote?.listener,
   });
-  const http = config.metrics && createHttpServer({ useCases: agent, ...config.metrics, logger: log });
+  const http =
+    config.metrics && createHttpServer({ useCases: { ...agent, certificates }, ...config.metrics, logger: log });
   if (config.source !== undefined) {
     source = new FileSource({
       path: config.source,

@@ -4,6 +4,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import {
   copyFileSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -27,6 +28,7 @@ import { type Agent, createAgent } from './agent.js';
 import { Audit } from './application/audit/audit.js';
 import { Mesh } from './mesh.js';
 import { IdentityFiles } from './mesh-identity.js';
+import type { CertificateUseCases } from './ports/certificates.js';
 import { IdentityError } from './ports/identity.js';
 import type { Caller } from './ports/use-cases.js';
 
@@ -90,6 +92,7 @@ async function start(name: string, options: MachineOptions = {}): Promise<Machin
       address: { host: '127.0.0.1', port },
       join: contact === undefined ? undefined : contactOf,
       caKeyFile: join(dir, 'ca.key'),
+      certificatesDir: join(dir, 'certificates'),
     },
     stateDir: dir,
     nodeName: name,
@@ -568,5 +571,50 @@ test("gossip's key is changed at all that are there, by two at once too; who was
     expect(log.join()).not.toContain(secret);
     const stored = Buffer.concat(['marcher.db', 'marcher.db-wal'].map((file) => readFileSync(join(dir, file))));
     expect(stored.includes(Buffer.from(secret, 'base64'))).toBe(false);
+  }
+});
+
+test("a service's certificate is issued where the CA's key is and opened by all members, by one that joins and by none that left", {
+  timeout: 60_000,
+}, async () => {
+  const first = await founded();
+  const second = await joined(first, 'two');
+  await together();
+  const of = ({ mesh }: Machine) => mesh.serviceCertificates as CertificateUseCases;
+  const names = { dns: ['api.example.org'], addresses: [] };
+  const request = (name: string) => ({ name, names, roles: ['server'], days: 365 }) as const;
+  await expect(of(second).issue(request('api'), CALLER)).rejects.toThrow('these do: one');
+  await of(first).issue(request('api'), CALLER);
+  const opened = (machine: Machine, name: string): boolean | undefined =>
+    of(machine)
+      .list()
+      .find((each) => each.name === name)?.keyAvailable;
+  await vi.waitFor(() => expect(opened(second, 'api')).toBe(true), PATIENCE);
+  const third = await joined(first, 'three');
+  await vi.waitFor(() => expect(opened(third, 'api')).toBe(true), PATIENCE);
+  const { key, chain } = of(third).exportKey('api', CALLER);
+  expect(key).toBe(of(first).exportKey('api', CALLER).key);
+  expect(new X509Certificate(chain).checkPrivateKey(createPrivateKey(key))).toBe(true);
+  expect(audited(third)).toEqual(['done ExportPrivateKey']);
+  // For programs on the second's machine: what is there, and is not.
+  const [pem, secret] = ['pem', 'key'].map((end) => join(second.dir, 'certificates', `api.${end}`));
+  await vi.waitFor(() => expect(readFileSync(pem ?? '', 'utf8')).toBe(chain), PATIENCE);
+  expect([statSync(secret ?? '').mode & 0o777, readFileSync(secret ?? '', 'utf8')]).toEqual([0o600, key]);
+  // Revoked from anywhere, into the lists of the node that signs.
+  const { serial } = of(second).revoke('api', 1, CALLER).facts.leaf;
+  await vi.waitFor(() => {
+    for (const machine of machines) expect(machine.material.at(-1)?.revocations.get(serial)?.reason).toBe(1);
+    expect(existsSync(secret ?? '')).toBe(false);
+  }, PATIENCE);
+  await first.mesh.remove('three', { keepKeys: true }, CALLER);
+  await of(first).issue(request('web'), CALLER);
+  await vi.waitFor(() => expect(opened(second, 'web')).toBe(true), PATIENCE);
+  // It is told of its removal for two seconds more, and may hear of the certificate meanwhile.
+  expect(opened(third, 'web') ?? false).toBe(false);
+  const der = createPrivateKey(key).export({ format: 'der', type: 'pkcs8' }).subarray(-96);
+  for (const { log, dir } of machines) {
+    expect(log.join()).not.toContain('PRIVATE KEY');
+    const stored = Buffer.concat(['marcher.db', 'marcher.db-wal'].map((file) => readFileSync(join(dir, file))));
+    expect(stored.includes(der)).toBe(false);
   }
 });

@@ -27,6 +27,7 @@ import { renew } from './mesh/renewing.js';
 import { end, run } from './mesh/running.js';
 import { IdentityFiles } from './mesh-identity.js';
 import type { AccessMesh } from './ports/access.js';
+import type { CertificateUseCases } from './ports/certificates.js';
 import { IdentityError } from './ports/identity.js';
 import type {
   ClientCertificate,
@@ -79,6 +80,11 @@ export class Mesh implements MeshUseCases {
   /** What users and keys have of it; undefined: this node is in no mesh. */
   get access(): AccessMesh | undefined {
     return this.#part && accessOf(this.#part);
+  }
+
+  /** Of services; undefined: this node is in no mesh. */
+  get serviceCertificates(): CertificateUseCases | undefined {
+    return this.#part?.certificates.services;
   }
 
   /** Opens the mesh port and looks for the others; fails when it can't listen. */

@@ -5,6 +5,7 @@ import { LIST_KIND } from '../application/mesh/revocations.js';
 import { trustedRoots } from '../domain/identity/trust.js';
 import { CLIENT_CERTIFICATE_KIND } from '../domain/mesh/client-certificate.js';
 import { NODE_KIND } from '../domain/mesh/node-record.js';
+import { REVOKED_CERTIFICATE_KIND } from '../domain/mesh/service-certificate.js';
 import { membersChanged } from './membership.js';
 import { isRemoved } from './own-record.js';
 import type { Part } from './part.js';
@@ -22,6 +23,11 @@ export function changed(part: Part, kind: string, ids: readonly string[]): void 
     void revokeWanted(part);
   }
   if (kind === NODE_KIND) nodesChanged(part, ids);
+  part.certificates.changed(kind, ids);
+  if (kind === REVOKED_CERTIFICATE_KIND) {
+    updateTls(part);
+    void revokeWanted(part);
+  }
   // Heads may come before the record of their node, by which they are verified.
   if (kind === AUDIT_HEAD_KIND || kind === NODE_KIND) part.auditHeads?.changed(ids);
   part.keys?.changed(kind, ids);

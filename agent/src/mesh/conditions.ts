@@ -33,6 +33,7 @@ export function meshConditions(part: Part | undefined, joinFailure: string): Nod
     const fix = 'marcher audit verify there; docs/mesh.md says what it may be';
     add('AuditIntact', 'Contradicted', `the audit log of node ${node}, record ${sequence}: ${message}: ${fix}`);
   }
+  found.push(...part.certificates.conditions());
   if (part.identity.authorityFault !== '') add('MeshAuthority', 'NotOpened', part.identity.authorityFault);
   return found;
 }

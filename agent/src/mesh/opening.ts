@@ -13,6 +13,7 @@ import { Replica } from '../domain/replication/replica.js';
 import type { IdentityFiles, MeshIdentity } from '../mesh-identity.js';
 import type { Told } from '../ports/audit.js';
 import { openHeads, tell } from './auditing.js';
+import { Certificates } from './certificates.js';
 import { changed, keepKnown, verifyBy } from './changes.js';
 import { openClients } from './operators.js';
 import { isRemoved, ownRecord } from './own-record.js';
@@ -51,7 +52,18 @@ export function openPart(options: MeshOptions, files: IdentityFiles, identity: M
   const tokens = new JoinTokens(openTokenFile(files.directory), nodeId);
   const clients = openClients({ identity, cells, nodes, replication }, () => part);
   const fixed = { options, files, timers: new Timers(), identity, cells, nodes, replication, verifier, signer, tls };
-  const opened = { ...fixed, clients, tokens, credentials, keyring, revocations, lists, renewFailure: '' };
+  const certificates = new Certificates(fixed, () => part);
+  const opened = {
+    ...fixed,
+    clients,
+    certificates,
+    tokens,
+    credentials,
+    keyring,
+    revocations,
+    lists,
+    renewFailure: '',
+  };
   const part: Part = { ...opened, auditHeads: openHeads(options, opened) };
   verifyBy(part);
   if (isRemoved(part)) replication.exclude();

@@ -22,6 +22,7 @@ import type { IdentityFiles, MeshIdentity } from '../mesh-identity.js';
 import type { AuditLog, AuditTrail } from '../ports/audit.js';
 import { IdentityError, type NodeCredentials } from '../ports/identity.js';
 import { ApplicationError } from '../ports/use-cases.js';
+import type { Certificates } from './certificates.js';
 import type { GossipKeys } from './keys.js';
 import type { Timers } from './timers.js';
 
@@ -54,6 +55,8 @@ export interface Part {
   readonly cells: ReplicaStore;
   readonly nodes: Nodes;
   readonly clients: ClientCertificates;
+  /** Of services. */
+  readonly certificates: Certificates;
   readonly replication: Replication;
   readonly verifier: FrameVerifier;
   readonly signer: FrameSigner;

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Certificates of removed nodes, and those of operators that were taken back, are revoked by nodes that sign, and refused by all. */
+/** Certificates of removed nodes, and those of operators and services that were taken back, are revoked by nodes that sign, and refused by all. */
 import { uniteLists } from '../adapters/outbound/identity/revocation-list.js';
 import { coalesced } from '../application/mesh/coalesced.js';
 import { listWrites, readLists, revokedSince } from '../application/mesh/revocations.js';
-import { nextCrlNumber } from '../domain/identity/revocation.js';
+import { nextCrlNumber, type Revocations } from '../domain/identity/revocation.js';
 import type { Part } from './part.js';
 
 /** Nodes that hold the CA's key sign what was asked for elsewhere. */
 export async function revokeWanted(part: Part): Promise<void> {
-  const { identity, nodes, clients, replication } = part;
+  const { identity, nodes, replication } = part;
   if (identity.authority === undefined) return;
   const removed = revokedSince(part.revocations, nodes.known.values(), Date.now()) ?? part.revocations;
-  const wanted = clients.revoked(removed);
+  const wanted = takenBack(part, removed);
   if (wanted === part.revocations) return;
   try {
     const number = nextCrlNumber(0n, Date.now(), identity.nodeId);
@@ -57,10 +57,15 @@ async function takeLists(part: Part): Promise<void> {
   }
 }
 
+/** Those, and certificates of operators and services that are in no list yet. */
+function takenBack({ clients, certificates }: Part, revocations: Revocations): Revocations {
+  return certificates.services.revoked(clients.revoked(revocations));
+}
+
 /** Connections go by what this node has now, those that are open too. */
 export function updateTls(part: Part): void {
-  const { identity, tls, credentials, clients } = part;
-  const revocations = clients.revoked(part.revocations);
+  const { identity, tls, credentials } = part;
+  const revocations = takenBack(part, part.revocations);
   const material = { meshId: identity.mesh.id, credentials, roots: identity.roots, revocations };
   tls.update(material);
   part.options.onMaterial?.(material);

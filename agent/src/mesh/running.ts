@@ -45,6 +45,7 @@ export async function run(part: Part): Promise<void> {
   part.keys?.start();
   renewInTime(part);
   keepHeads(part);
+  part.certificates.start();
 }
 
 /** Says good-bye: to the others it is down as soon as they are told. */

@@ -7,7 +7,7 @@
  */
 import type { CertificateFacts } from '../domain/identity/certificate.js';
 import type { GossipKeyring } from '../domain/identity/gossip-keyring.js';
-import type { Mesh } from '../domain/identity/issue.js';
+import type { Mesh, ServiceSubject } from '../domain/identity/issue.js';
 import type { TokenRecord, TokenUse } from '../domain/identity/join-token.js';
 import type { Revocations } from '../domain/identity/revocation.js';
 import type { TrustedRoot } from '../domain/identity/trust.js';
@@ -77,6 +77,8 @@ export interface CertificateAuthority {
     client: { readonly user: string; readonly lifetimeMs: number },
     nowMs: number,
   ): Promise<IssuedCertificate>;
+  /** For a service. request: as above. */
+  issueService(request: string | Uint8Array, service: ServiceSubject, nowMs: number): Promise<IssuedCertificate>;
   /** number: of nextCrlNumber(). */
   signRevocations(revocations: Revocations, number: bigint, nowMs: number): Promise<RevocationList>;
 }

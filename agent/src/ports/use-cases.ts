@@ -22,6 +22,7 @@ import type { Connection, LogEntry, ServiceStats } from '@marcher/proto/marcher/
 import type { Touched, Verdict } from '../domain/access/authorize.js';
 import type { AccessUseCases, Via } from './access.js';
 import type { AuditUseCases } from './audit.js';
+import type { CertificateUseCases } from './certificates.js';
 import type { MeshUseCases } from './mesh.js';
 
 /** Who asks, as the transport has established it. Goes into the history. */
@@ -173,6 +174,8 @@ export interface UseCases {
   readonly mesh?: MeshUseCases | undefined;
   /** Absent: nothing is audited (in tests). */
   readonly audit?: AuditUseCases | undefined;
+  /** Of services. Absent: the agent was started without --mesh. */
+  readonly certificates?: CertificateUseCases | undefined;
   /** Absent: nobody is known but by the socket. */
   readonly access?: AccessUseCases | undefined;
 }

@@ -4,6 +4,7 @@ import { ServerReflection } from '@marcher/proto/grpc/reflection/v1/reflection_p
 import { ServerReflection as ServerReflectionAlpha } from '@marcher/proto/grpc/reflection/v1alpha/reflection_pb';
 import { AccessService } from '@marcher/proto/marcher/v1/access_service_pb';
 import { AuditService } from '@marcher/proto/marcher/v1/audit_service_pb';
+import { CertificateService } from '@marcher/proto/marcher/v1/certificate_service_pb';
 import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
 import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
@@ -86,6 +87,14 @@ const EXPECTED: Readonly<Record<string, string>> = {
   'marcher.v1.AccessService/CreateApiKey': PERSON,
   'marcher.v1.AccessService/RotateApiKey': PERSON,
   'marcher.v1.AccessService/RevokeApiKey': PERSON,
+  'marcher.v1.CertificateService/ListCertificates': ALL,
+  'marcher.v1.CertificateService/GetCertificate': ALL,
+  'marcher.v1.CertificateService/IssueCertificate': ADMINISTER,
+  'marcher.v1.CertificateService/ImportCertificate': ADMINISTER,
+  'marcher.v1.CertificateService/RenewCertificate': ADMINISTER,
+  'marcher.v1.CertificateService/RevokeCertificate': ADMINISTER,
+  'marcher.v1.CertificateService/DeleteCertificate': ADMINISTER,
+  'marcher.v1.CertificateService/ExportPrivateKey': PERSON,
   'grpc.health.v1.Health/Check': PUBLIC,
   'grpc.health.v1.Health/List': PUBLIC,
   'grpc.health.v1.Health/Watch': ALL,
@@ -100,6 +109,7 @@ const SERVICES = [
   MeshService,
   AuditService,
   AccessService,
+  CertificateService,
   Health,
   ServerReflection,
   ServerReflectionAlpha,

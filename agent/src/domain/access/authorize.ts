@@ -3,7 +3,7 @@
  * Who may call what. Denied is whatever no table names: the compiler asks for a rule for each method of the services
  * below, and a service that is not among them has none.
  *
- * Reading is not scoped: owners and viewers see the whole configuration, which has no secrets. Changes are, object by
+ * Reading is not scoped: owners and viewers see the whole configuration, which has no secrets; of certificates without their keys. Changes are, object by
  * object, where it is known what a change makes of the configuration (application/configuration.ts).
  */
 import { Health } from '@marcher/proto/grpc/health/v1/health_pb';
@@ -11,6 +11,7 @@ import { ServerReflection } from '@marcher/proto/grpc/reflection/v1/reflection_p
 import { ServerReflection as ServerReflectionAlpha } from '@marcher/proto/grpc/reflection/v1alpha/reflection_pb';
 import { AccessService } from '@marcher/proto/marcher/v1/access_service_pb';
 import { AuditService } from '@marcher/proto/marcher/v1/audit_service_pb';
+import { CertificateService } from '@marcher/proto/marcher/v1/certificate_service_pb';
 import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
 import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
@@ -130,6 +131,17 @@ table(AccessService, {
   createApiKey: 'manage-access',
   rotateApiKey: 'manage-access',
   revokeApiKey: 'manage-access',
+});
+table(CertificateService, {
+  listCertificates: 'read',
+  getCertificate: 'read',
+  issueCertificate: 'administer',
+  importCertificate: 'administer',
+  renewCertificate: 'administer',
+  revokeCertificate: 'administer',
+  deleteCertificate: 'administer',
+  // A key that has leaked does not take all others with it.
+  exportPrivateKey: 'manage-access',
 });
 // Not Watch: who is not known would keep one of the open streams.
 table(Health, { check: 'anyone', list: 'anyone', watch: 'read' });

@@ -5,8 +5,9 @@
  */
 import type { CertificateFacts } from './certificate.js';
 import { LIFETIME, type Validity, validityAt, validityFrom } from './lifetime.js';
-import { isMeshName, isNodeId, isUserName, nodeUri, userUri } from './names.js';
+import { isCertificateName, isMeshName, isNodeId, isUserName, nodeUri, serviceUri, userUri } from './names.js';
 import { isRevoked, type Revocations } from './revocation.js';
+import type { ServiceNames } from './service-names.js';
 
 export interface Mesh {
   readonly id: string;
@@ -20,7 +21,20 @@ export interface CertificateProfile {
   readonly uri: string;
   readonly validity: Validity;
   /** What it is for: nodes are both, operators are clients only. */
-  readonly roles: readonly ('server' | 'client')[];
+  readonly roles: readonly CertificateRole[];
+  /** Of a service; absent: it is called by no name. */
+  readonly names?: ServiceNames;
+}
+
+export type CertificateRole = 'server' | 'client';
+
+export interface ServiceSubject {
+  /** Of the certificate. */
+  readonly name: string;
+  /** As readServiceNames() gives them. */
+  readonly names: ServiceNames;
+  readonly roles: readonly CertificateRole[];
+  readonly lifetimeMs: number;
 }
 
 export type IssueVerdict =
@@ -72,6 +86,43 @@ export function clientProfile(
       roles: ['client'],
     },
   };
+}
+
+/** Of a service. It names no node and no user: nobody is let in by it. */
+export function serviceProfile(
+  mesh: Mesh,
+  { name, names, roles, lifetimeMs }: ServiceSubject,
+  root: CertificateFacts,
+  nowMs: number,
+): IssueVerdict {
+  const fault = certificateNameFault(name) ?? serviceLifetimeFault(lifetimeMs) ?? rootFault(root, nowMs);
+  if (fault !== undefined) return refused(fault);
+  if (names.dns.length + names.addresses.length === 0) return refused('it has no name that clients call it by');
+  return {
+    kind: 'profile',
+    profile: {
+      organization: mesh.name,
+      commonName: name,
+      uri: serviceUri({ meshId: mesh.id, name }),
+      validity: validityFrom(nowMs, lifetimeMs, root.notAfterMs),
+      roles,
+      names,
+    },
+  };
+}
+
+/** undefined: nothing is wrong with it. */
+export function certificateNameFault(name: string): string | undefined {
+  if (isCertificateName(name)) return undefined;
+  const shown = JSON.stringify(name.slice(0, 80));
+  return `${shown} is not a name of a certificate: write 1 to 63 of a-z, 0-9 and "-", beginning and ending with a letter or digit`;
+}
+
+/** undefined: nothing is wrong with it. */
+export function serviceLifetimeFault(lifetimeMs: number): string | undefined {
+  const { serviceMinMs, serviceMaxMs } = LIFETIME;
+  if (Number.isInteger(lifetimeMs) && lifetimeMs >= serviceMinMs && lifetimeMs <= serviceMaxMs) return undefined;
+  return `a service's certificate lasts from 1 to 365 days, not ${lifetimeMs} ms`;
 }
 
 /** undefined: nothing is wrong with it. */

@@ -15,6 +15,10 @@ export const LIFETIME = {
   clientMs: 90 * DAY_MS,
   clientMinMs: 3_600_000,
   clientMaxMs: 365 * DAY_MS,
+  /** Of services. */
+  serviceMs: 365 * DAY_MS,
+  serviceMinMs: DAY_MS,
+  serviceMaxMs: 365 * DAY_MS,
   /** The longest that anything lives which the CA signs, itself aside. */
   leafMaxMs: 366 * DAY_MS,
   /** Certificates begin that much earlier: clocks of peers may be late. */

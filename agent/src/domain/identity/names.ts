@@ -6,8 +6,9 @@
  *   mesh id   128 random bits as 32 hex digits, so that two meshes of one name are never taken for each other
  *   node id   64 random bits as 16 hex digits, not zero; also the node of hybrid logical clocks
  *   user      an operator, by name: spiffe://MESH/user/NAME
+ *   service   what clients call by the names beside it: spiffe://MESH/service/NAME, of its certificate
  *
- * What names a node names no user, and the other way round: the paths differ, and one certificate has one such name.
+ * What names one of them names no other: the paths differ, and one certificate has one such name.
  */
 export interface NodeIdentity {
   readonly meshId: string;
@@ -41,6 +42,11 @@ export function isNodeId(text: string): boolean {
 
 /** Names of meshes follow the rule for every object's name. */
 export function isMeshName(text: string): boolean {
+  return MESH_NAME.test(text);
+}
+
+/** Of a service's certificate. */
+export function isCertificateName(text: string): boolean {
   return MESH_NAME.test(text);
 }
 
@@ -92,6 +98,11 @@ export function userUri({ meshId, user }: UserIdentity): string {
 export function parseUserUri(uri: string): UserIdentity | undefined {
   const [, meshId, user] = SPIFFE_USER.exec(uri) ?? [];
   return meshId !== undefined && user !== undefined && isUserName(user) ? { meshId, user } : undefined;
+}
+
+/** name: of its certificate, which follows the rule for every object's. */
+export function serviceUri({ meshId, name }: { readonly meshId: string; readonly name: string }): string {
+  return `spiffe://${meshId}/service/${name}`;
 }
 
 /** Of a root's certificate; undefined: it names no mesh. */

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { type CertificateFacts, USAGE } from './certificate.js';
 import { clientProfile } from './issue.js';
 import { LIFETIME } from './lifetime.js';
-import { isUserName, nodeUri, parseNodeUri, parseUserUri, userUri } from './names.js';
+import { isUserName, nodeUri, parseNodeUri, parseUserUri, serviceUri, userUri } from './names.js';
 import { judgeOperator, type OperatorRules } from './operator.js';
 import { NO_REVOCATIONS } from './revocation.js';
 
@@ -45,6 +45,7 @@ describe('an operator', () => {
     ['that is not valid yet', judged({}, { nowMs: 999 }), 'not-yet-valid'],
     ['of a node', judged({ uris: [nodeUri({ meshId, nodeId: '00000000000000a1' })] }), 'a-node'],
     ['of a user and a node', judged({ uris: [good.uris[0] ?? '', `spiffe://${meshId}/node/1`] }), 'unsuitable'],
+    ['of a service', judged({ uris: [serviceUri({ meshId, name: 'alice' })] }), 'unsuitable'],
     ['of nobody', judged({ uris: [] }), 'unsuitable'],
     ['of the root itself', judged({ isAuthority: true }), 'unsuitable'],
     ['not for clients', judged({ usages: [USAGE.serverAuth] }), 'unsuitable'],

@@ -451,6 +451,7 @@ describe('reflection', () => {
       'grpc.reflection.v1alpha.ServerReflection',
       'marcher.v1.AccessService',
       'marcher.v1.AuditService',
+      'marcher.v1.CertificateService',
       'marcher.v1.ConfigService',
       'marcher.v1.MeshService',
       'marcher.v1.NodeService',

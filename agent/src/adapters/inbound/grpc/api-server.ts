@@ -29,6 +29,7 @@ import {
 import { Health } from '@marcher/proto/grpc/health/v1/health_pb';
 import { AccessService } from '@marcher/proto/marcher/v1/access_service_pb';
 import { AuditService } from '@marcher/proto/marcher/v1/audit_service_pb';
+import { CertificateService } from '@marcher/proto/marcher/v1/certificate_service_pb';
 import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
 import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
@@ -39,6 +40,7 @@ import type { ApiLogger } from './api-log.js';
 import { deniedCalls, routeAuditService } from './audit-api.js';
 import { createCallGate, peerKey } from './call-gate.js';
 import { createCallLog } from './call-log.js';
+import { routeCertificateService } from './certificates-api.js';
 import { routeConfigService, routePackedChanges } from './config-api.js';
 import { routeHealthService } from './health-api.js';
 import { listenOnLoopback, type TcpAddress } from './loopback-listener.js';
@@ -237,12 +239,21 @@ function createHandler(useCases: UseCases, limits: ApiLimits, logger: ApiLogger,
     interceptors: [createCallLog(logger)],
   };
   const router: ConnectRouter = createConnectRouter(options);
-  const services = [ConfigService, NodeService, TrafficService, MeshService, AuditService, AccessService];
+  const services = [
+    ConfigService,
+    NodeService,
+    TrafficService,
+    MeshService,
+    AuditService,
+    AccessService,
+    CertificateService,
+  ];
   routeConfigService(router, useCases.config, limits);
   routeNodeService(router, useCases.node);
   routeTrafficService(router, useCases.traffic);
   routeMeshService(router, useCases.mesh);
   routeAuditService(router, useCases.audit);
+  routeCertificateService(router, useCases.certificates);
   routeAccessService(router, useCases.access, deniedCalls(useCases.audit));
   routeHealthService(
     router,

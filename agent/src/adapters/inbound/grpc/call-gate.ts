@@ -4,6 +4,7 @@
  */
 import { Code, ConnectError, createContextKey, type HandlerContext } from '@connectrpc/connect';
 import { AccessService } from '@marcher/proto/marcher/v1/access_service_pb';
+import { CertificateService } from '@marcher/proto/marcher/v1/certificate_service_pb';
 import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
 import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
@@ -31,6 +32,8 @@ export const changingMethods: ReadonlySet<string> = new Set(
     MeshService.method.rotateGossipKey,
     MeshService.method.issueClientCertificate,
     MeshService.method.revokeClientCertificate,
+    // ExportPrivateKey, too: who has had a key is to be found.
+    ...CertificateService.methods.filter(({ name }) => !/^(?:List|Get)/.test(name)),
   ].map((method) => `${method.parent.typeName}/${method.name}`),
 );
 

@@ -4,8 +4,10 @@ import { ChangeSchema, ConditionSchema } from '@marcher/proto/marcher/v1/config_
 import { Protocol } from '@marcher/proto/marcher/v1/model_pb';
 import { CountersSchema } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { CertificateUseCases } from '../../../ports/certificates.js';
 import { InMemoryUseCases } from '../testing/in-memory-use-cases.js';
 import { createHttpServer, type HttpServer } from './http-server.js';
+import { Metrics } from './metrics.js';
 
 const silent = { info: () => undefined, error: () => undefined };
 let useCases: InMemoryUseCases;
@@ -129,6 +131,22 @@ describe('health', () => {
 });
 
 describe('metrics', () => {
+  test('say when each certificate of a service ends', async () => {
+    const ends = (name: string, source: string, notAfterMs: number) => ({
+      name,
+      source,
+      facts: { leaf: { notAfterMs } },
+    });
+    const list = () => [ends('api', 'issued', 1_795_000_000_000), ends('shop', 'imported', 1_800_000_000_500)];
+    const { config, node, traffic } = useCases;
+    const certificates = { list } as unknown as CertificateUseCases;
+    let text = '';
+    for await (const piece of new Metrics({ config, node, traffic, certificates }).text()) text += piece;
+    const values = checkExposition(text);
+    expect(values.get('marcher_certificate_not_after_seconds{name="api",source="issued"}')).toBe('1795000000');
+    expect(values.get('marcher_certificate_not_after_seconds{name="shop",source="imported"}')).toBe('1800000000.5');
+  });
+
   test('are clean, and count TCP and UDP apart', async () => {
     await apply(
       { name: 'web', listeners: [{ protocol: Protocol.TCP }], backends: [{ address: '10.0.0.1:80' }] },

@@ -199,6 +199,7 @@ export class Metrics {
     if (withHistograms) {
       yield* connectLines('marcher_backend_connect_duration_seconds', 'Time to connect to the backend.', backends);
     }
+    yield* this.certificateLines();
     yield* this.packetLines();
     yield* this.healthLines();
   }
@@ -262,6 +263,21 @@ export class Metrics {
         'When the engine started, in seconds since 1970.',
         Number(engine.started.seconds) + engine.started.nanos / 1e9,
       );
+    }
+  }
+
+  /** A line for each, of which a mesh has 1,000 at most. */
+  private *certificateLines(): Iterable<string> {
+    const certificates = this.useCases.certificates?.list() ?? [];
+    if (certificates.length === 0) return;
+    const name = 'marcher_certificate_not_after_seconds';
+    yield header(name, 'gauge', 'When the certificate of a service ends, in seconds since 1970.');
+    for (const { name: certificate, source, facts } of certificates) {
+      const labels = labelText([
+        ['name', certificate],
+        ['source', source],
+      ]);
+      yield sample(name, labels, facts.leaf.notAfterMs / 1_000);
     }
   }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * A mesh's CA: a self-signed root of P-384 that signs leaves directly (path length 0) and, by its name constraints, can
- * name nodes and users of its own mesh only. What goes into certificates is decided in domain/identity/issue.ts.
+ * name nodes and users of its own mesh only; names of hosts, which services have, are not constrained. What goes into certificates is decided in domain/identity/issue.ts.
  */
 import { getRandomValues, webcrypto, X509Certificate } from 'node:crypto';
 import { SERIAL_BYTES, serialFrom } from '../../../domain/identity/certificate.js';
@@ -11,6 +11,7 @@ import {
   type Mesh,
   meshNameFault,
   nodeProfile,
+  serviceProfile,
 } from '../../../domain/identity/issue.js';
 import { LIFETIME, validityFrom } from '../../../domain/identity/lifetime.js';
 import { isMeshId, meshUri, parseMeshUri } from '../../../domain/identity/names.js';
@@ -80,7 +81,7 @@ export async function openAuthority({ pem, privateKey }: CreatedAuthority): Prom
   const issue = async (request: string | Uint8Array, verdict: IssueVerdict): Promise<IssuedCertificate> => {
     if (verdict.kind === 'refused') throw new IdentityError('refused', verdict.reason);
     const publicKey = await checkNodeRequest(request);
-    const { organization, commonName, uri, validity, roles } = verdict.profile;
+    const { organization, commonName, uri, validity, roles, names } = verdict.profile;
     const issued = await x509.X509CertificateGenerator.create({
       serialNumber: hexOf(newSerial()),
       subject: [{ O: [organization] }, { CN: [commonName] }],
@@ -94,7 +95,11 @@ export async function openAuthority({ pem, privateKey }: CreatedAuthority): Prom
         new x509.BasicConstraintsExtension(false, undefined, true),
         new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
         new x509.ExtendedKeyUsageExtension(roles.map((role) => EXTENDED_USAGE[role])),
-        new x509.SubjectAlternativeNameExtension([{ type: x509.URL, value: uri }]),
+        new x509.SubjectAlternativeNameExtension([
+          { type: x509.URL, value: uri },
+          ...(names?.dns ?? []).map((value) => ({ type: x509.DNS, value }) as const),
+          ...(names?.addresses ?? []).map((value) => ({ type: x509.IP, value }) as const),
+        ]),
         new x509.SubjectKeyIdentifierExtension(await keyIdOf(publicKey)),
         new x509.AuthorityKeyIdentifierExtension(certificate.keyId),
       ],
@@ -110,6 +115,8 @@ export async function openAuthority({ pem, privateKey }: CreatedAuthority): Prom
       await issue(request, nodeProfile(mesh, nodeId, certificate, revocations, nowMs)),
     issueClient: async (request, client, nowMs) =>
       await issue(request, clientProfile(mesh, client, certificate, nowMs)),
+    issueService: async (request, service, nowMs) =>
+      await issue(request, serviceProfile(mesh, service, certificate, nowMs)),
     signRevocations: (revocations, number, nowMs) => signRevocations(root, revocations, number, nowMs),
   };
 }
