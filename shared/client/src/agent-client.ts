@@ -5,6 +5,7 @@ import { type Client, createClient } from '@connectrpc/connect';
 import { createGrpcTransport } from '@connectrpc/connect-node';
 import { AccessService } from '@marcher/proto/marcher/v1/access_service_pb';
 import { AuditService } from '@marcher/proto/marcher/v1/audit_service_pb';
+import { CertificateService } from '@marcher/proto/marcher/v1/certificate_service_pb';
 import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
 import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
@@ -29,6 +30,7 @@ export interface AgentClient {
   readonly mesh: Client<typeof MeshService>;
   readonly audit: Client<typeof AuditService>;
   readonly access: Client<typeof AccessService>;
+  readonly certificates: Client<typeof CertificateService>;
   close(): void;
 }
 
@@ -51,6 +53,7 @@ export function createAgentClient(target: Target, options: AgentClientOptions = 
     mesh: translating(MeshService, createClient(MeshService, transport), target),
     audit: translating(AuditService, createClient(AuditService, transport), target),
     access: translating(AccessService, createClient(AccessService, transport), target),
+    certificates: translating(CertificateService, createClient(CertificateService, transport), target),
     close: () => connection.close(),
   };
 }

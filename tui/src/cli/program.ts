@@ -7,6 +7,7 @@ import { Command, Option } from 'commander';
 import { defineAccess } from './access-program.js';
 import { withAcks } from './acks.js';
 import { defineAudit } from './audit-program.js';
+import { defineCertificates } from './certificate-program.js';
 import type { ExitCode } from './exit-code.js';
 import { exitCodeText } from './exit-code.js';
 import { defineMesh } from './mesh-program.js';
@@ -22,6 +23,7 @@ export type ValueKind =
   | 'user'
   | 'api-key'
   | 'client-certificate'
+  | 'certificate'
   | 'service'
   | 'backend'
   | 'version'
@@ -40,6 +42,10 @@ export const optionKinds: Readonly<Record<string, ValueKind>> = {
   '--ca-file': 'file',
   '--cert-file': 'file',
   '--key-file': 'file',
+  '--certificate': 'file',
+  '--private-key': 'file',
+  '--chain': 'file',
+  '--passphrase-file': 'file',
   '--token-file': 'file',
   '--out': 'file',
 };
@@ -384,6 +390,7 @@ export function createProgram(session: Session, outcome: Outcome): Command {
 
   program.commandsGroup('Mesh:');
   defineMesh(program, { add, onAgent, output });
+  defineCertificates(program, { add, onAgent, output });
 
   program.commandsGroup('Audit:');
   defineAudit(program, { add, onAgent, output });

@@ -169,6 +169,9 @@ async function namesOf(
     const { certificates } = await agent.mesh.listClientCertificates({}, call);
     return certificates.filter(({ revoked }) => revoked === undefined).map(({ serial }) => serial);
   }
+  if (kind === 'certificate') {
+    return (await agent.certificates.listCertificates({}, call)).certificates.map(({ name }) => name);
+  }
   if (kind === 'operator-prefix') {
     const { resources } = await agent.config.listObjects({ kind: 'Guard', name: OPERATOR }, call);
     return resources.flatMap(({ object }) =>
