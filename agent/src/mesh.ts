@@ -240,6 +240,10 @@ export class Mesh implements MeshUseCases {
     return rootsOf(this.#partOrThrow());
   }
 
+  revocationLists(): readonly string[] {
+    return this.#partOrThrow().lists;
+  }
+
   /** A new key and certificate for this node, at once. Fails as IdentityError, and then the old one stays in force. */
   async renew(): Promise<void> {
     await renew(this.#partOrThrow());

@@ -9,6 +9,7 @@ import { remoteApi, TOKEN } from './adapters/inbound/grpc/testing/remote.js';
 import { testClient } from './adapters/outbound/identity/testing/client.js';
 import { NODE_A, NODE_B, testDirectory } from './adapters/outbound/identity/testing/directory.js';
 import { testAuthority, testNode } from './adapters/outbound/identity/testing/mesh.js';
+import { NO_REVOCATIONS, nextCrlNumber, revoke } from './domain/identity/revocation.js';
 
 const root = join(import.meta.dirname, '../..');
 const marcher = join(root, 'tui/bin/marcher');
@@ -44,7 +45,14 @@ test('a certificate or a token is shown to the right agent only, and every failu
       child.once('close', (code) => resolve({ code: code ?? -1, text }));
     });
   const tokenFile = file('token', `${TOKEN}\n`);
-  const [byCertificate, byToken, unknownCa, wrongNode, nobody] = await Promise.all([
+  // What it says itself of its own removal counts, too.
+  const listed = revoke(NO_REVOCATIONS, { nodeId: NODE_B }, 5, now);
+  if (listed.kind !== 'revoked') throw new Error(listed.reason);
+  const gone = await remoteApi(authority, await testNode(authority, NODE_B, now));
+  gone.mesh.lists = [(await authority.signRevocations(listed.revocations, nextCrlNumber(0n, now, NODE_A), now)).pem];
+  const fromGone = { MARCHER_TARGET: `https://127.0.0.1:${gone.port}`, XDG_CONFIG_HOME: join(directory, 'other') };
+  const [removed, byCertificate, byToken, unknownCa, wrongNode, nobody] = await Promise.all([
+    run([...ca, '--token-file', tokenFile], fromGone),
     run([...ca, ...own, '--node-id', NODE_A]),
     run(ca, { MARCHER_TOKEN_FILE: tokenFile }),
     run(['--ca-file', file('other.crt', other.pem), '--token-file', tokenFile]),
@@ -60,7 +68,10 @@ test('a certificate or a token is shown to the right agent only, and every failu
   expect(wrongNode.code).toBe(5);
   expect(wrongNode.text).toContain(`node ${NODE_A} answers, not ${NODE_B}: check the address and --node-id`);
   expect(nobody.code).toBe(7);
-  expect(nobody.text).toContain('--cert-file, --key-file) or a bearer token (--token-file)');
-  // Once: to whom was not trusted it did not go.
-  expect(api.authenticator.asked).toEqual([TOKEN]);
+  expect(nobody.text).toContain('--cert-file, --key-file), a bearer token (--token-file)');
+  expect(removed.code).toBe(5);
+  expect(removed.text).toContain(`node ${NODE_B} was removed from its mesh`);
+  // To whom was not trusted it did not go: twice, as removed nodes are asked for first.
+  expect(api.authenticator.asked).toEqual([TOKEN, TOKEN]);
+  expect(gone.authenticator.asked).toEqual([TOKEN]);
 });

@@ -75,6 +75,8 @@ export interface MeshUseCases {
   revokeCertificate(serial: string, caller: Caller): void;
   /** PEM, all that are trusted now. */
   roots(): string;
+  /** PEM, one of each node that signs. */
+  revocationLists(): readonly string[];
 }
 
 export interface IssuedClient {

@@ -46,9 +46,10 @@ export class Connection {
     }
     const { session, ready } = this.current;
     await ready;
-    const { token } = this.credentials;
+    const { token: source } = this.credentials;
     // A token goes to whom a certificate has named, and into no plain connection.
-    const bearer = token !== undefined && this.target.kind === 'tls' ? { authorization: `Bearer ${token}` } : {};
+    const token = this.target.kind !== 'tls' ? undefined : typeof source === 'function' ? await source() : source;
+    const bearer = token === undefined ? {} : { authorization: `Bearer ${token}` };
     return session.request({ ...headers, ...bearer, ':method': method, ':path': path }, options);
   }
 
@@ -113,14 +114,14 @@ function openSocket(target: Target, connectTimeoutMs: number, credentials: Crede
 
 /** There is no way to have the other end's certificate not verified. */
 function openTls({ host, port }: Target & { kind: 'tls' }, credentials: Credentials): TLSSocket {
-  const { ca, certificate, privateKey, nodeId } = credentials;
+  const { ca, certificate, privateKey, nodeId, revocations } = credentials;
   return connectTls({
     host,
     port,
     minVersion: 'TLSv1.3',
     ALPNProtocols: ['h2'],
     rejectUnauthorized: true,
-    checkServerIdentity: serverIdentityCheck(host, ca, nodeId),
+    checkServerIdentity: serverIdentityCheck(host, ca, nodeId, revocations),
     ...(isIP(host) === 0 ? { servername: host } : {}),
     ...(ca === undefined ? {} : { ca }),
     ...(certificate === undefined ? {} : { cert: certificate, key: privateKey }),

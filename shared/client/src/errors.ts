@@ -44,7 +44,8 @@ const codes: Partial<Record<Code, AgentErrorCode>> = {
 };
 
 export function toAgentError(reason: unknown, target: Target): AgentError {
-  if (reason instanceof AgentError) return reason;
+  const known = agentError(reason);
+  if (known !== undefined) return known;
   const untrusted = untrustedServer(reason);
   if (untrusted !== undefined) {
     const message = `${formatTarget(target)} is not trusted: ${untrusted}; nothing was sent to it`;
@@ -64,6 +65,14 @@ export function toAgentError(reason: unknown, target: Target): AgentError {
       ? `${formatTarget(target)} does not know this call: is it an agent, and as new as this program?`
       : error.rawMessage;
   return new AgentError(code, message, violations, reason);
+}
+
+/** What was said before a call went out: transports wrap it. */
+function agentError(reason: unknown): AgentError | undefined {
+  for (let at: unknown = reason, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth++) {
+    if (at instanceof AgentError) return at;
+  }
+  return undefined;
 }
 
 /** The system's error that stopped a connection from being made or kept, wherever in the chain of causes it is. */

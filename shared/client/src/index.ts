@@ -1,5 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 export { type AgentClient, type AgentClientOptions, createAgentClient } from './agent-client.js';
-export type { Credentials } from './credentials.js';
+export type { Credentials, TokenSource } from './credentials.js';
 export { AgentError, type AgentErrorCode, toAgentError } from './errors.js';
+export {
+  type HeardRevocations,
+  hearRevocations,
+  isHearingDue,
+  knownRevocations,
+  type RevocationStore,
+} from './heard-revocations.js';
+export { fetchPinnedRoot, fingerprintOf, parseFingerprint } from './pinned-root.js';
+export type { KnownRevocations } from './revocations.js';
+export { meshRoots } from './server-identity.js';
+export { isOver, type SessionTokenOptions, sessionToken } from './session-token.js';
 export { DEFAULT_TARGET, formatTarget, parseHostPort, parseTarget, type Target } from './target.js';

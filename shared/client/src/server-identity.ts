@@ -7,11 +7,13 @@
  *   must have signed it: no other CA's word is taken for such a name. Any node of the mesh will do, or the one asked for.
  * - Any other certificate, which an operator has given the agent, must name the host, as everywhere.
  *
- * That a node was removed from its mesh is not seen here: nobody but nodes has the revocation lists. Its certificate ends
- * at most 30 days after it was made.
+ * A node that was removed from its mesh is refused where a list that says so was heard before (revocations.ts). Else it is not
+ * seen here: its certificate ends at most 30 days after it was made.
  */
 import { X509Certificate } from 'node:crypto';
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
+
+import { isRevokedNode, type KnownRevocations } from './revocations.js';
 
 const NODE_NAME = /^URI:spiffe:\/\/([0-9a-f]{32})\/node\/([0-9a-f]{16})$/;
 const MESH_NAME = /^URI:spiffe:\/\/([0-9a-f]{32})$/;
@@ -48,11 +50,15 @@ export function serverIdentityCheck(
   target: string,
   ca: string | undefined,
   nodeId: string | undefined,
+  revocations: readonly KnownRevocations[] = [],
 ): (host: string, certificate: PeerCertificate) => Error | undefined {
   return (_host, peer) => {
     const leaf = new X509Certificate(peer.raw);
     const [, mesh, node] = NODE_NAME.exec(leaf.subjectAltName ?? '') ?? [];
-    if (mesh !== undefined && rootsOf(mesh, ca).some((root) => signed(leaf, root))) {
+    if (mesh !== undefined && node !== undefined && rootsOf(mesh, ca).some((root) => signed(leaf, root))) {
+      if (isRevokedNode(revocations, leaf.serialNumber, node)) {
+        return another(`node ${node} was removed from its mesh, or its certificate revoked: ask another node`);
+      }
       if (nodeId === undefined || nodeId === node) return undefined;
       return another(`node ${node} answers, not ${nodeId}: check the address and --node-id`);
     }
@@ -74,9 +80,14 @@ export function untrustedServer(reason: unknown): string | undefined {
 }
 
 function rootsOf(mesh: string, ca: string | undefined): X509Certificate[] {
+  return meshRoots(ca).filter((root) => MESH_NAME.exec(root.subjectAltName ?? '')?.[1] === mesh);
+}
+
+/** Those in the PEM that are roots of meshes. */
+export function meshRoots(ca: string | undefined): X509Certificate[] {
   return (ca?.match(PEM) ?? [])
     .map((pem) => new X509Certificate(pem))
-    .filter((root) => root.ca && MESH_NAME.exec(root.subjectAltName ?? '')?.[1] === mesh);
+    .filter((root) => root.ca && MESH_NAME.test(root.subjectAltName ?? ''));
 }
 
 /** Roots of meshes sign leaves themselves: there is nothing between. */

@@ -390,7 +390,7 @@ describe('the command line itself', () => {
     expect((await run(['get', 'services', '--ouput', 'json'])).stderr).toMatch(/Did you mean --output/);
     expect((await run(['get', 'service2'])).stderr).toMatch(/did you mean services\?/);
     expect((await run(['get', 'services', '-o', 'xml'])).code).toBe(2);
-    expect((await run(['status', '-t', 'nonsense'])).stderr).toMatch(/expected unix:PATH or HOST:PORT/);
+    expect((await run(['status', '-t', 'nonsense'])).stderr).toMatch(/no target "nonsense".* unix:PATH or HOST:PORT/);
     expect((await run([])).code).toBe(2);
   });
 

@@ -37,14 +37,17 @@ const agentCodes: Readonly<Record<string, ExitCode>> = {
   not_found: ExitCode.notFound,
 };
 
+/** Of the book of targets. */
+const bookCodes: Readonly<Record<string, ExitCode>> = { taken: ExitCode.conflict, missing: ExitCode.notFound };
+
 interface AgentErrorLike extends Error {
   readonly code: string;
   readonly violations: readonly { path: string; reason: string; fix: string }[];
 }
 
 /**
- * Any error as a Failure. AgentError is known by its name, so that commands that never call an agent need not load
- * its module.
+ * Any error as a Failure. AgentError and AddressBookError are known by their names, so that commands that need neither
+ * need not load their modules.
  */
 export function toFailure(reason: unknown): Failure {
   if (reason instanceof Failure) return reason;
@@ -57,6 +60,9 @@ export function toFailure(reason: unknown): Failure {
     );
   }
   const error = reason instanceof Error ? reason : new Error(String(reason));
+  if (error.name === 'AddressBookError') {
+    return new Failure(bookCodes[(error as AgentErrorLike).code] ?? ExitCode.error, error.message);
+  }
   const { code, syscall, path } = error as NodeJS.ErrnoException;
   if (syscall !== undefined && path !== undefined) {
     const what = code === 'ENOENT' ? 'there is no such file' : code === 'EACCES' ? 'permission denied' : error.message;

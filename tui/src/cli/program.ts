@@ -10,6 +10,7 @@ import { defineAudit } from './audit-program.js';
 import { defineCertificates } from './certificate-program.js';
 import type { ExitCode } from './exit-code.js';
 import { exitCodeText } from './exit-code.js';
+import { defineLogin } from './login-program.js';
 import { defineMesh } from './mesh-program.js';
 import type { Session, TargetOptions } from './session.js';
 
@@ -29,7 +30,8 @@ export type ValueKind =
   | 'version'
   | 'file'
   | 'shell'
-  | 'target';
+  | 'target'
+  | 'target-name';
 
 /** Live values that arguments and options take; where absent, choices or nothing. */
 export const valueKinds = new WeakMap<Command, readonly ValueKind[]>();
@@ -87,11 +89,11 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     .helpCommand('help [COMMAND]', 'help on a command')
     .option(
       '-t, --target <TARGET>',
-      'the agent: unix:PATH, HOST:PORT or https://HOST:PORT (for the commands that ask one)',
+      'the agent: a name (marcher target), unix:PATH, HOST:PORT or https://HOST:PORT (for the commands that ask one)',
     )
     .addHelpText(
       'after',
-      `\n${exitCodeText}\n\nEnvironment: MARCHER_TARGET (default for --target), MARCHER_CA_FILE, MARCHER_CERT_FILE, MARCHER_KEY_FILE, MARCHER_TOKEN_FILE, NO_COLOR, FORCE_COLOR.`,
+      `\n${exitCodeText}\n\nEnvironment: MARCHER_TARGET (default for --target), MARCHER_CA_FILE, MARCHER_CERT_FILE, MARCHER_KEY_FILE, MARCHER_TOKEN_FILE, XDG_CONFIG_HOME, NO_COLOR, FORCE_COLOR.`,
     );
 
   const action =
@@ -115,7 +117,7 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     command
       .option(
         '-t, --target <TARGET>',
-        'unix:PATH, HOST:PORT or https://HOST:PORT (default: $MARCHER_TARGET, else unix:/run/marcher/marcher.sock)',
+        'a name (marcher target), unix:PATH, HOST:PORT or https://HOST:PORT (default: $MARCHER_TARGET, else that of marcher target use, else unix:/run/marcher/marcher.sock)',
       )
       .option('--timeout <TIME>', 'give up a call after this time', '60s')
       .addOption(elsewhere('--ca-file <FILE>', "who signed the agent's certificate: the root of its mesh"))
@@ -391,6 +393,9 @@ export function createProgram(session: Session, outcome: Outcome): Command {
   program.commandsGroup('Mesh:');
   defineMesh(program, { add, onAgent, output });
   defineCertificates(program, { add, onAgent, output });
+
+  program.commandsGroup('Other machines:');
+  defineLogin(program, { add, onAgent, output });
 
   program.commandsGroup('Audit:');
   defineAudit(program, { add, onAgent, output });

@@ -35,6 +35,27 @@ export async function askSecret(
   return answer;
 }
 
+/** As askSecret(), with an echo. */
+export async function askText(
+  question: string,
+  option: string,
+  { input, output }: Terminal = standard,
+): Promise<string> {
+  if (!input.isTTY || !output.isTTY) {
+    throw usage(`${question} is asked for on a terminal, and standard input or error is none: ${option}`);
+  }
+  const reader = createInterface({ input, output, terminal: true, historySize: 0 });
+  const answer = await new Promise<string | undefined>((resolve) => {
+    reader.once('SIGINT', () => reader.close());
+    reader.once('close', () => resolve(undefined));
+    reader.question(`${printable(question)}: `).then(resolve, () => resolve(undefined));
+  });
+  reader.close();
+  if (answer !== undefined) return answer;
+  output.write('\n');
+  throw new Failure(ExitCode.interrupted, '');
+}
+
 /** The first line of a file; "-": of standard input. */
 export function readSecretFile(path: string): string {
   const file = path === '-' ? STDIN : openSync(path, 'r');

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a running command has: its streams, its style, the agent that it talks to, and Ctrl-C. */
-import type { AgentClient, Target } from '@marcher/client';
-import { type CredentialOptions, readCredentials, refuseCredentials } from './credentials.js';
+import type { AgentClient } from '@marcher/client';
+import type { CredentialOptions } from './credentials.js';
 import { ExitCode } from './exit-code.js';
 import { Failure, usage } from './failure.js';
 import { createStyle, type Style } from './output/style.js';
@@ -27,17 +27,11 @@ export class Session {
 
   async agent(options: TargetOptions, connectTimeoutMs = 5_000): Promise<AgentClient> {
     if (this.opened === undefined) {
-      const { createAgentClient, DEFAULT_TARGET, parseTarget } = await import('@marcher/client');
-      const text = options.target ?? (process.env['MARCHER_TARGET'] || DEFAULT_TARGET);
-      let target: Target;
-      try {
-        target = parseTarget(text);
-      } catch (error) {
-        throw usage(`--target: ${(error as Error).message}`);
-      }
-      if (target.kind !== 'tls') refuseCredentials(options);
-      const credentials = target.kind === 'tls' ? readCredentials(options, process.env, Date.now()) : {};
-      this.opened = createAgentClient(target, { connectTimeoutMs, credentials });
+      const [{ chooseTarget }, { openAgent }] = await Promise.all([
+        import('./chosen-target.js'),
+        import('./opened-agent.js'),
+      ]);
+      this.opened = await openAgent(await chooseTarget(options, process.env), process.env, connectTimeoutMs);
     }
     return this.opened;
   }

@@ -66,6 +66,7 @@ const EXPECTED: Readonly<Record<string, string>> = {
   'marcher.v1.MeshService/ListClientCertificates': ADMINISTER,
   'marcher.v1.MeshService/RevokeClientCertificate': PERSON,
   'marcher.v1.MeshService/ListRoots': ALL,
+  'marcher.v1.MeshService/ListRevocations': ALL,
   'marcher.v1.AuditService/ListAuditRecords': ADMINISTER,
   'marcher.v1.AuditService/VerifyAudit': ADMINISTER,
   'marcher.v1.AuditService/ExportAudit': ADMINISTER,

@@ -106,6 +106,7 @@ table(MeshService, {
   listClientCertificates: 'administer',
   revokeClientCertificate: 'manage-access',
   listRoots: 'read',
+  listRevocations: 'read',
 });
 table(AuditService, {
   listAuditRecords: 'administer',

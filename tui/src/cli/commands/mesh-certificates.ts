@@ -15,6 +15,7 @@ import type { Column } from '../output/table.js';
 import { type Session, type TargetOptions, wholeNumber } from '../session.js';
 import { writeTable } from './get.js';
 import { asked } from './mesh.js';
+import { fingerprints } from './targets.js';
 
 type TextOptions = TargetOptions & { readonly output: 'text' | 'json' | 'yaml' };
 
@@ -153,5 +154,7 @@ export async function revoke(session: Session, options: TextOptions, serial: str
 /** PEM, for --ca-file. */
 export async function roots(session: Session, options: TargetOptions): Promise<undefined> {
   const agent = await session.agent(options);
-  await session.write((await agent.mesh.listRoots({}, session.call(options))).roots);
+  const { roots: pem } = await agent.mesh.listRoots({}, session.call(options));
+  await session.write(pem);
+  for (const fingerprint of fingerprints(pem)) process.stderr.write(`SHA-256, for --mesh-root: ${fingerprint}\n`);
 }

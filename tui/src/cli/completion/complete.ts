@@ -4,7 +4,10 @@
  * line, "value<TAB>description". A last line ":files" asks the shell for file names. Never fails and never waits long:
  * names of an agent that does not answer in time are left out.
  */
+
+import { LOCAL_NAME } from '@marcher/client/address-book';
 import type { Command, Option } from 'commander';
+import { addressBook } from '../chosen-target.js';
 import { kindNames, objectKinds } from '../commands/kind.js';
 import { kinds, optionKinds, type ValueKind, valueKinds } from '../program.js';
 import type { Session } from '../session.js';
@@ -68,7 +71,10 @@ export async function candidatesFor(
     if (kind === 'file') return { candidates: starting([{ value: '-', description: 'standard input' }]), files: true };
     if (kind === 'kind') return { candidates: starting(kindsOf(command).map(plain)), files: false };
     if (kind === 'shell') return { candidates: starting(['bash', 'zsh', 'fish'].map(plain)), files: false };
-    if (kind === 'target') return { candidates: starting([plain('unix:/run/marcher/marcher.sock')]), files: false };
+    if (kind === 'target' || kind === 'target-name') {
+      const address = kind === 'target' ? ['unix:/run/marcher/marcher.sock'] : [];
+      return { candidates: starting([...(await live(kind, positional, target)), ...address].map(plain)), files: false };
+    }
     return { candidates: starting((await live(kind, positional, target)).slice(0, namesMax).map(plain)), files: false };
   };
 
@@ -142,6 +148,9 @@ async function namesOf(
   words: readonly string[],
   target: string | undefined,
 ): Promise<string[]> {
+  if (kind === 'target' || kind === 'target-name') {
+    return [...(await addressBook(process.env)).read().targets.keys(), LOCAL_NAME];
+  }
   const agent = await session.agent(target === undefined ? {} : { target }, agentMs);
   const call = { timeoutMs: agentMs };
   if (kind === 'version') {

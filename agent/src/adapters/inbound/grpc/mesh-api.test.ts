@@ -257,6 +257,16 @@ describe('MeshService', () => {
     expect((await client.listRoots({})).roots).toBe('root of the mesh\n');
   });
 
+  test('revocation lists are told, and left out where they are known', async () => {
+    const mesh = new InMemoryMesh();
+    await serve(mesh);
+    const { digest, lists } = await client.listRevocations({});
+    expect(lists).toEqual(['list of a\n', 'list of b\n']);
+    expect(await client.listRevocations({ knownDigest: digest })).toMatchObject({ digest, lists: [] });
+    mesh.lists = ['list of a\nlist of b\n'];
+    expect((await client.listRevocations({ knownDigest: digest })).lists).toEqual(mesh.lists);
+  });
+
   test('an agent without a mesh answers every call with how to start it', async () => {
     await serve(undefined);
     for (const { localName } of MeshService.methods) {

@@ -3,6 +3,7 @@
  * MeshService over the mesh's use cases. Bounds on what comes in; a join token's text goes into one answer and nowhere
  * else: no error of these calls has it, and the call log never says what was in an answer.
  */
+import { createHash } from 'node:crypto';
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import { Code, ConnectError, type ConnectRouter } from '@connectrpc/connect';
@@ -131,6 +132,18 @@ export function routeMeshService(router: ConnectRouter, mesh: MeshUseCases | und
     return {};
   });
   router.rpc(method.listRoots, () => ({ roots: present().roots() }));
+  router.rpc(method.listRevocations, ({ knownDigest }) => {
+    const lists = [...present().revocationLists()].sort();
+    const digest = digestOf(lists);
+    return { digest, lists: Buffer.compare(digest, knownDigest) === 0 ? [] : lists };
+  });
+}
+
+/** With their lengths, so that no two sets have one. */
+function digestOf(texts: readonly string[]): Uint8Array<ArrayBuffer> {
+  const hash = createHash('sha256');
+  for (const text of texts) hash.update(`${text.length}:`).update(text);
+  return new Uint8Array(hash.digest());
 }
 
 function roleOf(role: NodeRole): RoleName {

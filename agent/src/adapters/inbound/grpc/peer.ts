@@ -18,7 +18,8 @@ import { localAdministrator, type Principal } from '../../../domain/access/princ
 import type { Via } from '../../../ports/access.js';
 
 /** What somebody from elsewhere can show. */
-export const CREDENTIALS = 'a client certificate (--cert-file, --key-file) or a bearer token (--token-file)';
+export const CREDENTIALS =
+  'a client certificate (--cert-file, --key-file), a bearer token (--token-file) or a session (marcher login)';
 
 /** Credentials of the process that connected. `member`: belongs to the group that may administer the node. */
 export interface PeerCredentials {

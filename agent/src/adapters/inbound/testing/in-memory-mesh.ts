@@ -135,6 +135,12 @@ export class InMemoryMesh implements MeshUseCases {
     return 'root of the mesh\n';
   }
 
+  lists: readonly string[] = ['list of a\n', 'list of b\n'];
+
+  revocationLists(): readonly string[] {
+    return this.lists;
+  }
+
   async remove(node: string, { keepKeys }: { readonly keepKeys: boolean }, caller: Caller): Promise<void> {
     if (node === this.nodeId || node === 'north') throw new ApplicationError('refused', 'a node can not remove itself');
     const at = this.others.findIndex(({ nodeId, name }) => nodeId === node || name === node);

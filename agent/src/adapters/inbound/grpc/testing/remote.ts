@@ -3,13 +3,14 @@
 import { type AgentClient, type Credentials, createAgentClient } from '@marcher/client';
 import { onTestFinished } from 'vitest';
 import { NO_REVOCATIONS } from '../../../../domain/identity/revocation.js';
-import type { Authenticator, NotAuthenticated, Principal } from '../../../../ports/access.js';
+import type { AccessUseCases, Authenticator, NotAuthenticated, Principal } from '../../../../ports/access.js';
 import type { CertificateAuthority, NodeCredentials } from '../../../../ports/identity.js';
 import type { MeshTlsMaterial } from '../../../outbound/identity/mesh-tls.js';
 import { OperatorTls } from '../../../outbound/identity/operator-tls.js';
 import { rootOf } from '../../../outbound/identity/testing/mesh.js';
+import { InMemoryMesh } from '../../testing/in-memory-mesh.js';
 import { InMemoryUseCases } from '../../testing/in-memory-use-cases.js';
-import { type ApiServer, createApiServer } from '../api-server.js';
+import { type ApiLimits, type ApiServer, createApiServer } from '../api-server.js';
 import { type RemoteLimits, RemoteListener } from '../remote-listener.js';
 
 export const TOKEN = 'token-of-bob';
@@ -43,6 +44,7 @@ export interface RemoteApi {
   readonly listener: RemoteListener;
   readonly authenticator: TestAuthenticator;
   readonly useCases: InMemoryUseCases;
+  readonly mesh: InMemoryMesh;
   readonly server: ApiServer;
   /** Lines of the log, with their fields. */
   readonly log: string[];
@@ -50,11 +52,13 @@ export interface RemoteApi {
   client(credentials: Credentials): AgentClient;
 }
 
-/** served: what it shows. */
+/** served: what it shows; access: real users, in the place of alice and bob. */
 export async function remoteApi(
   authority: CertificateAuthority,
   served: NodeCredentials,
   limits: Partial<RemoteLimits> = {},
+  access?: AccessUseCases,
+  apiLimits: Partial<ApiLimits> = {},
 ): Promise<RemoteApi> {
   const log: string[] = [];
   const say = (fields: object, message: string): void => void log.push(`${message} ${JSON.stringify(fields)}`);
@@ -69,14 +73,26 @@ export async function remoteApi(
   const tls = new OperatorTls(material({}), Date.now);
   const authenticator = new TestAuthenticator();
   const useCases = new InMemoryUseCases();
-  const listener = new RemoteListener({ address: { host: '127.0.0.1', port: 0 }, authenticator, logger, limits });
+  const mesh = new InMemoryMesh();
+  const listener = new RemoteListener({
+    address: { host: '127.0.0.1', port: 0 },
+    authenticator: access ?? authenticator,
+    logger,
+    limits,
+  });
   listener.use(tls);
   const server = createApiServer({
-    useCases,
+    useCases: {
+      config: useCases.config,
+      node: useCases.node,
+      traffic: useCases.traffic,
+      mesh,
+      ...(access === undefined ? {} : { access }),
+    },
     peerCredentials: () => ({ pid: 1, uid: 0, gid: 0, member: false }),
     logger,
     remote: listener,
-    limits: { stopMs: 500 },
+    limits: { stopMs: 500, ...apiLimits },
   });
   await server.start();
   onTestFinished(() => server.stop());
@@ -87,5 +103,5 @@ export async function remoteApi(
     onTestFinished(() => made.close());
     return made;
   };
-  return { port, tls, listener, authenticator, useCases, server, log, material, client };
+  return { port, tls, listener, authenticator, useCases, mesh, server, log, material, client };
 }

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+import { expect, test } from 'vitest';
+import type { StoredSession } from './address-book.js';
+import { sessionToken } from './session-token.js';
+
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+const first: StoredSession = { user: 'alice', token: 't1', grantedMs: 0, expiresMs: 15 * MINUTE, endsMs: 12 * HOUR };
+
+function source(session: StoredSession, renew?: () => Promise<StoredSession>) {
+  const clock = { nowMs: session.grantedMs };
+  const kept: [string, string][] = [];
+  let asked = 0;
+  const token = sessionToken({
+    session,
+    renew: async (before) => {
+      asked++;
+      if (renew !== undefined) return await renew();
+      const grantedMs = clock.nowMs;
+      return {
+        ...session,
+        token: `${before}+`,
+        grantedMs,
+        expiresMs: Math.min(grantedMs + 15 * MINUTE, session.endsMs),
+      };
+    },
+    keep: async (before, { token }) => void kept.push([before, token]),
+    nowMs: () => clock.nowMs,
+  });
+  return { clock, kept, token, asked: () => asked };
+}
+
+test('a token is renewed at half of its time, once for all who ask, and kept', async () => {
+  const { clock, kept, token, asked } = source(first);
+  expect(await token()).toBe('t1');
+  clock.nowMs = 7 * MINUTE;
+  expect(await token()).toBe('t1');
+  clock.nowMs = 8 * MINUTE;
+  expect(await Promise.all([token(), token(), token()])).toEqual(['t1+', 't1+', 't1+']);
+  expect([asked(), kept]).toEqual([1, [['t1', 't1+']]]);
+  clock.nowMs = 16 * MINUTE;
+  expect(await token()).toBe('t1++');
+});
+
+test('one that is over is shown to nobody', async () => {
+  const { clock, token, asked } = source(first);
+  clock.nowMs = 15 * MINUTE;
+  await expect(token()).rejects.toMatchObject({ code: 'denied', message: expect.stringContaining('marcher login') });
+  expect(asked()).toBe(0);
+});
+
+test('while a renewal fails the one before is good, and the next call tries again', async () => {
+  const { clock, token, asked } = source(first, () => Promise.reject(new Error('no')));
+  clock.nowMs = 8 * MINUTE;
+  expect([await token(), await token(), asked()]).toEqual(['t1', 't1', 2]);
+});
+
+test('at the end of the session there is nothing to renew', async () => {
+  const { clock, token, asked } = source({ ...first, endsMs: first.expiresMs });
+  clock.nowMs = 14 * MINUTE;
+  expect([await token(), asked()]).toEqual(['t1', 0]);
+});

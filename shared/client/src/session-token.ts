@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The token of a session for as long as that may go on: renewed at half of its time when a call is made, by one caller
+ * for all. What comes of a renewal that fails is the call's to say, as long as the token is good.
+ */
+import type { StoredSession } from './address-book.js';
+import type { TokenSource } from './credentials.js';
+import { AgentError } from './errors.js';
+
+export interface SessionTokenOptions {
+  readonly session: StoredSession;
+  /** Another token for this one. */
+  readonly renew: (token: string) => Promise<StoredSession>;
+  /** Keeps what was renewed; before: the token that it takes the place of. */
+  readonly keep: (before: string, renewed: StoredSession) => Promise<unknown>;
+  readonly nowMs: () => number;
+}
+
+/** Tokens that end at the session's end are not renewed: there is no later one. */
+const END_MS = 1_000;
+
+export function sessionToken({ session, renew, keep, nowMs }: SessionTokenOptions): TokenSource {
+  let current = session;
+  let renewing: Promise<void> | undefined;
+  const renewed = async (): Promise<void> => {
+    const before = current.token;
+    const next = await renew(before);
+    current = next;
+    await keep(before, next);
+  };
+  return async () => {
+    const now = nowMs();
+    if (now >= current.expiresMs) throw ended(current);
+    if (isDue(current, now)) {
+      renewing ??= renewed().finally(() => {
+        renewing = undefined;
+      });
+      await renewing.catch(() => undefined);
+    }
+    return current.token;
+  };
+}
+
+/** Whether it can't be used any more. */
+export function isOver({ expiresMs }: StoredSession, nowMs: number): boolean {
+  return nowMs >= expiresMs;
+}
+
+function isDue({ grantedMs, expiresMs, endsMs }: StoredSession, nowMs: number): boolean {
+  return nowMs >= grantedMs + (expiresMs - grantedMs) / 2 && expiresMs + END_MS < endsMs;
+}
+
+function ended({ user, expiresMs }: StoredSession): AgentError {
+  const when = new Date(expiresMs).toISOString();
+  return new AgentError(
+    'denied',
+    `the session of ${user} was good until ${when}: marcher login begins another`,
+    [],
+    undefined,
+  );
+}
