@@ -21,6 +21,8 @@ export interface AgentOptions {
   readonly args?: readonly string[];
   /** Where /metrics, /healthz and /readyz are served. Default: a free port on loopback. */
   readonly metrics?: string;
+  /** Where the API is beside the socket. Default: a free port on loopback. */
+  readonly api?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly name?: string;
   /** Takes the place of /etc/resolv.conf for the agent and its engine. */
@@ -33,7 +35,7 @@ export interface AgentOptions {
 export type ServiceFile = { readonly name: string } & Readonly<Record<string, unknown>>;
 
 const MARCHERD = path.join(REPOSITORY, 'agent/bin/marcherd');
-const MARCHER = path.join(REPOSITORY, 'tui/bin/marcher');
+export const MARCHER = path.join(REPOSITORY, 'tui/bin/marcher');
 
 /** An agent that is killed leaves nothing of what V8 made of its sources (scope.ts), so one is run to its end. */
 export const compileOnce = (): void => {
@@ -71,7 +73,8 @@ export class Agent {
 
   /** Starts the process without waiting for anything. */
   launch(): void {
-    const { netns, engine, args = [], env = {}, resolvConf, wrapper = [], metrics = '127.0.0.1:0' } = this.options;
+    const { netns, engine, args = [], env = {}, resolvConf, wrapper = [] } = this.options;
+    const { api = '127.0.0.1:0', metrics = '127.0.0.1:0' } = this.options;
     const argv = [
       // A mount namespace of its own, in which the file is another one.
       ...(resolvConf === undefined
@@ -86,7 +89,7 @@ export class Agent {
       '--node-name',
       this.name,
       '--api',
-      '127.0.0.1:0',
+      api,
       '--metrics',
       metrics,
       ...(engine === undefined ? [] : ['--engine', engine]),

@@ -10,12 +10,13 @@ import path from 'node:path';
 import { type Client, createClient } from '@connectrpc/connect';
 import { createGrpcTransport } from '@connectrpc/connect-node';
 import { type Member, MemberState, type Mesh, MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
-import { Agent, type ServiceFile } from '../../harness/agent.js';
+import { Agent, MARCHER, type ServiceFile } from '../../harness/agent.js';
 import { BackendProcess } from '../../harness/backend.js';
 import type { CrowdCounts, CrowdSettings } from '../../harness/crowd-main.js';
 import { Load } from '../../harness/load.js';
 import { PACE } from '../../harness/pace.js';
-import { until } from '../../harness/scope.js';
+import { type Output, until } from '../../harness/scope.js';
+import type { StrangerResults, StrangerSettings } from '../../harness/stranger-main.js';
 import type { World } from '../../harness/suite.js';
 
 export const MESH_PORT = 7400;
@@ -43,8 +44,8 @@ export class MeshGround {
   readonly #client: string;
   readonly #router: string;
 
-  /** extra: flags of node i (from 1). */
-  constructor(world: World, count: number, extra: (number: number) => readonly string[] = () => []) {
+  /** extra: flags of node i (from 1); apiPort: where all have their API for operators elsewhere. */
+  constructor(world: World, count: number, extra: (number: number) => readonly string[] = () => [], apiPort?: number) {
     this.world = world;
     const { scope } = world;
     this.#client = scope.addNetns('c');
@@ -67,7 +68,8 @@ export class MeshGround {
       const name = `node-${number}`;
       const join = ['--join', `10.78.1.2:${MESH_PORT}`, '--join-token-file', this.#tokenFile(number)];
       const args = ['--mesh', `${v4}:${MESH_PORT}`, ...(number === 1 ? [] : join), ...extra(number)];
-      const agent = new Agent(scope, { netns, name, engine: world.engine, args });
+      const api = apiPort === undefined ? {} : { api: `${v4}:${apiPort}` };
+      const agent = new Agent(scope, { netns, name, engine: world.engine, args, ...api });
       const transport = createGrpcTransport({
         baseUrl: 'http://localhost',
         nodeOptions: { createConnection: () => net.connect(agent.socket) },
@@ -183,6 +185,18 @@ export class MeshGround {
     const script = path.join(import.meta.dirname, '../../harness/crowd-main.js');
     const argv = [process.execPath, script, JSON.stringify(whole)];
     return JSON.parse(await this.world.scope.must(argv, { netns: this.#client, timeoutMs: 400_000 })) as CrowdCounts;
+  }
+
+  /** `marcher` on a machine that is no node. */
+  elsewhere(env: Readonly<Record<string, string>>, ...args: string[]): Promise<Output> {
+    return this.world.scope.run([MARCHER, ...args], { netns: this.#client, env, timeoutMs: 60_000 });
+  }
+
+  /** From there, too. */
+  async stranger(settings: StrangerSettings): Promise<StrangerResults> {
+    const script = path.join(import.meta.dirname, '../../harness/stranger-main.js');
+    const argv = [process.execPath, script, JSON.stringify(settings)];
+    return JSON.parse(await this.world.scope.must(argv, { netns: this.#client })) as StrangerResults;
   }
 
   /** Ends loads: none has lost anything. */

@@ -4,6 +4,7 @@ import { sleep, until } from '../../harness/scope.js';
 import type { Case, World } from '../../harness/suite.js';
 import { crowd } from './crowd.js';
 import { MeshGround, type MeshNode } from './ground.js';
+import { operators } from './operators.js';
 
 const three = async (world: World): Promise<[MeshGround, MeshNode, MeshNode, MeshNode]> => {
   const ground = new MeshGround(world, 3);
@@ -117,5 +118,6 @@ export const mesh: readonly Case[] = [
       world.equal(resources.length, 0, 'services that came to a removed node');
     },
   },
+  ...operators,
   ...crowd,
 ];
