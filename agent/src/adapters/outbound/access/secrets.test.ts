@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { hash } from '@node-rs/argon2';
 import { describe, expect, test } from 'vitest';
 import { createArgon2Hasher } from './argon2-hasher.js';
 import { nodeSecrets } from './node-secrets.js';
@@ -32,6 +33,17 @@ describe('passwords', () => {
       expect(await hasher.verify(bad, 'abc')).toBe(false);
     }
   });
+
+  // The right password, so that nothing but the bound refuses it; what is dear is made once, with one pass.
+  test.each([
+    ['as much memory as there may be', { memoryCost: 128 * 1024, timeCost: 1, parallelism: 1 }, true],
+    ['more memory than that', { memoryCost: 128 * 1024 + 8, timeCost: 1, parallelism: 1 }, false],
+    ['as many passes', { memoryCost: 8, timeCost: 16, parallelism: 1 }, true],
+    ['more passes', { memoryCost: 8, timeCost: 17, parallelism: 1 }, false],
+    ['more lanes', { memoryCost: 16, timeCost: 1, parallelism: 2 }, false],
+  ])('a hash that takes %s', async (_what, options, taken) =>
+    expect(await hasher.verify(await hash('abc', options), 'abc')).toBe(taken),
+  );
 
   test('a few at a time, some wait, more are told to come again', async () => {
     const answers = await Promise.allSettled(Array.from({ length: 50 }, () => hasher.hash('abc')));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { createHmac, generateKeyPairSync, sign } from 'node:crypto';
+import { createHmac, createSecretKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { SESSION } from '../../../domain/access/session.js';
 import type { SessionClaims } from '../../../ports/access.js';
@@ -73,6 +73,25 @@ test('one that was signed by the public key as a secret is worth nothing', async
   const pem = own.publicKey.export({ format: 'pem', type: 'spki' });
   const mac = createHmac('sha256', pem).update(text).digest('base64url');
   expect(await tokens.verify(`${text}.${mac}`, now)).toBeUndefined();
+});
+
+// Each of these is signed well, by a key that is trusted: it is the list of algorithms alone that refuses them.
+test.each<[string, KeyObject, (text: string) => Buffer]>([
+  ['Ed25519', own.publicKey, (text) => sign(null, Buffer.from(text), own.privateKey)],
+  ...(['HS256', 'HS384', 'HS512'] as const).map((alg): [string, KeyObject, (text: string) => Buffer] => {
+    const secret = createSecretKey(Buffer.alloc(64, 7));
+    return [alg, secret, (text) => createHmac(alg.replace('HS', 'sha'), secret).update(text).digest()];
+  }),
+  (() => {
+    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const signed = (text: string): Buffer =>
+      sign('sha256', Buffer.from(text), { key: privateKey, dsaEncoding: 'ieee-p1363' });
+    return ['ES256', publicKey, signed] as [string, KeyObject, (text: string) => Buffer];
+  })(),
+])('one of %s is worth nothing, whatever key there is', async (alg, key, signed) => {
+  const any = createSessionTokens({ meshId, nodeId: NODE, key: own.privateKey, keyOf: () => key });
+  const text = `${encode({ ...header, alg })}.${encode(payload)}`;
+  expect(await any.verify(`${text}.${signed(text).toString('base64url')}`, now)).toBeUndefined();
 });
 
 test('of a node that was removed they are worth nothing any more', async () => {
