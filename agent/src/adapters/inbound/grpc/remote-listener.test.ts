@@ -52,16 +52,17 @@ function revoked(serial: string) {
 }
 
 /** A connection that has no more than been accepted. */
-async function silent(port: number): Promise<Socket> {
-  const socket = connectTcp({ host: '127.0.0.1', port });
+async function silent(port: number, localAddress = '127.0.0.1'): Promise<Socket> {
+  const socket = connectTcp({ host: '127.0.0.1', port, localAddress });
   socket.on('error', () => undefined).resume();
   onTestFinished(() => void socket.destroy());
   await once(socket, 'connect');
   return socket;
 }
 
-async function greeted(port: number): Promise<TLSSocket> {
-  const socket = connect({ host: '127.0.0.1', port, ALPNProtocols: ['h2'], rejectUnauthorized: false });
+async function greeted(port: number, localAddress = '127.0.0.1'): Promise<TLSSocket> {
+  const from = { host: '127.0.0.1', port, localAddress };
+  const socket = connect({ ...from, ALPNProtocols: ['h2'], rejectUnauthorized: false });
   socket.on('error', () => undefined).resume();
   onTestFinished(() => void socket.destroy());
   await once(socket, 'secureConnect');
@@ -101,7 +102,8 @@ describe('who is let in', () => {
     const api = await remoteApi(authority, node);
     expect(await outcome(api, {})).toEqual({
       code: 'denied',
-      message: 'say who you are: by a client certificate (--cert-file, --key-file) or a bearer token (--token-file)',
+      message:
+        'say who you are: by a client certificate (--cert-file, --key-file), a bearer token (--token-file) or a session (marcher login)',
     });
     const transport = createGrpcTransport({
       baseUrl: `https://127.0.0.1:${api.port}`,
@@ -324,18 +326,121 @@ describe('many, or slow', () => {
   test('a thousand that say nothing are bounded, and an operator gets through', async () => {
     const api = await remoteApi(authority, node, { connects: plenty });
     const sockets = await Promise.all(Array.from({ length: 1_000 }, () => silent(api.port)));
-    await vi.waitFor(() => expect(api.listener.counts.open).toBeLessThanOrEqual(32), 10_000);
+    // All of them have come, and were counted.
+    await vi.waitFor(() => expect(api.listener.refusals.get('too-many-handshakes')).toBeGreaterThan(900), 5_000);
+    expect(api.listener.counts.open).toBeLessThanOrEqual(32);
     expect(await outcome(api, shown(alice))).toBe('served');
-    expect(api.listener.refusals.get('too-many-handshakes')).toBeGreaterThan(900);
     for (const socket of sockets) socket.destroy();
+  });
+
+  test('of handshakes the oldest of all makes room, or of a source that has many its own', async () => {
+    const api = await remoteApi(authority, node, { handshakesMax: 4, handshakesPerSourceMax: 2 });
+    const oldest = await silent(api.port, '127.0.0.2');
+    const [first, second] = [await silent(api.port, '127.0.0.3'), await silent(api.port, '127.0.0.3')];
+    await vi.waitFor(() => expect(api.listener.counts.open).toBe(3));
+    const ends = [once(first, 'close'), once(oldest, 'close'), once(second, 'close')] as const;
+    await silent(api.port, '127.0.0.3');
+    await ends[0];
+    expect([oldest.closed, second.closed]).toEqual([false, false]);
+    await silent(api.port, '127.0.0.4');
+    await silent(api.port, '127.0.0.5');
+    await ends[1];
+    expect(second.closed).toBe(false);
+    await silent(api.port, '127.0.0.6');
+    await ends[2];
+    expect(api.listener.refusals.get('too-many-handshakes')).toBe(3);
+  });
+
+  test('of those that never say who they are, too', async () => {
+    const api = await remoteApi(authority, node, { waitingMax: 2 });
+    const oldest = await greeted(api.port, '127.0.0.2');
+    await greeted(api.port, '127.0.0.3');
+    await vi.waitFor(() => expect(api.listener.counts.http2).toBe(2));
+    const gone = once(oldest, 'close');
+    await greeted(api.port, '127.0.0.4');
+    await gone;
+    expect(api.listener.refusals.get('too-many-waiting')).toBe(1);
+  });
+
+  test('in all there are only so many operators, and room again when one has gone', async () => {
+    const api = await remoteApi(authority, node, { knownMax: 1 });
+    const first = api.client(shown(alice));
+    await first.node.status({});
+    expect(await outcome(api, shown(alice))).toMatchObject({ code: expect.stringMatching(/unreachable|failed/) });
+    expect(api.listener.refusals.get('too-many-known')).toBe(1);
+    first.close();
+    await vi.waitFor(() => expect(api.listener.counts.known).toBe(0));
+    expect(await outcome(api, shown(alice))).toBe('served');
+  });
+
+  test('strangers from many addresses keep nobody out who comes from where an operator has been', async () => {
+    const connects = { ...plenty, total: { burst: 3, everyMs: 60_000 } };
+    const api = await remoteApi(authority, node, { connects, handshakesMax: 1, waitingMax: 1 });
+    expect(await outcome(api, shown(alice))).toBe('served');
+    const places = ['127.0.0.2', '127.0.0.3', '127.0.0.4'];
+    const sockets = await Promise.all(places.map((address) => silent(api.port, address)));
+    await vi.waitFor(() => expect(api.listener.refusals.get('too-many-connects')).toBe(1));
+    expect(await outcome(api, shown(alice))).toBe('served');
+    // It has taken no place of theirs, nor they one of its own.
+    expect(api.listener.refusals.get('too-many-handshakes')).toBe(1);
+    for (const socket of sockets) socket.destroy();
+    await silent(api.port, '127.0.0.5');
+    await vi.waitFor(() => expect(api.listener.refusals.get('too-many-connects')).toBe(2));
+  });
+
+  test('headers are bounded, in size and in number', async () => {
+    const api = await remoteApi(authority, node);
+    const asked = async (headers: Record<string, string>): Promise<string> => {
+      const session = connectHttp2(`https://127.0.0.1:${api.port}`, { rejectUnauthorized: false });
+      onTestFinished(() => session.destroy());
+      session.on('error', () => undefined);
+      // The bound on their size counts once the caller has heard of it; until then, 64 KiB.
+      await once(session, 'remoteSettings');
+      const type = { ':method': 'POST', ':path': '/grpc.health.v1.Health/Check', 'content-type': 'application/grpc' };
+      const stream = session.request({ ...type, ...headers });
+      stream.end(Buffer.alloc(5));
+      return await new Promise((resolve) => {
+        stream.once('response', () => resolve('answered')).once('error', () => resolve('refused'));
+        stream.once('close', () => resolve('closed')).resume();
+      });
+    };
+    const some = (count: number, size: number): Record<string, string> =>
+      Object.fromEntries(Array.from({ length: count }, (_, i) => [`x-${i}`, 'x'.repeat(size)]));
+    expect(await asked(some(40, 10))).toBe('answered');
+    expect(await asked(some(70, 10))).not.toBe('answered');
+    expect(await asked(some(4, 3_000))).not.toBe('answered');
+  });
+
+  test('a request that does not come to its end is given up, and a connection without one is closed', async () => {
+    const api = await remoteApi(authority, node, {}, undefined, { requestMs: 40, idleMs: 150 });
+    const session = connectHttp2(`https://127.0.0.1:${api.port}`, {
+      rejectUnauthorized: false,
+      cert: alice.certificatePem,
+      key: alice.privateKeyPem,
+    });
+    onTestFinished(() => session.destroy());
+    session.on('error', () => undefined);
+    const headers = {
+      ':method': 'POST',
+      ':path': '/marcher.v1.NodeService/Status',
+      'content-type': 'application/grpc',
+    };
+    const stream = session.request(headers);
+    stream.on('error', () => undefined).resume();
+    const over = once(session, 'close');
+    await once(stream, 'close');
+    expect(stream.rstCode).toBe(8);
+    await over;
   });
 
   test('a source that connects too often waits, before any handshake', async () => {
     const connects = { ...plenty, perSource: { burst: 3, everyMs: 60_000 } };
     const api = await remoteApi(authority, node, { connects });
-    for (let i = 0; i < 3; i++) expect(await outcome(api, shown(alice))).toBe('served');
+    // As a stranger, and then as often as one that an operator has come from.
+    for (let i = 0; i < 1 + 3; i++) expect(await outcome(api, shown(alice))).toBe('served');
     expect(await outcome(api, shown(alice))).toMatchObject({ code: 'unreachable' });
-    expect(api.listener.refusals.get('too-many-connects')).toBe(1);
+    for (let i = 0; i < 4; i++) await silent(api.port, '127.0.0.2');
+    await vi.waitFor(() => expect(api.listener.refusals.get('too-many-connects')).toBe(2));
   });
 
   test('those that never say who they are make room, the oldest first, and have their time', async () => {

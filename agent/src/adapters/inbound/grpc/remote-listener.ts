@@ -6,12 +6,14 @@
  *
  * Bounded: connections per source and second; handshakes at once and HANDSHAKE_MS for each; connections that wait to be
  * known, and how long; known ones. Of handshakes and of those that wait the oldest makes room, so that who opens thousands
- * and says nothing keeps nobody out. What a connection may send before it is known is a window of 64 KiB.
+ * and says nothing keeps nobody out. Where an operator has come from of late there are places apart, so that neither do
+ * those who come from thousands of addresses. What a connection may send before it is known is a window of 64 KiB.
  */
 import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Session } from 'node:http2';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { AttemptLimit, type AttemptRules } from '../../../domain/identity/attempt-limit.js';
+import { type FamiliarRules, FamiliarSources } from '../../../domain/identity/familiar-sources.js';
 import { sourceOf } from '../../../domain/identity/source.js';
 import type { Authenticator } from '../../../ports/access.js';
 import type { OperatorTls } from '../../outbound/identity/operator-tls.js';
@@ -44,6 +46,8 @@ export interface RemoteLimits {
   readonly waitingMs: number;
   readonly knownMax: number;
   readonly knownPerSourceMax: number;
+  /** Addresses that operators have come from. */
+  readonly familiar: FamiliarRules;
   /** Between two looks whether those with open streams would still be let in. */
   readonly reviewMs: number;
 }
@@ -60,6 +64,7 @@ export const REMOTE_LIMITS: RemoteLimits = {
   waitingMs: 30_000,
   knownMax: 256,
   knownPerSourceMax: 64,
+  familiar: { most: 1_000, keptMs: 30 * 86_400_000 },
   reviewMs: 30_000,
 };
 
@@ -104,6 +109,11 @@ export class RemoteListener {
   readonly #failures: AttemptLimit;
   readonly #handshaking: Places;
   readonly #waiting: Places;
+  /** Of where operators come from, these apart. */
+  readonly #familiar: FamiliarSources;
+  readonly #familiarConnects: AttemptLimit;
+  readonly #familiarHandshaking: Places;
+  readonly #familiarWaiting: Places;
   readonly #sockets = new Set<Socket>();
   readonly #connections = new Set<Connection>();
   readonly #callers = new WeakMap<ServerHttp2Session, RemoteCaller>();
@@ -131,6 +141,13 @@ export class RemoteListener {
     const { handshakesMax, handshakesPerSourceMax, waitingMax, waitingPerSourceMax } = this.#limits;
     this.#handshaking = new Places({ most: handshakesMax, mostPerSource: handshakesPerSourceMax });
     this.#waiting = new Places({ most: waitingMax, mostPerSource: waitingPerSourceMax });
+    this.#familiar = new FamiliarSources(this.#limits.familiar);
+    // Of one source as of any; of all of them together as often as these may.
+    const { perSource } = this.#limits.connects;
+    const total = { burst: 4 * perSource.burst, everyMs: perSource.everyMs / 4 };
+    this.#familiarConnects = new AttemptLimit({ perSource, total, sourcesMax: this.#limits.familiar.most });
+    this.#familiarHandshaking = new Places({ most: 2 * handshakesPerSourceMax, mostPerSource: handshakesPerSourceMax });
+    this.#familiarWaiting = new Places({ most: 2 * waitingPerSourceMax, mostPerSource: waitingPerSourceMax });
   }
 
   /** Where it is bound; undefined: it is not (yet). */
@@ -259,12 +276,15 @@ export class RemoteListener {
     });
     const listener = createServer({ noDelay: true }, (socket) => {
       const key = sourceOf(plainAddress(socket.remoteAddress ?? ''));
-      if (this.#stopped || !this.#connects.admit(key, this.#nowMs()).admitted) {
+      const familiar = this.#familiar.has(key, this.#nowMs());
+      const connects = familiar ? this.#familiarConnects : this.#connects;
+      if (this.#stopped || !connects.admit(key, this.#nowMs()).admitted) {
         this.#refuse(socket, 'too-many-connects', 'too many connections in a short time');
         return;
       }
       this.#sockets.add(socket);
-      const leave = this.#handshaking.enter(key, () => {
+      const places = familiar ? this.#familiarHandshaking : this.#handshaking;
+      const leave = places.enter(key, () => {
         const reason = 'it was slow, and too many connections are in their TLS handshake';
         this.#refuse(socket, 'too-many-handshakes', reason);
       });
@@ -280,8 +300,9 @@ export class RemoteListener {
       });
       tls.emit('connection', socket);
     });
-    const { handshakesMax, waitingMax, knownMax } = this.#limits;
-    listener.maxConnections = handshakesMax + waitingMax + knownMax + 64;
+    const { handshakesMax, handshakesPerSourceMax, waitingMax, waitingPerSourceMax, knownMax } = this.#limits;
+    listener.maxConnections =
+      handshakesMax + waitingMax + knownMax + 2 * (handshakesPerSourceMax + waitingPerSourceMax) + 64;
     listener.once('close', mesh.attach(tls));
     return listener;
   }
@@ -337,6 +358,7 @@ export class RemoteListener {
     let counted = false;
     caller.onAuthenticated = () => {
       leave();
+      this.#familiar.see(sourceOf(source), this.#nowMs());
       counted = this.#countKnown(connection);
     };
     session.on('error', (error) => logger.debug({ caller: caller.author, error: error.message }, 'connection failed'));
@@ -356,7 +378,9 @@ export class RemoteListener {
       this.#log.note(refusal, { reason, from: connection.source });
       connection.session.destroy();
     };
-    const left = this.#waiting.enter(sourceOf(connection.source), () => {
+    const key = sourceOf(connection.source);
+    const places = this.#familiar.has(key, this.#nowMs()) ? this.#familiarWaiting : this.#waiting;
+    const left = places.enter(key, () => {
       end('too-many-waiting', 'too many connections have not said who they are: the oldest is closed');
     });
     const { waitingMs } = this.#limits;
