@@ -33,7 +33,8 @@ export function readPrivate(path: string, maxBytes: number): string | undefined 
     // A pipe would be waited for.
     file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    // Nor is there any where the home directory is no directory, as of users that nobody logs in as.
+    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
     throw error;
   }
   try {

@@ -32,7 +32,7 @@ export const exitCodeText = `Exit codes:
   5  the agent can't be reached, is not whom it has to be, or can't serve the call now
   6  refused, by the data plane or by a rule; nothing was changed
   7  permission denied
-  8  there is no such service, guard, policy, backend, version, member, token, user, key or certificate
+  8  there is no such service, guard, policy, backend, version, member, token, user, key, certificate or target
   9  a test (test ping, balance, simulate) ran and failed
  10  the change is in force, but fewer nodes than --min-acks had it in time
  11  the audit log is not what was written (audit verify)
