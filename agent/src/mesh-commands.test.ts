@@ -118,7 +118,12 @@ describe('marcher mesh', () => {
   test('tokens are listed without what lets anybody in, and taken back', async () => {
     const hour = 3_600_000;
     const now = Date.now();
-    const base = { role: 'member', createdMs: Date.UTC(2026, 10, 22), createdBy: 'root (uid 0)' } as const;
+    const base = {
+      role: 'member',
+      createdMs: Date.UTC(2026, 10, 22),
+      createdBy: 'root (uid 0)',
+      clusters: [],
+    } as const;
     mesh.made.push(
       { ...base, id: '1111111111111111', expiresMs: now + hour + 30_000 },
       { ...base, id: '2222222222222222', expiresMs: now - hour },

@@ -13,6 +13,7 @@ import type { KnownHeads } from './application/audit/audit.js';
 import type { Replicated } from './application/mesh/replication.js';
 import type { NodeCondition } from './application/node.js';
 import { accessOf } from './mesh/access.js';
+import { assignClusters, createCluster, deleteCluster, listClusters, unassignClusters } from './mesh/clusters.js';
 import { meshConditions } from './mesh/conditions.js';
 import { createToken, listTokens, revokeToken } from './mesh/invitations.js';
 import { Joining } from './mesh/joining.js';
@@ -31,6 +32,7 @@ import type { CertificateUseCases } from './ports/certificates.js';
 import { IdentityError } from './ports/identity.js';
 import type {
   ClientCertificate,
+  ClusterView,
   Departure,
   GossipKeysView,
   JoinTokenView,
@@ -120,11 +122,12 @@ export class Mesh implements MeshUseCases {
     const part = this.#part;
     const configHash = this.#options.store.hash();
     if (part === undefined) {
-      return { meshId: '', meshName: '', nodeId: '', admitted: false, configHash, signs: false };
+      return { meshId: '', meshName: '', nodeId: '', admitted: false, configHash, signs: false, clusters: [] };
     }
     const { mesh, nodeId, authority } = part.identity;
-    const { admitted } = part.replication;
-    return { meshId: mesh.id, meshName: mesh.name, nodeId, admitted, configHash, signs: authority !== undefined };
+    const { admitted, held: clusters } = part.replication;
+    const signs = authority !== undefined;
+    return { meshId: mesh.id, meshName: mesh.name, nodeId, admitted, configHash, signs, clusters };
   }
 
   async init(meshName: string, caller: Caller): Promise<MeshStatus> {
@@ -242,6 +245,26 @@ export class Mesh implements MeshUseCases {
 
   revocationLists(): readonly string[] {
     return this.#partOrThrow().lists;
+  }
+
+  clusters(): readonly ClusterView[] {
+    return listClusters(this.#partOrThrow());
+  }
+
+  createCluster(name: string, caller: Caller): void {
+    createCluster(this.#partOrThrow(), name, caller);
+  }
+
+  deleteCluster(name: string, { force }: { readonly force: boolean }, caller: Caller): void {
+    deleteCluster(this.#partOrThrow(), name, force, caller);
+  }
+
+  assignClusters(node: string, options: Parameters<MeshUseCases['assignClusters']>[1], caller: Caller): void {
+    assignClusters(this.#partOrThrow(), node, options, caller);
+  }
+
+  unassignClusters(node: string, options: Parameters<MeshUseCases['unassignClusters']>[1], caller: Caller): void {
+    unassignClusters(this.#partOrThrow(), node, options, caller);
   }
 
   /** A new key and certificate for this node, at once. Fails as IdentityError, and then the old one stays in force. */

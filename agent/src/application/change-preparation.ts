@@ -14,7 +14,7 @@ import { added, excesses, fixedSize, NO_SIZE, type PacketSize } from '../domain/
 import { packetModeOf } from '../domain/packet-service.js';
 import { type Claim, type Conflict, isLayered, PortOwnership } from '../domain/port-ownership.js';
 import { steeredSize } from '../domain/steering.js';
-import { limitsAnswers, validatePolicyOf } from '../domain/traffic-policy.js';
+import { limitsAnswers, policyFor, validatePolicyOf } from '../domain/traffic-policy.js';
 import { claimsOf, validateService } from '../domain/validate.js';
 import type { CommitChange, ConfigReader } from '../ports/config-store.js';
 import type { RequestedChange } from '../ports/use-cases.js';
@@ -301,6 +301,11 @@ export class ConfigurationIndex {
     const name = service.trafficPolicy;
     const policy = objects.policy(name);
     if (policy === undefined) faults.add(`${path}.trafficPolicy`, ...noPolicy(name, objects.policyNames));
+    else if (policyFor(service, policy) === undefined) {
+      const where = service.cluster === '' ? 'in no cluster' : `in cluster ${JSON.stringify(service.cluster)}`;
+      const reason = `traffic policy ${JSON.stringify(name)} is of cluster ${JSON.stringify(policy.cluster)}, and the service is ${where}`;
+      faults.add(`${path}.trafficPolicy`, reason, 'name one of the same cluster, or one without a cluster');
+    }
     return policy;
   }
 

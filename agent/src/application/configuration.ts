@@ -297,18 +297,23 @@ export class Configuration implements ConfigUseCases {
   /** Why so many will never acknowledge a change. */
   #unaskable(acks: Acks | undefined): string | undefined {
     if (acks === undefined) return undefined;
-    const others = this.#replicated?.others;
+    const others = this.#replicated?.others();
     if (others === undefined)
       return 'this node is in no mesh, so nobody else can acknowledge a change: leave out min_acks';
-    if (acks.count <= others) return undefined;
-    const has = others === 1 ? 'is 1 other node' : `are ${others} other nodes`;
-    return `min_acks is ${acks.count}, and there ${has} in the mesh: ask for as many at most`;
+    return tooMany(acks, others, 'the mesh');
+  }
+
+  /** Who is in no cluster of the change never hears of it. */
+  #checkAskable(acks: Acks | undefined, changes: readonly CommitChange[]): void {
+    if (acks === undefined || this.#replicated === undefined) return;
+    const fault = tooMany(acks, this.#replicated.others(changes), 'the cluster');
+    if (fault !== undefined) throw new ApplicationError('refused', fault);
   }
 
   async #applyAndFollow(change: RequestedChange, options: ApplyOptions, caller: Caller): Promise<ApplyResult> {
     const hadPackets = this.#index.packets.size > 0;
     let objects = false;
-    let written: Written | undefined;
+    let written: readonly Written[] | undefined;
     const result = await this.#queue.run(() => {
       return this.#apply(change, options, caller, (changed, asWritten) => {
         objects = changed.objects.length > 0;
@@ -327,7 +332,7 @@ export class Configuration implements ConfigUseCases {
     change: RequestedChange,
     options: ApplyOptions,
     caller: Caller,
-    onChanged: (changed: Changed, written: Written | undefined) => void,
+    onChanged: (changed: Changed, written: readonly Written[] | undefined) => void,
   ): Promise<ApplyResult> {
     this.#checkVersion(options.expectedVersion);
     if (this.#undoPending !== undefined)
@@ -357,6 +362,7 @@ export class Configuration implements ConfigUseCases {
     try {
       this.#checkPermitted(caller, changes);
       this.#replicated?.check(changes);
+      this.#checkAskable(options.acks, changes);
     } catch (error) {
       prepared.reject();
       throw error;
@@ -383,7 +389,7 @@ export class Configuration implements ConfigUseCases {
     if (prepared.concernsServices) await this.#program(prepared, delta, told);
     timing.programMs = performance.now() - stored;
 
-    let written: Written | undefined;
+    let written: readonly Written[] | undefined;
     try {
       written = this.#confirm({ author: caller.author, message }, changes);
     } catch (error) {
@@ -414,9 +420,12 @@ export class Configuration implements ConfigUseCases {
   }
 
   /** The data plane runs the pending version: it is this node's, and in a mesh all others' from now on. */
-  #confirm(revision: Pick<NewRevision, 'author' | 'message'>, changes: readonly CommitChange[]): Written | undefined {
+  #confirm(
+    revision: Pick<NewRevision, 'author' | 'message'>,
+    changes: readonly CommitChange[],
+  ): readonly Written[] | undefined {
     const replicated = this.#replicated;
-    let written: Written | undefined;
+    let written: readonly Written[] | undefined;
     if (replicated === undefined) this.#store.confirm();
     else {
       this.#store.confirm((write) => {
@@ -570,11 +579,22 @@ export class Configuration implements ConfigUseCases {
   /** In a mesh one side may have removed what the other has begun to name. */
   #resolvedRefs(service: string): ObjectStanding & { readonly type: 'ResolvedRefs' } {
     const policy = this.#index.policyOf(service);
-    if (policy === '' || this.objects.trafficPolicies.has(policy)) {
+    const named = this.objects.trafficPolicies.get(policy)?.value;
+    const isForIt = named !== undefined && (named.cluster === '' || named.cluster === this.#clusterOf(service));
+    if (policy === '' || isForIt) {
       return { type: 'ResolvedRefs', status: true, reason: 'ResolvedRefs', message: '' };
+    }
+    if (named !== undefined) {
+      const message = `traffic policy ${JSON.stringify(policy)} is of cluster ${JSON.stringify(named.cluster)}: the service is carried without; name another`;
+      return { type: 'ResolvedRefs', status: false, reason: 'PolicyOfOtherCluster', message };
     }
     const message = `there is no traffic policy ${JSON.stringify(policy)}: the service is carried without; add the policy, or name another`;
     return { type: 'ResolvedRefs', status: false, reason: 'PolicyMissing', message };
+  }
+
+  #clusterOf(service: string): string {
+    const stored = this.#store.get(service);
+    return stored === undefined ? '' : unpackService(stored.body).cluster;
   }
 
   listObjects({ kind, name }: { kind: ObjectKind | undefined; name: string | undefined }) {
@@ -678,6 +698,13 @@ export class Configuration implements ConfigUseCases {
     const message = `the configuration is at version ${now}, and the change was made for version ${expected}: plan again`;
     throw new ApplicationError('conflict', message);
   }
+}
+
+/** others: who could acknowledge it, of those in there. */
+function tooMany({ count }: Acks, others: number, where: string): string | undefined {
+  if (count <= others) return undefined;
+  const has = others === 1 ? 'is 1 other node' : `are ${others} other nodes`;
+  return `min_acks is ${count}, and there ${has} in ${where}: ask for as many at most`;
 }
 
 function refusalFix(reason: string): string {

@@ -25,14 +25,16 @@ import {
 import type { Touched } from '../domain/access/authorize.js';
 import { ACTION } from '../domain/audit/actions.js';
 import { classify, tiersOf } from '../domain/classify.js';
+import { policyFor } from '../domain/traffic-policy.js';
 import { backendName } from '../domain/validate.js';
 import type { AuditTrail, Told } from '../ports/audit.js';
 import type { ConfigStore } from '../ports/config-store.js';
 import { Counter, type Dataplane, DataplaneError, SlotKind } from '../ports/dataplane.js';
 import { ApplicationError, type Caller, type NodeUseCases } from '../ports/use-cases.js';
+import { clusterOf } from './cluster-of.js';
 import type { Configuration, ConfigurationLog } from './configuration.js';
 import type { PacketForwarding } from './packet-forwarding.js';
-import { checkTouched, clusterOf } from './permission.js';
+import { checkTouched } from './permission.js';
 import type { Identity, Programming } from './programming.js';
 import { unpackService } from './service-codec.js';
 import { guarded, unavailable } from './unavailable.js';
@@ -252,7 +254,7 @@ export class Node implements NodeUseCases {
     const services: ServiceTier[] = [];
     const add = (name: string, body: Uint8Array): void => {
       const decoded = unpackService(body);
-      const policy = policies.get(decoded.trafficPolicy)?.value;
+      const policy = policyFor(decoded, policies.get(decoded.trafficPolicy)?.value);
       const { tier, reasons, fasterIf } = classify(decoded, packets.offers(name), dataplane.steering, policy);
       const traffic = carried.get(name);
       services.push(
@@ -317,7 +319,11 @@ export class Node implements NodeUseCases {
       } else {
         const stored = store.get(service);
         if (stored === undefined) throw notFound(service);
-        this.#checkTouched(told, caller, { kind: 'Service', name: service, clusters: [clusterOf(stored.body)] });
+        this.#checkTouched(told, caller, {
+          kind: 'Service',
+          name: service,
+          clusters: [clusterOf('Service', stored.body)],
+        });
         const known = unpackService(stored.body).backends.map(backendName);
         if (!known.includes(backend)) {
           const some = known.slice(0, NAMED_MAX).join(', ');

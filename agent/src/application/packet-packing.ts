@@ -8,6 +8,7 @@ import { leftVips } from '../domain/left-vips.js';
 import type { Vip } from '../domain/packet-service.js';
 import { packetService, packetVip } from '../domain/packet-table.js';
 import type { Claim } from '../domain/port-ownership.js';
+import { policyFor } from '../domain/traffic-policy.js';
 import { backendName } from '../domain/validate.js';
 import { WireWriter } from '../domain/wire-writer.js';
 import type { ConfigStore } from '../ports/config-store.js';
@@ -96,7 +97,8 @@ export class PacketPacking {
     for (const [name, { service, generation }] of services) {
       const unhealthy = (backend: string): boolean => verdicts.unhealthy(name, backend);
       const drained = (backend: string): boolean => drains.isDrained(name, backend);
-      const policy = policies.get(service.trafficPolicy);
+      const named = policies.get(service.trafficPolicy);
+      const policy = policyFor(service, named?.value) && named;
       let facts = `${generation} ${policy?.generation} ${drains.nodeDraining}`;
       for (const [i, backend] of service.backends.entries()) {
         const own = backendName(backend);

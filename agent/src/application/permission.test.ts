@@ -31,9 +31,9 @@ let opened: OpenedStore;
 let agent: Agent;
 
 const service = (name: string, port: number, cluster = '', weight = 1): string => {
-  const labels = cluster === '' ? '' : `, labels: { cluster: ${cluster} }`;
+  const of = cluster === '' ? '' : `, cluster: ${cluster}`;
   const backends = `[{ name: a, address: "10.0.0.1:80", weight: ${weight} }]`;
-  return `  - { name: ${name}, listeners: [{ protocol: tcp, port: ${port} }], backends: ${backends}${labels} }\n`;
+  return `  - { name: ${name}, listeners: [{ protocol: tcp, port: ${port} }], backends: ${backends}${of} }\n`;
 };
 
 function change(services: string, rest: Partial<RequestedChange> = {}, objects = ''): RequestedChange {

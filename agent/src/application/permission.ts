@@ -3,10 +3,7 @@
 import type { Touched } from '../domain/access/authorize.js';
 import type { CommitChange } from '../ports/config-store.js';
 import { ApplicationError, type Caller } from '../ports/use-cases.js';
-import { unpackService } from './service-codec.js';
-
-/** The label by which a service belongs to a cluster. */
-export const CLUSTER_LABEL = 'cluster';
+import { clusterOf } from './cluster-of.js';
 
 /** Throws ApplicationError "denied": the change is made whole or not at all. */
 export function checkPermitted(caller: Pick<Caller, 'permits'> | undefined, changes: Iterable<CommitChange>): void {
@@ -21,11 +18,7 @@ export function checkTouched(caller: Pick<Caller, 'permits'> | undefined, touche
 /** Lazily: who may change everything is not asked what it is. */
 function* touchedBy(changes: Iterable<CommitChange>): Iterable<Touched> {
   for (const { kind, name, before, after } of changes) {
-    const bodies = kind === 'Service' ? [before, after].filter((body) => body !== undefined) : [];
-    yield { kind, name, clusters: bodies.map(clusterOf) };
+    const bodies = [before, after].filter((body) => body !== undefined);
+    yield { kind, name, clusters: bodies.map((body) => clusterOf(kind, body)) };
   }
-}
-
-export function clusterOf(body: Uint8Array): string {
-  return unpackService(body).labels[CLUSTER_LABEL] ?? '';
 }

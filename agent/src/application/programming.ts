@@ -9,6 +9,7 @@ import type { ApplyReply, Reason } from '@marcher/proto/marcher/engine/v1/contro
 import { type NodeFacts, SnapshotWriter } from '../domain/compile.js';
 import { isAuto, packetModeOf } from '../domain/packet-service.js';
 import type { Steering } from '../domain/steering.js';
+import { policyFor } from '../domain/traffic-policy.js';
 import { backendName } from '../domain/validate.js';
 import type { ConfigStore } from '../ports/config-store.js';
 import type { Dataplane } from '../ports/dataplane.js';
@@ -118,7 +119,13 @@ export class Programming {
 
   #compile(service: Service, policy: TrafficPolicy | undefined): void {
     const listens = isAuto(service) || packetModeOf(service) === undefined || !this.#carriage.carries(service);
-    this.#writer.service(service, policy, this.#drained.get(service.name), listens, this.#dataplane.steering.on);
+    this.#writer.service(
+      service,
+      policyFor(service, policy),
+      this.#drained.get(service.name),
+      listens,
+      this.#dataplane.steering.on,
+    );
   }
 
   /** Of the stored policies those that are asked for, each decoded once for a snapshot. */

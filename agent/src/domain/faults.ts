@@ -73,3 +73,10 @@ export function named(faults: Faults, path: string, name: string, noun: string):
   const fix = 'write 1 to 63 of a-z, 0-9 and "-", beginning and ending with a letter or digit';
   faults.add(`${path}.name`, reason, fix);
 }
+
+/** Of the field "cluster", by the same rule; that there is such a cluster is the mesh's to say. */
+export function clustered(faults: Faults, path: string, cluster: string): void {
+  if (cluster === '' || NAME.test(cluster)) return;
+  const fix = 'write 1 to 63 of a-z, 0-9 and "-", beginning and ending with a letter or digit; or leave it out';
+  faults.add(`${path}.cluster`, `${JSON.stringify(cluster.slice(0, 80))} is not a cluster name`, fix);
+}

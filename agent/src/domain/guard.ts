@@ -6,7 +6,7 @@
 import { type Guard, GuardAction, type GuardRule, Protocol, SynCookiesMode } from '@marcher/model';
 import { parseIp, parsePrefix } from './address.js';
 import { DEFAULTS, LIMITS } from './defaults.js';
-import { type Faults, known, named, range, time } from './faults.js';
+import { clustered, type Faults, known, named, range, time } from './faults.js';
 
 const ACTION_NAME: Readonly<Record<number, string>> = {
   [GuardAction.ALLOW]: 'allow',
@@ -24,6 +24,7 @@ function entriesOf({ sources, ports }: GuardRule): number {
 
 export function validateGuard(guard: Guard, path: string, faults: Faults): void {
   named(faults, path, guard.name, 'guard');
+  clustered(faults, path, guard.cluster);
   if (guard.defaultAction === GuardAction.REDIRECT) {
     faults.add(`${path}.default`, 'redirect needs a rule that says where to', 'write allow or deny');
   } else known(faults, path, 'default', guard.defaultAction, GuardAction);

@@ -2,11 +2,12 @@
 /** What makes a traffic policy valid. */
 import { type Bandwidth, Ecn, Priority, type Service, type TrafficPolicy } from '@marcher/model';
 import { LIMITS } from './defaults.js';
-import { type Faults, known, named, range } from './faults.js';
+import { clustered, type Faults, known, named, range } from './faults.js';
 import { isNat, modeName, packetModeOf } from './packet-service.js';
 
 export function validateTrafficPolicy(policy: TrafficPolicy, path: string, faults: Faults): void {
   named(faults, path, policy.name, 'traffic policy');
+  clustered(faults, path, policy.cluster);
   known(faults, path, 'priority', policy.priority, Priority);
   validateBandwidth(policy.ingress, `${path}.ingress`, faults);
   validateBandwidth(policy.egress, `${path}.egress`, faults);
@@ -19,6 +20,14 @@ export function validateTrafficPolicy(policy: TrafficPolicy, path: string, fault
   }
   range(faults, path, 'dscp', policy.dscp, 0, LIMITS.dscp);
   known(faults, path, 'ecn', policy.ecn, Ecn);
+}
+
+/** The policy that a service names, as far as it is for it: one of another cluster is not. */
+export function policyFor(
+  service: Pick<Service, 'cluster'>,
+  policy: TrafficPolicy | undefined,
+): TrafficPolicy | undefined {
+  return policy === undefined || policy.cluster === '' || policy.cluster === service.cluster ? policy : undefined;
 }
 
 /** It has rates of what goes to clients. */

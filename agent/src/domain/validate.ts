@@ -27,7 +27,7 @@ import {
 } from './address.js';
 import { isCountry } from './country.js';
 import { DEFAULTS, LIMITS } from './defaults.js';
-import { duration, type Faults, known, named, type Place, range, time } from './faults.js';
+import { clustered, duration, type Faults, known, named, type Place, range, time } from './faults.js';
 import { isEveryPort, packetModeOf, validateForwarding } from './packet-service.js';
 import { addressKey, type Claim } from './port-ownership.js';
 import { validateQuic } from './quic.js';
@@ -345,6 +345,7 @@ function validateHealth(health: HealthCheck, path: string, faults: Faults): void
 
 function validateRest(service: Service, path: string, faults: Faults): void {
   const { outlier, timeouts, limits, udp, dns, labels } = service;
+  clustered(faults, path, service.cluster);
   if (outlier !== undefined) {
     range(faults, path, 'outlier.consecutiveFailures', outlier.consecutiveFailures, 1, 1_000);
     time(faults, path, 'outlier.baseEjection', outlier.baseEjectionMs, 100, DAY_MS);

@@ -4,6 +4,7 @@ import { AUDIT_HEAD_KIND } from '../application/audit/heads.js';
 import { LIST_KIND } from '../application/mesh/revocations.js';
 import { trustedRoots } from '../domain/identity/trust.js';
 import { CLIENT_CERTIFICATE_KIND } from '../domain/mesh/client-certificate.js';
+import { CLUSTER_KIND } from '../domain/mesh/cluster.js';
 import { NODE_KIND } from '../domain/mesh/node-record.js';
 import { REVOKED_CERTIFICATE_KIND } from '../domain/mesh/service-certificate.js';
 import { membersChanged } from './membership.js';
@@ -28,6 +29,10 @@ export function changed(part: Part, kind: string, ids: readonly string[]): void 
     updateTls(part);
     void revokeWanted(part);
   }
+  if (kind === CLUSTER_KIND) {
+    part.clusters.changed(ids);
+    part.replication.clustersChanged();
+  }
   // Heads may come before the record of their node, by which they are verified.
   if (kind === AUDIT_HEAD_KIND || kind === NODE_KIND) part.auditHeads?.changed(ids);
   part.keys?.changed(kind, ids);
@@ -41,6 +46,8 @@ function nodesChanged(part: Part, ids: readonly string[]): void {
   if (isRemoved(part)) replication.exclude();
   const goes = ids.some((id) => nodes.known.has(id) && !nodes.members.has(id));
   part.keys?.look();
+  // Whoever is not in the mesh any more is in no cluster either, from now on.
+  replication.clustersChanged();
   const follow = (): void => {
     membersChanged(part);
     void revokeWanted(part);

@@ -18,6 +18,18 @@ export function meshConditions(part: Part | undefined, joinFailure: string): Nod
   if (!part.replication.admitted) {
     add('MeshStateTaken', 'NotAdmitted', "this node has not taken over the mesh's state yet, and takes no changes");
   }
+  for (const { name, admitted } of part.replication.held) {
+    if (admitted) continue;
+    const others = part.clusters.nodesOf(name).filter((id) => id !== part.identity.nodeId);
+    const names = others.slice(0, FINDINGS_MAX).map((id) => part.nodes.members.get(id)?.name ?? id);
+    const from = names.length === 0 ? 'a node of it, and there is none' : names.join(', ');
+    const fix = 'where these will not come back: marcher cluster assign NODE CLUSTER --begin';
+    add(
+      'ClusterStateTaken',
+      'NotAdmitted',
+      `cluster ${name}: what is in it is not taken over yet from ${from}; ${fix}`,
+    );
+  }
   if (isRemoved(part) && !hasLeft(part)) {
     const fix = 'to come back, take it out (marcher mesh leave), and join again with another token';
     add('MeshMember', 'Removed', `this node was removed from mesh "${part.identity.mesh.name}": ${fix}`);

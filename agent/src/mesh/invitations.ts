@@ -5,16 +5,18 @@ import { hostPortText } from '../adapters/outbound/mesh/host-port.js';
 import { guarded } from '../application/unavailable.js';
 import { ACTION } from '../domain/audit/actions.js';
 import type { TokenRecord } from '../domain/identity/join-token.js';
+import { CLUSTER_LIMITS } from '../domain/mesh/cluster.js';
 import type { Told } from '../ports/audit.js';
 import type { JoinTokenView, MeshUseCases } from '../ports/mesh.js';
 import { ApplicationError, type Caller } from '../ports/use-cases.js';
 import { tell } from './auditing.js';
+import { clusterNamed } from './clusters.js';
 import { applicationError, type Part } from './part.js';
 
 /** Throws ApplicationError. */
 export function createToken(
   part: Part,
-  { role, lifetimeMs }: Parameters<MeshUseCases['createToken']>[0],
+  { role, lifetimeMs, clusters = [] }: Parameters<MeshUseCases['createToken']>[0],
   caller: Caller,
 ): ReturnType<MeshUseCases['createToken']> {
   const { identity, tokens, options } = part;
@@ -26,7 +28,7 @@ export function createToken(
   }
   const rootFingerprint = identity.authority.certificate.fingerprint;
   try {
-    const request = { role, lifetimeMs, createdBy: caller.author, rootFingerprint };
+    const request = { role, lifetimeMs, clusters: namesOf(part, clusters), createdBy: caller.author, rootFingerprint };
     const { text, record } = tokens.create(request, Date.now());
     tellToken(part, record.id, caller);
     options.log.info({ token: record.id, author: caller.author }, 'a join token was made');
@@ -34,6 +36,14 @@ export function createToken(
   } catch (error) {
     throw applicationError(error);
   }
+}
+
+/** Throws ApplicationError: what a token promises is there when it is made. */
+function namesOf(part: Part, clusters: readonly string[]): readonly string[] {
+  const names = [...new Set(clusters)].map((name) => clusterNamed(part, name).name);
+  if (names.length <= CLUSTER_LIMITS.ofNode) return names;
+  const what = `${names.length} clusters, and a node is in ${CLUSTER_LIMITS.ofNode} at most`;
+  throw new ApplicationError('invalid', `the token would be for ${what}`);
 }
 
 export function listTokens({ tokens }: Part): readonly JoinTokenView[] {
@@ -68,6 +78,14 @@ function tellToken(part: Part, id: string, by: Caller): void {
   }
 }
 
-function viewOf({ id, role, createdMs, expiresMs, createdBy, used }: TokenRecord): JoinTokenView {
-  return { id, role, createdMs, expiresMs, createdBy, ...(used === undefined ? {} : { usedBy: used.nodeId }) };
+function viewOf({ id, role, createdMs, expiresMs, createdBy, used, clusters = [] }: TokenRecord): JoinTokenView {
+  return {
+    id,
+    role,
+    createdMs,
+    expiresMs,
+    createdBy,
+    clusters,
+    ...(used === undefined ? {} : { usedBy: used.nodeId }),
+  };
 }

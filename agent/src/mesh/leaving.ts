@@ -84,7 +84,7 @@ async function isHeard(part: Part, { frame, again }: Goodbye): Promise<boolean> 
   if (isRemoved(part) && !hasLeft(part)) return true;
   if (![...nodes.members.keys()].some((nodeId) => nodeId !== identity.nodeId)) return true;
   if (frame === undefined) return false;
-  return (await replication.acknowledged(frame, 1, again ? TELL_AGAIN_MS : TELL_MS)) > 0;
+  return (await replication.acknowledged([frame], 1, again ? TELL_AGAIN_MS : TELL_MS)) > 0;
 }
 
 /** Gossip of another mesh would look for them in vain. */

@@ -12,6 +12,7 @@ import { NODE_STATE_KIND, readState, stateRemoval } from '../domain/mesh/node-st
 import type { MeshMember } from '../ports/mesh.js';
 import { ApplicationError, type Caller } from '../ports/use-cases.js';
 import { tell } from './auditing.js';
+import { unassignAll } from './clusters.js';
 import type { Part } from './part.js';
 
 /** Between two looks for nodes that gossip does not reach. */
@@ -55,10 +56,16 @@ export function membersOf(part: Part): readonly MeshMember[] {
     certificateExpiresMs,
     state: (nodeId) => readState(nodeId, part.cells.object(NODE_STATE_KIND, nodeId)),
     behind: (nodeId) => (nodeId === part.identity.nodeId ? 0 : part.replication.behind(nodeNumber(nodeId))),
+    clusters: (nodeId) => part.clusters.of(nodeNumber(nodeId)),
   });
   const departed = departedNodes(part.nodes.known.values(), Date.now()).map((record): MeshMember => {
     const { nodeId, name, meshAddress: address } = record;
-    const known = { certificateExpiresMs: certificateExpiresMs(record), behind: undefined, said: undefined };
+    const known = {
+      certificateExpiresMs: certificateExpiresMs(record),
+      behind: undefined,
+      said: undefined,
+      clusters: [],
+    };
     return { nodeId, name, state: 'departed', address, ...known };
   });
   return [...members, ...departed];
@@ -76,7 +83,12 @@ export function removeMember(part: Part, node: string, keepKeys: boolean, caller
     throw new ApplicationError('refused', 'a node does not remove itself: ask another one');
   }
   const removed = { ...record, removedMs: BigInt(Date.now()), ...(keepKeys ? { keysKept: true } : {}) };
-  const writes = [...recordWrites(removed, false), stateRemoval(nodeId), heldRemoval(nodeId)];
+  const writes = [
+    ...recordWrites(removed, false),
+    stateRemoval(nodeId),
+    heldRemoval(nodeId),
+    ...unassignAll(part, nodeId),
+  ];
   part.replication.write(caller.author, `node ${name} removed`, writes, () =>
     tell(part, 'done', {
       action: ACTION.removeMember,

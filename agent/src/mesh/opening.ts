@@ -4,11 +4,13 @@ import { JoinTokens } from '../adapters/outbound/identity/join-tokens.js';
 import { MeshTls } from '../adapters/outbound/identity/mesh-tls.js';
 import { openTokenFile } from '../adapters/outbound/identity/token-records.js';
 import { FrameVerifier, frameHash, openFrameSigner } from '../adapters/outbound/mesh/frame-keys.js';
+import { Clusters } from '../application/mesh/clusters.js';
 import { Nodes, recordWrites } from '../application/mesh/nodes.js';
 import { Projection } from '../application/mesh/projection.js';
 import { Replication } from '../application/mesh/replication.js';
 import { ACTION } from '../domain/audit/actions.js';
 import { nodeNumber } from '../domain/identity/names.js';
+import type { ClusterName, ReplicaStore } from '../domain/replication/contract.js';
 import { Replica } from '../domain/replication/replica.js';
 import type { IdentityFiles, MeshIdentity } from '../mesh-identity.js';
 import type { Told } from '../ports/audit.js';
@@ -20,6 +22,12 @@ import { isRemoved, ownRecord } from './own-record.js';
 import type { MeshOptions, Part } from './part.js';
 import { Timers } from './timers.js';
 
+/**
+ * Rounds of comparing with other members, and looks for damage: what is pushed does not wait for these, so that a node in
+ * many clusters, of which most are quiet, need not do them so often.
+ */
+const CLUSTER_PACE = { roundMs: 4_000, upkeepMs: 4_000 } as const;
+
 /** founds: it is the first of a mesh, and has nothing to take over from others. */
 export function openPart(options: MeshOptions, files: IdentityFiles, identity: MeshIdentity, founds: boolean): Part {
   const { store, log, follow } = options;
@@ -28,6 +36,9 @@ export function openPart(options: MeshOptions, files: IdentityFiles, identity: M
   const nodes = new Nodes(cells);
   nodes.load();
   nodes.introduce(identity.known);
+  // Its own record comes last when a mesh is made.
+  const clusters = new Clusters(cells, (id) => nodes.members.has(id) || (id === nodeId && !nodes.known.has(id)));
+  clusters.load();
   const signer = openFrameSigner(files.directory);
   const verifier = new FrameVerifier(mesh.id, (node, reason) => log.warn({ node, reason }, 'a node is not believed'));
   const environment = {
@@ -39,9 +50,24 @@ export function openPart(options: MeshOptions, files: IdentityFiles, identity: M
     verify: verifier.verify.bind(verifier),
   };
   const replica = new Replica({ node: nodeNumber(nodeId), store: cells, environment, founds });
+  const stores = new Map<ClusterName, ReplicaStore>([['', cells]]);
   const replication = new Replication({
     replica,
-    projection: new Projection(cells, store),
+    clusters: {
+      directory: clusters,
+      stored: () => store.replicatedClusters(),
+      open: (cluster) => {
+        const opened = store.openReplica(cluster);
+        stores.set(cluster, opened);
+        return new Replica({ node: nodeNumber(nodeId), store: opened, environment, settings: CLUSTER_PACE, cluster });
+      },
+      drop: (cluster) => {
+        stores.delete(cluster);
+        store.dropReplica(cluster);
+      },
+    },
+    nodesIn: (cluster) => clusters.nodesOf(cluster).map((id) => nodes.known.get(id)?.name ?? id),
+    projection: new Projection(stores, store),
     store,
     follow,
     onObjects: (kind, ids) => changed(part, kind, ids),
@@ -51,7 +77,7 @@ export function openPart(options: MeshOptions, files: IdentityFiles, identity: M
   const tls = new MeshTls({ meshId: mesh.id, credentials, roots, revocations }, Date.now);
   const tokens = new JoinTokens(openTokenFile(files.directory), nodeId);
   const clients = openClients({ identity, cells, nodes, replication }, () => part);
-  const fixed = { options, files, timers: new Timers(), identity, cells, nodes, replication, verifier, signer, tls };
+  const fixed = { options, files, timers: new Timers(), identity, cells, stores, nodes, clusters, replication, verifier, signer, tls };
   const certificates = new Certificates(fixed, () => part);
   const opened = {
     ...fixed,
@@ -67,6 +93,7 @@ export function openPart(options: MeshOptions, files: IdentityFiles, identity: M
   const part: Part = { ...opened, auditHeads: openHeads(options, opened) };
   verifyBy(part);
   if (isRemoved(part)) replication.exclude();
+  replication.clustersChanged();
   return part;
 }
 

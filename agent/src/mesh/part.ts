@@ -9,9 +9,11 @@ import type { JudgedPeerLinks } from '../adapters/outbound/mesh/peer-links.js';
 import type { SqliteConfigStore } from '../adapters/outbound/sqlite/sqlite-config-store.js';
 import type { AuditHeads } from '../application/audit/heads.js';
 import type { ClientCertificates } from '../application/mesh/client-certificates.js';
+import type { Clusters } from '../application/mesh/clusters.js';
 import type { ReplicationLog } from '../application/mesh/event-log.js';
 import type { Project } from '../application/mesh/follower.js';
 import type { Nodes } from '../application/mesh/nodes.js';
+import type { CellsByCluster } from '../application/mesh/projection.js';
 import type { Replication } from '../application/mesh/replication.js';
 import type { MeshSettings } from '../config.js';
 import type { GossipKeyring } from '../domain/identity/gossip-keyring.js';
@@ -53,7 +55,10 @@ export interface Part {
   readonly timers: Timers;
   readonly identity: MeshIdentity;
   readonly cells: ReplicaStore;
+  /** Of each cluster that this node is in; '': cells. */
+  readonly stores: CellsByCluster;
   readonly nodes: Nodes;
+  readonly clusters: Clusters;
   readonly clients: ClientCertificates;
   /** Of services. */
   readonly certificates: Certificates;

@@ -14,6 +14,7 @@ import { orderedKeys } from '../domain/identity/gossip-keyring.js';
 import { nodeNumber } from '../domain/identity/names.js';
 import { addressOf, gossipOf } from './addresses.js';
 import { keepHeads, tell } from './auditing.js';
+import { assignmentWrites } from './clusters.js';
 import { GossipKeys } from './keys.js';
 import { membersChanged, seek } from './membership.js';
 import { sayOwn } from './own-record.js';
@@ -116,13 +117,17 @@ function admissionOf(part: Part) {
     checkRequest: (request) => checkNodeRequest(request),
     revocations: () => part.revocations,
     nodes: () => nodes.members,
-    add: (record, author) => {
+    add: (record, author, names) => {
       const by = { author, via: 'join-token', source: author.replace(/^join:/, '') };
-      replication.write(author, `node ${record.name} joined`, recordWrites(record, true), () =>
+      // Those that were deleted since the token was made are none.
+      const clusters = names.flatMap((name) => part.clusters.get(name) ?? []);
+      const assignments = assignmentWrites(part, record.nodeId, clusters, false, author);
+      const writes = [...recordWrites(record, true), ...assignments];
+      replication.write(author, `node ${record.name} joined`, writes, () =>
         tell(part, 'done', {
           action: ACTION.join,
           by,
-          objects: [`Node/${record.nodeId}`],
+          objects: [`Node/${record.nodeId}`, ...clusters.map(({ name }) => `Cluster/${name}`)],
           message: `node ${record.name}`,
         }),
       );

@@ -7,9 +7,9 @@ import type { GossipKey } from '../domain/identity/gossip-keyring.js';
 import type { NodeRole } from '../domain/identity/join-token.js';
 import type { ClientCertificate } from '../domain/mesh/client-certificate.js';
 import type { KeyTarget, RotationState } from '../domain/mesh/key-rotation.js';
-import type { GossipMember, MeshMember } from '../domain/mesh/membership.js';
+import type { GossipMember, MemberState, MeshMember } from '../domain/mesh/membership.js';
 import type { NodeRecord } from '../domain/mesh/node-record.js';
-import type { Message, NodeId } from '../domain/replication/contract.js';
+import type { Addressed, NodeId } from '../domain/replication/contract.js';
 import type { Caller } from './use-cases.js';
 
 export type { ClientCertificate } from '../domain/mesh/client-certificate.js';
@@ -26,6 +26,25 @@ export interface MeshStatus {
   readonly configHash: string;
   /** Whether this node can sign certificates, so that others can join by it. */
   readonly signs: boolean;
+  /** That this node is in, by name. */
+  readonly clusters: readonly HeldCluster[];
+}
+
+export interface HeldCluster {
+  readonly name: string;
+  /** False: still taking over what is in it. */
+  readonly admitted: boolean;
+  /** Of all that is in it, 12 hex digits: equal on all nodes of the cluster that have the same changes. */
+  readonly digest: string;
+}
+
+export interface ClusterView {
+  readonly name: string;
+  readonly createdMs: number;
+  readonly createdBy: string;
+  readonly nodes: readonly { readonly nodeId: string; readonly name: string; readonly state: MemberState }[];
+  /** Services, guards and policies in it; undefined: this node is not in it, or still taking it over. */
+  readonly objects: number | undefined;
 }
 
 export interface JoinTokenView {
@@ -34,6 +53,8 @@ export interface JoinTokenView {
   readonly createdMs: number;
   readonly expiresMs: number;
   readonly createdBy: string;
+  /** That the node will be in. */
+  readonly clusters: readonly string[];
   /** Absent: not used. */
   readonly usedBy?: string;
 }
@@ -44,7 +65,7 @@ export interface MeshUseCases {
   init(meshName: string, caller: Caller): Promise<MeshStatus>;
   /** text is shown once, and kept nowhere. address: what `marcherd --join` is to be given. */
   createToken(
-    request: { readonly role: NodeRole; readonly lifetimeMs: number },
+    request: { readonly role: NodeRole; readonly lifetimeMs: number; readonly clusters?: readonly string[] },
     caller: Caller,
   ): { readonly text: string; readonly address: string; readonly token: JoinTokenView };
   tokens(): readonly JoinTokenView[];
@@ -77,6 +98,23 @@ export interface MeshUseCases {
   roots(): string;
   /** PEM, one of each node that signs. */
   revocationLists(): readonly string[];
+  clusters(): readonly ClusterView[];
+  /** "conflict": there is one of that name; "refused": there are too many. */
+  createCluster(name: string, caller: Caller): void;
+  /** "not_found"; "refused": there is something in it, unless force. */
+  deleteCluster(name: string, options: { readonly force: boolean }, caller: Caller): void;
+  /** node: id or name. begin: it does not wait for those that have what is in them. "not_found", "refused": too many. */
+  assignClusters(
+    node: string,
+    options: { readonly clusters: readonly string[]; readonly begin: boolean },
+    caller: Caller,
+  ): void;
+  /** "not_found"; "refused": it is the last that has what is in one of them, unless force. */
+  unassignClusters(
+    node: string,
+    options: { readonly clusters: readonly string[]; readonly force: boolean },
+    caller: Caller,
+  ): void;
 }
 
 export interface IssuedClient {
@@ -130,9 +168,9 @@ export interface Departure {
 
 /** What a replica is to its links. */
 export interface Exchange {
-  receive(from: NodeId, message: Message): void;
+  receive(from: NodeId, message: Addressed): void;
   /** The next message for that node, when its stream can take one. */
-  take(node: NodeId): Message | undefined;
+  take(node: NodeId): Addressed | undefined;
   /** Nodes that messages wait for. */
   waiting(): Iterable<NodeId>;
   /** What was sent to that node may have been lost. */

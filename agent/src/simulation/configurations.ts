@@ -90,7 +90,13 @@ export class Configurations implements Effects {
     const store = this.#storeOf(node);
     const index = new ConfigurationIndex(store);
     index.load();
-    const following = { store, index, projection: new Projection(node.disk, store), dirty: new Map(), patience: 0 };
+    const following = {
+      store,
+      index,
+      projection: new Projection(new Map([['', node.disk]]), store),
+      dirty: new Map(),
+      patience: 0,
+    };
     this.#nodes.set(node.id, following);
     // As after every start: what was followed last is not known.
     this.#bringIn(following, following.projection.whole());
@@ -128,7 +134,7 @@ export class Configurations implements Effects {
     const [first] = nodes;
     if (first === undefined) return faults;
     const anew = new MemoryConfigStore();
-    anew.follow(REVISION, new Projection(first.disk, anew).whole());
+    anew.follow(REVISION, new Projection(new Map([['', first.disk]]), anew).whole());
     const expected = hashOf(anew);
     for (const node of nodes) {
       const following = this.#of(node);

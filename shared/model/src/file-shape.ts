@@ -114,6 +114,7 @@ export const serviceShape = z.strictObject({
   labels: z.record(z.string(), z.string()).optional(),
   forwarding: z.strictObject({ mode: z.enum(FORWARDING_MODES).optional(), guePort: whole, sourceNat: flag }).optional(),
   trafficPolicy: text,
+  cluster: text,
 });
 
 export const API_VERSION = 'marcher/v1';

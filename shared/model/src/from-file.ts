@@ -143,6 +143,7 @@ export function serviceFromFile(file: ServiceShape): Service {
             sourceNat: file.forwarding.sourceNat,
           }),
     trafficPolicy: file.trafficPolicy,
+    cluster: file.cluster,
   });
   return create(ServiceSchema, init as Init);
 }

@@ -53,6 +53,7 @@ export const guardShape = z.strictObject({
     .strictObject({ mode: z.enum(SYN_COOKIES_MODES).optional(), onPerSecond: whole64, offPerSecond: whole64 })
     .optional(),
   drop: z.strictObject({ malformed: flag, badFragments: flag, martians: flag }).optional(),
+  cluster: text,
 });
 
 type GuardShape = z.output<typeof guardShape>;
@@ -82,6 +83,7 @@ export function guardFromFile(file: GuardShape): Guard {
     dropMalformed: file.drop?.malformed,
     dropBadFragments: file.drop?.badFragments,
     dropMartians: file.drop?.martians,
+    cluster: file.cluster,
   });
   return create(GuardSchema, init as Init);
 }
@@ -139,5 +141,6 @@ export function guardToFile(message: Guard): ObjectFile {
         martians: message.dropMartians,
       }),
     ),
+    cluster: shownText(message.cluster),
   }) as ObjectFile;
 }

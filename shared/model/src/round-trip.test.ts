@@ -120,6 +120,7 @@ const service = message({
     message({ mode: fc.constantFrom(0, 1, 2, 3, 4, 5), guePort: maybe(u32), sourceNat: maybe(fc.boolean()) }),
   ),
   trafficPolicy: text,
+  cluster: text,
 });
 
 const guard = message({
@@ -151,6 +152,7 @@ const guard = message({
   dropMalformed: maybe(fc.boolean()),
   dropBadFragments: maybe(fc.boolean()),
   dropMartians: maybe(fc.boolean()),
+  cluster: text,
 });
 
 const bandwidth = maybe(message({ rate: amount, burst: maybe(amount) }));
@@ -164,6 +166,7 @@ const trafficPolicy = message({
   connections: maybe(message({ perSecond: u64, burst: maybe(u64) })),
   dscp: maybe(fc.oneof(fc.nat(63), u32)),
   ecn: fc.constantFrom(0, 1, 2),
+  cluster: text,
 });
 
 const configuration = message({

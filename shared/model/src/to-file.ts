@@ -191,5 +191,6 @@ export function serviceToFile(message: Service): ObjectFile {
             sourceNat: forwarding.sourceNat,
           }),
     trafficPolicy: text(message.trafficPolicy),
+    cluster: text(message.cluster),
   }) as ObjectFile;
 }

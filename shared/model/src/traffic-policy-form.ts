@@ -9,9 +9,9 @@ import {
   TrafficPolicySchema,
 } from '@marcher/proto/marcher/v1/model_pb';
 import { z } from 'zod';
-import { dscp, present, requiredBandwidth, requiredWhole64, size, whole64 } from './file-field.js';
+import { dscp, present, requiredBandwidth, requiredWhole64, size, text, whole64 } from './file-field.js';
 import type { ObjectFile } from './file-shape.js';
-import { compact, type Fields, nonEmpty, when } from './file-value.js';
+import { compact, type Fields, nonEmpty, text as shownText, when } from './file-value.js';
 import { printBandwidth, printDscp, printSize, printWhole64 } from './scalar.js';
 
 export const PRIORITIES = ['P0', 'P1', 'P2', 'P3'] as const;
@@ -28,6 +28,7 @@ export const trafficPolicyShape = z.strictObject({
   connections: z.strictObject({ rate: requiredWhole64, burst: whole64 }).optional(),
   dscp,
   ecn: z.enum(ECN_MODES).optional(),
+  cluster: text,
 });
 
 type TrafficPolicyShape = z.output<typeof trafficPolicyShape>;
@@ -47,6 +48,7 @@ export function trafficPolicyFromFile(file: TrafficPolicyShape): TrafficPolicy {
     connections: when(file.connections, ({ rate, burst }) => present({ perSecond: rate, burst })),
     dscp: file.dscp,
     ecn: when(file.ecn, (ecn) => ECN[ecn]),
+    cluster: file.cluster,
   });
   return create(TrafficPolicySchema, init as Init);
 }
@@ -80,5 +82,6 @@ export function trafficPolicyToFile(message: TrafficPolicy): ObjectFile {
     ),
     dscp: when(message.dscp, printDscp),
     ecn: ECN_NAME[message.ecn],
+    cluster: shownText(message.cluster),
   }) as ObjectFile;
 }

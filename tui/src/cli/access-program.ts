@@ -10,7 +10,7 @@ export function defineAccess(program: Command, { add, onAgent, output }: Program
   const onTable = (command: Command): Command => onAgent(command).addOption(output('table', 'json', 'yaml'));
   const scoped = (command: Command): Command =>
     command
-      .option('--cluster <NAME...>', 'of an owner: services whose label "cluster" is one of these')
+      .option('--cluster <NAME...>', 'of an owner: services and traffic policies of these clusters')
       .option('--service <NAME...>', 'of an owner: these services');
   const withRole = (command: Command): Command =>
     scoped(command.addOption(new Option('--role <ROLE>', 'what it may do').choices(ROLES).makeOptionMandatory()));

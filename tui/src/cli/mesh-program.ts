@@ -37,6 +37,7 @@ export function defineMesh(program: Command, { add, onAgent, output }: ProgramPa
     [
       'marcher mesh token',
       '(umask 077; marcher mesh token --ttl 10m > token.txt)   # the token alone; how to use it is on standard error',
+      'marcher mesh token --cluster eu                         # for a node of that cluster',
       "marcher mesh token --role authority                     # for a node that is to hold the CA's key",
       'marcherd --mesh 192.0.2.2:7400 --join 192.0.2.1:7400 --join-token-file token.txt    # there, then',
     ],
@@ -45,6 +46,7 @@ export function defineMesh(program: Command, { add, onAgent, output }: ProgramPa
       onText(
         command
           .option('--ttl <TIME>', 'how long it can be used: 1m to 168h', '1h')
+          .option('--cluster <NAME...>', 'that the node is to be in')
           .addOption(
             new Option('--role <ROLE>', 'of the node that joins').choices(['member', 'authority']).default('member'),
           ),

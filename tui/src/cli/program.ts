@@ -8,6 +8,7 @@ import { defineAccess } from './access-program.js';
 import { withAcks } from './acks.js';
 import { defineAudit } from './audit-program.js';
 import { defineCertificates } from './certificate-program.js';
+import { defineClusters } from './cluster-program.js';
 import type { ExitCode } from './exit-code.js';
 import { exitCodeText } from './exit-code.js';
 import { defineLogin } from './login-program.js';
@@ -21,6 +22,8 @@ export type ValueKind =
   | 'operator-prefix'
   | 'member'
   | 'join-token'
+  | 'mesh-node'
+  | 'cluster'
   | 'user'
   | 'api-key'
   | 'client-certificate'
@@ -50,6 +53,7 @@ export const optionKinds: Readonly<Record<string, ValueKind>> = {
   '--passphrase-file': 'file',
   '--token-file': 'file',
   '--out': 'file',
+  '--cluster': 'cluster',
 };
 
 export const kinds = ['services', 'backends', 'listeners', 'guards', 'policies', 'nodes'] as const;
@@ -393,6 +397,7 @@ export function createProgram(session: Session, outcome: Outcome): Command {
   program.commandsGroup('Mesh:');
   defineMesh(program, { add, onAgent, output });
   defineCertificates(program, { add, onAgent, output });
+  defineClusters(program, { add, onAgent, output });
 
   program.commandsGroup('Other machines:');
   defineLogin(program, { add, onAgent, output });

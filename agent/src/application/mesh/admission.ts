@@ -18,7 +18,13 @@ export type Attempted =
   | { readonly kind: 'slowed'; readonly retryAfterMs: number; readonly reason: string };
 
 export type Redeemed =
-  | { readonly kind: 'redeemed'; readonly nodeId: string; readonly role: NodeRole }
+  | {
+      readonly kind: 'redeemed';
+      readonly nodeId: string;
+      readonly role: NodeRole;
+      /** That the token's maker has put it into. */
+      readonly clusters?: readonly string[];
+    }
   | { readonly kind: 'refused'; readonly reason: string };
 
 export interface AdmissionParts {
@@ -33,7 +39,7 @@ export interface AdmissionParts {
   readonly revocations: () => Revocations;
   readonly nodes: () => ReadonlyMap<string, NodeRecord>;
   /** Makes it known to all; throws ApplicationError. */
-  readonly add: (record: NodeRecord, author: string) => void;
+  readonly add: (record: NodeRecord, author: string, clusters: readonly string[]) => void;
   /** What every node is given. */
   readonly shared: () => Pick<JoinGrant, 'roots' | 'revocationLists' | 'gossipKeys'>;
   /** The CA's key as it is on disk, sealed. */
@@ -84,13 +90,13 @@ async function decide(parts: AdmissionParts, request: JoinRequest, source: strin
   const nowMs = parts.nowMs();
   const redeemed = parts.redeem(request.token, nowMs);
   if (redeemed.kind === 'refused') return refused(redeemed.reason);
-  const { nodeId, role } = redeemed;
+  const { nodeId, role, clusters = [] } = redeemed;
   try {
     const { pem } = await authority.issueNode(request.certificateRequest, nodeId, parts.revocations(), nowMs);
     const certificates = [parts.derOf(pem)];
     const texts = { name, meshAddress, gossipAddress };
     const record = { nodeId, ...texts, certificates, frameKey, frameKeySignature, role, removedMs: 0n };
-    parts.add(record, `join:${source}`);
+    parts.add(record, `join:${source}`, clusters);
     const nodes = [...parts.nodes().values()];
     const sealedAuthority = role === 'authority' ? parts.sealedAuthority() : '';
     const grant = { nodeId, role, certificatePem: pem, ...parts.shared(), nodes, sealedAuthority };

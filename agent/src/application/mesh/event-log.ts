@@ -4,7 +4,7 @@
  * long lists their beginning. The first is said at once; what comes within the second after it is said as one at its end.
  */
 import { nodeIdOf } from '../../domain/identity/names.js';
-import type { ReplicaEvent } from '../../domain/replication/contract.js';
+import type { ClusterName, ReplicaEvent } from '../../domain/replication/contract.js';
 
 export interface ReplicationLog {
   info(fields: object, message: string): void;
@@ -12,7 +12,8 @@ export interface ReplicationLog {
   error(fields: object, message: string): void;
 }
 
-export type SaidEvent = Exclude<ReplicaEvent, { type: 'changed' }>;
+/** cluster: of whose replica; absent: of the mesh's. */
+export type SaidEvent = Exclude<ReplicaEvent, { type: 'changed' }> & { readonly cluster?: ClusterName };
 
 const EVERY_MS = 1_000;
 const KEYS_MAX = 8;

@@ -143,7 +143,7 @@ async function outcomeOf(
     await agent.start();
     const cells = new MemoryStore();
     const ledger = new Ledger({ store: cells, node: 99n, hash, wallMs: () => 10_000, aheadMaxMs: 5_000 });
-    const projection = new Projection(cells, opened.store);
+    const projection = new Projection(new Map([['', cells]]), opened.store);
     const left = logs.map((log) => [...log]);
     const queue: Frame[] = [];
     for (const node of [...order, ...left.flatMap((log, i) => log.map(() => i))]) {

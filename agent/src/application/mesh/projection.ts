@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * From merged cells to the configuration in force. Whatever several sides have written without knowing each other, there
- * is one, and it depends on the cells alone: all nodes with the same cells come to the same bytes.
+ * is one, and it depends on the cells alone: all nodes with the same cells, in the same clusters, come to the same bytes.
  *
+ * - Of two objects of one kind and name, in two clusters that this node is in, the one that was created first is taken.
  * - What is not valid by itself (two sides' edits may contradict each other) is left out, and said.
  * - Of two services that claim one port the one that was created first is taken. Guards that contradict each other, and
  *   what is more than a limit, likewise.
@@ -17,17 +18,20 @@ import { Faults } from '../../domain/faults.js';
 import { type PlacedGuard, validateGuard, validateGuardsTogether } from '../../domain/guard.js';
 import { joinObject } from '../../domain/object-fields.js';
 import { type Claim, PortOwnership } from '../../domain/port-ownership.js';
-import type { Cell, ReplicaStore } from '../../domain/replication/contract.js';
-import { allObjects, compareText, EXISTENCE, visible } from '../../domain/replication/object.js';
+import type { Cell, ClusterName, ReplicaStore } from '../../domain/replication/contract.js';
+import { allObjects, compareText, EXISTENCE, isThere, visible } from '../../domain/replication/object.js';
 import { validateTrafficPolicy } from '../../domain/traffic-policy.js';
 import { claimsOf, validateService } from '../../domain/validate.js';
 import type { CommitChange, ConfigReader } from '../../ports/config-store.js';
+import { clusterOf } from '../cluster-of.js';
 import { packObject, unpackObject } from '../object-codec.js';
 import { repackService, sameBytes, unpackService } from '../service-codec.js';
 
 export interface Exclusion {
   readonly kind: Kind;
   readonly name: string;
+  /** Absent: it is in none. */
+  readonly cluster?: ClusterName;
   readonly reason: 'Invalid' | 'Conflicted' | 'TooMany';
   /** What is wrong, with whom, and what to do. */
   readonly message: string;
@@ -40,6 +44,7 @@ export interface ObjectName {
 
 interface Sound {
   readonly name: string;
+  readonly cluster: ClusterName;
   readonly body: Uint8Array;
   /** Of its existence. */
   readonly stamp: Timestamp;
@@ -57,14 +62,27 @@ export function isConfigurationKind(kind: string): kind is Kind {
   return (KINDS as readonly string[]).includes(kind);
 }
 
+/** What is kept of each replica of this node: '' is the mesh's. It may change from call to call. */
+export type CellsByCluster = ReadonlyMap<ClusterName, ReplicaStore>;
+
+/** Objects of the configuration that are there, whether or not they are in force: "Service/web". */
+export function recordedObjects(cells: ReplicaStore): string[] {
+  const objects: string[] = [];
+  for (const groups of allObjects(cells)) {
+    const { kind, id } = groups.values().next().value as Cell;
+    if (isConfigurationKind(kind) && isThere(groups)) objects.push(`${kind}/${id}`);
+  }
+  return objects.sort();
+}
+
 export class Projection {
-  readonly #cells: ReplicaStore;
+  readonly #cells: CellsByCluster;
   readonly #store: ConfigReader;
   #exclusions: readonly Exclusion[] = [];
   /** While something is left out: when the services that are not were created. */
   #created: ReadonlyMap<string, Timestamp> = new Map();
 
-  constructor(cells: ReplicaStore, store: ConfigReader) {
+  constructor(cells: CellsByCluster, store: ConfigReader) {
     this.#cells = cells;
     this.#store = store;
   }
@@ -83,7 +101,7 @@ export class Projection {
     let services = 0;
     for (const { kind, id } of dirty) {
       if (!isConfigurationKind(kind)) continue;
-      const sound = this.#read(kind, this.#cells.object(kind, id));
+      const sound = this.#only(kind, id);
       if (typeof sound === 'string') return undefined;
       const change = this.#change(kind, id, sound?.body);
       if (this.#exclusions.length > 0 && !this.#keepsItsPlace(change, sound)) return undefined;
@@ -94,6 +112,18 @@ export class Projection {
       services += Number(change.before === undefined) - Number(change.after === undefined);
     }
     return services > 0 && this.#store.count() + services > MAX.Service ? undefined : changes;
+  }
+
+  /** The object of that name, or why a part does not tell: it can't be read, or there are two. */
+  #only(kind: Kind, name: string): Sound | string | undefined {
+    let found: Sound | undefined;
+    for (const [cluster, store] of this.#cells) {
+      const sound = this.#read(cluster, kind, store.object(kind, name));
+      if (typeof sound === 'string') return sound;
+      if (sound !== undefined && found !== undefined) return 'there are two of that name';
+      found ??= sound;
+    }
+    return found;
   }
 
   /** Nothing that is left out can come in by it, and nothing else go out: it claims what it did, and is as old. */
@@ -109,22 +139,26 @@ export class Projection {
   whole(): CommitChange[] {
     const exclusions: Exclusion[] = [];
     const found = new Map<Kind, Sound[]>(KINDS.map((kind) => [kind, []]));
-    for (const groups of allObjects(this.#cells)) {
-      const first = groups.values().next().value as Cell;
-      if (!isConfigurationKind(first.kind)) continue;
-      const sound = this.#read(first.kind, [...groups.values()]);
-      if (typeof sound === 'string') {
-        const fix = 'write it anew, or remove it, with: marcher apply';
-        exclusions.push({ kind: first.kind, name: first.id, reason: 'Invalid', message: `${sound}: ${fix}` });
-      } else if (sound !== undefined) found.get(first.kind)?.push(sound);
+    // In one order everywhere, whatever this node came into first.
+    const stores = [...this.#cells].sort(([a], [b]) => compareText(a, b));
+    for (const [cluster, store] of stores) {
+      for (const groups of allObjects(store)) {
+        const { kind, id: name } = groups.values().next().value as Cell;
+        if (!isConfigurationKind(kind)) continue;
+        const sound = this.#read(cluster, kind, [...groups.values()]);
+        if (typeof sound === 'string') {
+          const fix = 'write it anew, or remove it, with: marcher apply';
+          exclusions.push({ ...whereIs({ kind, name, cluster }), reason: 'Invalid', message: `${sound}: ${fix}` });
+        } else if (sound !== undefined) found.get(kind)?.push(sound);
+      }
     }
     const changes: CommitChange[] = [];
     for (const kind of [...KINDS].reverse()) {
-      const inOrder = (found.get(kind) ?? []).sort((a, b) => compare(a.stamp, b.stamp) || compareText(a.name, b.name));
+      const inOrder = named(kind, (found.get(kind) ?? []).sort(byAge), exclusions);
       const room = inOrder.slice(0, MAX[kind]);
-      for (const { name } of inOrder.slice(MAX[kind])) {
+      for (const { name, cluster } of inOrder.slice(MAX[kind])) {
         const message = `there are more than ${MAX[kind]}, and it was created last: remove some`;
-        exclusions.push({ kind, name, reason: 'TooMany', message });
+        exclusions.push({ ...whereIs({ kind, name, cluster }), reason: 'TooMany', message });
       }
       const taken =
         kind === 'Service'
@@ -160,7 +194,7 @@ export class Projection {
   }
 
   /** The object that the cells make, undefined if it does not exist, or what is wrong with it. */
-  #read(kind: Kind, cells: readonly Cell[]): Sound | string | undefined {
+  #read(cluster: ClusterName, kind: Kind, cells: readonly Cell[]): Sound | string | undefined {
     const groups = new Map(cells.map((cell) => [cell.group, cell]));
     const registers = new Map<string, Uint8Array>();
     for (const { group, value } of visible(groups)) if (value !== undefined) registers.set(group, value);
@@ -169,12 +203,15 @@ export class Projection {
     const { stamp, id: name } = groups.get(EXISTENCE) as Cell;
     const faults = new Faults();
     try {
+      // What is in no replica of its own cluster would be carried to nodes that are not in it, or be where it is not known.
+      const said = clusterOf(kind, joined);
+      if (said !== cluster) return `it is ${inCluster(cluster)}, and says that it is ${inCluster(said.slice(0, 80))}`;
       if (kind === 'Service') {
         const service = unpackService(joined);
         if (service.name !== name) return `it calls itself ${JSON.stringify(service.name.slice(0, 80))}`;
         validateService(service, kind, faults);
         return faults.list.length === 0
-          ? { name, stamp, service, body: repackService(joined, service) }
+          ? { name, cluster, stamp, service, body: repackService(joined, service) }
           : faultOf(faults);
       }
       const object = unpackObject(kind, joined);
@@ -182,11 +219,40 @@ export class Projection {
       if (packed.name !== name) return `it calls itself ${JSON.stringify(packed.name.slice(0, 80))}`;
       if (object.object.case === 'guard') validateGuard(object.object.value, kind, faults);
       else if (object.object.case === 'trafficPolicy') validateTrafficPolicy(object.object.value, kind, faults);
-      return faults.list.length === 0 ? { name, stamp, object, body: packed.after } : faultOf(faults);
+      return faults.list.length === 0 ? { name, cluster, stamp, object, body: packed.after } : faultOf(faults);
     } catch (error) {
       return `it can't be read: ${error instanceof Error ? error.message : String(error)}`;
     }
   }
+}
+
+function inCluster(cluster: ClusterName): string {
+  return cluster === '' ? 'in no cluster' : `in cluster ${JSON.stringify(cluster)}`;
+}
+
+function whereIs({ kind, name, cluster }: { kind: Kind; name: string; cluster: ClusterName }) {
+  return cluster === '' ? { kind, name } : { kind, name, cluster };
+}
+
+function byAge(a: Sound, b: Sound): number {
+  return compare(a.stamp, b.stamp) || compareText(a.name, b.name) || compareText(a.cluster, b.cluster);
+}
+
+/** In order of creation, the first of each name. */
+function named(kind: Kind, sounds: readonly Sound[], exclusions: Exclusion[]): readonly Sound[] {
+  const taken = new Map<string, Sound>();
+  for (const sound of sounds) {
+    const { name, cluster } = sound;
+    const first = taken.get(name);
+    if (first === undefined) {
+      taken.set(name, sound);
+      continue;
+    }
+    const what = `the ${NOUN_OF[kind]} ${inCluster(first.cluster)} that has this name was created before it`;
+    const message = `${what}: give one of them another name, or no node both clusters`;
+    exclusions.push({ ...whereIs({ kind, name, cluster }), reason: 'Conflicted', message });
+  }
+  return [...taken.values()];
 }
 
 function faultOf({ list: [first, ...others] }: Faults): string {
@@ -201,7 +267,7 @@ function sameClaims(one: readonly Claim[], other: readonly Claim[]): boolean {
 /** In order of creation, those whose ports are free. */
 function withoutSharedPorts(services: readonly Sound[], exclusions: Exclusion[]): readonly Sound[] {
   const ports = new PortOwnership();
-  return services.filter(({ name, service }) => {
+  return services.filter(({ name, cluster, service }) => {
     const claims = claimsOf(service as Service);
     for (const [i, claim] of claims.entries()) {
       const conflict = ports.claim(name, claim);
@@ -209,7 +275,7 @@ function withoutSharedPorts(services: readonly Sound[], exclusions: Exclusion[])
       for (const taken of claims.slice(0, i)) ports.release(name, taken);
       const what = `${claim.udp ? 'udp' : 'tcp'} port ${conflict.port} is that of service ${JSON.stringify(conflict.owner)}, which was created before it`;
       const message = `${what}: give one of them another port, or remove one`;
-      exclusions.push({ kind: 'Service', name, reason: 'Conflicted', message });
+      exclusions.push({ ...whereIs({ kind: 'Service', name, cluster }), reason: 'Conflicted', message });
       return false;
     }
     return true;
@@ -226,8 +292,7 @@ function agreeing(guards: readonly Sound[], exclusions: Exclusion[]): readonly S
     if (message === undefined) taken.push(one);
     else
       exclusions.push({
-        kind: 'Guard',
-        name: one.sound.name,
+        ...whereIs({ kind: 'Guard', name: one.sound.name, cluster: one.sound.cluster }),
         reason: 'Conflicted',
         message: `${message}: change one of the two`,
       });

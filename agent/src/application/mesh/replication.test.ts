@@ -97,7 +97,7 @@ async function start(id: NodeId, dir: string, founds?: boolean, dataplane = new 
     const settings = { roundMs: 50, newsMs: 5, graftAfterMs: 20 };
     replication = new Replication({
       replica: new Replica({ node: id, store: cells, environment, settings, founds: founder }),
-      projection: new Projection(cells, opened.store),
+      projection: new Projection(new Map([['', cells]]), opened.store),
       store: opened.store,
       follow: (project) => agent.config.follow(project),
       onObjects: () => undefined,

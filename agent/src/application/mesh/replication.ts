@@ -1,28 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * A replica at work in the agent: what is changed here becomes frames, in the transaction in which it is confirmed; what
- * comes from others is merged at once, and the configuration follows as fast as the data plane takes it, in batches.
+ * The replicas of a node at work in the agent: what is changed here becomes frames, in the transaction in which it is
+ * confirmed; what comes from others is merged at once, and the configuration follows as fast as the data plane takes it,
+ * in batches.
  */
 
 import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promises';
-import type { CellWrite, Member, Message, NodeId, OriginKey, ReplicaEvent } from '../../domain/replication/contract.js';
+import { nodeIdOf } from '../../domain/identity/names.js';
+import { assignment, CLUSTER_LIMITS, clusterCreation } from '../../domain/mesh/cluster.js';
+import type {
+  Addressed,
+  CellWrite,
+  ClusterName,
+  Member,
+  NodeId,
+  ReplicaEvent,
+} from '../../domain/replication/contract.js';
 import { FRAME_LIMITS } from '../../domain/replication/frame.js';
 import { objectKey } from '../../domain/replication/object.js';
 import { originKey } from '../../domain/replication/origin.js';
 import type { Replica } from '../../domain/replication/replica.js';
 import type { CommitChange, ConfigStore, NewRevision } from '../../ports/config-store.js';
-import type { Exchange, PeerLinks } from '../../ports/mesh.js';
+import type { Exchange, HeldCluster, PeerLinks } from '../../ports/mesh.js';
 import { ApplicationError } from '../../ports/use-cases.js';
 import { EventLog, type ReplicationLog } from './event-log.js';
 import type { Following, Project } from './follower.js';
 import { type Exclusion, isConfigurationKind, type ObjectName, type Projection } from './projection.js';
-import { bytesOf, writesOf } from './writes.js';
+import { type ClusterReplicas, Shards, type Written } from './shards.js';
+import { bytesOf, clustersOf, writesByCluster } from './writes.js';
 
-/** Where a change stands among all changes. */
-export interface Written {
-  readonly origin: OriginKey;
-  readonly sequence: number;
-}
+export type { Written } from './shards.js';
 
 /** What the configuration asks of it (application/configuration.ts). */
 export interface Replicated {
@@ -33,15 +40,23 @@ export interface Replicated {
     revision: Pick<NewRevision, 'author' | 'message'>,
     changes: readonly CommitChange[],
     confirm: () => void,
-  ): Written;
-  /** Nodes beside this one that are in the mesh, reached or not. */
-  readonly others: number;
+  ): readonly Written[];
+  /**
+   * Nodes beside this one that are in the mesh, reached or not; of changes those that are in the cluster, and of more than
+   * one cluster the fewest.
+   */
+  others(changes?: Iterable<CommitChange>): number;
   /** How many of them are known to have it: when so many have, or when the time is over. */
-  acknowledged(written: Written, count: number, timeoutMs: number): Promise<number>;
+  acknowledged(written: readonly Written[], count: number, timeoutMs: number): Promise<number>;
 }
 
 export interface ReplicationOptions {
+  /** The mesh's. */
   readonly replica: Replica;
+  /** Absent: there are none. */
+  readonly clusters?: ClusterReplicas;
+  /** Names of the nodes that are in a cluster, for advice. Absent: not known. */
+  readonly nodesIn?: (cluster: ClusterName) => readonly string[];
   readonly projection: Projection;
   readonly store: Pick<ConfigStore, 'scan' | 'objects'>;
   /** Brings into force what project() gives when its turn has come; whole: of everything, since a part does not tell. */
@@ -60,12 +75,14 @@ const RETRY_MS = 1_000;
 /** Between two questions who has a change, growing. */
 const ASK_MS = 5;
 const ASK_MAX_MS = 500;
+/** As many nodes as a message can name. */
+const NAMED_MAX = 5;
 /** A timer that is longer is none. */
 const TICK_MAX_MS = 60_000;
 
 export class Replication implements Exchange, Replicated {
   readonly #options: ReplicationOptions;
-  readonly #replica: Replica;
+  readonly #shards: Shards;
   readonly #events: EventLog;
   readonly #dirty = new Map<string, ObjectName>();
   #authors = new Set<string>();
@@ -75,14 +92,15 @@ export class Replication implements Exchange, Replicated {
   #retry: NodeJS.Timeout | undefined;
   #pumping = false;
   #excluded = false;
-  #others = 0;
   #following: Promise<void> | undefined;
   #stopped = false;
 
   constructor(options: ReplicationOptions) {
     this.#options = options;
-    this.#replica = options.replica;
+    const { replica, clusters, monotonicMs } = options;
     this.#events = new EventLog(options.log);
+    const refused = (from: NodeId, reason: string): void => this.#events.say({ type: 'refused', from, reason });
+    this.#shards = new Shards({ replica, clusters, monotonicMs, refused });
   }
 
   /** From now on messages go out. */
@@ -97,11 +115,21 @@ export class Replication implements Exchange, Replicated {
     clearTimeout(this.#timer);
     clearTimeout(this.#retry);
     await this.#following;
+    this.#shards.close();
     this.#events.close();
+  }
+
+  get #replica(): Replica {
+    return this.#shards.mesh;
   }
 
   get admitted(): boolean {
     return this.#replica.ledger.admitted;
+  }
+
+  /** Clusters that this node is in. */
+  get held(): readonly HeldCluster[] {
+    return this.#shards.held();
   }
 
   /** What is not in force, though it was written. */
@@ -115,14 +143,25 @@ export class Replication implements Exchange, Replicated {
   }
 
   behind(node: NodeId): number | undefined {
-    return this.#replica.behind(node);
+    return this.#shards.behind(node);
   }
 
   setMembers(members: readonly Member[]): void {
-    this.#replica.setMembers(members);
-    this.#others = members.filter(({ node }) => node !== this.#replica.node).length;
+    this.#shards.setMembers(members);
     this.#links?.keep(new Set(members.filter(({ alive }) => alive).map(({ node }) => node)));
     this.#pump();
+  }
+
+  /** Who is in which cluster may have changed, also whether this node is. */
+  clustersChanged(): void {
+    if (this.#stopped) return;
+    const { entered, left } = this.#shards.arrange(this.#excluded);
+    const { log } = this.#options;
+    for (const cluster of entered) log.info({ cluster }, 'this node holds a cluster');
+    for (const cluster of left) log.info({ cluster }, 'this node is out of a cluster, and what was in it is gone here');
+    // What is stored of a cluster that this node was in before counts as well.
+    if (entered.length + left.length > 0) this.#markWhole();
+    this.#pumpSoon();
   }
 
   // What is changed here.
@@ -134,56 +173,93 @@ export class Replication implements Exchange, Replicated {
         'this node was removed from its mesh: make the change at one that is in it',
       );
     }
-    const writes = writesOf(changes);
-    const refusal = this.#replica.refusal(writes);
-    if (refusal !== undefined) throw new ApplicationError('unavailable', refusal.reason);
+    for (const [cluster, writes] of writesByCluster(changes)) this.#checkIn(cluster, writes);
+  }
+
+  #checkIn(cluster: ClusterName, writes: readonly CellWrite[]): void {
+    if (this.#shards.of(cluster) === undefined) throw this.#notHere(cluster);
+    const refusal = this.#shards.refusal(cluster, writes);
+    if (refusal !== undefined) {
+      const where = cluster === '' ? '' : `cluster ${cluster}: `;
+      throw new ApplicationError('unavailable', `${where}${refusal.reason}`);
+    }
     if (bytesOf(writes) <= FRAME_BYTES) return;
     const size = `${(bytesOf(writes) / 1e6).toFixed(1)} MB`;
     const most = `${(FRAME_BYTES / 1e6).toFixed(1)} MB`;
     throw new ApplicationError('refused', `the change is ${size}, and the mesh takes ${most} at once: split it`);
   }
 
+  #notHere(cluster: ClusterName): ApplicationError {
+    const { clusters, nodesIn } = this.#options;
+    const shown = JSON.stringify(cluster.slice(0, 80));
+    if (clusters?.directory.has(cluster) !== true) {
+      const fix = `make it with marcher cluster create, or name one of marcher cluster list`;
+      return new ApplicationError('refused', `the mesh has no cluster ${shown}: ${fix}`);
+    }
+    const nodes = nodesIn?.(cluster) ?? [];
+    const more = nodes.length > NAMED_MAX ? ` and ${nodes.length - NAMED_MAX} more` : '';
+    const fix =
+      nodes.length === 0
+        ? 'no node is: marcher cluster assign NODE CLUSTER'
+        : `make the change at a node that is: ${nodes.slice(0, NAMED_MAX).join(', ')}${more}`;
+    return new ApplicationError('unavailable', `this node is not in cluster ${shown}; ${fix}`);
+  }
+
   record(
     { author, message }: Pick<NewRevision, 'author' | 'message'>,
     changes: readonly CommitChange[],
     confirm: () => void,
-  ): Written {
-    const written = this.write(author, message, writesOf(changes), confirm);
+  ): readonly Written[] {
+    const written = this.#write({ author, message }, writesByCluster(changes), confirm);
     // The store has it already; only what was left out may have got room by it.
     if (this.exclusions.length > 0) this.#markWhole();
     return written;
   }
 
-  get others(): number {
-    return this.#others;
+  others(changes: Iterable<CommitChange> = []): number {
+    const clusters = clustersOf(changes);
+    return Math.min(...(clusters.size === 0 ? [''] : [...clusters]).map((cluster) => this.#shards.othersIn(cluster)));
   }
 
   /** Members say what they have when they are asked: those nearest first, all of them if they take long. */
-  async acknowledged({ origin, sequence }: Written, count: number, timeoutMs: number): Promise<number> {
+  async acknowledged(written: readonly Written[], count: number, timeoutMs: number): Promise<number> {
     const end = this.#options.monotonicMs() + timeoutMs;
     for (let most = count, pauseMs = ASK_MS; ; most *= 2, pauseMs = Math.min(2 * pauseMs, ASK_MAX_MS)) {
-      const have = this.#replica.confirmations(origin, sequence);
+      let have = Number.POSITIVE_INFINITY;
+      for (const { cluster, origin, sequence } of written) {
+        const known = this.#shards.of(cluster)?.confirmations(origin, sequence) ?? 0;
+        have = Math.min(have, known);
+      }
       const leftMs = end - this.#options.monotonicMs();
       if (have >= count || leftMs <= 0 || this.#stopped) return have;
       // What was pushed a moment ago is on its way before the question.
-      this.#replica.askFor(origin, sequence, Math.min(most - have, this.#others));
+      for (const { cluster, origin, sequence } of written) {
+        this.#shards.of(cluster)?.askFor(origin, sequence, Math.min(most - have, this.#shards.othersIn(cluster)));
+      }
       this.#pump();
       await wait(Math.min(pauseMs, leftMs));
     }
   }
 
-  /** Of what is not configuration, too. */
+  /** Of what is not configuration, too: in the mesh's replica. */
   write(author: string, message: string, writes: readonly CellWrite[], alongside?: () => void): Written {
+    const [written] = this.#write({ author, message }, new Map([['', writes]]), alongside);
+    return written as Written;
+  }
+
+  #write(
+    about: { readonly author: string; readonly message: string },
+    parts: ReadonlyMap<ClusterName, readonly CellWrite[]>,
+    alongside: (() => void) | undefined,
+  ): readonly Written[] {
     if (this.#stopped) throw new ApplicationError('unavailable', 'this node is about to stop, or leaves its mesh');
     // What others did before is told apart from what this does.
-    this.#take(this.#replica.events());
-    const result = this.#replica.write({ author, message, writes }, alongside);
-    if (!result.ok) throw new ApplicationError('unavailable', result.reason);
-    const events = this.#replica.events();
-    this.#take(events.filter(({ type }) => type !== 'changed'));
-    this.#tellOthers(writes);
+    this.#takeEvents(true);
+    const written = this.#shards.write(about, parts, alongside);
+    this.#takeEvents(false);
+    this.#tellOthers(parts.get('') ?? []);
     this.#pump();
-    return { origin: result.origin, sequence: result.sequence };
+    return written;
   }
 
   /** The newest of this node's; undefined: it has written none. */
@@ -192,46 +268,67 @@ export class Replication implements Exchange, Replicated {
     if (self === undefined) return undefined;
     const origin = originKey(self);
     const head = heads.get(origin);
-    return head && { origin, sequence: head.sequence };
+    return head && { cluster: '', origin, sequence: head.sequence };
   }
 
-  /** The configuration that this node has becomes the mesh's. */
+  /** The configuration that this node has becomes the mesh's, with the clusters that it names. Throws ApplicationError. */
   adopt(author: string): void {
+    const { store } = this.#options;
+    const message = 'the configuration with which the mesh began';
+    const all = function* (): Iterable<CommitChange> {
+      for (const { kind, name, body } of store.objects()) yield { kind, name, before: undefined, after: body };
+      for (const { name, body } of store.scan()) yield { kind: 'Service', name, before: undefined, after: body };
+    };
+    this.#foundClusters(clustersOf(all()), author, message);
     let batch: CommitChange[] = [];
     let bytes = 0;
     const flush = (): void => {
-      if (batch.length > 0) this.write(author, 'the configuration with which the mesh began', writesOf(batch));
+      if (batch.length > 0) this.#write({ author, message }, writesByCluster(batch), undefined);
       batch = [];
       bytes = 0;
     };
-    const add = (change: CommitChange): void => {
+    for (const change of all()) {
       batch.push(change);
       bytes += change.after?.length ?? 0;
       if (bytes > INITIAL_BYTES) flush();
-    };
-    const { store } = this.#options;
-    for (const { kind, name, body } of store.objects()) add({ kind, name, before: undefined, after: body });
-    for (const { name, body } of store.scan()) add({ kind: 'Service', name, before: undefined, after: body });
+    }
     flush();
+  }
+
+  #foundClusters(clusters: ReadonlySet<ClusterName>, author: string, message: string): void {
+    const names = [...clusters].filter((name) => name !== '' && this.#shards.of(name) === undefined);
+    if (names.length === 0) return;
+    if (names.length > CLUSTER_LIMITS.ofNode) {
+      const what = `the configuration names ${names.length} clusters, and a node is in ${CLUSTER_LIMITS.ofNode} at most`;
+      throw new ApplicationError('refused', `${what}: name fewer`);
+    }
+    const now = Date.now();
+    const self = nodeIdOf(this.#replica.node);
+    const begins = { assignedMs: now, assignedBy: author, begins: true };
+    this.write(
+      author,
+      message,
+      names.flatMap((name) => [...clusterCreation(name, now, author), assignment(name, self, begins)]),
+    );
   }
 
   // What comes from others.
 
-  receive(from: NodeId, message: Message): void {
-    this.#replica.receive(from, message);
+  receive(from: NodeId, message: Addressed): void {
+    this.#shards.receive(from, message);
     this.#pumpSoon();
   }
 
-  take(node: NodeId): Message | undefined {
-    return this.#replica.take(node);
+  take(node: NodeId): Addressed | undefined {
+    return this.#shards.take(node);
   }
 
   waiting(): Iterable<NodeId> {
-    return this.#replica.waiting();
+    return this.#shards.waiting();
   }
 
   disconnected(node: NodeId): void {
-    this.#replica.disconnected(node);
+    this.#shards.disconnected(node);
   }
 
   /** Once for all messages that have come in one turn. */
@@ -244,32 +341,39 @@ export class Replication implements Exchange, Replicated {
   #pump(): void {
     this.#pumping = false;
     if (this.#stopped) return;
-    this.#take(this.#replica.events());
+    this.#takeEvents(true);
     this.#links?.flush();
     this.#schedule();
   }
 
   #schedule(): void {
     clearTimeout(this.#timer);
-    const wait = Math.max(0, Math.min(this.#replica.nextDueMs() - this.#options.monotonicMs(), TICK_MAX_MS));
+    const wait = Math.max(0, Math.min(this.#shards.nextDueMs() - this.#options.monotonicMs(), TICK_MAX_MS));
     this.#timer = setTimeout(() => {
-      this.#replica.tick();
+      this.#shards.tick();
       this.#pump();
     }, Math.ceil(wait));
     this.#timer.unref();
   }
 
-  #take(events: readonly ReplicaEvent[]): void {
-    for (const event of events) {
-      if (event.type === 'changed') {
-        this.#tellOthers(event.objects);
-        for (const object of event.objects) {
-          if (isConfigurationKind(object.kind)) this.#dirty.set(objectKey(object.kind, object.id), object);
-        }
-        for (const { author } of event.writers) if (author !== '') this.#authors.add(author);
-      } else this.#events.say(event);
+  /** changes: whether those that are told of are others', and not in the store yet. */
+  #takeEvents(changes: boolean): void {
+    for (const [cluster, events] of this.#shards.events()) {
+      for (const event of events) {
+        if (event.type !== 'changed') this.#events.say(cluster === '' ? event : { ...event, cluster });
+        else if (changes) this.#changed(cluster, event);
+      }
     }
     if (this.#dirty.size > 0) this.#follow();
+  }
+
+  #changed(cluster: ClusterName, { objects, writers }: Extract<ReplicaEvent, { type: 'changed' }>): void {
+    // Of a cluster only configuration counts: who belongs to the mesh, or may use it, is for all to know.
+    if (cluster === '') this.#tellOthers(objects);
+    for (const object of objects) {
+      if (isConfigurationKind(object.kind)) this.#dirty.set(objectKey(object.kind, object.id), object);
+    }
+    for (const { author } of writers) if (author !== '') this.#authors.add(author);
   }
 
   #tellOthers(objects: readonly ObjectName[]): void {

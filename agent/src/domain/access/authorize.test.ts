@@ -67,6 +67,11 @@ const EXPECTED: Readonly<Record<string, string>> = {
   'marcher.v1.MeshService/RevokeClientCertificate': PERSON,
   'marcher.v1.MeshService/ListRoots': ALL,
   'marcher.v1.MeshService/ListRevocations': ALL,
+  'marcher.v1.MeshService/CreateCluster': ADMINISTER,
+  'marcher.v1.MeshService/ListClusters': ALL,
+  'marcher.v1.MeshService/DeleteCluster': ADMINISTER,
+  'marcher.v1.MeshService/AssignClusters': ADMINISTER,
+  'marcher.v1.MeshService/UnassignClusters': ADMINISTER,
   'marcher.v1.AuditService/ListAuditRecords': ADMINISTER,
   'marcher.v1.AuditService/VerifyAudit': ADMINISTER,
   'marcher.v1.AuditService/ExportAudit': ADMINISTER,
@@ -179,7 +184,13 @@ describe('what a change touches', () => {
     ['one that it takes out of every cluster', false, [service('mail', 'eu', '')]],
     ["its own and another's", false, [service('web', ''), service('mail', '')]],
     ['a guard', false, [{ kind: 'Guard', name: 'web', clusters: [] }]],
-    ['a traffic policy of that name', false, [{ kind: 'TrafficPolicy', name: 'web', clusters: ['eu'] }]],
+    ['a guard of its cluster', false, [{ kind: 'Guard', name: 'web', clusters: ['eu'] }]],
+    ['a traffic policy of its cluster', true, [{ kind: 'TrafficPolicy', name: 'gold', clusters: ['eu', 'eu'] }]],
+    [
+      'a traffic policy of no cluster, by the name of a service',
+      false,
+      [{ kind: 'TrafficPolicy', name: 'web', clusters: [''] }],
+    ],
     ['the node', false, [{ kind: 'Node', name: 'web', clusters: ['eu'] }]],
   ])('an owner and %s', (_what, expected, touched) => expect(may(...(touched as Touched[]))).toBe(expected));
 

@@ -38,7 +38,7 @@ export interface Touched {
   /** Service, Guard, TrafficPolicy, Node, User */
   readonly kind: string;
   readonly name: string;
-  /** Its label "cluster" before and after, where it is there; empty where it has none. */
+  /** Its cluster before and after, where it is there; empty where it is of none. */
   readonly clusters: readonly string[];
 }
 
@@ -107,6 +107,11 @@ table(MeshService, {
   revokeClientCertificate: 'manage-access',
   listRoots: 'read',
   listRevocations: 'read',
+  createCluster: 'administer',
+  listClusters: 'read',
+  deleteCluster: 'administer',
+  assignClusters: 'administer',
+  unassignClusters: 'administer',
 });
 table(AuditService, {
   listAuditRecords: 'administer',
@@ -215,8 +220,9 @@ function within({ name, scope }: Principal, touched: Iterable<Touched>): Verdict
 
 /** An owner for everything would be an administrator: one without a scope is for nothing. */
 function isWithin(scope: Scope | 'all', { kind, name, clusters }: Touched): boolean {
-  if (scope === 'all' || kind !== 'Service') return false;
-  if (scope.services.includes(name)) return true;
+  // A guard is for all that comes to a node, whatever cluster it is of.
+  if (scope === 'all' || (kind !== 'Service' && kind !== 'TrafficPolicy')) return false;
+  if (kind === 'Service' && scope.services.includes(name)) return true;
   return clusters.length > 0 && clusters.every((cluster) => cluster !== '' && scope.clusters.includes(cluster));
 }
 

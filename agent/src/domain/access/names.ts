@@ -5,7 +5,7 @@ import type { Role, Scope } from './principal.js';
 const NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/;
 const API_KEY_ID = /^[0-9a-f]{16}$/;
 const OBJECT_NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
-/** A label's value, which has fewer rules than a name. */
+/** Scopes of before clusters had names by a rule. */
 const CLUSTER_MAX_CHARACTERS = 253;
 const SCOPE_MAX = 1_000;
 

@@ -19,7 +19,7 @@ export type Via =
 
 /** What a principal that is not for everything is for. */
 export interface Scope {
-  /** Services whose label "cluster" is one of these. */
+  /** Services and traffic policies of these clusters. */
   readonly clusters: readonly string[];
   /** By name. */
   readonly services: readonly string[];

@@ -28,6 +28,10 @@ export const ACTION = {
   exportPrivateKey: 'marcher.v1.CertificateService/ExportPrivateKey',
   /** At half of its life, by a node that signs. */
   renewInTime: 'marcherd/RenewCertificate',
+  createCluster: 'marcher.v1.MeshService/CreateCluster',
+  deleteCluster: 'marcher.v1.MeshService/DeleteCluster',
+  assignClusters: 'marcher.v1.MeshService/AssignClusters',
+  unassignClusters: 'marcher.v1.MeshService/UnassignClusters',
   join: 'marcher.mesh.v1.JoinService/Join',
   login: 'marcher.v1.AccessService/Login',
   logout: 'marcher.v1.AccessService/Logout',

@@ -34,6 +34,8 @@ export interface TokenRecord {
   readonly id: string;
   /** SHA-256 of the secret, 64 hex digits. The secret is random: nothing slower is needed. */
   readonly secretHash: string;
+  /** That the node is to be in; absent, as in those of earlier versions: none. */
+  readonly clusters?: readonly string[];
   readonly role: NodeRole;
   readonly createdMs: number;
   readonly expiresMs: number;

@@ -61,6 +61,7 @@ describe('members for operators', () => {
       certificateExpiresMs: ({ name }: NodeRecord) => name.length,
       behind: (nodeId: string) => Number(nodeId),
       state: () => undefined,
+      clusters: () => [],
     };
     const members = meshMembers(six, figures);
     expect(members.map(({ nodeId, state }) => [Number(nodeId), state])).toEqual([

@@ -29,6 +29,8 @@ export interface MeshMember {
   readonly behind: number | undefined;
   /** How it said last that it is doing; undefined: it has not. */
   readonly said: SaidState | undefined;
+  /** That it is in, by name. */
+  readonly clusters: readonly string[];
 }
 
 export interface KnownNodes {
@@ -45,6 +47,7 @@ export interface MemberFigures {
   readonly certificateExpiresMs: (record: NodeRecord) => number;
   readonly behind: (nodeId: string) => number | undefined;
   readonly state: (nodeId: string) => SaidState | undefined;
+  readonly clusters: (nodeId: string) => readonly string[];
 }
 
 /**
@@ -66,7 +69,8 @@ export function meshMembers({ self, records, gossip }: KnownNodes, figures: Memb
     const state = nodeId === self ? 'self' : (states.get(nodeId) ?? 'unknown');
     const certificateExpiresMs = figures.certificateExpiresMs(record);
     const [behind, said] = [figures.behind(nodeId), figures.state(nodeId)];
-    return { nodeId, name, state, address: meshAddress, certificateExpiresMs, behind, said };
+    const clusters = figures.clusters(nodeId);
+    return { nodeId, name, state, address: meshAddress, certificateExpiresMs, behind, said, clusters };
   });
   return members.sort((a, b) => order(a.name, b.name) || order(a.nodeId, b.nodeId));
 }

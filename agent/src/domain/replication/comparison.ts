@@ -88,6 +88,8 @@ export class Comparison {
     if (summary.answer) this.#context.send(from, this.summary(false, { life: summary.life, wallMs: summary.wallMs }));
     if (!summary.admitted || !ledger.admitted) {
       if (!summary.admitted) this.#peers.setStale(from);
+      // Sooner than in a round: it is there, and takes this node for a member.
+      else this.#taker.start(from, now);
       return;
     }
     for (const [origin, sequence] of ledger.horizon.seen) {

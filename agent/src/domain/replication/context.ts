@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the parts of a replica share: its state, the world outside, limits, and where messages and events go. */
-import type { Environment, Message, NodeId, ReplicaEvent } from './contract.js';
+import type { ClusterName, Environment, Message, NodeId, ReplicaEvent } from './contract.js';
 import { FRAME_LIMITS, type FrameLimits } from './frame.js';
 import type { HoldingLimits } from './holding.js';
 import type { Ledger } from './ledger.js';
@@ -71,6 +71,8 @@ export const SETTINGS: ReplicaSettings = {
 };
 
 export interface Context {
+  /** Whose replica it is; '': the mesh's. */
+  readonly cluster: ClusterName;
   readonly ledger: Ledger;
   readonly environment: Environment;
   readonly settings: ReplicaSettings;

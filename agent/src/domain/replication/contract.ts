@@ -23,6 +23,9 @@ import type { Timestamp } from '@marcher/hlc';
 /** 64 bits. */
 export type NodeId = bigint;
 
+/** Each cluster has a replica of its own; '' is the mesh's, which all nodes have. */
+export type ClusterName = string;
+
 /**
  * Who numbers frames. A node whose disk may have lost its newest frames must not use their numbers again: it takes a
  * new, greater incarnation.
@@ -67,6 +70,8 @@ export interface Frame {
   readonly node: NodeId;
   /** From 1, without gaps. */
   readonly sequence: number;
+  /** Whose replica it is for; '': the mesh's. */
+  readonly cluster: ClusterName;
   readonly stamp: Timestamp;
   /** Hash of the body of the frame before; empty for the first. */
   readonly previous: Uint8Array;
@@ -298,6 +303,9 @@ export type Message =
       readonly reason: 'removed' | 'behind-horizon';
       readonly seen: ReadonlyMap<OriginKey, number>;
     };
+
+/** A message as it travels: of the mesh's replica where it names no cluster. */
+export type Addressed = Message & { readonly cluster?: ClusterName };
 
 /** What an operator, the audit or the rest of the agent should know. */
 export type ReplicaEvent =

@@ -7,7 +7,7 @@
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 import { pack, type Timestamp, unpack } from '@marcher/hlc';
 import { WireWriter } from '../wire-writer.js';
-import type { CellWrite, Frame, Hash, Key, Origin } from './contract.js';
+import type { CellWrite, ClusterName, Frame, Hash, Key, Origin } from './contract.js';
 import { cellKey } from './object.js';
 import { INCARNATION_MAX, originKey, parseOrigin } from './origin.js';
 
@@ -20,7 +20,7 @@ export interface FrameLimits {
 export const FRAME_LIMITS: FrameLimits = { bytes: 16 * 1024 * 1024, writes: 200_000 };
 
 /** UTF-16 code units. */
-const TEXT_MAX = { kind: 64, id: 512, group: 128, author: 512, message: 8192 } as const;
+const TEXT_MAX = { kind: 64, id: 512, group: 128, author: 512, message: 8192, cluster: 63 } as const;
 const HASH_BYTES = 32;
 const ORIGIN_BYTES = 14;
 const SIGNATURE_BYTES_MAX = 1024;
@@ -32,6 +32,8 @@ export interface FrameFault {
 export interface NewFrame {
   readonly origin: Origin;
   readonly sequence: number;
+  /** Absent, as '': the mesh's. */
+  readonly cluster?: ClusterName;
   readonly stamp: Timestamp;
   readonly previous: Uint8Array;
   readonly author: string;
@@ -109,6 +111,7 @@ export function encodeFrame(
     body.end(mark);
     if (body.length > limits.bytes) break;
   }
+  if (frame.cluster !== undefined && frame.cluster !== '') body.text(8, frame.cluster);
   const written = body.written();
   const digest = hash(written);
   const signature = sign(digest);
@@ -151,11 +154,12 @@ function decode(bytes: Uint8Array, hash: Hash, limits: FrameLimits): Frame | Fra
   let previous: Uint8Array = new Uint8Array(0);
   let author = '';
   let message = '';
+  let cluster = '';
   const writes: CellWrite[] = [];
   const reader = new BinaryReader(body);
   while (reader.pos < reader.len) {
     const [field, wire] = reader.tag();
-    if (field <= 7) expectWire(field, wire, field === 2 ? WireType.Varint : WireType.LengthDelimited);
+    if (field <= 8) expectWire(field, wire, field === 2 ? WireType.Varint : WireType.LengthDelimited);
     switch (field) {
       case 1:
         origin = unpackOrigin(reader.bytes());
@@ -179,6 +183,9 @@ function decode(bytes: Uint8Array, hash: Hash, limits: FrameLimits): Frame | Fra
         if (writes.length === limits.writes) return { fault: `more than ${limits.writes} cells` };
         writes.push(decodeWrite(reader, reader.uint32()));
         break;
+      case 8:
+        cluster = reader.string();
+        break;
       default:
         reader.skip(wire, field);
     }
@@ -192,12 +199,14 @@ function decode(bytes: Uint8Array, hash: Hash, limits: FrameLimits): Frame | Fra
   if (author.length > TEXT_MAX.author || message.length > TEXT_MAX.message) {
     return { fault: 'an author or a message that is too long' };
   }
+  if (cluster.length > TEXT_MAX.cluster) return { fault: `a cluster's name of ${cluster.length} characters` };
   const fault = faultOfWrites(writes, limits);
   if (fault !== undefined) return { fault };
   return {
     origin: originKey(origin),
     node: origin.node,
     sequence,
+    cluster,
     stamp,
     previous,
     author,

@@ -90,10 +90,16 @@ export class Intake {
   }
 
   #decode(bytes: Uint8Array, from: NodeId): Frame | undefined {
-    const { environment, settings, emit } = this.#context;
+    const { cluster, environment, settings, emit } = this.#context;
     const frame = decodeFrame(bytes, environment.hash, settings.frame);
-    if (!('fault' in frame)) return frame;
-    emit({ type: 'refused', from, reason: frame.fault });
+    if ('fault' in frame) {
+      emit({ type: 'refused', from, reason: frame.fault });
+      return undefined;
+    }
+    if (frame.cluster === cluster) return frame;
+    // Numbers and signatures are each replica's own: in another it would be somebody's word for what was never said there.
+    const [of, here] = [frame.cluster, cluster].map((name) => (name === '' ? 'the mesh' : `cluster ${name}`));
+    emit({ type: 'refused', from, reason: `${nameOfFrame(frame)}: it is for ${of}, and was sent as one for ${here}` });
     return undefined;
   }
 

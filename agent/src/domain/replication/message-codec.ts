@@ -14,7 +14,19 @@ import {
   ReplicaMessageSchema,
   StaleReason,
 } from '@marcher/proto/marcher/mesh/v1/replication_pb';
-import type { Cell, Fork, Head, Horizon, Key, Message, NodeId, OriginKey, Range, VectorState } from './contract.js';
+import type {
+  Addressed,
+  Cell,
+  Fork,
+  Head,
+  Horizon,
+  Key,
+  Message,
+  NodeId,
+  OriginKey,
+  Range,
+  VectorState,
+} from './contract.js';
 import { BUCKETS } from './digest.js';
 import { elementsOf } from './element-count.js';
 import { faultOfKey, packOrigin, unpackOrigin } from './frame.js';
@@ -39,20 +51,41 @@ const ORIGINS_MAX = 65_536;
 /** In one message: an answer is about 1 MiB, and a frame more than 100 bytes. */
 const FRAMES_MAX = 16_384;
 
-export function encodeMessage(message: Message): Uint8Array<ArrayBuffer> {
-  return toBinary(ReplicaMessageSchema, create(ReplicaMessageSchema, { message: toWire(message) }));
+/** Of a cluster's name, as of every object's. */
+const CLUSTER_NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+
+export function encodeMessage(message: Addressed): Uint8Array<ArrayBuffer> {
+  const encoded = encode(toWire(message));
+  const { cluster = '' } = message;
+  return cluster === '' ? encoded : encode({ case: 'scoped', value: { cluster, message: encoded } });
+}
+
+function encode(message: Init): Uint8Array<ArrayBuffer> {
+  return toBinary(ReplicaMessageSchema, create(ReplicaMessageSchema, { message }));
 }
 
 /** Never throws: `fault` says what is wrong with bytes from outside. They are bounded by who has read them. */
-export function decodeMessage(bytes: Uint8Array): Message | { readonly fault: string } {
+export function decodeMessage(bytes: Uint8Array): Addressed | { readonly fault: string } {
   try {
-    if (elementsOf(ReplicaMessageSchema, bytes, ELEMENTS_MAX) > ELEMENTS_MAX) {
-      return { fault: `not a message: more than ${ELEMENTS_MAX} fields in ${bytes.length} bytes` };
-    }
-    return fromWire(fromBinary(ReplicaMessageSchema, bytes).message);
+    const message = decode(bytes);
+    if ('fault' in message) return message;
+    if (message.case !== 'scoped') return fromWire(message);
+    const { cluster } = message.value;
+    if (!CLUSTER_NAME.test(cluster)) return { fault: 'not a message: of no cluster that can be' };
+    const inner = decode(message.value.message);
+    if ('fault' in inner) return inner;
+    const read = fromWire(inner);
+    return 'fault' in read ? read : { ...read, cluster };
   } catch (error) {
     return { fault: `not a message: ${error instanceof Error ? error.message : String(error)}` };
   }
+}
+
+function decode(bytes: Uint8Array): ReplicaMessage['message'] | { readonly fault: string } {
+  if (elementsOf(ReplicaMessageSchema, bytes, ELEMENTS_MAX) > ELEMENTS_MAX) {
+    return { fault: `not a message: more than ${ELEMENTS_MAX} fields in ${bytes.length} bytes` };
+  }
+  return fromBinary(ReplicaMessageSchema, bytes).message;
 }
 
 // Encoding.
@@ -328,6 +361,8 @@ function fromWire(message: ReplicaMessage['message']): Message | { readonly faul
       const reason = message.value.reason === StaleReason.REMOVED ? 'removed' : 'behind-horizon';
       return { type: 'stale', reason, seen: seenOf(message.value.seen) };
     }
+    case 'scoped':
+      return { fault: 'not a message: of a cluster within a cluster' };
     case undefined:
       return { fault: 'not a message: of a later version, or empty' };
   }

@@ -87,7 +87,17 @@ test('the next incarnation is greater than every known one, and than the time', 
 
 function frame(sequence: number, bytes = 10): Frame {
   const stamp = { ms: 1, counter: 0, node: 1n };
-  const rest = { node: 1n, stamp, previous: none, author: '', message: '', writes: [], hash: none, signature: none };
+  const rest = {
+    node: 1n,
+    stamp,
+    cluster: '',
+    previous: none,
+    author: '',
+    message: '',
+    writes: [],
+    hash: none,
+    signature: none,
+  };
   return { ...rest, origin, sequence, bytes: new Uint8Array(bytes) };
 }
 

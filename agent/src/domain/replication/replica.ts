@@ -16,6 +16,7 @@ import { Comparison } from './comparison.js';
 import { type Context, type ReplicaSettings, SETTINGS } from './context.js';
 import {
   type CellWrite,
+  type ClusterName,
   type Environment,
   type Frame,
   type Member,
@@ -55,6 +56,8 @@ export interface ReplicaOptions {
    * The first node of a mesh, or one that has always been in it: has nothing to take from others before it may write.
    */
   readonly founds?: boolean;
+  /** Whose replica it is. Absent: the mesh's. */
+  readonly cluster?: ClusterName;
 }
 
 export interface WriteRequest {
@@ -65,6 +68,7 @@ export interface WriteRequest {
 
 export class Replica {
   readonly node: NodeId;
+  readonly cluster: ClusterName;
   readonly ledger: Ledger;
   readonly #environment: Environment;
   readonly #settings: ReplicaSettings;
@@ -87,8 +91,9 @@ export class Replica {
   #roundDueMs: number;
   #newsDueMs: number | undefined;
 
-  constructor({ node, store, environment, settings, founds = false }: ReplicaOptions) {
+  constructor({ node, store, environment, settings, founds = false, cluster = '' }: ReplicaOptions) {
     this.node = node;
+    this.cluster = cluster;
     this.#environment = environment;
     this.#settings = { ...SETTINGS, ...settings };
     const { aheadMaxMs, roundMs, backoffMaxMs } = this.#settings;
@@ -98,7 +103,7 @@ export class Replica {
       this.#events.push(event);
     };
     const send = (to: NodeId, message: Message): void => this.#send(to, message);
-    this.#context = { ledger: this.ledger, environment, settings: this.#settings, send, emit };
+    this.#context = { cluster, ledger: this.ledger, environment, settings: this.#settings, send, emit };
     this.#author = new Authorship(this.#context, node);
     this.#backoff = new Backoff(roundMs, backoffMaxMs, random);
     this.#intake = new Intake(this.#context, () => this.#guarded('a new incarnation', () => this.#author.isBehind()));
@@ -141,6 +146,18 @@ export class Replica {
     const living = new Set(alive);
     this.#backoff.keep(living);
     for (const node of this.#outboxes.keys()) if (!living.has(node)) this.disconnected(node);
+  }
+
+  /** Others, dead ones too. */
+  members(): Iterable<NodeId> {
+    return this.#peers.all();
+  }
+
+  /** Nobody has anything that it could take over: as founds, if nothing has ever been in it. */
+  begin(): void {
+    const { admitted, self, heads } = this.ledger;
+    if (admitted || self !== undefined || heads.size > 0) return;
+    this.#guarded('that this node begins', () => this.ledger.setAdmitted(true));
   }
 
   /** The stream to that node broke: what waited for it is lost, and made good by comparing vectors. */
@@ -212,6 +229,12 @@ export class Replica {
   /** This node was removed and comes back: it must take a snapshot, and writes nothing until then. */
   rejoin(): void {
     this.#guarded('that this node must join again', () => this.ledger.setAdmitted(false));
+  }
+
+  /** Nothing is asked of it any more: what it holds open of its store is closed. */
+  close(): void {
+    this.#giver.close();
+    this.#outboxes.clear();
   }
 
   /** What happened since the last call. */
@@ -348,7 +371,7 @@ export class Replica {
     const { hash, sign } = this.#environment;
     const stamp = this.ledger.clock.tick();
     return encodeFrame(
-      { origin, sequence, stamp, previous, author, message, writes },
+      { origin, sequence, cluster: this.cluster, stamp, previous, author, message, writes },
       hash,
       sign,
       this.#settings.frame,

@@ -46,6 +46,10 @@ export class SnapshotGiver {
     send(node, session.last);
   }
 
+  close(): void {
+    for (const node of [...this.#sessions.keys()]) this.#end(node);
+  }
+
   tick(nowMs: number): void {
     for (const [node, { deadlineMs }] of this.#sessions) if (deadlineMs <= nowMs) this.#end(node);
   }

@@ -101,6 +101,7 @@ export function serviceColumns(session: Session, wide: boolean): Column<ServiceR
       ? ([
           { title: 'HEALTH', value: ({ service }) => healthCheckText(service) },
           { title: 'POLICY', value: ({ service }) => service?.trafficPolicy || '-' },
+          { title: 'CLUSTER', value: ({ service }) => service?.cluster || '-' },
           { title: 'LABELS', value: ({ service }) => labelsText(service?.labels ?? {}) },
         ] satisfies Column<ServiceResource>[])
       : []),

@@ -18,6 +18,7 @@ import { asked } from './mesh.js';
 interface TokenOptions extends TargetOptions {
   readonly ttl: string;
   readonly role: 'member' | 'authority';
+  readonly cluster?: readonly string[];
   readonly output: 'text' | 'json' | 'yaml';
 }
 
@@ -29,18 +30,24 @@ export async function createToken(session: Session, options: TokenOptions): Prom
   if (seconds < TTL_MIN_S) throw usage(`--ttl is "${options.ttl}": expected a time from 1m to 168h, which is 7 days`);
   const role = options.role === 'authority' ? NodeRole.AUTHORITY : NodeRole.MEMBER;
   const agent = await session.agent(options);
-  const request = { role, lifetimeMs: Math.round(seconds * 1000) };
+  const request = { role, lifetimeMs: Math.round(seconds * 1000), clusters: [...(options.cluster ?? [])] };
   const created = await asked(agent.mesh.createJoinToken(request, session.call(options)));
   if (await writeMessage(session, options, CreateJoinTokenResponseSchema, created)) return;
   await session.write(`${created.token}\n`);
   const { details } = created;
   const expires = clock(timeMs(details?.expires));
   process.stderr.write(
-    `It lets one machine in as ${roleText(details?.role ?? role)}, once, until ${expires}, and is shown only here.\n` +
+    `It lets one machine in as ${roleText(details?.role ?? role)}${intoText(details)}, once, until ${expires}, and is shown only here.\n` +
       'There, with the token in a file that nobody else can read:\n' +
       `  marcherd --mesh ADDRESS:7400 --join ${printable(created.address)} --join-token-file FILE\n` +
       `Take it back: marcher mesh tokens revoke ${printable(details?.id ?? 'ID')}\n`,
   );
+}
+
+/** ", into eu, us"; nothing where it is for no cluster. */
+function intoText(details: JoinToken | undefined): string {
+  const clusters = details?.clusters ?? [];
+  return clusters.length === 0 ? '' : `, into ${clusters.map(printable).join(', ')}`;
 }
 
 export async function listTokens(
@@ -58,6 +65,7 @@ function columns({ style }: Session): Column<JoinToken>[] {
   return [
     { title: 'ID', value: ({ id }) => id },
     { title: 'ROLE', value: ({ role }) => roleText(role) },
+    { title: 'CLUSTERS', value: ({ clusters }) => clusters.join(', ') || '-' },
     {
       title: 'STATE',
       value: (token) => stateText(token, now),

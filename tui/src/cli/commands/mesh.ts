@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The mesh that the node is in, and its members. */
 import {
+  type Cluster,
+  type HeldCluster,
   LeaveMeshResponseSchema,
   type Member,
   MemberSchema,
@@ -17,6 +19,7 @@ import { writeMessage, writeMessages, writeValue } from '../output/structured.js
 import { printable } from '../output/style.js';
 import type { Column } from '../output/table.js';
 import type { Session, TargetOptions } from '../session.js';
+import { lastOf } from './cluster-loss.js';
 import { writeTable } from './get.js';
 
 interface TextOptions extends TargetOptions {
@@ -63,9 +66,15 @@ export async function status(session: Session, options: TextOptions): Promise<un
     ['Node', `${mesh.nodeId}: ${mesh.admitted ? style.green('admitted') : style.yellow(ADMISSION)}`],
     ['Members', membersText(members)],
     ['Config', mesh.configHash === '' ? '-' : mesh.configHash.slice(0, 12)],
+    ...mesh.clusters.map((cluster): [string, string] => ['Cluster', clusterText(cluster)]),
     ['Signs', mesh.signs ? 'yes: machines can join by this node' : "no: machines join by a node that has the CA's key"],
   ];
   await session.write(lines.map(([title, text]) => `${title.padEnd(8)} ${text}\n`).join(''));
+}
+
+/** "eu, 3f0c61d2e95b" */
+function clusterText({ name, admitted, digest }: HeldCluster): string {
+  return `${printable(name)}, ${admitted ? digest : 'still taking over what is in it'}`;
 }
 
 const ADMISSION = "still taking over the mesh's state";
@@ -116,6 +125,7 @@ function columns({ style }: Session, wide: boolean): Column<Member>[] {
       },
       paint: (text) => (text === 'expired' ? style.red(text) : text),
     },
+    { title: 'CLUSTERS', value: ({ clusters }) => clusters.map(printable).join(', ') || '-' },
     {
       title: 'HEALTH',
       value: ({ status }) => healthText(status),
@@ -173,7 +183,8 @@ export async function remove(
   const { nodeId, name } = member;
   if (options.yes !== true) {
     const how = `which is ${stateText(member.state)} at ${member.address || 'no address'}`;
-    await confirm(`Remove ${name} (${nodeId}), ${how}? It is let in again only with another token.`);
+    const gone = await lostWith(agent.mesh.listClusters({}, call), nodeId);
+    await confirm(`Remove ${name} (${nodeId}), ${how}? It is let in again only with another token.${gone}`);
   }
   await asked(agent.mesh.removeMember({ node: nodeId, keepGossipKeys: options.keepKeys === true }, call));
   if (options.output === 'text')
@@ -189,11 +200,12 @@ export async function leave(
 ): Promise<undefined> {
   const agent = await session.agent(options);
   const call = session.call(options);
-  const { meshId, meshName } = meshOf(await agent.mesh.getMesh({}, call));
+  const { meshId, meshName, nodeId } = meshOf(await agent.mesh.getMesh({}, call));
   if (meshId === '') throw new Failure(ExitCode.refused, 'this node is in no mesh');
   if (options.yes !== true) {
     const keeps = 'This node goes on alone, with the configuration that it has';
-    await confirm(`Leave mesh ${meshName}? ${keeps}, and is let in again only with another token.`);
+    const gone = await lostWith(agent.mesh.listClusters({}, call), nodeId);
+    await confirm(`Leave mesh ${meshName}? ${keeps}, and is let in again only with another token.${gone}`);
   }
   const left = await asked(agent.mesh.leaveMesh({ force: options.force === true }, call));
   if (await writeMessage(session, options, LeaveMeshResponseSchema, left)) return;
@@ -206,8 +218,15 @@ export async function leave(
   );
 }
 
+/** What the mesh loses with a node, with a space before it; empty: nothing. An agent of before there were clusters has none. */
+async function lostWith(asking: Promise<{ readonly clusters: readonly Cluster[] }>, nodeId: string): Promise<string> {
+  const { clusters } = await asking.catch(() => ({ clusters: [] }));
+  const last = lastOf(clusters, nodeId);
+  return last === '' ? '' : ` ${last}`;
+}
+
 /** Whoever has that id, or else that name, if it is but one. */
-function theOne(all: readonly Member[], node: string): Member {
+export function theOne(all: readonly Member[], node: string): Member {
   const byId = all.find(({ nodeId }) => nodeId === node);
   const named = byId === undefined ? all.filter(({ name }) => name === node) : [byId];
   const [member] = named;

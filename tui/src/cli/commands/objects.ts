@@ -100,7 +100,12 @@ function guardColumns(session: Session, wide: boolean): Column<GuardRow>[] {
     { title: 'SOURCES', value: ({ guard }) => String(sources(guard)), align: 'right' },
     { title: 'SOURCE-LIMITS', value: ({ guard }) => limitsText(guard) },
     { title: 'SYN-COOKIES', value: ({ guard }) => cookiesText(guard.synCookies) },
-    ...(wide ? [{ title: 'DROPS', value: ({ guard }: GuardRow) => dropped(guard) }] : []),
+    ...(wide
+      ? [
+          { title: 'DROPS', value: ({ guard }: GuardRow) => dropped(guard) },
+          { title: 'CLUSTER', value: ({ guard }: GuardRow) => guard.cluster || '-' },
+        ]
+      : []),
     ...lastColumns<GuardRow>(session, wide),
   ];
 }
@@ -141,6 +146,7 @@ function policyColumns(session: Session, wide: boolean): Column<PolicyRow>[] {
       align: 'right',
     },
     { title: 'DSCP', value: ({ policy }) => (policy.dscp === undefined ? '-' : String(printDscp(policy.dscp))) },
+    ...(wide ? [{ title: 'CLUSTER', value: ({ policy }: PolicyRow) => policy.cluster || '-' }] : []),
     ...lastColumns<PolicyRow>(session, wide),
   ];
 }

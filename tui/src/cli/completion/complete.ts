@@ -159,13 +159,14 @@ async function namesOf(
   if (kind === 'backend') {
     return (await agent.node.backends({ service: words[0] ?? '' }, call)).backends.map(({ backend }) => backend);
   }
-  if (kind === 'member') {
+  if (kind === 'cluster') return (await agent.mesh.listClusters({}, call)).clusters.map(({ name }) => name);
+  if (kind === 'member' || kind === 'mesh-node') {
     const { MemberState } = await import('@marcher/proto/marcher/v1/mesh_service_pb');
     const { members } = await agent.mesh.listMembers({}, call);
     const named = (name: string): number => members.filter((member) => member.name === name).length;
     // The node itself can't be removed by itself; of several with one name only ids tell which.
     return members
-      .filter(({ state }) => state !== MemberState.SELF)
+      .filter(({ state }) => kind === 'mesh-node' || state !== MemberState.SELF)
       .map(({ name, nodeId }) => (named(name) === 1 ? name : nodeId));
   }
   if (kind === 'join-token') {

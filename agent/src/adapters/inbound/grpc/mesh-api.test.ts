@@ -270,7 +270,8 @@ describe('MeshService', () => {
   test('an agent without a mesh answers every call with how to start it', async () => {
     await serve(undefined);
     for (const { localName } of MeshService.methods) {
-      const error = await failure(client[localName as keyof typeof client]({}));
+      const call = client[localName as keyof typeof client] as (request: object) => Promise<unknown>;
+      const error = await failure(call({}));
       expect(error.code).toBe(Code.Unimplemented);
       expect(error.rawMessage).toMatch(/^this agent was started without --mesh: start it with marcherd --mesh /);
     }

@@ -9,6 +9,7 @@ import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import { Code, ConnectError, type ConnectRouter } from '@connectrpc/connect';
 import {
   type ClientCertificateSchema,
+  type ClusterSchema,
   type JoinTokenSchema,
   KeyRotationState,
   type ListGossipKeysResponseSchema,
@@ -24,9 +25,11 @@ import { lifetimeFault, type NodeRole as RoleName, TOKEN } from '../../../domain
 import { LIFETIME } from '../../../domain/identity/lifetime.js';
 import { isMeshName } from '../../../domain/identity/names.js';
 import { isClientSerial } from '../../../domain/mesh/client-certificate.js';
+import { CLUSTER_LIMITS, isClusterName } from '../../../domain/mesh/cluster.js';
 import type { SaidState } from '../../../domain/mesh/node-state.js';
 import type {
   ClientCertificate,
+  ClusterView,
   GossipKeysView,
   JoinTokenView,
   MeshMember,
@@ -83,11 +86,12 @@ export function routeMeshService(router: ConnectRouter, mesh: MeshUseCases | und
     }
     return { mesh: meshMessage(await use.init(name, callerOf(context))) };
   });
-  router.rpc(method.createJoinToken, ({ role, lifetimeMs }, context) => {
+  router.rpc(method.createJoinToken, ({ role, lifetimeMs, clusters }, context) => {
     const use = present();
-    const request = { role: roleOf(role), lifetimeMs: lifetimeMs || TOKEN.lifetimeMs };
+    const request = { role: roleOf(role), lifetimeMs: lifetimeMs || TOKEN.lifetimeMs, clusters };
     const fault = lifetimeFault(request.lifetimeMs);
     if (fault !== undefined) throw invalidArgument(`lifetime_ms is ${request.lifetimeMs}: ${fault}`);
+    checkClusters(clusters, 0);
     const { text, address, token } = use.createToken(request, callerOf(context));
     return { token: text, address, details: tokenMessage(token) };
   });
@@ -102,9 +106,7 @@ export function routeMeshService(router: ConnectRouter, mesh: MeshUseCases | und
   router.rpc(method.listMembers, () => ({ members: present().members().map(memberMessage) }));
   router.rpc(method.removeMember, async ({ node, keepGossipKeys }, context) => {
     const use = present();
-    if (node === '' || node.length > nodeMaxCharacters) {
-      throw invalidArgument(`node has ${node.length} characters: expected the id or the name of a member`);
-    }
+    checkNode(node);
     await use.remove(node, { keepKeys: keepGossipKeys }, callerOf(context));
     return {};
   });
@@ -137,6 +139,53 @@ export function routeMeshService(router: ConnectRouter, mesh: MeshUseCases | und
     const digest = digestOf(lists);
     return { digest, lists: Buffer.compare(digest, knownDigest) === 0 ? [] : lists };
   });
+  router.rpc(method.listClusters, () => ({ clusters: present().clusters().map(clusterMessage) }));
+  router.rpc(method.createCluster, ({ name }, context) => {
+    const use = present();
+    checkCluster('name', name);
+    use.createCluster(name, callerOf(context));
+    return {};
+  });
+  router.rpc(method.deleteCluster, ({ name, force }, context) => {
+    const use = present();
+    checkCluster('name', name);
+    use.deleteCluster(name, { force }, callerOf(context));
+    return {};
+  });
+  router.rpc(method.assignClusters, ({ node, clusters, begin }, context) => {
+    const use = present();
+    checkNode(node);
+    checkClusters(clusters, 1);
+    use.assignClusters(node, { clusters, begin }, callerOf(context));
+    return {};
+  });
+  router.rpc(method.unassignClusters, ({ node, clusters, force }, context) => {
+    const use = present();
+    checkNode(node);
+    checkClusters(clusters, 1);
+    use.unassignClusters(node, { clusters, force }, callerOf(context));
+    return {};
+  });
+}
+
+function checkNode(node: string): void {
+  if (node !== '' && node.length <= nodeMaxCharacters) return;
+  throw invalidArgument(`node has ${node.length} characters: expected the id or the name of a member`);
+}
+
+function checkCluster(field: string, name: string): void {
+  if (isClusterName(name)) return;
+  const expected = 'expected 1 to 63 of a-z, 0-9 and "-", the first and the last of them not "-"';
+  throw invalidArgument(`${field} is ${excerpt(name)}: ${expected}`);
+}
+
+/** More than a node can be in are not looked at. */
+function checkClusters(names: readonly string[], least: number): void {
+  const { ofNode: most } = CLUSTER_LIMITS;
+  if (names.length < least || names.length > most) {
+    throw invalidArgument(`clusters has ${names.length} names: expected ${least} to ${most}`);
+  }
+  for (const [i, name] of names.entries()) checkCluster(`clusters[${i}]`, name);
 }
 
 /** With their lengths, so that no two sets have one. */
@@ -160,17 +209,18 @@ function roleOf(role: NodeRole): RoleName {
 
 function meshMessage(status: MeshStatus): MessageInitShape<typeof MeshSchema> {
   const { meshId, meshName, nodeId, admitted, configHash, signs } = status;
-  return { meshId, meshName, nodeId, admitted, configHash, signs };
+  const clusters = status.clusters.map(({ name, admitted, digest }) => ({ name, admitted, digest }));
+  return { meshId, meshName, nodeId, admitted, configHash, signs, clusters };
 }
 
 function tokenMessage(token: JoinTokenView): MessageInitShape<typeof JoinTokenSchema> {
-  const { id, role, createdMs, expiresMs, createdBy, usedBy = '' } = token;
+  const { id, role, createdMs, expiresMs, createdBy, usedBy = '', clusters } = token;
   const times = { created: timestampFromMs(createdMs), expires: timestampFromMs(expiresMs) };
-  return { id, role: roles[role], ...times, createdBy, usedBy };
+  return { id, role: roles[role], ...times, createdBy, usedBy, clusters: [...clusters] };
 }
 
 function memberMessage(member: MeshMember): MessageInitShape<typeof MemberSchema> {
-  const { nodeId, name, state, address, certificateExpiresMs, behind, said } = member;
+  const { nodeId, name, state, address, certificateExpiresMs, behind, said, clusters } = member;
   return {
     nodeId,
     name,
@@ -179,6 +229,7 @@ function memberMessage(member: MeshMember): MessageInitShape<typeof MemberSchema
     certificateExpires: timestampFromMs(certificateExpiresMs),
     ...(behind === undefined ? {} : { behind: BigInt(behind) }),
     ...(said === undefined ? {} : { status: statusMessage(said) }),
+    clusters: [...clusters],
   };
 }
 
@@ -227,6 +278,17 @@ function certificateMessage(certificate: ClientCertificate): MessageInitShape<ty
     ...times,
     issuedBy,
     ...(revokedMs === undefined ? {} : { revoked: timestampFromMs(revokedMs) }),
+  };
+}
+
+function clusterMessage(cluster: ClusterView): MessageInitShape<typeof ClusterSchema> {
+  const { name, createdMs, createdBy, nodes, objects } = cluster;
+  return {
+    name,
+    created: timestampFromMs(createdMs),
+    createdBy,
+    nodes: nodes.map((node) => ({ nodeId: node.nodeId, name: node.name, state: states[node.state] })),
+    ...(objects === undefined ? {} : { objects: BigInt(objects) }),
   };
 }
 

@@ -5,7 +5,7 @@ import { Code, ConnectError, type ConnectRouter, type ContextKey, createContextK
 import { JoinService, PeerService } from '@marcher/proto/marcher/mesh/v1/peer_pb';
 import { targetMessage } from '../../../application/mesh/gossip-keys.js';
 import type { Peer } from '../../../domain/identity/peer.js';
-import type { Message, NodeId } from '../../../domain/replication/contract.js';
+import type { Addressed, NodeId } from '../../../domain/replication/contract.js';
 import { FRAME_LIMITS } from '../../../domain/replication/frame.js';
 import { decodeMessage } from '../../../domain/replication/message-codec.js';
 import { IdentityError } from '../../../ports/identity.js';
@@ -47,7 +47,7 @@ export interface PeerServiceOptions {
 
 export function routePeerService(router: ConnectRouter, options: PeerServiceOptions): void {
   const { receive, renew, gossipKeys, fault, failed } = options;
-  const take = ({ node, peer }: PeerCaller, message: Message): void => {
+  const take = ({ node, peer }: PeerCaller, message: Addressed): void => {
     try {
       receive(node, freed(message));
     } catch (error) {
@@ -127,7 +127,7 @@ export function routePeerService(router: ConnectRouter, options: PeerServiceOpti
 /**
  * Frames may be kept for long, and are views of the whole request: a small one would hold on to all that came with it.
  */
-function freed(message: Message): Message {
+function freed(message: Addressed): Addressed {
   if (message.type === 'push') return { ...message, frame: message.frame.slice() };
   if (message.type === 'frames') return { ...message, frames: message.frames.map((frame) => frame.slice()) };
   return message;

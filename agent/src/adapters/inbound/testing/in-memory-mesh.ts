@@ -2,6 +2,7 @@
 /** A mesh in memory for tests of what operators ask of it: one node, whoever is said to be a member, and its tokens. */
 import type {
   ClientCertificate,
+  ClusterView,
   Departure,
   GossipKeysView,
   JoinTokenView,
@@ -22,6 +23,9 @@ export class InMemoryMesh implements MeshUseCases {
   readonly made: JoinTokenView[] = [];
   /** Texts of the tokens that were made. */
   readonly texts: string[] = [];
+  /** Ids of nodes by cluster, and how many objects each has. */
+  readonly clusterNodes = new Map<string, Set<string>>();
+  clusterObjects = 0;
   readonly callers: Caller[] = [];
   readonly removed: string[] = [];
   readonly issued: ClientCertificate[] = [];
@@ -44,15 +48,17 @@ export class InMemoryMesh implements MeshUseCases {
   ): void {
     const address = `192.0.2.${this.others.length + 2}:7400`;
     const certificateExpiresMs = Date.now() + 30 * 24 * HOUR_MS;
-    this.others.push({ nodeId, name, state, address, certificateExpiresMs, behind, said });
+    this.others.push({ nodeId, name, state, address, certificateExpiresMs, behind, said, clusters: [] });
   }
 
   status(): MeshStatus {
     const { meshName, nodeId, admitted } = this;
     if (meshName === '') {
-      return { meshId: '', meshName, nodeId: '', admitted: false, configHash: '', signs: false };
+      return { meshId: '', meshName, nodeId: '', admitted: false, configHash: '', signs: false, clusters: [] };
     }
-    return { meshId: 'ab'.repeat(16), meshName, nodeId, admitted, configHash: 'c0ffee'.repeat(8), signs: true };
+    const clusters = this.#clustersOf(nodeId).map((name) => ({ name, admitted: true, digest: '0c0ffee0c0ff' }));
+    const configHash = 'c0ffee'.repeat(8);
+    return { meshId: 'ab'.repeat(16), meshName, nodeId, admitted, configHash, signs: true, clusters };
   }
 
   async init(meshName: string, caller: Caller): Promise<MeshStatus> {
@@ -71,6 +77,7 @@ export class InMemoryMesh implements MeshUseCases {
       createdMs,
       expiresMs: createdMs + request.lifetimeMs,
       createdBy: caller.author,
+      clusters: request.clusters ?? [],
     };
     const text = `marcher1secret${count}`;
     this.made.push(token);
@@ -101,8 +108,9 @@ export class InMemoryMesh implements MeshUseCases {
       certificateExpiresMs,
       behind: 0,
       said: undefined,
+      clusters: this.#clustersOf(this.nodeId),
     };
-    return [own, ...this.others];
+    return [own, ...this.others.map((other) => ({ ...other, clusters: this.#clustersOf(other.nodeId) }))];
   }
 
   async issueCertificate(
@@ -169,5 +177,66 @@ export class InMemoryMesh implements MeshUseCases {
   keys(): GossipKeysView {
     if (this.meshName === '') throw new ApplicationError('refused', 'this node is in no mesh');
     return this.keyView;
+  }
+
+  #clustersOf(node: string): string[] {
+    return [...this.clusterNodes].filter(([, nodes]) => nodes.has(node)).map(([name]) => name);
+  }
+
+  #nodeOf(node: string): MeshMember {
+    const found = this.members().find(({ nodeId, name }) => nodeId === node || name === node);
+    if (found === undefined) throw new ApplicationError('not_found', `there is no node "${node}"`);
+    return found;
+  }
+
+  #clusterOf(name: string): Set<string> {
+    const nodes = this.clusterNodes.get(name);
+    if (nodes === undefined) throw new ApplicationError('not_found', `there is no cluster "${name}"`);
+    return nodes;
+  }
+
+  clusters(): readonly ClusterView[] {
+    const members = this.members();
+    return [...this.clusterNodes].map(([name, nodes]) => ({
+      name,
+      createdMs: Date.UTC(2026, 10, 22),
+      createdBy: 'root (uid 0)',
+      nodes: members.filter(({ nodeId }) => nodes.has(nodeId)),
+      objects: nodes.has(this.nodeId) ? this.clusterObjects : undefined,
+    }));
+  }
+
+  createCluster(name: string, caller: Caller): void {
+    if (this.clusterNodes.has(name)) throw new ApplicationError('conflict', `there is a cluster "${name}" already`);
+    this.clusterNodes.set(name, new Set());
+    this.callers.push(caller);
+  }
+
+  deleteCluster(name: string, { force }: { readonly force: boolean }, caller: Caller): void {
+    this.#clusterOf(name);
+    if (this.clusterObjects > 0 && !force) throw new ApplicationError('refused', `cluster ${name} has objects`);
+    this.clusterNodes.delete(name);
+    this.callers.push(caller);
+  }
+
+  assignClusters(node: string, { clusters }: Parameters<MeshUseCases['assignClusters']>[1], caller: Caller): void {
+    const { nodeId } = this.#nodeOf(node);
+    for (const name of clusters) this.#clusterOf(name).add(nodeId);
+    this.callers.push(caller);
+  }
+
+  unassignClusters(
+    node: string,
+    { clusters, force }: Parameters<MeshUseCases['unassignClusters']>[1],
+    caller: Caller,
+  ): void {
+    const { nodeId } = this.#nodeOf(node);
+    for (const name of clusters) {
+      if (this.#clusterOf(name).size === 1 && this.clusterObjects > 0 && !force) {
+        throw new ApplicationError('refused', `node ${node} is the last one of cluster ${name}`);
+      }
+    }
+    for (const name of clusters) this.#clusterOf(name).delete(nodeId);
+    this.callers.push(caller);
   }
 }

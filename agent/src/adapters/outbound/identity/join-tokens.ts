@@ -21,6 +21,8 @@ import { newNodeId } from './new-ids.js';
 
 export interface TokenRequest {
   readonly role: NodeRole;
+  /** That the node is to be in: kept here, and in nothing that the joiner has. */
+  readonly clusters?: readonly string[];
   readonly lifetimeMs: number;
   readonly createdBy: string;
   /** Of the root that signed this node's certificate, since that is what the joiner will see. */
@@ -38,7 +40,14 @@ export type Attempt =
   | Refused
   | { readonly kind: 'slowed'; readonly retryAfterMs: number; readonly reason: string };
 
-export type Redemption = { readonly kind: 'redeemed'; readonly nodeId: string; readonly role: NodeRole } | Refused;
+export type Redemption =
+  | {
+      readonly kind: 'redeemed';
+      readonly nodeId: string;
+      readonly role: NodeRole;
+      readonly clusters: readonly string[];
+    }
+  | Refused;
 
 /** Compared with when there is no record, so that an unknown id takes as long as a wrong secret. */
 const NO_HASH = Buffer.alloc(32);
@@ -57,7 +66,7 @@ export class JoinTokens {
 
   /** text is what the operator gets, and is nowhere else. Fails as IdentityError "invalid", "limit", "io". */
   create(request: TokenRequest, nowMs: number): { readonly text: string; readonly record: TokenRecord } {
-    const { role, lifetimeMs, createdBy, rootFingerprint } = request;
+    const { role, clusters = [], lifetimeMs, createdBy, rootFingerprint } = request;
     const fault = lifetimeFault(lifetimeMs);
     if (fault !== undefined) throw new IdentityError('invalid', fault);
     this.#store.remove(forgettable(this.#store.list(), nowMs));
@@ -65,7 +74,8 @@ export class JoinTokens {
     const secret = randomBytes(TOKEN.secretBytes);
     const expiresMs = nowMs + lifetimeMs;
     const secretHash = hash(secret).toString('hex');
-    const record: TokenRecord = { id, secretHash, role, createdMs: nowMs, expiresMs, createdBy, used: undefined };
+    const kept = { id, secretHash, role, createdMs: nowMs, expiresMs, createdBy, used: undefined };
+    const record: TokenRecord = clusters.length === 0 ? kept : { ...kept, clusters };
     this.#store.add(record);
     return { text: formatToken({ home: this.#home, id, secret, rootFingerprint }), record };
   }
@@ -92,10 +102,10 @@ export class JoinTokens {
   redeem(text: string, nowMs: number): Redemption {
     const judged = this.#judge(text, nowMs);
     if (judged.kind === 'refused') return judged;
-    const { id, role } = judged.record;
+    const { id, role, clusters = [] } = judged.record;
     const nodeId = newNodeId();
     if (!this.#store.use(id, { atMs: nowMs, nodeId })) return tokenJustUsed();
-    return { kind: 'redeemed', nodeId, role };
+    return { kind: 'redeemed', nodeId, role, clusters };
   }
 
   #judge(text: string, nowMs: number): Refused | { readonly kind: 'good'; readonly record: TokenRecord } {

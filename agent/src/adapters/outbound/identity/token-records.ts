@@ -2,6 +2,7 @@
 /** Join tokens in a file of the identity directory, or in memory for tests: both by one set of rules. */
 import { join } from 'node:path';
 import { NODE_ROLES, TOKEN, type TokenRecord, type TokenUse } from '../../../domain/identity/join-token.js';
+import { CLUSTER_LIMITS, isClusterName } from '../../../domain/mesh/cluster.js';
 import { IdentityError, type TokenStore } from '../../../ports/identity.js';
 import { damaged, prepareDirectory, readRecord, writeRecord } from './record-file.js';
 
@@ -79,6 +80,7 @@ function isRecord(value: unknown): value is TokenRecord {
     isTime(record.createdMs) &&
     isTime(record.expiresMs) &&
     typeof record.createdBy === 'string' &&
+    (record.clusters === undefined || isNames(record.clusters)) &&
     (record.used === undefined || isUse(record.used))
   );
 }
@@ -86,6 +88,10 @@ function isRecord(value: unknown): value is TokenRecord {
 function isUse(value: unknown): value is TokenUse {
   const { atMs, nodeId } = (value ?? {}) as Partial<Record<keyof TokenUse, unknown>>;
   return isTime(atMs) && isHex(nodeId, 16);
+}
+
+function isNames(value: unknown): boolean {
+  return Array.isArray(value) && value.length <= CLUSTER_LIMITS.ofNode && value.every(isClusterName);
 }
 
 /** What a Date can hold, since messages show it. */

@@ -10,14 +10,14 @@
  */
 import { createClient } from '@connectrpc/connect';
 import { PeerService } from '@marcher/proto/marcher/mesh/v1/peer_pb';
-import type { Message } from '../../../domain/replication/contract.js';
+import type { Addressed } from '../../../domain/replication/contract.js';
 import { encodeMessage } from '../../../domain/replication/message-codec.js';
 import { type DialOptions, type MeshSession, type MeshTarget, openMeshSession, watchSession } from './mesh-session.js';
 
 export interface LinkOptions extends Omit<DialOptions, 'signal'> {
   readonly target: MeshTarget;
   readonly pingMs: number;
-  readonly take: () => Message | undefined;
+  readonly take: () => Addressed | undefined;
   readonly opened: () => void;
   /** Not after destroy() or finish(). */
   readonly ended: (error: unknown) => void;

@@ -25,7 +25,17 @@ function cell(id: string, group: string, ms: number, value: string | undefined):
 function frame(origin: string, sequence: number, bytes = 10): Frame {
   const none = new Uint8Array(0);
   const stamp = { ms: 1, counter: 0, node: 1n };
-  const rest = { node: 1n, stamp, previous: none, author: '', message: '', writes: [], hash: none, signature: none };
+  const rest = {
+    node: 1n,
+    stamp,
+    cluster: '',
+    previous: none,
+    author: '',
+    message: '',
+    writes: [],
+    hash: none,
+    signature: none,
+  };
   return { ...rest, origin, sequence, bytes: new Uint8Array(bytes).fill(sequence) };
 }
 

@@ -5,6 +5,7 @@ import type Database from 'better-sqlite3';
 import type {
   Batch,
   Cell,
+  ClusterName,
   CommitOptions,
   Key,
   OriginKey,
@@ -17,6 +18,7 @@ import { bucketOf } from '../../../domain/replication/digest.js';
 import { StoreError } from '../../../ports/config-store.js';
 import { ObjectCache } from './object-cache.js';
 import { readState, writeState } from './replica-state.js';
+import { type ReplicaTables, replicaTables } from './replica-tables.js';
 import { storeError } from './sqlite-config-store.js';
 import type { Writer } from './writer.js';
 
@@ -31,7 +33,7 @@ interface CellRow {
   value: Uint8Array | null;
 }
 
-const CELL = 'SELECT kind, id, "group", stamp, origin, sequence, mark, value FROM cells';
+const CELL = 'kind, id, "group", stamp, origin, sequence, mark, value';
 const AFTER = '(kind, id, "group") > (?, ?, ?)';
 const IN_ORDER = 'ORDER BY kind, id, "group" LIMIT ?';
 /** Before every key. */
@@ -59,10 +61,12 @@ function guarded<T>(work: () => T): T {
   }
 }
 
-function stateOf(database: Database.Database): ReplicaState {
-  const rows = database.prepare<[], { part: string; value: string }>('SELECT part, value FROM replica_state').all();
+function stateOf(database: Database.Database, tables: ReplicaTables): ReplicaState {
+  const rows = database.prepare<[], { part: string; value: string }>(`SELECT part, value FROM ${tables.state}`).all();
   const heads = database
-    .prepare<[], { origin: string; sequence: bigint; hash: Uint8Array }>('SELECT origin, sequence, hash FROM heads')
+    .prepare<[], { origin: string; sequence: bigint; hash: Uint8Array }>(
+      `SELECT origin, sequence, hash FROM ${tables.heads}`,
+    )
     .all();
   let small: ReturnType<typeof readState>;
   try {
@@ -82,6 +86,7 @@ export class SqliteReplicaStore implements ReplicaStore {
   readonly #writer: Writer;
   readonly #openReader: () => Database.Database;
   readonly #cache = new ObjectCache();
+  readonly #tables: ReplicaTables;
   /** Of origins, the last frame in the log. */
   readonly #last = new Map<OriginKey, number>();
   readonly #object;
@@ -99,41 +104,46 @@ export class SqliteReplicaStore implements ReplicaStore {
   readonly #putState;
   readonly #removeState;
 
-  /** writer: of the configuration's store; openReader: another connection to the same file. */
-  constructor(writer: Writer, openReader: () => Database.Database) {
+  /**
+   * writer: of the configuration's store; openReader: another connection to the same file. cluster: whose tables, which
+   * are there; '': the mesh's.
+   */
+  constructor(writer: Writer, openReader: () => Database.Database, cluster: ClusterName = '') {
     const w = writer.database;
     this.#writer = writer;
     this.#openReader = openReader;
+    this.#tables = replicaTables(cluster);
+    const { cells, frames, heads, state, totals } = this.#tables;
     // Without an order, for which SQLite would plan the statement anew at each other name (SQLITE_ENABLE_STAT4).
-    this.#object = w.prepare<[string, string], CellRow>(`${CELL} WHERE kind = ? AND id = ?`);
+    this.#object = w.prepare<[string, string], CellRow>(`SELECT ${CELL} FROM ${cells} WHERE kind = ? AND id = ?`);
     this.#bucket = w.prepare<[number, string, string, string, number], CellRow>(
-      `${CELL} WHERE bucket = ? AND ${AFTER} ${IN_ORDER}`,
+      `SELECT ${CELL} FROM ${cells} WHERE bucket = ? AND ${AFTER} ${IN_ORDER}`,
     );
     this.#frames = w.prepare<[string, number, number], { sequence: bigint; bytes: Uint8Array }>(
-      'SELECT sequence, bytes FROM frames WHERE origin = ? AND sequence BETWEEN ? AND ? ORDER BY sequence',
+      `SELECT sequence, bytes FROM ${frames} WHERE origin = ? AND sequence BETWEEN ? AND ? ORDER BY sequence`,
     );
     this.#firstFrame = w.prepare<[string], { first: bigint | null }>(
-      'SELECT min(sequence) AS first FROM frames WHERE origin = ?',
+      `SELECT min(sequence) AS first FROM ${frames} WHERE origin = ?`,
     );
     this.#lastFrame = w.prepare<[string], { last: bigint | null }>(
-      'SELECT max(sequence) AS last FROM frames WHERE origin = ?',
+      `SELECT max(sequence) AS last FROM ${frames} WHERE origin = ?`,
     );
-    this.#totals = w.prepare<[], { frames: bigint; bytes: bigint }>('SELECT frames, bytes FROM frame_totals');
+    this.#totals = w.prepare<[], { frames: bigint; bytes: bigint }>(`SELECT frames, bytes FROM ${totals}`);
     this.#putCell = w.prepare(
-      'INSERT OR REPLACE INTO cells (kind, id, "group", bucket, stamp, origin, sequence, mark, value) ' +
+      `INSERT OR REPLACE INTO ${cells} (kind, id, "group", bucket, stamp, origin, sequence, mark, value) ` +
         'VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
     );
-    this.#removeCell = w.prepare('DELETE FROM cells WHERE kind = ? AND id = ? AND "group" = ?');
-    this.#putFrame = w.prepare('INSERT INTO frames (origin, sequence, bytes) VALUES (?, ?, ?)');
-    this.#dropFrames = w.prepare('DELETE FROM frames WHERE origin = ? AND sequence <= ?');
-    this.#putHead = w.prepare('INSERT OR REPLACE INTO heads (origin, sequence, hash) VALUES (?, ?, ?)');
-    this.#forgetHead = w.prepare('DELETE FROM heads WHERE origin = ?');
-    this.#putState = w.prepare('INSERT OR REPLACE INTO replica_state (part, value) VALUES (?, ?)');
-    this.#removeState = w.prepare('DELETE FROM replica_state WHERE part = ?');
+    this.#removeCell = w.prepare(`DELETE FROM ${cells} WHERE kind = ? AND id = ? AND "group" = ?`);
+    this.#putFrame = w.prepare(`INSERT INTO ${frames} (origin, sequence, bytes) VALUES (?, ?, ?)`);
+    this.#dropFrames = w.prepare(`DELETE FROM ${frames} WHERE origin = ? AND sequence <= ?`);
+    this.#putHead = w.prepare(`INSERT OR REPLACE INTO ${heads} (origin, sequence, hash) VALUES (?, ?, ?)`);
+    this.#forgetHead = w.prepare(`DELETE FROM ${heads} WHERE origin = ?`);
+    this.#putState = w.prepare(`INSERT OR REPLACE INTO ${state} (part, value) VALUES (?, ?)`);
+    this.#removeState = w.prepare(`DELETE FROM ${state} WHERE part = ?`);
   }
 
   load(): ReplicaState {
-    return guarded(() => stateOf(this.#writer.database));
+    return guarded(() => stateOf(this.#writer.database, this.#tables));
   }
 
   object(kind: string, id: string): readonly Cell[] {
@@ -227,8 +237,10 @@ export class SqliteReplicaStore implements ReplicaStore {
       const reader = this.#openReader();
       try {
         reader.exec('BEGIN');
-        const state = stateOf(reader);
-        const scan = reader.prepare<[string, string, string, number], CellRow>(`${CELL} WHERE ${AFTER} ${IN_ORDER}`);
+        const state = stateOf(reader, this.#tables);
+        const scan = reader.prepare<[string, string, string, number], CellRow>(
+          `SELECT ${CELL} FROM ${this.#tables.cells} WHERE ${AFTER} ${IN_ORDER}`,
+        );
         let at = FIRST;
         return {
           state,

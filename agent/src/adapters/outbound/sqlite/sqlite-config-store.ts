@@ -9,7 +9,7 @@
 import { createHash, hash as digest } from 'node:crypto';
 import type { ObjectKind } from '@marcher/model';
 import Database from 'better-sqlite3';
-import type { ReplicaStore } from '../../../domain/replication/contract.js';
+import type { ClusterName, ReplicaStore } from '../../../domain/replication/contract.js';
 import type { AuditLog } from '../../../ports/audit.js';
 import {
   type Changed,
@@ -28,6 +28,7 @@ import { AUDIT_LIMITS, type AuditLimits, SqliteAuditLog } from './audit-log.js';
 import { MIGRATIONS } from './migrations/index.js';
 import { type ObjectChange, ObjectTables } from './object-tables.js';
 import { SqliteReplicaStore } from './replica-store.js';
+import { createTables, dropTables, storedClusters } from './replica-tables.js';
 import { Writer } from './writer.js';
 
 export interface HistoryLimits {
@@ -213,21 +214,33 @@ export class SqliteConfigStore implements ConfigStore {
   }
 
   /** What is replicated, in the same file: a commit there takes one here into its transaction. */
-  openReplica(): ReplicaStore {
-    return guarded(
-      () =>
-        new SqliteReplicaStore(this.#writer, () => {
-          const reader = new Database(this.#database.name, { readonly: true });
-          configure(reader);
-          return reader;
-        }),
-    );
+  openReplica(cluster: ClusterName = ''): ReplicaStore {
+    const openReader = (): Database.Database => {
+      const reader = new Database(this.#database.name, { readonly: true });
+      configure(reader);
+      return reader;
+    };
+    return guarded(() => {
+      if (cluster !== '') this.#writer.transaction(() => createTables(this.#database, cluster));
+      return new SqliteReplicaStore(this.#writer, openReader, cluster);
+    });
+  }
+
+  /** Of which something is kept here: what was opened and not dropped. */
+  replicatedClusters(): readonly ClusterName[] {
+    return guarded(() => storedClusters(this.#database));
+  }
+
+  /** A cluster's, with all that is in it; nothing may use it any more. */
+  dropReplica(cluster: ClusterName): void {
+    guarded(() => this.#writer.transaction(() => dropTables(this.#database, cluster)));
   }
 
   /** Of a mesh that this node is not in any more: as if nothing had ever been replicated. The configuration stays. */
   forgetReplica(): void {
     guarded(() =>
       this.#writer.transaction(() => {
+        for (const cluster of storedClusters(this.#database)) dropTables(this.#database, cluster);
         for (const table of ['cells', 'frames', 'heads', 'replica_state']) this.#database.exec(`DELETE FROM ${table}`);
       }),
     );

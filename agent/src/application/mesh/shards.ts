@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The replicas of a node: the mesh's own, and one for each cluster that the node is in. They share its streams to other
+ * nodes, on which each message names its cluster, and nothing else: cells, frames and numbers are each replica's own.
+ *
+ *   the mesh's replica says who is in a cluster ─▶ its replica is opened here ─▶ begins empty, or takes a snapshot
+ *                                              └▶ its messages go to nodes that are in it, and are taken from those
+ *
+ * Who is not in a cluster is given nothing of it, whatever it asks for. A message that comes too early or too late, since
+ * another node has heard of an assignment before this one, is lost like any other, and made good by comparing.
+ */
+import type {
+  Addressed,
+  CellWrite,
+  ClusterName,
+  Member,
+  NodeId,
+  ReplicaEvent,
+  WriteRefusal,
+} from '../../domain/replication/contract.js';
+import type { Replica } from '../../domain/replication/replica.js';
+import type { HeldCluster } from '../../ports/mesh.js';
+import { ApplicationError } from '../../ports/use-cases.js';
+import type { ClusterDirectory } from './clusters.js';
+
+/** Where replicas of clusters are made, and kept. */
+export interface ClusterReplicas {
+  readonly directory: ClusterDirectory;
+  /** Of which something is kept. */
+  stored(): Iterable<ClusterName>;
+  open(cluster: ClusterName): Replica;
+  /** With all that is kept of it; nothing is asked of its replica any more. */
+  drop(cluster: ClusterName): void;
+}
+
+export interface ShardsOptions {
+  /** The mesh's. */
+  readonly replica: Replica;
+  /** Absent: there are no clusters. */
+  readonly clusters?: ClusterReplicas | undefined;
+  /** A message that was not taken. */
+  readonly refused: (from: NodeId, reason: string) => void;
+  readonly monotonicMs: () => number;
+}
+
+/** Where a change stands among all of one replica. */
+export interface Written {
+  readonly cluster: ClusterName;
+  readonly origin: string;
+  readonly sequence: number;
+}
+
+/** What changed by arrange(). */
+export interface Arranged {
+  readonly entered: readonly ClusterName[];
+  readonly left: readonly ClusterName[];
+}
+
+/** The mesh's own. */
+const MESH: ClusterName = '';
+
+export class Shards {
+  readonly #options: ShardsOptions;
+  readonly #replicas: Map<ClusterName, Replica>;
+  #members: readonly Member[] = [];
+  /** In which of them is asked first what waits for a node, so that none keeps the others waiting. */
+  #turn = 0;
+
+  constructor(options: ShardsOptions) {
+    this.#options = options;
+    this.#replicas = new Map([[MESH, options.replica]]);
+  }
+
+  get mesh(): Replica {
+    return this.#options.replica;
+  }
+
+  /** undefined: this node is not in it. */
+  of(cluster: ClusterName): Replica | undefined {
+    return this.#replicas.get(cluster);
+  }
+
+  /** In the order of their names. */
+  held(): readonly HeldCluster[] {
+    const held: HeldCluster[] = [];
+    for (const [name, { ledger }] of this.#replicas) {
+      if (name !== MESH) held.push({ name, admitted: ledger.admitted, digest: hex(ledger.digests.root) });
+    }
+    return held.sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** Members of the mesh. */
+  setMembers(members: readonly Member[]): void {
+    this.#members = members;
+    this.mesh.setMembers(members);
+    for (const cluster of this.#replicas.keys()) this.#tellMembers(cluster);
+  }
+
+  /** Others that are in it, reached or not. */
+  othersIn(cluster: ClusterName): number {
+    return this.#membersOf(cluster).filter(({ node }) => node !== this.mesh.node).length;
+  }
+
+  /**
+   * Opens replicas of clusters that this node has come into, and drops those that it is out of. keep: it is in the mesh no
+   * more, and stays with what it has.
+   */
+  arrange(keep: boolean): Arranged {
+    const { clusters } = this.#options;
+    if (clusters === undefined) return { entered: [], left: [] };
+    const { node } = this.mesh;
+    const wanted = new Set(keep ? clusters.stored() : clusters.directory.of(node));
+    const there = new Set([...this.#replicas.keys(), ...clusters.stored()]);
+    const left = [...there].filter((cluster) => cluster !== MESH && !wanted.has(cluster));
+    for (const cluster of left) {
+      this.#replicas.get(cluster)?.close();
+      this.#replicas.delete(cluster);
+      clusters.drop(cluster);
+    }
+    const entered = [...wanted].filter((cluster) => !this.#replicas.has(cluster));
+    for (const cluster of entered) this.#replicas.set(cluster, clusters.open(cluster));
+    for (const cluster of wanted) {
+      if (clusters.directory.assignmentOf(cluster, node)?.begins === true) this.#replicas.get(cluster)?.begin();
+      this.#tellMembers(cluster);
+    }
+    return { entered, left };
+  }
+
+  #membersOf(cluster: ClusterName): readonly Member[] {
+    if (cluster === MESH) return this.#members;
+    return this.#members.filter(({ node }) => this.#isIn(cluster, node));
+  }
+
+  #isIn(cluster: ClusterName, node: NodeId): boolean {
+    return this.#options.clusters?.directory.assignmentOf(cluster, node) !== undefined;
+  }
+
+  /** Who is new there is told what is here, so that it takes over what it lacks without waiting for its turn. */
+  #tellMembers(cluster: ClusterName): void {
+    const replica = this.#replicas.get(cluster);
+    if (cluster === MESH || replica === undefined) return;
+    const members = this.#membersOf(cluster);
+    const before = new Set(replica.members());
+    replica.setMembers(members);
+    for (const { node, alive } of members) if (alive && !before.has(node)) replica.compare(node);
+  }
+
+  // Writing.
+
+  refusal(
+    cluster: ClusterName,
+    writes: readonly CellWrite[],
+  ): { readonly code: WriteRefusal; readonly reason: string } | undefined {
+    return this.#replicas.get(cluster)?.refusal(writes);
+  }
+
+  /**
+   * One transaction of this machine, and a frame in each of these replicas; nothing of it where one of them or alongside
+   * fails. Throws ApplicationError, or what alongside has thrown.
+   */
+  write(
+    { author, message }: { readonly author: string; readonly message: string },
+    parts: ReadonlyMap<ClusterName, readonly CellWrite[]>,
+    alongside: (() => void) | undefined,
+  ): readonly Written[] {
+    // Each is written within the commit of the one before. The mesh's is the first: it is the one that can't be opened anew.
+    const order = [...parts].sort(([a], [b]) => (a < b ? -1 : 1));
+    const written: Written[] = [];
+    let refusal: string | undefined;
+    const write = (at: number): void => {
+      const part = order[at];
+      if (part === undefined) {
+        alongside?.();
+        return;
+      }
+      const [cluster, writes] = part;
+      const replica = this.#replicas.get(cluster);
+      if (replica === undefined) throw new Error(`cluster ${cluster} is not on this node`);
+      const isLast = at === order.length - 1;
+      const result = replica.write({ author, message, writes }, isLast ? alongside : () => write(at + 1));
+      if (result.ok) {
+        written.push({ cluster, origin: result.origin, sequence: result.sequence });
+        return;
+      }
+      // The innermost reason is the cause of the others.
+      refusal ??= result.reason;
+      throw new Error(result.reason);
+    };
+    try {
+      write(0);
+      return written;
+    } catch (error) {
+      this.#takeBack(written);
+      throw refusal === undefined ? error : new ApplicationError('unavailable', refusal);
+    }
+  }
+
+  /** These hold in memory what was rolled back with the transaction around it: they are read again. Nobody was told of it. */
+  #takeBack(written: readonly Written[]): void {
+    for (const { cluster } of written) {
+      const { clusters } = this.#options;
+      this.#replicas.get(cluster)?.close();
+      this.#replicas.delete(cluster);
+      if (clusters === undefined || cluster === MESH) continue;
+      this.#replicas.set(cluster, clusters.open(cluster));
+      this.#tellMembers(cluster);
+    }
+  }
+
+  // Messages.
+
+  receive(from: NodeId, message: Addressed): void {
+    const { cluster = MESH } = message;
+    const replica = this.#replicas.get(cluster);
+    if (replica === undefined) {
+      this.#options.refused(from, `a message of cluster ${cluster}, which this node is not in`);
+    } else if (cluster !== MESH && !this.#isIn(cluster, from)) {
+      this.#options.refused(from, `a message of cluster ${cluster}, which that node is not in: ${message.type}`);
+    } else replica.receive(from, message);
+  }
+
+  take(node: NodeId): Addressed | undefined {
+    const shards = [...this.#replicas];
+    for (let i = 0; i < shards.length; i++) {
+      const [cluster, replica] = shards[(this.#turn + i) % shards.length] as [ClusterName, Replica];
+      const message = replica.take(node);
+      if (message === undefined) continue;
+      this.#turn = (this.#turn + i + 1) % shards.length;
+      if (cluster === MESH) return message;
+      // It may have gone out of the cluster since this was written.
+      if (this.#isIn(cluster, node)) return { ...message, cluster };
+      i--;
+    }
+    return undefined;
+  }
+
+  *waiting(): Iterable<NodeId> {
+    if (this.#replicas.size === 1) {
+      yield* this.mesh.waiting();
+      return;
+    }
+    const nodes = new Set<NodeId>();
+    for (const replica of this.#replicas.values()) for (const node of replica.waiting()) nodes.add(node);
+    yield* nodes;
+  }
+
+  disconnected(node: NodeId): void {
+    for (const replica of this.#replicas.values()) replica.disconnected(node);
+  }
+
+  /** Frames that are here and that the member is not known to have, of all that both are in; undefined: it has not said. */
+  behind(node: NodeId): number | undefined {
+    let frames = 0;
+    for (const [cluster, replica] of this.#replicas) {
+      if (cluster !== MESH && !this.#isIn(cluster, node)) continue;
+      const behind = replica.behind(node);
+      if (behind === undefined) return undefined;
+      frames += behind;
+    }
+    return frames;
+  }
+
+  // Time, and what happened.
+
+  nextDueMs(): number {
+    return Math.min(...Array.from(this.#replicas.values(), (replica) => replica.nextDueMs()));
+  }
+
+  /** Those whose time has come. */
+  tick(): void {
+    const now = this.#options.monotonicMs();
+    for (const replica of this.#replicas.values()) if (replica.nextDueMs() <= now) replica.tick();
+  }
+
+  *events(): Iterable<[ClusterName, readonly ReplicaEvent[]]> {
+    for (const [cluster, replica] of [...this.#replicas]) {
+      const events = replica.events();
+      if (events.length > 0) yield [cluster, events];
+    }
+  }
+
+  close(): void {
+    for (const replica of this.#replicas.values()) replica.close();
+  }
+}
+
+/** A digest has 48 bits. */
+function hex(digest: number): string {
+  return digest.toString(16).padStart(12, '0');
+}

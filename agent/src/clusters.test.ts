@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Clusters between agents with all that they have of adapters: TLS, gossip and SQLite, on loopback. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseConfiguration } from '@marcher/model';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { InMemoryDataplane } from './adapters/outbound/dataplane/in-memory.js';
+import { type OpenedStore, openStore } from './adapters/outbound/sqlite/open-store.js';
+import { type Agent, createAgent } from './agent.js';
+import type { Replication } from './application/mesh/replication.js';
+import type { Addressed, NodeId } from './domain/replication/contract.js';
+import { Mesh } from './mesh.js';
+import type { Caller } from './ports/use-cases.js';
+
+const CALLER: Caller = { author: 'ada', origin: 'api' };
+const PATIENCE = 15_000;
+
+interface Machine {
+  readonly name: string;
+  readonly dir: string;
+  readonly port: number;
+  readonly opened: OpenedStore;
+  readonly dataplane: InMemoryDataplane;
+  readonly agent: Agent;
+  readonly mesh: Mesh;
+  readonly log: string[];
+  stop(): Promise<void>;
+}
+
+let root: string;
+let machines: Machine[] = [];
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'marcher-clusters-'));
+});
+
+afterEach(async () => {
+  await Promise.all(machines.map((machine) => machine.stop()));
+  rmSync(root, { recursive: true, force: true });
+});
+
+/** Of two that follow each other, both free on loopback. */
+async function freePort(): Promise<number> {
+  const taken = (port: number): Promise<number | undefined> =>
+    new Promise((resolve) => {
+      const server = createServer();
+      server.once('error', () => resolve(undefined));
+      server.listen(port, '127.0.0.1', () => {
+        const { port: got } = server.address() as { port: number };
+        server.close(() => resolve(got));
+      });
+    });
+  for (;;) {
+    const port = await taken(0);
+    if (port !== undefined && port < 65_535 && (await taken(port + 1)) !== undefined) return port;
+  }
+}
+
+async function start(
+  name: string,
+  {
+    contact,
+    port,
+    dataplane = new InMemoryDataplane(),
+  }: Partial<Pick<Machine, 'port' | 'dataplane'>> & { contact?: number } = {},
+): Promise<Machine> {
+  const dir = join(root, name);
+  const address = { host: '127.0.0.1', port: port ?? (await freePort()) };
+  const opened = openStore(dir, 0);
+  const log: string[] = [];
+  const shown = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? String(value) : value);
+  const say = (fields: object, message: string): void => void log.push(`${message} ${JSON.stringify(fields, shown)}`);
+  const logger = { debug: say, info: say, warn: say, error: say };
+  const tokenFile = join(root, `${name}.token`);
+  const mesh: Mesh = new Mesh({
+    settings: {
+      address,
+      join: contact === undefined ? undefined : { host: '127.0.0.1', port: contact, tokenFile },
+      caKeyFile: join(dir, 'ca.key'),
+    },
+    stateDir: dir,
+    nodeName: name,
+    store: opened.store,
+    follow: (project) => agent.config.follow(project),
+    exclusively: (work) => agent.config.exclusively(work),
+    observe: () => agent.observed(),
+    backends: () => agent.config.inventory.backends,
+    log: logger,
+  });
+  await mesh.load();
+  const agent: Agent = createAgent({
+    store: opened.store,
+    dataplane,
+    identity: { name, region: '', country: '', geoipPath: '' },
+    version: 'test',
+    log: logger,
+    reconcileMs: 50,
+    collectMs: 3_600_000,
+    replicated: () => mesh.replicated,
+  });
+  await agent.start();
+  await mesh.start();
+  const machine: Machine = {
+    ...{ name, dir, port: address.port, opened, dataplane, agent, mesh, log },
+    stop: async () => {
+      machines = machines.filter((other) => other !== machine);
+      await mesh.stop();
+      await agent.stop();
+      opened.close();
+    },
+  };
+  machines.push(machine);
+  return machine;
+}
+
+async function joined(first: Machine, name: string, clusters: readonly string[] = []): Promise<Machine> {
+  const { text } = first.mesh.createToken({ role: 'member', lifetimeMs: 600_000, clusters }, CALLER);
+  writeFileSync(join(root, `${name}.token`), `${text}\n`);
+  const machine = await start(name, { contact: first.port });
+  await vi.waitFor(() => expect(machine.mesh.status().admitted).toBe(true), PATIENCE);
+  return machine;
+}
+
+function service(name: string, port: number, cluster?: string): object {
+  const listeners = [{ protocol: 'tcp', port }];
+  return { name, listeners, backends: [{ name: 'b1', address: '192.0.2.1:80' }], ...(cluster && { cluster }) };
+}
+
+function apply(machine: Machine, ...services: readonly object[]) {
+  const parsed = parseConfiguration(JSON.stringify({ apiVersion: 'marcher/v1', services }));
+  if (parsed.configuration === undefined) throw new Error(JSON.stringify(parsed));
+  const change = { upsert: parsed.configuration.services, remove: [], replaceAll: false };
+  return machine.agent.config.apply(change, { expectedVersion: 0n, message: '', omitDiff: true }, CALLER);
+}
+
+const serves = ({ dataplane }: Machine): string => [...dataplane.services.keys()].sort().join(' ');
+const digests = ({ mesh }: Machine): string =>
+  mesh
+    .status()
+    .clusters.map(({ name, digest }) => `${name} ${digest}`)
+    .join();
+
+function soon(check: () => void): Promise<void> {
+  return vi.waitFor(check, PATIENCE);
+}
+
+test('what is in a cluster is held and served by its nodes alone, who come and go', { timeout: 60_000 }, async () => {
+  const one = await start('one');
+  await one.mesh.init('edge', CALLER);
+  one.mesh.createCluster('eu', CALLER);
+  one.mesh.assignClusters('one', { clusters: ['eu'], begin: false }, CALLER);
+  const two = await joined(one, 'two', ['eu']);
+  const three = await joined(one, 'three');
+  await soon(() => expect(two.mesh.status().clusters).toMatchObject([{ name: 'eu', admitted: true }]));
+  await apply(three, service('everywhere', 8000));
+  await apply(two, service('hidden-from-others', 8001, 'eu'));
+  await soon(() => {
+    expect([one, two, three].map(serves)).toEqual([
+      'everywhere hidden-from-others',
+      'everywhere hidden-from-others',
+      'everywhere',
+    ]);
+    expect(digests(one)).toBe(digests(two));
+  });
+  expect(three.mesh.members().map(({ name, clusters }) => [name, ...clusters])).toEqual([
+    ['one', 'eu'],
+    ['three'],
+    ['two', 'eu'],
+  ]);
+  await expect(apply(three, service('other', 8002, 'eu'))).rejects.toThrow(
+    'this node is not in cluster "eu"; make the change at a node that is: one, two',
+  );
+  await expect(apply(three, service('other', 8002, 'asia'))).rejects.toThrow('the mesh has no cluster "asia"');
+
+  // It comes in, and has what is there; goes out, and has nothing of it.
+  expect(three.opened.store.replicatedClusters()).toEqual([]);
+  one.mesh.assignClusters('three', { clusters: ['eu'], begin: false }, CALLER);
+  await soon(() => expect(serves(three)).toBe('everywhere hidden-from-others'));
+  await apply(three, service('third', 8003, 'eu'));
+  await soon(() => expect(serves(two)).toBe('everywhere hidden-from-others third'));
+  two.mesh.unassignClusters('three', { clusters: ['eu'], force: false }, CALLER);
+  await soon(() => expect([serves(three), three.opened.store.replicatedClusters()]).toEqual(['everywhere', []]));
+
+  // Who is stopped is no stranger when it is back.
+  const { port, dataplane } = two;
+  await two.stop();
+  await apply(one, service('late', 8004, 'eu'));
+  const again = await start('two', { port, dataplane });
+  await soon(() => expect(serves(again)).toBe('everywhere hidden-from-others late third'));
+  expect(serves(three)).toBe('everywhere');
+});
+
+test('a member that asks for what it is no part of is given nothing, and logged', { timeout: 60_000 }, async () => {
+  const one = await start('one');
+  await one.mesh.init('edge', CALLER);
+  one.mesh.createCluster('eu', CALLER);
+  one.mesh.assignClusters('one', { clusters: ['eu'], begin: false }, CALLER);
+  const hostile = await joined(one, 'hostile');
+  await apply(one, service('hidden-from-others', 8001, 'eu'));
+  const replication = hostile.mesh.replicated as Replication;
+  const came: Addressed[] = [];
+  const receive = replication.receive.bind(replication);
+  replication.receive = (from: NodeId, message: Addressed) => {
+    came.push(message);
+    receive(from, message);
+  };
+  const origins = replication.newest === undefined ? [] : [replication.newest.origin];
+  const ranges = origins.map((origin) => ({ origin, from: 1, through: 10 }));
+  const asks: Addressed[] = [
+    { type: 'snapshot-request', id: 1, part: 0 },
+    { type: 'request', id: 2, ranges },
+    { type: 'graft', ranges },
+    { type: 'push', frame: new Uint8Array(9) },
+    { type: 'digests', buckets: Array(256).fill(1) },
+  ];
+  const toAsk = asks.map((ask) => ({ ...ask, cluster: 'eu' }));
+  const take = replication.take.bind(replication);
+  replication.take = (node: NodeId) => toAsk.shift() ?? take(node);
+  await apply(hostile, service('seen', 8002));
+  await soon(() => {
+    expect(toAsk).toEqual([]);
+    expect(serves(one)).toBe('hidden-from-others seen');
+  });
+  await soon(() => {
+    const lines = one.log.filter((line) => line.includes('cluster eu, which that node is not in'));
+    // Each second at most one, with how many it stands for.
+    expect(lines.length).toBeGreaterThan(0);
+    const counts = lines.map((line) => (JSON.parse(line.slice(line.indexOf('{'))) as { count: number }).count);
+    expect(counts.reduce((sum, count) => sum + count, 0)).toBe(asks.length);
+  });
+  expect(came.filter(({ cluster }) => cluster !== undefined)).toEqual([]);
+  await hostile.stop();
+  const files = ['marcher.db', 'marcher.db-wal'].map((file) => {
+    try {
+      return readFileSync(join(hostile.dir, file), 'latin1');
+    } catch {
+      return '';
+    }
+  });
+  expect(files.join('')).not.toContain('hidden-from-others');
+});
