@@ -8,6 +8,7 @@ import { Clusters } from '../application/mesh/clusters.js';
 import { Nodes, recordWrites } from '../application/mesh/nodes.js';
 import { Projection } from '../application/mesh/projection.js';
 import { Replication } from '../application/mesh/replication.js';
+import { CLUSTER_PACE } from '../application/mesh/shards.js';
 import { ACTION } from '../domain/audit/actions.js';
 import { nodeNumber } from '../domain/identity/names.js';
 import type { ClusterName, ReplicaStore } from '../domain/replication/contract.js';
@@ -21,12 +22,6 @@ import { openClients } from './operators.js';
 import { isRemoved, ownRecord } from './own-record.js';
 import type { MeshOptions, Part } from './part.js';
 import { Timers } from './timers.js';
-
-/**
- * Rounds of comparing with other members, and looks for damage: what is pushed does not wait for these, so that a node in
- * many clusters, of which most are quiet, need not do them so often.
- */
-const CLUSTER_PACE = { roundMs: 4_000, upkeepMs: 4_000 } as const;
 
 /** founds: it is the first of a mesh, and has nothing to take over from others. */
 export function openPart(options: MeshOptions, files: IdentityFiles, identity: MeshIdentity, founds: boolean): Part {

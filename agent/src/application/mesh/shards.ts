@@ -9,6 +9,7 @@
  * Who is not in a cluster is given nothing of it, whatever it asks for. A message that comes too early or too late, since
  * another node has heard of an assignment before this one, is lost like any other, and made good by comparing.
  */
+import type { ReplicaSettings } from '../../domain/replication/context.js';
 import type {
   Addressed,
   CellWrite,
@@ -22,6 +23,12 @@ import type { Replica } from '../../domain/replication/replica.js';
 import type { HeldCluster } from '../../ports/mesh.js';
 import { ApplicationError } from '../../ports/use-cases.js';
 import type { ClusterDirectory } from './clusters.js';
+
+/**
+ * Rounds of comparing with other members, and looks for damage: what is pushed does not wait for these, so that a node in
+ * many clusters, of which most are quiet, need not do them so often.
+ */
+export const CLUSTER_PACE = { roundMs: 4_000, upkeepMs: 4_000 } as const satisfies Partial<ReplicaSettings>;
 
 /** Where replicas of clusters are made, and kept. */
 export interface ClusterReplicas {

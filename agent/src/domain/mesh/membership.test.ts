@@ -79,6 +79,7 @@ describe('members for operators', () => {
       address: '192.0.2.6:7400',
       certificateExpiresMs: 1,
       behind: 6,
+      clusters: [],
     });
   });
 });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { hash as sha } from 'node:crypto';
-import { fromBinary } from '@bufbuild/protobuf';
-import { FrameBodySchema, FrameSchema } from '@marcher/proto/marcher/mesh/v1/replication_pb';
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { FrameBodySchema, FrameSchema, ReplicaMessageSchema } from '@marcher/proto/marcher/mesh/v1/replication_pb';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { Cell, Message } from './contract.js';
@@ -195,4 +195,31 @@ test('a frame is what its protobuf says it is', () => {
     { kind: 'service', id: 'é', group: 'spec', deleted: false, value: new Uint8Array([1, 2]) },
     { kind: 'service', id: 'b', group: '', deleted: true },
   ]);
+});
+
+test('a message of a cluster says so, and is none to a version that knows no clusters', () => {
+  for (const message of MESSAGES) {
+    expect(decodeMessage(encodeMessage({ ...message, cluster: 'eu' }))).toEqual({
+      ...decodeMessage(encodeMessage(message)),
+      cluster: 'eu',
+    });
+    expect(encodeMessage({ ...message, cluster: '' })).toEqual(encodeMessage(message));
+  }
+  const { message } = fromBinary(ReplicaMessageSchema, encodeMessage({ type: 'prune', cluster: 'eu' }));
+  expect(message.case).toBe('scoped');
+  const scoped = (cluster: string, inner: Uint8Array<ArrayBuffer>) =>
+    decodeMessage(
+      toBinary(
+        ReplicaMessageSchema,
+        create(ReplicaMessageSchema, { message: { case: 'scoped', value: { cluster, message: inner } } }),
+      ),
+    );
+  const prune = encodeMessage({ type: 'prune' });
+  expect(scoped('eu', encodeMessage({ type: 'prune', cluster: 'us' }))).toEqual({
+    fault: 'not a message: of a cluster within a cluster',
+  });
+  for (const cluster of ['', 'EU', 'e u', 'x'.repeat(64)]) {
+    expect(scoped(cluster, prune)).toEqual({ fault: 'not a message: of no cluster that can be' });
+  }
+  expect(scoped('eu', new Uint8Array([1, 2, 3]))).toHaveProperty('fault');
 });

@@ -57,15 +57,17 @@ export async function listTokens(
   const agent = await session.agent(options);
   const { tokens } = await agent.mesh.listJoinTokens({}, session.call(options));
   if (await writeMessages(session, options, JoinTokenSchema, tokens)) return;
-  await writeTable(session, columns(session), tokens, 'join tokens');
+  const clustered = tokens.some(({ clusters }) => clusters.length > 0);
+  await writeTable(session, columns(session, clustered), tokens, 'join tokens');
 }
 
-function columns({ style }: Session): Column<JoinToken>[] {
+/** clustered: some are for a cluster. */
+function columns({ style }: Session, clustered: boolean): Column<JoinToken>[] {
   const now = Date.now();
   return [
     { title: 'ID', value: ({ id }) => id },
     { title: 'ROLE', value: ({ role }) => roleText(role) },
-    { title: 'CLUSTERS', value: ({ clusters }) => clusters.join(', ') || '-' },
+    ...(clustered ? [{ title: 'CLUSTERS', value: ({ clusters }: JoinToken) => clusters.join(', ') || '-' }] : []),
     {
       title: 'STATE',
       value: (token) => stateText(token, now),

@@ -100,10 +100,12 @@ export async function members(session: Session, options: TableOptions): Promise<
   const agent = await session.agent(options);
   const { members: all } = await agent.mesh.listMembers({}, session.call(options));
   if (await writeMessages(session, options, MemberSchema, all)) return;
-  await writeTable(session, columns(session, options.output === 'wide'), all, 'members');
+  const clustered = all.some(({ clusters }) => clusters.length > 0);
+  await writeTable(session, columns(session, options.output === 'wide', clustered), all, 'members');
 }
 
-function columns({ style }: Session, wide: boolean): Column<Member>[] {
+/** clustered: some node is in a cluster. */
+function columns({ style }: Session, wide: boolean, clustered: boolean): Column<Member>[] {
   const now = Date.now();
   const bad = new Set([MemberState.DEAD, MemberState.SUSPECT]);
   return [
@@ -125,7 +127,9 @@ function columns({ style }: Session, wide: boolean): Column<Member>[] {
       },
       paint: (text) => (text === 'expired' ? style.red(text) : text),
     },
-    { title: 'CLUSTERS', value: ({ clusters }) => clusters.map(printable).join(', ') || '-' },
+    ...(clustered
+      ? [{ title: 'CLUSTERS', value: ({ clusters }: Member) => clusters.map(printable).join(', ') || '-' }]
+      : []),
     {
       title: 'HEALTH',
       value: ({ status }) => healthText(status),

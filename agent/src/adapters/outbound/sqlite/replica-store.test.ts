@@ -135,24 +135,25 @@ function contents(store: ReplicaStore): unknown {
   });
 }
 
-replicaStoreCompliance('in SQLite', () => {
-  const directory = mkdtempSync(join(tmpdir(), 'marcher-replica-'));
-  const path = join(directory, 'replica.db');
-  const files: SqliteConfigStore[] = [];
-  const open = (): ReplicaStore => {
-    const file = new SqliteConfigStore(path);
-    files.push(file);
-    return file.openReplica();
-  };
-  return {
-    store: open(),
-    reopen: open,
-    dispose() {
-      for (const file of files) file.close();
-      rmSync(directory, { recursive: true });
-    },
-  };
-});
+for (const cluster of ['', 'eu-1'])
+  replicaStoreCompliance(`in SQLite, of ${cluster || 'the mesh'}`, () => {
+    const directory = mkdtempSync(join(tmpdir(), 'marcher-replica-'));
+    const path = join(directory, 'replica.db');
+    const files: SqliteConfigStore[] = [];
+    const open = (): ReplicaStore => {
+      const file = new SqliteConfigStore(path);
+      files.push(file);
+      return file.openReplica(cluster);
+    };
+    return {
+      store: open(),
+      reopen: open,
+      dispose() {
+        for (const file of files) file.close();
+        rmSync(directory, { recursive: true });
+      },
+    };
+  });
 
 describe('the replica in SQLite', () => {
   let directory: string;
