@@ -241,3 +241,63 @@ test('a member that asks for what it is no part of is given nothing, and logged'
   });
   expect(files.join('')).not.toContain('hidden-from-others');
 });
+
+test('one node alone: its configuration makes its clusters, and nothing goes that is not asked for', {
+  timeout: 60_000,
+}, async () => {
+  const one = await start('one');
+  await apply(one, service('web', 8001, 'eu'), service('api', 8002, 'us'), service('all', 8003));
+  await one.mesh.init('edge', CALLER);
+  const { mesh } = one;
+  expect(mesh.clusters().map(({ name, objects, nodes }) => [name, objects, ...nodes.map((node) => node.name)])).toEqual(
+    [
+      ['eu', 1, 'one'],
+      ['us', 1, 'one'],
+    ],
+  );
+  const refused = (call: () => void): string => {
+    try {
+      call();
+    } catch (error) {
+      return `${(error as { code?: string }).code}: ${(error as Error).message}`;
+    }
+    throw new Error('it was done');
+  };
+  expect(refused(() => mesh.createCluster('eu', CALLER))).toMatch(/^conflict: /);
+  expect(refused(() => mesh.deleteCluster('eu', { force: false }, CALLER))).toBe(
+    'refused: cluster eu has 1 object (Service/web), which would be gone: remove these first, or use --force',
+  );
+  expect(refused(() => mesh.unassignClusters('one', { clusters: ['us'], force: false }, CALLER))).toBe(
+    'refused: node one is the last one of cluster us: 1 object (Service/api) would be gone; assign another node first, or use --force',
+  );
+  for (let i = 0; i < 62; i++) mesh.createCluster(`c${i}`, CALLER);
+  expect(refused(() => mesh.createCluster('more', CALLER))).toBe(
+    'refused: the mesh has 64 clusters, which is the most',
+  );
+  const many = Array.from({ length: 15 }, (_, i) => `c${i}`);
+  expect(refused(() => mesh.assignClusters('one', { clusters: many, begin: false }, CALLER))).toContain(
+    'in 17 clusters',
+  );
+  await expect(
+    one.agent.config.apply(
+      { upsert: [], remove: ['web'], replaceAll: false },
+      { expectedVersion: 0n, message: '', omitDiff: true, acks: { count: 1, timeoutMs: 10 } },
+      CALLER,
+    ),
+  ).rejects.toThrow('min_acks is 1, and there are 0 other nodes in the mesh');
+
+  // From one to another, and out of all of them, in one change.
+  await apply(one, service('web', 8001, 'us'), service('api', 8002));
+  expect(mesh.clusters().flatMap(({ name, objects = 0 }) => (objects > 0 ? [`${name} ${objects}`] : []))).toEqual([
+    'us 1',
+  ]);
+  expect(serves(one)).toBe('all api web');
+  const { port, dataplane } = one;
+  const before = digests(one);
+  await one.stop();
+  const again = await start('one', { port, dataplane });
+  expect(digests(again)).toBe(before);
+  again.mesh.unassignClusters('one', { clusters: ['us'], force: true }, CALLER);
+  await soon(() => expect(serves(again)).toBe('all api'));
+  expect(again.opened.store.replicatedClusters()).toEqual(['eu']);
+});

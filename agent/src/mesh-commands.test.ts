@@ -115,6 +115,44 @@ describe('marcher mesh', () => {
     expect(mesh.made).toHaveLength(2);
   });
 
+  test('clusters are made, nodes put into them and taken out, and what would be lost is said before', async () => {
+    mesh.meshName = 'prod';
+    mesh.member('00000000000000b2', 'south', 'dead');
+    mesh.clusterObjects = 3;
+    expect(await run('cluster', 'create', 'eu')).toEqual({
+      code: 0,
+      stdout: 'Made cluster eu.\n',
+      stderr: 'No node is in it yet: marcher cluster assign NODE eu\n',
+    });
+    const assigned = await run('cluster', 'assign', 'north', 'eu');
+    expect([assigned.code, assigned.stdout]).toEqual([0, 'Node north is in eu.\n']);
+    const unasked = await run('cluster', 'unassign', 'north', 'eu');
+    expect([unasked.code, unasked.stderr]).toEqual([2, expect.stringContaining('give --yes')]);
+    mesh.clusterNodes.get('eu')?.add('00000000000000b2');
+    const [table, members, status, names, unknown, token] = await Promise.all([
+      run('cluster'),
+      run('mesh', 'members'),
+      run('mesh', 'status'),
+      run('__complete', 'cluster', 'assign', 'north', ''),
+      run('cluster', 'delete', 'us', '--yes'),
+      run('mesh', 'token', '--cluster', 'eu'),
+    ]);
+    expect(table.stdout).toBe(
+      'NAME   NODES                 OBJECTS   CREATED               BY\n' +
+        'eu     north, south (dead)         3   2026-11-22 00:00:00   root (uid 0)\n',
+    );
+    expect(members.stdout).toMatch(/CERTIFICATE {3}CLUSTERS {3}HEALTH\n.*expired {7}eu {9}-\n/);
+    expect(status.stdout).toContain('\nCluster  eu, 0c0ffee0c0ff\n');
+    expect(names.stdout).toContain('eu');
+    expect([unknown.code, unknown.stderr]).toEqual([8, expect.stringContaining('there is no cluster "us"')]);
+    expect(token.stderr).toMatch(/^It lets one machine in as member, into eu, once, until /);
+    expect(mesh.made[0]?.clusters).toEqual(['eu']);
+    const kept = await run('cluster', 'delete', 'eu', '--yes');
+    expect([kept.code, mesh.clusterNodes.has('eu')]).toEqual([6, true]);
+    const gone = await run('cluster', 'delete', 'eu', '--yes', '--force');
+    expect([gone.code, gone.stdout, mesh.clusterNodes.size]).toEqual([0, 'Deleted cluster eu.\n', 0]);
+  });
+
   test('tokens are listed without what lets anybody in, and taken back', async () => {
     const hour = 3_600_000;
     const now = Date.now();

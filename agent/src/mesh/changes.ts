@@ -7,6 +7,7 @@ import { CLIENT_CERTIFICATE_KIND } from '../domain/mesh/client-certificate.js';
 import { CLUSTER_KIND } from '../domain/mesh/cluster.js';
 import { NODE_KIND } from '../domain/mesh/node-record.js';
 import { REVOKED_CERTIFICATE_KIND } from '../domain/mesh/service-certificate.js';
+import { sayWhoCame } from './clusters.js';
 import { membersChanged } from './membership.js';
 import { isRemoved } from './own-record.js';
 import type { Part } from './part.js';
@@ -30,7 +31,7 @@ export function changed(part: Part, kind: string, ids: readonly string[]): void 
     void revokeWanted(part);
   }
   if (kind === CLUSTER_KIND) {
-    part.clusters.changed(ids);
+    sayWhoCame(part, () => part.clusters.changed(ids));
     part.replication.clustersChanged();
   }
   // Heads may come before the record of their node, by which they are verified.

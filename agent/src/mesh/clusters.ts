@@ -135,6 +135,21 @@ export function unassignClusters(
   write(part, caller, ACTION.unassignClusters, message, writes, objectsOf(record, records));
 }
 
+/** Any node of the mesh can write itself into a cluster: nobody comes into one of this node's without a line in its log. */
+export function sayWhoCame(part: Part, change: () => void): void {
+  const { clusters, identity, nodes, options } = part;
+  const before = new Map(clusters.list().map(({ name }) => [name, new Set(clusters.nodesOf(name))]));
+  change();
+  for (const cluster of clusters.of(nodeNumber(identity.nodeId))) {
+    for (const node of clusters.nodesOf(cluster)) {
+      if (before.get(cluster)?.has(node) === true) continue;
+      const { assignedBy } = clusters.get(cluster)?.nodes.get(node) ?? { assignedBy: '' };
+      const name = nodes.members.get(node)?.name ?? '';
+      options.log.info({ cluster, node, name, assignedBy }, 'a node is in a cluster of this one');
+    }
+  }
+}
+
 /** Of a node that goes out of the mesh. */
 export function unassignAll({ clusters }: Part, nodeId: string): CellWrite[] {
   const records = clusters.list().filter(({ nodes }) => nodes.has(nodeId));

@@ -72,7 +72,20 @@ export function openPart(options: MeshOptions, files: IdentityFiles, identity: M
   const tls = new MeshTls({ meshId: mesh.id, credentials, roots, revocations }, Date.now);
   const tokens = new JoinTokens(openTokenFile(files.directory), nodeId);
   const clients = openClients({ identity, cells, nodes, replication }, () => part);
-  const fixed = { options, files, timers: new Timers(), identity, cells, stores, nodes, clusters, replication, verifier, signer, tls };
+  const fixed = {
+    options,
+    files,
+    timers: new Timers(),
+    identity,
+    cells,
+    stores,
+    nodes,
+    clusters,
+    replication,
+    verifier,
+    signer,
+    tls,
+  };
   const certificates = new Certificates(fixed, () => part);
   const opened = {
     ...fixed,

@@ -47,10 +47,12 @@ class Node {
   readonly refused: string[] = [];
   readonly stores = new Map<ClusterName, ReplicaStore>();
 
-  constructor(id: NodeId, open: (cluster: ClusterName) => ReplicaStore = () => new MemoryStore()) {
+  /** open: whatever is kept of that cluster, as after a start. */
+  constructor(id: NodeId, open?: (cluster: ClusterName) => ReplicaStore) {
     this.id = id;
+    const opened = open ?? ((cluster) => this.stores.get(cluster) ?? new MemoryStore());
     const make = (cluster: ClusterName, founds: boolean): Replica => {
-      const store = this.stores.get(cluster) ?? open(cluster);
+      const store = opened(cluster);
       this.stores.set(cluster, store);
       const settings = cluster === '' ? {} : CLUSTER_PACE;
       return new Replica({ node: id, store, environment: environment(), settings, cluster, founds });

@@ -267,6 +267,36 @@ describe('MeshService', () => {
     expect((await client.listRevocations({ knownDigest: digest })).lists).toEqual(mesh.lists);
   });
 
+  test('clusters: what is given is bounded, and each call has its code', async () => {
+    await serve(mesh);
+    await client.initMesh({ name: 'prod' });
+    const code = async (promise: Promise<unknown>): Promise<Code> => (await failure(promise)).code;
+    await client.createCluster({ name: 'eu' });
+    expect(await code(client.createCluster({ name: 'eu' }))).toBe(Code.Aborted);
+    for (const name of ['', 'EU', 'x'.repeat(64)]) {
+      expect(await code(client.createCluster({ name }))).toBe(Code.InvalidArgument);
+      expect(await code(client.assignClusters({ node: 'north', clusters: [name] }))).toBe(Code.InvalidArgument);
+      expect(await code(client.createJoinToken({ clusters: [name] }))).toBe(Code.InvalidArgument);
+    }
+    const many = Array.from({ length: 17 }, (_, i) => `c${i}`);
+    for (const clusters of [[], many]) {
+      expect(await code(client.assignClusters({ node: 'north', clusters }))).toBe(Code.InvalidArgument);
+      expect(await code(client.unassignClusters({ node: 'north', clusters }))).toBe(Code.InvalidArgument);
+    }
+    expect(await code(client.assignClusters({ node: '', clusters: ['eu'] }))).toBe(Code.InvalidArgument);
+    expect(await code(client.assignClusters({ node: 'north', clusters: ['us'] }))).toBe(Code.NotFound);
+    await client.assignClusters({ node: 'north', clusters: ['eu'] });
+    mesh.clusterObjects = 2;
+    expect((await client.listClusters({})).clusters).toMatchObject([
+      { name: 'eu', objects: 2n, nodes: [{ name: 'north' }] },
+    ]);
+    expect((await client.getMesh({})).mesh?.clusters).toMatchObject([{ name: 'eu', admitted: true }]);
+    expect(await code(client.unassignClusters({ node: 'north', clusters: ['eu'] }))).toBe(Code.FailedPrecondition);
+    await client.unassignClusters({ node: 'north', clusters: ['eu'], force: true });
+    await client.deleteCluster({ name: 'eu', force: true });
+    expect(await code(client.deleteCluster({ name: 'eu' }))).toBe(Code.NotFound);
+  });
+
   test('an agent without a mesh answers every call with how to start it', async () => {
     await serve(undefined);
     for (const { localName } of MeshService.methods) {
