@@ -15,7 +15,7 @@ import {
   unassignment,
 } from '../domain/mesh/cluster.js';
 import type { NodeRecord } from '../domain/mesh/node-record.js';
-import type { CellWrite } from '../domain/replication/contract.js';
+import type { CellWrite, ReplicaStore } from '../domain/replication/contract.js';
 import type { ClusterView } from '../ports/mesh.js';
 import { ApplicationError, type Caller } from '../ports/use-cases.js';
 import { tell } from './auditing.js';
@@ -175,11 +175,20 @@ function nameOf({ nodes }: Part, nodeId: string): string {
   return nodes.members.get(nodeId)?.name ?? nodeId;
 }
 
+/** Of 10,000 services that takes a while: it is read again when something has changed. */
+const read = new WeakMap<ReplicaStore, { readonly digest: string; readonly objects: readonly string[] }>();
+
 /** "Service/web"; undefined: not known here. */
 function objectsIn({ stores, replication }: Part, cluster: string): readonly string[] | undefined {
   const cells = stores.get(cluster);
-  const isKnown = replication.held.some(({ name, admitted }) => name === cluster && admitted);
-  return cells !== undefined && isKnown ? recordedObjects(cells) : undefined;
+  const held = replication.held.find(({ name }) => name === cluster);
+  if (cells === undefined || held?.admitted !== true) return undefined;
+  const { digest } = held;
+  const before = read.get(cells);
+  if (before?.digest === digest) return before.objects;
+  const objects = recordedObjects(cells);
+  read.set(cells, { digest, objects });
+  return objects;
 }
 
 function textOf(objects: readonly string[]): string {

@@ -89,6 +89,15 @@ describe('a machine with a good token', () => {
     expect(all.asked).not.toContain('redeem');
   });
 
+  it('comes into the clusters of its token', async () => {
+    const added: (readonly string[])[] = [];
+    const redeemed = { kind: 'redeemed', nodeId: '0000000000000009', role: 'member' } as const;
+    const add: AdmissionParts['add'] = (_record, _author, clusters) => void added.push(clusters);
+    await admission(parts({ add, redeem: () => ({ ...redeemed, clusters: ['eu'] }) }))(request, '192.0.2.9');
+    await admission(parts({ add, redeem: () => redeemed }))(request, '192.0.2.9');
+    expect(added).toEqual([['eu'], []]);
+  });
+
   it('is let in, once: of two with one token the second is refused, and no certificate is made for it', async () => {
     let left = 1;
     const redeem: AdmissionParts['redeem'] = () => {

@@ -47,8 +47,8 @@ export class Clusters implements ClusterDirectory {
   }
 
   /**
-   * By name. Two sides of a partition may have created more than there can be: those that come first by name count, on
-   * every node the same.
+   * By name. Two sides of a partition may have created more than there can be: the older ones count, on every node the
+   * same, so that none that is in use is put out by one that comes. Likewise with the clusters of a node.
    */
   list(): readonly ClusterRecord[] {
     return this.#index.list;
@@ -87,14 +87,22 @@ export class Clusters implements ClusterDirectory {
   /** Asked for each message, and built for each change. */
   get #index(): Index {
     if (this.#built !== undefined) return this.#built;
-    const all = [...this.#records.values()].sort((a, b) => compareText(a.name, b.name));
-    const list = all.slice(0, CLUSTER_LIMITS.ofMesh);
-    const byNode = new Map<string, ClusterName[]>();
+    const older = (a: { ms: number; name: string }, b: typeof a) => a.ms - b.ms || compareText(a.name, b.name);
+    const all = Array.from(this.#records.values(), (record) => ({ record, ms: record.createdMs, name: record.name }));
+    const counted = all.sort(older).slice(0, CLUSTER_LIMITS.ofMesh);
+    const list = counted.map(({ record }) => record).sort((a, b) => compareText(a.name, b.name));
+    const assigned = new Map<string, { ms: number; name: ClusterName }[]>();
     for (const { name, nodes } of list) {
-      for (const nodeId of nodes.keys()) {
-        const names = byNode.get(nodeId) ?? [];
-        if (names.length < CLUSTER_LIMITS.ofNode) byNode.set(nodeId, [...names, name]);
+      for (const [nodeId, { assignedMs: ms }] of nodes) {
+        const others = assigned.get(nodeId);
+        if (others === undefined) assigned.set(nodeId, [{ ms, name }]);
+        else others.push({ ms, name });
       }
+    }
+    const byNode = new Map<string, readonly ClusterName[]>();
+    for (const [nodeId, names] of assigned) {
+      const taken = names.sort(older).slice(0, CLUSTER_LIMITS.ofNode);
+      byNode.set(nodeId, taken.map(({ name }) => name).sort(compareText));
     }
     this.#built = { list, byNode };
     return this.#built;

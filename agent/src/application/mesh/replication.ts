@@ -90,6 +90,7 @@ export class Replication implements Exchange, Replicated {
   #links: PeerLinks | undefined;
   #timer: NodeJS.Timeout | undefined;
   #retry: NodeJS.Timeout | undefined;
+  #again: NodeJS.Timeout | undefined;
   #pumping = false;
   #excluded = false;
   #following: Promise<void> | undefined;
@@ -114,6 +115,7 @@ export class Replication implements Exchange, Replicated {
     this.#stopped = true;
     clearTimeout(this.#timer);
     clearTimeout(this.#retry);
+    clearTimeout(this.#again);
     await this.#following;
     this.#shards.close();
     this.#events.close();
@@ -155,8 +157,20 @@ export class Replication implements Exchange, Replicated {
   /** Who is in which cluster may have changed, also whether this node is. */
   clustersChanged(): void {
     if (this.#stopped) return;
-    const { entered, left } = this.#shards.arrange(this.#excluded);
     const { log } = this.#options;
+    let arranged: ReturnType<Shards['arrange']>;
+    try {
+      arranged = this.#shards.arrange(this.#excluded);
+    } catch (error) {
+      // A disk that is full: what was done of it stays, and the rest is tried until it is done.
+      log.error({ reason: String(error) }, 'the clusters of this node could not be opened or left; trying again');
+      clearTimeout(this.#again);
+      this.#again = setTimeout(() => this.clustersChanged(), RETRY_MS);
+      this.#again.unref();
+      this.#markWhole();
+      return;
+    }
+    const { entered, left } = arranged;
     for (const cluster of entered) log.info({ cluster }, 'this node holds a cluster');
     for (const cluster of left) log.info({ cluster }, 'this node is out of a cluster, and what was in it is gone here');
     // What is stored of a cluster that this node was in before counts as well.
@@ -255,7 +269,14 @@ export class Replication implements Exchange, Replicated {
     if (this.#stopped) throw new ApplicationError('unavailable', 'this node is about to stop, or leaves its mesh');
     // What others did before is told apart from what this does.
     this.#takeEvents(true);
-    const written = this.#shards.write(about, parts, alongside);
+    let written: readonly Written[];
+    try {
+      written = this.#shards.write(about, parts, alongside);
+    } catch (error) {
+      // One that was to be read again and could not be is missing.
+      if (parts.size > 1) this.clustersChanged();
+      throw error;
+    }
     this.#takeEvents(false);
     this.#tellOthers(parts.get('') ?? []);
     this.#pump();
@@ -315,6 +336,8 @@ export class Replication implements Exchange, Replicated {
   // What comes from others.
 
   receive(from: NodeId, message: Addressed): void {
+    // What it would open now nobody would close.
+    if (this.#stopped) return;
     this.#shards.receive(from, message);
     this.#pumpSoon();
   }

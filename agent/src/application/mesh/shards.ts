@@ -202,15 +202,21 @@ export class Shards {
     }
   }
 
-  /** These hold in memory what was rolled back with the transaction around it: they are read again. Nobody was told of it. */
+  /**
+   * These hold in memory what was rolled back with the transaction around it: they are read again. Nobody was told of it.
+   * One that can't be read now is opened by the next arrange().
+   */
   #takeBack(written: readonly Written[]): void {
     for (const { cluster } of written) {
-      const { clusters } = this.#options;
       this.#replicas.get(cluster)?.close();
       this.#replicas.delete(cluster);
-      if (clusters === undefined || cluster === MESH) continue;
-      this.#replicas.set(cluster, clusters.open(cluster));
-      this.#tellMembers(cluster);
+      try {
+        const opened = this.#options.clusters?.open(cluster);
+        if (opened !== undefined) this.#replicas.set(cluster, opened);
+        this.#tellMembers(cluster);
+      } catch {
+        // The reason is that of the write, which its caller is told.
+      }
     }
   }
 

@@ -27,6 +27,17 @@ describe('join tokens', () => {
     expect(tokens.list()).toEqual([{ ...record, used: { atMs: 1_000, nodeId } }]);
   });
 
+  it('put a node into clusters as their home has kept it, of which nothing is in what the joiner has', () => {
+    const directory = testDirectory();
+    const tokens = opened(openTokenFile(directory));
+    const { text } = tokens.create({ ...request, clusters: ['eu', 'us'] }, 0);
+    const plain = tokens.create(request, 0);
+    expect(text).toHaveLength(plain.text.length);
+    const again = opened(openTokenFile(directory));
+    expect(again.redeem(text, 1)).toMatchObject({ kind: 'redeemed', clusters: ['eu', 'us'] });
+    expect(again.redeem(plain.text, 1)).toMatchObject({ kind: 'redeemed', clusters: [] });
+  });
+
   it('carry the fingerprint of the root, for the joiner to pin', () => {
     const { text } = opened().create(request, 0);
     expect(parseToken(text)).toMatchObject({ token: { home: NODE_A, rootFingerprint: request.rootFingerprint } });

@@ -46,7 +46,14 @@ describe('tokens in a file', () => {
     const path = join(directory, 'tokens');
     writeFileSync(path, readFileSync(path, 'utf8').replace('"root"', '"boot"'));
     expect(() => openTokenFile(directory)).toThrow(expect.objectContaining({ code: 'damaged' }));
-    for (const change of [{ id: '../x' }, { role: 'king' }, { expiresMs: 1e300 }, { used: {} }, { secretHash: 'ab' }]) {
+    for (const change of [
+      { id: '../x' },
+      { role: 'king' },
+      { expiresMs: 1e300 },
+      { used: {} },
+      { secretHash: 'ab' },
+      { clusters: ['E U'] },
+    ]) {
       writeRecord(path, 'tokens', JSON.stringify([{ ...tokenRecord(1), ...change }]));
       expect(() => openTokenFile(directory)).toThrow(expect.objectContaining({ code: 'damaged' }));
     }
