@@ -525,7 +525,7 @@ test('a node leaves, also when it is killed meanwhile: it is revoked, serves on 
   expect(audited(again).at(-1)).toBe('done LeaveMesh');
 });
 
-const nowhere = { meshId: '', meshName: '', nodeId: '', admitted: false, signs: false };
+const nowhere = { meshId: '', meshName: '', nodeId: '', admitted: false, signs: false, clusters: [] };
 
 /** As they are on disk. */
 function secretsOf({ dir }: Machine): string[] {

@@ -441,7 +441,7 @@ export class Configuration implements ConfigUseCases {
     if (version === 0n) return;
     const revision = this.#replicated && this.#store.revisions({ limit: 1, beforeVersion: version + 1n })[0];
     if (revision === undefined || revision.origin === 'mesh') this.#store.confirm();
-    else this.#confirm(revision, this.#store.changesOf(version));
+    else this.#confirm(revision, this.#replicated?.recordable(this.#store.changesOf(version)) ?? []);
   }
 
   /**

@@ -41,6 +41,8 @@ export interface Replicated {
     changes: readonly CommitChange[],
     confirm: () => void,
   ): readonly Written[];
+  /** Those of clusters that this node is in. It may have gone out of others since they were made: they are nobody's. */
+  recordable(changes: readonly CommitChange[]): readonly CommitChange[];
   /**
    * Nodes beside this one that are in the mesh, reached or not; of changes those that are in the cluster, and of more than
    * one cluster the fewest.
@@ -228,6 +230,10 @@ export class Replication implements Exchange, Replicated {
     // The store has it already; only what was left out may have got room by it.
     if (this.exclusions.length > 0) this.#markWhole();
     return written;
+  }
+
+  recordable(changes: readonly CommitChange[]): readonly CommitChange[] {
+    return changes.filter((change) => [...clustersOf([change])].every((name) => this.#shards.of(name) !== undefined));
   }
 
   others(changes: Iterable<CommitChange> = []): number {
