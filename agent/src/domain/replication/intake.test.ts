@@ -25,7 +25,8 @@ function lab(chance: number) {
     },
   };
   const ledger = new Ledger({ store: new MemoryStore(), node: 1n, hash, wallMs: () => NOW, aheadMaxMs: 5000 });
-  const context: Context = { ledger, environment, settings: SETTINGS, send: () => {}, emit: (e) => events.push(e) };
+  const emit = (event: ReplicaEvent): void => void events.push(event);
+  const context: Context = { cluster: '', ledger, environment, settings: SETTINGS, send: () => {}, emit };
   const intake = new Intake(context, () => {});
   const offer = (frames: readonly Frame[]): number[] => {
     const offers = intake.offerAll(
