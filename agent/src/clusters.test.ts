@@ -222,7 +222,7 @@ test('what is in a cluster is held and served by its nodes alone, who come and g
 
   // It comes in, and has what is there; goes out, and has nothing of it.
   one.mesh.assignClusters('three', { clusters: ['eu'], begin: false }, CALLER);
-  await soon(() => expect(serves(three)).toBe('everywhere hidden-from-others'));
+  await soon(() => expect(serves(three)).toBe('everywhere hidden-from-others seen'));
   await apply(three, service('third', 8003, 'eu'));
   await soon(() => expect(serves(two)).toBe('everywhere hidden-from-others seen third'));
   two.mesh.unassignClusters('three', { clusters: ['eu'], force: false }, CALLER);

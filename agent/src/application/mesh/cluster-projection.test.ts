@@ -70,7 +70,7 @@ class Mesh {
     const revision = { timeMs: 0, author: '', origin: 'mesh', message: '' };
     const follow = (): void => void store.follow(revision, projection.whole());
     follow();
-    return { store, projection, follow };
+    return { cells, store, projection, follow };
   }
 }
 
@@ -99,7 +99,9 @@ test('what was hidden by its name comes into force when the other has gone', () 
   mesh.write('us', [first as CommitChange]);
   mesh.write('eu', created({ services: [service('web', 83, 'eu')] }));
   const node = mesh.node('', 'eu', 'us');
-  expect(node.projection.partly([{ kind: 'Service', id: 'web' }])).toBeUndefined();
+  for (const projection of [node.projection, new Projection(node.cells, node.store)]) {
+    expect(projection.partly([{ kind: 'Service', id: 'web' }])).toBeUndefined();
+  }
   mesh.write('us', [{ kind: 'Service', name: 'web', before: first?.after, after: undefined }]);
   node.follow();
   expect(node.projection.exclusions).toEqual([]);

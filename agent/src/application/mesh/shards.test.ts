@@ -149,6 +149,7 @@ test('what is written in a cluster reaches its nodes, and nothing of it goes to 
   ]);
   expect(sent.filter(({ from, to, ...rest }) => (from === 3n || to === 3n) && clusterOf(rest) !== '')).toEqual([]);
   expect(sent.some((one) => clusterOf(one) === 'eu')).toBe(true);
+  expect([a.shards.othersIn(''), a.shards.othersIn('eu')]).toEqual([2, 1]);
   expect(a.shards.held()).toEqual(b.shards.held());
   expect([a, b, c].map(({ refused }) => refused)).toEqual([[], [], []]);
 });
