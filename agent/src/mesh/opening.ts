@@ -61,7 +61,11 @@ export function openPart(options: MeshOptions, files: IdentityFiles, identity: M
         store.dropReplica(cluster);
       },
     },
-    nodesIn: (cluster) => clusters.nodesOf(cluster).map((id) => nodes.known.get(id)?.name ?? id),
+    nodesIn: (cluster) =>
+      clusters
+        .nodesOf(cluster)
+        .map((id) => nodes.known.get(id)?.name ?? id)
+        .sort(),
     projection: new Projection(stores, store),
     store,
     follow,
