@@ -108,6 +108,11 @@ export function watchSession({ http2, socket }: MeshSession, everyMs: number, de
   let asked = false;
   let missed = 0;
   const timer = setInterval(() => {
+    // It says so by "close" only later, and refuses to be asked.
+    if (http2.destroyed) {
+      clearInterval(timer);
+      return;
+    }
     if (socket.bytesRead !== read) missed = 0;
     else if (asked) missed += 1;
     read = socket.bytesRead;
