@@ -96,7 +96,7 @@ export class MeshTls {
   judge(socket: TLSSocket, role: 'client' | 'server', nodeId?: string): PeerVerdict {
     // Declared as Error, but it is OpenSSL's code in text.
     const error = socket.authorized ? undefined : String(socket.authorizationError ?? 'UNAUTHORIZED');
-    return judge(socket.getPeerX509Certificate(), error, this.#rules(role, nodeId), this.#nowMs());
+    return judge(certificateOf(socket), error, this.#rules(role, nodeId), this.#nowMs());
   }
 
   #rules(role: 'client' | 'server', nodeId: string | undefined): PeerRules {
@@ -128,6 +128,15 @@ export function refusalOf(error: unknown): PeerRefusal | undefined {
   if (error instanceof PeerRefusedError) return error.refusal;
   const code = (error as NodeJS.ErrnoException | undefined)?.code;
   return typeof code === 'string' ? refusalOfCode(code) : undefined;
+}
+
+const certificates = new WeakMap<TLSSocket, X509Certificate>();
+
+/** Kept: of a connection that was dialled, Node tells it once and then no more. It is the same as long as that lasts. */
+function certificateOf(socket: TLSSocket): X509Certificate | undefined {
+  const certificate = certificates.get(socket) ?? socket.getPeerX509Certificate();
+  if (certificate !== undefined) certificates.set(socket, certificate);
+  return certificate;
 }
 
 function judge(

@@ -203,8 +203,9 @@ describe('a link', () => {
     const outgoing = new Outgoing(new Map([[2n, loopback(port)]]), { pauseMs: 5_000 }, from);
     outgoing.send(2n, { type: 'prune' });
     await soon(() => expect(received.length).toBe(1));
-    outgoing.links.judgeAgain();
-    expect(outgoing.links.connected).toBe(1);
+    for (let turn = 0; turn < 3; turn++) outgoing.links.judgeAgain();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect([outgoing.links.connected, outgoing.disconnected]).toEqual([1, []]);
     from.revoke(new Map([[two.serial, { serial: two.serial, revokedAtMs: 0, reason: 0 }]]));
     outgoing.links.judgeAgain();
     await soon(() => expect(outgoing.disconnected).toEqual([2n]));
