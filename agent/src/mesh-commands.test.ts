@@ -257,6 +257,38 @@ describe('marcher mesh', () => {
     expect((await run('mesh', 'leave', '--yes')).code).toBe(6);
   });
 
+  test("the CA's roots are listed with what needs them, another is made, and an old one retired by who says so", async () => {
+    const now = Date.now();
+    const [first] = mesh.caRoots;
+    if (first === undefined) throw new Error('expected a root');
+    const leaves = first.leaves.map((leaf) => ({ ...leaf, expiresMs: now + 90_000_000 }));
+    mesh.caRoots[0] = { ...first, leaves };
+    const table = await run('mesh', 'ca');
+    expect(table.stdout).toBe(
+      'ROOT               STATE   EXPIRES      TRUSTED-BY     KEY-AT   CERTIFICATES\n' +
+        'a1a1a1a1a1a1a1a1   signs   2036-11-21   north, south   north    1 member, 1 operator, first expires in 1d0h\n',
+    );
+    const made = await run('mesh', 'ca', 'rotate', '--overlap', '72h');
+    expect(made.stdout).toBe('The mesh has a new root, b2b2b2b2b2b2b2b2. It signs from 2026-11-25 00:00:00 on.\n');
+    expect(mesh.rotations).toEqual([{ overlapMs: 259_200_000, now: false }]);
+    mesh.caWaiting = ['west'];
+    const [after, long, none, asks] = await Promise.all([
+      run('mesh', 'ca', 'status'),
+      run('mesh', 'ca', 'rotate', '--overlap', '721h'),
+      run('mesh', 'ca', 'retire', 'ff', '--yes'),
+      run('mesh', 'ca', 'retire', 'a1a1a1a1'),
+    ]);
+    expect(after.stdout).toContain('b2b2b2b2b2b2b2b2   signs from 2026-11-25 00:00:00');
+    expect(after.stderr).toBe('Not yet taken by west; it signs when all have it.\n');
+    expect([long.code, long.stderr]).toEqual([2, expect.stringContaining('--overlap is "721h"')]);
+    expect([none.code, asks.code]).toEqual([8, 2]);
+    const refused = await run('mesh', 'ca', 'retire', 'a1a1a1a1', '--yes');
+    expect(refused.code).toBe(6);
+    const retired = await run('mesh', 'ca', 'retire', 'a1a1a1a1', '--yes', '--force');
+    expect(retired.stdout).toBe('Retired root a1a1a1a1a1a1a1a1.\n');
+    expect(retired.stderr).toMatch(/^Cut off: south, user alice\. A member joins again with a new token/);
+  });
+
   test('keys of gossip are listed by fingerprint, with who has which, and changed', async () => {
     mesh.meshName = 'prod';
     const [old, young] = ['11'.repeat(8), '22'.repeat(8)];

@@ -5,6 +5,7 @@ import { closeSync, existsSync, fsyncSync, openSync, renameSync, writeSync } fro
 import { join } from 'node:path';
 import { meshOf } from './adapters/outbound/identity/authority.js';
 import {
+  adoptAuthority,
   createAuthorityFile,
   exportAuthority,
   keepSealedAuthority,
@@ -22,7 +23,7 @@ import { firstKeyring, type GossipKeyring } from './domain/identity/gossip-keyri
 import { type Mesh, meshNameFault } from './domain/identity/issue.js';
 import { parseNodeUri } from './domain/identity/names.js';
 import { NO_REVOCATIONS, type Revocations } from './domain/identity/revocation.js';
-import { introduceRoot, signingRoot, type TrustedRoot } from './domain/identity/trust.js';
+import { firstRoot, isNewerRoot, signingRoot, type TrustedRoot, trustedRoots } from './domain/identity/trust.js';
 import { type NodeRecord, packNodeRecord, unpackNodeRecord } from './domain/mesh/node-record.js';
 import {
   type CertificateAuthority,
@@ -36,13 +37,16 @@ export interface MeshIdentity {
   readonly mesh: Mesh;
   readonly nodeId: string;
   readonly credentials: NodeCredentials;
-  readonly roots: readonly TrustedRoot[];
+  /** As of now, retired ones too: mesh/ca.ts keeps this up to date, and the three below. */
+  roots: readonly TrustedRoot[];
   readonly lists: readonly string[];
   readonly revocations: Revocations;
   readonly keyring: GossipKeyring;
-  /** undefined: this node does not sign, or can't; then authorityFault says why not. */
-  readonly authority: CertificateAuthority | undefined;
-  readonly authorityFault: string;
+  /** By fingerprint, of the roots whose keys this node holds and can open. */
+  keys: ReadonlyMap<string, CertificateAuthority>;
+  /** Of the root that signs. undefined: this node does not sign, or can't; then authorityFault says why not. */
+  authority: CertificateAuthority | undefined;
+  authorityFault: string;
   /** All nodes as of late: who is to be asked when the replicated state is not there (yet, or any more). */
   readonly known: readonly NodeRecord[];
 }
@@ -74,8 +78,8 @@ export class IdentityFiles {
       throw new IdentityError('damaged', `${this.directory} lacks parts of this node's identity: ${fix}`);
     }
     const lists = this.#store.loadRevocationLists() ?? [];
-    const { revocations } = await uniteLists(lists, roots, Date.now());
-    const { authority, fault } = await this.#authority(roots);
+    const { revocations } = await uniteLists(lists, trustedRoots(roots, Date.now()), Date.now());
+    const { keys, fault } = await this.#openKeys(roots);
     return {
       mesh: meshOf(root.pem),
       nodeId: node.nodeId,
@@ -84,7 +88,8 @@ export class IdentityFiles {
       lists,
       revocations,
       keyring,
-      authority,
+      keys,
+      authority: keys.get(signingRoot(roots, Date.now())?.certificate.fingerprint ?? ''),
       authorityFault: fault,
       known: this.#known(),
     };
@@ -100,9 +105,7 @@ export class IdentityFiles {
     const authority = await createAuthorityFile(this.directory, mesh, readKeyFile(this.#caKeyFile), nowMs);
     const { privateKeyPem, request } = await createNodeRequest();
     const { pem } = await authority.issueNode(request, newNodeId(), NO_REVOCATIONS, nowMs);
-    const introduced = introduceRoot([], authority, nowMs, 0);
-    if (introduced.kind === 'refused') throw new IdentityError('refused', introduced.reason);
-    this.#store.saveRoots(introduced.roots);
+    this.#store.saveRoots([firstRoot(authority)]);
     this.#store.saveRevocationLists([]);
     this.#store.saveKeyring(firstKeyring(newGossipKey()));
     this.saveKnown([]);
@@ -112,9 +115,11 @@ export class IdentityFiles {
 
   /** What a join has given. Fails as IdentityError. */
   join(grant: JoinGrant, privateKeyPem: string): void {
-    const roots = grant.roots.map((pem): TrustedRoot => {
-      const certificate = readCertificate(pem);
-      return { certificate, pem, signsFromMs: certificate.notBeforeMs, retiredAtMs: undefined };
+    const all = grant.roots.map((pem) => firstRoot({ certificate: readCertificate(pem), pem }));
+    const [signs] = all;
+    // Those before have signed, too. Whether a newer one does by now is in what is replicated.
+    const roots = all.map((root): TrustedRoot => {
+      return signs !== undefined && isNewerRoot(root, signs) ? { ...root, signsFromMs: undefined } : root;
     });
     const keys = grant.gossipKeys.map(gossipKey);
     this.#store.saveRoots(roots);
@@ -125,9 +130,23 @@ export class IdentityFiles {
     this.#store.saveCredentials({ privateKeyPem, certificatePem: grant.certificatePem });
   }
 
-  /** Of the root that this node signs by. */
+  /** For another node that is to sign, too. fingerprint: of the root. Fails as IdentityError. */
   sealedAuthority(fingerprint: string): string {
     return exportAuthority(this.directory, fingerprint);
+  }
+
+  /** Keeps what sealedAuthority() gave elsewhere, once it could be opened. Fails as IdentityError. */
+  async adoptAuthority(text: string): Promise<CertificateAuthority> {
+    return await adoptAuthority(this.directory, text, readKeyFile(this.#caKeyFile));
+  }
+
+  /** Another root for the mesh, sealed by the same key file. Fails as IdentityError. */
+  async createAuthority(mesh: Mesh): Promise<CertificateAuthority> {
+    return await createAuthorityFile(this.directory, mesh, readKeyFile(this.#caKeyFile), Date.now());
+  }
+
+  saveRoots(roots: readonly TrustedRoot[]): void {
+    this.#store.saveRoots(roots);
   }
 
   /** From now on this is what the node shows. */
@@ -162,20 +181,25 @@ export class IdentityFiles {
     }
   }
 
-  async #authority(
+  /** fault: why the key of the root that signs is not among them, though it is held; empty: it is, or it is not held. */
+  async #openKeys(
     roots: readonly TrustedRoot[],
-  ): Promise<{ authority: CertificateAuthority | undefined; fault: string }> {
-    const held = listAuthorityFiles(this.directory);
-    const root = signingRoot(roots, Date.now());
-    const fingerprint = root?.certificate.fingerprint;
-    if (fingerprint === undefined || !held.includes(fingerprint)) return { authority: undefined, fault: '' };
-    try {
-      const protection = readKeyFile(this.#caKeyFile);
-      return { authority: await openAuthorityFile(this.directory, fingerprint, protection), fault: '' };
-    } catch (error) {
-      if (!(error instanceof IdentityError)) throw error;
-      return { authority: undefined, fault: error.message };
+  ): Promise<{ readonly keys: ReadonlyMap<string, CertificateAuthority>; readonly fault: string }> {
+    const held = new Set(listAuthorityFiles(this.directory));
+    const keys = new Map<string, CertificateAuthority>();
+    const signs = signingRoot(roots, Date.now())?.certificate.fingerprint;
+    let fault = '';
+    for (const { certificate } of trustedRoots(roots, Date.now())) {
+      const { fingerprint } = certificate;
+      if (!held.has(fingerprint)) continue;
+      try {
+        keys.set(fingerprint, await openAuthorityFile(this.directory, fingerprint, readKeyFile(this.#caKeyFile)));
+      } catch (error) {
+        if (!(error instanceof IdentityError)) throw error;
+        if (fingerprint === signs) fault = error.message;
+      }
     }
+    return { keys, fault };
   }
 
   get #knownPath(): string {

@@ -13,6 +13,7 @@ import type { KnownHeads } from './application/audit/audit.js';
 import type { Replicated } from './application/mesh/replication.js';
 import type { NodeCondition } from './application/node.js';
 import { accessOf } from './mesh/access.js';
+import type { MeshCa } from './mesh/ca.js';
 import { assignClusters, createCluster, deleteCluster, listClusters, unassignClusters } from './mesh/clusters.js';
 import { meshConditions } from './mesh/conditions.js';
 import { createToken, listTokens, revokeToken } from './mesh/invitations.js';
@@ -36,6 +37,7 @@ import type {
   Departure,
   GossipKeysView,
   JoinTokenView,
+  MeshCaView,
   MeshMember,
   MeshStatus,
   MeshUseCases,
@@ -267,6 +269,18 @@ export class Mesh implements MeshUseCases {
     unassignClusters(this.#partOrThrow(), node, options, caller);
   }
 
+  ca(): MeshCaView {
+    return this.#caOrThrow().view();
+  }
+
+  async rotateCa(request: Parameters<MeshUseCases['rotateCa']>[0], caller: Caller) {
+    return await this.#caOrThrow().rotate(request, caller);
+  }
+
+  async retireRoot(fingerprint: string, options: { readonly force: boolean }, caller: Caller) {
+    return await this.#caOrThrow().retire(fingerprint, options, caller);
+  }
+
   /** A new key and certificate for this node, at once. Fails as IdentityError, and then the old one stays in force. */
   async renew(): Promise<void> {
     await renew(this.#partOrThrow());
@@ -276,6 +290,12 @@ export class Mesh implements MeshUseCases {
     const { keys } = this.#partOrThrow();
     if (keys !== undefined) return keys;
     throw new ApplicationError('unavailable', 'gossip does not run here yet: marcher status says why');
+  }
+
+  #caOrThrow(): MeshCa {
+    const { ca } = this.#partOrThrow();
+    if (ca !== undefined) return ca;
+    throw new ApplicationError('unavailable', 'the mesh port is not open here yet: marcher status says why');
   }
 
   #partOrThrow(): Part {

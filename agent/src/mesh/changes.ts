@@ -2,7 +2,6 @@
 /** What follows here from changes of what is replicated beside the configuration. */
 import { AUDIT_HEAD_KIND } from '../application/audit/heads.js';
 import { LIST_KIND } from '../application/mesh/revocations.js';
-import { trustedRoots } from '../domain/identity/trust.js';
 import { CLIENT_CERTIFICATE_KIND } from '../domain/mesh/client-certificate.js';
 import { CLUSTER_KIND } from '../domain/mesh/cluster.js';
 import { NODE_KIND } from '../domain/mesh/node-record.js';
@@ -37,6 +36,7 @@ export function changed(part: Part, kind: string, ids: readonly string[]): void 
   // Heads may come before the record of their node, by which they are verified.
   if (kind === AUDIT_HEAD_KIND || kind === NODE_KIND) part.auditHeads?.changed(ids);
   part.keys?.changed(kind, ids);
+  part.ca?.changed(kind);
 }
 
 function nodesChanged(part: Part, ids: readonly string[]): void {
@@ -66,6 +66,7 @@ export function keepKnown({ files, nodes, options }: Part): void {
   }
 }
 
+/** Also by roots that were retired: a frame may be older than that. Who may send one, TLS decides. */
 export function verifyBy({ verifier, nodes, identity }: Part): void {
-  verifier.update(nodes.known.values(), trustedRoots(identity.roots, Date.now()));
+  verifier.update(nodes.known.values(), identity.roots);
 }

@@ -35,6 +35,7 @@ export function meshConditions(part: Part | undefined, joinFailure: string): Nod
     add('MeshMember', 'Removed', `this node was removed from mesh "${part.identity.mesh.name}": ${fix}`);
   }
   if (part.renewFailure !== '') add('MeshCertificate', 'NotRenewed', part.renewFailure);
+  found.push(...(part.ca?.conditions() ?? []));
   const { exclusions } = part.replication;
   if (exclusions.length > 0) {
     const shown = exclusions.slice(0, 3).map(({ kind, name, message }) => `${kind} ${name}: ${message}`);

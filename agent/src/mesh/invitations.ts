@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Join tokens, as operators ask for them. */
-
+import { readCertificate } from '../adapters/outbound/identity/certificate-facts.js';
 import { hostPortText } from '../adapters/outbound/mesh/host-port.js';
 import { guarded } from '../application/unavailable.js';
 import { ACTION } from '../domain/audit/actions.js';
@@ -26,7 +26,7 @@ export function createToken(
       "this node does not hold the key of the mesh's CA: make the token on one that does",
     );
   }
-  const rootFingerprint = identity.authority.certificate.fingerprint;
+  const rootFingerprint = rootOfOwn(part) ?? identity.authority.certificate.fingerprint;
   try {
     const request = { role, lifetimeMs, clusters: namesOf(part, clusters), createdBy: caller.author, rootFingerprint };
     const { text, record } = tokens.create(request, Date.now());
@@ -44,6 +44,12 @@ function namesOf(part: Part, clusters: readonly string[]): readonly string[] {
   if (names.length <= CLUSTER_LIMITS.ofNode) return names;
   const what = `${names.length} clusters, and a node is in ${CLUSTER_LIMITS.ofNode} at most`;
   throw new ApplicationError('invalid', `the token would be for ${what}`);
+}
+
+/** Which has signed what this node shows to a joiner: another may sign by now. */
+function rootOfOwn({ identity, credentials }: Part): string | undefined {
+  const { issuerKeyId } = readCertificate(credentials.certificatePem);
+  return identity.roots.find(({ certificate }) => certificate.keyId === issuerKeyId)?.certificate.fingerprint;
 }
 
 export function listTokens({ tokens }: Part): readonly JoinTokenView[] {

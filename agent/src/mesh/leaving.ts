@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { heldRemoval } from '../application/mesh/gossip-keys.js';
 import { recordWrites } from '../application/mesh/nodes.js';
 import type { Written } from '../application/mesh/replication.js';
+import { heldRootsRemoval } from '../application/mesh/roots.js';
 import { ACTION } from '../domain/audit/actions.js';
 import { mayLeave } from '../domain/mesh/departure.js';
 import { stateRemoval } from '../domain/mesh/node-state.js';
@@ -45,7 +46,7 @@ export function sayGoodbye(part: Part, force: boolean, caller: Caller): Goodbye 
   }
   const left = { ...ownRecord(part), removedMs: BigInt(Date.now()), left: true };
   try {
-    const writes = [...recordWrites(left, false), stateRemoval(nodeId), heldRemoval(nodeId)];
+    const writes = [...recordWrites(left, false), stateRemoval(nodeId), heldRemoval(nodeId), heldRootsRemoval(nodeId)];
     const told = { action: ACTION.leaveMesh, by: caller, objects: [`Node/${nodeId}`] };
     const frame = replication.write(caller.author, `node ${left.name} leaves`, writes, () => tell(part, 'done', told));
     return { frame, again: false };

@@ -3,6 +3,7 @@
 import { X509Certificate } from 'node:crypto';
 import { heldRemoval } from '../application/mesh/gossip-keys.js';
 import { recordWrites } from '../application/mesh/nodes.js';
+import { heldRootsRemoval } from '../application/mesh/roots.js';
 import { ACTION } from '../domain/audit/actions.js';
 import { nodeNumber } from '../domain/identity/names.js';
 import { departedNodes } from '../domain/mesh/departure.js';
@@ -87,6 +88,7 @@ export function removeMember(part: Part, node: string, keepKeys: boolean, caller
     ...recordWrites(removed, false),
     stateRemoval(nodeId),
     heldRemoval(nodeId),
+    heldRootsRemoval(nodeId),
     ...unassignAll(part, nodeId),
   ];
   part.replication.write(caller.author, `node ${name} removed`, writes, () =>

@@ -10,7 +10,7 @@ import type { Part } from './part.js';
 const AGAIN_MS = 5_000;
 
 export function ownRecord({ identity, credentials, signer, nodes, options }: Part): NodeRecord {
-  const { nodeId, authority } = identity;
+  const { nodeId, keys } = identity;
   const { address } = options.settings;
   const [leaf = ''] = credentials.certificatePem.split(/(?<=-----END CERTIFICATE-----\n)/);
   const current = new Uint8Array(new X509Certificate(leaf).raw);
@@ -23,7 +23,7 @@ export function ownRecord({ identity, credentials, signer, nodes, options }: Par
     certificates: [current, ...before.filter((other) => Buffer.compare(other, current) !== 0)].slice(0, 3),
     frameKey: signer.publicKey,
     frameKeySignature: signer.claim(credentials.privateKeyPem),
-    role: authority === undefined ? 'member' : 'authority',
+    role: keys.size === 0 ? 'member' : 'authority',
     removedMs: 0n,
   };
 }

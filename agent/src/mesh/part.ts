@@ -24,6 +24,7 @@ import type { IdentityFiles, MeshIdentity } from '../mesh-identity.js';
 import type { AuditLog, AuditTrail } from '../ports/audit.js';
 import { IdentityError, type NodeCredentials } from '../ports/identity.js';
 import { ApplicationError } from '../ports/use-cases.js';
+import type { MeshCa } from './ca.js';
 import type { Certificates } from './certificates.js';
 import type { GossipKeys } from './keys.js';
 import type { Timers } from './timers.js';
@@ -44,6 +45,8 @@ export interface MeshOptions {
   readonly backends: () => number;
   /** How long replaced keys of gossip still open what comes in; absent: as GossipKeys has it. */
   readonly keepKeysMs?: number;
+  /** How long a root has signed before those before it are retired; absent: as MeshCa has it. */
+  readonly settleRootsMs?: number;
   readonly log: ReplicationLog & { debug(fields: object, message: string): void };
   /** Absent: nothing is audited. */
   readonly audit?: { readonly log: AuditLog; readonly trail: AuditTrail };
@@ -77,6 +80,7 @@ export interface Part {
   renewFailure: string;
   /** From when it runs. */
   keys?: GossipKeys;
+  ca?: MeshCa;
   gossip?: MeshGossip;
   links?: JudgedPeerLinks;
   server?: MeshServer;

@@ -16,24 +16,41 @@ const LOOK_MS = 3_600_000;
 const RETRY_MS = 60_000;
 const ASK_MS = 10_000;
 
+/** Which look is the last, and whether a certificate is being made. */
+const looks = new WeakMap<Part, { count: number; busy: boolean }>();
+
+/** To be called again when another root signs: what waited before waits no more. */
 export function renewInTime(part: Part): void {
   const { identity, timers, options } = part;
+  const look = looks.get(part) ?? { count: 0, busy: false };
+  looks.set(part, look);
+  if (look.busy) return;
+  const count = ++look.count;
+  const again = (): void => {
+    if (look.count === count) renewInTime(part);
+  };
   const { atMs, why } = renewalOf(readCertificate(part.credentials.certificatePem), identity.roots, Date.now());
   const waitMs = atMs - Date.now();
   if (waitMs > 0) {
-    timers.after(Math.min(waitMs, LOOK_MS), () => renewInTime(part));
+    timers.after(Math.min(waitMs, LOOK_MS), again);
     return;
   }
+  look.busy = true;
+  const done = (): void => {
+    look.busy = false;
+    // Also after a success: who signs may not have heard of the newest root, and do so by the one before.
+    timers.after(RETRY_MS, again);
+  };
   void renew(part).then(
     () => {
       part.renewFailure = '';
       options.log.info({ why }, "this node's certificate was renewed");
-      renewInTime(part);
+      done();
     },
     (error: unknown) => {
       part.renewFailure = error instanceof Error ? error.message : String(error);
       options.log.warn({ reason: part.renewFailure }, "this node's certificate could not be renewed yet");
-      timers.after(RETRY_MS, () => renewInTime(part));
+      done();
     },
   );
 }

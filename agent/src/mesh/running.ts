@@ -14,6 +14,7 @@ import { orderedKeys } from '../domain/identity/gossip-keyring.js';
 import { nodeNumber } from '../domain/identity/names.js';
 import { addressOf, gossipOf } from './addresses.js';
 import { keepHeads, tell } from './auditing.js';
+import { bundleOf, MeshCa } from './ca.js';
 import { assignmentWrites } from './clusters.js';
 import { GossipKeys } from './keys.js';
 import { membersChanged, seek } from './membership.js';
@@ -32,6 +33,7 @@ export async function run(part: Part): Promise<void> {
   } catch (error) {
     await close(part);
     delete part.keys;
+    delete part.ca;
     delete part.gossip;
     delete part.links;
     delete part.server;
@@ -44,6 +46,7 @@ export async function run(part: Part): Promise<void> {
   sayOwn(part);
   sayState(part);
   part.keys?.start();
+  part.ca?.start();
   renewInTime(part);
   keepHeads(part);
   part.certificates.start();
@@ -69,11 +72,15 @@ async function listen(part: Part): Promise<void> {
   const { host, port } = settings.address;
   const keys = new GossipKeys(part);
   part.keys = keys;
+  const ca = new MeshCa(part);
+  part.ca = ca;
   const server = createMeshServer({
     mesh: tls,
     receive: (from, message) => replication.receive(from, message),
     renew: (nodeId, request) => renewFor(part, nodeId, request),
     gossipKeys: (nodeId) => keys.give(nodeId),
+    authorityKey: (nodeId, root) => ca.give(nodeId, root),
+    roots: () => ca.records(),
     admit: admissionOf(part),
     logger: log,
   });
@@ -84,6 +91,7 @@ async function listen(part: Part): Promise<void> {
     self: nodeNumber(identity.nodeId),
     addressOf: (node) => addressOf(part, node),
     exchange: replication,
+    distrusted: (node) => ca.distrusted(node),
     logger: log,
   });
   part.gossip = await MeshGossip.open(
@@ -98,6 +106,7 @@ async function listen(part: Part): Promise<void> {
       onMembers: () => {
         membersChanged(part);
         keys.look();
+        ca.look();
       },
       onEvent: ({ kind, about, count, detail }) => log.info({ kind, about, count, detail }, 'gossip'),
       onDied: (error, againInMs) =>
@@ -133,7 +142,7 @@ function admissionOf(part: Part) {
       );
     },
     shared: () => ({
-      roots: identity.roots.map(({ pem }) => pem),
+      roots: bundleOf(identity.roots, Date.now()),
       revocationLists: part.lists,
       gossipKeys: orderedKeys(part.keyring),
       nodes: [...nodes.known.values()],

@@ -10,6 +10,7 @@ import type { GossipKeyring } from '../domain/identity/gossip-keyring.js';
 import type { Mesh, ServiceSubject } from '../domain/identity/issue.js';
 import type { TokenRecord, TokenUse } from '../domain/identity/join-token.js';
 import type { Revocations } from '../domain/identity/revocation.js';
+import type { RootSignature, RootStatement } from '../domain/identity/root-statement.js';
 import type { TrustedRoot } from '../domain/identity/trust.js';
 
 export type IdentityErrorCode =
@@ -81,6 +82,8 @@ export interface CertificateAuthority {
   issueService(request: string | Uint8Array, service: ServiceSubject, nowMs: number): Promise<IssuedCertificate>;
   /** number: of nextCrlNumber(). */
   signRevocations(revocations: Revocations, number: bigint, nowMs: number): Promise<RevocationList>;
+  /** What it says of itself or of another root. */
+  say(statement: RootStatement): Promise<RootSignature>;
 }
 
 /** What a node shows to others. The key was made here, and leaves this machine in no message. */

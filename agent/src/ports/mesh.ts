@@ -5,6 +5,7 @@
  */
 import type { GossipKey } from '../domain/identity/gossip-keyring.js';
 import type { NodeRole } from '../domain/identity/join-token.js';
+import type { RootRecord } from '../domain/identity/root-statement.js';
 import type { ClientCertificate } from '../domain/mesh/client-certificate.js';
 import type { KeyTarget, RotationState } from '../domain/mesh/key-rotation.js';
 import type { GossipMember, MemberState, MeshMember } from '../domain/mesh/membership.js';
@@ -115,6 +116,55 @@ export interface MeshUseCases {
     options: { readonly clusters: readonly string[]; readonly force: boolean },
     caller: Caller,
   ): void;
+  ca(): MeshCaView;
+  /**
+   * A new root, which is only trusted for so long; now: it signs as soon as all members that are there have it. "refused":
+   * this node does not hold the key of the one that signs, or a change is under way. "unavailable".
+   */
+  rotateCa(
+    request: { readonly overlapMs: number; readonly now: boolean },
+    caller: Caller,
+  ): Promise<{ readonly root: MeshRootView; readonly introduced: boolean }>;
+  /** fingerprint: or how it begins. "not_found", "refused"; force: also when certificates in use are of it. */
+  retireRoot(
+    fingerprint: string,
+    options: { readonly force: boolean },
+    caller: Caller,
+  ): Promise<{ readonly root: MeshRootView; readonly cutOff: readonly MeshLeafView[] }>;
+}
+
+export type RootState = 'introduced' | 'signs' | 'trusted' | 'retired' | 'expired';
+
+export interface MeshCaView {
+  /** The newest first. */
+  readonly roots: readonly MeshRootView[];
+  /** Names of members that are there and lack the newest, or its key though they sign. */
+  readonly waitingFor: readonly string[];
+  readonly hastened: boolean;
+}
+
+export interface MeshRootView {
+  readonly fingerprint: string;
+  readonly state: RootState;
+  readonly createdMs: number;
+  readonly expiresMs: number;
+  /** undefined: it was not introduced by another. */
+  readonly plannedMs: number | undefined;
+  readonly signsFromMs: number | undefined;
+  readonly retiredMs: number | undefined;
+  /** Names of members, by their own word. */
+  readonly trustedBy: readonly string[];
+  readonly keyHeldBy: readonly string[];
+  /** In use, that it has signed. */
+  readonly leaves: readonly MeshLeafView[];
+}
+
+export interface MeshLeafView {
+  readonly kind: 'member' | 'client' | 'service';
+  /** Of the member, the user or the certificate. */
+  readonly name: string;
+  readonly serial: string;
+  readonly expiresMs: number;
 }
 
 export interface IssuedClient {
@@ -157,6 +207,12 @@ export interface GossipKeysAnswer {
 
 /** For a node, known by its certificate. Fails as IdentityError. */
 export type GiveGossipKeys = (nodeId: string) => GossipKeysAnswer;
+
+/** A CA's key, sealed, for a node that holds one. root: fingerprint. Fails as IdentityError. */
+export type GiveAuthorityKey = (nodeId: string, root: string) => string;
+
+/** For anybody: all roots that this node knows, with what proves them. */
+export type TellRoots = () => readonly RootRecord[];
 
 export interface Departure {
   readonly meshName: string;

@@ -141,6 +141,53 @@ export function defineMesh(program: Command, { add, onAgent, output }: ProgramPa
     onText,
     async () => (await import('./commands/mesh-keys.js')).rotate,
   );
+  const ca = mesh.command('ca').description("the mesh's CA: which roots sign and are trusted, and how one takes over");
+  ca.addHelpText(
+    'after',
+    '\nExamples:\n  marcher mesh ca\n  marcher mesh ca rotate --overlap 72h\n  marcher mesh ca retire 4f0c1a77d2e845b6 --force',
+  );
+  add(
+    ca,
+    'status',
+    'list the roots: which signs, who trusts it, and which certificates need it',
+    ['marcher mesh ca', "marcher mesh ca status -o json | jq -r '.roots[0].leaves[] | .member + .user'"],
+    [],
+    onTable,
+    async () => (await import('./commands/mesh-ca.js')).status,
+    { isDefault: true },
+  );
+  add(
+    ca,
+    'rotate',
+    'make a new root, which takes over without anybody being refused',
+    [
+      'marcher mesh ca rotate',
+      'marcher mesh ca rotate --overlap 72h',
+      'marcher mesh ca rotate --now         # as soon as all members that are there trust it',
+    ],
+    [],
+    (command) =>
+      onText(
+        command
+          .option('--overlap <TIME>', 'how long it is only trusted, up to 720h', '24h')
+          .option('--now', 'let it sign as soon as all members that are there trust it; also one that was made before'),
+      ),
+    async () => (await import('./commands/mesh-ca.js')).rotate,
+  );
+  add(
+    ca,
+    'retire <ROOT>',
+    'trust an older root no more, before that happens by itself',
+    ['marcher mesh ca retire 4f0c1a77d2e845b6', 'marcher mesh ca retire 4f0c1a77 --yes --force   # its key was stolen'],
+    ['root'],
+    (command) =>
+      onText(
+        command
+          .option('-y, --yes', 'do not ask')
+          .option('--force', 'also while certificates in use are signed by it: whoever has one is cut off'),
+      ),
+    async () => (await import('./commands/mesh-ca.js')).retire,
+  );
   const certificate = mesh
     .command('certificate')
     .description('certificates by which operators on other machines say who they are');

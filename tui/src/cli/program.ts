@@ -28,6 +28,7 @@ export type ValueKind =
   | 'api-key'
   | 'client-certificate'
   | 'certificate'
+  | 'root'
   | 'service'
   | 'backend'
   | 'version'

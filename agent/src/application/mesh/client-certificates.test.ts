@@ -30,7 +30,7 @@ class Node {
     const authority: Partial<CertificateAuthority> = {
       issueClient: async (_request, { lifetimeMs }, nowMs) => {
         const serial = (++this.#serial).toString(16);
-        const certificate = { serial, notAfterMs: nowMs + lifetimeMs };
+        const certificate = { serial, notAfterMs: nowMs + lifetimeMs, issuerKeyId: 'a1' };
         return { pem: 'pem', certificate: certificate as never };
       },
     };
@@ -104,6 +104,7 @@ test('a revocation that can not be read revokes, and a record that is not of its
     issuedMs: node.nowMs,
     expiresMs: node.nowMs + DAY,
     issuedBy: '',
+    issuerKeyId: '',
     revokedMs: undefined,
   };
   node.write([

@@ -98,8 +98,8 @@ export class ClientCertificates {
       throw new ApplicationError('refused', `the mesh has ${COUNT_MAX} client certificates, which is the most`);
     }
     const { pem, certificate } = await authority.issueClient(request, { user, lifetimeMs }, now);
-    const { serial, notAfterMs: expiresMs } = certificate;
-    const details = { serial, user, issuedMs: now, expiresMs, issuedBy: by.author, revokedMs: undefined };
+    const { serial, notAfterMs: expiresMs, issuerKeyId } = certificate;
+    const details = { serial, user, issuedMs: now, expiresMs, issuedBy: by.author, issuerKeyId, revokedMs: undefined };
     const key = { kind: CLIENT_CERTIFICATE_KIND, id: serial };
     const writes = [
       { ...key, group: EXISTENCE, value: NOTHING },

@@ -112,6 +112,9 @@ table(MeshService, {
   deleteCluster: 'administer',
   assignClusters: 'administer',
   unassignClusters: 'administer',
+  getMeshCa: 'read',
+  rotateMeshCa: 'administer',
+  retireMeshRoot: 'administer',
 });
 table(AuditService, {
   listAuditRecords: 'administer',

@@ -18,6 +18,8 @@ export const ACTION = {
   removeMember: 'marcher.v1.MeshService/RemoveMember',
   leaveMesh: 'marcher.v1.MeshService/LeaveMesh',
   rotateGossipKey: 'marcher.v1.MeshService/RotateGossipKey',
+  rotateCa: 'marcher.v1.MeshService/RotateMeshCa',
+  retireRoot: 'marcher.v1.MeshService/RetireMeshRoot',
   issueCertificate: 'marcher.v1.MeshService/IssueClientCertificate',
   revokeCertificate: 'marcher.v1.MeshService/RevokeClientCertificate',
   issueServiceCertificate: 'marcher.v1.CertificateService/IssueCertificate',

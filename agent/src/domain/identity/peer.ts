@@ -33,6 +33,8 @@ export interface PeerRules {
   readonly meshId: string;
   /** Key ids of the roots that are trusted now. */
   readonly rootKeyIds: readonly string[];
+  /** Of those that were: when they were retired (Unix time), by key id. */
+  readonly retired?: ReadonlyMap<string, number>;
   readonly revocations: Revocations;
   /** undefined: any node of the mesh. */
   readonly nodeId?: string | undefined;
@@ -77,6 +79,8 @@ export function judgePeer(presented: PresentedCertificate | undefined, rules: Pe
   const timeError = chainError === undefined ? undefined : TIME_ERRORS[chainError];
   const known = rules.rootKeyIds.includes(certificate.issuerKeyId);
   if (!known || (chainError !== undefined && timeError === undefined && !isPurpose(chainError))) {
+    const retiredAtMs = known ? undefined : rules.retired?.get(certificate.issuerKeyId);
+    if (retiredAtMs !== undefined) return refused('wrong-ca', retiredReason(retiredAtMs));
     const why = chainError === undefined ? '' : ` (${chainError})`;
     const fix = 'it must join again, or this node has not heard of a new root yet';
     return refused('wrong-ca', `its certificate was not signed by a root that this mesh trusts${why}: ${fix}`);
@@ -111,6 +115,12 @@ export function judgePeer(presented: PresentedCertificate | undefined, rules: Pe
     return refused('other-node', reason);
   }
   return { kind: 'peer', peer: { meshId, nodeId, serial, expiresAtMs: notAfterMs } };
+}
+
+/** A node that has renewed its certificate may still have connections by the one before: it only connects again. */
+function retiredReason(retiredAtMs: number): string {
+  const what = `its certificate was signed by a root that the mesh retired at ${new Date(retiredAtMs).toISOString()}`;
+  return `${what}: unless it connects again with another, it has to join again (marcher mesh leave there, then a new token)`;
 }
 
 /** Of a connection that OpenSSL ended before anything could be judged, by its code; undefined: it is none of these. */

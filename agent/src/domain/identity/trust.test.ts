@@ -5,11 +5,14 @@ import { jitterOf, LIFETIME, renewalAtMs, validityAt, validityFrom } from './lif
 import {
   blockers,
   certificatesToRenew,
-  introduceRoot,
+  firstRoot,
+  introductionFault,
+  isNewerRoot,
+  KNOWN_ROOTS_MAX,
+  pendingRoot,
   ROOTS_MAX,
-  type RotationVerdict,
   renewalOf,
-  retireRoot,
+  retirementFault,
   signingRoot,
   type TrustedRoot,
   trustedRoots,
@@ -33,57 +36,73 @@ function facts(changed: Partial<CertificateFacts>): CertificateFacts {
   };
 }
 
-function root(name: string, notAfterMs = LIFETIME.rootMs): { certificate: CertificateFacts; pem: string } {
-  return { certificate: facts({ fingerprint: `f-${name}`, keyId: name, notAfterMs, isAuthority: true }), pem: name };
+function root(name: string, fromMs: number, signsFromMs?: number, notAfterMs: number = LIFETIME.rootMs): TrustedRoot {
+  const names = { fingerprint: `f-${name}`, keyId: name, issuerKeyId: '' };
+  const certificate = facts({ ...names, notBeforeMs: fromMs, notAfterMs, isAuthority: true });
+  return { certificate, pem: name, signsFromMs, retiredAtMs: undefined };
 }
 
-function taken(verdict: RotationVerdict): readonly TrustedRoot[] {
-  if (verdict.kind === 'refused') throw new Error(verdict.reason);
-  return verdict.roots;
-}
-
-const first = taken(introduceRoot([], root('a'), 0, 0));
-const both = taken(introduceRoot(first, root('b'), 10 * DAY, DAY));
+const [a, b] = [firstRoot(root('a', 0)), root('b', 10 * DAY, 11 * DAY)] as const;
+const first: readonly TrustedRoot[] = [a];
+const both: readonly TrustedRoot[] = [a, b];
 const names = (roots: readonly TrustedRoot[]): readonly string[] => roots.map(({ pem }) => pem);
 
-describe('rotation of the root', () => {
-  it('trusts the new one at once, and lets it sign only when all have heard of it', () => {
+describe('roots', () => {
+  it('are trusted at once, and sign only when that was said', () => {
     expect(names(trustedRoots(both, 10 * DAY))).toEqual(['a', 'b']);
     expect(signingRoot(both, 11 * DAY - 1)?.pem).toBe('a');
+    expect(pendingRoot(both, 11 * DAY - 1)?.pem).toBe('b');
     expect(signingRoot(both, 11 * DAY)?.pem).toBe('b');
+    expect(pendingRoot(both, 11 * DAY)).toBeUndefined();
+    expect(signingRoot([a, root('c', 20 * DAY)], 900 * DAY)?.pem).toBe('a');
   });
 
-  it('chooses the same signer everywhere when two were introduced at one time', () => {
-    const c = taken(introduceRoot(both, root('c'), 10 * DAY, DAY));
-    expect(signingRoot(c, 12 * DAY)?.pem).toBe('c');
-    expect(signingRoot([...c].reverse(), 12 * DAY)?.pem).toBe('c');
+  it('have the same signer everywhere when two were made at one time, and the newer one however late it began', () => {
+    const c = root('c', 10 * DAY, 10 * DAY);
+    for (const roots of [
+      [a, b, c],
+      [c, b, a],
+    ])
+      expect(signingRoot(roots, 12 * DAY)?.pem).toBe('c');
+    expect([isNewerRoot(b, a), isNewerRoot(a, b), isNewerRoot(c, b), isNewerRoot(b, c)]).toEqual([
+      true,
+      false,
+      true,
+      false,
+    ]);
+    const older = root('o', 9 * DAY, 11.5 * DAY);
+    expect(signingRoot([older, b], 12 * DAY)?.pem).toBe('b');
+    // One that is overtaken by a newer one is not waited for.
+    expect(pendingRoot([a, root('o', 9 * DAY), b], 12 * DAY)).toBeUndefined();
   });
 
-  it('keeps a root as long as a certificate that it signed is in use', () => {
-    const leaf = facts({ issuerKeyId: 'a', notAfterMs: 20 * DAY });
-    expect(retireRoot(both, 'f-a', [leaf], 12 * DAY)).toMatchObject({
-      reason: expect.stringMatching(/^1 certificates/),
-    });
-    const retired = taken(retireRoot(both, 'f-a', [leaf], 20 * DAY + 1));
-    expect(names(trustedRoots(retired, 20 * DAY + 1))).toEqual(['b']);
-    expect(blockers(both[0] as TrustedRoot, [facts({ issuerKeyId: 'b' })], 0)).toEqual([]);
+  it('are needed as long as a certificate that they signed is in use', () => {
+    const leaf = { certificate: facts({ issuerKeyId: 'a', notAfterMs: 20 * DAY }) };
+    expect(blockers(a, [leaf], 12 * DAY)).toEqual([leaf]);
+    expect(blockers(a, [leaf], 20 * DAY + 1)).toEqual([]);
+    expect(blockers(a, [{ certificate: facts({ issuerKeyId: 'b' }) }], 0)).toEqual([]);
   });
 
-  it('never leaves a mesh without a root that signs', () => {
-    expect(retireRoot(first, 'f-a', [], DAY).kind).toBe('refused');
-    expect(retireRoot(both, 'f-a', [], 10 * DAY).kind).toBe('refused');
-    expect(retireRoot(both, 'f-none', [], 12 * DAY).kind).toBe('refused');
+  it('are retired only when a newer one signs, so that a mesh always has one', () => {
+    expect(retirementFault(first, a, DAY)).toMatch(/no newer root signs/);
+    expect(retirementFault(both, a, 10 * DAY)).toMatch(/no newer root signs/);
+    expect(retirementFault(both, b, 12 * DAY)).toMatch(/no newer root signs/);
+    expect(retirementFault(both, a, 12 * DAY)).toBeUndefined();
+    const retired = { ...a, retiredAtMs: 12 * DAY };
+    expect(retirementFault([retired, b], retired, 12 * DAY)).toMatch(/not trusted any more/);
+    expect(names(trustedRoots([retired, b], 12 * DAY))).toEqual(['b']);
   });
 
-  it('refuses a root that is there, and more than are sensible', () => {
-    expect(introduceRoot(first, root('a'), DAY, 0).kind).toBe('refused');
-    let roots: readonly TrustedRoot[] = [];
-    for (let at = 0; at < ROOTS_MAX; at++) roots = taken(introduceRoot(roots, root(`r${at}`), 0, 0));
-    expect(introduceRoot(roots, root('more'), 0, 0).kind).toBe('refused');
+  it('are no more than is sensible', () => {
+    const many = Array.from({ length: ROOTS_MAX }, (_, at) => root(`r${at}`, at));
+    expect(introductionFault(many.slice(1), DAY)).toBeUndefined();
+    expect(introductionFault(many, DAY)).toMatch(/^8 roots are trusted/);
+    const gone = Array.from({ length: KNOWN_ROOTS_MAX }, (_, at) => ({ ...root(`r${at}`, at), retiredAtMs: 1 }));
+    expect(introductionFault(gone, DAY)).toMatch(/^64 roots are remembered/);
   });
 
-  it('trusts no root that has expired', () => {
-    const short = taken(introduceRoot([], root('a', 5 * DAY), 0, 0));
+  it('are not trusted once they have expired', () => {
+    const short = [firstRoot(root('a', 0, 0, 5 * DAY))];
     expect(trustedRoots(short, 5 * DAY + 1)).toEqual([]);
     expect(signingRoot(short, 5 * DAY + 1)).toBeUndefined();
   });
@@ -106,6 +125,12 @@ describe('renewal', () => {
     expect(renewalOf(leaf, both, 11 * DAY)).toEqual({ atMs: 11.5 * DAY, why: 'rotation' });
     expect(renewalOf(facts({ issuerKeyId: 'b' }), both, 11 * DAY).why).toBe('half-life');
     expect(certificatesToRenew([leaf, facts({ issuerKeyId: 'b' })], both, 12 * DAY)).toEqual([leaf]);
+  });
+
+  it('is spread over as long as the new root was only trusted: one that was hastened is needed soon', () => {
+    const leaf = facts({ issuerKeyId: 'a' });
+    const hastened = [a, root('b', 10 * DAY, 10 * DAY + 300_000)];
+    expect(renewalOf(leaf, hastened, 10 * DAY + 300_000)).toEqual({ atMs: 10 * DAY + 450_000, why: 'rotation' });
   });
 
   it('has certificates begin five minutes early, and end with their root', () => {

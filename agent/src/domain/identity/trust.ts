@@ -5,24 +5,21 @@
  *   introduced --signsFromMs: everybody knows it--> signs --a newer one signs--> trusted only --retiredAtMs--> gone
  *
  * A root is trusted from the moment it is introduced, by every node that has heard of it; it signs only later. It may
- * be retired once no certificate that it signed is in use: blockers() says which are.
+ * be retired once no certificate that it signed is in use: blockers() says which are. How nodes hear of roots, and what
+ * they believe, is in root-chain.ts; who does what next, in domain/mesh/root-rotation.ts.
  */
 import type { CertificateFacts } from './certificate.js';
-import { jitterOf, LIFETIME, renewalAtMs, validityAt } from './lifetime.js';
+import { jitterOf, LIFETIME, renewalAtMs, type Validity, validityAt } from './lifetime.js';
 
 export interface TrustedRoot {
   readonly certificate: CertificateFacts;
   /** PEM of the certificate. */
   readonly pem: string;
-  /** From when on it may sign. */
-  readonly signsFromMs: number;
+  /** From when on it signs; undefined: a holder of its key has not said so yet. */
+  readonly signsFromMs: number | undefined;
   /** From when on it is not trusted any more; undefined: that is not decided. */
   readonly retiredAtMs: number | undefined;
 }
-
-export type RotationVerdict =
-  | { readonly kind: 'roots'; readonly roots: readonly TrustedRoot[] }
-  | { readonly kind: 'refused'; readonly reason: string };
 
 export interface Renewal {
   readonly atMs: number;
@@ -32,6 +29,8 @@ export interface Renewal {
 
 /** A bundle is sent to everybody and tried at each handshake: two or three are in use in a rotation. */
 export const ROOTS_MAX = 8;
+/** With those that were retired: a node remembers why a certificate is refused. */
+export const KNOWN_ROOTS_MAX = 64;
 
 export function trustedRoots(roots: readonly TrustedRoot[], nowMs: number): readonly TrustedRoot[] {
   return roots.filter((root) => inForce(root, nowMs));
@@ -41,70 +40,68 @@ export function trustedRoots(roots: readonly TrustedRoot[], nowMs: number): read
 export function signingRoot(roots: readonly TrustedRoot[], nowMs: number): TrustedRoot | undefined {
   let newest: TrustedRoot | undefined;
   for (const root of roots) {
-    if (!inForce(root, nowMs) || nowMs < root.signsFromMs) continue;
-    if (newest === undefined || newer(root, newest)) newest = root;
+    if (!inForce(root, nowMs) || !signs(root, nowMs)) continue;
+    if (newest === undefined || isNewerRoot(root, newest)) newest = root;
   }
   return newest;
 }
 
-/** overlapMs: how long it is only trusted, until every node has heard of it; 0 for a mesh's first. */
-export function introduceRoot(
-  roots: readonly TrustedRoot[],
-  root: { readonly certificate: CertificateFacts; readonly pem: string },
-  nowMs: number,
-  overlapMs: number,
-): RotationVerdict {
-  const { fingerprint, keyId } = root.certificate;
-  if (roots.some(({ certificate }) => certificate.fingerprint === fingerprint || certificate.keyId === keyId)) {
-    return refused(`the root ${short(fingerprint)} is in the bundle already`);
-  }
-  const kept = roots.filter((known) => inForce(known, nowMs));
-  if (kept.length >= ROOTS_MAX) return refused(`${kept.length} roots are trusted, which is the most: retire one first`);
-  const added = { ...root, signsFromMs: nowMs + overlapMs, retiredAtMs: undefined };
-  return { kind: 'roots', roots: [...kept, added] };
+export function signs({ signsFromMs }: TrustedRoot, nowMs: number): boolean {
+  return signsFromMs !== undefined && nowMs >= signsFromMs;
 }
 
-/** leaves: those in use, as far as is known. */
-export function retireRoot(
-  roots: readonly TrustedRoot[],
-  fingerprint: string,
-  leaves: readonly CertificateFacts[],
-  nowMs: number,
-): RotationVerdict {
-  const root = roots.find(({ certificate }) => certificate.fingerprint === fingerprint);
-  if (root === undefined) return refused(`there is no root ${short(fingerprint)} in the bundle`);
-  const others = roots.filter((other) => other !== root);
-  if (signingRoot(others, nowMs) === undefined) {
-    return refused(`no other root would sign than ${short(fingerprint)}: introduce one first, and wait until it signs`);
-  }
-  const left = blockers(root, leaves, nowMs).length;
-  if (left > 0) {
-    const fix = 'wait until they have been renewed, or revoke them';
-    return refused(`${left} certificates in use are signed by root ${short(fingerprint)}: ${fix}`);
-  }
-  return { kind: 'roots', roots: roots.map((other) => (other === root ? { ...root, retiredAtMs: nowMs } : other)) };
+/** A mesh's first, which signs at once. */
+export function firstRoot(root: { readonly certificate: CertificateFacts; readonly pem: string }): TrustedRoot {
+  return { ...root, signsFromMs: root.certificate.notBeforeMs, retiredAtMs: undefined };
+}
+
+/** The newest that was introduced and is to take over; undefined: there is none. */
+export function pendingRoot(roots: readonly TrustedRoot[], nowMs: number): TrustedRoot | undefined {
+  const newest = [...trustedRoots(roots, nowMs)].sort((one, other) => (isNewerRoot(one, other) ? -1 : 1))[0];
+  return newest === undefined || signs(newest, nowMs) ? undefined : newest;
+}
+
+/** Why no other root can be introduced; undefined: one can. */
+export function introductionFault(roots: readonly TrustedRoot[], nowMs: number): string | undefined {
+  const { length } = trustedRoots(roots, nowMs);
+  if (length >= ROOTS_MAX) return `${length} roots are trusted, which is the most: retire one first`;
+  return roots.length < KNOWN_ROOTS_MAX
+    ? undefined
+    : `${roots.length} roots are remembered, which is the most: retired ones are forgotten after ${FORGET_DAYS} days`;
+}
+
+/** Why a root can't be retired, whatever certificates are in use; undefined: it can. */
+export function retirementFault(roots: readonly TrustedRoot[], root: TrustedRoot, nowMs: number): string | undefined {
+  const name = short(root.certificate.fingerprint);
+  if (root.retiredAtMs !== undefined || !inForce(root, nowMs)) return `root ${name} is not trusted any more`;
+  const signing = signingRoot(roots, nowMs);
+  if (signing !== undefined && isNewerRoot(signing, root)) return undefined;
+  return `no newer root signs than ${name}: introduce one first (marcher mesh ca rotate), and wait until it signs`;
 }
 
 /** Certificates that retiring a root would cut off. */
-export function blockers(
+export function blockers<L extends { readonly certificate: Pick<CertificateFacts, 'issuerKeyId' | keyof Validity> }>(
   root: TrustedRoot,
-  leaves: readonly CertificateFacts[],
+  leaves: readonly L[],
   nowMs: number,
-): readonly CertificateFacts[] {
+): readonly L[] {
   const { keyId } = root.certificate;
-  return leaves.filter((leaf) => leaf.issuerKeyId === keyId && validityAt(leaf, nowMs) !== 'expired');
+  return leaves.filter(({ certificate }) => {
+    return certificate.issuerKeyId === keyId && validityAt(certificate, nowMs) !== 'expired';
+  });
 }
 
 /**
- * When a certificate is renewed, and why. A root that begins to sign has all others' certificates renewed, spread over
- * LIFETIME.rotationMs by their serials.
+ * When a certificate is renewed, and why. A root that begins to sign has all others' certificates renewed, spread by their
+ * serials over as long as it was only trusted, at most LIFETIME.rotationMs: one that was hastened is needed.
  */
 export function renewalOf(leaf: CertificateFacts, roots: readonly TrustedRoot[], nowMs: number): Renewal {
   const jitter = jitterOf(leaf.serial);
   const halfLife: Renewal = { atMs: renewalAtMs(leaf, jitter), why: 'half-life' };
   const root = signingRoot(roots, nowMs);
-  if (root === undefined || root.certificate.keyId === leaf.issuerKeyId) return halfLife;
-  const atMs = Math.round(root.signsFromMs + LIFETIME.rotationMs * jitter);
+  if (root?.signsFromMs === undefined || root.certificate.keyId === leaf.issuerKeyId) return halfLife;
+  const spreadMs = Math.min(root.signsFromMs - root.certificate.notBeforeMs, LIFETIME.rotationMs);
+  const atMs = Math.round(root.signsFromMs + Math.max(0, spreadMs) * jitter);
   return atMs < halfLife.atMs ? { atMs, why: 'rotation' } : halfLife;
 }
 
@@ -116,20 +113,30 @@ export function certificatesToRenew<T extends CertificateFacts>(
   return leaves.filter((leaf) => renewalOf(leaf, roots, nowMs).atMs <= nowMs);
 }
 
-function inForce({ certificate, retiredAtMs }: TrustedRoot, nowMs: number): boolean {
+export function inForce({ certificate, retiredAtMs }: TrustedRoot, nowMs: number): boolean {
   // A root that this node's late clock does not call valid yet is kept: what it signed is judged by its own dates.
   return validityAt(certificate, nowMs) !== 'expired' && (retiredAtMs === undefined || nowMs < retiredAtMs);
 }
 
-function newer(one: TrustedRoot, other: TrustedRoot): boolean {
-  if (one.signsFromMs !== other.signsFromMs) return one.signsFromMs > other.signsFromMs;
-  return one.certificate.fingerprint > other.certificate.fingerprint;
+/**
+ * By what their certificates say, which nobody changes: of any two, all nodes call the same one the newer, and only a newer
+ * one retires another, so that two never retire each other.
+ */
+export function isNewerRoot(one: TrustedRoot, other: TrustedRoot): boolean {
+  const [a, b] = [one.certificate, other.certificate];
+  if (a.notBeforeMs !== b.notBeforeMs) return a.notBeforeMs > b.notBeforeMs;
+  return a.fingerprint > b.fingerprint;
 }
 
-function short(fingerprint: string): string {
+/** Longer than anything lives that it has signed. */
+export const FORGET_DAYS = 400;
+
+/** Nobody has a certificate of it any more that has not expired. */
+export function isForgettableRoot({ retiredAtMs }: TrustedRoot, nowMs: number): boolean {
+  return retiredAtMs !== undefined && nowMs - retiredAtMs > FORGET_DAYS * 86_400_000;
+}
+
+/** As messages name it. */
+export function short(fingerprint: string): string {
   return fingerprint.slice(0, 16);
-}
-
-function refused(reason: string): RotationVerdict {
-  return { kind: 'refused', reason };
 }

@@ -23,11 +23,14 @@ export interface ClientCertificate {
   readonly issuedMs: number;
   readonly expiresMs: number;
   readonly issuedBy: string;
+  /** Key id of the root that signed it; empty: of the one that signed then. */
+  readonly issuerKeyId: string;
   /** undefined: it is not. */
   readonly revokedMs: number | undefined;
 }
 
 const SERIAL = /^[0-9a-f]{1,32}$/;
+const KEY_ID = /^[0-9a-f]{1,64}$/;
 const AUTHOR_CHARACTERS = 512;
 /** Shown for that long after it has expired. */
 const KEPT_MS = 30 * 86_400_000;
@@ -36,9 +39,10 @@ export function isClientSerial(text: string): boolean {
   return SERIAL.test(text) && canonicalSerial(text) === text;
 }
 
-export function packClientRecord({ serial, user, issuedMs, expiresMs, issuedBy }: ClientCertificate): Uint8Array {
+export function packClientRecord(certificate: ClientCertificate): Uint8Array {
+  const { serial, user, issuedMs, expiresMs, issuedBy, issuerKeyId } = certificate;
   const times = { issuedMs: BigInt(issuedMs), expiresMs: BigInt(expiresMs) };
-  const message = { serial, user, ...times, issuedBy: issuedBy.slice(0, AUTHOR_CHARACTERS) };
+  const message = { serial, user, ...times, issuedBy: issuedBy.slice(0, AUTHOR_CHARACTERS), issuerKeyId };
   return toBinary(ClientCertificateRecordSchema, create(ClientCertificateRecordSchema, message));
 }
 
@@ -62,7 +66,9 @@ export function unpackClientCertificate(
     if (read.serial !== serial || !isClientSerial(serial) || !isUserName(read.user)) return undefined;
     if (read.issuedBy.length > AUTHOR_CHARACTERS || expiresMs - issuedMs > LIFETIME.leafMaxMs) return undefined;
     const { user, issuedBy } = read;
-    return { serial, user, issuedMs, expiresMs, issuedBy, revokedMs: revocation && revokedAt(revocation, issuedMs) };
+    const issuerKeyId = KEY_ID.test(read.issuerKeyId) ? read.issuerKeyId : '';
+    const revokedMs = revocation && revokedAt(revocation, issuedMs);
+    return { serial, user, issuedMs, expiresMs, issuedBy, issuerKeyId, revokedMs };
   } catch {
     return undefined;
   }

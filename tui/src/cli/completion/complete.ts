@@ -182,6 +182,15 @@ async function namesOf(
   if (kind === 'certificate') {
     return (await agent.certificates.listCertificates({}, call)).certificates.map(({ name }) => name);
   }
+  if (kind === 'root') {
+    const { MeshRootState } = await import('@marcher/proto/marcher/v1/mesh_service_pb');
+    const { roots } = await agent.mesh.getMeshCa({}, call);
+    // The newest retires others, and is retired by none.
+    return roots
+      .slice(1)
+      .filter(({ state }) => state !== MeshRootState.RETIRED)
+      .map(({ fingerprint }) => fingerprint);
+  }
   if (kind === 'operator-prefix') {
     const { resources } = await agent.config.listObjects({ kind: 'Guard', name: OPERATOR }, call);
     return resources.flatMap(({ object }) =>

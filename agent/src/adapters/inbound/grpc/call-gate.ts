@@ -30,6 +30,8 @@ export const changingMethods: ReadonlySet<string> = new Set(
     ...AccessService.methods.filter(({ name }) => !/^(?:List|WhoAmI|Renew)/.test(name)),
     MeshService.method.leaveMesh,
     MeshService.method.rotateGossipKey,
+    MeshService.method.rotateMeshCa,
+    MeshService.method.retireMeshRoot,
     MeshService.method.issueClientCertificate,
     MeshService.method.revokeClientCertificate,
     // ExportPrivateKey, too: who has had a key is to be found.

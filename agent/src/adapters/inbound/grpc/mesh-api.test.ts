@@ -231,6 +231,36 @@ describe('MeshService', () => {
     }
   });
 
+  test("the CA's roots are told with who trusts and needs them, another made, an old one retired", async () => {
+    await serve(mesh);
+    const [old = '', made] = [mesh.caRoots[0]?.fingerprint, 'b2'.repeat(32)];
+    const { roots } = await client.getMeshCa({});
+    expect(roots).toMatchObject([{ fingerprint: old, state: 2, trustedBy: ['north', 'south'], keyHeldBy: ['north'] }]);
+    const leaves = [
+      { member: 'south', user: '', serial: 'ab' },
+      { member: '', user: 'alice', serial: 'cd' },
+    ];
+    expect(roots[0]?.leaves).toMatchObject(leaves);
+    expect([roots[0]?.planned, roots[0]?.retired]).toEqual([undefined, undefined]);
+    const month30 = 30 * 86_400_000;
+    expect((await failure(client.rotateMeshCa({ overlapMs: month30 + 1 }))).code).toBe(Code.InvalidArgument);
+    const rotated = await client.rotateMeshCa({});
+    expect(rotated).toMatchObject({ introduced: true, root: { fingerprint: made, state: 1 } });
+    expect(rotated.root?.signsFrom).toBeUndefined();
+    await client.rotateMeshCa({ overlapMs: month30, now: true });
+    expect(mesh.rotations).toEqual([
+      { overlapMs: 86_400_000, now: false },
+      { overlapMs: month30, now: true },
+    ]);
+    for (const fingerprint of ['', 'a1a1a1a', 'A1A1A1A1', 'a'.repeat(65)]) {
+      expect((await failure(client.retireMeshRoot({ fingerprint }))).code).toBe(Code.InvalidArgument);
+    }
+    expect((await failure(client.retireMeshRoot({ fingerprint: 'ee'.repeat(8) }))).code).toBe(Code.NotFound);
+    expect((await failure(client.retireMeshRoot({ fingerprint: old }))).code).toBe(Code.FailedPrecondition);
+    const retired = await client.retireMeshRoot({ fingerprint: old.slice(0, 8), force: true });
+    expect(retired).toMatchObject({ root: { fingerprint: old, state: 4 }, cutOff: leaves });
+  });
+
   test('certificates of operators are issued for 90 days or as asked, listed and revoked', async () => {
     await serve(mesh);
     const certificateRequest = Uint8Array.of(1);

@@ -16,6 +16,9 @@ import {
   type MemberSchema,
   MemberState,
   type MemberStatusSchema,
+  type MeshLeafSchema,
+  type MeshRootSchema,
+  MeshRootState,
   type MeshSchema,
   MeshService,
   NodeRole,
@@ -24,6 +27,7 @@ import { userNameFault } from '../../../domain/identity/issue.js';
 import { lifetimeFault, type NodeRole as RoleName, TOKEN } from '../../../domain/identity/join-token.js';
 import { LIFETIME } from '../../../domain/identity/lifetime.js';
 import { isMeshName } from '../../../domain/identity/names.js';
+import { OVERLAP } from '../../../domain/identity/root-chain.js';
 import { isClientSerial } from '../../../domain/mesh/client-certificate.js';
 import { CLUSTER_LIMITS, isClusterName } from '../../../domain/mesh/cluster.js';
 import type { SaidState } from '../../../domain/mesh/node-state.js';
@@ -32,15 +36,19 @@ import type {
   ClusterView,
   GossipKeysView,
   JoinTokenView,
+  MeshLeafView,
   MeshMember,
+  MeshRootView,
   MeshStatus,
   MeshUseCases,
+  RootState,
   MemberState as StateName,
 } from '../../../ports/mesh.js';
 import { callerOf } from './config-api.js';
 import { invalidArgument } from './errors.js';
 
 const TOKEN_ID = /^[0-9a-f]{16}$/;
+const FINGERPRINT_START = /^[0-9a-f]{8,64}$/;
 /** As long as the name of a host may be; ids are shorter. */
 const nodeMaxCharacters = 253;
 
@@ -63,6 +71,14 @@ const rotationStates: Readonly<Record<GossipKeysView['state'], KeyRotationState>
   installing: KeyRotationState.INSTALLING,
   using: KeyRotationState.USING,
   removing: KeyRotationState.REMOVING,
+};
+
+const rootStates: Readonly<Record<RootState, MeshRootState>> = {
+  introduced: MeshRootState.INTRODUCED,
+  signs: MeshRootState.SIGNS,
+  trusted: MeshRootState.TRUSTED,
+  retired: MeshRootState.RETIRED,
+  expired: MeshRootState.EXPIRED,
 };
 
 /** mesh: absent where the agent has been given no address for it. */
@@ -134,6 +150,28 @@ export function routeMeshService(router: ConnectRouter, mesh: MeshUseCases | und
     return {};
   });
   router.rpc(method.listRoots, () => ({ roots: present().roots() }));
+  router.rpc(method.getMeshCa, () => {
+    const { roots, waitingFor, hastened } = present().ca();
+    return { roots: roots.map(rootMessage), waitingFor: [...waitingFor], hastened };
+  });
+  router.rpc(method.rotateMeshCa, async ({ overlapMs, now }, context) => {
+    const use = present();
+    if (overlapMs > OVERLAP.maxMs) {
+      throw invalidArgument(`overlap_ms is ${overlapMs}: expected at most ${OVERLAP.maxMs} (30 days), or 0 for a day`);
+    }
+    const request = { overlapMs: overlapMs || OVERLAP.defaultMs, now };
+    const { root, introduced } = await use.rotateCa(request, callerOf(context));
+    return { root: rootMessage(root), introduced };
+  });
+  router.rpc(method.retireMeshRoot, async ({ fingerprint, force }, context) => {
+    const use = present();
+    if (!FINGERPRINT_START.test(fingerprint)) {
+      const expected = 'expected 8 to 64 hex digits, the beginning of a fingerprint as listed';
+      throw invalidArgument(`fingerprint is ${excerpt(fingerprint)}: ${expected}`);
+    }
+    const { root, cutOff } = await use.retireRoot(fingerprint, { force }, callerOf(context));
+    return { root: rootMessage(root), cutOff: cutOff.map(leafMessage) };
+  });
   router.rpc(method.listRevocations, ({ knownDigest }) => {
     const lists = [...present().revocationLists()].sort();
     const digest = digestOf(lists);
@@ -290,6 +328,27 @@ function clusterMessage(cluster: ClusterView): MessageInitShape<typeof ClusterSc
     nodes: nodes.map((node) => ({ nodeId: node.nodeId, name: node.name, state: states[node.state] })),
     ...(objects === undefined ? {} : { objects: BigInt(objects) }),
   };
+}
+
+function rootMessage(root: MeshRootView): MessageInitShape<typeof MeshRootSchema> {
+  const { fingerprint, state, createdMs, expiresMs, plannedMs, signsFromMs, retiredMs } = root;
+  return {
+    fingerprint,
+    state: rootStates[state],
+    created: timestampFromMs(createdMs),
+    expires: timestampFromMs(expiresMs),
+    ...(plannedMs === undefined ? {} : { planned: timestampFromMs(plannedMs) }),
+    ...(signsFromMs === undefined ? {} : { signsFrom: timestampFromMs(signsFromMs) }),
+    ...(retiredMs === undefined ? {} : { retired: timestampFromMs(retiredMs) }),
+    trustedBy: [...root.trustedBy],
+    keyHeldBy: [...root.keyHeldBy],
+    leaves: root.leaves.map(leafMessage),
+  };
+}
+
+function leafMessage({ kind, name, serial, expiresMs }: MeshLeafView): MessageInitShape<typeof MeshLeafSchema> {
+  const field = { member: 'member', client: 'user', service: 'certificate' }[kind];
+  return { [field]: name, serial, expires: timestampFromMs(expiresMs) };
 }
 
 function excerpt(text: string): string {

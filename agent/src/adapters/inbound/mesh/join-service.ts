@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The one call that is there for strangers. Everything that it is asked for comes from somebody unknown. */
+/** The calls that are there for strangers. Everything that they are asked for comes from somebody unknown. */
 import { create } from '@bufbuild/protobuf';
 import { Code, ConnectError, type ConnectRouter, type ContextKey, createContextKey } from '@connectrpc/connect';
 import { NodeRecordSchema } from '@marcher/proto/marcher/mesh/v1/node_pb';
 import { JoinService, PeerService } from '@marcher/proto/marcher/mesh/v1/peer_pb';
+import { rootMessage } from '../../../application/mesh/roots.js';
 import { FRAME_KEY_BYTES, SIGNATURE_BYTES } from '../../../domain/mesh/node-record.js';
-import type { Admit, JoinAnswer, JoinRequest } from '../../../ports/mesh.js';
+import type { Admit, JoinAnswer, JoinRequest, TellRoots } from '../../../ports/mesh.js';
 import type { Hold } from '../../outbound/identity/mesh-listener.js';
 
 export interface Stranger {
@@ -28,6 +29,7 @@ const RETRY_MAX_MS = 2 ** 32 - 1;
 
 export interface JoinServiceOptions {
   readonly admit: Admit;
+  readonly roots: TellRoots;
   /** At once, also of those that have gone meanwhile: a certificate is signed for each. */
   readonly joinsMax: number;
   readonly refused: (source: string, reason: string) => void;
@@ -78,6 +80,7 @@ export function routeJoinService(router: ConnectRouter, options: JoinServiceOpti
       const retry = retryAfterMs === undefined ? {} : { retryAfterMs: Math.min(Math.ceil(retryAfterMs), RETRY_MAX_MS) };
       return { answer: { case: 'refused' as const, value: { reason, ...retry } } };
     },
+    roots: () => ({ roots: options.roots().map(rootMessage) }),
   });
   router.service(PeerService, {
     replicate() {

@@ -16,7 +16,7 @@ import { nodeNumber } from '../../../domain/identity/names.js';
 import type { Peer } from '../../../domain/identity/peer.js';
 import type { NodeId } from '../../../domain/replication/contract.js';
 import { IdentityError } from '../../../ports/identity.js';
-import type { Admit, Exchange, GiveGossipKeys, Renew } from '../../../ports/mesh.js';
+import type { Admit, Exchange, GiveAuthorityKey, GiveGossipKeys, Renew, TellRoots } from '../../../ports/mesh.js';
 import { createMeshListener, LISTENER_LIMITS, type MeshListenerLimits } from '../../outbound/identity/mesh-listener.js';
 import type { MeshTls } from '../../outbound/identity/mesh-tls.js';
 import { GrpcDoor } from './grpc-door.js';
@@ -31,6 +31,10 @@ export interface MeshServerOptions {
   readonly renew?: Renew | undefined;
   /** Absent: it gives them to nobody. */
   readonly gossipKeys?: GiveGossipKeys | undefined;
+  /** Absent: to nobody. */
+  readonly authorityKey?: GiveAuthorityKey | undefined;
+  /** Absent: none. */
+  readonly roots?: TellRoots | undefined;
   /** Absent: nobody joins by this node. */
   readonly admit?: Admit | undefined;
   readonly logger: MeshLogger;
@@ -91,6 +95,10 @@ const givesToNobody: GiveGossipKeys = () => {
   throw new IdentityError('refused', 'this node gives the keys of gossip to nobody');
 };
 
+const givesNoKey: GiveAuthorityKey = () => {
+  throw new IdentityError('refused', 'this node gives the key of the CA to nobody');
+};
+
 interface Connection {
   readonly peer: Peer;
   readonly socket: TLSSocket;
@@ -102,6 +110,8 @@ export function createMeshServer({
   receive,
   renew = signsForNobody,
   gossipKeys = givesToNobody,
+  authorityKey = givesNoKey,
+  roots = () => [],
   admit,
   logger,
   ...options
@@ -129,6 +139,8 @@ export function createMeshServer({
         receive,
         renew,
         gossipKeys,
+        authorityKey,
+        roots,
         fault: (peer, fault) => log.note('message', { reason: fault, from: peer.nodeId }),
         failed: (peer, error) => logger.error({ peer: peer.nodeId, error: stack(error) }, 'a message was not taken'),
       });
@@ -151,6 +163,7 @@ export function createMeshServer({
           routes: (router) => {
             routeJoinService(router, {
               admit,
+              roots,
               joinsMax: limits.joinsMax,
               refused: (from, reason) => log.note('join', { reason, from }),
               failed: (from, error) => logger.error({ from, error: stack(error) }, 'could not take in a node'),

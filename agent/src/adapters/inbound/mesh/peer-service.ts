@@ -4,12 +4,13 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Code, ConnectError, type ConnectRouter, type ContextKey, createContextKey } from '@connectrpc/connect';
 import { JoinService, PeerService } from '@marcher/proto/marcher/mesh/v1/peer_pb';
 import { targetMessage } from '../../../application/mesh/gossip-keys.js';
+import { rootMessage } from '../../../application/mesh/roots.js';
 import type { Peer } from '../../../domain/identity/peer.js';
 import type { Addressed, NodeId } from '../../../domain/replication/contract.js';
 import { FRAME_LIMITS } from '../../../domain/replication/frame.js';
 import { decodeMessage } from '../../../domain/replication/message-codec.js';
 import { IdentityError } from '../../../ports/identity.js';
-import type { Exchange, GiveGossipKeys, Renew } from '../../../ports/mesh.js';
+import type { Exchange, GiveAuthorityKey, GiveGossipKeys, Renew, TellRoots } from '../../../ports/mesh.js';
 import { arrivalKey } from './grpc-door.js';
 
 /** A peer's connection, as its calls see it. */
@@ -39,6 +40,8 @@ export interface PeerServiceOptions {
   readonly receive: Exchange['receive'];
   readonly renew: Renew;
   readonly gossipKeys: GiveGossipKeys;
+  readonly authorityKey: GiveAuthorityKey;
+  readonly roots: TellRoots;
   /** A message that is none: of a later version, or broken. It is left aside. */
   readonly fault: (peer: Peer, fault: string) => void;
   /** receive has failed, which is this node's fault. Its stream ends. */
@@ -46,7 +49,7 @@ export interface PeerServiceOptions {
 }
 
 export function routePeerService(router: ConnectRouter, options: PeerServiceOptions): void {
-  const { receive, renew, gossipKeys, fault, failed } = options;
+  const { receive, renew, gossipKeys, authorityKey, roots, fault, failed } = options;
   const take = ({ node, peer }: PeerCaller, message: Addressed): void => {
     try {
       receive(node, freed(message));
@@ -114,6 +117,17 @@ export function routePeerService(router: ConnectRouter, options: PeerServiceOpti
         throw new ConnectError('the keys could not be read: the log of the node says why', Code.Internal);
       }
     },
+    authorityKey({ root }, { values }) {
+      const caller = values.get(peerCallerKey);
+      if (caller === undefined) throw new ConnectError('the connection is of no node', Code.Internal);
+      try {
+        return { sealedAuthority: authorityKey(caller.peer.nodeId, root) };
+      } catch (error) {
+        if (error instanceof IdentityError) throw new ConnectError(error.message, Code.FailedPrecondition);
+        failed(caller.peer, error);
+        throw new ConnectError('the key could not be read: the log of the node says why', Code.Internal);
+      }
+    },
   });
   // Nobody who is in asks for this, but who does is told.
   router.service(JoinService, {
@@ -121,6 +135,7 @@ export function routePeerService(router: ConnectRouter, options: PeerServiceOpti
       const what = 'this node is in the mesh already, by the certificate that it presents: connect without one to join';
       throw new ConnectError(what, Code.FailedPrecondition);
     },
+    roots: () => ({ roots: roots().map(rootMessage) }),
   });
 }
 

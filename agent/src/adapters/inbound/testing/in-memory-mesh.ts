@@ -6,7 +6,9 @@ import type {
   Departure,
   GossipKeysView,
   JoinTokenView,
+  MeshCaView,
   MeshMember,
+  MeshRootView,
   MeshStatus,
   MeshUseCases,
 } from '../../../ports/mesh.js';
@@ -38,6 +40,26 @@ export class InMemoryMesh implements MeshUseCases {
     waitingFor: [],
     keys: [{ id: '11'.repeat(8), primary: true, heldBy: ['north'], primaryOf: ['north'] }],
   };
+
+  readonly rotations: Parameters<MeshUseCases['rotateCa']>[0][] = [];
+  caWaiting: string[] = [];
+  readonly caRoots: MeshRootView[] = [
+    {
+      fingerprint: 'a1'.repeat(32),
+      state: 'signs',
+      createdMs: Date.UTC(2026, 10, 22),
+      expiresMs: Date.UTC(2036, 10, 21),
+      plannedMs: undefined,
+      signsFromMs: Date.UTC(2026, 10, 22),
+      retiredMs: undefined,
+      trustedBy: ['north', 'south'],
+      keyHeldBy: ['north'],
+      leaves: [
+        { kind: 'member', name: 'south', serial: 'ab', expiresMs: Date.UTC(2026, 11, 22) },
+        { kind: 'client', name: 'alice', serial: 'cd', expiresMs: Date.UTC(2027, 1, 20) },
+      ],
+    },
+  ];
 
   member(
     nodeId: string,
@@ -121,7 +143,15 @@ export class InMemoryMesh implements MeshUseCases {
     const serial = (this.issued.length + 1).toString(16);
     const issuedMs = Date.UTC(2026, 10, 22);
     const expiresMs = issuedMs + lifetimeMs;
-    const details = { serial, user, issuedMs, expiresMs, issuedBy: caller.author, revokedMs: undefined };
+    const details = {
+      serial,
+      user,
+      issuedMs,
+      expiresMs,
+      issuedBy: caller.author,
+      issuerKeyId: '',
+      revokedMs: undefined,
+    };
     this.issued.unshift(details);
     this.callers.push(caller);
     return { pem: `certificate of ${user}\n`, roots: this.roots(), details };
@@ -147,6 +177,34 @@ export class InMemoryMesh implements MeshUseCases {
 
   revocationLists(): readonly string[] {
     return this.lists;
+  }
+
+  ca(): MeshCaView {
+    return { roots: this.caRoots, waitingFor: this.caWaiting, hastened: this.caWaiting.length > 0 };
+  }
+
+  async rotateCa(request: Parameters<MeshUseCases['rotateCa']>[0], caller: Caller) {
+    const [signing] = this.caRoots;
+    if (signing === undefined) throw new ApplicationError('refused', "this node does not hold the mesh's CA");
+    this.rotations.push(request);
+    this.callers.push(caller);
+    const plannedMs = signing.createdMs + request.overlapMs;
+    const [fingerprint, keyHeldBy] = ['b2'.repeat(32), ['north']];
+    const made = { ...signing, fingerprint, plannedMs, signsFromMs: undefined, keyHeldBy, trustedBy: ['north'] };
+    const root: MeshRootView = { ...made, state: 'introduced', leaves: [] };
+    this.caRoots.unshift(root);
+    return { root, introduced: true };
+  }
+
+  async retireRoot(fingerprint: string, { force }: { readonly force: boolean }, caller: Caller) {
+    const at = this.caRoots.findIndex((root) => root.fingerprint.startsWith(fingerprint));
+    const root = this.caRoots[at];
+    if (root === undefined) throw new ApplicationError('not_found', `there is no root ${fingerprint}`);
+    if (root.leaves.length > 0 && !force) throw new ApplicationError('refused', 'it has signed certificates in use');
+    const retired: MeshRootView = { ...root, state: 'retired', retiredMs: root.createdMs + HOUR_MS };
+    this.caRoots[at] = retired;
+    this.callers.push(caller);
+    return { root: retired, cutOff: root.leaves };
   }
 
   async remove(node: string, { keepKeys }: { readonly keepKeys: boolean }, caller: Caller): Promise<void> {

@@ -20,6 +20,7 @@ import { factsOf, parseCertificate, readCertificate } from './certificate-facts.
 import { permittedUriHost } from './der.js';
 import { checkNodeRequest } from './node-request.js';
 import { signRevocations } from './revocation-list.js';
+import { signStatement } from './root-statements.js';
 import * as x509 from './x509.js';
 
 export interface CreatedAuthority {
@@ -118,6 +119,7 @@ export async function openAuthority({ pem, privateKey }: CreatedAuthority): Prom
     issueService: async (request, service, nowMs) =>
       await issue(request, serviceProfile(mesh, service, certificate, nowMs)),
     signRevocations: (revocations, number, nowMs) => signRevocations(root, revocations, number, nowMs),
+    say: (statement) => signStatement(root, mesh.id, statement),
   };
 }
 

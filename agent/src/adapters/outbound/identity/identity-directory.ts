@@ -12,7 +12,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
 import { type GossipKeyring, keyringFault } from '../../../domain/identity/gossip-keyring.js';
-import { ROOTS_MAX, type TrustedRoot } from '../../../domain/identity/trust.js';
+import { KNOWN_ROOTS_MAX, type TrustedRoot } from '../../../domain/identity/trust.js';
 import { IdentityError, type IdentityStore, type NodeCredentials } from '../../../ports/identity.js';
 import { readCertificate } from './certificate-facts.js';
 import { gossipKey } from './new-ids.js';
@@ -20,7 +20,7 @@ import { damaged, prepareDirectory, readRecord, writeRecord } from './record-fil
 import { CURVE } from './x509.js';
 
 const CREDENTIALS_MAX_BYTES = 65_536;
-const ROOTS_MAX_BYTES = 262_144;
+const ROOTS_MAX_BYTES = 524_288;
 const KEYRING_MAX_BYTES = 16_384;
 const LISTS_MAX_BYTES = 8 * 1024 * 1024;
 const PEM = /-----BEGIN ([A-Z0-9 ]+)-----[\s\S]+?-----END \1-----\n?/g;
@@ -85,16 +85,17 @@ export function openIdentityDirectory(directory: string): IdentityStore {
 }
 
 function rootsOf(value: unknown): readonly TrustedRoot[] | undefined {
-  if (!Array.isArray(value) || value.length > ROOTS_MAX) return undefined;
+  if (!Array.isArray(value) || value.length > KNOWN_ROOTS_MAX) return undefined;
   const roots: TrustedRoot[] = [];
   for (const entry of value as Partial<Record<keyof TrustedRoot, unknown>>[]) {
     const { pem, signsFromMs, retiredAtMs } = entry ?? {};
-    if (typeof pem !== 'string' || !Number.isFinite(signsFromMs)) return undefined;
+    if (typeof pem !== 'string') return undefined;
+    if (signsFromMs !== undefined && !Number.isFinite(signsFromMs)) return undefined;
     if (retiredAtMs !== undefined && !Number.isFinite(retiredAtMs)) return undefined;
     roots.push({
       certificate: readCertificate(pem),
       pem,
-      signsFromMs: signsFromMs as number,
+      signsFromMs: signsFromMs as number | undefined,
       retiredAtMs: retiredAtMs as number | undefined,
     });
   }

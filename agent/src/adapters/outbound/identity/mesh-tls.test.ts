@@ -389,9 +389,9 @@ describe('a joiner', () => {
     const { meshId, meshName, root } = await fetchPinnedRoot(target(door.port, fingerprint), NOW);
     expect({ meshId, meshName }).toEqual({ meshId: authority.mesh.id, meshName: 'test-mesh' });
     expect(root.certificate.fingerprint).toBe(fingerprint);
-    expect(await dial(door.port, joinOptions(meshId, root, NODE_A, now))).toBe('hello');
+    expect(await dial(door.port, joinOptions(meshId, [root], NODE_A, now))).toBe('hello');
     expect(door.seen.every((what) => what === 'stranger')).toBe(true);
-    expect(await dial(door.port, joinOptions(meshId, root, NODE_B, now))).toBe('other-node');
+    expect(await dial(door.port, joinOptions(meshId, [root], NODE_B, now))).toBe('other-node');
   });
 
   it('goes no further with a server of another CA', async () => {
@@ -415,7 +415,7 @@ describe('a joiner', () => {
       (error: { code: string }) => error,
     );
     if ('root' in pinned) {
-      expect(await dial(port, joinOptions(pinned.meshId, pinned.root, NODE_A, now))).toBe('wrong-ca');
+      expect(await dial(port, joinOptions(pinned.meshId, pinned.roots, NODE_A, now))).toBe('wrong-ca');
     } else {
       expect(pinned.code).toBe('wrong-ca');
     }

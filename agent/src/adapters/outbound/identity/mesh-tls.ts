@@ -101,23 +101,34 @@ export class MeshTls {
 
   #rules(role: 'client' | 'server', nodeId: string | undefined): PeerRules {
     const { meshId, roots, revocations } = this.#material;
-    const rootKeyIds = trustedRoots(roots, this.#nowMs()).map(({ certificate }) => certificate.keyId);
-    return { meshId, rootKeyIds, revocations, nodeId, role };
+    const trusted = trustedRoots(roots, this.#nowMs());
+    const rootKeyIds = trusted.map(({ certificate }) => certificate.keyId);
+    const retired = new Map<string, number>();
+    for (const root of roots) {
+      const { certificate, retiredAtMs } = root;
+      if (retiredAtMs !== undefined && !trusted.includes(root)) retired.set(certificate.keyId, retiredAtMs);
+    }
+    return { meshId, rootKeyIds, retired, revocations, nodeId, role };
   }
 }
 
-/** For a joiner that has pinned the root and has no certificate yet. nodeId: the token's home. */
-export function joinOptions(meshId: string, root: TrustedRoot, nodeId: string, nowMs: () => number): ConnectionOptions {
+/** For a joiner that has pinned a root and has no certificate yet. nodeId: the token's home. */
+export function joinOptions(
+  meshId: string,
+  roots: readonly TrustedRoot[],
+  nodeId: string,
+  nowMs: () => number,
+): ConnectionOptions {
   const rules: PeerRules = {
     meshId,
-    rootKeyIds: [root.certificate.keyId],
+    rootKeyIds: roots.map(({ certificate }) => certificate.keyId),
     revocations: new Map(),
     nodeId,
     role: 'server',
   };
   return {
     ...PROTOCOL,
-    ca: root.pem,
+    ca: roots.map(({ pem }) => pem),
     rejectUnauthorized: true,
     checkServerIdentity: (_host, { raw }) => refuse(judge(new Certificate(raw), undefined, rules, nowMs())),
   };

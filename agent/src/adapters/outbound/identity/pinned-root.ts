@@ -6,7 +6,7 @@
 import type { X509Certificate } from 'node:crypto';
 import { connect } from 'node:tls';
 import { validityAt } from '../../../domain/identity/lifetime.js';
-import type { TrustedRoot } from '../../../domain/identity/trust.js';
+import { firstRoot, type TrustedRoot } from '../../../domain/identity/trust.js';
 import { IdentityError } from '../../../ports/identity.js';
 import { meshOf } from './authority.js';
 import { factsOf } from './certificate-facts.js';
@@ -15,7 +15,10 @@ import { PROTOCOL } from './mesh-tls.js';
 export interface PinnedRoot {
   readonly meshId: string;
   readonly meshName: string;
+  /** That which the token names. */
   readonly root: TrustedRoot;
+  /** With those that it has introduced, as far as they are trusted. */
+  readonly roots: readonly TrustedRoot[];
 }
 
 export interface PinTarget {
@@ -79,8 +82,8 @@ function pin(leaf: X509Certificate | undefined, fingerprint: string, where: stri
           `the root certificate of ${where} is not valid now: check this node's clock`,
         );
       }
-      const root = { certificate: facts, pem, signsFromMs: facts.notBeforeMs, retiredAtMs: undefined };
-      return { meshId: id, meshName: name, root };
+      const root = firstRoot({ certificate: facts, pem });
+      return { meshId: id, meshName: name, root, roots: [root] };
     }
     const issuer: X509Certificate | undefined = certificate.issuerCertificate;
     if (issuer?.fingerprint256 === certificate.fingerprint256) break;

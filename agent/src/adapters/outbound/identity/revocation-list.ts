@@ -84,6 +84,17 @@ export async function readRevocations(
   }
 }
 
+/** Key id of the root that a list says has signed it; undefined: it can't be read. */
+export function listIssuer(pem: string): string | undefined {
+  if (pem.length > LIST_MAX_CHARACTERS) return undefined;
+  try {
+    const list = new x509.X509Crl(pem, { berOptions: { maxNodes: NODES_MAX } });
+    return list.getExtension(x509.AuthorityKeyIdentifierExtension)?.keyId?.toLowerCase();
+  } catch {
+    return undefined;
+  }
+}
+
 /** What any of the lists revokes, and which lists can't be used, with the reason. */
 export async function uniteLists(
   lists: readonly string[],

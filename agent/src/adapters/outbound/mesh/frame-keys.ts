@@ -135,12 +135,12 @@ export class FrameVerifier {
   }
 
   /**
-   * All records there are, as unpackNodeRecord() has let them through, and the roots that are trusted now. A few that
-   * are new are judged at once, others by their first frame.
+   * All records there are, as unpackNodeRecord() has let them through, and the roots that have ever signed certificates
+   * for nodes. A few that are new are judged at once, others by their first frame.
    */
-  update(records: Iterable<NodeRecord>, trustedRoots: readonly TrustedRoot[]): void {
-    const rootsChanged = this.#setRoots(trustedRoots);
-    const trusted = new Set(trustedRoots.map(({ certificate }) => certificate.fingerprint));
+  update(records: Iterable<NodeRecord>, roots: readonly TrustedRoot[]): void {
+    const rootsChanged = this.#setRoots(roots);
+    const trusted = new Set(roots.map(({ certificate }) => certificate.fingerprint));
     const stands = ({ verdict }: Entry): boolean => {
       if (verdict === 'refused') return !rootsChanged;
       return 'root' in verdict ? trusted.has(verdict.root) : true;

@@ -15,7 +15,7 @@ import { GOSSIP_KEY_BYTES, GOSSIP_KEYS_MAX } from '../../../domain/identity/goss
 import { NODE_ROLES, parseToken } from '../../../domain/identity/join-token.js';
 import { judgePeer } from '../../../domain/identity/peer.js';
 import { NO_REVOCATIONS } from '../../../domain/identity/revocation.js';
-import { ROOTS_MAX, type TrustedRoot } from '../../../domain/identity/trust.js';
+import { ROOTS_MAX, type TrustedRoot, trustedRoots } from '../../../domain/identity/trust.js';
 import { IdentityError } from '../../../ports/identity.js';
 import type { JoinGrant } from '../../../ports/mesh.js';
 import { meshOf } from '../identity/authority.js';
@@ -23,7 +23,9 @@ import { CERTIFICATE_MAX_BYTES, factsOf, parseCertificate, readCertificate } fro
 import { joinOptions, refusalOf } from '../identity/mesh-tls.js';
 import { createNodeRequest } from '../identity/node-request.js';
 import { fetchPinnedRoot, type PinnedRoot } from '../identity/pinned-root.js';
+import { pinnedByChain } from '../identity/root-statements.js';
 import { type MeshTarget, openMeshSession, textOf } from './mesh-session.js';
+import { rootRecordsOf } from './roots-client.js';
 
 export interface JoinOptions {
   /** As the operator has pasted it. */
@@ -57,6 +59,8 @@ export interface Joined {
 /** Thousands of nodes: a record is some KiB, a revocation list at most 1 MB. */
 const ANSWER_MAX_BYTES = 32 * 1024 * 1024;
 const REASON_MAX = 500;
+/** Of each root one of each node that signs. */
+const LISTS_MAX = 64;
 
 /**
  * Fails as IdentityError: "invalid" (the token, the address, or what came back), "wrong-ca", "io" (nobody answers),
@@ -68,7 +72,7 @@ export async function join(options: JoinOptions, nowMs: () => number): Promise<J
   if (parsed.kind === 'fault') throw new IdentityError('invalid', parsed.reason);
   const target = targetOf(options.address);
   const { rootFingerprint, home } = parsed.token;
-  const pinned = await fetchPinnedRoot({ ...target, protocols: ['h2'], rootFingerprint, timeoutMs }, nowMs());
+  const pinned = await pinnedRoot(target, rootFingerprint, timeoutMs, nowMs());
   const { privateKeyPem, request } = await createNodeRequest();
   const made = { certificateRequest: derOf(request), frameKeySignature: Uint8Array.from(options.claim(privateKeyPem)) };
   const answer = await ask(target, pinned, home, options, made, nowMs);
@@ -84,9 +88,29 @@ export async function join(options: JoinOptions, nowMs: () => number): Promise<J
   return { grant, privateKeyPem, meshId: pinned.meshId, meshName: pinned.meshName, root: pinned.root };
 }
 
+/** The root of the token, or one that it has introduced since: a token is good as long as its root is trusted. */
+async function pinnedRoot(
+  target: MeshTarget,
+  rootFingerprint: string,
+  timeoutMs: number,
+  nowMs: number,
+): Promise<PinnedRoot> {
+  try {
+    return await fetchPinnedRoot({ ...target, protocols: ['h2'], rootFingerprint, timeoutMs }, nowMs);
+  } catch (error) {
+    if (!(error instanceof IdentityError) || error.code !== 'wrong-ca') throw error;
+    const records = await rootRecordsOf({ target, timeoutMs }).catch(() => []);
+    const pinned = pinnedByChain(records, rootFingerprint, nowMs);
+    if (pinned === undefined) throw error;
+    if (trustedRoots([pinned.root], nowMs).length > 0) return pinned;
+    const what = `the root that the join token names is not trusted by mesh "${pinned.meshName}" any more`;
+    throw new IdentityError('wrong-ca', `${what}: make another token`);
+  }
+}
+
 async function ask(
   target: MeshTarget,
-  { meshId, root }: PinnedRoot,
+  { meshId, roots }: PinnedRoot,
   home: string,
   { token, name, meshAddress, gossipAddress, frameKey, timeoutMs }: JoinOptions,
   made: { readonly certificateRequest: Uint8Array<ArrayBuffer>; readonly frameKeySignature: Uint8Array<ArrayBuffer> },
@@ -95,7 +119,7 @@ async function ask(
   const where = textOf(target);
   let asked = false;
   try {
-    const session = await openMeshSession(target, { tls: joinOptions(meshId, root, home, nowMs), timeoutMs });
+    const session = await openMeshSession(target, { tls: joinOptions(meshId, roots, home, nowMs), timeoutMs });
     const over = new AbortController();
     session.http2.once('close', () => over.abort(new Error('it closed the connection')));
     try {
@@ -141,7 +165,7 @@ function verified(
   const { nodeId, certificatePem, roots, revocationLists, gossipKeys, nodes, sealedAuthority } = grant;
   const role = NODE_ROLES.find((known) => known === grant.role);
   if (role === undefined) throw broken(where, `it names a role that this version does not know, "${grant.role}"`);
-  if (roots.length === 0 || roots.length > ROOTS_MAX || revocationLists.length > ROOTS_MAX) {
+  if (roots.length === 0 || roots.length > ROOTS_MAX || revocationLists.length > LISTS_MAX) {
     throw broken(where, `it has ${roots.length} roots and ${revocationLists.length} revocation lists`);
   }
   const trusted = roots.map((pem) => rootOf(pem, meshId, where));

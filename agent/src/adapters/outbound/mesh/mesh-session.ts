@@ -42,7 +42,15 @@ export function textOf({ host, port }: MeshTarget): string {
   return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
-/** Fails with the error of TLS (mesh-tls.ts: refusalOf) or of the socket. */
+/** The other end closed the connection before it said anything, as one does that refuses this one's certificate. */
+export class UnheardError extends Error {
+  constructor() {
+    super('it closed the connection before it said anything: its log says why');
+    this.name = 'UnheardError';
+  }
+}
+
+/** Fails with the error of TLS (mesh-tls.ts: refusalOf), with an UnheardError or with that of the socket. */
 export function openMeshSession(target: MeshTarget, { tls, timeoutMs, signal }: DialOptions): Promise<MeshSession> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted === true) {
@@ -69,7 +77,7 @@ export function openMeshSession(target: MeshTarget, { tls, timeoutMs, signal }: 
       reject(error);
     };
     const onAbort = (): void => end(new Error('given up'));
-    const onClose = (): void => end(new Error('it closed the connection before it said anything: its log says why'));
+    const onClose = (): void => end(new UnheardError());
     const timer = setTimeout(() => end(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
     signal?.addEventListener('abort', onAbort, { once: true });
     // Also once it stands: whoever uses it learns by "close" that it is over, and its calls have failed.

@@ -9,7 +9,7 @@ import { Backoff } from '../../../domain/replication/backoff.js';
 import type { NodeId } from '../../../domain/replication/contract.js';
 import type { Exchange, PeerLinks } from '../../../ports/mesh.js';
 import { type MeshTls, refusalOf } from '../identity/mesh-tls.js';
-import { type MeshTarget, textOf } from './mesh-session.js';
+import { type MeshTarget, textOf, UnheardError } from './mesh-session.js';
 import { PeerLink } from './peer-link.js';
 
 export interface LinkLogger {
@@ -49,6 +49,8 @@ export interface PeerLinksOptions {
   readonly addressOf: (node: NodeId) => MeshTarget | undefined;
   readonly exchange: Pick<Exchange, 'take' | 'waiting' | 'disconnected'>;
   readonly logger: LinkLogger;
+  /** One of the two does not believe the other's certificate: roots may have changed. */
+  readonly distrusted?: ((node: NodeId) => void) | undefined;
   readonly times?: Partial<LinkTimes> | undefined;
   readonly monotonicMs?: () => number;
   readonly random?: () => number;
@@ -108,6 +110,7 @@ export function createPeerLinks(options: PeerLinksOptions): JudgedPeerLinks {
         else if (failing.has(node)) logger.debug(detail, "still can't connect to a node");
         else logger.warn(detail, "can't connect to a node: it is tried again, at longer and longer intervals");
         if (openedMs === undefined) failing.add(node);
+        if (openedMs === undefined && isDistrust(error)) options.distrusted?.(node);
         pause(node, backoff.overAtMs(node) - now);
         if (openedMs !== undefined) exchange.disconnected(node);
       },
@@ -162,6 +165,10 @@ export function createPeerLinks(options: PeerLinksOptions): JudgedPeerLinks {
       links.clear();
     },
   };
+}
+
+function isDistrust(error: unknown): boolean {
+  return error instanceof UnheardError || refusalOf(error) === 'wrong-ca';
 }
 
 function reasonOf(error: unknown): string {
