@@ -91,6 +91,7 @@ export class Replication implements Exchange, Replicated {
   #whole = true;
   #links: PeerLinks | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #turn: NodeJS.Immediate | undefined;
   #retry: NodeJS.Timeout | undefined;
   #again: NodeJS.Timeout | undefined;
   #pumping = false;
@@ -116,6 +117,7 @@ export class Replication implements Exchange, Replicated {
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);
+    clearImmediate(this.#turn);
     clearTimeout(this.#retry);
     clearTimeout(this.#again);
     await this.#following;
@@ -377,12 +379,15 @@ export class Replication implements Exchange, Replicated {
 
   #schedule(): void {
     clearTimeout(this.#timer);
-    const wait = Math.max(0, Math.min(this.#shards.nextDueMs() - this.#options.monotonicMs(), TICK_MAX_MS));
-    this.#timer = setTimeout(() => {
+    clearImmediate(this.#turn);
+    const tick = (): void => {
       this.#shards.tick();
       this.#pump();
-    }, Math.ceil(wait));
-    this.#timer.unref();
+    };
+    const wait = this.#shards.nextDueMs() - this.#options.monotonicMs();
+    // In the next turn: what is to leave has left by then.
+    if (wait <= 0) this.#turn = setImmediate(tick);
+    else this.#timer = setTimeout(tick, Math.ceil(Math.min(wait, TICK_MAX_MS))).unref();
   }
 
   /** changes: whether those that are told of are others', and not in the store yet. */

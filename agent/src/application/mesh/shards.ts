@@ -281,8 +281,11 @@ export class Shards {
 
   /** Those whose time has come. */
   tick(): void {
-    const now = this.#options.monotonicMs();
-    for (const replica of this.#replicas.values()) if (replica.nextDueMs() <= now) replica.tick();
+    for (const replica of this.#replicas.values()) {
+      const dueMs = replica.nextDueMs();
+      // What is due at once says the time at which it was asked.
+      if (dueMs <= this.#options.monotonicMs()) replica.tick();
+    }
   }
 
   *events(): Iterable<[ClusterName, readonly ReplicaEvent[]]> {

@@ -3,7 +3,7 @@
  * The way of a frame from outside into the ledger: decoded, its number and its signature checked, held until those
  * before it are there, its chain and its time checked, applied with what else is ready in one commit.
  *
- *   offered ─▶ duplicate | refused | held ─▶ applied
+ *   offered ─▶ duplicate | refused | held ─▶ applied, when it is due()
  *                                       ├──▶ quarantined (its time has not come) ─▶ applied
  *                                       └──▶ forked (another frame had its number)
  */
@@ -15,6 +15,7 @@ import { sameBytes } from './object.js';
 import { covers, isForked, originKey } from './origin.js';
 
 export type Offer =
+  /** gap: frames before it are neither applied nor held. Without, it is applied with what else is due. */
   | { readonly outcome: 'held'; readonly frame: Frame; readonly gap: boolean }
   | { readonly outcome: 'duplicate'; readonly frame: Frame }
   | { readonly outcome: 'refused' };
@@ -41,8 +42,10 @@ export class Intake {
   /** A frame of this node's own origin came that this node does not have. */
   readonly #onOwnAhead: () => void;
   readonly #quarantine = new Map<OriginKey, Quarantine>();
-  /** More than a commit takes was ready. */
+  /** Something of these can be applied. */
   readonly #ready = new Set<OriginKey>();
+  /** Of each origin of which frames are held: the last of those that follow what is applied without a gap. */
+  readonly #tails = new Map<OriginKey, number>();
   #retryAtMs = 0;
 
   constructor(context: Context, onOwnAhead: () => void) {
@@ -127,8 +130,14 @@ export class Intake {
     if (ledger.self !== undefined && origin === originKey(ledger.self)) this.#onOwnAhead();
     const waiting = this.#quarantine.get(origin);
     if (waiting !== undefined && sequence > waiting.sequence + QUARANTINED_MAX) return REFUSED;
-    const next = sequence === (head?.sequence ?? 0) + 1;
-    return this.holding.add(frame, next) ? { outcome: 'held', frame, gap: !next } : REFUSED;
+    const applied = head?.sequence ?? 0;
+    if (!this.holding.add(frame, sequence === applied + 1)) return REFUSED;
+    const gap = sequence !== Math.max(applied, this.#tails.get(origin) ?? 0) + 1;
+    if (!gap) {
+      this.#tails.set(origin, sequence);
+      this.#ready.add(origin);
+    }
+    return { outcome: 'held', frame, gap };
   }
 
   /** Applies what is ready of these origins; gives the frames. A store that fails is left alone for a while. */
@@ -170,7 +179,10 @@ export class Intake {
       return [];
     }
     const through = new Map(frames.map(({ origin, sequence }) => [origin, sequence]));
-    for (const [origin, sequence] of through) this.holding.removeThrough(origin, sequence);
+    for (const [origin, sequence] of through) {
+      this.holding.removeThrough(origin, sequence);
+      if ((this.#tails.get(origin) ?? 0) <= sequence) this.#tails.delete(origin);
+    }
     return frames;
   }
 
@@ -181,9 +193,9 @@ export class Intake {
       this.#retryAtMs = 0;
       return this.holding.origins();
     }
-    const due = [...this.#ready];
-    for (const [origin, { dueMs }] of this.#quarantine) if (dueMs <= nowMs) due.push(origin);
-    return due;
+    const due = new Set(this.#ready);
+    for (const [origin, { dueMs }] of this.#quarantine) if (dueMs <= nowMs) due.add(origin);
+    return [...due];
   }
 
   nextDueMs(nowMs: number): number | undefined {
@@ -200,6 +212,7 @@ export class Intake {
       this.holding.removeThrough(origin, this.#context.ledger.sequence(origin));
       this.#ready.add(origin);
     }
+    this.#tails.clear();
     this.#quarantine.clear();
   }
 
@@ -217,6 +230,7 @@ export class Intake {
     }
     for (const fork of added) {
       this.holding.removeOrigin(fork.origin);
+      this.#tails.delete(fork.origin);
       this.#quarantine.delete(fork.origin);
       emit({ type: 'forked', fork, from });
     }

@@ -2,7 +2,15 @@
 import { hash as sha } from 'node:crypto';
 import { describe, expect, test, vi } from 'vitest';
 import type { ReplicaSettings } from './context.js';
-import type { Cell, CellWrite, Frame, Message, ReplicaEvent, WriteResult } from './contract.js';
+import {
+  type Cell,
+  type CellWrite,
+  type Frame,
+  type Message,
+  type ReplicaEvent,
+  ReplicaStoreError,
+  type WriteResult,
+} from './contract.js';
 import { bucketOf } from './digest.js';
 import { encodeFrame } from './frame.js';
 import { EXISTENCE, visible } from './object.js';
@@ -143,7 +151,7 @@ test('a write is everywhere within some hops, and the links become a tree: one p
 });
 
 test('a frame that comes twice prunes its link, over which frames are then announced instead', () => {
-  const lab = new Lab(2, { roundMs: NEVER });
+  const lab = new Lab(2, { roundMs: NEVER, newsMs: 50 });
   lab.create(2, 'a');
   lab.run(500);
   const [frame] = branches(lab, 2);
@@ -156,10 +164,47 @@ test('a frame that comes twice prunes its link, over which frames are then annou
   lab.count('push');
   lab.count('have');
   expect(lab.write(1, ['b', EXISTENCE, '']).ok && lab.write(2, ['c', EXISTENCE, '']).ok).toBe(true);
-  lab.run(400);
+  lab.run(100);
   expect([lab.count('push'), lab.count('have')]).toEqual([0, 2]);
   lab.run(500);
   expect([lab.shown(2, 'b'), lab.count('graft')]).toEqual(['=', 1]);
+});
+
+test('a frame goes on before it is applied, those that come at once are applied in one commit, and the disk may fail', () => {
+  const lab = new Lab(4, { roundMs: NEVER });
+  lab.create(1, 'a');
+  lab.run(500);
+  const frames: Uint8Array[] = [];
+  lab.lose = (message) => {
+    if (message.type === 'push') frames.push(message.frame);
+    return true;
+  };
+  for (const name of ['b', 'c', 'd']) lab.create(1, name);
+  lab.run(1);
+  const [b, c, d] = [...new Map(frames.map((frame) => [frame.join(), frame])).values()];
+  const sent: Message[] = [];
+  lab.lose = (message) => {
+    sent.push(message);
+    return true;
+  };
+  const commits = vi.spyOn(lab.node(2).disk, 'commit');
+  for (const frame of [b, c, d]) {
+    lab.world.act(lab.node(2), (replica) => replica.receive(1n, { type: 'push', frame: frame as Uint8Array }));
+  }
+  expect([commits.mock.calls.length, lab.shown(2, 'b')]).toEqual([0, '']);
+  lab.run(1);
+  expect([commits.mock.calls.length, lab.shown(2, 'b'), lab.shown(2, 'd')]).toEqual([1, '= spec=b', '= spec=d']);
+  expect(sent.filter(({ type }) => type === 'push').length % 3).toBe(0);
+  expect(sent.filter(({ type }) => type === 'push').length).toBeGreaterThan(0);
+  // What holds it up here holds up nobody behind it.
+  sent.length = 0;
+  vi.spyOn(lab.node(3).disk, 'commit').mockImplementation(() => {
+    throw new ReplicaStoreError('full', 'no room');
+  });
+  lab.world.act(lab.node(3), (replica) => replica.receive(1n, { type: 'push', frame: b as Uint8Array }));
+  lab.run(1);
+  expect([lab.shown(3, 'b'), lab.of('storage', 3).length]).toEqual(['', 1]);
+  expect(sent.filter(({ type }) => type === 'push').length).toBeGreaterThan(0);
 });
 
 test('a frame that a comparison has brought first does not prune the link by which it then comes', () => {
@@ -408,6 +453,7 @@ test.each([
   const frames = branches(lab, 2);
   for (const i of order) {
     lab.world.act(lab.node(1), (replica) => replica.receive(2n, { type: 'push', frame: (frames[i] as Frame).bytes }));
+    lab.run(1);
   }
   const [{ fork } = { fork: undefined }, ...more] = lab.of('forked', 1);
   expect(more).toEqual([]);

@@ -85,6 +85,9 @@ export class Replica {
   readonly #outboxes = new Map<NodeId, Outbox>();
   readonly #comparison: Comparison;
   readonly #joining: Joining;
+  /** Of frames that were pushed here: by whom. */
+  readonly #givers = new WeakMap<Frame, NodeId>();
+  readonly #forwarded = new WeakSet<Frame>();
   /** Of each origin the greatest number that has come by request. */
   readonly #pulled = new Map<OriginKey, number>();
   #events: ReplicaEvent[] = [];
@@ -124,7 +127,7 @@ export class Replica {
         throw new RangeError(`${nameOfFrame({ origin: originKey(self), sequence })}: ${frame.fault}`);
       return frame;
     };
-    const spread = (frames: readonly Frame[]): void => this.#spread(frames, undefined);
+    const spread = (frames: readonly Frame[]): void => this.#spread(frames);
     this.#joining = new Joining({ ...parts, backoff: this.#backoff, reissue, spread });
     const damaged = this.ledger.verify();
     if (damaged.length > 0) emit({ type: 'damaged', keys: damaged });
@@ -185,7 +188,7 @@ export class Replica {
       if ('fault' in frame) return { ok: false, code: 'too-large', reason: frame.fault };
       const { objects } = this.ledger.apply([frame], alongside);
       if (objects.length > 0) this.#context.emit({ type: 'changed', objects, writers: [{ author, node: this.node }] });
-      this.#spread([frame], undefined);
+      this.#spread([frame]);
       return { ok: true, origin: frame.origin, sequence: frame.sequence, stamp: frame.stamp };
     } catch (error) {
       if (!(error instanceof ReplicaStoreError)) throw error;
@@ -278,7 +281,7 @@ export class Replica {
 
   tick(): void {
     const now = this.#environment.monotonicMs();
-    this.#applyReady(this.#intake.due(now), undefined);
+    this.#applyDue(now);
     for (const { node, origin, through } of this.#tree.due(now)) this.#graft(node, origin, through);
     if (this.#newsDueMs !== undefined && this.#newsDueMs <= now) this.#tellNews();
     this.#pulls.tick(now);
@@ -310,6 +313,8 @@ export class Replica {
     const now = this.#environment.monotonicMs();
     switch (message.type) {
       case 'summary':
+        // Or the other would send what is about to be applied.
+        this.#applyDue(now);
         this.#guarded('a new incarnation', () => this.#comparison.compared(from, message, now));
         return;
       case 'snapshot-request':
@@ -388,9 +393,18 @@ export class Replica {
       this.#send(from, { type: 'prune' });
     }
     if (offer.outcome !== 'held') return;
+    const { frame, gap } = offer;
     this.#tree.setEager(from, true);
-    if (offer.gap) this.#tree.miss(offer.frame.origin, offer.frame.sequence - 1, from, now);
-    else this.#applyReady([offer.frame.origin], from);
+    this.#givers.set(frame, from);
+    if (gap) this.#tree.miss(frame.origin, frame.sequence - 1, from, now);
+    else this.#forward(frame);
+  }
+
+  /** Before it is applied here: each node on its way would add the time that this takes, and loses nothing if it fails. */
+  #forward(frame: Frame): void {
+    const giver = this.#givers.get(frame);
+    this.#forwarded.add(frame);
+    for (const node of this.#tree.eager()) if (node !== giver) this.#send(node, { type: 'push', frame: frame.bytes });
   }
 
   /** Frames that were asked for. */
@@ -411,16 +425,16 @@ export class Replica {
     }
   }
 
-  #applyReady(origins: readonly OriginKey[], from: NodeId | undefined): void {
-    if (origins.length === 0) return;
-    this.#spread(this.#intake.drain(origins, this.#environment.monotonicMs()), from);
+  #applyDue(now: number): void {
+    const origins = this.#intake.due(now);
+    if (origins.length > 0) this.#spread(this.#intake.drain(origins, now));
   }
 
-  #spread(frames: readonly Frame[], from: NodeId | undefined): void {
+  #spread(frames: readonly Frame[]): void {
     if (frames.length === 0) return;
-    for (const { origin, sequence, bytes } of frames) {
-      for (const node of this.#tree.eager()) if (node !== from) this.#send(node, { type: 'push', frame: bytes });
-      this.#tree.announce(origin, sequence, true);
+    for (const frame of frames) {
+      if (!this.#forwarded.has(frame)) this.#forward(frame);
+      this.#tree.announce(frame.origin, frame.sequence, true, this.#givers.get(frame));
     }
     this.#hasNews(this.#environment.monotonicMs());
   }

@@ -76,13 +76,15 @@ export class Tree {
     if (this.#links.has(node)) this.#links.set(node, eager);
   }
 
-  /** A frame that has just been applied; pushed: to the eager peers. */
-  announce(origin: OriginKey, sequence: number, pushed: boolean): void {
+  /** A frame that has just been applied; pushed: to the eager peers. giver: it came from there. */
+  announce(origin: OriginKey, sequence: number, pushed: boolean, giver?: NodeId): void {
     const before = this.#news.get(origin);
     const missing = this.#missing.get(origin);
     const isAllHere = missing !== undefined && missing.through <= sequence;
     const known = missing !== undefined && missing.through >= sequence ? missing.heard : [];
-    this.#news.set(origin, { sequence, toAll: !pushed || before?.toAll === true, known: new Set(known) });
+    const news = { sequence, toAll: !pushed || before?.toAll === true, known: new Set(known) };
+    if (giver !== undefined) news.known.add(giver);
+    this.#news.set(origin, news);
     if (isAllHere) this.#missing.delete(origin);
   }
 
