@@ -97,6 +97,8 @@ class History {
   readonly #plan: Plan;
   readonly #durationMs: number;
   readonly #journal = new Map<string, Frame>();
+  /** Frames that were last on disks that were restored; one of these may still be on its way to somebody. */
+  readonly #lostWithDisks = new Map<string, Frame>();
   #acknowledged = 0;
   /** Of each node, the latest stamp of a frame that it has stored since it was started. */
   readonly #seen = new Map<NodeId, Timestamp>();
@@ -383,15 +385,17 @@ class History {
     node.said = undefined;
     node.acknowledged = [];
     // Another's as well, where that disk was the last that held it.
-    this.#giveUp((frame) => frame.node === node.id || covers(had, frame.origin, frame.sequence));
+    this.#giveUp((frame) => frame.node === node.id || covers(had, frame.origin, frame.sequence), true);
   }
 
   /** Of these frames those that no disk holds any more, as they are given up knowingly, are no one's to hold. */
-  #giveUp(which: (frame: Frame) => boolean): void {
+  #giveUp(which: (frame: Frame) => boolean, restored: boolean): void {
     const vectors = this.#world.nodes.map(({ disk }) => disk.load());
     for (const [key, frame] of this.#journal) {
       const { origin, sequence } = frame;
-      if (which(frame) && !vectors.some((vector) => covers(vector, origin, sequence))) this.#journal.delete(key);
+      if (!which(frame) || vectors.some((vector) => covers(vector, origin, sequence))) continue;
+      this.#journal.delete(key);
+      if (restored) this.#lostWithDisks.set(key, frame);
     }
   }
 
@@ -533,6 +537,11 @@ class History {
     if (first === undefined || this.#faults.length > 0) return;
     const vector = first.disk.load();
     const model = new Map<string, Map<string, Cell>>();
+    // Then it is everybody's again.
+    const held = new Set(nodes.flatMap(({ disk }) => disk.cells().map((cell) => `${cell.origin}/${cell.sequence}`)));
+    for (const [key, frame] of this.#lostWithDisks) {
+      if (held.has(key) && !this.#journal.has(key)) this.#journal.set(key, frame);
+    }
     for (const [key, frame] of this.#journal) {
       if (!covers(vector, frame.origin, frame.sequence)) {
         // What only a disk had that was restored is gone; a node that was away has written its changes anew.
@@ -577,7 +586,7 @@ class History {
     if (event.type === 'changed')
       this.#options.effects?.changed(this.#world.nodes[Number(node) - 1] as SimNode, event.objects);
     // Written anew, or named as lost: later the vector's floor covers their numbers.
-    if (event.type === 'snapshot') this.#giveUp((frame) => frame.node === node);
+    if (event.type === 'snapshot') this.#giveUp((frame) => frame.node === node, false);
     if (event.type === 'forked')
       this.#faults.push(`node ${node}: ${event.fork.origin} forked at ${event.fork.sequence}`);
     if (event.type === 'refused' || event.type === 'damaged')
