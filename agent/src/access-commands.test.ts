@@ -26,7 +26,13 @@ interface Result {
 }
 
 async function run(args: readonly string[], stdin = ''): Promise<Result> {
-  const env = { PATH: process.env['PATH'] ?? '', HOME: directory, MARCHER_TARGET: `unix:${socketPath}`, TZ: 'UTC' };
+  const env = {
+    PATH: process.env['PATH'] ?? '',
+    HOME: directory,
+    XDG_CACHE_HOME: join(root, '.cache'),
+    MARCHER_TARGET: `unix:${socketPath}`,
+    TZ: 'UTC',
+  };
   const child = spawn(marcher, args, { env, stdio: 'pipe' });
   const read = async (stream: AsyncIterable<unknown>): Promise<string> => {
     let text = '';

@@ -43,7 +43,13 @@ test('a session is begun once, shown by later commands, renewed and ended; its t
   const book = join(config, 'marcher/targets.json');
   const outputs: string[] = [];
   const run = async (args: readonly string[], extra: Record<string, string> = {}, stdin = ''): Promise<Result> => {
-    const env = { PATH: process.env['PATH'] ?? '', HOME: join(directory, 'home'), XDG_CONFIG_HOME: config, TZ: 'UTC' };
+    const env = {
+      PATH: process.env['PATH'] ?? '',
+      HOME: join(directory, 'home'),
+      XDG_CACHE_HOME: join(root, '.cache'),
+      XDG_CONFIG_HOME: config,
+      TZ: 'UTC',
+    };
     const child = spawn(marcher, args, { env: { ...env, ...extra }, stdio: 'pipe' });
     const read = async (stream: AsyncIterable<unknown>): Promise<string> => {
       let text = '';

@@ -32,7 +32,13 @@ interface Result {
 }
 
 async function run(...args: string[]): Promise<Result> {
-  const env = { PATH: process.env['PATH'] ?? '', HOME: directory, MARCHER_TARGET: `unix:${socketPath}`, TZ: 'UTC' };
+  const env = {
+    PATH: process.env['PATH'] ?? '',
+    HOME: directory,
+    XDG_CACHE_HOME: join(root, '.cache'),
+    MARCHER_TARGET: `unix:${socketPath}`,
+    TZ: 'UTC',
+  };
   const child = spawn(marcher, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
   const read = async (stream: AsyncIterable<unknown>): Promise<string> => {
     let text = '';

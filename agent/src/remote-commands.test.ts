@@ -34,7 +34,13 @@ test('a certificate or a token is shown to the right agent only, and every failu
   const run = (args: readonly string[], extra: Record<string, string> = {}) =>
     new Promise<{ code: number; text: string }>((resolve) => {
       const target = `https://127.0.0.1:${api.port}`;
-      const env = { PATH: process.env['PATH'] ?? '', HOME: join(directory, 'home'), MARCHER_TARGET: target, ...extra };
+      const env = {
+        PATH: process.env['PATH'] ?? '',
+        HOME: join(directory, 'home'),
+        XDG_CACHE_HOME: join(root, '.cache'),
+        MARCHER_TARGET: target,
+        ...extra,
+      };
       const child = spawn(marcher, ['get', 'services', ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
       let text = '';
       for (const stream of [child.stdout, child.stderr]) {

@@ -27,7 +27,13 @@ interface Result {
 }
 
 function environment(extra: Record<string, string> = {}): Record<string, string> {
-  return { PATH: process.env['PATH'] ?? '', HOME: directory, MARCHER_TARGET: `unix:${socket}`, ...extra };
+  return {
+    PATH: process.env['PATH'] ?? '',
+    HOME: directory,
+    XDG_CACHE_HOME: join(root, '.cache'),
+    MARCHER_TARGET: `unix:${socket}`,
+    ...extra,
+  };
 }
 
 async function run(
