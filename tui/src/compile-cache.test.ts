@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -28,6 +28,11 @@ test('a directory that others may write is not used', () => {
   mkdirSync(directory, { recursive: true });
   chmodSync(directory, 0o777);
   expect(keep()).toBeUndefined();
+});
+
+test('a home that is not there is not made', () => {
+  expect(keepCompiled({ XDG_CACHE_HOME: join(home, 'none', '.cache') })).toBeUndefined();
+  expect(existsSync(join(home, 'none'))).toBe(false);
 });
 
 test('where there can be no directory nothing is kept, and nothing fails', () => {
