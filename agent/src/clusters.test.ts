@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Clusters between agents with all that they have of adapters: TLS, gossip and SQLite, on loopback. */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseConfiguration } from '@marcher/model';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { InMemoryDataplane } from './adapters/outbound/dataplane/in-memory.js';
+import { freePortPair } from './adapters/outbound/mesh/testing/free-ports.js';
 import { type OpenedStore, openStore } from './adapters/outbound/sqlite/open-store.js';
 import { type Agent, createAgent } from './agent.js';
 import type { Replication } from './application/mesh/replication.js';
@@ -42,23 +42,6 @@ afterEach(async () => {
   rmSync(root, { recursive: true, force: true });
 });
 
-/** Of two that follow each other, both free on loopback. */
-async function freePort(): Promise<number> {
-  const taken = (port: number): Promise<number | undefined> =>
-    new Promise((resolve) => {
-      const server = createServer();
-      server.once('error', () => resolve(undefined));
-      server.listen(port, '127.0.0.1', () => {
-        const { port: got } = server.address() as { port: number };
-        server.close(() => resolve(got));
-      });
-    });
-  for (;;) {
-    const port = await taken(0);
-    if (port !== undefined && port < 65_535 && (await taken(port + 1)) !== undefined) return port;
-  }
-}
-
 async function start(
   name: string,
   {
@@ -68,7 +51,7 @@ async function start(
   }: Partial<Pick<Machine, 'port' | 'dataplane'>> & { contact?: number } = {},
 ): Promise<Machine> {
   const dir = join(root, name);
-  const address = { host: '127.0.0.1', port: port ?? (await freePort()) };
+  const address = { host: '127.0.0.1', port: port ?? (await freePortPair()) };
   const opened = openStore(dir, 0);
   const log: string[] = [];
   const shown = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? String(value) : value);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The mesh's CA is changed under nodes that are there, away, and joining: over TLS, gossip and SQLite, on loopback. */
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createCertificateRequest } from '@marcher/client/certificate-request';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { readCertificate } from './adapters/outbound/identity/certificate-facts.js';
 import type { MeshTlsMaterial } from './adapters/outbound/identity/mesh-tls.js';
+import { freePortPair } from './adapters/outbound/mesh/testing/free-ports.js';
 import { type OpenedStore, openStore } from './adapters/outbound/sqlite/open-store.js';
 import type { NodeRole } from './domain/identity/join-token.js';
 import { Mesh } from './mesh.js';
@@ -33,22 +33,6 @@ interface Machine {
 let root: string;
 let machines: Machine[] = [];
 
-async function freePort(): Promise<number> {
-  const taken = (port: number): Promise<number | undefined> =>
-    new Promise((resolve) => {
-      const server = createServer();
-      server.once('error', () => resolve(undefined));
-      server.listen(port, '127.0.0.1', () => {
-        const { port: got } = server.address() as { port: number };
-        server.close(() => resolve(got));
-      });
-    });
-  for (;;) {
-    const port = await taken(0);
-    if (port !== undefined && port < 65_535 && (await taken(port + 1)) !== undefined) return port;
-  }
-}
-
 const hidden = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? String(value) : value);
 
 async function start(
@@ -56,7 +40,7 @@ async function start(
   given: { readonly port?: number; readonly contact?: number } = {},
 ): Promise<Machine> {
   const dir = join(root, name);
-  const { port = await freePort(), contact } = given;
+  const { port = await freePortPair(), contact } = given;
   const opened = openStore(dir, 0);
   const log: string[] = [];
   const say = (fields: object, message: string): void => void log.push(`${message} ${JSON.stringify(fields, hidden)}`);

@@ -23,6 +23,7 @@ import { cheapAccounts } from './adapters/outbound/access/testing/memory-mesh.js
 import { InMemoryDataplane } from './adapters/outbound/dataplane/in-memory.js';
 import type { MeshTlsMaterial } from './adapters/outbound/identity/mesh-tls.js';
 import { frameHash } from './adapters/outbound/mesh/frame-keys.js';
+import { freePortPair } from './adapters/outbound/mesh/testing/free-ports.js';
 import { type OpenedStore, openStore } from './adapters/outbound/sqlite/open-store.js';
 import { type Agent, createAgent } from './agent.js';
 import { Audit } from './application/audit/audit.js';
@@ -53,23 +54,6 @@ interface Machine {
 let root: string;
 let machines: Machine[] = [];
 
-/** Of two that follow each other, both free on loopback. */
-async function freePort(): Promise<number> {
-  const taken = (port: number): Promise<number | undefined> =>
-    new Promise((resolve) => {
-      const server = createServer();
-      server.once('error', () => resolve(undefined));
-      server.listen(port, '127.0.0.1', () => {
-        const { port: got } = server.address() as { port: number };
-        server.close(() => resolve(got));
-      });
-    });
-  for (;;) {
-    const port = await taken(0);
-    if (port !== undefined && port < 65_535 && (await taken(port + 1)) !== undefined) return port;
-  }
-}
-
 interface MachineOptions {
   readonly port?: number;
   readonly contact?: number;
@@ -78,7 +62,7 @@ interface MachineOptions {
 
 async function start(name: string, options: MachineOptions = {}): Promise<Machine> {
   const dir = join(root, name);
-  const { port = await freePort(), contact, dataplane = new InMemoryDataplane() } = options;
+  const { port = await freePortPair(), contact, dataplane = new InMemoryDataplane() } = options;
   const opened = openStore(dir, 0);
   const log: string[] = [];
   const say = (fields: object, message: string): void => void log.push(`${message} ${JSON.stringify(fields, hidden)}`);
@@ -375,7 +359,7 @@ test('a machine that could not listen joins when it can, by the identity that it
 }, async () => {
   const first = await founded();
   giveToken(first, 'two');
-  const port = await freePort();
+  const port = await freePortPair();
   const other = createServer();
   await new Promise<void>((resolve) => other.listen(port + 1, '127.0.0.1', resolve));
   const second = await start('two', { port, contact: first.port });
