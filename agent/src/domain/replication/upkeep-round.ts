@@ -42,7 +42,7 @@ export class Upkeep {
       collect(ledger, bucket, acknowledged, environment.wallMs(), settings.tombstoneMinMs);
       if (this.#bucket % LOGS_EVERY !== 0) continue;
       compact(ledger, acknowledged, settings.retention);
-      settle(ledger, acknowledged);
+      settle(ledger, acknowledged, (node) => this.#peers.vectorOf(node));
     }
   }
 }

@@ -9,7 +9,7 @@ import { Ledger } from './ledger.js';
 import { MemoryStore } from './memory-store.js';
 import { EXISTENCE } from './object.js';
 import { originKey } from './origin.js';
-import { collect, compact } from './upkeep.js';
+import { collect, compact, settle } from './upkeep.js';
 
 const hash = (bytes: Uint8Array): Uint8Array => sha('sha256', bytes, 'buffer');
 const BUCKET = bucketOf('k', 'a');
@@ -101,4 +101,55 @@ test('frames leave the log when all have them, and the oldest of each origin whe
   expect(first()).toEqual([8, 5]);
   compact(ledger, [], { frames: 5, bytes: 1e9 });
   expect([...first(), store.logSize().frames]).toEqual([undefined, undefined, 0]);
+});
+
+test('an incarnation leaves the vector once its node writes under a later one, has said so, and all have the same of it', () => {
+  const store = new MemoryStore();
+  const ledger = new Ledger({ store, node: 1n, hash, wallMs: () => 1000, aheadMaxMs: 100 });
+  const [before, after] = [1, 2].map((incarnation) => ({ node: 2n, incarnation }));
+  const apply = (origin: { node: bigint; incarnation: number } | undefined, ms: number): void => {
+    if (origin === undefined) return;
+    const writes = [{ kind: 'k', id: 'a', group: EXISTENCE, value: new Uint8Array(0) }];
+    const stamp = { ms, counter: 0, node: 2n };
+    const frame = {
+      origin,
+      sequence: 1,
+      cluster: '',
+      stamp,
+      previous: new Uint8Array(0),
+      author: '',
+      message: '',
+      writes,
+    };
+    const encoded = encodeFrame(frame, hash, (digest) => digest);
+    if ('fault' in encoded) throw new Error(encoded.fault);
+    ledger.apply([encoded]);
+  };
+  apply(before, 10);
+  apply(after, 20);
+  const [old, now] = [before, after].map((origin) => originKey(origin ?? { node: 0n, incarnation: 0 })) as [
+    string,
+    string,
+  ];
+  const has = (...of: [string, number][]): VectorState => {
+    return {
+      heads: new Map(of.map(([key, sequence]) => [key, { sequence, hash: new Uint8Array(0) }])),
+      floors: new Map(),
+    };
+  };
+  const all = has([old, 1], [now, 1]);
+  compact(ledger, [all, all], { frames: 1000, bytes: 1000 });
+  const floors = (of2: VectorState | undefined, of3 = all): unknown => {
+    const vectorOf = (node: bigint): VectorState | undefined => (node === 2n ? of2 : of3);
+    settle(ledger, of2 === undefined ? [of3] : [of2, of3], vectorOf);
+    return [...ledger.floors];
+  };
+  // It has written more of it since then, perhaps.
+  expect(floors(has([old, 1]))).toEqual([]);
+  // It is no member, and nobody knows.
+  expect(floors(undefined)).toEqual([]);
+  expect(floors(has([old, 2], [now, 1]))).toEqual([]);
+  expect(floors(all, has([now, 1]))).toEqual([]);
+  expect(floors(all)).toEqual([[2n, 2]]);
+  expect([...ledger.heads.keys()]).toEqual([now]);
 });

@@ -116,8 +116,16 @@ export function compact(ledger: Ledger, acknowledged: Acknowledged, retention: R
   ledger.commit(new Staging(ledger.store), { drop: Array.from(drop, ([origin, through]) => ({ origin, through })) });
 }
 
-/** Incarnations that ended, and that everyone has all of, leave the vector: it would grow with every restored disk. */
-export function settle(ledger: Ledger, acknowledged: Acknowledged): void {
+/**
+ * Incarnations that ended, and that everyone has all of, leave the vector: it would grow with every restored disk. How much
+ * there is of one its own node says, once it writes under a later: before, it may have frames that nobody else has heard
+ * of, and a node that is no member any more may have some for ever. vectorOf: what a member has acknowledged last.
+ */
+export function settle(
+  ledger: Ledger,
+  acknowledged: Acknowledged,
+  vectorOf: (node: NodeId) => VectorState | undefined,
+): void {
   if (!everyone(acknowledged)) return;
   const byNode = new Map<NodeId, OriginKey[]>();
   for (const origin of ledger.heads.keys()) {
@@ -127,11 +135,15 @@ export function settle(ledger: Ledger, acknowledged: Acknowledged): void {
     byNode.set(node, list);
   }
   const self = ledger.self === undefined ? undefined : originKey(ledger.self);
+  const hasEnded = (node: NodeId, next: OriginKey): boolean => {
+    const own = node === ledger.self?.node ? ledger : vectorOf(node);
+    return own !== undefined && covers(own, next, 1);
+  };
   const floors = new Map(ledger.floors);
   const forget: OriginKey[] = [];
   for (const [node, origins] of byNode) {
     // Keys sort as incarnations do; the last one may still be written under.
-    for (const origin of origins.sort().slice(0, -1)) {
+    for (const [at, origin] of origins.sort().slice(0, -1).entries()) {
       const sequence = ledger.sequence(origin);
       const known = acknowledged.every((vector) => {
         const head = vector.heads.get(origin);
@@ -140,6 +152,7 @@ export function settle(ledger: Ledger, acknowledged: Acknowledged): void {
       const settled =
         known &&
         origin !== self &&
+        hasEnded(node, origins[at + 1] as OriginKey) &&
         ledger.store.firstFrame(origin) === undefined &&
         !ledger.forks.some((fork) => fork.origin === origin);
       if (!settled) break;
