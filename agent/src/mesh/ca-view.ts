@@ -183,9 +183,20 @@ export function caConditions({ part, view, own }: Known, keyFailure: string): No
   }
 }
 
+const issuers = new WeakMap<object, string>();
+
+/** Asked with each status, and read once for each certificate. */
+function ownIssuer(credentials: Part['credentials']): string {
+  const known = issuers.get(credentials);
+  if (known !== undefined) return known;
+  const { issuerKeyId } = readCertificate(credentials.certificatePem);
+  issuers.set(credentials, issuerKeyId);
+  return issuerKeyId;
+}
+
 /** Which has signed what this node shows; undefined: it knows none such. */
 export function ownRoot({ identity, credentials }: Part): TrustedRoot | undefined {
-  const { issuerKeyId } = readCertificate(credentials.certificatePem);
+  const issuerKeyId = ownIssuer(credentials);
   return identity.roots.find(({ certificate }) => certificate.keyId === issuerKeyId);
 }
 

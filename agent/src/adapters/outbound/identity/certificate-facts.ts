@@ -6,6 +6,18 @@ import { IdentityError } from '../../../ports/identity.js';
 import * as x509 from './x509.js';
 
 export const CERTIFICATE_MAX_BYTES = 16_384;
+/** A mesh of a thousand shows as many, each many times; what is remembered of one is about 1 KiB. */
+const REMEMBERED_MAX = 2_048;
+/** So that strangers' certificates, which are read before they are refused, take no more. */
+const REMEMBERED_MAX_BYTES = 2_048;
+
+interface NamedFacts {
+  readonly facts: CertificateFacts;
+  readonly names: readonly { readonly type: string; readonly value: string }[];
+}
+
+/** By SHA-256 of the certificate, the oldest first. */
+const remembered = new Map<string, NamedFacts>();
 
 /** PEM (the first certificate in it) or DER. Fails as IdentityError "invalid". */
 export function readCertificate(text: string | Uint8Array): CertificateFacts {
@@ -27,11 +39,20 @@ export function factsOf(certificate: X509Certificate): CertificateFacts {
   return namedFactsOf(certificate).facts;
 }
 
-/** With all of its subject alternative names, which takes the library's time (a millisecond) once. */
-export function namedFactsOf(certificate: X509Certificate): {
-  readonly facts: CertificateFacts;
-  readonly names: readonly { readonly type: string; readonly value: string }[];
-} {
+/** With all of its subject alternative names. The library takes milliseconds for what it reads, so each is read once. */
+export function namedFactsOf(certificate: X509Certificate): NamedFacts {
+  const fingerprint = certificate.fingerprint256;
+  const known = remembered.get(fingerprint);
+  if (known !== undefined) return known;
+  const read = readNamedFacts(certificate);
+  if (certificate.raw.length > REMEMBERED_MAX_BYTES) return read;
+  const [oldest] = remembered.keys();
+  if (remembered.size >= REMEMBERED_MAX && oldest !== undefined) remembered.delete(oldest);
+  remembered.set(fingerprint, read);
+  return read;
+}
+
+function readNamedFacts(certificate: X509Certificate): NamedFacts {
   try {
     const parsed = new x509.X509Certificate(certificate.raw);
     const names = parsed.getExtension(x509.SubjectAlternativeNameExtension)?.names.items ?? [];
