@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// The executables, each as few files: looking up and reading hundreds of modules takes longer than what a command does, and
+// most of an agent's start. bin/marcherd and bin/marcher run what is in bundle/ unless something was compiled since.
+import { relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'rolldown';
+
+const path = (from) => fileURLToPath(new URL(from, import.meta.url));
+
+// What a module finds beside itself (workers, children, the tree that it is in) it finds from where tsc has put it.
+const ownUrl = (output) => ({
+  name: 'own-url',
+  transform: {
+    filter: { id: /\/dist\/.*\.js$/, code: 'import.meta.url' },
+    handler: (code, id) => ({
+      code: code.replaceAll(
+        'import.meta.url',
+        `new URL(${JSON.stringify(relative(output, id))}, import.meta.url).href`,
+      ),
+    }),
+  },
+});
+
+const bundle = (workspace) =>
+  defineConfig({
+    input: { main: path(`${workspace}/dist/main.js`) },
+    platform: 'node',
+    // They load machine code from beside themselves.
+    external: ['better-sqlite3', 'koffi', '@node-rs/argon2'],
+    plugins: [ownUrl(path(`${workspace}/bundle`))],
+    // Names that stay, so that a build leaves nothing of the one before.
+    output: { dir: path(`${workspace}/bundle`), format: 'esm', chunkFileNames: '[name].js', cleanDir: true },
+    logLevel: 'warn',
+  });
+
+export default [bundle('agent'), bundle('tui')];
