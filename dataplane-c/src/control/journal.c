@@ -586,16 +586,21 @@ unsigned journal_maintain(struct journal *journal, uint64_t now_ms)
 		goto out;
 	if (!journal->on_disk && (closing || now_ms >= journal->retry_ms))
 		return_to_disk(journal, closing ? 0 : now_ms);
+	if (journal->needs_sync && journal->at_path && !journal->sync_due_ms)
+		journal->sync_due_ms = now_ms + JOURNAL_SYNC_DELAY_MS;
+	bool late = journal->at_path && journal->sync_due_ms && !closing && now_ms < journal->sync_due_ms;
 	/* Twice at most: what came during the first sync is synced by the second or by the next call. */
-	for (int i = 0; i < 2 && journal->on_disk && (journal->needs_sync || !journal->at_path); i++)
+	for (int i = 0; i < 2 && journal->on_disk && !late && (journal->needs_sync || !journal->at_path); i++)
 		settle(journal);
+	if (!late)
+		journal->sync_due_ms = 0;
 	uint64_t delta_bytes = journal->length - journal->base_length;
 	if (!closing && (journal->at_path || !journal->on_disk) && journal->deltas > 1 && now_ms >= journal->retry_ms &&
 	    (journal->deltas > JOURNAL_DELTAS_MAX ||
 	     (delta_bytes > JOURNAL_DELTA_BYTES_MIN && delta_bytes > journal->base_length)))
 		compact(journal, now_ms);
 	if (journal->needs_sync)
-		again = 1;
+		again = late ? (unsigned)(journal->sync_due_ms - now_ms) : 1;
 	else if (!journal->on_disk)
 		again = JOURNAL_DISK_RETRY_MS;
 out:

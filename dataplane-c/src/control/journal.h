@@ -24,6 +24,8 @@
 #define JOURNAL_DELTAS_MAX 256u
 #define JOURNAL_DELTA_BYTES_MIN (1u << 20)
 #define JOURNAL_DISK_RETRY_MS 5000u
+/* Deltas of so long share a sync: one for each costs more than the delta, and nothing waits for it. */
+#define JOURNAL_SYNC_DELAY_MS 1000u
 
 struct journal {
 	pthread_mutex_t lock;
@@ -39,6 +41,7 @@ struct journal {
 	bool on_disk;        /* fd is a file, not a memfd */
 	bool at_path;        /* and that file is snapshot.frames */
 	bool needs_sync;
+	uint64_t sync_due_ms; /* 0: no delta waits for it */
 	uint64_t retry_ms;
 	char problem[160]; /* why the last good snapshot is not on disk; empty: it is */
 };

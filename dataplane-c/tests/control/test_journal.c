@@ -149,6 +149,31 @@ static void a_change_to_another_generation_is_stale(void **state)
 	assert_int_equal(journal_generation(&f->journal), 1);
 }
 
+static void deltas_of_a_second_share_a_sync_and_a_complete_snapshot_waits_for_none(void **state)
+{
+	struct fixture *f = *state;
+	assert_int_equal(put(f, 1, 0, "web", 0), 0);
+	assert_int_equal(journal_maintain(&f->journal, 5000), 0);
+	assert_false(f->journal.needs_sync);
+	assert_int_equal(put(f, 2, 1, "api", 0), 0);
+	assert_int_equal(journal_maintain(&f->journal, 6000), 1000);
+	assert_int_equal(put(f, 3, 2, "api", 0), 0);
+	assert_int_equal(journal_maintain(&f->journal, 6400), 600);
+	assert_true(f->journal.needs_sync);
+	assert_int_equal(journal_maintain(&f->journal, 7000), 0);
+	assert_false(f->journal.needs_sync);
+	/* The next has its own second, and none is left out at the end. */
+	assert_int_equal(put(f, 4, 3, "api", 0), 0);
+	assert_int_equal(journal_maintain(&f->journal, 7100), 1000);
+	assert_int_equal(put(f, 5, 0, "web", 0), 0);
+	assert_int_equal(journal_maintain(&f->journal, 7200), 0);
+	assert_false(f->journal.needs_sync);
+	assert_int_equal(put(f, 6, 5, "api", 0), 0);
+	assert_int_equal(journal_maintain(&f->journal, 7300), 1000);
+	journal_maintain(&f->journal, UINT64_MAX);
+	assert_false(f->journal.needs_sync);
+}
+
 static void a_torn_tail_is_cut_off(void **state)
 {
 	struct fixture *f = *state;
@@ -311,6 +336,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        TEST(what_was_accepted_is_there_after_a_restart),
 	        TEST(a_change_to_another_generation_is_stale),
+	        TEST(deltas_of_a_second_share_a_sync_and_a_complete_snapshot_waits_for_none),
 	        TEST(a_torn_tail_is_cut_off),
 	        TEST(bytes_that_are_no_snapshot_are_not_used),
 	        TEST(an_unreadable_file_is_kept_and_the_one_before_used),
