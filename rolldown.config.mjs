@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The executables, each as few files: looking up and reading hundreds of modules takes longer than what a command does, and
 // most of an agent's start. bin/marcherd and bin/marcher run what is in bundle/ unless something was compiled since.
-import { createRequire } from 'node:module';
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'rolldown';
@@ -22,30 +21,13 @@ const ownUrl = (output) => ({
   },
 });
 
-// An import of node:http asks for each of its exports, and some of them load fetch: 20 ms of CPU and 3 MB in each
-// process, for what neither executable uses.
-const HTTP = '\0node:http';
-const leanHttp = {
-  name: 'lean-http',
-  resolveId: { filter: { id: /^(node:)?http$/ }, handler: () => HTTP },
-  load: {
-    filter: { id: /^\0node:http$/ },
-    handler() {
-      const described = Object.entries(Object.getOwnPropertyDescriptors(createRequire(import.meta.url)('node:http')));
-      const names = described.filter(([, { value }]) => value !== undefined).map(([name]) => name);
-      const from = "process.getBuiltinModule('node:http')";
-      return `const http = ${from};\nexport default http;\nexport const { ${names.join(', ')} } = http;`;
-    },
-  },
-};
-
 const bundle = (workspace) =>
   defineConfig({
     input: { main: path(`${workspace}/dist/main.js`) },
     platform: 'node',
     // They load machine code from beside themselves.
     external: ['better-sqlite3', 'koffi', '@node-rs/argon2'],
-    plugins: [leanHttp, ownUrl(path(`${workspace}/bundle`))],
+    plugins: [ownUrl(path(`${workspace}/bundle`))],
     // Names that stay, so that a build leaves nothing of the one before.
     output: { dir: path(`${workspace}/bundle`), format: 'esm', chunkFileNames: '[name].js', cleanDir: true },
     logLevel: 'warn',
