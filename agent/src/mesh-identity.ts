@@ -8,6 +8,7 @@ import {
   adoptAuthority,
   createAuthorityFile,
   exportAuthority,
+  keepIntermediate,
   keepSealedAuthority,
   listAuthorityFiles,
   openAuthorityFile,
@@ -15,12 +16,14 @@ import {
 } from './adapters/outbound/identity/authority-file.js';
 import { readCertificate } from './adapters/outbound/identity/certificate-facts.js';
 import { openIdentityDirectory } from './adapters/outbound/identity/identity-directory.js';
+import { type IntermediateRequest, readOffered } from './adapters/outbound/identity/intermediate.js';
 import { gossipKey, newGossipKey, newMeshId, newNodeId } from './adapters/outbound/identity/new-ids.js';
 import { createNodeRequest } from './adapters/outbound/identity/node-request.js';
 import { prepareDirectory, readRecord, writeRecord } from './adapters/outbound/identity/record-file.js';
 import { uniteLists } from './adapters/outbound/identity/revocation-list.js';
 import { firstKeyring, type GossipKeyring } from './domain/identity/gossip-keyring.js';
 import { type Mesh, meshNameFault } from './domain/identity/issue.js';
+import { isIntermediate } from './domain/identity/issuer.js';
 import { parseNodeUri } from './domain/identity/names.js';
 import { NO_REVOCATIONS, type Revocations } from './domain/identity/revocation.js';
 import { firstRoot, isNewerRoot, signingRoot, type TrustedRoot, trustedRoots } from './domain/identity/trust.js';
@@ -31,7 +34,7 @@ import {
   type IdentityStore,
   type NodeCredentials,
 } from './ports/identity.js';
-import type { JoinGrant } from './ports/mesh.js';
+import type { JoinGrant, OfferedIntermediate } from './ports/mesh.js';
 
 export interface MeshIdentity {
   readonly mesh: Mesh;
@@ -81,7 +84,7 @@ export class IdentityFiles {
     const { revocations } = await uniteLists(lists, trustedRoots(roots, Date.now()), Date.now());
     const { keys, fault } = await this.#openKeys(roots);
     return {
-      mesh: meshOf(root.pem),
+      mesh: meshOf((roots.find(({ certificate }) => !isIntermediate(certificate)) ?? root).pem),
       nodeId: node.nodeId,
       credentials,
       roots,
@@ -99,13 +102,23 @@ export class IdentityFiles {
   async found(meshName: string): Promise<void> {
     const fault = meshNameFault(meshName);
     if (fault !== undefined) throw new IdentityError('invalid', fault);
-    if (!existsSync(this.#caKeyFile)) writeKeyFile(this.#caKeyFile);
-    const nowMs = Date.now();
+    this.#makeKeyFile();
     const mesh = { id: newMeshId(), name: meshName };
-    const authority = await createAuthorityFile(this.directory, mesh, readKeyFile(this.#caKeyFile), nowMs);
+    const authority = await createAuthorityFile(this.directory, mesh, readKeyFile(this.#caKeyFile), Date.now());
+    await this.#begin(authority, [firstRoot(authority)]);
+  }
+
+  /** The same, with a root whose key is not here, and an intermediate of it for the key of that request. Fails as IdentityError. */
+  async foundBy(requested: IntermediateRequest, offered: OfferedIntermediate): Promise<void> {
+    const { root, intermediate } = readOffered(requested.mesh, offered, Date.now());
+    const authority = await this.keepIntermediate(requested, { ...intermediate, issuers: root.pem });
+    await this.#begin(authority, [firstRoot(authority), firstRoot(root)]);
+  }
+
+  async #begin(authority: CertificateAuthority, roots: readonly TrustedRoot[]): Promise<void> {
     const { privateKeyPem, request } = await createNodeRequest();
-    const { pem } = await authority.issueNode(request, newNodeId(), NO_REVOCATIONS, nowMs);
-    this.#store.saveRoots([firstRoot(authority)]);
+    const { pem } = await authority.issueNode(request, newNodeId(), NO_REVOCATIONS, Date.now());
+    this.#store.saveRoots(roots);
     this.#store.saveRevocationLists([]);
     this.#store.saveKeyring(firstKeyring(newGossipKey()));
     this.saveKnown([]);
@@ -143,6 +156,19 @@ export class IdentityFiles {
   /** Another root for the mesh, sealed by the same key file. Fails as IdentityError. */
   async createAuthority(mesh: Mesh): Promise<CertificateAuthority> {
     return await createAuthorityFile(this.directory, mesh, readKeyFile(this.#caKeyFile), Date.now());
+  }
+
+  /** An intermediate, for the key of that request. Fails as IdentityError. */
+  async keepIntermediate(
+    { privateKey }: IntermediateRequest,
+    { pem, issuers }: { readonly pem: string; readonly issuers: string },
+  ): Promise<CertificateAuthority> {
+    this.#makeKeyFile();
+    return await keepIntermediate(this.directory, { pem, issuers, privateKey }, readKeyFile(this.#caKeyFile));
+  }
+
+  #makeKeyFile(): void {
+    if (!existsSync(this.#caKeyFile)) writeKeyFile(this.#caKeyFile);
   }
 
   saveRoots(roots: readonly TrustedRoot[]): void {

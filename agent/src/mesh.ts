@@ -9,6 +9,7 @@
  *
  * Here is when it begins and ends; what it consists of is in mesh/, a module for each idea.
  */
+import { newMeshId } from './adapters/outbound/identity/new-ids.js';
 import type { KnownHeads } from './application/audit/audit.js';
 import type { Replicated } from './application/mesh/replication.js';
 import type { NodeCondition } from './application/node.js';
@@ -16,13 +17,14 @@ import { accessOf } from './mesh/access.js';
 import type { MeshCa } from './mesh/ca.js';
 import { assignClusters, createCluster, deleteCluster, listClusters, unassignClusters } from './mesh/clusters.js';
 import { meshConditions } from './mesh/conditions.js';
+import { IntermediateRequests } from './mesh/intermediate-requests.js';
 import { createToken, listTokens, revokeToken } from './mesh/invitations.js';
 import { Joining } from './mesh/joining.js';
 import type { GossipKeys } from './mesh/keys.js';
 import { depart, type Goodbye, goodbyeOf, sayGoodbye } from './mesh/leaving.js';
 import { membersOf, removeMember } from './mesh/membership.js';
 import { beginMesh, openPart } from './mesh/opening.js';
-import { issueCertificate, revokeCertificate, rootsOf } from './mesh/operators.js';
+import { intermediatesOf, issueCertificate, revokeCertificate, rootsOf } from './mesh/operators.js';
 import { hasLeft } from './mesh/own-record.js';
 import { applicationError, type MeshOptions, type Part } from './mesh/part.js';
 import { renew } from './mesh/renewing.js';
@@ -41,6 +43,8 @@ import type {
   MeshMember,
   MeshStatus,
   MeshUseCases,
+  OfferedIntermediate,
+  RequestedIntermediate,
 } from './ports/mesh.js';
 import { ApplicationError, type Caller } from './ports/use-cases.js';
 
@@ -51,6 +55,7 @@ const ADOPT_AUTHOR = 'mesh init';
 export class Mesh implements MeshUseCases {
   readonly #options: MeshOptions;
   readonly #files: IdentityFiles;
+  readonly #requests = new IntermediateRequests();
   #part: Part | undefined;
   #joining: Joining | undefined;
   #started = false;
@@ -132,20 +137,13 @@ export class Mesh implements MeshUseCases {
     return { meshId: mesh.id, meshName: mesh.name, nodeId, admitted, configHash, signs, clusters };
   }
 
-  async init(meshName: string, caller: Caller): Promise<MeshStatus> {
-    if (this.#part !== undefined) {
-      throw new ApplicationError('conflict', `this node is in mesh "${this.#part.identity.mesh.name}" already`);
-    }
-    if (this.#joining !== undefined) {
-      throw new ApplicationError(
-        'conflict',
-        'this agent was started to join a mesh (--join): start it without, or let it',
-      );
-    }
+  async init(meshName: string, caller: Caller, intermediate?: OfferedIntermediate): Promise<MeshStatus> {
+    this.#mayInit();
     const part = await this.#options.exclusively(async () => {
       try {
         this.#options.store.forgetReplica();
-        await this.#files.found(meshName);
+        if (intermediate === undefined) await this.#files.found(meshName);
+        else await this.#files.foundBy(this.#requests.take(), intermediate);
         const identity = await this.#files.load();
         if (identity === undefined) throw new IdentityError('io', 'what was written is not there');
         const opened = openPart(this.#options, this.#files, identity, true);
@@ -164,6 +162,24 @@ export class Mesh implements MeshUseCases {
     }
     this.#options.log.info({ mesh: meshName, author: caller.author }, 'this node is the first of a mesh');
     return this.status();
+  }
+
+  #mayInit(): void {
+    if (this.#part !== undefined) {
+      throw new ApplicationError('conflict', `this node is in mesh "${this.#part.identity.mesh.name}" already`);
+    }
+    if (this.#joining === undefined) return;
+    throw new ApplicationError(
+      'conflict',
+      'this agent was started to join a mesh (--join): start it without, or let it',
+    );
+  }
+
+  async requestIntermediate(meshName: string): Promise<RequestedIntermediate> {
+    if (meshName !== '') this.#mayInit();
+    const mesh = meshName === '' ? this.#partOrThrow().identity.mesh : { id: newMeshId(), name: meshName };
+    const { request } = await this.#requests.make(mesh);
+    return { meshId: mesh.id, meshName: mesh.name, request };
   }
 
   createToken(request: Parameters<MeshUseCases['createToken']>[0], caller: Caller) {
@@ -249,6 +265,10 @@ export class Mesh implements MeshUseCases {
     return this.#partOrThrow().lists;
   }
 
+  intermediates(): readonly string[] {
+    return intermediatesOf(this.#partOrThrow());
+  }
+
   clusters(): readonly ClusterView[] {
     return listClusters(this.#partOrThrow());
   }
@@ -274,10 +294,14 @@ export class Mesh implements MeshUseCases {
   }
 
   async rotateCa(request: Parameters<MeshUseCases['rotateCa']>[0], caller: Caller) {
-    return await this.#caOrThrow().rotate(request, caller);
+    const { overlapMs, now, intermediate, endorsement } = request;
+    const ca = this.#caOrThrow();
+    if (intermediate === undefined) return await ca.rotate({ overlapMs, now }, caller);
+    const offered = { intermediate, endorsement, requested: () => this.#requests.take() };
+    return await ca.introduce(offered, { overlapMs, now }, caller);
   }
 
-  async retireRoot(fingerprint: string, options: { readonly force: boolean }, caller: Caller) {
+  async retireRoot(fingerprint: string, options: Parameters<MeshUseCases['retireRoot']>[1], caller: Caller) {
     return await this.#caOrThrow().retire(fingerprint, options, caller);
   }
 

@@ -3,6 +3,7 @@
 import { readCertificate } from '../adapters/outbound/identity/certificate-facts.js';
 import type { NodeCondition } from '../application/node.js';
 import type { CertificateFacts } from '../domain/identity/certificate.js';
+import { isOffline, parentOf } from '../domain/identity/issuer.js';
 import { LIFETIME } from '../domain/identity/lifetime.js';
 import type { RootRecord } from '../domain/identity/root-statement.js';
 import {
@@ -23,6 +24,8 @@ import type { Part } from './part.js';
 const DAY_MS = 86_400_000;
 /** A root has ten years, and a change takes weeks where members are away. */
 const EXPIRES_SOON_MS = 365 * DAY_MS;
+/** An intermediate has three; what it signs for longer ends with it. */
+const INTERMEDIATE_SOON_MS = 180 * DAY_MS;
 /** Members take a new root at once, and its certificate begins some minutes before: who has not by then does not. */
 const TAKEN_MS = LIFETIME.backdateMs + 60_000;
 /** Longer than a member's certificate lives: who still has one of the old root is an operator. */
@@ -74,7 +77,10 @@ export interface Known {
 
 export function caView(known: Known): MeshCaView {
   const { view, part } = known;
-  const roots = [...view.roots].sort((one, other) => (isNewerRoot(one, other) ? -1 : 1));
+  // Those that sign nobody's certificates are below the others.
+  const order = (one: TrustedRoot, other: TrustedRoot): number =>
+    Number(isOffline(one.certificate)) - Number(isOffline(other.certificate)) || (isNewerRoot(one, other) ? -1 : 1);
+  const roots = [...view.roots].sort(order);
   const pending = pendingRoot(view.roots, view.nowMs)?.certificate.fingerprint ?? '';
   return {
     roots: roots.map((root) => rootView(known, root)),
@@ -92,10 +98,12 @@ export function rootView({ part, view, own, records }: Known, root: TrustedRoot)
   const record = records.get(fingerprint);
   return {
     fingerprint,
+    issuer: parentOf(view.roots, root.certificate)?.certificate.fingerprint ?? '',
+    serial: root.certificate.serial,
     state: stateOf(root, view),
     createdMs: notBeforeMs,
     expiresMs: notAfterMs,
-    plannedMs: record === undefined || record.endorsements.length === 0 ? undefined : record.plannedMs,
+    plannedMs: record === undefined || record.plannedMs <= notBeforeMs ? undefined : record.plannedMs,
     signsFromMs: root.signsFromMs,
     retiredMs: root.retiredAtMs,
     trustedBy: named(({ trusted }) => trusted),
@@ -125,6 +133,7 @@ function stateOf(root: TrustedRoot, { roots, nowMs }: CaView): RootState {
   // That is decided, and in force within seconds.
   if (root.retiredAtMs !== undefined) return 'retired';
   if (!inForce(root, nowMs)) return 'expired';
+  if (isOffline(root.certificate)) return 'offline';
   if (root === signingRoot(roots, nowMs)) return 'signs';
   return signs(root, nowMs) ? 'trusted' : 'introduced';
 }
@@ -154,12 +163,25 @@ export function caConditions({ part, view, own }: Known, keyFailure: string): No
       add('NotRetired', `root ${id} is still needed by the certificates of ${namesOf(left)}: ${fix}`);
     }
   }
-  const last = signing?.certificate.notAfterMs ?? Number.POSITIVE_INFINITY;
-  if (pending === undefined && last - nowMs < EXPIRES_SOON_MS) {
-    const when = new Date(last).toISOString().slice(0, 10);
-    add('ExpiresSoon', `the root that signs expires on ${when}: make another (marcher mesh ca rotate)`);
-  }
+  if (pending === undefined && signing !== undefined) addExpiry(signing);
   return found;
+
+  function addExpiry({ certificate }: TrustedRoot): void {
+    const soon = (ms: number, withinMs: number): string | undefined =>
+      ms - nowMs < withinMs ? new Date(ms).toISOString().slice(0, 10) : undefined;
+    const parent = parentOf(roots, certificate)?.certificate;
+    const rootEnds = soon(parent?.notAfterMs ?? Number.POSITIVE_INFINITY, EXPIRES_SOON_MS);
+    if (rootEnds !== undefined) {
+      const fix = 'make another (marcher mesh ca rotate --root-key FILE --new-root-key-out FILE)';
+      add('ExpiresSoon', `the offline root expires on ${rootEnds}: ${fix}`);
+      return;
+    }
+    const ends = soon(certificate.notAfterMs, parent === undefined ? EXPIRES_SOON_MS : INTERMEDIATE_SOON_MS);
+    if (ends === undefined) return;
+    const what = parent === undefined ? 'root' : 'intermediate';
+    const fix = `make another (marcher mesh ca rotate${parent === undefined ? '' : ' --root-key FILE'})`;
+    add('ExpiresSoon', `the ${what} that signs expires on ${ends}: ${fix}`);
+  }
 
   function addPending({ certificate: { fingerprint } }: TrustedRoot): void {
     const id = short(fingerprint);

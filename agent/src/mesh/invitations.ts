@@ -4,6 +4,7 @@ import { readCertificate } from '../adapters/outbound/identity/certificate-facts
 import { hostPortText } from '../adapters/outbound/mesh/host-port.js';
 import { guarded } from '../application/unavailable.js';
 import { ACTION } from '../domain/audit/actions.js';
+import { anchorOf } from '../domain/identity/issuer.js';
 import type { TokenRecord } from '../domain/identity/join-token.js';
 import { CLUSTER_LIMITS } from '../domain/mesh/cluster.js';
 import type { Told } from '../ports/audit.js';
@@ -46,10 +47,11 @@ function namesOf(part: Part, clusters: readonly string[]): readonly string[] {
   throw new ApplicationError('invalid', `the token would be for ${what}`);
 }
 
-/** Which has signed what this node shows to a joiner: another may sign by now. */
+/** At the end of the chain that this node shows to a joiner: another may sign by now. */
 function rootOfOwn({ identity, credentials }: Part): string | undefined {
   const { issuerKeyId } = readCertificate(credentials.certificatePem);
-  return identity.roots.find(({ certificate }) => certificate.keyId === issuerKeyId)?.certificate.fingerprint;
+  const issuer = identity.roots.find(({ certificate }) => certificate.keyId === issuerKeyId);
+  return issuer && anchorOf(identity.roots, issuer)?.certificate.fingerprint;
 }
 
 export function listTokens({ tokens }: Part): readonly JoinTokenView[] {

@@ -2,7 +2,8 @@
 /** Operators elsewhere: their certificates, and what this node shows them and believes of them. */
 import { ClientCertificates } from '../application/mesh/client-certificates.js';
 import { ACTION } from '../domain/audit/actions.js';
-import { trustedRoots } from '../domain/identity/trust.js';
+import { isIntermediate } from '../domain/identity/issuer.js';
+import { anchors, trustedRoots } from '../domain/identity/trust.js';
 import type { IssuedClient, MeshUseCases } from '../ports/mesh.js';
 import type { Caller } from '../ports/use-cases.js';
 import { tell } from './auditing.js';
@@ -53,9 +54,16 @@ export function revokeCertificate({ clients, options }: Part, serial: string, ca
   options.log.info({ serial, author: caller.author }, 'a client certificate was revoked');
 }
 
-/** PEM, all that are trusted now. */
+/** PEM, all that are trusted now. Intermediates are shown with what they have signed: who has them for roots would trust them for ever. */
 export function rootsOf({ identity }: Pick<Part, 'identity'>): string {
-  return trustedRoots(identity.roots, Date.now())
+  return anchors(identity.roots, Date.now())
     .map(({ pem }) => pem)
     .join('');
+}
+
+/** PEM, those that are trusted: by them operators verify what they have signed beside certificates. */
+export function intermediatesOf({ identity }: Pick<Part, 'identity'>): readonly string[] {
+  return trustedRoots(identity.roots, Date.now()).flatMap(({ certificate, pem }) =>
+    isIntermediate(certificate) ? [pem] : [],
+  );
 }

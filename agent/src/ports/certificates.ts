@@ -51,8 +51,8 @@ export interface CertificateTools {
   check(chain: string, key: Uint8Array, nowMs: number): CheckedImport;
   /** Of the kind that the mesh's CA signs. */
   newKey(): Promise<MadeKey>;
-  /** Without the root with which the CA gives it. */
-  leafOf(issued: string): string;
+  /** Without the root with which the CA gives it; with an intermediate, which clients do not have. */
+  sentOf(issued: string): string;
   /** PKCS #8, PEM. key: DER. */
   keyPem(key: Uint8Array): string;
 }

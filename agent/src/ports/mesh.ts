@@ -5,7 +5,7 @@
  */
 import type { GossipKey } from '../domain/identity/gossip-keyring.js';
 import type { NodeRole } from '../domain/identity/join-token.js';
-import type { RootRecord } from '../domain/identity/root-statement.js';
+import type { RootRecord, RootSignature } from '../domain/identity/root-statement.js';
 import type { ClientCertificate } from '../domain/mesh/client-certificate.js';
 import type { KeyTarget, RotationState } from '../domain/mesh/key-rotation.js';
 import type { GossipMember, MemberState, MeshMember } from '../domain/mesh/membership.js';
@@ -63,7 +63,12 @@ export interface JoinTokenView {
 export interface MeshUseCases {
   status(): MeshStatus;
   /** Makes a mesh of this node and its configuration. "conflict": it is in one. */
-  init(meshName: string, caller: Caller): Promise<MeshStatus>;
+  init(meshName: string, caller: Caller, intermediate?: OfferedIntermediate): Promise<MeshStatus>;
+  /**
+   * A key for an intermediate, which stays here. meshName: of the mesh that is to be made; empty: for the one that this node is in.
+   * "refused": it is in none; "conflict": it is in one.
+   */
+  requestIntermediate(meshName: string): Promise<RequestedIntermediate>;
   /** text is shown once, and kept nowhere. address: what `marcherd --join` is to be given. */
   createToken(
     request: { readonly role: NodeRole; readonly lifetimeMs: number; readonly clusters?: readonly string[] },
@@ -99,6 +104,8 @@ export interface MeshUseCases {
   roots(): string;
   /** PEM, one of each node that signs. */
   revocationLists(): readonly string[];
+  /** PEM, those that are trusted. */
+  intermediates(): readonly string[];
   clusters(): readonly ClusterView[];
   /** "conflict": there is one of that name; "refused": there are too many. */
   createCluster(name: string, caller: Caller): void;
@@ -119,24 +126,55 @@ export interface MeshUseCases {
   ca(): MeshCaView;
   /**
    * A new root, which is only trusted for so long; now: it signs as soon as all members that are there have it. "refused":
-   * this node does not hold the key of the one that signs, or a change is under way. "unavailable".
+   * this node does not hold the key of the one that signs, or a change is under way. "unavailable". intermediate: that takes
+   * over instead, with its root where that is new.
    */
   rotateCa(
-    request: { readonly overlapMs: number; readonly now: boolean },
+    request: {
+      readonly overlapMs: number;
+      readonly now: boolean;
+      readonly intermediate?: OfferedIntermediate;
+      readonly endorsement?: OfferedEndorsement;
+    },
     caller: Caller,
   ): Promise<{ readonly root: MeshRootView; readonly introduced: boolean }>;
-  /** fingerprint: or how it begins. "not_found", "refused"; force: also when certificates in use are of it. */
+  /**
+   * fingerprint: or how it begins. "not_found", "refused"; force: also when certificates in use are of it. revocationList: PEM,
+   * of its offline root, for those who do not hear of it otherwise; empty: there is none.
+   */
   retireRoot(
     fingerprint: string,
-    options: { readonly force: boolean },
+    options: { readonly force: boolean; readonly revocationList?: string },
     caller: Caller,
   ): Promise<{ readonly root: MeshRootView; readonly cutOff: readonly MeshLeafView[] }>;
 }
 
-export type RootState = 'introduced' | 'signs' | 'trusted' | 'retired' | 'expired';
+export interface RequestedIntermediate {
+  readonly meshId: string;
+  readonly meshName: string;
+  /** PKCS #10, DER. */
+  readonly request: Uint8Array<ArrayBuffer>;
+}
+
+/** Of the key that was asked for. DER. */
+export interface OfferedIntermediate {
+  readonly certificate: Uint8Array;
+  /** The offline root that has signed it. */
+  readonly root: Uint8Array;
+}
+
+/** What an offline root that is trusted says of the one after it. */
+export interface OfferedEndorsement {
+  readonly by: RootSignature;
+  /** Of the statement: from when on the other may sign. */
+  readonly plannedMs: number;
+}
+
+/** offline: it is trusted, and signs nothing but intermediates. */
+export type RootState = 'introduced' | 'signs' | 'trusted' | 'retired' | 'expired' | 'offline';
 
 export interface MeshCaView {
-  /** The newest first. */
+  /** The newest first; offline roots after all others. */
   readonly roots: readonly MeshRootView[];
   /** Names of members that are there and lack the newest, or its key though they sign. */
   readonly waitingFor: readonly string[];
@@ -145,6 +183,9 @@ export interface MeshCaView {
 
 export interface MeshRootView {
   readonly fingerprint: string;
+  /** Of an intermediate: fingerprint of its root; else empty. */
+  readonly issuer: string;
+  readonly serial: string;
   readonly state: RootState;
   readonly createdMs: number;
   readonly expiresMs: number;

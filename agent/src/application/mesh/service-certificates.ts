@@ -125,7 +125,7 @@ export class ServiceCertificates implements CertificateUseCases {
     const { pem } = await authority.issueService(request, subject, nowMs());
     // Somebody may have been faster.
     this.#checkNew(name, undefined);
-    const made = this.#sealed({ name, chain: tools.leafOf(pem), source: 'issued', days, earlier: [] }, key, by);
+    const made = this.#sealed({ name, chain: tools.sentOf(pem), source: 'issued', days, earlier: [] }, key, by);
     const writes = [...made.writes, ...certificateWrites(made.record, true)];
     write({ action: ACTION.issueServiceCertificate, name, by, message: describe(made.facts), writes });
     return this.get(name);
@@ -271,7 +271,7 @@ export class ServiceCertificates implements CertificateUseCases {
     const earlier = [{ serial: leaf.serial, notAfterMs: leaf.notAfterMs }, ...before.record.earlier]
       .filter(({ notAfterMs }) => notAfterMs > now)
       .slice(0, CERTIFICATE_LIMITS.earlier);
-    return this.#sealed({ name, chain: tools.leafOf(pem), source: 'issued', days, earlier }, key, by);
+    return this.#sealed({ name, chain: tools.sentOf(pem), source: 'issued', days, earlier }, key, by);
   }
 
   /** The key is of no use afterwards. */

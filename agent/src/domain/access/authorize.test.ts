@@ -63,6 +63,7 @@ const EXPECTED: Readonly<Record<string, string>> = {
   'marcher.v1.MeshService/RotateGossipKey': ADMINISTER,
   'marcher.v1.MeshService/GetMeshCa': ALL,
   'marcher.v1.MeshService/RotateMeshCa': ADMINISTER,
+  'marcher.v1.MeshService/RequestMeshIntermediate': ADMINISTER,
   'marcher.v1.MeshService/RetireMeshRoot': ADMINISTER,
   'marcher.v1.MeshService/ListGossipKeys': ADMINISTER,
   'marcher.v1.MeshService/IssueClientCertificate': PERSON,

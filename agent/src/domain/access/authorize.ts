@@ -114,6 +114,7 @@ table(MeshService, {
   unassignClusters: 'administer',
   getMeshCa: 'read',
   rotateMeshCa: 'administer',
+  requestMeshIntermediate: 'administer',
   retireMeshRoot: 'administer',
 });
 table(AuditService, {

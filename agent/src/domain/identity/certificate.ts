@@ -14,6 +14,8 @@ export interface CertificateFacts extends Validity {
   readonly uris: readonly string[];
   /** It may sign certificates. */
   readonly isAuthority: boolean;
+  /** It may sign certificates of other CAs, too: its path length is not 0. */
+  readonly signsAuthorities: boolean;
   /** Object identifiers of the extended key usages. */
   readonly usages: readonly string[];
   /** Elliptic curve of its key as OpenSSL names it, such as secp384r1; "" for other kinds of key. */

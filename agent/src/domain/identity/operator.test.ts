@@ -18,6 +18,7 @@ const good: CertificateFacts = {
   notAfterMs: 9_000,
   uris: [userUri({ meshId, user: 'alice' })],
   isAuthority: false,
+  signsAuthorities: false,
   usages: [USAGE.clientAuth],
   curve: 'secp384r1',
 };

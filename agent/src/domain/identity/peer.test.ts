@@ -18,6 +18,7 @@ const good: CertificateFacts = {
   notAfterMs: 9_000,
   uris: [nodeUri({ meshId, nodeId })],
   isAuthority: false,
+  signsAuthorities: false,
   usages: [USAGE.serverAuth, USAGE.clientAuth],
   curve: 'secp384r1',
 };

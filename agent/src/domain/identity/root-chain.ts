@@ -3,12 +3,15 @@
  * What a node believes of what it hears about roots, from the mesh or from whoever answers at an address: nothing but what
  * follows, by signatures, from the roots that it has. A new one is endorsed by one that is trusted here, that by one
  * before, so that a node which was away through several changes comes to trust the newest in one step. What a root has
- * introduced after it was retired here counts for nothing.
+ * introduced after it was retired here counts for nothing. An intermediate is introduced by the signature under its certificate,
+ * which is that of its offline root; it introduces none.
  *
  * A root begins to sign by the word of its own key: one whose key was lost never does. It is retired by the word of a
  * newer one that signs, or has signed.
  */
 import type { CertificateFacts } from './certificate.js';
+import { intermediateFault, isIntermediate, parentOf } from './issuer.js';
+import { LIFETIME } from './lifetime.js';
 import type { RootRecord, RootStatement, RootWord } from './root-statement.js';
 import {
   FORGET_DAYS,
@@ -16,14 +19,18 @@ import {
   isForgettableRoot,
   isNewerRoot,
   KNOWN_ROOTS_MAX,
+  mayRetire,
   signs,
   type TrustedRoot,
 } from './trust.js';
 
 export interface ChainRules {
-  /** A root certificate of this mesh; undefined: it is none. */
+  /** A certificate of a root or an intermediate of this mesh; undefined: it is none. */
   readonly read: (der: Uint8Array) => { readonly certificate: CertificateFacts; readonly pem: string } | undefined;
   readonly verify: (by: TrustedRoot, statement: RootStatement, signature: Uint8Array) => boolean;
+  /** Whether the key of that root has signed the certificate (PEM). */
+  readonly signed: (by: TrustedRoot, pem: string) => boolean;
+  readonly meshId: string;
   readonly nowMs: number;
 }
 
@@ -63,20 +70,43 @@ export function learnRoots(
 function isIntroduced(
   roots: readonly TrustedRoot[],
   { plannedMs, endorsements, retirement }: RootRecord,
-  { certificate }: { readonly certificate: CertificateFacts },
-  { verify, nowMs }: ChainRules,
+  root: { readonly certificate: CertificateFacts; readonly pem: string },
+  rules: ChainRules,
 ): boolean {
+  const { certificate } = root;
+  const { verify, nowMs } = rules;
   const { fingerprint, keyId, notBeforeMs } = certificate;
   if (roots.length >= KNOWN_ROOTS_MAX) return false;
   if (roots.some((other) => other.certificate.fingerprint === fingerprint || other.certificate.keyId === keyId))
     return false;
   if (plannedMs < notBeforeMs || plannedMs > notBeforeMs + OVERLAP.maxMs + SLACK_MS) return false;
   if (retirement !== undefined && nowMs - retirement.atMs > FORGET_DAYS * DAY_MS) return false;
+  if (isIntermediate(certificate)) return isIntermediateOf(roots, root, rules);
   const statement: RootStatement = { kind: 'introduce', root: fingerprint, atMs: plannedMs };
   return endorsements.some(({ root, signature }) => {
     const by = find(roots, root);
-    return by !== undefined && inForce(by, nowMs) && verify(by, statement, signature);
+    if (by === undefined || isIntermediate(by.certificate)) return false;
+    return inForce(by, nowMs) && verify(by, statement, signature);
   });
+}
+
+/**
+ * Its root's signature does not end with its retirement, which is forgotten some day. So where a later one has signed for longer than
+ * a node's certificate lives, no older one comes to be trusted.
+ */
+function isIntermediateOf(
+  roots: readonly TrustedRoot[],
+  root: { readonly certificate: CertificateFacts; readonly pem: string },
+  { signed, meshId, nowMs }: ChainRules,
+): boolean {
+  const parent = parentOf(roots, root.certificate);
+  if (parent === undefined || !inForce(parent, nowMs)) return false;
+  const replaced = roots.some((other) => {
+    const sibling = isIntermediate(other.certificate) && parentOf(roots, other.certificate) === parent;
+    return sibling && signs(other, nowMs - LIFETIME.nodeMs) && isNewerRoot(other, added(root));
+  });
+  if (replaced || intermediateFault(root.certificate, meshId, parent.certificate, nowMs) !== undefined) return false;
+  return signed(parent, root.pem);
 }
 
 function added(root: { readonly certificate: CertificateFacts; readonly pem: string }): TrustedRoot {
@@ -101,7 +131,7 @@ function ended(
   if (word === undefined || root.retiredAtMs !== undefined) return root;
   const by = find(judges, word.by.root);
   // Also of one that was retired since: its word may come after that of the next. It ends but older ones than itself.
-  if (by === undefined || !isNewerRoot(by, root) || !signs(by, word.atMs)) return root;
+  if (by === undefined || !mayRetire(judges, by, root) || !signs(by, word.atMs)) return root;
   const statement: RootStatement = { kind: 'retire', root: root.certificate.fingerprint, atMs: word.atMs };
   return verify(by, statement, word.by.signature) ? { ...root, retiredAtMs: word.atMs } : root;
 }

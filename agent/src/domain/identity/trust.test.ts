@@ -30,6 +30,7 @@ function facts(changed: Partial<CertificateFacts>): CertificateFacts {
     notAfterMs: 30 * DAY,
     uris: [],
     isAuthority: false,
+    signsAuthorities: false,
     usages: [],
     curve: 'secp384r1',
     ...changed,

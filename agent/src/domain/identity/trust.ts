@@ -6,9 +6,11 @@
  *
  * A root is trusted from the moment it is introduced, by every node that has heard of it; it signs only later. It may
  * be retired once no certificate that it signed is in use: blockers() says which are. How nodes hear of roots, and what
- * they believe, is in root-chain.ts; who does what next, in domain/mesh/root-rotation.ts.
+ * they believe, is in root-chain.ts; who does what next, in domain/mesh/root-rotation.ts. An intermediate goes the same way
+ * (issuer.ts); its offline root is trusted as long as there is one, and never signs.
  */
 import type { CertificateFacts } from './certificate.js';
+import { anchorOf, isIntermediate, isOffline, parentOf } from './issuer.js';
 import { jitterOf, LIFETIME, renewalAtMs, type Validity, validityAt } from './lifetime.js';
 
 export interface TrustedRoot {
@@ -32,15 +34,31 @@ export const ROOTS_MAX = 8;
 /** With those that were retired: a node remembers why a certificate is refused. */
 export const KNOWN_ROOTS_MAX = 64;
 
+/** An intermediate is nothing without its root. */
 export function trustedRoots(roots: readonly TrustedRoot[], nowMs: number): readonly TrustedRoot[] {
-  return roots.filter((root) => inForce(root, nowMs));
+  return roots.filter((root) => {
+    if (!inForce(root, nowMs)) return false;
+    if (!isIntermediate(root.certificate)) return true;
+    const parent = parentOf(roots, root.certificate);
+    return parent !== undefined && inForce(parent, nowMs);
+  });
+}
+
+/** Those of them that sign certificates of nodes, operators and services: all but offline roots. */
+export function issuers(roots: readonly TrustedRoot[], nowMs: number): readonly TrustedRoot[] {
+  return trustedRoots(roots, nowMs).filter(({ certificate }) => !isOffline(certificate));
+}
+
+/** Those of them that sign themselves: what others know the mesh by. */
+export function anchors(roots: readonly TrustedRoot[], nowMs: number): readonly TrustedRoot[] {
+  return trustedRoots(roots, nowMs).filter(({ certificate }) => !isIntermediate(certificate));
 }
 
 /** The newest that may sign; undefined: none may. */
 export function signingRoot(roots: readonly TrustedRoot[], nowMs: number): TrustedRoot | undefined {
   let newest: TrustedRoot | undefined;
-  for (const root of roots) {
-    if (!inForce(root, nowMs) || !signs(root, nowMs)) continue;
+  for (const root of issuers(roots, nowMs)) {
+    if (!signs(root, nowMs)) continue;
     if (newest === undefined || isNewerRoot(root, newest)) newest = root;
   }
   return newest;
@@ -50,14 +68,16 @@ export function signs({ signsFromMs }: TrustedRoot, nowMs: number): boolean {
   return signsFromMs !== undefined && nowMs >= signsFromMs;
 }
 
-/** A mesh's first, which signs at once. */
+/** A mesh's first, which signs at once if it signs at all. */
 export function firstRoot(root: { readonly certificate: CertificateFacts; readonly pem: string }): TrustedRoot {
-  return { ...root, signsFromMs: root.certificate.notBeforeMs, retiredAtMs: undefined };
+  const { certificate, pem } = root;
+  const signsFromMs = isOffline(certificate) ? undefined : certificate.notBeforeMs;
+  return { certificate, pem, signsFromMs, retiredAtMs: undefined };
 }
 
 /** The newest that was introduced and is to take over; undefined: there is none. */
 export function pendingRoot(roots: readonly TrustedRoot[], nowMs: number): TrustedRoot | undefined {
-  const newest = [...trustedRoots(roots, nowMs)].sort((one, other) => (isNewerRoot(one, other) ? -1 : 1))[0];
+  const newest = [...issuers(roots, nowMs)].sort((one, other) => (isNewerRoot(one, other) ? -1 : 1))[0];
   return newest === undefined || signs(newest, nowMs) ? undefined : newest;
 }
 
@@ -74,8 +94,15 @@ export function introductionFault(roots: readonly TrustedRoot[], nowMs: number):
 export function retirementFault(roots: readonly TrustedRoot[], root: TrustedRoot, nowMs: number): string | undefined {
   const name = short(root.certificate.fingerprint);
   if (root.retiredAtMs !== undefined || !inForce(root, nowMs)) return `root ${name} is not trusted any more`;
+  const left = trustedRoots(roots, nowMs).filter(
+    (other) => isIntermediate(other.certificate) && parentOf(roots, other.certificate) === root,
+  );
+  if (left.length > 0) {
+    const names = left.map(({ certificate }) => short(certificate.fingerprint)).join(', ');
+    return `root ${name} has intermediates that are trusted: retire these first (${names})`;
+  }
   const signing = signingRoot(roots, nowMs);
-  if (signing !== undefined && isNewerRoot(signing, root)) return undefined;
+  if (signing !== undefined && mayRetire(roots, signing, root)) return undefined;
   return `no newer root signs than ${name}: introduce one first (marcher mesh ca rotate), and wait until it signs`;
 }
 
@@ -126,6 +153,17 @@ export function isNewerRoot(one: TrustedRoot, other: TrustedRoot): boolean {
   const [a, b] = [one.certificate, other.certificate];
   if (a.notBeforeMs !== b.notBeforeMs) return a.notBeforeMs > b.notBeforeMs;
   return a.fingerprint > b.fingerprint;
+}
+
+/**
+ * By their certificates. An intermediate retires what is older than itself, and roots that are older than its own: never that one,
+ * nor what a newer root stands for.
+ */
+export function mayRetire(roots: readonly TrustedRoot[], by: TrustedRoot, root: TrustedRoot): boolean {
+  const [speaker, target] = [anchorOf(roots, by), anchorOf(roots, root)];
+  if (speaker === undefined || target === undefined || isOffline(by.certificate)) return false;
+  if (speaker === target) return isIntermediate(root.certificate) && isNewerRoot(by, root);
+  return isNewerRoot(speaker, target);
 }
 
 /** Longer than anything lives that it has signed. */

@@ -11,7 +11,14 @@
  * that were introduced at once both come to sign, the newer takes over, and the other is retired as any older one.
  */
 import type { CertificateFacts } from '../identity/certificate.js';
-import { blockers, isNewerRoot, pendingRoot, signingRoot, type TrustedRoot, trustedRoots } from '../identity/trust.js';
+import {
+  blockers,
+  pendingRoot,
+  retirementFault,
+  signingRoot,
+  type TrustedRoot,
+  trustedRoots,
+} from '../identity/trust.js';
 
 /** What a node has, by fingerprints of roots. */
 export interface HeldRoots {
@@ -101,7 +108,7 @@ function retirable(view: CaView): readonly string[] {
   });
   if (behind) return [];
   return trustedRoots(roots, nowMs)
-    .filter((root) => root.retiredAtMs === undefined && isNewerRoot(signing, root))
+    .filter((root) => retirementFault(roots, root, nowMs) === undefined)
     .filter((root) => blockers(root, leaves, nowMs).length === 0)
     .map(({ certificate }) => certificate.fingerprint);
 }

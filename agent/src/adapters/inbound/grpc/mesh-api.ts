@@ -46,6 +46,7 @@ import type {
 } from '../../../ports/mesh.js';
 import { callerOf } from './config-api.js';
 import { invalidArgument } from './errors.js';
+import { offeredEndorsement, offeredIntermediate } from './offered-intermediate.js';
 
 const TOKEN_ID = /^[0-9a-f]{16}$/;
 const FINGERPRINT_START = /^[0-9a-f]{8,64}$/;
@@ -79,6 +80,7 @@ const rootStates: Readonly<Record<RootState, MeshRootState>> = {
   trusted: MeshRootState.TRUSTED,
   retired: MeshRootState.RETIRED,
   expired: MeshRootState.EXPIRED,
+  offline: MeshRootState.OFFLINE,
 };
 
 /** mesh: absent where the agent has been given no address for it. */
@@ -93,14 +95,17 @@ export function routeMeshService(router: ConnectRouter, mesh: MeshUseCases | und
     );
   };
   router.rpc(method.getMesh, () => ({ mesh: meshMessage(present().status()) }));
-  router.rpc(method.initMesh, async ({ name }, context) => {
+  router.rpc(method.initMesh, async ({ name, intermediate }, context) => {
     const use = present();
-    if (!isMeshName(name)) {
-      throw invalidArgument(
-        `name is ${excerpt(name)}: expected 1 to 63 of a-z, 0-9 and "-", the first and the last of them not "-"`,
-      );
-    }
-    return { mesh: meshMessage(await use.init(name, callerOf(context))) };
+    checkMesh(name);
+    const status = await use.init(name, callerOf(context), offeredIntermediate(intermediate));
+    return { mesh: meshMessage(status) };
+  });
+  router.rpc(method.requestMeshIntermediate, async ({ name }) => {
+    const use = present();
+    if (name !== '') checkMesh(name);
+    const { meshId, meshName, request } = await use.requestIntermediate(name);
+    return { meshId, meshName, certificateRequest: request };
   });
   router.rpc(method.createJoinToken, ({ role, lifetimeMs, clusters }, context) => {
     const use = present();
@@ -154,28 +159,35 @@ export function routeMeshService(router: ConnectRouter, mesh: MeshUseCases | und
     const { roots, waitingFor, hastened } = present().ca();
     return { roots: roots.map(rootMessage), waitingFor: [...waitingFor], hastened };
   });
-  router.rpc(method.rotateMeshCa, async ({ overlapMs, now }, context) => {
+  router.rpc(method.rotateMeshCa, async ({ overlapMs, now, ...offered }, context) => {
     const use = present();
     if (overlapMs > OVERLAP.maxMs) {
       throw invalidArgument(`overlap_ms is ${overlapMs}: expected at most ${OVERLAP.maxMs} (30 days), or 0 for a day`);
     }
-    const request = { overlapMs: overlapMs || OVERLAP.defaultMs, now };
+    const intermediate = offeredIntermediate(offered.intermediate);
+    const endorsement = offeredEndorsement(offered.endorsement);
+    const request = {
+      ...{ overlapMs: overlapMs || OVERLAP.defaultMs, now },
+      ...(intermediate === undefined ? {} : { intermediate }),
+      ...(endorsement === undefined ? {} : { endorsement }),
+    };
     const { root, introduced } = await use.rotateCa(request, callerOf(context));
     return { root: rootMessage(root), introduced };
   });
-  router.rpc(method.retireMeshRoot, async ({ fingerprint, force }, context) => {
+  router.rpc(method.retireMeshRoot, async ({ fingerprint, force, revocationList }, context) => {
     const use = present();
     if (!FINGERPRINT_START.test(fingerprint)) {
       const expected = 'expected 8 to 64 hex digits, the beginning of a fingerprint as listed';
       throw invalidArgument(`fingerprint is ${excerpt(fingerprint)}: ${expected}`);
     }
-    const { root, cutOff } = await use.retireRoot(fingerprint, { force }, callerOf(context));
+    const { root, cutOff } = await use.retireRoot(fingerprint, { force, revocationList }, callerOf(context));
     return { root: rootMessage(root), cutOff: cutOff.map(leafMessage) };
   });
   router.rpc(method.listRevocations, ({ knownDigest }) => {
     const lists = [...present().revocationLists()].sort();
     const digest = digestOf(lists);
-    return { digest, lists: Buffer.compare(digest, knownDigest) === 0 ? [] : lists };
+    if (Buffer.compare(digest, knownDigest) === 0) return { digest };
+    return { digest, lists, intermediates: [...present().intermediates()] };
   });
   router.rpc(method.listClusters, () => ({ clusters: present().clusters().map(clusterMessage) }));
   router.rpc(method.createCluster, ({ name }, context) => {
@@ -204,6 +216,13 @@ export function routeMeshService(router: ConnectRouter, mesh: MeshUseCases | und
     use.unassignClusters(node, { clusters, force }, callerOf(context));
     return {};
   });
+}
+
+function checkMesh(name: string): void {
+  if (isMeshName(name)) return;
+  throw invalidArgument(
+    `name is ${excerpt(name)}: expected 1 to 63 of a-z, 0-9 and "-", the first and the last of them not "-"`,
+  );
 }
 
 function checkNode(node: string): void {
@@ -331,9 +350,9 @@ function clusterMessage(cluster: ClusterView): MessageInitShape<typeof ClusterSc
 }
 
 function rootMessage(root: MeshRootView): MessageInitShape<typeof MeshRootSchema> {
-  const { fingerprint, state, createdMs, expiresMs, plannedMs, signsFromMs, retiredMs } = root;
+  const { fingerprint, issuer, serial, state, createdMs, expiresMs, plannedMs, signsFromMs, retiredMs } = root;
   return {
-    fingerprint,
+    ...{ fingerprint, issuer, serial },
     state: rootStates[state],
     created: timestampFromMs(createdMs),
     expires: timestampFromMs(expiresMs),

@@ -11,6 +11,7 @@ import type {
   MeshRootView,
   MeshStatus,
   MeshUseCases,
+  RequestedIntermediate,
 } from '../../../ports/mesh.js';
 import { ApplicationError, type Caller } from '../../../ports/use-cases.js';
 
@@ -46,6 +47,8 @@ export class InMemoryMesh implements MeshUseCases {
   readonly caRoots: MeshRootView[] = [
     {
       fingerprint: 'a1'.repeat(32),
+      issuer: '',
+      serial: '5a',
       state: 'signs',
       createdMs: Date.UTC(2026, 10, 22),
       expiresMs: Date.UTC(2036, 10, 21),
@@ -88,6 +91,14 @@ export class InMemoryMesh implements MeshUseCases {
     this.meshName = meshName;
     this.callers.push(caller);
     return this.status();
+  }
+
+  async requestIntermediate(meshName: string): Promise<RequestedIntermediate> {
+    return { meshId: '1'.repeat(32), meshName: meshName || this.meshName, request: Uint8Array.of(0x30) };
+  }
+
+  intermediates(): readonly string[] {
+    return [];
   }
 
   createToken(request: Parameters<MeshUseCases['createToken']>[0], caller: Caller) {

@@ -7,13 +7,15 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Mesh } from '../../../domain/identity/issue.js';
 import { type CertificateAuthority, IdentityError, type Protection } from '../../../ports/identity.js';
-import { createAuthority, openAuthority } from './authority.js';
+import { type CreatedAuthority, createAuthority, openAuthority } from './authority.js';
 import { readCertificate } from './certificate-facts.js';
 import { type Envelope, parseEnvelope, type ScryptCost, seal, unseal } from './envelope.js';
 import { damaged, prepareDirectory, readPrivateFile, readRecord, writeRecord } from './record-file.js';
 
 interface SealedAuthority {
   readonly certificate: string;
+  /** PEM, of an intermediate: its offline root, whose key is not here. */
+  readonly issuers?: string;
   readonly sealedKey: Envelope;
 }
 
@@ -33,9 +35,25 @@ export async function createAuthorityFile(
   prepareDirectory(directory);
   const created = await createAuthority(mesh, nowMs);
   const authority = await openAuthority(created);
-  await write(directory, created.pem, created.privateKey, protection, cost);
+  await write(directory, created, protection, cost);
   created.privateKey.fill(0);
   return authority;
+}
+
+/** An intermediate whose key was made here; that is wiped. Fails as IdentityError "invalid" when it is none, or of another key. */
+export async function keepIntermediate(
+  directory: string,
+  made: CreatedAuthority & { readonly issuers: string },
+  protection: Protection,
+): Promise<CertificateAuthority> {
+  prepareDirectory(directory);
+  try {
+    const authority = await openAuthority(made);
+    await write(directory, made, protection, undefined);
+    return authority;
+  } finally {
+    made.privateKey.fill(0);
+  }
 }
 
 /** Fails as IdentityError: "missing", "damaged", "permissions", "wrong-passphrase", "wrong-key-file". */
@@ -44,11 +62,11 @@ export async function openAuthorityFile(
   fingerprint: string,
   protection: Protection,
 ): Promise<CertificateAuthority> {
-  const { pem, privateKey } = await unsealFile(directory, fingerprint, protection);
+  const opened = await unsealFile(directory, fingerprint, protection);
   try {
-    return await openAuthority({ pem, privateKey });
+    return await openAuthority(opened);
   } finally {
-    privateKey.fill(0);
+    opened.privateKey.fill(0);
   }
 }
 
@@ -70,9 +88,9 @@ export async function resealAuthorityFile(
   after: Protection,
   cost?: ScryptCost,
 ): Promise<void> {
-  const { pem, privateKey } = await unsealFile(directory, fingerprint, before);
-  await write(directory, pem, privateKey, after, cost);
-  privateKey.fill(0);
+  const opened = await unsealFile(directory, fingerprint, before);
+  await write(directory, opened, after, cost);
+  opened.privateKey.fill(0);
 }
 
 /** What sealed keys are, for another node that is to sign as well: it keeps them by adoptAuthority(). */
@@ -94,7 +112,8 @@ export async function adoptAuthority(
   const { fingerprint } = readCertificate(sealed.certificate);
   const privateKey = await unseal(sealed.sealedKey, protection, fingerprint);
   try {
-    const authority = await openAuthority({ pem: sealed.certificate, privateKey });
+    const { certificate: pem, issuers = '' } = sealed;
+    const authority = await openAuthority({ pem, privateKey, issuers });
     writeRecord(pathOf(directory, fingerprint), KIND, text);
     return authority;
   } finally {
@@ -119,11 +138,7 @@ export function readKeyFile(path: string): Protection {
   return { kind: 'key-file', key };
 }
 
-async function unsealFile(
-  directory: string,
-  fingerprint: string,
-  protection: Protection,
-): Promise<{ readonly pem: string; readonly privateKey: Uint8Array }> {
+async function unsealFile(directory: string, fingerprint: string, protection: Protection): Promise<CreatedAuthority> {
   const path = pathOf(directory, fingerprint);
   const body = readRecord(path, KIND, FILE_MAX_BYTES);
   if (body === undefined) throw missing(fingerprint);
@@ -132,28 +147,32 @@ async function unsealFile(
   if (readCertificate(sealed.certificate).fingerprint !== fingerprint) {
     throw damaged(path, 'its certificate is another than its name says');
   }
-  return { pem: sealed.certificate, privateKey: await unseal(sealed.sealedKey, protection, fingerprint) };
+  const { certificate: pem, issuers = '' } = sealed;
+  return { pem, issuers, privateKey: await unseal(sealed.sealedKey, protection, fingerprint) };
 }
 
 async function write(
   directory: string,
-  certificate: string,
-  privateKey: Uint8Array,
+  { pem: certificate, privateKey, issuers = '' }: CreatedAuthority,
   protection: Protection,
   cost: ScryptCost | undefined,
 ): Promise<void> {
   const { fingerprint } = readCertificate(certificate);
-  const sealed: SealedAuthority = { certificate, sealedKey: await seal(privateKey, protection, fingerprint, cost) };
+  const sealedKey = await seal(privateKey, protection, fingerprint, cost);
+  const sealed: SealedAuthority = { certificate, ...(issuers === '' ? {} : { issuers }), sealedKey };
   writeRecord(pathOf(directory, fingerprint), KIND, `${JSON.stringify(sealed, undefined, 2)}\n`);
 }
 
 function parse(body: string): SealedAuthority | undefined {
   try {
-    const { certificate, sealedKey } = JSON.parse(body) as Partial<Record<keyof SealedAuthority, unknown>>;
+    const { certificate, issuers, sealedKey } = JSON.parse(body) as Partial<Record<keyof SealedAuthority, unknown>>;
     const envelope = parseEnvelope(sealedKey);
     if (typeof certificate !== 'string' || envelope === undefined) return undefined;
     readCertificate(certificate);
-    return { certificate, sealedKey: envelope };
+    if (issuers === undefined) return { certificate, sealedKey: envelope };
+    if (typeof issuers !== 'string') return undefined;
+    readCertificate(issuers);
+    return { certificate, issuers, sealedKey: envelope };
   } catch {
     return undefined;
   }

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 import { generateKeyPairSync, webcrypto, X509Certificate } from 'node:crypto';
+import { decodeInteger, encodeInteger } from '@marcher/ca/der';
+import * as x509 from '@marcher/ca/x509';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { NO_REVOCATIONS, revoke } from '../../../domain/identity/revocation.js';
 import type { CertificateAuthority } from '../../../ports/identity.js';
 import { createAuthority, meshOf, openAuthority } from './authority.js';
 import { readCertificate } from './certificate-facts.js';
-import { decodeInteger, encodeInteger } from './der.js';
 import { checkNodeRequest, createNodeRequest } from './node-request.js';
 import { NODE_A } from './testing/directory.js';
 import { testAuthority, testNode } from './testing/mesh.js';
-import * as x509 from './x509.js';
 
 const NOW = Date.UTC(2026, 5, 1, 12, 0, 0, 500);
 const DAY = 86_400_000;

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * A mesh's CA: a self-signed root of P-384 that signs leaves directly (path length 0) and, by its name constraints, can
- * name nodes and users of its own mesh only; names of hosts, which services have, are not constrained. What goes into certificates is decided in domain/identity/issue.ts.
+ * A mesh's CA: a self-signed root of P-384 that signs leaves directly (path length 0) or, where its own root is kept offline, an
+ * intermediate of it (intermediate.ts). By their name constraints they can name nodes and users of their own mesh only; names of hosts,
+ * which services have, are not constrained. What goes into certificates is decided in domain/identity/issue.ts.
  */
 import { getRandomValues, webcrypto, X509Certificate } from 'node:crypto';
+import { caCertificate, keyIdOf } from '@marcher/ca/certificate';
+import * as x509 from '@marcher/ca/x509';
 import { SERIAL_BYTES, serialFrom } from '../../../domain/identity/certificate.js';
 import {
   clientProfile,
@@ -14,22 +17,21 @@ import {
   serviceProfile,
 } from '../../../domain/identity/issue.js';
 import { LIFETIME, validityFrom } from '../../../domain/identity/lifetime.js';
-import { isMeshId, meshUri, parseMeshUri } from '../../../domain/identity/names.js';
+import { isMeshId, parseMeshUri } from '../../../domain/identity/names.js';
 import { type CertificateAuthority, IdentityError, type IssuedCertificate } from '../../../ports/identity.js';
 import { factsOf, parseCertificate, readCertificate } from './certificate-facts.js';
-import { permittedUriHost } from './der.js';
 import { checkNodeRequest } from './node-request.js';
 import { signRevocations } from './revocation-list.js';
 import { signStatement } from './root-statements.js';
-import * as x509 from './x509.js';
 
 export interface CreatedAuthority {
   readonly pem: string;
   /** PKCS #8, DER: for authority-file.ts to seal. */
   readonly privateKey: Uint8Array;
+  /** PEM, of an intermediate: its offline root. */
+  readonly issuers?: string;
 }
 
-const NAME_CONSTRAINTS = '2.5.29.30';
 const EXTENDED_USAGE = { server: x509.ExtendedKeyUsage.serverAuth, client: x509.ExtendedKeyUsage.clientAuth } as const;
 
 /** Fails as IdentityError "invalid" when the mesh's id or name is none. */
@@ -37,24 +39,10 @@ export async function createAuthority(mesh: Mesh, nowMs: number): Promise<Create
   const fault = isMeshId(mesh.id) ? meshNameFault(mesh.name) : 'a mesh id is 32 hex digits';
   if (fault !== undefined) throw new IdentityError('invalid', fault);
   const keys = await webcrypto.subtle.generateKey(x509.KEY_ALGORITHM, true, ['sign', 'verify']);
-  const keyId = await keyIdOf(keys.publicKey);
-  const { notBeforeMs, notAfterMs } = validityFrom(nowMs, LIFETIME.rootMs);
-  const root = await x509.X509CertificateGenerator.createSelfSigned({
-    serialNumber: hexOf(newSerial()),
-    // Two roots of one mesh are told apart by name as well: verifiers look for issuers by it first.
-    name: [{ O: [mesh.name] }, { CN: [`Marcher mesh CA ${keyId.slice(0, 16)}`] }],
-    notBefore: new Date(notBeforeMs),
-    notAfter: new Date(notAfterMs),
-    keys,
-    signingAlgorithm: x509.SIGNATURE_ALGORITHM,
-    extensions: [
-      new x509.BasicConstraintsExtension(true, 0, true),
-      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
-      new x509.SubjectKeyIdentifierExtension(keyId),
-      new x509.SubjectAlternativeNameExtension([{ type: x509.URL, value: meshUri(mesh.id) }]),
-      new x509.Extension(NAME_CONSTRAINTS, true, permittedUriHost(mesh.id)),
-    ],
-  });
+  const validity = validityFrom(nowMs, LIFETIME.rootMs);
+  const names = { meshId: mesh.id, meshName: mesh.name };
+  const subject = { ...names, publicKey: keys.publicKey, pathLength: 0, ...validity };
+  const root = await caCertificate(subject, undefined, keys.privateKey);
   const privateKey = new Uint8Array(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey));
   return { pem: `${root.toString('pem')}\n`, privateKey };
 }
@@ -62,18 +50,31 @@ export async function createAuthority(mesh: Mesh, nowMs: number): Promise<Create
 /** A root certificate's mesh. Fails as IdentityError "invalid" when it is not the root of one. */
 export function meshOf(pem: string): Mesh {
   const certificate = parseCertificate(pem);
+  const mesh = meshNamedBy(certificate);
+  if (mesh === undefined || !certificate.verify(certificate.publicKey)) {
+    throw new IdentityError('invalid', 'it is not the root certificate of a mesh');
+  }
+  return mesh;
+}
+
+/** What the certificate of a root or an intermediate says; who has signed it is not asked. undefined: it is none of a mesh. */
+export function meshNamedBy(certificate: X509Certificate): Mesh | undefined {
   const { uris, isAuthority } = factsOf(certificate);
   const id = parseMeshUri(uris[0] ?? '');
   const name = /^O=(.*)$/m.exec(certificate.subject)?.[1] ?? '';
-  if (!isAuthority || id === undefined || !certificate.verify(certificate.publicKey)) {
-    throw new IdentityError('invalid', 'it is not the root certificate of a mesh');
-  }
-  return { id, name };
+  return isAuthority && id !== undefined ? { id, name } : undefined;
 }
 
-/** Fails as IdentityError "invalid" when the key is not that of the certificate, or that is not a mesh's root. */
-export async function openAuthority({ pem, privateKey }: CreatedAuthority): Promise<CertificateAuthority> {
-  const mesh = meshOf(pem);
+/**
+ * Fails as IdentityError "invalid" when the key is not that of the certificate, or that is neither a mesh's root nor, with its
+ * issuers, an intermediate of one.
+ */
+export async function openAuthority({
+  pem,
+  privateKey,
+  issuers = '',
+}: CreatedAuthority): Promise<CertificateAuthority> {
+  const mesh = issuers === '' ? meshOf(pem) : intermediateMesh(pem, issuers);
   const certificate = readCertificate(pem);
   const parsed = new x509.X509Certificate(pem);
   const signingKey = await importKey(privateKey);
@@ -106,7 +107,7 @@ export async function openAuthority({ pem, privateKey }: CreatedAuthority): Prom
       ],
     });
     const leaf = `${issued.toString('pem')}\n`;
-    return { pem: leaf + pem, certificate: factsOf(new X509Certificate(leaf)) };
+    return { pem: leaf + pem + issuers, certificate: factsOf(new X509Certificate(leaf)) };
   };
   return {
     mesh,
@@ -123,11 +124,14 @@ export async function openAuthority({ pem, privateKey }: CreatedAuthority): Prom
   };
 }
 
-/** The leftmost 160 bits of the SHA-256 of the public key (RFC 7093, method 1), in hex. */
-async function keyIdOf(publicKey: webcrypto.CryptoKey): Promise<string> {
-  const point = await webcrypto.subtle.exportKey('raw', publicKey);
-  const digest = await webcrypto.subtle.digest('SHA-256', point);
-  return Buffer.from(digest, 0, 20).toString('hex');
+function intermediateMesh(pem: string, issuers: string): Mesh {
+  const certificate = parseCertificate(pem);
+  const root = parseCertificate(issuers);
+  const mesh = meshNamedBy(certificate);
+  if (mesh === undefined || meshOf(issuers).id !== mesh.id || !certificate.verify(root.publicKey)) {
+    throw new IdentityError('invalid', 'it is not an intermediate of the root that is with it');
+  }
+  return mesh;
 }
 
 function newSerial(): string {

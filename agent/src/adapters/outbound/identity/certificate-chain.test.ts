@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
+import * as x509 from '@marcher/ca/x509';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { CheckedImport } from '../../../ports/certificates.js';
 import { certificateTools } from './certificate-chain.js';
 import { ALGORITHM, type TestCertificate, testCertificate, testChain } from './testing/chain.js';
 import { testAuthority } from './testing/mesh.js';
-import * as x509 from './x509.js';
 
 const DAY_MS = 86_400_000;
 const NOW = Date.now();
@@ -66,7 +66,7 @@ describe('what is in order', () => {
     const names = { dns: ['api.example.org', '*.example.org'], addresses: ['10.0.0.1', '2001:db8::1'] };
     const subject = { name: 'api', names, roles: ['server', 'client'], lifetimeMs: 365 * DAY_MS } as const;
     const { pem } = await authority.issueService(request, subject, NOW);
-    const facts = certificateTools.read(certificateTools.leafOf(pem));
+    const facts = certificateTools.read(certificateTools.sentOf(pem));
     expect(facts).toMatchObject({
       names: [...names.dns, ...names.addresses],
       keyType: 'EC P-384',

@@ -5,6 +5,7 @@
  */
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { rootCertificates } from 'node:tls';
+import { DNS, IP, PemConverter } from '@marcher/ca/x509';
 import { type CertificateFacts, USAGE } from '../../../domain/identity/certificate.js';
 import type { CertificateRole } from '../../../domain/identity/issue.js';
 import { validityAt } from '../../../domain/identity/lifetime.js';
@@ -12,7 +13,6 @@ import { CERTIFICATE_LIMITS } from '../../../domain/mesh/service-certificate.js'
 import type { CertificateTools, ChainFacts, ChainFault, CheckedImport } from '../../../ports/certificates.js';
 import { CERTIFICATE_MAX_BYTES, factsOf, namedFactsOf } from './certificate-facts.js';
 import { createNodeRequest } from './node-request.js';
-import { DNS, IP, PemConverter } from './x509.js';
 
 const PEM = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g;
 const CHAIN_MAX = 10;
@@ -40,7 +40,10 @@ export const certificateTools: CertificateTools = {
     const { privateKeyPem, request } = await createNodeRequest();
     return { key: derOf(createPrivateKey(privateKeyPem)), request };
   },
-  leafOf: (issued) => `${issued.match(PEM)?.[0] ?? ''}\n`,
+  sentOf(issued) {
+    const chain = (issued.match(PEM) ?? []).map((pem) => new X509Certificate(pem));
+    return sent(chain);
+  },
   // What was sealed was a key: OpenSSL need not look at each again whenever all of them are written.
   keyPem: (key) => `${PemConverter.encode(Uint8Array.from(key), 'PRIVATE KEY')}\n`,
 };
@@ -98,9 +101,15 @@ function checkImport(chainText: string, keyBytes: Uint8Array, nowMs: number): Ch
   if (found.faults.length > 0 || facts === undefined || key === undefined) {
     return { kind: 'faulty', faults: found.faults };
   }
-  // Clients have the root, or do not trust it: it is not sent.
-  const sent = chain.filter((certificate, at) => at === 0 || !isSelfSigned(certificate));
-  return { kind: 'good', chain: sent.map(String).join(''), key: derOf(key), facts };
+  return { kind: 'good', chain: sent(chain), key: derOf(key), facts };
+}
+
+/** PEM. Clients have the root, or do not trust it: it is not sent. */
+function sent(chain: readonly X509Certificate[]): string {
+  return chain
+    .filter((certificate, at) => at === 0 || !isSelfSigned(certificate))
+    .map(String)
+    .join('');
 }
 
 function readChain(text: string, found: Found): X509Certificate[] {

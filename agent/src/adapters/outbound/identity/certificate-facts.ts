@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Reads certificates: parsed by OpenSSL, then what OpenSSL does not tell by the library. */
 import { X509Certificate } from 'node:crypto';
+import * as x509 from '@marcher/ca/x509';
 import { type CertificateFacts, canonicalSerial } from '../../../domain/identity/certificate.js';
 import { IdentityError } from '../../../ports/identity.js';
-import * as x509 from './x509.js';
 
 export const CERTIFICATE_MAX_BYTES = 16_384;
 /** A mesh of a thousand shows as many, each many times; what is remembered of one is about 1 KiB. */
@@ -65,6 +65,7 @@ function readNamedFacts(certificate: X509Certificate): NamedFacts {
       notAfterMs: certificate.validToDate.getTime(),
       uris: names.filter(({ type }) => type === x509.URL).map(({ value }) => value),
       isAuthority: certificate.ca,
+      signsAuthorities: certificate.ca && parsed.getExtension(x509.BasicConstraintsExtension)?.pathLength !== 0,
       usages: certificate.keyUsage ?? [],
       curve: certificate.publicKey.asymmetricKeyDetails?.namedCurve ?? '',
     };

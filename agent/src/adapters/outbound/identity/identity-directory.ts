@@ -11,13 +11,13 @@
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
+import { CURVE } from '@marcher/ca/x509';
 import { type GossipKeyring, keyringFault } from '../../../domain/identity/gossip-keyring.js';
 import { KNOWN_ROOTS_MAX, type TrustedRoot } from '../../../domain/identity/trust.js';
 import { IdentityError, type IdentityStore, type NodeCredentials } from '../../../ports/identity.js';
 import { readCertificate } from './certificate-facts.js';
 import { gossipKey } from './new-ids.js';
 import { damaged, prepareDirectory, readRecord, writeRecord } from './record-file.js';
-import { CURVE } from './x509.js';
 
 const CREDENTIALS_MAX_BYTES = 65_536;
 const ROOTS_MAX_BYTES = 524_288;

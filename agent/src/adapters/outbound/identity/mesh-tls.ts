@@ -16,7 +16,7 @@ import {
   refusalOfCode,
 } from '../../../domain/identity/peer.js';
 import type { Revocations } from '../../../domain/identity/revocation.js';
-import { type TrustedRoot, trustedRoots } from '../../../domain/identity/trust.js';
+import { issuers, type TrustedRoot, trustedRoots } from '../../../domain/identity/trust.js';
 import type { NodeCredentials } from '../../../ports/identity.js';
 import { factsOf } from './certificate-facts.js';
 import { LiveContext } from './live-context.js';
@@ -102,7 +102,7 @@ export class MeshTls {
   #rules(role: 'client' | 'server', nodeId: string | undefined): PeerRules {
     const { meshId, roots, revocations } = this.#material;
     const trusted = trustedRoots(roots, this.#nowMs());
-    const rootKeyIds = trusted.map(({ certificate }) => certificate.keyId);
+    const rootKeyIds = issuers(roots, this.#nowMs()).map(({ certificate }) => certificate.keyId);
     const retired = new Map<string, number>();
     for (const root of roots) {
       const { certificate, retiredAtMs } = root;
@@ -121,7 +121,7 @@ export function joinOptions(
 ): ConnectionOptions {
   const rules: PeerRules = {
     meshId,
-    rootKeyIds: roots.map(({ certificate }) => certificate.keyId),
+    rootKeyIds: issuers(roots, nowMs()).map(({ certificate }) => certificate.keyId),
     revocations: new Map(),
     nodeId,
     role: 'server',

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A node's key, made where it stays, and the request (PKCS #10) by which a CA learns its public half. */
 import { createPrivateKey, webcrypto } from 'node:crypto';
+import * as x509 from '@marcher/ca/x509';
 import { IdentityError } from '../../../ports/identity.js';
-import * as x509 from './x509.js';
 
 export interface NodeRequest {
   /** PKCS #8. It is for this node's disk only. */

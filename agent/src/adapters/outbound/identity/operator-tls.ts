@@ -11,7 +11,7 @@ import { constants } from 'node:crypto';
 import type { SecureContextOptions, Server, TLSSocket } from 'node:tls';
 import { judgeOperator, type OperatorVerdict } from '../../../domain/identity/operator.js';
 import type { PresentedCertificate } from '../../../domain/identity/peer.js';
-import { trustedRoots } from '../../../domain/identity/trust.js';
+import { issuers } from '../../../domain/identity/trust.js';
 import { factsOf } from './certificate-facts.js';
 import { LiveContext } from './live-context.js';
 import type { MeshTlsMaterial } from './mesh-tls.js';
@@ -70,7 +70,7 @@ export class OperatorTls {
   /** As of now: roots are retired, certificates revoked, and time passes. */
   judge(presented: PresentedCertificate): OperatorVerdict {
     const { meshId, roots, revocations } = this.#material;
-    const rootKeyIds = trustedRoots(roots, this.#nowMs()).map(({ certificate }) => certificate.keyId);
+    const rootKeyIds = issuers(roots, this.#nowMs()).map(({ certificate }) => certificate.keyId);
     return judgeOperator(presented, { meshId, rootKeyIds, revocations }, this.#nowMs());
   }
 }

@@ -5,12 +5,14 @@
  */
 import type { X509Certificate } from 'node:crypto';
 import { connect } from 'node:tls';
+import { intermediateFault } from '../../../domain/identity/issuer.js';
 import { validityAt } from '../../../domain/identity/lifetime.js';
 import { firstRoot, type TrustedRoot } from '../../../domain/identity/trust.js';
 import { IdentityError } from '../../../ports/identity.js';
 import { meshOf } from './authority.js';
 import { factsOf } from './certificate-facts.js';
 import { PROTOCOL } from './mesh-tls.js';
+import { hasSigned } from './root-statements.js';
 
 export interface PinnedRoot {
   readonly meshId: string;
@@ -31,7 +33,7 @@ export interface PinTarget {
   readonly timeoutMs: number;
 }
 
-/** A leaf and its root; one more, should a server send an intermediate. */
+/** A leaf, an intermediate where the root is kept offline, and the root. */
 const CHAIN_MAX = 3;
 
 /** Fails as IdentityError "wrong-ca", "io" (nobody answers), "invalid". */
@@ -71,6 +73,7 @@ export function fetchPinnedRoot(target: PinTarget, nowMs: number): Promise<Pinne
 
 function pin(leaf: X509Certificate | undefined, fingerprint: string, where: string, nowMs: number): PinnedRoot {
   let certificate = leaf;
+  const between: X509Certificate[] = [];
   for (let depth = 0; certificate !== undefined && depth < CHAIN_MAX; depth++) {
     const facts = factsOf(certificate);
     if (facts.fingerprint === fingerprint) {
@@ -83,12 +86,28 @@ function pin(leaf: X509Certificate | undefined, fingerprint: string, where: stri
         );
       }
       const root = firstRoot({ certificate: facts, pem });
-      return { meshId: id, meshName: name, root, roots: [root] };
+      return { meshId: id, meshName: name, root, roots: [root, ...intermediates(between, root, id, nowMs)] };
     }
+    if (certificate.ca) between.push(certificate);
     const issuer: X509Certificate | undefined = certificate.issuerCertificate;
     if (issuer?.fingerprint256 === certificate.fingerprint256) break;
     certificate = issuer;
   }
   const fix = 'check the address, and that the token was made by a node of that mesh';
   throw new IdentityError('wrong-ca', `${where} is not of the mesh that the join token is for: ${fix}`);
+}
+
+/** Which of them the pinned root has signed: TLS proves on the next call that the server's certificate is of one. */
+function intermediates(
+  between: readonly X509Certificate[],
+  root: TrustedRoot,
+  meshId: string,
+  nowMs: number,
+): TrustedRoot[] {
+  return between.flatMap((certificate) => {
+    const pem = certificate.toString();
+    const facts = factsOf(certificate);
+    const sound = intermediateFault(facts, meshId, root.certificate, nowMs) === undefined && hasSigned(root, pem);
+    return sound ? [firstRoot({ certificate: facts, pem })] : [];
+  });
 }

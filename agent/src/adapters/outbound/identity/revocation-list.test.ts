@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+
+import * as x509 from '@marcher/ca/x509';
 import { beforeAll, describe, expect, it } from 'vitest';
 import {
   NO_REVOCATIONS,
@@ -12,7 +14,6 @@ import type { CertificateAuthority } from '../../../ports/identity.js';
 import { readRevocations, uniteLists } from './revocation-list.js';
 import { NODE_A, NODE_B } from './testing/directory.js';
 import { rootOf, testAuthority } from './testing/mesh.js';
-import * as x509 from './x509.js';
 
 const NOW = Date.UTC(2026, 5, 1);
 const DAY = 86_400_000;

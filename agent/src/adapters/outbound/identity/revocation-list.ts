@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Revocations as signed lists (RFC 5280, section 5), one per root: what is in them, domain/identity/revocation.ts says. */
 import type { webcrypto } from 'node:crypto';
+import { decodeInteger, encodeInteger } from '@marcher/ca/der';
+import * as x509 from '@marcher/ca/x509';
 import { type CertificateFacts, canonicalSerial } from '../../../domain/identity/certificate.js';
 import { LIFETIME, wholeSeconds } from '../../../domain/identity/lifetime.js';
 import { prune, type Revocation, type Revocations, unite } from '../../../domain/identity/revocation.js';
 import type { TrustedRoot } from '../../../domain/identity/trust.js';
 import { IdentityError, type RevocationList } from '../../../ports/identity.js';
-import { decodeInteger, encodeInteger } from './der.js';
-import * as x509 from './x509.js';
 
 export interface SigningRoot {
   readonly certificate: CertificateFacts;

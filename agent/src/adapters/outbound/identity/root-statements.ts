@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Signatures under what is said of roots (domain/identity/root-statement.ts), and roots as others send them. */
 import { verify, webcrypto } from 'node:crypto';
+import * as x509 from '@marcher/ca/x509';
 import type { CertificateFacts } from '../../../domain/identity/certificate.js';
+import { isIntermediate } from '../../../domain/identity/issuer.js';
 import { type ChainRules, learnRoots } from '../../../domain/identity/root-chain.js';
 import {
   ROOT_SIGNATURE_BYTES,
@@ -12,11 +14,10 @@ import {
 } from '../../../domain/identity/root-statement.js';
 import { firstRoot, type TrustedRoot, trustedRoots } from '../../../domain/identity/trust.js';
 import { IdentityError } from '../../../ports/identity.js';
-import { meshOf } from './authority.js';
+import { meshNamedBy, meshOf } from './authority.js';
 import { CERTIFICATE_MAX_BYTES, parseCertificate, readCertificate } from './certificate-facts.js';
 import type { PinnedRoot } from './pinned-root.js';
 import type { SigningRoot } from './revocation-list.js';
-import * as x509 from './x509.js';
 
 export async function signStatement(
   { certificate, signingKey }: SigningRoot,
@@ -44,21 +45,33 @@ export function verifyStatement(
   }
 }
 
-/** undefined: it is not a root of that mesh, of the kind that a mesh has. */
+/**
+ * undefined: it is neither a root of that mesh, of the kind that a mesh has, nor an intermediate: of that, root-chain.ts asks who has
+ * signed it.
+ */
 export function readRoot(
   meshId: string,
   der: Uint8Array,
 ): { readonly certificate: CertificateFacts; readonly pem: string } | undefined {
   if (der.length === 0 || der.length > CERTIFICATE_MAX_BYTES) return undefined;
   try {
-    const pem = parseCertificate(der).toString();
+    const parsed = parseCertificate(der);
+    const pem = parsed.toString();
     const certificate = readCertificate(pem);
-    if (certificate.curve !== x509.CURVE || certificate.keyId === '' || meshOf(pem).id !== meshId) return undefined;
-    return { certificate, pem };
+    if (certificate.curve !== x509.CURVE || certificate.keyId === '') return undefined;
+    const mesh = isIntermediate(certificate) ? meshNamedBy(parsed) : meshOf(pem);
+    return mesh?.id === meshId ? { certificate, pem } : undefined;
   } catch (error) {
     if (error instanceof IdentityError) return undefined;
     throw error;
   }
+}
+
+/** Whether it names that root as its issuer, and the root's key has signed it (PEM). */
+export function hasSigned(by: Pick<TrustedRoot, 'pem'>, pem: string): boolean {
+  const root = parseCertificate(by.pem);
+  const certificate = parseCertificate(pem);
+  return certificate.checkIssued(root) && certificate.verify(root.publicKey);
 }
 
 /** What a node knows that knew those, and has heard this. The same array: nothing more. */
@@ -71,6 +84,8 @@ export function learn(
   const rules: ChainRules = {
     read: (der) => readRoot(meshId, der),
     verify: (by, statement, signature) => verifyStatement(by, meshId, statement, signature),
+    signed: hasSigned,
+    meshId,
     nowMs,
   };
   return learnRoots(known, records, rules);

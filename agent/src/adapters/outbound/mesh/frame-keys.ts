@@ -16,6 +16,8 @@ import {
   type X509Certificate,
 } from 'node:crypto';
 import { join } from 'node:path';
+import { CURVE } from '@marcher/ca/x509';
+import { isOffline } from '../../../domain/identity/issuer.js';
 import { nodeNumber } from '../../../domain/identity/names.js';
 import { judgePeer } from '../../../domain/identity/peer.js';
 import { NO_REVOCATIONS } from '../../../domain/identity/revocation.js';
@@ -25,7 +27,6 @@ import type { Hash, NodeId } from '../../../domain/replication/contract.js';
 import { IdentityError } from '../../../ports/identity.js';
 import { factsOf, parseCertificate } from '../identity/certificate-facts.js';
 import { damaged, prepareDirectory, readRecord, writeRecord } from '../identity/record-file.js';
-import { CURVE } from '../identity/x509.js';
 
 const KIND = 'frame-key';
 const FILE_MAX_BYTES = 4_096;
@@ -187,7 +188,8 @@ export class FrameVerifier {
       .join();
     if (key === this.#rootsKey) return false;
     this.#rootsKey = key;
-    const roots = trusted.map(({ certificate: { keyId, fingerprint }, pem }) => {
+    const signing = trusted.filter(({ certificate }) => !isOffline(certificate));
+    const roots = signing.map(({ certificate: { keyId, fingerprint }, pem }) => {
       return [keyId, { certificate: parseCertificate(pem), fingerprint }] as const;
     });
     this.#roots = new Map(roots);

@@ -12,18 +12,19 @@ import {
 } from '@marcher/proto/marcher/mesh/v1/peer_pb';
 import { addressText, parseTarget } from '../../../domain/address.js';
 import { GOSSIP_KEY_BYTES, GOSSIP_KEYS_MAX } from '../../../domain/identity/gossip-keyring.js';
+import { intermediateFault, isIntermediate, parentOf } from '../../../domain/identity/issuer.js';
 import { NODE_ROLES, parseToken } from '../../../domain/identity/join-token.js';
 import { judgePeer } from '../../../domain/identity/peer.js';
 import { NO_REVOCATIONS } from '../../../domain/identity/revocation.js';
-import { ROOTS_MAX, type TrustedRoot, trustedRoots } from '../../../domain/identity/trust.js';
+import { firstRoot, issuers, ROOTS_MAX, type TrustedRoot, trustedRoots } from '../../../domain/identity/trust.js';
 import { IdentityError } from '../../../ports/identity.js';
 import type { JoinGrant } from '../../../ports/mesh.js';
-import { meshOf } from '../identity/authority.js';
+import { meshNamedBy, meshOf } from '../identity/authority.js';
 import { CERTIFICATE_MAX_BYTES, factsOf, parseCertificate, readCertificate } from '../identity/certificate-facts.js';
 import { joinOptions, refusalOf } from '../identity/mesh-tls.js';
 import { createNodeRequest } from '../identity/node-request.js';
 import { fetchPinnedRoot, type PinnedRoot } from '../identity/pinned-root.js';
-import { pinnedByChain } from '../identity/root-statements.js';
+import { hasSigned, pinnedByChain } from '../identity/root-statements.js';
 import { type MeshTarget, openMeshSession, textOf } from './mesh-session.js';
 import { rootRecordsOf } from './roots-client.js';
 
@@ -169,7 +170,9 @@ function verified(
     throw broken(where, `it has ${roots.length} roots and ${revocationLists.length} revocation lists`);
   }
   const trusted = roots.map((pem) => rootOf(pem, meshId, where));
-  if (!trusted.some(({ fingerprint }) => fingerprint === root.certificate.fingerprint)) {
+  const known = trusted.map(({ root }) => root);
+  for (const each of known) checkIntermediate(each, known, meshId, where, nowMs);
+  if (!known.some(({ certificate }) => certificate.fingerprint === root.certificate.fingerprint)) {
     throw broken(where, 'the root that the join token names is not among those that it has');
   }
   if (gossipKeys.length === 0 || gossipKeys.length > GOSSIP_KEYS_MAX) {
@@ -181,14 +184,15 @@ function verified(
   // Judged as its peers will, so that what they would refuse is not found out one by one.
   const certificate = leafOf(certificatePem, where);
   const facts = factsOf(certificate);
-  const signer = trusted.find(({ keyId }) => keyId === facts.issuerKeyId);
-  if (signer === undefined || !certificate.verify(signer.certificate.publicKey)) {
+  const signing = issuers(known, nowMs).find(({ certificate: { keyId } }) => keyId === facts.issuerKeyId);
+  const signer = trusted.find(({ root }) => root === signing);
+  if (signer === undefined || !certificate.verify(signer.parsed.publicKey)) {
     throw broken(where, 'its certificate was signed by none of the roots that it has');
   }
   if (!certificate.checkPrivateKey(createPrivateKey(privateKeyPem))) {
     throw broken(where, "its certificate is not of this machine's key");
   }
-  const rules = { meshId, rootKeyIds: [signer.keyId], revocations: NO_REVOCATIONS, nodeId };
+  const rules = { meshId, rootKeyIds: [signer.root.certificate.keyId], revocations: NO_REVOCATIONS, nodeId };
   for (const side of ['client', 'server'] as const) {
     const verdict = judgePeer({ certificate: facts, chainError: undefined }, { ...rules, role: side }, nowMs);
     if (verdict.kind === 'refused') throw broken(where, `its certificate is of no use: ${verdict.reason}`);
@@ -197,26 +201,43 @@ function verified(
 }
 
 interface KnownRoot {
-  readonly certificate: X509Certificate;
-  readonly fingerprint: string;
-  readonly keyId: string;
+  readonly parsed: X509Certificate;
+  readonly root: TrustedRoot;
 }
 
 function rootOf(pem: string, meshId: string, where: string): KnownRoot {
-  let known: KnownRoot & { readonly mesh: string };
+  let known: KnownRoot;
+  let mesh: string | undefined;
   try {
-    const { fingerprint, keyId } = readCertificate(pem);
-    known = { mesh: meshOf(pem).id, certificate: parseCertificate(pem), fingerprint, keyId };
+    const parsed = parseCertificate(pem);
+    const certificate = readCertificate(pem);
+    mesh = isIntermediate(certificate) ? meshNamedBy(parsed)?.id : meshOf(pem).id;
+    known = { parsed, root: firstRoot({ certificate, pem }) };
   } catch (error) {
     throw broken(where, `of a root that it has: ${(error as Error).message}`);
   }
-  if (known.mesh !== meshId) throw broken(where, 'a root that it has is of another mesh');
+  if (mesh !== meshId) throw broken(where, 'a root that it has is of another mesh');
   return known;
 }
 
-/** With its root behind it, the text may be as long as two. */
+function checkIntermediate(
+  { certificate, pem }: TrustedRoot,
+  roots: readonly TrustedRoot[],
+  meshId: string,
+  where: string,
+  nowMs: number,
+): void {
+  if (!isIntermediate(certificate)) return;
+  const parent = parentOf(roots, certificate);
+  if (parent === undefined) throw broken(where, 'an intermediate that it has is without its root');
+  const fault = intermediateFault(certificate, meshId, parent.certificate, nowMs);
+  const why = fault ?? (hasSigned(parent, pem) ? undefined : 'its root has not signed it');
+  if (why !== undefined) throw broken(where, `of an intermediate that it has: ${why}`);
+}
+
+/** With an intermediate and its root behind it, the text may be as long as three. */
 function leafOf(pem: string, where: string): X509Certificate {
-  if (pem.length > 2 * CERTIFICATE_MAX_BYTES) throw broken(where, 'its certificate is too large');
+  if (pem.length > 3 * CERTIFICATE_MAX_BYTES) throw broken(where, 'its certificate is too large');
   try {
     return new X509Certificate(pem);
   } catch {

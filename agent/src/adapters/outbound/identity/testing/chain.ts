@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Certificates and chains as other CAs make them, good ones and odd ones. */
 import { webcrypto } from 'node:crypto';
-import * as x509 from '../x509.js';
+import * as x509 from '@marcher/ca/x509';
 
 const DAY_MS = 86_400_000;
 

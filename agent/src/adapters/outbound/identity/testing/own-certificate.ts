@@ -3,8 +3,8 @@
 import { createPrivateKey, webcrypto } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import * as x509 from '@marcher/ca/x509';
 import type { NodeCredentials } from '../../../../ports/identity.js';
-import * as x509 from '../x509.js';
 
 const HOUR_MS = 3_600_000;
 
