@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What an operator's machine knows of removed nodes: real lists of a real CA, over the real API. */
 import { X509Certificate } from 'node:crypto';
+import { createOfflineRoot, revokeIntermediate, signIntermediate } from '@marcher/ca/offline-root';
 import {
   fetchPinnedRoot,
   hearRevocations,
@@ -12,6 +13,8 @@ import { readList } from '@marcher/client/revocation-list';
 import { RevocationsFile } from '@marcher/client/revocations-file';
 import { beforeAll, expect, test } from 'vitest';
 import { type RemoteApi, remoteApi, TOKEN } from './adapters/inbound/grpc/testing/remote.js';
+import { openAuthority } from './adapters/outbound/identity/authority.js';
+import { createIntermediateRequest } from './adapters/outbound/identity/intermediate.js';
 import { NODE_A, NODE_B, testDirectory } from './adapters/outbound/identity/testing/directory.js';
 import { testAuthority, testNode } from './adapters/outbound/identity/testing/mesh.js';
 import { NO_REVOCATIONS, nextCrlNumber, type Revocations, revoke } from './domain/identity/revocation.js';
@@ -96,6 +99,44 @@ test('a root is taken by its fingerprint alone, as OpenSSL writes it', async () 
   await expect(pin(new X509Certificate(leaf ?? '').fingerprint256)).rejects.toMatchObject({ code: 'untrusted' });
   expect(api.authenticator.asked).toEqual([]);
   for (const text of ['', 'ab', `${root}0`]) expect(parseFingerprint(text)).toBeUndefined();
+});
+
+test('an intermediate stands for its root, and is refused once the root has revoked it', async () => {
+  const offline = await createOfflineRoot(authority.mesh, NOW);
+  const { privateKey, request } = await createIntermediateRequest(authority.mesh);
+  const pemOf = (der: Uint8Array): string => new X509Certificate(der).toString();
+  const [ca, pem] = [pemOf(offline.certificate), pemOf(await signIntermediate(offline, request, 365, NOW))];
+  const below = await openAuthority({ pem, privateKey, issuers: ca });
+  const api = await remoteApi(below, await testNode(below, NODE_A, NOW));
+  const asked = async (given: string, revocations: readonly KnownRevocations[] = []): Promise<string> => {
+    const client = api.client({ token: TOKEN, ca: given, revocations });
+    return await client.node.status({}, CALL).then(
+      () => 'served',
+      (error: Error) => error.message,
+    );
+  };
+  expect(await asked(ca)).toBe('served');
+  expect(await asked(authority.pem)).toContain('was not signed by a CA that this program was given');
+  const target = { kind: 'tls', host: '127.0.0.1', port: api.port } as const;
+  const pin = (certificate: X509Certificate) =>
+    fetchPinnedRoot(target, parseFingerprint(certificate.fingerprint256) ?? '', 5_000);
+  expect(await pin(new X509Certificate(ca))).toBe(ca);
+  await expect(pin(new X509Certificate(pem))).rejects.toMatchObject({ code: 'untrusted' });
+
+  const [store, offlineRoots] = [new RevocationsFile(testDirectory()), [new X509Certificate(ca)]];
+  const hear = async (lists: string[], intermediates: string[]) => {
+    [api.mesh.lists, api.mesh.between] = [lists, intermediates];
+    const client = api.client({ token: TOKEN, ca });
+    const before = knownRevocations(store, offlineRoots);
+    return (await hearRevocations(client, store, offlineRoots, before, CALL, Date.now)).news;
+  };
+  // What an intermediate has signed counts by its root; what another has signed does not.
+  expect(await hear([await listOf([NODE_B], NOW, below)], ['nonsense', authority.pem])).toBe(false);
+  expect(await hear([await listOf([NODE_B], NOW + 1_000, below)], [pem])).toBe(true);
+  expect(await asked(ca, knownRevocations(store, offlineRoots))).toBe('served');
+  const { serialNumber } = new X509Certificate(pem);
+  expect(await hear([await revokeIntermediate(offline, serialNumber.toLowerCase(), NOW)], [])).toBe(true);
+  expect(await asked(ca, knownRevocations(store, offlineRoots))).toContain('or its certificate revoked');
 });
 
 test('a list counts as a root has signed it, and from this time', async () => {

@@ -172,7 +172,7 @@ export function caConditions({ part, view, own }: Known, keyFailure: string): No
     const parent = parentOf(roots, certificate)?.certificate;
     const rootEnds = soon(parent?.notAfterMs ?? Number.POSITIVE_INFINITY, EXPIRES_SOON_MS);
     if (rootEnds !== undefined) {
-      const fix = 'make another (marcher mesh ca rotate --root-key FILE --new-root-key-out FILE)';
+      const fix = 'make another (marcher mesh ca rotate --root-key FILE --root-key-out FILE)';
       add('ExpiresSoon', `the offline root expires on ${rootEnds}: ${fix}`);
       return;
     }

@@ -43,7 +43,7 @@ export type Protection =
   | { readonly kind: 'key-file'; readonly key: Uint8Array };
 
 export interface IssuedCertificate {
-  /** The certificate, then the root that signed it: TLS servers send both, so that a joiner sees the root. */
+  /** The certificate, then what signed it, up to the root: TLS servers send all, so that a joiner sees the root. */
   readonly pem: string;
   readonly certificate: CertificateFacts;
 }
@@ -57,11 +57,13 @@ export interface RevocationList {
   readonly revocations: Revocations;
 }
 
-/** A root whose key this node holds. */
+/** A root or an intermediate whose key this node holds. */
 export interface CertificateAuthority {
   readonly mesh: Mesh;
   readonly certificate: CertificateFacts;
   readonly pem: string;
+  /** PEM, of an intermediate: its offline root; else empty. */
+  readonly issuers: string;
   /**
    * request: PKCS #10, DER or PEM. Its signature proves that the node has the key; its names and extensions are not
    * used. nodeId: as the CA's side knows it, from a token or from the certificate that is renewed.

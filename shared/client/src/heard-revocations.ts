@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Asks an agent, once its certificate was verified, what the roots of its mesh have revoked, and keeps what is new. */
-import type { X509Certificate } from 'node:crypto';
+import { X509Certificate } from 'node:crypto';
 import type { AgentClient } from './agent-client.js';
 import { fingerprintOf } from './pinned-root.js';
 import { type KnownRevocations, noRevocations, type SignedList, withLists } from './revocations.js';
@@ -20,6 +20,8 @@ export interface HeardRevocations {
 /** What nodes say anew takes so long to be asked for. */
 const EVERY_MS = 10 * 60_000;
 const LISTS_MAX = 64;
+/** As many as a mesh trusts. */
+const INTERMEDIATES_MAX = 8;
 
 export function knownRevocations(store: RevocationStore, roots: readonly X509Certificate[]): KnownRevocations[] {
   return roots.map((root) => store.read(fingerprintOf(root)) ?? noRevocations(fingerprintOf(root)));
@@ -43,7 +45,7 @@ export async function hearRevocations(
   const same = first !== undefined && before.every(({ digest }) => digest === first.digest);
   const knownDigest = Buffer.from(same ? first.digest : '', 'hex');
   const answer = await agent.mesh.listRevocations({ knownDigest }, call);
-  const heard = answer.lists.length === 0 ? [] : await verified(answer.lists.slice(0, LISTS_MAX), roots, nowMs());
+  const heard = answer.lists.length === 0 ? [] : await verified(answer, roots, nowMs());
   const digest = Buffer.from(answer.digest).toString('hex');
   const known = before.map((each) => ({ ...withLists(each, heard, nowMs()), askedMs: nowMs(), digest }));
   for (const each of known) store.write(each, nowMs());
@@ -53,15 +55,25 @@ export async function hearRevocations(
 }
 
 async function verified(
-  pems: readonly string[],
+  { lists: pems, intermediates }: { readonly lists: readonly string[]; readonly intermediates: readonly string[] },
   roots: readonly X509Certificate[],
   nowMs: number,
 ): Promise<SignedList[]> {
   const { readList } = await import('./revocation-list.js');
+  const between = intermediates.slice(0, INTERMEDIATES_MAX).flatMap(readCertificate);
   const lists: SignedList[] = [];
-  for (const pem of pems) {
-    const list = await readList(pem, roots, nowMs);
+  for (const pem of pems.slice(0, LISTS_MAX)) {
+    const list = await readList(pem, roots, nowMs, between);
     if (list !== undefined) lists.push(list);
   }
   return lists;
+}
+
+/** What is none signs nothing. */
+function readCertificate(pem: string): X509Certificate[] {
+  try {
+    return [new X509Certificate(pem)];
+  } catch {
+    return [];
+  }
 }

@@ -9,7 +9,7 @@ import { connect } from 'node:tls';
 import { AgentError } from './errors.js';
 import { formatTarget, type Target } from './target.js';
 
-/** A leaf and its root; one more, should an agent send what is between. */
+/** A leaf, an intermediate where the root is kept offline, and the root. */
 const CHAIN_MAX = 3;
 
 /** SHA-256 of a certificate, as 64 hex digits; colons as OpenSSL prints them are taken. undefined: it is none. */
@@ -81,8 +81,9 @@ export function fetchPinnedRoot(
 function rootIn(leaf: X509Certificate | undefined, fingerprint: string): X509Certificate | undefined {
   let certificate = leaf;
   for (let depth = 0; certificate !== undefined && depth < CHAIN_MAX; depth++) {
-    // A leaf's own fingerprint would pin that leaf alone.
-    if (certificate.ca && fingerprintOf(certificate) === fingerprint) return certificate;
+    // A leaf's own fingerprint would pin that leaf alone, and an intermediate is replaced.
+    const isRoot = certificate.ca && certificate.checkIssued(certificate);
+    if (isRoot && fingerprintOf(certificate) === fingerprint) return certificate;
     const issuer: X509Certificate | undefined = certificate.issuerCertificate;
     if (issuer?.fingerprint256 === certificate.fingerprint256) return undefined;
     certificate = issuer;

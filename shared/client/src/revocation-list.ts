@@ -5,6 +5,7 @@ import './reflect-metadata.js';
 import { AuthorityKeyIdentifierExtension, X509Certificate as Parsed, X509Crl } from '@peculiar/x509';
 import { fingerprintOf } from './pinned-root.js';
 import { plainSerial, type SignedList } from './revocations.js';
+import { isIntermediateOf } from './server-identity.js';
 
 const CRL_NUMBER = '2.5.29.20';
 /** 10,000 entries, as an agent reads them. */
@@ -16,11 +17,12 @@ const AHEAD_MAX_MS = 600_000;
 const NUMBER = /^02(0[1-9a-f]|1[0-4])([0-7][0-9a-f](?:[0-9a-f]{2}){0,19})$/;
 const SIGNER_DIGITS = 16;
 
-/** undefined: no such list that one of the roots has signed. */
+/** undefined: no such list that one of the roots has signed, or an intermediate that one of them has signed. */
 export async function readList(
   pem: string,
   roots: readonly X509Certificate[],
   nowMs: number,
+  intermediates: readonly X509Certificate[] = [],
 ): Promise<SignedList | undefined> {
   if (pem.length > LIST_MAX_CHARACTERS) return undefined;
   try {
@@ -28,8 +30,12 @@ export async function readList(
     const signedMs = list.thisUpdate.getTime();
     if (signedMs > nowMs + AHEAD_MAX_MS) return undefined;
     const issuer = list.getExtension(AuthorityKeyIdentifierExtension)?.keyId?.toLowerCase();
-    for (const root of roots) {
-      const parsed = new Parsed(root.raw);
+    const below = intermediates.flatMap((by) => {
+      const root = roots.find((each) => isIntermediateOf(by, each));
+      return root === undefined ? [] : [{ by, root }];
+    });
+    for (const { by, root } of [...roots.map((root) => ({ by: root, root })), ...below]) {
+      const parsed = new Parsed(by.raw);
       if (issuer === undefined || issuer !== keyIdOf(parsed)) continue;
       if (!(await list.verify({ publicKey: parsed.publicKey }))) continue;
       const der = Buffer.from(list.getExtension(CRL_NUMBER)?.value ?? new ArrayBuffer(0)).toString('hex');

@@ -31,8 +31,8 @@ export interface KnownRevocations {
 const NODE_PREFIX = '6d6172636865722d6e6f6465';
 /** As many as nodes could ever have signed: the newest. */
 const LISTS_MAX = 64;
-/** What a list from then has revoked has expired. */
-const LIST_KEPT_MS = 400 * 86_400_000;
+/** What a list from then has revoked has expired: an intermediate, which lasts longest, has at most five years. */
+const LIST_KEPT_MS = 1_900 * 86_400_000;
 
 export function noRevocations(root: string): KnownRevocations {
   return { root, askedMs: 0, digest: '', lists: [] };
@@ -51,9 +51,9 @@ export function withLists(known: KnownRevocations, heard: readonly SignedList[],
   return { ...known, lists };
 }
 
-/** Whether a certificate of a node is not to be believed; serial: of the certificate, as X509Certificate has it. */
-export function isRevokedNode(known: Iterable<KnownRevocations>, serial: string, nodeId: string): boolean {
-  const names = [plainSerial(serial), NODE_PREFIX + nodeId];
+/** Whether a certificate of a node is not to be believed; serials: of it and of what is between it and the root, as X509Certificate has them. */
+export function isRevokedNode(known: Iterable<KnownRevocations>, serials: readonly string[], nodeId: string): boolean {
+  const names = [...serials.map(plainSerial), NODE_PREFIX + nodeId];
   for (const { lists } of known)
     if (lists.some(({ serials }) => names.some((name) => serials.includes(name)))) return true;
   return false;

@@ -4,14 +4,14 @@
  * its certificate for a server. Then one of two names counts:
  *
  * - A node's certificate has no host name. It names mesh and node (spiffe://MESH/node/NODE), and a root of that very mesh
- *   must have signed it: no other CA's word is taken for such a name. Any node of the mesh will do, or the one asked for.
+ *   must have signed it, or an intermediate of that mesh that this root has signed: no other CA's word is taken for such a name. Any node of the mesh will do, or the one asked for.
  * - Any other certificate, which an operator has given the agent, must name the host, as everywhere.
  *
  * A node that was removed from its mesh is refused where a list that says so was heard before (revocations.ts). Else it is not
  * seen here: its certificate ends at most 30 days after it was made.
  */
 import { X509Certificate } from 'node:crypto';
-import { checkServerIdentity, type PeerCertificate } from 'node:tls';
+import { checkServerIdentity, type DetailedPeerCertificate, type PeerCertificate } from 'node:tls';
 
 import { isRevokedNode, type KnownRevocations } from './revocations.js';
 
@@ -55,8 +55,10 @@ export function serverIdentityCheck(
   return (_host, peer) => {
     const leaf = new X509Certificate(peer.raw);
     const [, mesh, node] = NODE_NAME.exec(leaf.subjectAltName ?? '') ?? [];
-    if (mesh !== undefined && node !== undefined && rootsOf(mesh, ca).some((root) => signed(leaf, root))) {
-      if (isRevokedNode(revocations, leaf.serialNumber, node)) {
+    const chain = mesh === undefined ? undefined : chainOf(leaf, peer, rootsOf(mesh, ca));
+    if (node !== undefined && chain !== undefined) {
+      const serials = chain.map(({ serialNumber }) => serialNumber);
+      if (isRevokedNode(revocations, serials, node)) {
         return another(`node ${node} was removed from its mesh, or its certificate revoked: ask another node`);
       }
       if (nodeId === undefined || nodeId === node) return undefined;
@@ -90,7 +92,24 @@ export function meshRoots(ca: string | undefined): X509Certificate[] {
     .filter((root) => root.ca && MESH_NAME.test(root.subjectAltName ?? ''));
 }
 
-/** Roots of meshes sign leaves themselves: there is nothing between. */
+/** A leaf, and the intermediate that has signed it where none of the roots has. undefined: it is of none of these roots. */
+function chainOf(
+  leaf: X509Certificate,
+  peer: PeerCertificate | DetailedPeerCertificate,
+  roots: readonly X509Certificate[],
+): X509Certificate[] | undefined {
+  if (roots.some((root) => signed(leaf, root))) return [leaf];
+  if (!('issuerCertificate' in peer) || peer.issuerCertificate === undefined) return undefined;
+  const between = new X509Certificate(peer.issuerCertificate.raw);
+  const found = signed(leaf, between) && roots.some((root) => isIntermediateOf(between, root));
+  return found ? [leaf, between] : undefined;
+}
+
+/** Both are of one mesh, whose root has signed what is between. */
+export function isIntermediateOf(between: X509Certificate, root: X509Certificate): boolean {
+  return between.ca && between.subjectAltName === root.subjectAltName && signed(between, root);
+}
+
 function signed(leaf: X509Certificate, root: X509Certificate): boolean {
   return leaf.checkIssued(root) && leaf.verify(root.publicKey);
 }

@@ -16,9 +16,22 @@ export function defineMesh(program: Command, { add, onAgent, output }: ProgramPa
     mesh,
     'init <NAME>',
     'make a mesh of this node and its configuration',
-    ['marcher mesh init prod', 'marcher mesh init eu-1 -o json'],
+    [
+      'marcher mesh init prod',
+      'marcher mesh init eu-1 -o json',
+      "marcher mesh init prod --root-key-out /media/usb/prod-root.key   # the root's key stays there, and on no node",
+    ],
     [],
-    onText,
+    (command) =>
+      onText(
+        command
+          .option(
+            '--root-key-out <FILE>',
+            "write the root's key there, sealed by a passphrase; the node has an intermediate's",
+          )
+          .option('--passphrase-file <FILE>', "first line: the key file's passphrase; else asked for")
+          .option('--days <COUNT>', 'how long the intermediate lasts, 1 to 1825: else 1095'),
+      ),
     async () => (await import('./commands/mesh.js')).init,
   );
   add(
@@ -164,13 +177,20 @@ export function defineMesh(program: Command, { add, onAgent, output }: ProgramPa
       'marcher mesh ca rotate',
       'marcher mesh ca rotate --overlap 72h',
       'marcher mesh ca rotate --now         # as soon as all members that are there trust it',
+      'marcher mesh ca rotate --root-key /media/usb/prod-root.key      # another intermediate',
+      'marcher mesh ca rotate --root-key-out /media/usb/prod-root.key  # from now on the key of the root is at no node',
     ],
     [],
     (command) =>
       onText(
         command
           .option('--overlap <TIME>', 'how long it is only trusted, up to 720h', '24h')
-          .option('--now', 'let it sign as soon as all members that are there trust it; also one that was made before'),
+          .option('--now', 'let it sign as soon as all members that are there trust it; also one that was made before')
+          .option('--root-key <FILE>', 'of a root that is kept offline: it signs an intermediate, which takes over')
+          .option('--root-key-out <FILE>', 'make a root whose key is kept there; with --root-key, that introduces it')
+          .option('--passphrase-file <FILE>', 'first line: the passphrase of the key files; else asked for')
+          .option('--new-passphrase-file <FILE>', 'first line: that of --root-key-out, where it is another')
+          .option('--days <COUNT>', 'how long the intermediate lasts, 1 to 1825: else 1095'),
       ),
     async () => (await import('./commands/mesh-ca.js')).rotate,
   );
@@ -184,7 +204,12 @@ export function defineMesh(program: Command, { add, onAgent, output }: ProgramPa
       onText(
         command
           .option('-y, --yes', 'do not ask')
-          .option('--force', 'also while certificates in use are signed by it: whoever has one is cut off'),
+          .option('--force', 'also while certificates in use are signed by it: whoever has one is cut off')
+          .option(
+            '--root-key <FILE>',
+            'of an intermediate: have its offline root revoke it, for those who hear of nothing else',
+          )
+          .option('--passphrase-file <FILE>', "first line: the key file's passphrase; else asked for"),
       ),
     async () => (await import('./commands/mesh-ca.js')).retire,
   );

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The mesh's CA: its roots, and how one takes over from another. */
+
+import type { OfflineRoot } from '@marcher/ca/offline-root';
+import type { AgentClient } from '@marcher/client';
 import {
   type GetMeshCaResponse,
   GetMeshCaResponseSchema,
@@ -7,6 +10,7 @@ import {
   type MeshRoot,
   MeshRootState,
   RetireMeshRootResponseSchema,
+  type RotateMeshCaResponse,
   RotateMeshCaResponseSchema,
 } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { confirm } from '../confirm.js';
@@ -19,6 +23,7 @@ import type { Column } from '../output/table.js';
 import { positiveSeconds, type Session, type TargetOptions } from '../session.js';
 import { writeTable } from './get.js';
 import { asked } from './mesh.js';
+import type { RootKeyOptions } from './root-key-file.js';
 
 interface CaOptions extends TargetOptions {
   readonly output: 'text' | 'table' | 'json' | 'yaml';
@@ -32,14 +37,15 @@ export async function status(session: Session, options: CaOptions): Promise<unde
   const agent = await session.agent(options);
   const answer = await asked(agent.mesh.getMeshCa({}, session.call(options)));
   if (await writeMessage(session, options, GetMeshCaResponseSchema, answer)) return;
-  await writeTable(session, columns(session), answer.roots, 'roots');
+  const between = answer.roots.some(({ issuer }) => issuer !== '');
+  await writeTable(session, columns(session, between), answer.roots, 'roots');
   const text = changeText(answer);
   if (text !== '') process.stderr.write(`${text}\n`);
 }
 
 export async function rotate(
   session: Session,
-  options: CaOptions & { readonly overlap: string; readonly now?: boolean },
+  options: CaOptions & RootKeyOptions & { readonly overlap: string; readonly now?: boolean },
 ): Promise<undefined> {
   const overlap = positiveSeconds(options.overlap, '--overlap');
   if (overlap > OVERLAP_MAX_S) {
@@ -47,26 +53,66 @@ export async function rotate(
   }
   const agent = await session.agent(options);
   const request = { overlapMs: Math.max(1, Math.round(overlap * 1_000)), now: options.now === true };
-  const answer = await asked(agent.mesh.rotateMeshCa(request, session.call(options)));
+  const call = session.call(options);
+  const answer =
+    options.rootKey === undefined && options.rootKeyOut === undefined
+      ? await asked(agent.mesh.rotateMeshCa(request, call))
+      : await rotateOffline(agent, call, options, request);
   if (await writeMessage(session, options, RotateMeshCaResponseSchema, answer)) return;
   const { root, introduced } = answer;
   const id = printable(shortOf(root));
   const when = options.now === true ? ' as soon as all members that are there trust it, and' : '';
   const planned = clock(timeMs(root?.planned));
+  const what = kindOf(root);
   await session.write(
     introduced
-      ? `The mesh has a new root, ${id}. It signs${when} from ${planned} on.\n`
-      : `Root ${id} is to sign${when} from ${planned} on.\n`,
+      ? `The mesh has a new ${what}, ${id}. It signs${when} from ${planned} on.\n`
+      : `The ${what} ${id} is to sign${when} from ${planned} on.\n`,
   );
-  process.stderr.write(
-    'Operators elsewhere need it in their --ca-file until then: marcher mesh certificate roots\n' +
-      'How far it is: marcher mesh ca\n',
-  );
+  // Operators know the mesh by its root, which is the same.
+  if (what === 'root' || options.rootKeyOut !== undefined) {
+    process.stderr.write(
+      'Operators elsewhere need the new root in their --ca-file until then: marcher mesh certificate roots\n',
+    );
+  }
+  process.stderr.write('How far it is: marcher mesh ca\n');
+}
+
+/** An intermediate, of the root whose key is given or of a new one. */
+async function rotateOffline(
+  agent: AgentClient,
+  call: { timeoutMs: number },
+  options: RootKeyOptions,
+  request: { readonly overlapMs: number; readonly now: boolean },
+): Promise<RotateMeshCaResponse> {
+  const { openRootKey, signedIntermediate, withNewRoot } = await import('./root-key-file.js');
+  const before = options.rootKey === undefined ? undefined : await openRootKey(options);
+  try {
+    const requested = await asked(agent.mesh.requestMeshIntermediate({}, call));
+    if (before !== undefined && options.rootKeyOut === undefined) {
+      const intermediate = await signedIntermediate(before, requested, options);
+      return await asked(agent.mesh.rotateMeshCa({ ...request, intermediate }, call));
+    }
+    const mesh = { id: requested.meshId, name: requested.meshName };
+    return await withNewRoot(mesh, options, async (root) => {
+      const intermediate = await signedIntermediate(root, requested, options);
+      const endorsed = before && { endorsement: await endorsementOf(before, root.certificate, request.overlapMs) };
+      return await asked(agent.mesh.rotateMeshCa({ ...request, intermediate, ...endorsed }, call));
+    });
+  } finally {
+    before?.privateKey.fill(0);
+  }
+}
+
+async function endorsementOf(before: OfflineRoot, certificate: Uint8Array, overlapMs: number) {
+  const { introduceRoot } = await import('@marcher/ca/offline-root');
+  const plannedMs = Date.now() + overlapMs;
+  return { ...(await introduceRoot(before, certificate, plannedMs)), plannedMs: BigInt(plannedMs) };
 }
 
 export async function retire(
   session: Session,
-  options: CaOptions & { readonly yes?: boolean; readonly force?: boolean },
+  options: CaOptions & RootKeyOptions & { readonly yes?: boolean; readonly force?: boolean },
   fingerprint: string,
 ): Promise<undefined> {
   const agent = await session.agent(options);
@@ -81,11 +127,13 @@ export async function retire(
   const force = options.force === true;
   if (options.yes !== true) {
     const cut = force && root.leaves.length > 0 ? ` That cuts off ${namesOf(root.leaves)}.` : '';
-    await confirm(`Retire root ${shortOf(root)}? What it has signed is taken by no member any more.${cut}`);
+    await confirm(`Retire ${kindOf(root)} ${shortOf(root)}? What it has signed is taken by no member any more.${cut}`);
   }
-  const answer = await asked(agent.mesh.retireMeshRoot({ fingerprint: root.fingerprint, force }, call));
+  const revocationList = options.rootKey === undefined ? '' : await revocationBy(options, root);
+  const request = { fingerprint: root.fingerprint, force, revocationList };
+  const answer = await asked(agent.mesh.retireMeshRoot(request, call));
   if (await writeMessage(session, options, RetireMeshRootResponseSchema, answer)) return;
-  await session.write(`Retired root ${printable(shortOf(answer.root))}.\n`);
+  await session.write(`Retired ${kindOf(root)} ${printable(shortOf(answer.root))}.\n`);
   if (answer.cutOff.length === 0) return;
   process.stderr.write(
     `Cut off: ${printable(namesOf(answer.cutOff))}. A member joins again with a new token, an operator needs another ` +
@@ -93,10 +141,26 @@ export async function retire(
   );
 }
 
-function columns({ style }: Session): Column<MeshRoot>[] {
+async function revocationBy(options: RootKeyOptions, root: MeshRoot): Promise<string> {
+  const { openRootKey, revocationOf } = await import('./root-key-file.js');
+  const key = await openRootKey(options);
+  try {
+    return await revocationOf(key, root);
+  } finally {
+    key.privateKey.fill(0);
+  }
+}
+
+function kindOf(root: Pick<MeshRoot, 'issuer'> | undefined): string {
+  return root === undefined || root.issuer === '' ? 'root' : 'intermediate';
+}
+
+/** between: there are intermediates. */
+function columns({ style }: Session, between: boolean): Column<MeshRoot>[] {
   const now = Date.now();
   return [
     { title: 'ROOT', value: shortOf },
+    ...(between ? [{ title: 'SIGNED-BY', value: ({ issuer }: MeshRoot) => issuer.slice(0, SHOWN_DIGITS) || '-' }] : []),
     {
       title: 'STATE',
       value: stateText,
@@ -141,14 +205,15 @@ function changeText({ roots, waitingFor, hastened }: GetMeshCaResponse): string 
   if (newest?.state === MeshRootState.INTRODUCED) {
     const names = waitingFor.slice(0, NAMED_MAX).map(printable).join(', ');
     const more = waitingFor.length > NAMED_MAX ? ` and ${waitingFor.length - NAMED_MAX} more` : '';
-    const who = names === '' ? 'All members that are there trust the new root' : `Not yet taken by ${names}${more}`;
+    const who =
+      names === '' ? `All members that are there trust the new ${kindOf(newest)}` : `Not yet taken by ${names}${more}`;
     return hastened
       ? `${who}; it signs when all have it.`
       : `${who}; marcher mesh ca rotate --now lets it sign before.`;
   }
   const old = roots.find(({ state, leaves }) => state === MeshRootState.TRUSTED && leaves.length > 0);
   if (old === undefined) return '';
-  return `Root ${printable(shortOf(old))} is retired when nothing needs it any more: ${printable(namesOf(old.leaves))}.`;
+  return `${kindOf(old) === 'root' ? 'Root' : 'Intermediate'} ${printable(shortOf(old))} is retired when nothing needs it any more: ${printable(namesOf(old.leaves))}.`;
 }
 
 function namesOf(leaves: readonly MeshLeaf[]): string {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The mesh that the node is in, and its members. */
+
+import type { AgentClient } from '@marcher/client';
 import {
   type Cluster,
   type HeldCluster,
@@ -21,6 +23,7 @@ import type { Column } from '../output/table.js';
 import type { Session, TargetOptions } from '../session.js';
 import { lastOf } from './cluster-loss.js';
 import { writeTable } from './get.js';
+import type { RootKeyOptions } from './root-key-file.js';
 
 interface TextOptions extends TargetOptions {
   readonly output: 'text' | 'json' | 'yaml';
@@ -40,12 +43,33 @@ export async function asked<T>(answer: Promise<T>): Promise<T> {
   }
 }
 
-export async function init(session: Session, options: TextOptions, name: string): Promise<undefined> {
+export async function init(session: Session, options: TextOptions & RootKeyOptions, name: string): Promise<undefined> {
   const agent = await session.agent(options);
-  const mesh = meshOf(await asked(agent.mesh.initMesh({ name }, session.call(options))));
+  const offline = options.rootKeyOut !== undefined;
+  if (!offline && (options.passphraseFile ?? options.days) !== undefined) {
+    throw usage('--passphrase-file and --days are for a root that is kept offline: give --root-key-out FILE');
+  }
+  const mesh = meshOf(
+    offline
+      ? await initOffline(agent, session.call(options), options, name)
+      : await asked(agent.mesh.initMesh({ name }, session.call(options))),
+  );
   if (await writeMessage(session, options, MeshSchema, mesh)) return;
   await session.write(`This node, ${mesh.nodeId}, is the first of mesh ${mesh.meshName} (${mesh.meshId}).\n`);
   process.stderr.write('Another machine is let in with a token: marcher mesh token\n');
+  if (!offline) return;
+  process.stderr.write(
+    `The key of its root is in ${options.rootKeyOut}, and nowhere else: keep it and its passphrase apart, each in two places.\n`,
+  );
+}
+
+async function initOffline(agent: AgentClient, call: { timeoutMs: number }, options: RootKeyOptions, name: string) {
+  const { signedIntermediate, withNewRoot } = await import('./root-key-file.js');
+  const requested = await asked(agent.mesh.requestMeshIntermediate({ name }, call));
+  return await withNewRoot({ id: requested.meshId, name }, options, async (root) => {
+    const intermediate = await signedIntermediate(root, requested, options);
+    return await asked(agent.mesh.initMesh({ name, intermediate }, call));
+  });
 }
 
 export async function status(session: Session, options: TextOptions): Promise<undefined> {

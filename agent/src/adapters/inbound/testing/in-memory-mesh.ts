@@ -98,7 +98,7 @@ export class InMemoryMesh implements MeshUseCases {
   }
 
   intermediates(): readonly string[] {
-    return [];
+    return this.between;
   }
 
   createToken(request: Parameters<MeshUseCases['createToken']>[0], caller: Caller) {
@@ -185,6 +185,8 @@ export class InMemoryMesh implements MeshUseCases {
   }
 
   lists: readonly string[] = ['list of a\n', 'list of b\n'];
+  /** PEM. */
+  between: string[] = [];
 
   revocationLists(): readonly string[] {
     return this.lists;

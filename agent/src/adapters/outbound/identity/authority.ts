@@ -113,6 +113,7 @@ export async function openAuthority({
     mesh,
     certificate,
     pem,
+    issuers,
     issueNode: async (request, nodeId, revocations, nowMs) =>
       await issue(request, nodeProfile(mesh, nodeId, certificate, revocations, nowMs)),
     issueClient: async (request, client, nowMs) =>

@@ -7,7 +7,7 @@ import type { AccessUseCases, Authenticator, NotAuthenticated, Principal } from 
 import type { CertificateAuthority, NodeCredentials } from '../../../../ports/identity.js';
 import type { MeshTlsMaterial } from '../../../outbound/identity/mesh-tls.js';
 import { OperatorTls } from '../../../outbound/identity/operator-tls.js';
-import { rootOf } from '../../../outbound/identity/testing/mesh.js';
+import { rootsOf } from '../../../outbound/identity/testing/mesh.js';
 import { InMemoryMesh } from '../../testing/in-memory-mesh.js';
 import { InMemoryUseCases } from '../../testing/in-memory-use-cases.js';
 import { type ApiLimits, type ApiServer, createApiServer } from '../api-server.js';
@@ -66,7 +66,7 @@ export async function remoteApi(
   const material = (changed: Partial<MeshTlsMaterial>): MeshTlsMaterial => ({
     meshId: authority.mesh.id,
     credentials: served,
-    roots: [rootOf(authority)],
+    roots: rootsOf(authority),
     revocations: NO_REVOCATIONS,
     ...changed,
   });

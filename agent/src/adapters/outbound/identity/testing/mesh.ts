@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Meshes for tests: real keys and certificates, at any time. */
 import { NO_REVOCATIONS } from '../../../../domain/identity/revocation.js';
-import type { TrustedRoot } from '../../../../domain/identity/trust.js';
+import { firstRoot, type TrustedRoot } from '../../../../domain/identity/trust.js';
 import type { CertificateAuthority, NodeCredentials } from '../../../../ports/identity.js';
 import { createAuthority, openAuthority } from '../authority.js';
+import { readCertificate } from '../certificate-facts.js';
 import type { ScryptCost } from '../envelope.js';
 import { createNodeRequest } from '../node-request.js';
 
@@ -17,6 +18,12 @@ export async function testAuthority(nowMs: number, digit = '1', name = 'test-mes
 
 export function rootOf({ certificate, pem }: CertificateAuthority): TrustedRoot {
   return { certificate, pem, signsFromMs: certificate.notBeforeMs, retiredAtMs: undefined };
+}
+
+/** With the root of an intermediate. */
+export function rootsOf(authority: CertificateAuthority): readonly TrustedRoot[] {
+  const { issuers: pem } = authority;
+  return [rootOf(authority), ...(pem === '' ? [] : [firstRoot({ certificate: readCertificate(pem), pem })])];
 }
 
 export async function testNode(
