@@ -132,6 +132,7 @@ test('an intermediate stands for its root, and is refused once the root has revo
   };
   // What an intermediate has signed counts by its root; what another has signed does not.
   expect(await hear([await listOf([NODE_B], NOW, below)], ['nonsense', authority.pem])).toBe(false);
+  expect(await hear([await listOf([NODE_A], NOW)], [authority.pem])).toBe(false);
   expect(await hear([await listOf([NODE_B], NOW + 1_000, below)], [pem])).toBe(true);
   expect(await asked(ca, knownRevocations(store, offlineRoots))).toBe('served');
   const { serialNumber } = new X509Certificate(pem);
