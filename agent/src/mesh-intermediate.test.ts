@@ -29,8 +29,9 @@ beforeEach(() => {
 
 afterEach(() => machines.stop());
 
-async function offered(root: OfflineRoot, request: Uint8Array): Promise<OfferedIntermediate> {
-  return { certificate: await signIntermediate(root, request, 1_095, Date.now()), root: root.certificate };
+/** Certificates have whole seconds: what is made later in a test is dated so. */
+async function offered(root: OfflineRoot, request: Uint8Array, laterMs = 0): Promise<OfferedIntermediate> {
+  return { certificate: await signIntermediate(root, request, 1_095, Date.now() + laterMs), root: root.certificate };
 }
 
 const byState = ({ mesh }: Machine): string[] =>
@@ -102,7 +103,7 @@ test('a mesh lives by intermediates of a root whose key no node has', { timeout:
 
   // Another intermediate takes over, as a root would.
   const old = newest(one);
-  const next = await offered(root, asked);
+  const next = await offered(root, asked, 2_000);
   const { root: made } = await one.mesh.rotateCa({ ...pace, intermediate: next }, CALLER);
   expect(made).toMatchObject({ issuer: idOf(root), keyHeldBy: ['one'] });
   for (const machine of [one, two]) {
@@ -131,11 +132,11 @@ test('a mesh lives by intermediates of a root whose key no node has', { timeout:
   }, PATIENCE);
 
   // Another root, by the word of the first: with its intermediate it takes over, and what is of the first is retired.
-  const later = await createOfflineRoot(root.mesh, Date.now());
+  const later = await createOfflineRoot(root.mesh, Date.now() + 4_000);
   const { request: last } = await two.mesh.requestIntermediate('');
   const plannedMs = Date.now() + DAY_MS;
   const word = { by: await introduceRoot(root, later.certificate, plannedMs), plannedMs };
-  const order2 = { ...pace, intermediate: await offered(later, last), endorsement: word };
+  const order2 = { ...pace, intermediate: await offered(later, last, 4_000), endorsement: word };
   await two.mesh.rotateCa(order2, CALLER);
   for (const machine of [one, two]) {
     await vi.waitFor(() => expect(newest(machine)).toMatchObject({ state: 'signs', issuer: idOf(later) }), PATIENCE);
@@ -146,4 +147,32 @@ test('a mesh lives by intermediates of a root whose key no node has', { timeout:
     expect([state(made.fingerprint), state(idOf(later))]).toEqual(['retired', 'offline']);
   }, PATIENCE);
   expect([one, two].map(({ mesh }) => mesh.conditions())).toEqual([[], []]);
+});
+
+test('a mesh that was made without comes to have one, and starts with it', { timeout: 60_000 }, async () => {
+  const one = await machines.start('one');
+  await one.mesh.init('edge', CALLER);
+  const before = newest(one);
+  const { meshId, meshName, request } = await one.mesh.requestIntermediate('');
+  const late = await createOfflineRoot({ id: meshId, name: meshName }, Date.now() - DAY_MS);
+  const pace = { overlapMs: DAY_MS, now: true } as const;
+  const older = one.mesh.rotateCa({ ...pace, intermediate: await offered(late, request) }, CALLER);
+  await expect(older).rejects.toThrow('not newer than what the mesh has: set the clock');
+  const root = await createOfflineRoot(late.mesh, Date.now() + 2_000);
+  const order = { ...pace, intermediate: await offered(root, request, 2_000) };
+  await one.mesh.rotateCa(order, CALLER);
+  // Its key was for one intermediate.
+  await expect(one.mesh.rotateCa({ ...order, now: false }, CALLER)).rejects.toThrow();
+  await vi.waitFor(() => expect(newest(one)).toMatchObject({ state: 'signs', issuer: idOf(root) }), PATIENCE);
+  await one.mesh.renew();
+  const stateOf = ({ mesh }: Machine, id: string) =>
+    mesh.ca().roots.find(({ fingerprint }) => fingerprint === id)?.state;
+  await vi.waitFor(() => expect(stateOf(one, before.fingerprint)).toBe('retired'), PATIENCE);
+  await one.stop();
+  const again = await machines.start('one', { port: one.port });
+  expect([again.mesh.status().signs, ...byState(again)]).toEqual([
+    true,
+    ...['intermediate signs', 'root retired', 'root offline'],
+  ]);
+  expect(again.mesh.roots()).toContain(new X509Certificate(root.certificate).toString());
 });

@@ -86,6 +86,7 @@ export class CaOrders {
       const given = endorsement === undefined ? [] : [endorsement.by];
       const endorsers = known === undefined && endorsement === undefined ? this.#endorsers() : [];
       if (known !== undefined) this.#checkNewest(known, nowMs);
+      this.#checkLater(known === undefined ? [offered.root, offered.intermediate] : [offered.intermediate], nowMs);
       const records = [
         ...(known === undefined
           ? [[rootId, await introductionOf(offered.root, plannedMs, false, endorsers, given)] as const]
@@ -238,6 +239,21 @@ export class CaOrders {
     if (newer === undefined) return;
     const fix = `give the key of ${short(newer.certificate.fingerprint)}, which is newer`;
     throw new ApplicationError('refused', `root ${id} is being replaced: ${fix}`);
+  }
+
+  /**
+   * Which of two is newer their dates say, here by the clock of whoever has signed them: what is older would be retired by the one
+   * that it is to take over from. Throws ApplicationError.
+   */
+  #checkLater(made: readonly Pick<TrustedRoot, 'certificate'>[], nowMs: number): void {
+    const signing = signingRoot(this.#desk.part.identity.roots, nowMs);
+    const last = Math.max(
+      signing?.certificate.notBeforeMs ?? 0,
+      ...anchors(this.#desk.part.identity.roots, nowMs).map(({ certificate }) => certificate.notBeforeMs),
+    );
+    if (made.every(({ certificate }) => certificate.notBeforeMs > last)) return;
+    const fix = 'set the clock of the machine that has signed it, or wait a moment, and give the command again';
+    throw new ApplicationError('refused', `what was brought is not newer than what the mesh has: ${fix}`);
   }
 
   #underWay({ certificate: { fingerprint } }: TrustedRoot): ApplicationError {

@@ -1,3 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The mesh's CA at this node: which roots it trusts, whose keys it holds, and what of a change it does next
+ * (domain/mesh/root-rotation.ts). What was said of roots comes with what is replicated; while this node and another do not
+ * believe each other's certificates, it is asked for as a stranger would, since what is true of it is proved by signatures. What
+ * operators order is in ca-orders.ts.
+ */
 import { learn } from '../adapters/outbound/identity/root-statements.js';
 import { authorityKeyOf, rootRecordsOf } from '../adapters/outbound/mesh/roots-client.js';
 import {
@@ -74,6 +81,7 @@ export class MeshCa {
     this.#part = part;
     this.#records = readRootRecords(part.cells);
     this.#applied = trustKey(part.identity.roots, Date.now());
+    // As they are when somebody looks.
     const records = (): ReadonlyMap<string, RootRecord> => this.#records;
     this.#desk = {
       part,

@@ -209,7 +209,7 @@ export interface MeshLeafView {
 }
 
 export interface IssuedClient {
-  /** PEM: the certificate, then the root that signed it. */
+  /** PEM: the certificate, then what signed it, up to the root. */
   readonly pem: string;
   /** PEM, all that are trusted. */
   readonly roots: string;
@@ -299,7 +299,7 @@ export interface JoinRequest {
 export interface JoinGrant {
   readonly nodeId: string;
   readonly role: NodeRole;
-  /** PEM: its certificate and the root that signed it. */
+  /** PEM: its certificate and what signed it, up to the root. */
   readonly certificatePem: string;
   /** PEM, all that are trusted, the signing one first. */
   readonly roots: readonly string[];

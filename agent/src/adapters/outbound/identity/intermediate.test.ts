@@ -3,8 +3,16 @@ import { generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { createOfflineRoot, type OfflineRoot, signIntermediate } from '@marcher/ca/offline-root';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { openAuthority } from './authority.js';
+import {
+  adoptAuthority,
+  exportAuthority,
+  keepIntermediate,
+  listAuthorityFiles,
+  openAuthorityFile,
+} from './authority-file.js';
 import { readCertificate } from './certificate-facts.js';
 import { createIntermediateRequest, type IntermediateRequest, readOffered } from './intermediate.js';
+import { testDirectory } from './testing/directory.js';
 import { testAuthority } from './testing/mesh.js';
 
 const DAY = 86_400_000;
@@ -62,6 +70,22 @@ describe('an intermediate that an operator brings', () => {
     expect(fault(Uint8Array.of(1), root.certificate)).toContain('not a certificate of mesh');
     expect(fault(certificate, root.certificate, NOW + 366 * DAY)).toContain('it has expired');
     expect(fault(certificate, root.certificate, NOW - DAY)).toContain('not valid now');
+  });
+
+  it('is kept sealed with its root, which is public, and taken to another node as it is', async () => {
+    const [here, there] = [testDirectory(), testDirectory()];
+    const protection = { kind: 'key-file', key: Uint8Array.from({ length: 32 }, (_, at) => at) } as const;
+    const given = { pem: pem(certificate), issuers: pem(root.certificate) };
+    const privateKey = Uint8Array.from(asked.privateKey);
+    const { fingerprint } = (await keepIntermediate(here, { ...given, privateKey }, protection)).certificate;
+    expect(privateKey.every((byte) => byte === 0)).toBe(true);
+    const text = exportAuthority(here, fingerprint);
+    await adoptAuthority(there, text, protection);
+    for (const directory of [here, there]) {
+      const opened = await openAuthorityFile(directory, fingerprint, protection);
+      expect({ pem: opened.pem, issuers: opened.issuers }).toEqual(given);
+      expect(listAuthorityFiles(directory)).toEqual([fingerprint]);
+    }
   });
 
   it('is of the key that was asked for, and of no other', async () => {
