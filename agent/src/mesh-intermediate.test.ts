@@ -2,7 +2,7 @@
 /** A mesh whose root's key is at no node: made, joined, renewed by another intermediate, and by another root; on loopback. */
 
 import { X509Certificate } from 'node:crypto';
-import { readdirSync } from 'node:fs';
+import { readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
 import {
@@ -175,4 +175,14 @@ test('a mesh that was made without comes to have one, and starts with it', { tim
     ...['intermediate signs', 'root retired', 'root offline'],
   ]);
   expect(again.mesh.roots()).toContain(new X509Certificate(root.certificate).toString());
+
+  // What opens its key was stolen with it, and taken away: with the root's key a node that can't sign comes to sign again.
+  await again.stop();
+  rmSync(join(one.dir, 'ca.key'));
+  const without = await machines.start('one', { port: one.port });
+  expect(without.mesh.status().signs).toBe(false);
+  const { request: asked } = await without.mesh.requestIntermediate('');
+  await without.mesh.rotateCa({ ...pace, intermediate: await offered(root, asked, 4_000) }, CALLER);
+  await vi.waitFor(() => expect(byState(without)[0]).toBe('intermediate signs'), PATIENCE);
+  expect([without.mesh.status().signs, statSync(join(one.dir, 'ca.key')).mode & 0o777]).toEqual([true, 0o600]);
 });
