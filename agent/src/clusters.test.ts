@@ -211,6 +211,18 @@ test('what is in a cluster is held and served by its nodes alone, who come and g
   two.mesh.unassignClusters('three', { clusters: ['eu'], force: false }, CALLER);
   await soon(() => expect([serves(three), three.opened.store.replicatedClusters()]).toEqual(['everywhere seen', []]));
 
+  // Nobody goes before somebody else has what is there.
+  one.mesh.createCluster('us', CALLER);
+  one.mesh.assignClusters('one', { clusters: ['us'], begin: false }, CALLER);
+  await apply(one, service('only-here', 8006, 'us'));
+  one.mesh.assignClusters('three', { clusters: ['us'], begin: false }, CALLER);
+  const goes = (force: boolean) => one.mesh.unassignClusters('one', { clusters: ['us'], force }, CALLER);
+  expect(() => goes(false)).toThrow(
+    'no other node of cluster us is known to have taken over 1 object (Service/only-here) yet: wait until',
+  );
+  goes(true);
+  one.mesh.deleteCluster('us', { force: true }, CALLER);
+
   // Who is stopped is no stranger when it is back.
   const { port, dataplane } = two;
   await two.stop();

@@ -95,6 +95,7 @@ export function assignmentWrites(
   records: readonly ClusterRecord[],
   begin: boolean,
   assignedBy: string,
+  assignedMs = Date.now(),
 ): CellWrite[] {
   const already = clusters.of(nodeNumber(nodeId));
   const missing = records.filter(({ name }) => begin || !already.includes(name));
@@ -103,7 +104,6 @@ export function assignmentWrites(
     const what = `the node would be in ${count} clusters, and ${CLUSTER_LIMITS.ofNode} is the most`;
     throw new ApplicationError('refused', `${what}: marcher cluster unassign takes it out of some`);
   }
-  const assignedMs = Date.now();
   return missing.map(({ name }) => {
     const others = clusters.nodesOf(name).filter((id) => id !== nodeId);
     return assignment(name, nodeId, { assignedMs, assignedBy, begins: begin || others.length === 0 });
@@ -125,7 +125,14 @@ export function unassignClusters(
     }
     const others = part.clusters.nodesOf(name).filter((id) => id !== record.nodeId);
     const objects = objectsIn(part, name);
-    if (force || others.length > 0 || objects?.length === 0) continue;
+    if (force || objects?.length === 0) continue;
+    if (others.length > 0) {
+      const self = record.nodeId === part.identity.nodeId;
+      if (!self || part.replication.isHeldBy(name, others.map(nodeNumber)) !== false) continue;
+      const waiting = `no other node of cluster ${name} is known to have taken over ${textOf(objects ?? [])} yet`;
+      const fix = 'wait until marcher mesh status says so there, or use --force, and it may be gone';
+      throw new ApplicationError('refused', `${waiting}: ${fix}`);
+    }
     const what = objects === undefined ? 'what is in it' : textOf(objects);
     const reason = `node ${record.name} is the last one of cluster ${name}: ${what} would be gone`;
     throw new ApplicationError('refused', `${reason}; assign another node first, or use --force`);

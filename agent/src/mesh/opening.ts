@@ -56,6 +56,8 @@ export function openPart(options: MeshOptions, files: IdentityFiles, identity: M
         stores.set(cluster, opened);
         return new Replica({ node: nodeNumber(nodeId), store: opened, environment, settings: CLUSTER_PACE, cluster });
       },
+      heldUnder: (cluster) => store.clusterHeldUnder(cluster),
+      setHeldUnder: (cluster, under) => store.setClusterHeldUnder(cluster, under),
       drop: (cluster) => {
         stores.delete(cluster);
         store.dropReplica(cluster);

@@ -1,10 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Which clusters there are and which nodes are in them: replicated in the mesh's own replica, which all nodes have. */
+import type { Timestamp } from '@marcher/hlc';
 import { nodeIdOf, nodeNumber } from '../../domain/identity/names.js';
-import { CLUSTER_KIND, CLUSTER_LIMITS, type ClusterRecord, unpackCluster } from '../../domain/mesh/cluster.js';
+import {
+  assignmentGroup,
+  CLUSTER_KIND,
+  CLUSTER_LIMITS,
+  type ClusterRecord,
+  unpackCluster,
+} from '../../domain/mesh/cluster.js';
 import type { ClusterName, NodeId, ReplicaStore } from '../../domain/replication/contract.js';
 import { objectsOfKind, valuesOf } from '../../domain/replication/kind.js';
-import { compareText } from '../../domain/replication/object.js';
+import { compareText, EXISTENCE, type Groups } from '../../domain/replication/object.js';
+
+/** Since when a node is in a cluster, and since when there is that cluster: stamps of what says so. */
+export interface Tenure {
+  readonly assigned: Timestamp;
+  readonly created: Timestamp;
+}
 
 /** Who is in what, as replication asks for it. */
 export interface ClusterDirectory {
@@ -12,6 +25,8 @@ export interface ClusterDirectory {
   of(node: NodeId): readonly ClusterName[];
   /** undefined: it is in no such cluster. */
   assignmentOf(cluster: ClusterName, node: NodeId): { readonly begins: boolean } | undefined;
+  /** undefined: it is in no such cluster. */
+  tenureOf(cluster: ClusterName, node: NodeId): Tenure | undefined;
   has(cluster: ClusterName): boolean;
 }
 
@@ -25,6 +40,7 @@ export class Clusters implements ClusterDirectory {
   readonly #cells: ReplicaStore;
   readonly #isMember: (nodeId: string) => boolean;
   readonly #records = new Map<ClusterName, ClusterRecord>();
+  readonly #groups = new Map<ClusterName, Groups>();
   #built: Index | undefined;
 
   /** isMember: whether a node is in the mesh; who is not is in no cluster. */
@@ -35,14 +51,14 @@ export class Clusters implements ClusterDirectory {
 
   /** Reads what is stored. */
   load(): void {
-    for (const { id, groups } of objectsOfKind(this.#cells, CLUSTER_KIND)) this.#take(id, valuesOf(groups));
+    for (const { id, groups } of objectsOfKind(this.#cells, CLUSTER_KIND)) this.#take(id, groups);
   }
 
   /** They look different now. */
   changed(names: Iterable<ClusterName>): void {
     for (const name of names) {
       const cells = this.#cells.object(CLUSTER_KIND, name);
-      this.#take(name, valuesOf(new Map(cells.map((cell) => [cell.group, cell]))));
+      this.#take(name, new Map(cells.map((cell) => [cell.group, cell])));
     }
   }
 
@@ -71,16 +87,27 @@ export class Clusters implements ClusterDirectory {
     return this.of(node).includes(cluster) ? this.#records.get(cluster)?.nodes.get(nodeIdOf(node)) : undefined;
   }
 
+  tenureOf(cluster: ClusterName, node: NodeId): Tenure | undefined {
+    if (!this.of(node).includes(cluster)) return undefined;
+    const groups = this.#groups.get(cluster);
+    const [assigned, created] = [assignmentGroup(nodeIdOf(node)), EXISTENCE].map((group) => groups?.get(group)?.stamp);
+    return assigned && created && { assigned, created };
+  }
+
   /** Ids of the nodes that are in it, those that do not answer too. */
   nodesOf(cluster: ClusterName): readonly string[] {
     const ids = [...(this.get(cluster)?.nodes.keys() ?? [])].sort();
     return ids.filter((nodeId) => this.of(nodeNumber(nodeId)).includes(cluster));
   }
 
-  #take(name: string, values: ReadonlyMap<string, Uint8Array> | undefined): void {
+  #take(name: string, groups: Groups): void {
+    const values = valuesOf(groups);
     const record = values && unpackCluster(name, values);
-    if (record === undefined) this.#records.delete(name);
-    else this.#records.set(name, record);
+    this.#groups.set(name, groups);
+    if (record === undefined) {
+      this.#records.delete(name);
+      this.#groups.delete(name);
+    } else this.#records.set(name, record);
     this.#built = undefined;
   }
 

@@ -138,6 +138,13 @@ export class Replication implements Exchange, Replicated {
     return this.#shards.held();
   }
 
+  /** Whether one of these has said that it has what is in a cluster; undefined: this node does not have it itself. */
+  isHeldBy(cluster: ClusterName, nodes: readonly NodeId[]): boolean | undefined {
+    const replica = this.#shards.of(cluster);
+    if (replica?.ledger.admitted !== true) return undefined;
+    return nodes.some((node) => replica.behind(node) !== undefined);
+  }
+
   /** What is not in force, though it was written. */
   get exclusions(): readonly Exclusion[] {
     return this.#options.projection.exclusions;

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Timestamp } from '@marcher/hlc';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { SqliteConfigStore } from '../../adapters/outbound/sqlite/sqlite-config-store.js';
 import {
@@ -19,7 +20,8 @@ import { MemoryStore } from '../../domain/replication/memory-store.js';
 import { decodeMessage, encodeMessage } from '../../domain/replication/message-codec.js';
 import { EXISTENCE } from '../../domain/replication/object.js';
 import { Replica } from '../../domain/replication/replica.js';
-import { CLUSTER_PACE, type ClusterReplicas, Shards } from './shards.js';
+import type { Tenure } from './clusters.js';
+import { CLUSTER_PACE, type ClusterReplicas, type HeldUnder, Shards } from './shards.js';
 
 const hash = (bytes: Uint8Array): Uint8Array => createHash('sha256').update(bytes).digest();
 const AUTHOR = { author: 'ada', message: '' };
@@ -28,6 +30,8 @@ let now = 1_000_000;
 let nodes: Map<NodeId, Node>;
 /** Which nodes are in a cluster, and whether they begin it with nothing. */
 let assigned: Map<ClusterName, Map<NodeId, boolean>>;
+/** By "eu/1"; absent: nothing is said of when. */
+let tenures: Map<string, Tenure>;
 let alive: Set<NodeId>;
 
 function environment(): Environment {
@@ -46,6 +50,7 @@ class Node {
   readonly shards: Shards;
   readonly refused: string[] = [];
   readonly stores = new Map<ClusterName, ReplicaStore>();
+  readonly #heldUnder = new Map<ClusterName, HeldUnder>();
 
   /** open: whatever is kept of that cluster, as after a start. */
   constructor(id: NodeId, open?: (cluster: ClusterName) => ReplicaStore) {
@@ -64,8 +69,11 @@ class Node {
           const begins = assigned.get(cluster)?.get(node);
           return begins === undefined ? undefined : { begins };
         },
+        tenureOf: (cluster, node) => tenures.get(`${cluster}/${node}`),
         has: (cluster) => assigned.has(cluster),
       },
+      heldUnder: (cluster) => this.#heldUnder.get(cluster),
+      setHeldUnder: (cluster, under) => void this.#heldUnder.set(cluster, under),
       stored: () => [...this.stores.keys()].filter((cluster) => cluster !== ''),
       open: (cluster) => make(cluster, false),
       drop: (cluster) => void this.stores.delete(cluster),
@@ -128,6 +136,7 @@ function run(ms: number): { from: NodeId; to: NodeId; message: Addressed }[] {
 beforeEach(() => {
   now = 1_000_000;
   assigned = new Map();
+  tenures = new Map();
 });
 
 const clusterOf = ({ message }: { message: Addressed }): ClusterName => message.cluster ?? '';
@@ -212,6 +221,73 @@ test('a frame of one replica is taken in no other, though its signature is good'
   expect([b.has('', 'x'), b.has('us', 'x'), b.has('eu', 'y')]).toEqual([false, false, false]);
 });
 
+describe('a node that was out of a cluster, and does not know', () => {
+  const tenure = (ms: number, created = 1): Tenure => ({
+    created: { ms: created, counter: 0, node: 1n },
+    assigned: { ms, counter: 0, node: 1n },
+  });
+
+  function both(): [Node, Node] {
+    const [a, b] = open(2) as [Node, Node];
+    for (const node of [1n, 2n]) tenures.set(`eu/${node}`, tenure(2));
+    assigned.set('eu', new Map(Array.from([1n, 2n], (node) => [node, true])));
+    arrange();
+    run(1_000);
+    return [a, b];
+  }
+
+  test('gives nothing until it has heard, then takes over what is there and writes anew what only it has', () => {
+    const [a, b] = both();
+    a.write({ eu: 'of-both' });
+    run(1_000);
+    assigned.get('eu')?.set(2n, false);
+    tenures.set('eu/2', tenure(5));
+    a.shards.arrange(false);
+    const [before] = b.write({ eu: 'of-one' });
+    run(10_000);
+    expect(a.has('eu', 'of-one')).toBe(false);
+    expect(a.refused[0]).toBe('a message of cluster eu, by another assignment than is known here');
+    b.shards.arrange(false);
+    expect(b.shards.refusal('eu', [])?.code).toBe('not-admitted');
+    run(20_000);
+    for (const node of [a, b]) expect([node.has('eu', 'of-both'), node.has('eu', 'of-one')]).toEqual([true, true]);
+    expect(a.stores.get('eu')?.object('Service', 'of-one')[0]?.origin).not.toBe(before?.origin);
+  });
+
+  test('begins with what it has where an operator says so then, and not by what was said before', () => {
+    const [a] = both();
+    alive.delete(2n);
+    a.write({ eu: 'kept' });
+    assigned.get('eu')?.set(1n, false);
+    tenures.set('eu/1', tenure(5));
+    arrange();
+    run(10_000);
+    expect(a.shards.held()).toMatchObject([{ admitted: false }]);
+    assigned.get('eu')?.set(1n, true);
+    arrange();
+    expect(a.shards.held()).toMatchObject([{ admitted: false }]);
+    tenures.set('eu/1', tenure(6));
+    arrange();
+    expect(a.shards.held()).toMatchObject([{ admitted: true }]);
+    expect(a.has('eu', 'kept')).toBe(true);
+  });
+
+  test('brings back nothing of a cluster that was deleted and made anew', () => {
+    const [a, b] = both();
+    b.write({ eu: 'of-before' });
+    run(1_000);
+    for (const node of [1n, 2n]) tenures.set(`eu/${node}`, tenure(6, 5));
+    a.shards.arrange(false);
+    expect(a.has('eu', 'of-before')).toBe(false);
+    a.write({ eu: 'of-now' });
+    run(20_000);
+    expect([a.has('eu', 'of-before'), b.has('eu', 'of-before')]).toEqual([false, true]);
+    arrange();
+    run(20_000);
+    for (const node of [a, b]) expect([node.has('eu', 'of-before'), node.has('eu', 'of-now')]).toEqual([false, true]);
+  });
+});
+
 describe('who comes into a cluster', () => {
   test('waits for those that have what is in it, also when they are down, and begins when an operator says so', () => {
     const [a, b] = open(2) as [Node, Node];
@@ -249,6 +325,49 @@ describe('who comes into a cluster', () => {
     b.write({ eu: 'of-b' });
     run(10_000);
     for (const node of [a, b]) expect([node.has('eu', 'of-a'), node.has('eu', 'of-b')]).toEqual([true, true]);
+  });
+
+  test('does not write under the numbers of a disk that was restored, before it is told who else is in it', () => {
+    const [a, b] = open(2) as [Node, Node];
+    for (const node of [1n, 2n]) assigned.set('eu', new Map([...(assigned.get('eu') ?? []), [node, node === 1n]]));
+    arrange();
+    run(1_000);
+    a.write({ eu: 'kept' });
+    const backup = new MemoryStore();
+    (a.stores.get('eu') as MemoryStore).copyTo(backup);
+    const [told] = a.write({ eu: 'told' });
+    run(1_000);
+    expect(b.has('eu', 'told')).toBe(true);
+    const again = new Node(1n, (cluster) => (cluster === 'eu' ? backup : new MemoryStore()));
+    nodes.set(1n, again);
+    again.shards.arrange(false);
+    const [written] = again.write({ eu: 'after' });
+    expect(written?.sequence === told?.sequence && written?.origin === told?.origin).toBe(false);
+    arrange();
+    run(10_000);
+    for (const node of [again, b]) expect([node.has('eu', 'told'), node.has('eu', 'after')]).toEqual([true, true]);
+  });
+
+  test('keeps nothing of one that was deleted, and made anew, before it heard of either', () => {
+    const [a, b] = open(2) as [Node, Node];
+    const at = (ms: number): Timestamp => ({ ms, counter: 0, node: 1n });
+    assigned.set('eu', new Map([[1n, true]]));
+    tenures.set('eu/1', { created: at(1), assigned: at(2) });
+    arrange();
+    a.write({ eu: 'of-before' });
+    // It was in all the time, whoever has written that again.
+    tenures.set('eu/1', { created: at(1), assigned: at(3) });
+    arrange();
+    expect(a.has('eu', 'of-before')).toBe(true);
+    assigned.set('eu', new Map(Array.from([2n, 1n], (node) => [node, node === 2n])));
+    tenures.set('eu/1', { created: at(4), assigned: at(6) });
+    tenures.set('eu/2', { created: at(4), assigned: at(5) });
+    expect(a.shards.arrange(false)).toEqual({ entered: ['eu'], left: ['eu'] });
+    arrange();
+    run(10_000);
+    b.write({ eu: 'of-now' });
+    run(10_000);
+    for (const node of [a, b]) expect([node.has('eu', 'of-before'), node.has('eu', 'of-now')]).toEqual([false, true]);
   });
 
   test('takes over what is in it within a moment, and keeps nothing when it is out', () => {

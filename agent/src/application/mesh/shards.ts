@@ -9,15 +9,17 @@
  * Who is not in a cluster is given nothing of it, whatever it asks for. A message that comes too early or too late, since
  * another node has heard of an assignment before this one, is lost like any other, and made good by comparing.
  */
+import { compare, type Timestamp } from '@marcher/hlc';
 import type { ReplicaSettings } from '../../domain/replication/context.js';
-import type {
-  Addressed,
-  CellWrite,
-  ClusterName,
-  Member,
-  NodeId,
-  ReplicaEvent,
-  WriteRefusal,
+import {
+  type Addressed,
+  type CellWrite,
+  type ClusterName,
+  type Member,
+  type NodeId,
+  type ReplicaEvent,
+  ReplicaStoreError,
+  type WriteRefusal,
 } from '../../domain/replication/contract.js';
 import type { Replica } from '../../domain/replication/replica.js';
 import type { HeldCluster } from '../../ports/mesh.js';
@@ -30,12 +32,23 @@ import type { ClusterDirectory } from './clusters.js';
  */
 export const CLUSTER_PACE = { roundMs: 4_000, upkeepMs: 4_000 } as const satisfies Partial<ReplicaSettings>;
 
+/** Stamps of assignments of one node to one cluster. */
+export interface HeldUnder {
+  /** When it was opened. */
+  readonly first: Timestamp;
+  /** The newest that was heard of. */
+  readonly last: Timestamp;
+}
+
 /** Where replicas of clusters are made, and kept. */
 export interface ClusterReplicas {
   readonly directory: ClusterDirectory;
   /** Of which something is kept. */
   stored(): Iterable<ClusterName>;
   open(cluster: ClusterName): Replica;
+  /** Under which assignments of this node what is kept of it was had; undefined: not known. */
+  heldUnder(cluster: ClusterName): HeldUnder | undefined;
+  setHeldUnder(cluster: ClusterName, under: HeldUnder): void;
   /** With all that is kept of it; nothing is asked of its replica any more. */
   drop(cluster: ClusterName): void;
 }
@@ -69,7 +82,10 @@ const MESH: ClusterName = '';
 export class Shards {
   readonly #options: ShardsOptions;
   readonly #replicas: Map<ClusterName, Replica>;
-  #members: readonly Member[] = [];
+  /** undefined: nobody has said yet. A replica that takes it for none writes, and forgets deletes, as if it were alone. */
+  #members: readonly Member[] | undefined;
+  /** By which assignment this node is in the clusters that it holds, as far as it has heard. */
+  readonly #assigned = new Map<ClusterName, Timestamp>();
   /** In which of them is asked first what waits for a node, so that none keeps the others waiting. */
   #turn = 0;
 
@@ -118,34 +134,75 @@ export class Shards {
     const { node } = this.mesh;
     const wanted = new Set(keep ? clusters.stored() : clusters.directory.of(node));
     const there = new Set([...this.#replicas.keys(), ...clusters.stored()]);
-    const left = [...there].filter((cluster) => cluster !== MESH && !wanted.has(cluster));
+    const isOut = (cluster: ClusterName): boolean => !wanted.has(cluster) || (!keep && this.#isOfBefore(cluster));
+    const left = [...there].filter((cluster) => cluster !== MESH && isOut(cluster));
     for (const cluster of left) {
       this.#replicas.get(cluster)?.close();
       this.#replicas.delete(cluster);
+      this.#assigned.delete(cluster);
       clusters.drop(cluster);
     }
     const entered = [...wanted].filter((cluster) => !this.#replicas.has(cluster));
     for (const cluster of entered) this.#replicas.set(cluster, clusters.open(cluster));
     for (const cluster of wanted) {
-      if (clusters.directory.assignmentOf(cluster, node)?.begins === true) this.#replicas.get(cluster)?.begin();
+      this.#resume(cluster);
       this.#tellMembers(cluster);
     }
     return { entered, left };
   }
 
+  /**
+   * What is kept was in a cluster of that name that was deleted, and another was made, before this node heard of either:
+   * nobody else has it any more.
+   */
+  #isOfBefore(cluster: ClusterName): boolean {
+    const tenure = this.#options.clusters?.directory.tenureOf(cluster, this.mesh.node);
+    const under = this.#options.clusters?.heldUnder(cluster);
+    return tenure !== undefined && under !== undefined && compare(under.first, tenure.created) < 0;
+  }
+
+  /**
+   * Where this node was assigned again, it may have been out meanwhile without hearing of it, and the others have
+   * forgotten deletes without it: it takes over what they have, and writes anew what only it has.
+   */
+  #resume(cluster: ClusterName): void {
+    const { clusters } = this.#options;
+    const replica = this.#replicas.get(cluster);
+    const begins = clusters?.directory.assignmentOf(cluster, this.mesh.node)?.begins === true;
+    const tenure = clusters?.directory.tenureOf(cluster, this.mesh.node);
+    if (clusters === undefined || replica === undefined) return;
+    const under = clusters.heldUnder(cluster);
+    const isAgain = tenure !== undefined && under !== undefined && compare(under.last, tenure.assigned) !== 0;
+    if (begins) replica.begin(isAgain);
+    else if (isAgain) {
+      replica.rejoin();
+      if (replica.ledger.admitted) throw new ReplicaStoreError('io', `cluster ${cluster} could not be joined again`);
+    }
+    if (tenure === undefined) return;
+    this.#assigned.set(cluster, tenure.assigned);
+    // The first stays: that the cluster was deleted and made anew between the two may be heard later.
+    const first = under?.first ?? tenure.assigned;
+    if (under === undefined || isAgain) clusters.setHeldUnder(cluster, { first, last: tenure.assigned });
+  }
+
   #membersOf(cluster: ClusterName): readonly Member[] {
-    if (cluster === MESH) return this.#members;
-    return this.#members.filter(({ node }) => this.#isIn(cluster, node));
+    const members = this.#members ?? [];
+    return cluster === MESH ? members : members.filter(({ node }) => this.#isIn(cluster, node));
   }
 
   #isIn(cluster: ClusterName, node: NodeId): boolean {
     return this.#options.clusters?.directory.assignmentOf(cluster, node) !== undefined;
   }
 
+  #isKnown(cluster: ClusterName, node: NodeId, assigned: Timestamp): boolean {
+    const tenure = this.#options.clusters?.directory.tenureOf(cluster, node);
+    return tenure !== undefined && compare(tenure.assigned, assigned) === 0;
+  }
+
   /** Who is new there is told what is here, so that it takes over what it lacks without waiting for its turn. */
   #tellMembers(cluster: ClusterName): void {
     const replica = this.#replicas.get(cluster);
-    if (cluster === MESH || replica === undefined) return;
+    if (cluster === MESH || replica === undefined || this.#members === undefined) return;
     const members = this.#membersOf(cluster);
     const before = new Set(replica.members());
     replica.setMembers(members);
@@ -223,12 +280,15 @@ export class Shards {
   // Messages.
 
   receive(from: NodeId, message: Addressed): void {
-    const { cluster = MESH } = message;
+    const { cluster = MESH, assigned } = message;
     const replica = this.#replicas.get(cluster);
     if (replica === undefined) {
       this.#options.refused(from, `a message of cluster ${cluster}, which this node is not in`);
     } else if (cluster !== MESH && !this.#isIn(cluster, from)) {
       this.#options.refused(from, `a message of cluster ${cluster}, which that node is not in: ${message.type}`);
+    } else if (cluster !== MESH && assigned !== undefined && !this.#isKnown(cluster, from, assigned)) {
+      // One of the two has not heard yet: comparing makes up for it when both have.
+      this.#options.refused(from, `a message of cluster ${cluster}, by another assignment than is known here`);
     } else replica.receive(from, message);
   }
 
@@ -241,7 +301,10 @@ export class Shards {
       this.#turn = (this.#turn + i + 1) % shards.length;
       if (cluster === MESH) return message;
       // It may have gone out of the cluster since this was written.
-      if (this.#isIn(cluster, node)) return { ...message, cluster };
+      if (this.#isIn(cluster, node)) {
+        const assigned = this.#assigned.get(cluster);
+        return { ...message, cluster, ...(assigned && { assigned }) };
+      }
       i--;
     }
     return undefined;

@@ -79,12 +79,17 @@ export function clusterDeletion(name: string): CellWrite {
   return { kind: CLUSTER_KIND, id: name, group: EXISTENCE, value: undefined };
 }
 
+/** The register that says that a node is in it. */
+export function assignmentGroup(nodeId: string): string {
+  return NODE_GROUP + nodeId;
+}
+
 export function assignment(name: string, nodeId: string, { assignedMs, assignedBy, begins }: Assignment): CellWrite {
   const message = create(ClusterAssignmentSchema, { assignedMs: BigInt(assignedMs), assignedBy, begins });
   const value = toBinary(ClusterAssignmentSchema, message);
-  return { kind: CLUSTER_KIND, id: name, group: NODE_GROUP + nodeId, value };
+  return { kind: CLUSTER_KIND, id: name, group: assignmentGroup(nodeId), value };
 }
 
 export function unassignment(name: string, nodeId: string): CellWrite {
-  return { kind: CLUSTER_KIND, id: name, group: NODE_GROUP + nodeId, value: undefined };
+  return { kind: CLUSTER_KIND, id: name, group: assignmentGroup(nodeId), value: undefined };
 }

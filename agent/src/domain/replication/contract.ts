@@ -304,8 +304,11 @@ export type Message =
       readonly seen: ReadonlyMap<OriginKey, number>;
     };
 
-/** A message as it travels: of the mesh's replica where it names no cluster. */
-export type Addressed = Message & { readonly cluster?: ClusterName };
+/**
+ * A message as it travels: of the mesh's replica where it names no cluster. assigned: the stamp of the assignment by which
+ * its sender is in that cluster, as it has heard: who knows of another one takes nothing of it.
+ */
+export type Addressed = Message & { readonly cluster?: ClusterName; readonly assigned?: Timestamp };
 
 /** What an operator, the audit or the rest of the agent should know. */
 export type ReplicaEvent =

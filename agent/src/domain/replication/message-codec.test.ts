@@ -214,6 +214,10 @@ test('a message of a cluster says so, and is none to a version that knows no clu
         create(ReplicaMessageSchema, { message: { case: 'scoped', value: { cluster, message: inner } } }),
       ),
     );
+  const assigned = { ms: 5, counter: 1, node: 2n };
+  expect(decodeMessage(encodeMessage({ type: 'prune', cluster: 'eu', assigned }))).toEqual({
+    ...{ type: 'prune', cluster: 'eu', assigned },
+  });
   const prune = encodeMessage({ type: 'prune' });
   expect(scoped('eu', encodeMessage({ type: 'prune', cluster: 'us' }))).toEqual({
     fault: 'not a message: of a cluster within a cluster',

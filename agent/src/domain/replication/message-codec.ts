@@ -56,8 +56,12 @@ const CLUSTER_NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 
 export function encodeMessage(message: Addressed): Uint8Array<ArrayBuffer> {
   const encoded = encode(toWire(message));
-  const { cluster = '' } = message;
-  return cluster === '' ? encoded : encode({ case: 'scoped', value: { cluster, message: encoded } });
+  const { cluster = '', assigned } = message;
+  if (cluster === '') return encoded;
+  return encode({
+    case: 'scoped',
+    value: { cluster, message: encoded, ...(assigned && { assigned: pack(assigned) }) },
+  });
 }
 
 function encode(message: Init): Uint8Array<ArrayBuffer> {
@@ -70,12 +74,12 @@ export function decodeMessage(bytes: Uint8Array): Addressed | { readonly fault: 
     const message = decode(bytes);
     if ('fault' in message) return message;
     if (message.case !== 'scoped') return fromWire(message);
-    const { cluster } = message.value;
+    const { cluster, assigned } = message.value;
     if (!CLUSTER_NAME.test(cluster)) return { fault: 'not a message: of no cluster that can be' };
     const inner = decode(message.value.message);
     if ('fault' in inner) return inner;
     const read = fromWire(inner);
-    return 'fault' in read ? read : { ...read, cluster };
+    return 'fault' in read ? read : { ...read, cluster, ...(assigned.length > 0 && { assigned: stampOf(assigned) }) };
   } catch (error) {
     return { fault: `not a message: ${error instanceof Error ? error.message : String(error)}` };
   }

@@ -156,10 +156,13 @@ export class Replica {
     return this.#peers.all();
   }
 
-  /** Nobody has anything that it could take over: as founds, if nothing has ever been in it. */
-  begin(): void {
+  /**
+   * Nobody has anything that it could take over: as founds, if nothing has ever been in it. anew: that is said now, and
+   * not of before; then with what is in it.
+   */
+  begin(anew = false): void {
     const { admitted, self, heads } = this.ledger;
-    if (admitted || self !== undefined || heads.size > 0) return;
+    if (admitted || (!anew && (self !== undefined || heads.size > 0))) return;
     this.#guarded('that this node begins', () => this.ledger.setAdmitted(true));
   }
 

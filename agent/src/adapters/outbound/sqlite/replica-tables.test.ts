@@ -77,6 +77,20 @@ test('clusters have nothing in common, and go without a trace of what was in the
   expect(file.replicatedClusters()).toEqual([]);
 });
 
+test('under which assignments a cluster is held is kept with it, and goes with it', () => {
+  const first = { ms: 1_700_000_000_000, counter: 7, node: 2n ** 63n };
+  const last = { ...first, counter: 8 };
+  const eu = file.openReplica('eu');
+  expect(file.clusterHeldUnder('eu')).toBeUndefined();
+  file.setClusterHeldUnder('eu', { first, last: first });
+  file.setClusterHeldUnder('eu', { first, last });
+  expect(file.clusterHeldUnder('eu')).toEqual({ first, last });
+  expect(eu.load().heads.size).toBe(0);
+  file.dropReplica('eu');
+  file.openReplica('eu');
+  expect(file.clusterHeldUnder('eu')).toBeUndefined();
+});
+
 test('what is no name of a cluster comes into no statement', () => {
   for (const name of ['a"; DROP TABLE cells; --', 'A', 'a@b', 'x'.repeat(64)]) {
     expect(() => replicaTables(name)).toThrow('is no name of a cluster');

@@ -4,7 +4,9 @@
  * made when the node enters it and dropped when it leaves. A migration that changes the first has to change the others,
  * which storedClusters() names.
  */
+import { pack, type Timestamp, unpack } from '@marcher/hlc';
 import type Database from 'better-sqlite3';
+import type { HeldUnder } from '../../../application/mesh/shards.js';
 import type { ClusterName } from '../../../domain/replication/contract.js';
 
 export interface ReplicaTables {
@@ -82,6 +84,27 @@ CREATE TRIGGER ${own('frame_dropped')} AFTER DELETE ON ${frames} BEGIN
 END;`;
   database.transaction(() => database.exec(sql))();
 }
+
+/** A part of a cluster's state that is none of its replica's: under which assignments this node has it. */
+const HELD_UNDER = 'held-under';
+
+export function readHeldUnder(database: Database.Database, cluster: ClusterName): HeldUnder | undefined {
+  const json = database
+    .prepare<[string], string>(`SELECT value FROM ${replicaTables(cluster).state} WHERE part = ?`)
+    .pluck()
+    .get(HELD_UNDER) as unknown as string | undefined;
+  if (json === undefined) return undefined;
+  const { first, last } = JSON.parse(json) as Readonly<Record<keyof HeldUnder, unknown>>;
+  return { first: stampOf(first), last: stampOf(last) };
+}
+
+export function writeHeldUnder(database: Database.Database, cluster: ClusterName, { first, last }: HeldUnder): void {
+  const json = JSON.stringify({ first: hexOf(first), last: hexOf(last) });
+  database.prepare(`INSERT OR REPLACE INTO ${replicaTables(cluster).state} VALUES (?, ?)`).run(HELD_UNDER, json);
+}
+
+const stampOf = (hex: unknown): Timestamp => unpack(Uint8Array.from(Buffer.from(String(hex), 'hex')));
+const hexOf = (stamp: Timestamp): string => Buffer.from(pack(stamp)).toString('hex');
 
 /** With what is in them. */
 export function dropTables(database: Database.Database, cluster: ClusterName): void {

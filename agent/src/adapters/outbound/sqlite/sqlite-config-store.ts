@@ -9,6 +9,7 @@
 import { createHash, hash as digest } from 'node:crypto';
 import type { ObjectKind } from '@marcher/model';
 import Database from 'better-sqlite3';
+import type { HeldUnder } from '../../../application/mesh/shards.js';
 import type { ClusterName, ReplicaStore } from '../../../domain/replication/contract.js';
 import type { AuditLog } from '../../../ports/audit.js';
 import {
@@ -28,7 +29,7 @@ import { AUDIT_LIMITS, type AuditLimits, SqliteAuditLog } from './audit-log.js';
 import { MIGRATIONS } from './migrations/index.js';
 import { type ObjectChange, ObjectTables } from './object-tables.js';
 import { SqliteReplicaStore } from './replica-store.js';
-import { createTables, dropTables, storedClusters } from './replica-tables.js';
+import { createTables, dropTables, readHeldUnder, storedClusters, writeHeldUnder } from './replica-tables.js';
 import { Writer } from './writer.js';
 
 export interface HistoryLimits {
@@ -229,6 +230,15 @@ export class SqliteConfigStore implements ConfigStore {
   /** Of which something is kept here: what was opened and not dropped. */
   replicatedClusters(): readonly ClusterName[] {
     return guarded(() => storedClusters(this.#database));
+  }
+
+  /** Under which assignments of this node what is kept of a cluster, which is open, was had; undefined: not known. */
+  clusterHeldUnder(cluster: ClusterName): HeldUnder | undefined {
+    return guarded(() => readHeldUnder(this.#database, cluster));
+  }
+
+  setClusterHeldUnder(cluster: ClusterName, under: HeldUnder): void {
+    guarded(() => this.#writer.transaction(() => writeHeldUnder(this.#database, cluster, under)));
   }
 
   /** A cluster's, with all that is in it; nothing may use it any more. */
