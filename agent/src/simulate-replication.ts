@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * node agent/dist/simulate-replication.js --histories N --seed S [--nodes N] [--store memory|sqlite] [--jobs N]: runs that
- * many histories, each from its own seed, some at once. Without --nodes and --store they are of all sizes and both stores,
- * as each seed says. One that fails says its seed, and with what it is replayed exactly.
+ * node agent/dist/simulate-replication.js --histories N --seed S [--nodes N] [--store memory|sqlite] [--clusters]
+ * [--jobs N]: runs that many histories, each from its own seed, some at once. Without --nodes, --store and --clusters they
+ * are of all sizes, both stores, and some of nodes in clusters, as each seed says. One that fails says its seed, and with what it is replayed exactly.
  */
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
@@ -52,6 +52,7 @@ function parse(): { numbers: readonly number[]; wanted: Wanted } | string {
       jobs: { type: 'string', default: String(availableParallelism()) },
       nodes: { type: 'string' },
       store: { type: 'string' },
+      clusters: { type: 'boolean' },
     },
   });
   const numbers = [values.histories, values.seed, values.jobs, values.nodes ?? '3'].map(Number);
@@ -60,8 +61,12 @@ function parse(): { numbers: readonly number[]; wanted: Wanted } | string {
   }
   const { store } = values;
   if (store !== undefined && store !== 'memory' && store !== 'sqlite') return '--store takes memory or sqlite';
+  if (values.clusters === true && (values.nodes !== undefined || store !== undefined)) {
+    return '--clusters goes with neither --nodes nor --store: each seed says how many nodes, which are in memory';
+  }
   const nodes = values.nodes === undefined ? {} : { nodes: Number(values.nodes) };
-  return { numbers, wanted: { ...nodes, ...(store === undefined ? {} : { store }) } };
+  const clusters = values.clusters === true ? { clusters: true } : {};
+  return { numbers, wanted: { ...nodes, ...clusters, ...(store === undefined ? {} : { store }) } };
 }
 
 async function main(): Promise<number> {
@@ -83,7 +88,7 @@ async function main(): Promise<number> {
   const seeds = Array.from({ length: histories }, (_, i) => first + i).sort(
     (a, b) => kindOf(b, wanted).nodes - kindOf(a, wanted).nodes || a - b,
   );
-  const asked = Object.entries(wanted).map(([option, value]) => ` --${option} ${value}`);
+  const asked = Object.entries(wanted).map(([option, value]) => ` --${option}${value === true ? '' : ` ${value}`}`);
   await runAll(seeds, wanted, jobs, ({ seed, result }) => {
     const kind = kindOf(seed, wanted);
     tally.add(kind, result);

@@ -11,6 +11,8 @@ test('the seed alone says what a history is made of, and most sizes and stores a
   expect([3, 10, 100, 1000].map((size) => count(({ nodes }) => nodes === size) > 0)).toEqual([true, true, true, true]);
   expect(count(({ store }) => store === 'sqlite')).toBeGreaterThan(10);
   expect(count(({ configurations }) => configurations)).toBeGreaterThan(150);
+  expect(count(({ clusters }) => clusters)).toBe(40);
+  expect(kindOf(942, { clusters: true }).clusters).toBe(true);
   expect(kindOf(942, { nodes: 3, store: 'sqlite' })).toMatchObject({ nodes: 3, store: 'sqlite', faults: 'by-chance' });
 });
 
@@ -24,8 +26,16 @@ test('after whatever histories all have the same bytes in force, in memory and o
       tally.add(kind, result);
     }
   }
-  expect([tally.histories, tally.failed]).toEqual([7, 0]);
+  for (let seed = 1; seed <= 3; seed++) {
+    const kind = kindOf(seed, { clusters: true });
+    const result = runOf(seed, kind);
+    expect(result.faults, `seed ${seed}, clusters`).toEqual([]);
+    expect(runOf(seed, kind), 'again').toEqual(result);
+    tally.add(kind, result);
+  }
+  expect([tally.histories, tally.failed]).toEqual([10, 0]);
   const text = [...tally.lines()].join('\n');
   expect(text).toContain('3 nodes, SQLite: 2 histories, 0 failed');
   expect(text).toContain('configurations compared: 15');
+  expect(text).toContain('5 nodes in clusters: 1 histories, 0 failed');
 });

@@ -3,12 +3,15 @@
 import { hash as digest } from 'node:crypto';
 import { type HistoryResult, runHistory } from '../domain/replication/sim/history.js';
 import type { Faults } from '../domain/replication/sim/plan.js';
+import { runClusterHistory } from './clusters/cluster-history.js';
 import { Configurations } from './configurations.js';
 import { SqliteDisk } from './sqlite-disk.js';
 
 export type StoreKind = 'memory' | 'sqlite';
 
 export interface HistoryKind {
+  /** Of nodes that are in clusters: a history of its own kind, of which the seed says the rest. */
+  readonly clusters: boolean;
   readonly nodes: number;
   readonly store: StoreKind;
   /** Services and policies are written, and followed by the projection; otherwise objects that mean nothing. */
@@ -18,7 +21,7 @@ export interface HistoryKind {
 }
 
 /** What was asked for; the rest is the seed's to say. */
-export type Wanted = Partial<Pick<HistoryKind, 'nodes' | 'store'>>;
+export type Wanted = Partial<Pick<HistoryKind, 'nodes' | 'store' | 'clusters'>>;
 
 const MANY = 100;
 
@@ -31,11 +34,21 @@ function nodesOf(seed: number): number {
   return 3;
 }
 
+/** Enough that some are in none, or come and go while others stay. */
+function clusterNodesOf(seed: number): number {
+  return seed % 3 === 0 ? 5 : 3;
+}
+
 export function kindOf(seed: number, wanted: Wanted): HistoryKind {
+  const unsaid = wanted.nodes === undefined && wanted.store === undefined;
+  if (wanted.clusters ?? (unsaid && seed % 50 === 3)) {
+    return { clusters: true, nodes: clusterNodesOf(seed), store: 'memory', configurations: true, faults: 'by-chance' };
+  }
   const nodes = wanted.nodes ?? nodesOf(seed);
   const store = wanted.store ?? (nodes === 3 && seed % 125 === 7 ? 'sqlite' : 'memory');
   const configurations = store === 'sqlite' || (nodes <= 10 && seed % 10 === 0);
   return {
+    clusters: false,
     nodes,
     store,
     configurations,
@@ -43,8 +56,9 @@ export function kindOf(seed: number, wanted: Wanted): HistoryKind {
   };
 }
 
-export function runOf(seed: number, { nodes, store, configurations, faults }: HistoryKind): HistoryResult {
+export function runOf(seed: number, { clusters, nodes, store, configurations, faults }: HistoryKind): HistoryResult {
   const hash = (bytes: Uint8Array): Uint8Array => digest('sha256', bytes, 'buffer');
+  if (clusters) return runClusterHistory({ seed, nodes, hash });
   return runHistory({
     ...{ seed, nodes, hash, faults },
     // Buckets are read by statements there: fewer at a time.

@@ -14,8 +14,8 @@ interface Row {
 export class Tally {
   readonly #rows = new Map<string, Row>();
 
-  add({ nodes, store }: HistoryKind, { faults, frames, healedMs, events }: HistoryResult): void {
-    const name = `${nodes} nodes${store === 'sqlite' ? ', SQLite' : ''}`;
+  add({ clusters, nodes, store }: HistoryKind, { faults, frames, healedMs, events }: HistoryResult): void {
+    const name = `${nodes} nodes${clusters ? ' in clusters' : ''}${store === 'sqlite' ? ', SQLite' : ''}`;
     const row = this.#rows.get(name) ?? { histories: 0, failed: 0, frames: 0, healedMs: 0, events: new Map() };
     this.#rows.set(name, row);
     row.histories++;

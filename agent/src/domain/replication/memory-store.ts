@@ -18,6 +18,7 @@ import type {
 } from './contract.js';
 import { ReplicaStoreError } from './contract.js';
 import { bucketOf } from './digest.js';
+import { MemoryTransactions } from './memory-transactions.js';
 import { compareKeys, objectKey } from './object.js';
 
 interface Log {
@@ -51,8 +52,12 @@ export class MemoryStore implements ReplicaStore {
    * Called before the first step of a commit, between its steps and after the last; what it throws undoes the commit.
    */
   fault: (() => void) | undefined;
-  /** What takes back the commits since the last durable one, each with those after it. */
-  readonly #undurable: (() => void)[] = [];
+  readonly #transactions: MemoryTransactions;
+
+  /** transactions: of the disk that it shares with others. Absent: it is on one of its own. */
+  constructor(transactions = new MemoryTransactions()) {
+    this.#transactions = transactions;
+  }
 
   load(): ReplicaState {
     return { ...this.#state, heads: new Map(this.#heads) };
@@ -103,16 +108,12 @@ export class MemoryStore implements ReplicaStore {
   }
 
   commit(batch: Batch, alongside?: () => void, { durable }: CommitOptions = { durable: true }): void {
-    const undo: (() => void)[] = [];
-    const takeBack = (): void => {
-      for (const back of undo.reverse()) back();
-    };
-    const step = (apply: () => void, back: () => void): void => {
-      this.fault?.();
-      apply();
-      undo.push(back);
-    };
-    try {
+    this.#transactions.run(durable, (undo) => {
+      const step = (apply: () => void, back: () => void): void => {
+        this.fault?.();
+        apply();
+        undo(back);
+      };
       for (const key of batch.remove) this.#set(key, undefined, step);
       for (const cell of batch.put) this.#set(cell, cell, step);
       for (const { origin, through } of batch.drop) this.#drop(origin, through, step);
@@ -132,23 +133,17 @@ export class MemoryStore implements ReplicaStore {
       );
       alongside?.();
       this.fault?.();
-    } catch (error) {
-      takeBack();
-      throw error;
-    }
-    if (durable) this.#undurable.length = 0;
-    else this.#undurable.push(takeBack);
+    });
   }
 
   /** Commits that a power failure may take. */
   get undurable(): number {
-    return this.#undurable.length;
+    return this.#transactions.undurable;
   }
 
   /** The machine fails: of the commits since the last durable one only so many are kept, from the first on. */
   keepUndurable(kept: number): void {
-    while (this.#undurable.length > kept) this.#undurable.pop()?.();
-    this.#undurable.length = 0;
+    this.#transactions.keepUndurable(kept);
   }
 
   openSnapshot(): SnapshotReader {

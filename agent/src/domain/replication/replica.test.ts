@@ -104,7 +104,7 @@ class Lab {
   cut(id: number, away: boolean): void {
     this.#backs.get(id)?.();
     this.#backs.delete(id);
-    if (away) this.#backs.set(id, this.world.cuts.away(BigInt(id)));
+    if (away) this.#backs.set(id, this.world.network.cuts.away(BigInt(id)));
   }
 
   /** Commits of that node that a power failure could take. */
@@ -473,13 +473,13 @@ test('two frames with one number are named, end their origin, and all come to ho
   const forged = branches(lab, 3);
   const { origin } = forged[0];
   lab.world.crash(lab.node(3));
-  lab.world.cuts.partition(new Set([1n]), true);
+  lab.world.network.cuts.partition(new Set([1n]), true);
   forged.slice(0, 2).forEach(({ bytes }, i) => {
     lab.world.act(lab.node(i + 1), (replica) => replica.receive(3n, { type: 'push', frame: bytes }));
   });
   lab.run(1000);
   expect([lab.shown(1, 'left'), lab.shown(1, 'right'), lab.shown(2, 'right')]).toEqual(['=left', '', '=right']);
-  lab.world.cuts.heal();
+  lab.world.network.cuts.heal();
   lab.run(8000);
   const [first] = lab.of('forked', 1);
   expect(first?.fork).toMatchObject({ origin, sequence: 2 });

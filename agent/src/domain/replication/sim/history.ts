@@ -147,9 +147,9 @@ class History {
     }
     const { effects } = this.#options;
     for (const [what, times] of Object.entries(effects?.counts() ?? {})) this.#count(what, times);
-    this.#count('message lost', world.lost);
-    this.#count('message doubled', world.duplicated);
-    this.#count('message late', world.reordered);
+    this.#count('message lost', world.network.lost);
+    this.#count('message doubled', world.network.duplicated);
+    this.#count('message late', world.network.reordered);
     this.#count('crash', world.crashes);
     this.#count(
       'crash within a commit',
@@ -163,7 +163,7 @@ class History {
       faults: more > 0 ? [...this.#faults.slice(0, FAULTS_SHOWN), `and ${more} more`] : this.#faults,
       acknowledged: this.#acknowledged,
       frames: this.#journal.size,
-      messages: world.messages,
+      messages: world.network.messages,
       crashes: world.crashes,
       healedMs,
       events: this.#events,
@@ -293,11 +293,11 @@ class History {
   /** Some nodes from the others, in one or both directions. */
   #partition(bothWays?: boolean): void {
     const random = this.#random;
-    const { nodes, cuts, time } = this.#world;
+    const { nodes, network, time } = this.#world;
     const side = new Set(nodes.filter(() => random.chance(0.5)).map(({ id }) => id));
     const both = bothWays ?? random.chance(0.6);
     this.#count(both ? 'partition both ways' : 'partition one way');
-    time.after(random.between(200, 5000), cuts.partition(side, both));
+    time.after(random.between(200, 5000), network.cuts.partition(side, both));
   }
 
   /** So far off that others do not take what is written then, or that it must not write. */
@@ -410,7 +410,7 @@ class History {
       if (this.#plan.certain) world.time.after(200, () => this.#absent());
       return;
     }
-    const reach = world.cuts.away(node.id);
+    const reach = world.network.cuts.away(node.id);
     const comesBack = (): void => {
       reach();
       node.member = true;
@@ -481,7 +481,7 @@ class History {
     Object.assign(world.network, { loss: 0, duplication: 0, reordering: 0 });
     let from = world.time.nowMs;
     // An absent node comes back by itself.
-    world.cuts.heal();
+    world.network.cuts.heal();
     for (const node of world.nodes) {
       node.disk.full = false;
       node.disk.abandon();

@@ -7,20 +7,13 @@ import type { ReplicaSettings } from '../context.js';
 import type { Frame, Hash, Member, Message, NodeId, OriginKey, Range, ReplicaEvent, VectorState } from '../contract.js';
 import { covers, lacking } from '../origin.js';
 import { Replica } from '../replica.js';
-import { Cuts } from './cuts.js';
 import { Crash, type Disk, MemoryDisk, type OnFrame } from './disk.js';
+import { Network } from './network.js';
 import type { Random } from './random.js';
 import { Timeline } from './timeline.js';
 
 /** Unix time at the beginning. */
 const EPOCH_MS = 1_700_000_000_000;
-
-export interface Network {
-  loss: number;
-  duplication: number;
-  /** Of a message that takes far longer than others, and so comes after them. */
-  reordering: number;
-}
 
 export interface SimNode {
   readonly id: NodeId;
@@ -62,13 +55,7 @@ export interface WorldOptions {
 export class World {
   readonly time = new Timeline();
   readonly nodes: SimNode[] = [];
-  readonly network: Network = { loss: 0, duplication: 0, reordering: 0 };
-  readonly cuts = new Cuts();
-  messages = 0;
-  /** Of these, what the network did to them. */
-  lost = 0;
-  duplicated = 0;
-  reordered = 0;
+  readonly network: Network;
   crashes = 0;
   /** Of these, those of machines, and the commits that they took. */
   powerFailures = 0;
@@ -81,6 +68,7 @@ export class World {
 
   constructor(options: WorldOptions) {
     this.#options = options;
+    this.network = new Network(this.time, options.random);
     const makeDisk = options.disk ?? ((onFrame: OnFrame) => new MemoryDisk(onFrame));
     for (let i = 0; i < options.nodes; i++) {
       const id = BigInt(i + 1);
@@ -216,25 +204,14 @@ export class World {
   }
 
   #transmit(from: SimNode, to: NodeId, message: Message): void {
-    const { random, carry } = this.#options;
+    const { carry } = this.#options;
     const target = this.nodes[Number(to) - 1];
     if (target === undefined) return;
-    this.messages++;
     if (message.type === 'summary') from.said = { vector: message, takeovers: from.disk.takeovers };
-    if (this.cuts.between(from.id, to)) return;
-    if (random.chance(this.network.loss)) {
-      this.lost++;
-      return;
-    }
-    const carried = carry === undefined ? message : carry(message);
-    const copies = random.chance(this.network.duplication) ? 2 : 1;
-    if (copies > 1) this.duplicated++;
-    for (let i = 0; i < copies; i++) {
-      const late = random.chance(this.network.reordering);
-      if (late) this.reordered++;
-      const delay = late ? random.between(50, 2000) : random.between(0.2, 5);
-      this.time.after(delay, () => this.#deliver(from.id, target, carried));
-    }
+    this.network.send(from.id, to, () => {
+      const carried = carry === undefined ? message : carry(message);
+      return () => this.#deliver(from.id, target, carried);
+    });
   }
 
   #deliver(from: NodeId, to: SimNode, message: Message): void {
