@@ -171,6 +171,22 @@ export class MeshGround {
     if (code !== 0) throw new Error(`marcher apply ended with ${code}: ${stderr || stdout}\n${agent.logTail(8)}`);
   }
 
+  /** That node is in these, and has what is in them. */
+  async inClusters(node: MeshNode, ...wanted: readonly string[]): Promise<void> {
+    await until(`${node.agent.name} to be in ${wanted.join(', ')}`, async () => {
+      const { clusters } = await this.status(node);
+      const ready = clusters.filter(({ admitted }) => admitted).map(({ name }) => name);
+      return ready.join() === wanted.join() && ready.length === clusters.length;
+    });
+  }
+
+  /** Whether a client's connection is taken. */
+  async isOpen({ v4 }: MeshNode, port: number): Promise<boolean> {
+    const connect = `exec 3<>/dev/tcp/${v4}/${port}`;
+    const { code } = await this.world.scope.run(['timeout', '3', 'bash', '-c', connect], { netns: this.#client });
+    return code === 0;
+  }
+
   load({ v4, agent }: MeshNode, port: number, rate = 50): Promise<Load> {
     const name = `${agent.name} :${port}`;
     const settings = { name, kind: 'tcp-short', host: v4, port, rate, bytes: 100, timeoutMs: 3_000 } as const;

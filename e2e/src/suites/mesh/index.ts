@@ -2,6 +2,7 @@
 /** Agents as a mesh: joined, changed anywhere, cut apart and healed, killed, removed; data planes lose nothing meanwhile. */
 import { sleep, until } from '../../harness/scope.js';
 import type { Case, World } from '../../harness/suite.js';
+import { clusters } from './clusters.js';
 import { crowd } from './crowd.js';
 import { MeshGround, type MeshNode } from './ground.js';
 import { operators } from './operators.js';
@@ -118,6 +119,7 @@ export const mesh: readonly Case[] = [
       world.equal(resources.length, 0, 'services that came to a removed node');
     },
   },
+  ...clusters,
   ...operators,
   ...crowd,
 ];
