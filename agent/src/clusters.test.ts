@@ -221,6 +221,9 @@ test('what is in a cluster is held and served by its nodes alone, who come and g
     'no other node of cluster us is known to have taken over 1 object (Service/only-here) yet: wait until',
   );
   goes(true);
+  expect(() => one.mesh.deleteCluster('us', { force: false }, CALLER)).toThrow(
+    'this node is not in cluster us and does not know what is there: ask at a node that has it (three), or use --force',
+  );
   one.mesh.deleteCluster('us', { force: true }, CALLER);
 
   // Who is stopped is no stranger when it is back.

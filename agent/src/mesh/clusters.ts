@@ -54,12 +54,12 @@ export function deleteCluster(part: Part, name: string, force: boolean, caller: 
     const objects = objectsIn(part, name);
     const holders = part.clusters.nodesOf(name);
     if (objects === undefined && holders.length > 0) {
-      const names = holders.slice(0, NAMED_MAX).map((id) => nameOf(part, id));
-      const fix = `ask at a node that is (${names.join(', ')}), or use --force`;
-      throw new ApplicationError(
-        'refused',
-        `this node is not in cluster ${name} and does not know what is in it: ${fix}`,
-      );
+      const isIn = holders.includes(part.identity.nodeId);
+      const names = holders.filter((id) => id !== part.identity.nodeId).map((id) => nameOf(part, id));
+      const where = names.length === 0 ? 'wait until it has' : `ask at a node that has it (${shortened(names)})`;
+      const why = isIn ? `still takes over cluster ${name}` : `is not in cluster ${name}`;
+      const what = `this node ${why} and does not know what is there`;
+      throw new ApplicationError('refused', `${what}: ${where}, or use --force`);
     }
     if (objects !== undefined && objects.length > 0) {
       const what = `cluster ${name} has ${textOf(objects)}`;
@@ -198,10 +198,13 @@ function objectsIn({ stores, replication }: Part, cluster: string): readonly str
   return objects;
 }
 
+function shortened(names: readonly string[]): string {
+  const more = names.length > NAMED_MAX ? ` and ${names.length - NAMED_MAX} more` : '';
+  return `${names.slice(0, NAMED_MAX).join(', ')}${more}`;
+}
+
 function textOf(objects: readonly string[]): string {
-  const named = objects.slice(0, NAMED_MAX).join(', ');
-  const more = objects.length > NAMED_MAX ? ` and ${objects.length - NAMED_MAX} more` : '';
-  return `${objects.length} ${objects.length === 1 ? 'object' : 'objects'} (${named}${more})`;
+  return `${objects.length} ${objects.length === 1 ? 'object' : 'objects'} (${shortened(objects)})`;
 }
 
 function objectsOf({ nodeId }: NodeRecord, records: readonly ClusterRecord[]): string[] {

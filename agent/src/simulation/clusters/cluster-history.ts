@@ -6,10 +6,10 @@
  */
 import { compare, type Timestamp } from '@marcher/hlc';
 import type { Written } from '../../application/mesh/shards.js';
-import { CLUSTER_KIND, clusterCreation, clusterDeletion, unassignment } from '../../domain/mesh/cluster.js';
+import { clusterCreation, clusterDeletion, unassignment } from '../../domain/mesh/cluster.js';
 import type { ReplicaSettings } from '../../domain/replication/context.js';
 import type { Addressed, CellWrite, ClusterName, Frame, Hash } from '../../domain/replication/contract.js';
-import { EXISTENCE, objectKey } from '../../domain/replication/object.js';
+import { EXISTENCE } from '../../domain/replication/object.js';
 import { covers } from '../../domain/replication/origin.js';
 import type { HistoryResult } from '../../domain/replication/sim/history.js';
 import { type Plan, planOf } from '../../domain/replication/sim/plan.js';
@@ -528,13 +528,9 @@ class ClusterHistory {
       for (const cluster of disk.stored()) {
         if (this.#carriedOver.has(cluster)) continue;
         const mark = `-${cluster}-${node?.clusters.get(cluster)?.createdBy}`;
-        const groups = new Set<string>();
-        for (const { kind, id: name, group, value } of disk.store(cluster)?.cells() ?? []) {
+        for (const { id: name, group, value } of disk.store(cluster)?.cells() ?? []) {
           if (group !== EXISTENCE || value === undefined || !name.includes('-') || name.endsWith(mark)) continue;
-          groups.add(objectKey(kind, name));
-        }
-        for (const object of groups) {
-          this.#watch.fault(`node ${id} has ${object} in ${CLUSTER_KIND} ${cluster}, which is now ${mark.slice(1)}`);
+          this.#watch.fault(`node ${id} has ${name} in cluster ${cluster}, which is now ${mark.slice(1)}`);
         }
       }
     }
