@@ -76,7 +76,10 @@ class Node {
       setHeldUnder: (cluster, under) => void this.#heldUnder.set(cluster, under),
       stored: () => [...this.stores.keys()].filter((cluster) => cluster !== ''),
       open: (cluster) => make(cluster, false),
-      drop: (cluster) => void this.stores.delete(cluster),
+      drop: (cluster) => {
+        this.stores.delete(cluster);
+        this.#heldUnder.delete(cluster);
+      },
     };
     const refused = (_from: NodeId, reason: string): void => void this.refused.push(reason);
     this.shards = new Shards({ replica: make('', true), clusters, refused, monotonicMs: () => now });

@@ -142,10 +142,25 @@ export function rejoin(
   if (last !== undefined) heads.set(last.origin, { sequence: last.sequence, hash: last.hash });
   const drop = [...ledger.heads].map(([origin, { sequence }]) => ({ origin, through: sequence }));
   const forget = [...ledger.heads.keys()].filter((origin) => !heads.has(origin));
-  const horizon = joinHorizons(ledger.horizon, end.horizon);
+  const { stamp, seen } = joinHorizons(ledger.horizon, end.horizon);
+  const horizon = { stamp, seen: within({ heads, floors: end.floors }, seen) };
   const state = { self, floors: end.floors, horizon, forks, admitted: true };
   const objects = ledger.commit(staging, { heads, forget, drop, append: reissued, state });
   return { objects, reissued, lost };
+}
+
+/**
+ * Of deletes that it had forgotten while it took itself for alone, those that the giver has not seen either are nobody's to
+ * have seen: others would take this one for damaged, and themselves for stale, for ever. What was deleted by them is below
+ * the horizon, and goes from the others by repair.
+ */
+function within(vector: VectorState, seen: Horizon['seen']): Horizon['seen'] {
+  const kept = new Map<OriginKey, number>();
+  for (const [origin, sequence] of seen) {
+    const through = covers(vector, origin, sequence) ? sequence : (vector.heads.get(origin)?.sequence ?? 0);
+    if (through > 0) kept.set(origin, through);
+  }
+  return kept;
 }
 
 /** By object, what must be written anew; what is neither that nor the giver's leaves the staging. */
