@@ -459,7 +459,7 @@ class ClusterHistory {
   /** What only the lost disk had never was, for anyone. */
   #restore(machine: Machine, backup: Machine['disk']): void {
     this.#count('disk restored');
-    this.#watch.givesUp = true;
+    this.#watch.restored(machine);
     const lost = machine.disk;
     machine.disk = backup;
     machine.said = new Map();

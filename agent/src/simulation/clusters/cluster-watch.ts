@@ -87,6 +87,12 @@ export class Watch implements ClusterWatch {
     this.giveUp(cluster, () => true);
   }
 
+  /** It has another disk, and what was on that. */
+  restored({ id }: Machine): void {
+    for (const cluster of CLUSTERS) this.#madeWhenOpened.delete(`${id}/${cluster}`);
+    this.givesUp = true;
+  }
+
   /** Of these frames those that no disk holds any more. */
   giveUp(cluster: ClusterName, which: (frame: Frame) => boolean, restored = false): void {
     const stores = this.#options.machines().flatMap(({ disk }) => disk.store(cluster) ?? []);
