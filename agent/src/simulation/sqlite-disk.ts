@@ -70,6 +70,10 @@ export class SqliteDisk implements Disk {
     return this.#replica.bucket(bucket, after, limit);
   }
 
+  kind(kind: string, after: Key | undefined, limit: number): readonly Cell[] {
+    return this.#replica.kind(kind, after, limit);
+  }
+
   frames(origin: OriginKey, from: number, through: number, maxBytes: number): readonly Uint8Array[] {
     return this.#replica.frames(origin, from, through, maxBytes);
   }

@@ -8,8 +8,7 @@ import {
   packClientRecord,
 } from '../../domain/mesh/client-certificate.js';
 import type { Cell, CellWrite, ReplicaStore } from '../../domain/replication/contract.js';
-import { bucketOf } from '../../domain/replication/digest.js';
-import { EXISTENCE } from '../../domain/replication/object.js';
+import { compareKeys, EXISTENCE } from '../../domain/replication/object.js';
 import type { CertificateAuthority } from '../../ports/identity.js';
 import type { Caller } from '../../ports/use-cases.js';
 import { ClientCertificates } from './client-certificates.js';
@@ -37,8 +36,12 @@ class Node {
     const all = (): Cell[] => [...this.#cells.values()];
     const cells: Partial<ReplicaStore> = {
       object: (kind, id) => all().filter((cell) => cell.kind === kind && cell.id === id),
-      bucket: (bucket, after) =>
-        after === undefined ? all().filter(({ kind, id }) => bucketOf(kind, id) === bucket) : [],
+      kind: (wanted, after) =>
+        after === undefined
+          ? all()
+              .filter(({ kind }) => kind === wanted)
+              .sort(compareKeys)
+          : [],
     };
     const made = new ClientCertificates({
       cells: cells as ReplicaStore,

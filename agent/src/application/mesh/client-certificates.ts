@@ -19,8 +19,9 @@ import {
   packClientRevocation,
   unpackClientCertificate,
 } from '../../domain/mesh/client-certificate.js';
-import type { Cell, CellWrite, ReplicaStore } from '../../domain/replication/contract.js';
-import { allObjects, EXISTENCE, type Groups, visible } from '../../domain/replication/object.js';
+import type { CellWrite, ReplicaStore } from '../../domain/replication/contract.js';
+import { objectsOfKind } from '../../domain/replication/kind.js';
+import { EXISTENCE, type Groups, visible } from '../../domain/replication/object.js';
 import type { CertificateAuthority } from '../../ports/identity.js';
 import type { IssuedClient } from '../../ports/mesh.js';
 import { ApplicationError, type Caller } from '../../ports/use-cases.js';
@@ -65,10 +66,7 @@ export class ClientCertificates {
 
   /** Reads what is stored. */
   load(): void {
-    for (const groups of allObjects(this.#options.cells)) {
-      const { kind, id } = groups.values().next().value as Cell;
-      if (kind === CLIENT_CERTIFICATE_KIND) this.#take(id, groups);
-    }
+    for (const { id, groups } of objectsOfKind(this.#options.cells, CLIENT_CERTIFICATE_KIND)) this.#take(id, groups);
   }
 
   /** They look different now. */

@@ -7,8 +7,9 @@ import {
   RECORD_GROUP,
   unpackNodeRecord,
 } from '../../domain/mesh/node-record.js';
-import type { Cell, CellWrite, ReplicaStore } from '../../domain/replication/contract.js';
-import { allObjects, EXISTENCE, type Groups, visible } from '../../domain/replication/object.js';
+import type { CellWrite, ReplicaStore } from '../../domain/replication/contract.js';
+import { objectsOfKind } from '../../domain/replication/kind.js';
+import { EXISTENCE, type Groups, visible } from '../../domain/replication/object.js';
 
 const NOTHING = new Uint8Array(0);
 
@@ -32,10 +33,7 @@ export class Nodes {
 
   /** Reads what is stored. */
   load(): void {
-    for (const groups of allObjects(this.#cells)) {
-      const { kind, id } = groups.values().next().value as Cell;
-      if (kind === NODE_KIND) this.#take(id, groups);
-    }
+    for (const { id, groups } of objectsOfKind(this.#cells, NODE_KIND)) this.#take(id, groups);
   }
 
   /** They look different now. */

@@ -194,6 +194,8 @@ export interface ReplicaStore {
   object(kind: string, id: string): readonly Cell[];
   /** Cells of the objects of one bucket (digest.ts: bucketOf) after a key, in key order. */
   bucket(bucket: number, after: Key | undefined, limit: number): readonly Cell[];
+  /** Cells of the objects of one kind after a key of that kind, in key order. */
+  kind(kind: string, after: Key | undefined, limit: number): readonly Cell[];
   /**
    * Encoded frames of the log from a sequence on, up to and with another; as many as fit, but one at least. Empty where
    * the log does not hold the first of them (any more).

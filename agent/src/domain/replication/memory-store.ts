@@ -73,6 +73,10 @@ export class MemoryStore implements ReplicaStore {
     return objects === undefined ? [] : this.#sorted([objects], after).slice(0, limit);
   }
 
+  kind(kind: string, after: Key | undefined, limit: number): readonly Cell[] {
+    return this.#sorted(this.#buckets.values(), after, kind).slice(0, limit);
+  }
+
   /** All of them, in key order. */
   cells(): readonly Cell[] {
     return this.#sorted(this.#buckets.values(), undefined);
@@ -182,11 +186,14 @@ export class MemoryStore implements ReplicaStore {
     return objects;
   }
 
-  #sorted(buckets: Iterable<Map<string, Map<string, Cell>>>, after: Key | undefined): Cell[] {
+  #sorted(buckets: Iterable<Map<string, Map<string, Cell>>>, after: Key | undefined, kind?: string): Cell[] {
     const cells: Cell[] = [];
     for (const objects of buckets) {
       for (const groups of objects.values()) {
-        for (const cell of groups.values()) if (after === undefined || compareKeys(cell, after) > 0) cells.push(cell);
+        for (const cell of groups.values()) {
+          if (kind !== undefined && cell.kind !== kind) break;
+          if (after === undefined || compareKeys(cell, after) > 0) cells.push(cell);
+        }
       }
     }
     return cells.sort(compareKeys);

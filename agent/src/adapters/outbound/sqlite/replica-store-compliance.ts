@@ -3,6 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Batch, Cell, Frame, Key, ReplicaStore } from '../../../domain/replication/contract.js';
 import { BUCKETS, bucketOf } from '../../../domain/replication/digest.js';
+import { objectsOfKind } from '../../../domain/replication/kind.js';
 import { compareKeys, compareText } from '../../../domain/replication/object.js';
 import { originKey } from '../../../domain/replication/origin.js';
 
@@ -121,6 +122,28 @@ export function replicaStoreCompliance(name: string, open: () => StoreHarness): 
         }
         expect(found).toEqual(within);
       }
+    });
+
+    on('a kind gives its cells in key order, in pages, and none of another kind', ({ store }) => {
+      const of = (kind: string, id: string): Cell[] => ['', 'x'].map((group) => ({ ...cell(id, group, 1, ''), kind }));
+      const ids = Array.from({ length: 20 }, (_, i) => `${i}`);
+      store.commit(
+        batch({ put: ['policy', 'service', 'serviced', 'user'].flatMap((k) => ids.flatMap((id) => of(k, id))) }),
+      );
+      const found: Cell[] = [];
+      for (
+        let page = store.kind('service', undefined, 7);
+        page.length > 0;
+        page = store.kind('service', found.at(-1), 7)
+      ) {
+        found.push(...page);
+      }
+      expect(names(found)).toEqual([...ids].sort(compareText).flatMap((id) => [`${id}/`, `${id}/x`]));
+      expect(new Set(found.map(({ kind }) => kind))).toEqual(new Set(['service']));
+      expect(Array.from(objectsOfKind(store, 'service'), ({ id, groups }) => [id, groups.size])).toEqual(
+        [...ids].sort(compareText).map((id) => [id, 2]),
+      );
+      expect(store.kind('none', undefined, 7)).toEqual([]);
     });
 
     on(

@@ -91,6 +91,7 @@ export class SqliteReplicaStore implements ReplicaStore {
   readonly #last = new Map<OriginKey, number>();
   readonly #object;
   readonly #bucket;
+  readonly #kind;
   readonly #frames;
   readonly #firstFrame;
   readonly #lastFrame;
@@ -118,6 +119,9 @@ export class SqliteReplicaStore implements ReplicaStore {
     this.#object = w.prepare<[string, string], CellRow>(`SELECT ${CELL} FROM ${cells} WHERE kind = ? AND id = ?`);
     this.#bucket = w.prepare<[number, string, string, string, number], CellRow>(
       `SELECT ${CELL} FROM ${cells} WHERE bucket = ? AND ${AFTER} ${IN_ORDER}`,
+    );
+    this.#kind = w.prepare<[string, string, string, number], CellRow>(
+      `SELECT ${CELL} FROM ${cells} WHERE kind = ? AND (id, "group") > (?, ?) ${IN_ORDER}`,
     );
     this.#frames = w.prepare<[string, number, number], { sequence: bigint; bytes: Uint8Array }>(
       `SELECT sequence, bytes FROM ${frames} WHERE origin = ? AND sequence BETWEEN ? AND ? ORDER BY sequence`,
@@ -153,6 +157,11 @@ export class SqliteReplicaStore implements ReplicaStore {
   bucket(bucket: number, after: Key | undefined, limit: number): readonly Cell[] {
     const { kind, id, group } = after ?? FIRST;
     return guarded(() => this.#bucket.all(bucket, kind, id, group, limit).map(cellOf));
+  }
+
+  kind(kind: string, after: Key | undefined, limit: number): readonly Cell[] {
+    const { id, group } = after ?? FIRST;
+    return guarded(() => this.#kind.all(kind, id, group, limit).map(cellOf));
   }
 
   frames(origin: OriginKey, from: number, through: number, maxBytes: number): readonly Uint8Array[] {
