@@ -245,6 +245,7 @@ int marcher_request(struct marcher *handle, const uint8_t *request, size_t lengt
 	case MARCHER__ENGINE__V1__REQUEST__KIND_CONNECTIONS:
 	case MARCHER__ENGINE__V1__REQUEST__KIND_BACKENDS:
 	case MARCHER__ENGINE__V1__REQUEST__KIND_PING:
+	case MARCHER__ENGINE__V1__REQUEST__KIND_LOAD_ELSEWHERE:
 		control_lock(handle);
 		code = request_answer(handle, message, reply, reply_length);
 		control_unlock(handle);

@@ -32,6 +32,7 @@ typedef Marcher__Engine__V1__ConnectionList ConnectionList;
 #define COLLECTS_MAX 4u /* connection listings under way per peer */
 #define QUEUE_PACKETS_MAX 256u
 #define CONNECTIONS_MAX 10000u
+#define ELSEWHERE_VALID_MAX_MS 60000u
 #define REPLY_INLINE_MAX (IPC_PACKET_MAX - 64) /* leaves room for the envelope */
 
 /* A reply that the peer had no room for yet. */
@@ -435,6 +436,27 @@ static void answer_backends(struct peer *peer, const Request *request)
 	free(backends.backends);
 }
 
+static void answer_load_elsewhere(struct peer *peer, const Request *request)
+{
+	if (peer->link->lease != peer) {
+		send_error(peer, request->id, "load_elsewhere needs the control lease");
+		return;
+	}
+	uint32_t valid_ms = request->load_elsewhere->valid_ms;
+	if (valid_ms < 1 || valid_ms > ELSEWHERE_VALID_MAX_MS) {
+		send_error(peer, request->id, "load_elsewhere is to be valid for %u ms; expected 1 to %u", valid_ms,
+		           ELSEWHERE_VALID_MAX_MS);
+		return;
+	}
+	Marcher__Engine__V1__LoadElsewhereReply load = MARCHER__ENGINE__V1__LOAD_ELSEWHERE_REPLY__INIT;
+	load.services = runtime_load_elsewhere(peer->link->engine->runtime, request->load_elsewhere);
+	Reply reply = MARCHER__ENGINE__V1__REPLY__INIT;
+	reply.id = request->id;
+	reply.kind_case = MARCHER__ENGINE__V1__REPLY__KIND_LOAD_ELSEWHERE;
+	reply.load_elsewhere = &load;
+	send_reply(peer, &reply, NULL, 0);
+}
+
 /* Connections: every worker lists its own, the last to finish sends all of it to the main thread. */
 
 struct collect {
@@ -610,6 +632,9 @@ static void answer(struct peer *peer, const uint8_t *data, size_t length, const 
 			break;
 		case MARCHER__ENGINE__V1__REQUEST__KIND_BACKENDS:
 			answer_backends(peer, request);
+			break;
+		case MARCHER__ENGINE__V1__REQUEST__KIND_LOAD_ELSEWHERE:
+			answer_load_elsewhere(peer, request);
 			break;
 		default:
 			send_error(peer, request->id, "the request has no kind that this engine (%s) knows",

@@ -81,6 +81,7 @@ struct backend {
 struct endpoint {
 	atomic_uint refs;
 	atomic_uint active;
+	atomic_uint elsewhere; /* open at other nodes, as the agent was told; main thread writes */
 	atomic_uint failures; /* passive: connect failures in a row (workers add, success zeroes) */
 	atomic_uint health;   /* enum health, by active probes */
 	atomic_bool ejected;  /* by outlier detection */

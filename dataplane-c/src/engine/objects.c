@@ -337,6 +337,7 @@ void runtime_entry_release(struct service_entry *entry)
 	if (entry->current || entry->generations || entry->id.refs || entry->draft || entry->dirty)
 		return;
 	timer_disarm(runtime->engine->timers, &entry->ramp);
+	runtime->nelsewhere -= entry->elsewhere_until_ms > 0;
 	table_remove(&runtime->names, table_hash(entry->id.name, strlen(entry->id.name)), entry);
 	forget_index(runtime->engine, entry->id.index);
 	policies_forget(runtime, entry);

@@ -23,6 +23,7 @@ static void tick(struct timer *timer, uint64_t now_ms)
 	claims_retry(runtime);
 	for (struct shared_affinity *shared = runtime->affinities; shared; shared = shared->next)
 		affinity_collect(shared->table, now_ms);
+	elsewhere_expire(runtime, now_ms);
 	timer_arm(runtime->engine->timers, timer, now_ms + TICK_MS, tick);
 }
 
@@ -423,6 +424,8 @@ static Marcher__Engine__V1__BackendState *backend_state(const struct backend *ba
 	state->weight = backend->weight;
 	state->draining = backend->drain;
 	state->connections = atomic_load_explicit(&backend->active, memory_order_relaxed);
+	for (uint32_t i = 0; i < backend->nendpoints; i++)
+		state->elsewhere += atomic_load_explicit(&backend->endpoints[i]->elsewhere, memory_order_relaxed);
 	bool complete = state->service && state->backend && state->endpoints;
 	for (uint32_t i = 0; complete && i < backend->nendpoints; i++) {
 		state->endpoints[i] = endpoint_state(backend->endpoints[i]);
@@ -435,7 +438,9 @@ static Marcher__Engine__V1__BackendState *backend_state(const struct backend *ba
 	return NULL;
 }
 
-static int append_backends(const struct service *service, Marcher__Engine__V1__BackendsReply *reply, size_t *capacity)
+/* stats NULL: without counters. */
+static int append_backends(const struct service *service, const struct stats *stats,
+                           Marcher__Engine__V1__BackendsReply *reply, size_t *capacity)
 {
 	if (reply->n_backends + service->nbackends > *capacity) {
 		size_t wanted = (reply->n_backends + service->nbackends) * 2;
@@ -449,6 +454,8 @@ static int append_backends(const struct service *service, Marcher__Engine__V1__B
 		Marcher__Engine__V1__BackendState *state = backend_state(service->backends[i]);
 		if (!state)
 			return -ENOMEM;
+		if (stats)
+			state->opened = stats_sum(stats, service->backends[i]->slot, MARCHER_CONNECTIONS_OPENED);
 		reply->backends[reply->n_backends++] = state;
 	}
 	return 0;
@@ -459,11 +466,13 @@ int runtime_backends(struct runtime *runtime, const char *service, Marcher__Engi
 	size_t capacity = 0;
 	if (service && *service) {
 		struct service_entry *entry = runtime_entry(runtime, service, strlen(service));
-		return entry && entry->current ? append_backends(&entry->current->pub, reply, &capacity) : 0;
+		return entry && entry->current
+		               ? append_backends(&entry->current->pub, runtime->engine->stats, reply, &capacity)
+		               : 0;
 	}
 	for (uint32_t i = 0; i < runtime->names.size; i++) {
 		struct service_entry *entry = runtime->names.slots[i].value;
-		if (entry && entry->current && append_backends(&entry->current->pub, reply, &capacity) != 0)
+		if (entry && entry->current && append_backends(&entry->current->pub, NULL, reply, &capacity) != 0)
 			return -ENOMEM;
 	}
 	return 0;

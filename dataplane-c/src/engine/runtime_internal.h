@@ -8,6 +8,7 @@
  *   claims.c    listeners as configured: who has which port, whether its sockets could be made
  *   view.c      which endpoints may be picked
  *   policies.c  traffic policies: publishing, telling workers
+ *   elsewhere.c what other nodes have open to backends
  *   grace.c     grace periods without blocking the main thread
  */
 #ifndef ENGINE_RUNTIME_INTERNAL_H
@@ -30,6 +31,7 @@ struct service_entry {
 	bool dirty;                         /* its view is to be rebuilt at the end of the turn */
 	struct service_entry *next_dirty;
 	struct timer ramp; /* slow start: next rebuild */
+	uint64_t elsewhere_until_ms; /* what other nodes have open counts until then; 0: nothing does */
 	struct runtime *runtime;
 };
 
@@ -159,6 +161,7 @@ struct runtime {
 	struct drain_order *drains; /* collected by an apply, sent after its grace period */
 	size_t ndrains, drains_capacity;
 	uint32_t nservices;
+	uint32_t nelsewhere;   /* services with something open elsewhere */
 	uint32_t nprioritised; /* services whose policy has a priority other than the default */
 	bool policies_changed; /* since the workers were told */
 };
@@ -240,6 +243,10 @@ void policies_forget(struct runtime *runtime, struct service_entry *entry);
 /* What the kernel answers by itself, and what a UDP listener sends, is marked as the owner's policy has it. */
 void policies_mark(struct claim *claim);
 
+/* elsewhere.c */
+/* What was not said again in time counts no more. */
+void elsewhere_expire(struct runtime *runtime, uint64_t now_ms);
+
 /* claims.c */
 /* addr with its port; the listener says whether it is steered. */
 struct claim *claim_find(const struct runtime *runtime, const struct draft_listener *listener, const struct addr *addr);
@@ -286,6 +293,9 @@ void runtime_each_listener(struct runtime *runtime, void (*visit)(struct listene
                            void *context);
 /* A successor has the sockets: closes our copies, drains every connection. */
 void runtime_retire(struct runtime *runtime, uint32_t drain_ms);
+/* What other nodes have open to the backends of the named services, which counts for valid_ms from now. Returns how many
+ * of them run. (elsewhere.c) */
+uint32_t runtime_load_elsewhere(struct runtime *runtime, const Marcher__Engine__V1__LoadElsewhereRequest *request);
 /* A BackendsReply's list for the named service, or all. 0 or -ENOMEM. */
 int runtime_backends(struct runtime *runtime, const char *service, Marcher__Engine__V1__BackendsReply *reply);
 void runtime_drain_later(struct runtime *runtime, struct service *service, struct endpoint *endpoint,

@@ -299,6 +299,14 @@ void stats_row_init(struct stats *stats, unsigned row, struct stats_row *out)
 	out->worker = row + 1 == stats->rows ? 255 : (uint8_t)row;
 }
 
+uint64_t stats_sum(const struct stats *stats, uint32_t slot, enum marcher_counter counter)
+{
+	uint64_t sum = 0;
+	for (unsigned row = 0; row < stats->rows; row++)
+		sum += __atomic_load_n(&row_slots(stats, row)[slot].counters[counter], __ATOMIC_RELAXED);
+	return sum;
+}
+
 struct marcher_event *stats_event(struct stats_row *row, enum marcher_event_kind kind)
 {
 	struct marcher_event *event = event_ring_reserve(row->ring, EVENT_RING_CAPACITY);

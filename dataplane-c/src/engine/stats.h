@@ -33,6 +33,9 @@ struct stats_row {
 };
 void stats_row_init(struct stats *stats, unsigned row, struct stats_row *out);
 
+/* Over all rows. A row's page that nothing was counted on takes memory from here on. */
+uint64_t stats_sum(const struct stats *stats, uint32_t slot, enum marcher_counter counter);
+
 static inline void stats_add(struct stats_row *row, uint32_t slot, enum marcher_counter counter, uint64_t n)
 {
 	uint64_t *cell = &row->slots[slot].counters[counter];

@@ -900,6 +900,120 @@ static void resolved_addresses_come_and_go_one_by_one(void **state)
 	expect_nothing_left();
 }
 
+/* What the agent says of the service's backends b0, b1 ...; those below 0 it does not name. */
+static uint32_t say_elsewhere(const char *service, uint32_t valid_ms, int b0, int b1)
+{
+	Marcher__Engine__V1__LoadElsewhereRequest request = MARCHER__ENGINE__V1__LOAD_ELSEWHERE_REQUEST__INIT;
+	Marcher__Engine__V1__ServiceLoadElsewhere load = MARCHER__ENGINE__V1__SERVICE_LOAD_ELSEWHERE__INIT;
+	Marcher__Engine__V1__ServiceLoadElsewhere *loads[] = {&load};
+	Marcher__Engine__V1__BackendLoadElsewhere said[2], *list[2];
+	int connections[] = {b0, b1};
+	char names[2][3] = {"b0", "b1"};
+	load.service = (char *)(uintptr_t)service;
+	load.backends = list;
+	for (unsigned i = 0; i < 2; i++) {
+		if (connections[i] < 0)
+			continue;
+		marcher__engine__v1__backend_load_elsewhere__init(&said[i]);
+		said[i].backend = names[i];
+		said[i].connections = (uint32_t)connections[i];
+		list[load.n_backends++] = &said[i];
+	}
+	request.services = loads;
+	request.n_services = 1;
+	request.valid_ms = valid_ms;
+	return runtime_load_elsewhere(engine->runtime, &request);
+}
+
+static uint32_t elsewhere_of(const char *service, uint32_t backend)
+{
+	uint32_t sum = 0;
+	for (uint32_t i = 0; i < current(service)->pub.backends[backend]->nendpoints; i++)
+		sum += current(service)->pub.backends[backend]->endpoints[i]->elsewhere;
+	return sum;
+}
+
+static void what_is_open_elsewhere_is_replaced_and_outlives_a_snapshot(void **state)
+{
+	(void)state;
+	struct rig_service a, b;
+	web(&a, "a", 0, -1);
+	rig_add_backend(&a, 0, 8000);
+	rig_add_backend(&a, 1, 8001);
+	b = a;
+	web(&b, "b", 0, -1);
+	rig_add_backend(&b, 0, 8000);
+	assert_true(apply(false, &a, &b, NULL));
+	struct view *view = current("a")->pub.view;
+	assert_int_equal(say_elsewhere("nobody", 60000, 5, 7), 0);
+	assert_int_equal(say_elsewhere("a", 60000, 5, 7), 1);
+	assert_int_equal(elsewhere_of("a", 0), 5);
+	assert_int_equal(elsewhere_of("a", 1), 7);
+	assert_int_equal(elsewhere_of("b", 0), 0);
+	turn_for(5);
+	assert_ptr_equal(current("a")->pub.view, view); /* nothing is built anew */
+	Marcher__Engine__V1__BackendsReply backends = MARCHER__ENGINE__V1__BACKENDS_REPLY__INIT;
+	assert_int_equal(runtime_backends(engine->runtime, "a", &backends), 0);
+	assert_int_equal(backends.backends[1]->elsewhere, 7);
+	assert_int_equal(backends.backends[1]->connections, 0);
+	stats_add(&engine->row, current("a")->pub.backends[1]->slot, MARCHER_CONNECTIONS_OPENED, 3);
+	stats_add(&engine->workers[1]->stats, current("a")->pub.backends[1]->slot, MARCHER_CONNECTIONS_OPENED, 4);
+	for (size_t i = 0; i < backends.n_backends; i++)
+		marcher__engine__v1__backend_state__free_unpacked(backends.backends[i], NULL);
+	free(backends.backends);
+	marcher__engine__v1__backends_reply__init(&backends);
+	assert_int_equal(runtime_backends(engine->runtime, "a", &backends), 0);
+	assert_int_equal(backends.backends[0]->opened, 0);
+	assert_int_equal(backends.backends[1]->opened, 7);
+	for (size_t i = 0; i < backends.n_backends; i++)
+		marcher__engine__v1__backend_state__free_unpacked(backends.backends[i], NULL);
+	free(backends.backends);
+	a.backends[0].weight = 9;
+	assert_true(apply(true, &a, NULL));
+	assert_int_equal(elsewhere_of("a", 1), 7);
+	assert_int_equal(say_elsewhere("a", 60000, -1, 8), 1);
+	assert_int_equal(elsewhere_of("a", 0), 0);
+	assert_int_equal(elsewhere_of("a", 1), 8);
+	assert_int_equal(engine->runtime->nelsewhere, 1);
+	/* With the service goes what was said of it. */
+	assert_true(apply(false, NULL));
+	expect_nothing_left();
+	assert_int_equal(engine->runtime->nelsewhere, 0);
+}
+
+static void what_is_open_elsewhere_is_shared_by_addresses_and_forgotten_in_time(void **state)
+{
+	(void)state;
+	struct rig_service a;
+	Marcher__Engine__V1__DnsTarget dns = MARCHER__ENGINE__V1__DNS_TARGET__INIT;
+	struct addr addrs[3];
+	web(&a, "a", 0, -1);
+	rig_add_backend(&a, 0, 0);
+	dns.host = (char *)(uintptr_t) "app.internal";
+	dns.port = 8080;
+	a.backends[0].target_case = MARCHER__ENGINE__V1__BACKEND__TARGET_DNS;
+	a.backends[0].dns = &dns;
+	assert_true(apply(false, &a, NULL));
+	assert_int_equal(say_elsewhere("a", 60000, 8, -1), 1); /* it has no address yet */
+	for (uint8_t i = 0; i < 3; i++) {
+		uint8_t ip[4] = {127, 0, 0, (uint8_t)(i + 1)};
+		addr_from_bytes(&addrs[i], ip, 4, 0);
+	}
+	struct backend *backend = current("a")->pub.backends[0];
+	runtime_backend_resolved(engine->runtime, backend, addrs, 3);
+	say_elsewhere("a", 1, 8, -1);
+	assert_int_equal(backend->endpoints[0]->elsewhere, 3);
+	assert_int_equal(backend->endpoints[2]->elsewhere, 2);
+	assert_int_equal(elsewhere_of("a", 0), 8);
+	elsewhere_expire(engine->runtime, engine->now_ms);
+	assert_int_equal(elsewhere_of("a", 0), 8);
+	elsewhere_expire(engine->runtime, engine->now_ms + 1);
+	assert_int_equal(elsewhere_of("a", 0), 0);
+	assert_int_equal(engine->runtime->nelsewhere, 0);
+	assert_true(apply(false, NULL));
+	expect_nothing_left();
+}
+
 static void inherited_sockets_are_used_and_the_rest_closed(void **state)
 {
 	(void)state;
@@ -991,6 +1105,8 @@ int main(void)
 	        TEST(a_draining_node_listens_nowhere_and_comes_back),
 	        TEST(a_udp_port_that_comes_back_is_not_shared_with_its_past),
 	        TEST(resolved_addresses_come_and_go_one_by_one),
+	        TEST(what_is_open_elsewhere_is_replaced_and_outlives_a_snapshot),
+	        TEST(what_is_open_elsewhere_is_shared_by_addresses_and_forgotten_in_time),
 	        TEST(inherited_sockets_are_used_and_the_rest_closed),
 	        TEST(many_changes_leave_nothing_behind),
 	};

@@ -233,12 +233,17 @@ static struct endpoint *pick_by_deadline(struct service_state *state, const stru
 	return scan(view, request, scaled(request->random, view->count));
 }
 
-/* Load is (active + 1) / weight, compared without dividing. */
+/* Open here, and at other nodes where the service's load is the mesh's (elsewhere.c); else there is none elsewhere. */
+static inline uint64_t load_of(const struct endpoint *endpoint)
+{
+	return (uint64_t)atomic_load_explicit(&endpoint->active, memory_order_relaxed) +
+	       atomic_load_explicit(&endpoint->elsewhere, memory_order_relaxed);
+}
+
+/* Load is (connections + 1) / weight, compared without dividing. */
 static inline bool lighter(const struct view_entry *a, const struct view_entry *b)
 {
-	uint64_t load_a = (uint64_t)atomic_load_explicit(&a->endpoint->active, memory_order_relaxed) + 1;
-	uint64_t load_b = (uint64_t)atomic_load_explicit(&b->endpoint->active, memory_order_relaxed) + 1;
-	return load_a * weight_of(b) < load_b * weight_of(a);
+	return (load_of(a->endpoint) + 1) * weight_of(b) < (load_of(b->endpoint) + 1) * weight_of(a);
 }
 
 /* An entry by chance, in proportion to weights: Walker's alias method. Without a table (equal weights) all alike. */

@@ -296,6 +296,25 @@ static void least_connections_of_two_always_takes_the_lighter(void **context)
 	}
 }
 
+static void least_connections_counts_what_is_open_elsewhere(void **context)
+{
+	(void)context;
+	const uint32_t weights[] = {3, 2};
+	for (unsigned busy = 0; busy < 2; busy++) {
+		struct run run;
+		run_init(&run, ALGORITHM_LEAST_CONNECTIONS, 2, weights, 19);
+		run.f.endpoints[1 - busy].active = 4;
+		run.f.endpoints[busy].elsewhere = 40;
+		run.f.view->entries[busy].hard_limit = 20; /* this node's own: those elsewhere do not count */
+		spread(&run, 1000);
+		assert_int_equal(run.hits[busy], 0);
+		run.f.endpoints[1 - busy].elsewhere = UINT32_MAX;
+		spread(&run, 1000);
+		assert_int_equal(run.hits[busy], 1000);
+		run_free(&run);
+	}
+}
+
 static void least_connections_of_idle_equals_is_even(void **context)
 {
 	(void)context;
@@ -677,6 +696,7 @@ int main(void)
 	        cmocka_unit_test(random_of_extreme_weights_reaches_everyone),
 	        cmocka_unit_test(least_connections_holds_load_in_proportion_to_weights),
 	        cmocka_unit_test(least_connections_of_two_always_takes_the_lighter),
+	        cmocka_unit_test(least_connections_counts_what_is_open_elsewhere),
 	        cmocka_unit_test(least_connections_of_idle_equals_is_even),
 	        cmocka_unit_test(least_connections_keeps_the_highest_load_low),
 	        cmocka_unit_test(maglev_keeps_clients_and_moves_those_of_a_full_backend_alone),
