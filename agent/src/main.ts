@@ -27,6 +27,7 @@ import { createAgent } from './agent.js';
 import { createAccounts } from './application/access/accounts.js';
 import { Audit } from './application/audit/audit.js';
 import { createCertificates } from './application/certificates.js';
+import { BackendLoads } from './application/mesh/backend-loads.js';
 import type { NodeCondition } from './application/node.js';
 import { type AgentConfig, readCommand, type Uninstall } from './config.js';
 import { embeddedCountryDatabase } from './country-database.js';
@@ -161,6 +162,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
       follow: (project) => agent.config.follow(project),
       exclusively: (work) => agent.config.exclusively(work),
       observe: () => agent.observed(),
+      loads: () => loads,
       backends: () => agent.config.inventory.backends,
       onMaterial: (material) => remote?.take(material),
       log,
@@ -196,6 +198,13 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
     onProgrammed: (services) => {
       if (services >= COLLECT_AFTER_SERVICES) setImmediate(collect);
     },
+  });
+  const loads = new BackendLoads({
+    services: () => agent.config.meshLoadServices,
+    store,
+    dataplane,
+    hash: frameHash,
+    monotonicMs: () => performance.now(),
   });
   await agent.start();
   if (recovery !== undefined) copy.schedule();

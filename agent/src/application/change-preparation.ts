@@ -6,7 +6,7 @@
  */
 
 import { create } from '@bufbuild/protobuf';
-import { nearest, type Service, type TrafficPolicy } from '@marcher/model';
+import { LoadOf, nearest, type Service, type TrafficPolicy } from '@marcher/model';
 import { type Violation, ViolationSchema } from '@marcher/proto/marcher/v1/config_service_pb';
 import { LIMITS } from '../domain/defaults.js';
 import { Faults } from '../domain/faults.js';
@@ -33,6 +33,8 @@ interface Footprint {
   readonly steered: { readonly ranges: number; readonly ports: number };
   /** Name of its traffic policy; empty: none. */
   readonly policy: string;
+  /** It is balanced by what all nodes of the mesh have open. */
+  readonly meshLoad: boolean;
 }
 
 /** Given each service that is new or differs, or whose traffic policy does, with its policy as it will be. */
@@ -71,6 +73,7 @@ export class ConfigurationIndex {
   readonly #footprints = new Map<string, Footprint>();
   readonly #packets = new Set<string>();
   readonly #steered = new Set<string>();
+  readonly #meshLoad = new Set<string>();
   /** Names of services by the traffic policy that they name. */
   readonly #byPolicy = new Map<string, Set<string>>();
   #ports = new PortOwnership();
@@ -91,6 +94,7 @@ export class ConfigurationIndex {
     this.#footprints.clear();
     this.#packets.clear();
     this.#steered.clear();
+    this.#meshLoad.clear();
     this.#byPolicy.clear();
     this.#ports = new PortOwnership();
     this.#backends = 0;
@@ -118,6 +122,11 @@ export class ConfigurationIndex {
   /** Names of the services that sk_lookup would steer. */
   get steered(): ReadonlySet<string> {
     return this.#steered;
+  }
+
+  /** Names of the services that are balanced by what all nodes of the mesh have open. */
+  get meshLoad(): ReadonlySet<string> {
+    return this.#meshLoad;
   }
 
   /** Whether the relay could serve all of it without sk_lookup. */
@@ -157,6 +166,8 @@ export class ConfigurationIndex {
     this.#steeredPorts += (footprint?.steered.ports ?? 0) - (old?.steered.ports ?? 0);
     if (footprint !== undefined && footprint.steered.ranges > 0) this.#steered.add(name);
     else this.#steered.delete(name);
+    if (footprint?.meshLoad) this.#meshLoad.add(name);
+    else this.#meshLoad.delete(name);
     if (old?.policy !== footprint?.policy) this.#setPolicy(name, old?.policy ?? '', footprint?.policy ?? '');
   }
 
@@ -459,6 +470,7 @@ function footprintOf(service: Service): Footprint {
     size: fixedSize(service),
     steered,
     policy: service.trafficPolicy,
+    meshLoad: service.balance?.loadOf === LoadOf.MESH,
   };
 }
 

@@ -184,6 +184,11 @@ export class Configuration implements ConfigUseCases {
     return new Set([...this.#index.packets, ...this.#index.steered]);
   }
 
+  /** Names of the services that are balanced by what all nodes of the mesh have open. */
+  get meshLoadServices(): ReadonlySet<string> {
+    return this.#index.meshLoad;
+  }
+
   /** What each service listens on. */
   claims(): Iterable<[service: string, claims: readonly Claim[]]> {
     return this.#index.claims();

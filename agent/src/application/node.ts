@@ -401,7 +401,7 @@ export class Node implements NodeUseCases {
   }
 
   async backends(service: string): Promise<BackendStatus[]> {
-    const { store, dataplane } = this.#options;
+    const { store, dataplane, configuration } = this.#options;
     if (service !== '' && guarded(() => store.get(service)) === undefined) throw notFound(service);
     const states = await dataplane.backends(service).catch(rethrow);
     return states.map((state) =>
@@ -411,6 +411,7 @@ export class Node implements NodeUseCases {
         weight: state.weight,
         draining: state.draining,
         connections: state.connections,
+        ...(configuration.meshLoadServices.has(state.service) ? { elsewhere: state.elsewhere } : {}),
         endpoints: state.endpoints.map(({ address, health, reason, ejected, connections }) => ({
           address,
           health: HEALTH[health] ?? Health.UNSPECIFIED,

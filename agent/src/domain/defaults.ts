@@ -49,6 +49,11 @@ export const LIMITS = {
   portsPerService: 65_535,
   prefixesPerListener: 1_024,
   backendsPerService: 1_000,
+  /** Of services that are balanced by what all nodes of the mesh have open: so many of a node, by name, */
+  meshLoadServices: 64,
+  /** backends of one, and of all of them together. */
+  meshLoadBackends: 256,
+  meshLoadBackendsPerNode: 4_096,
   /** Addresses with port of a service that is forwarded by packets. */
   vipsPerService: 4_096,
   /** Of all services that are forwarded by packets (bpf/lib/layout.h). */

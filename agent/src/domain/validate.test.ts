@@ -139,6 +139,15 @@ const TABLE: [string, object][] = [
   ['maglev too small', { balance: { maglevTableSize: 2 }, backends: [1, 2, 3].map((i) => ({ address: `a${i}:1` })) }],
   ['affinity time to live', { balance: { affinity: { ttl: '1ms' } } }],
   ['affinity prefix', { balance: { affinity: { ipv4Prefix: 33 } } }],
+  ['load of the mesh for random', { balance: { algorithm: 'random', loadOf: 'mesh' } }],
+  ['load of the mesh for the default algorithm', { balance: { loadOf: 'mesh' } }],
+  [
+    'load of the mesh for too many',
+    {
+      balance: { algorithm: 'least-connections', loadOf: 'mesh' },
+      backends: Array.from({ length: 257 }, (_, i) => ({ address: `a${i}:1` })),
+    },
+  ],
   ['panic threshold', { balance: { panicThreshold: 101 } }],
   ['interval', { health: { type: 'tcp', interval: '1ms' } }],
   ['fall', { health: { type: 'tcp', fall: 0 } }],

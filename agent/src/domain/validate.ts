@@ -11,6 +11,7 @@ import {
   type HealthCheck,
   HealthCheckType,
   type Listener,
+  LoadOf,
   Protocol,
   ProxyProtocolVersion,
   type Service,
@@ -257,6 +258,18 @@ function validateBackend(backend: Backend, path: Place, traits: Traits, faults: 
 
 function validateBalance(balance: Balance, backends: number, path: string, faults: Faults): void {
   known(faults, path, 'algorithm', balance.algorithm, Algorithm);
+  known(faults, path, 'loadOf', balance.loadOf, LoadOf);
+  if (balance.loadOf === LoadOf.MESH) {
+    if (balance.algorithm !== Algorithm.LEAST_CONNECTIONS) {
+      const fix = 'write algorithm: least-connections, or remove loadOf';
+      faults.add(`${path}.loadOf`, 'stands beside an algorithm that does not go by the load of other nodes', fix);
+    }
+    if (backends > LIMITS.meshLoadBackends) {
+      const reason = `is mesh, for which ${backends} backends are too many`;
+      const fix = `use at most ${LIMITS.meshLoadBackends} backends, or write loadOf: node`;
+      faults.add(`${path}.loadOf`, reason, fix);
+    }
+  }
   range(faults, path, 'panicThreshold', balance.panicThresholdPercent, 0, 100);
   time(faults, path, 'slowStart', balance.slowStartMs, 0, 3_600_000);
   const size = balance.maglevTableSize;

@@ -37,6 +37,7 @@ export function changed(part: Part, kind: string, ids: readonly string[]): void 
   if (kind === AUDIT_HEAD_KIND || kind === NODE_KIND) part.auditHeads?.changed(ids);
   part.keys?.changed(kind, ids);
   part.ca?.changed(kind);
+  part.loads?.changed(kind, ids);
 }
 
 function nodesChanged(part: Part, ids: readonly string[]): void {

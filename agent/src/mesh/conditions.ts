@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What is wrong with this node's part in the mesh, for its status. */
 import type { NodeCondition } from '../application/node.js';
+import { LIMITS } from '../domain/defaults.js';
 import { hasLeft, isRemoved } from './own-record.js';
 import type { Part } from './part.js';
 
@@ -41,6 +42,13 @@ export function meshConditions(part: Part | undefined, joinFailure: string): Nod
     const shown = exclusions.slice(0, 3).map(({ kind, name, message }) => `${kind} ${name}: ${message}`);
     const more = exclusions.length > 3 ? `; and ${exclusions.length - 3} more` : '';
     add('ConfigurationMerged', 'LeftOut', `${shown.join('; ')}${more}`);
+  }
+  const alone = part.loads?.leftOut ?? [];
+  if (alone.length > 0) {
+    const some = alone.slice(0, FINDINGS_MAX).join(', ');
+    const limits = `${LIMITS.meshLoadServices} services and ${LIMITS.meshLoadBackendsPerNode} backends of them`;
+    const message = `${alone.length} services with loadOf: mesh, ${some}, go by this node's connections alone: of one node ${limits} count, first by name`;
+    add('LoadShared', 'TooMany', message);
   }
   for (const { node, sequence, message } of part.auditHeads?.findings().slice(0, FINDINGS_MAX) ?? []) {
     const fix = 'marcher audit verify there; docs/mesh.md says what it may be';

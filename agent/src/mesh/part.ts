@@ -8,6 +8,7 @@ import type { MeshGossip } from '../adapters/outbound/mesh/gossip.js';
 import type { JudgedPeerLinks } from '../adapters/outbound/mesh/peer-links.js';
 import type { SqliteConfigStore } from '../adapters/outbound/sqlite/sqlite-config-store.js';
 import type { AuditHeads } from '../application/audit/heads.js';
+import type { BackendLoads } from '../application/mesh/backend-loads.js';
 import type { ClientCertificates } from '../application/mesh/client-certificates.js';
 import type { Clusters } from '../application/mesh/clusters.js';
 import type { ReplicationLog } from '../application/mesh/event-log.js';
@@ -24,6 +25,7 @@ import type { IdentityFiles, MeshIdentity } from '../mesh-identity.js';
 import type { AuditLog, AuditTrail } from '../ports/audit.js';
 import { IdentityError, type NodeCredentials } from '../ports/identity.js';
 import { ApplicationError } from '../ports/use-cases.js';
+import type { SharedLoads } from './backend-loads.js';
 import type { MeshCa } from './ca.js';
 import type { Certificates } from './certificates.js';
 import type { GossipKeys } from './keys.js';
@@ -41,6 +43,8 @@ export interface MeshOptions {
   readonly onMaterial?: ((material: MeshTlsMaterial) => void) | undefined;
   /** How this node is doing. */
   readonly observe: () => Promise<NodeState>;
+  /** What is open to backends here, and elsewhere. Absent: nothing of it is shared. */
+  readonly loads?: () => BackendLoads;
   /** Backends in its configuration. */
   readonly backends: () => number;
   /** How long replaced keys of gossip still open what comes in; absent: as GossipKeys has it. */
@@ -81,6 +85,7 @@ export interface Part {
   /** From when it runs. */
   keys?: GossipKeys;
   ca?: MeshCa;
+  loads?: SharedLoads;
   gossip?: MeshGossip;
   links?: JudgedPeerLinks;
   server?: MeshServer;

@@ -14,6 +14,7 @@ import { orderedKeys } from '../domain/identity/gossip-keyring.js';
 import { nodeNumber } from '../domain/identity/names.js';
 import { addressOf, gossipOf } from './addresses.js';
 import { keepHeads, tell } from './auditing.js';
+import { SharedLoads } from './backend-loads.js';
 import { MeshCa } from './ca.js';
 import { bundleOf } from './ca-desk.js';
 import { assignmentWrites } from './clusters.js';
@@ -35,6 +36,7 @@ export async function run(part: Part): Promise<void> {
     await close(part);
     delete part.keys;
     delete part.ca;
+    delete part.loads;
     delete part.gossip;
     delete part.links;
     delete part.server;
@@ -48,6 +50,7 @@ export async function run(part: Part): Promise<void> {
   sayState(part);
   part.keys?.start();
   part.ca?.start();
+  part.loads?.start();
   renewInTime(part);
   keepHeads(part);
   part.certificates.start();
@@ -75,6 +78,7 @@ async function listen(part: Part): Promise<void> {
   part.keys = keys;
   const ca = new MeshCa(part);
   part.ca = ca;
+  if (part.options.loads !== undefined) part.loads = new SharedLoads(part, part.options.loads());
   const server = createMeshServer({
     mesh: tls,
     receive: (from, message) => replication.receive(from, message),

@@ -6,7 +6,12 @@
  * A refused snapshot is an answer (`accepted: false` with reasons), not an error. Everything else that fails is a
  * DataplaneError.
  */
-import type { ApplyReply, BackendState, ConnectionList } from '@marcher/proto/marcher/engine/v1/control_pb';
+import type {
+  ApplyReply,
+  BackendState,
+  ConnectionList,
+  ServiceLoadElsewhere,
+} from '@marcher/proto/marcher/engine/v1/control_pb';
 import type { Snapshot } from '@marcher/proto/marcher/engine/v1/snapshot_pb';
 import type { Steering } from '../domain/steering.js';
 
@@ -175,6 +180,11 @@ export interface Dataplane {
   /** Empty service: all. */
   connections(service: string, limit: number): Promise<ConnectionList>;
   backends(service: string): Promise<BackendState[]>;
+  /**
+   * What other nodes have open to backends, for least connections: replaces what was said of these services, and counts for
+   * so long, at most a minute. A service that does not run is passed over. Rejects as protocol by an engine before 0024.
+   */
+  loadElsewhere(services: readonly ServiceLoadElsewhere[], validMs: number): Promise<void>;
   status(): EngineStatus;
   /** Read in batches while it is iterated; activeOnly leaves out what never counted anything (and is cheap for it). */
   stats(options: { activeOnly: boolean }): Iterable<SlotStats>;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What other nodes of a mesh have open to backends, as the agent was told (LoadElsewhereRequest). It stands in endpoints,
- * where lb.c reads it: no view is rebuilt and no generation made for it. What the agent says not again in time is
- * forgotten, so that a node whose agent has ended goes back to what it knows itself.
+ * What other nodes of a mesh have open to backends, as the agent was told (LoadElsewhereRequest). It stands in
+ * endpoints, where lb.c reads it: no view is rebuilt and no generation made for it. What the agent says not again in
+ * time is forgotten, so that a node whose agent has ended goes back to what it knows itself.
  */
 #include <string.h>
 

@@ -82,9 +82,9 @@ struct endpoint {
 	atomic_uint refs;
 	atomic_uint active;
 	atomic_uint elsewhere; /* open at other nodes, as the agent was told; main thread writes */
-	atomic_uint failures; /* passive: connect failures in a row (workers add, success zeroes) */
-	atomic_uint health;   /* enum health, by active probes */
-	atomic_bool ejected;  /* by outlier detection */
+	atomic_uint failures;  /* passive: connect failures in a row (workers add, success zeroes) */
+	atomic_uint health;    /* enum health, by active probes */
+	atomic_bool ejected;   /* by outlier detection */
 	struct backend *backend;
 	struct addr addr;          /* port 0: the port that the client came to */
 	char *path;                /* owns addr.path for Unix */

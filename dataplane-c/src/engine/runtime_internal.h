@@ -30,7 +30,7 @@ struct service_entry {
 	bool removing;                      /* during an apply: it takes the service out */
 	bool dirty;                         /* its view is to be rebuilt at the end of the turn */
 	struct service_entry *next_dirty;
-	struct timer ramp; /* slow start: next rebuild */
+	struct timer ramp;           /* slow start: next rebuild */
 	uint64_t elsewhere_until_ms; /* what other nodes have open counts until then; 0: nothing does */
 	struct runtime *runtime;
 };
@@ -293,8 +293,8 @@ void runtime_each_listener(struct runtime *runtime, void (*visit)(struct listene
                            void *context);
 /* A successor has the sockets: closes our copies, drains every connection. */
 void runtime_retire(struct runtime *runtime, uint32_t drain_ms);
-/* What other nodes have open to the backends of the named services, which counts for valid_ms from now. Returns how many
- * of them run. (elsewhere.c) */
+/* What other nodes have open to the backends of the named services, which counts for valid_ms from now. Returns how
+ * many of them run. (elsewhere.c) */
 uint32_t runtime_load_elsewhere(struct runtime *runtime, const Marcher__Engine__V1__LoadElsewhereRequest *request);
 /* A BackendsReply's list for the named service, or all. 0 or -ENOMEM. */
 int runtime_backends(struct runtime *runtime, const char *service, Marcher__Engine__V1__BackendsReply *reply);

@@ -22,6 +22,7 @@ export const ALGORITHMS = [
   'geo',
 ] as const;
 export const AFFINITY_KEYS = ['source-ip'] as const;
+export const LOADS = ['node', 'mesh'] as const;
 export const HEALTH_CHECK_TYPES = ['tcp', 'http', 'udp'] as const;
 export const PROXY_VERSIONS = ['v1', 'v2'] as const;
 export const FORWARDING_MODES = ['relay', 'auto', 'ipip', 'gue', 'l2', 'nat'] as const;
@@ -60,6 +61,7 @@ const affinity = z.strictObject({
 
 const balance = z.strictObject({
   algorithm: z.enum(ALGORITHMS).optional(),
+  loadOf: z.enum(LOADS).optional(),
   affinity: affinity.optional(),
   panicThreshold: percent,
   slowStart: duration,

@@ -6,6 +6,7 @@ import {
   Algorithm,
   ForwardingMode,
   HealthCheckType,
+  LoadOf,
   ProxyProtocolVersion,
   type Service,
   ServiceSchema,
@@ -24,6 +25,7 @@ const ALGORITHM = {
   maglev: Algorithm.MAGLEV,
   geo: Algorithm.GEO,
 } as const;
+const LOAD_OF = { node: LoadOf.NODE, mesh: LoadOf.MESH } as const;
 const HEALTH_TYPE = { tcp: HealthCheckType.TCP, http: HealthCheckType.HTTP, udp: HealthCheckType.UDP } as const;
 const FORWARDING = {
   relay: ForwardingMode.RELAY,
@@ -66,6 +68,7 @@ function balance(file: NonNullable<ServiceShape['balance']>) {
   const affinity = file.affinity;
   return present({
     algorithm: file.algorithm === undefined ? undefined : ALGORITHM[file.algorithm],
+    loadOf: file.loadOf === undefined ? undefined : LOAD_OF[file.loadOf],
     affinity:
       affinity === undefined
         ? undefined

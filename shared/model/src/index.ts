@@ -7,6 +7,7 @@ export {
   type FileValue,
   FORWARDING_MODES,
   HEALTH_CHECK_TYPES,
+  LOADS,
   type ObjectFile,
   PROXY_VERSIONS,
 } from './file-shape.js';

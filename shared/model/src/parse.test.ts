@@ -5,6 +5,7 @@ import {
   Ecn,
   formatViolation,
   GuardAction,
+  LoadOf,
   locateViolations,
   Priority,
   Protocol,
@@ -24,7 +25,7 @@ test('the example of the documentation is read with every convenience', () => {
     listeners: [{ protocol: tcp, port: "5000-5010" }, { protocol: udp, ports: [53, "60-61"] }]
     backends:
       - { address: "10.0.0.11:8080", weight: 2, region: eu, country: DE, softLimit: 800, hardLimit: 1000, sendProxy: v2 }
-    balance: { algorithm: least-connections, affinity: { by: source-ip, ttl: 10m }, panicThreshold: "50%" }
+    balance: { algorithm: least-connections, loadOf: mesh, affinity: { by: source-ip, ttl: 10m }, panicThreshold: "50%" }
     health: { type: http, interval: 1m30s, timeout: 250ms, http: { path: /up, expectStatus: [200, "300-399"] } }
     timeouts: { connect: 5s, idle: 1h }
 `;
@@ -35,7 +36,11 @@ test('the example of the documentation is read with every convenience', () => {
     { first: 53, last: 53 },
     { first: 60, last: 61 },
   ]);
-  expect(service?.balance).toMatchObject({ algorithm: Algorithm.LEAST_CONNECTIONS, panicThresholdPercent: 50 });
+  expect(service?.balance).toMatchObject({
+    algorithm: Algorithm.LEAST_CONNECTIONS,
+    loadOf: LoadOf.MESH,
+    panicThresholdPercent: 50,
+  });
   expect(service?.balance?.affinity?.ttlMs).toBe(600_000);
   expect(service?.health).toMatchObject({ intervalMs: 90_000, timeoutMs: 250 });
   expect(service?.health?.http?.expectStatus).toEqual(['200', '300-399']);

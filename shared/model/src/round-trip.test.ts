@@ -53,6 +53,7 @@ const service = message({
   balance: maybe(
     message({
       algorithm: fc.constantFrom(0, 1, 2, 3, 4, 5, 6),
+      loadOf: fc.constantFrom(0, 1, 2),
       affinity: maybe(
         message({
           by: fc.constant(1),

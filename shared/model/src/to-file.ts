@@ -9,6 +9,7 @@ import {
   type HealthCheck,
   HealthCheckType,
   type Listener,
+  LoadOf,
   ProxyProtocolVersion,
   type Service,
 } from '@marcher/proto/marcher/v1/model_pb';
@@ -26,6 +27,7 @@ const ALGORITHM: Readonly<Record<number, string>> = {
   [Algorithm.GEO]: 'geo',
 };
 const AFFINITY: Readonly<Record<number, string>> = { [AffinityKey.SOURCE_IP]: 'source-ip' };
+const LOAD_OF: Readonly<Record<number, string>> = { [LoadOf.NODE]: 'node', [LoadOf.MESH]: 'mesh' };
 const HEALTH_TYPE: Readonly<Record<number, string>> = {
   [HealthCheckType.TCP]: 'tcp',
   [HealthCheckType.HTTP]: 'http',
@@ -81,6 +83,7 @@ function balance(message: Balance): Fields {
   const { affinity } = message;
   return compact({
     algorithm: ALGORITHM[message.algorithm],
+    loadOf: LOAD_OF[message.loadOf],
     affinity:
       affinity === undefined
         ? undefined

@@ -102,11 +102,7 @@ export function stateRemoval(nodeId: string): CellWrite {
 
 /** Of the object's cells; undefined: it has said nothing. */
 export function readState(nodeId: string, cells: readonly Cell[]): SaidState | undefined {
-  const node = nodeNumber(nodeId);
-  const own = new Map<string, Cell>();
-  for (const cell of visible(new Map(cells.map((cell) => [cell.group, cell])))) {
-    if (parseOrigin(cell.origin).node === node) own.set(cell.group, cell);
-  }
+  const own = ownCells(nodeId, cells);
   if (own.size === 0) return undefined;
   const read = <K extends keyof NodeState>(part: K): NodeState[K] | undefined =>
     unpack(PARTS[part].schema, own.get(PARTS[part].group)?.value) as NodeState[K] | undefined;
@@ -118,6 +114,16 @@ export function readState(nodeId: string, cells: readonly Cell[]): SaidState | u
     ...(tiers && { tiers }),
     ...(load && { load }),
   };
+}
+
+/** Those of the object's cells that count, by group: which the node itself has written. */
+export function ownCells(nodeId: string, cells: readonly Cell[]): ReadonlyMap<string, Cell> {
+  const node = nodeNumber(nodeId);
+  const own = new Map<string, Cell>();
+  for (const cell of visible(new Map(cells.map((cell) => [cell.group, cell])))) {
+    if (parseOrigin(cell.origin).node === node) own.set(cell.group, cell);
+  }
+  return own;
 }
 
 function isSameLoad(said: NodeLoad, now: NodeLoad): boolean {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Least connections of several nodes over the same backends, simulated with the real pick: what it brings that nodes hear of
- * each other's connections, and that words which are old by the time they are heard set off no herd
- * (docs/decisions/0024-load-of-the-mesh.md). All nodes speak at once and are heard only when they speak next, which is the
- * worst case. What they say is what agents say (lastingShare in agent/src/domain/mesh/backend-load.ts).
+ * Least connections of several nodes over the same backends, simulated with the real pick: what it brings that nodes
+ * hear of each other's connections, and that words which are old by the time they are heard set off no herd
+ * (docs/decisions/0024-load-of-the-mesh.md). All nodes speak at once and are heard only when they speak next, which is
+ * the worst case. What they say is what agents say (lastingShare in agent/src/domain/mesh/backend-load.ts).
  */
 #include <math.h>
 #include <setjmp.h>
@@ -23,7 +23,7 @@
 
 struct setting {
 	unsigned words_ms; /* between words of a node; 0: none are said */
-	double pauses; /* that a connection has to last for it to be said in full; 0: all are */
+	double pauses;     /* that a connection has to last for it to be said in full; 0: all are */
 	double life_ms;    /* mean of a connection's life, exponential */
 	double per_second; /* new connections of all nodes together, the half of them at one */
 	unsigned held;
@@ -43,7 +43,7 @@ struct mesh {
 	struct fixture f[NODES];
 	struct lb_state *states[NODES];
 	unsigned words[NODES][BACKENDS];
-	unsigned opened[NODES]; /* since the words before */
+	unsigned opened[NODES];         /* since the words before */
 	struct connection *ends[STEPS]; /* by the step in which they end */
 	uint64_t random;
 };
@@ -90,8 +90,7 @@ static void connect_one(struct mesh *mesh, unsigned step, double life_ms)
 {
 	unsigned node = uniform(mesh) < 0.5 ? 0 : 1 + (unsigned)(uniform(mesh) * (NODES - 1));
 	struct lb_request request = {.random = fixture_random(&mesh->random)};
-	struct endpoint *endpoint =
-	        lb_pick(mesh->states[node], &mesh->f[node].service, mesh->f[node].view, &request);
+	struct endpoint *endpoint = lb_pick(mesh->states[node], &mesh->f[node].service, mesh->f[node].view, &request);
 	assert_non_null(endpoint);
 	mesh->opened[node]++;
 	double end = step + 1 - log(uniform(mesh)) * life_ms / STEP_MS;
@@ -172,8 +171,8 @@ static void few_connections_of_many_nodes_are_even_together(void **context)
 	assert_true(heard.usual < 1.4);
 }
 
-/* What does not last is not worth saying: with it nodes are hardly worse off than without a word; without that rule all of
- * them take in turn what all have heard is the lightest. */
+/* What does not last is not worth saying: with it nodes are hardly worse off than without a word; without that rule all
+ * of them take in turn what all have heard is the lightest. */
 static void old_words_set_off_no_herd(void **context)
 {
 	(void)context;

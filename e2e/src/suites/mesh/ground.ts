@@ -89,7 +89,7 @@ export class MeshGround {
   /** Node 1 makes the mesh, the others join it by tokens; all are alive to all. */
   async start(): Promise<void> {
     const [first, ...others] = this.nodes as [MeshNode, ...MeshNode[]];
-    await Promise.all([this.#backend(), first.agent.start()]);
+    await Promise.all([this.backend('b1', 8080), first.agent.start()]);
     const { code, stderr } = await first.agent.marcher('mesh', 'init', 'edge');
     this.world.equal(code, 0, `marcher mesh init: ${stderr}`);
     for (let i = 0; i < others.length; i += STARTS) {
@@ -109,8 +109,9 @@ export class MeshGround {
     writeFileSync(this.#tokenFile(number), stdout, { mode: 0o600 });
   }
 
-  async #backend(): Promise<void> {
-    await BackendProcess.start(this.world.scope, { name: 'b1', host: '::', tcp: 8080, udp: 8080 }, this.#router);
+  /** Where all nodes reach it, at 10.77.0.1. */
+  async backend(name: string, port: number): Promise<void> {
+    await BackendProcess.start(this.world.scope, { name, host: '::', tcp: port, udp: port }, this.#router);
   }
 
   /** Each of these sees all of them, and has the mesh's state. */
@@ -190,6 +191,13 @@ export class MeshGround {
   load({ v4, agent }: MeshNode, port: number, rate = 50): Promise<Load> {
     const name = `${agent.name} :${port}`;
     const settings = { name, kind: 'tcp-short', host: v4, port, rate, bytes: 100, timeoutMs: 3_000 } as const;
+    return Load.start(this.world.scope, settings, this.#client);
+  }
+
+  /** Connections that stay, each in use now and then. */
+  hold({ v4, agent }: MeshNode, port: number, connections: number): Promise<Load> {
+    const name = `${agent.name} :${port} held`;
+    const settings = { name, kind: 'tcp-keepalive', host: v4, port, rate: 2 * connections, connections } as const;
     return Load.start(this.world.scope, settings, this.#client);
   }
 

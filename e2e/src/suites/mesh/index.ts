@@ -6,6 +6,7 @@ import { clusters } from './clusters.js';
 import { crowd } from './crowd.js';
 import { MeshGround, type MeshNode } from './ground.js';
 import { operators } from './operators.js';
+import { sharedLoad } from './shared-load.js';
 
 const three = async (world: World): Promise<[MeshGround, MeshNode, MeshNode, MeshNode]> => {
   const ground = new MeshGround(world, 3);
@@ -120,6 +121,7 @@ export const mesh: readonly Case[] = [
     },
   },
   ...clusters,
+  ...sharedLoad,
   ...operators,
   ...crowd,
 ];

@@ -149,6 +149,7 @@ export function backendColumns(session: Session, wide: boolean): Column<BackendS
     },
     ...(wide
       ? ([
+          { title: 'ELSEWHERE', value: ({ elsewhere }) => String(elsewhere ?? '-'), align: 'right' },
           { title: 'ENDPOINTS', value: ({ endpoints }) => endpoints.map(({ address }) => address).join(' ') || '-' },
           {
             title: 'REASON',

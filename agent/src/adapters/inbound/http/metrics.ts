@@ -355,6 +355,16 @@ export class Metrics {
     for (const { backend, text } of rows) yield sample('marcher_backend_draining', text, Number(backend.draining));
     yield header('marcher_backend_weight', 'gauge', 'Configured weight of the backend.');
     for (const { backend, text } of rows) yield sample('marcher_backend_weight', text, backend.weight);
+    const shared = rows.filter(({ backend }) => backend.elsewhere !== undefined);
+    if (shared.length === 0) return;
+    yield header(
+      'marcher_backend_elsewhere_connections',
+      'gauge',
+      'Connections to the backend open at other nodes of the mesh, as they say, of services with loadOf: mesh.',
+    );
+    for (const { backend, text } of shared) {
+      yield sample('marcher_backend_elsewhere_connections', text, backend.elsewhere ?? 0n);
+    }
   }
 }
 

@@ -13,6 +13,8 @@ import {
   ReplySchema,
   type Request,
   RequestSchema,
+  type ServiceLoadElsewhere,
+  ServiceLoadElsewhereSchema,
 } from '@marcher/proto/marcher/engine/v1/control_pb';
 import { type Snapshot, SnapshotSchema } from '@marcher/proto/marcher/engine/v1/snapshot_pb';
 import type { Steering } from '../../../domain/steering.js';
@@ -40,6 +42,9 @@ import { enginePath, libraryPath } from './library.js';
 
 const DEFAULT_EVENTS = 4096;
 const SLOTS_PER_READ = 64;
+/** A packet is 64 KiB (dataplane-c/src/ipc/frame.h). */
+const REQUEST_BYTES = 60 * 1024;
+const ENVELOPE_BYTES = 8;
 
 export interface OpenDataplaneOptions {
   /** Socket, lock, log and last good snapshot of the engine; made with mode 0700. Short: a Unix socket's path is 107 bytes. */
@@ -150,6 +155,12 @@ export class LibmarcherDataplane implements Dataplane {
   async backends(service: string): Promise<BackendState[]> {
     const reply = await this.#request({ case: 'backends', value: { service } });
     return reply.kind.case === 'backends' ? reply.kind.value.backends : [];
+  }
+
+  async loadElsewhere(services: readonly ServiceLoadElsewhere[], validMs: number): Promise<void> {
+    for (const some of packets(services)) {
+      await this.#request({ case: 'loadElsewhere', value: { services: some, validMs } });
+    }
   }
 
   status(): EngineStatus {
@@ -286,4 +297,22 @@ export class LibmarcherDataplane implements Dataplane {
 
 type RequestInit =
   | { case: 'connections'; value: { service: string; limit: number } }
-  | { case: 'backends'; value: { service: string } };
+  | { case: 'backends'; value: { service: string } }
+  | { case: 'loadElsewhere'; value: { services: ServiceLoadElsewhere[]; validMs: number } };
+
+/** As many at a time as a packet of the engine's socket holds: one service has at most 256 backends, and so 36 KiB. */
+function* packets(services: readonly ServiceLoadElsewhere[]): Iterable<ServiceLoadElsewhere[]> {
+  let some: ServiceLoadElsewhere[] = [];
+  let bytes = 0;
+  for (const service of services) {
+    const size = toBinary(ServiceLoadElsewhereSchema, service).length + ENVELOPE_BYTES;
+    if (bytes + size > REQUEST_BYTES && some.length > 0) {
+      yield some;
+      some = [];
+      bytes = 0;
+    }
+    some.push(service);
+    bytes += size;
+  }
+  if (some.length > 0) yield some;
+}

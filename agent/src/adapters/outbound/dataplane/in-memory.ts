@@ -14,6 +14,7 @@ import {
   type ConnectionList,
   ConnectionListSchema,
   ReasonSchema,
+  type ServiceLoadElsewhere,
 } from '@marcher/proto/marcher/engine/v1/control_pb';
 import {
   type Node,
@@ -68,6 +69,11 @@ export class InMemoryDataplane implements Dataplane {
   readonly health = new Map<string, string>();
   /** What connections() answers. */
   open: Connection[] = [];
+  /** Connections open to backends, and what is known to be open to them elsewhere, by "service/backend". */
+  readonly connected = new Map<string, number>();
+  /** New connections to backends since the start, by the same. */
+  readonly opened = new Map<string, number>();
+  readonly elsewhere = new Map<string, number>();
 
   #generation = 0n;
   #setAside = 0n;
@@ -160,10 +166,26 @@ export class InMemoryDataplane implements Dataplane {
             backend: backend.name,
             weight: backend.weight,
             draining: backend.drain,
+            connections: BigInt(this.connected.get(`${name}/${backend.name}`) ?? 0),
+            opened: BigInt(service === '' ? 0 : (this.opened.get(`${name}/${backend.name}`) ?? 0)),
+            elsewhere: BigInt(this.elsewhere.get(`${name}/${backend.name}`) ?? 0),
             endpoints: [{ address: backend.name, health: this.health.get(`${name}/${backend.name}`) ?? 'unknown' }],
           }),
         ),
       );
+  }
+
+  /** It has no clock: what was said counts until it is said otherwise. */
+  async loadElsewhere(services: readonly ServiceLoadElsewhere[], validMs: number): Promise<void> {
+    this.#use();
+    if (!this.#running) throw new DataplaneError('no-engine', 'no engine is running');
+    if (validMs < 1 || validMs > 60_000) throw new DataplaneError('protocol', `valid for ${validMs} ms`);
+    for (const { service, backends } of services) {
+      for (const { name } of this.services.get(service)?.backends ?? []) {
+        const said = backends.find(({ backend }) => backend === name);
+        this.elsewhere.set(`${service}/${name}`, said?.connections ?? 0);
+      }
+    }
   }
 
   status(): EngineStatus {
@@ -268,6 +290,7 @@ export class InMemoryDataplane implements Dataplane {
     this.services.clear();
     for (const [name, service] of this.#saved?.services ?? []) this.services.set(name, service);
     this.node = this.#saved?.node;
+    this.elsewhere.clear();
     this.#generation = this.#saved?.generation ?? 0n;
     this.#fresh();
   }
