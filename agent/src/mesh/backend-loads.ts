@@ -1,12 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 /** This node says what it has open to backends, and its data plane hears what the others say: docs/decisions/0024. */
 import type { BackendLoads } from '../application/mesh/backend-loads.js';
-import { loadElsewhere, loadPauseMs, loadWrites, readLoad, type SaidLoad } from '../domain/mesh/backend-load.js';
+import {
+  loadElsewhere,
+  loadPauseMs,
+  loadWrites,
+  type OpenConnections,
+  readLoad,
+  type SaidLoad,
+} from '../domain/mesh/backend-load.js';
 import { NODE_STATE_KIND } from '../domain/mesh/node-state.js';
 import { aliveOthers } from './membership.js';
 import type { Part } from './part.js';
 
 const LOOK_MS = 500;
+/** Of the pause between two words. */
+const SUM_SHARE = 0.1;
 
 export class SharedLoads {
   readonly #part: Part;
@@ -15,6 +24,10 @@ export class SharedLoads {
   readonly #heard = new Map<string, SaidLoad | undefined>();
   /** Monotonic time of its last word. */
   #saidMs = Number.NEGATIVE_INFINITY;
+  #sum: OpenConnections = new Map();
+  #summedMs = Number.NEGATIVE_INFINITY;
+  /** Bytes of the longest word in it. */
+  #longest = 0;
   #failure = '';
 
   constructor(part: Part, loads: BackendLoads) {
@@ -40,8 +53,8 @@ export class SharedLoads {
 
   async #look(): Promise<void> {
     try {
-      await this.#say();
       if (!this.#loads.isIdle) await this.#loads.tell(this.#elsewhere());
+      await this.#say();
       this.#failure = '';
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
@@ -60,7 +73,7 @@ export class SharedLoads {
     const pauseMs = loadPauseMs(members, before?.bytes ?? 0);
     if (performance.now() - this.#saidMs < pauseMs) return;
     const open = await this.#loads.open(pauseMs);
-    if (timers.stopped || !replication.admitted) return;
+    if (open === undefined || timers.stopped || !replication.admitted) return;
     const stored = cells.object(NODE_STATE_KIND, nodeId);
     const writes = loadWrites(nodeId, stored, open, { members, nowMs: Date.now() });
     if (writes.length === 0) return;
@@ -69,9 +82,16 @@ export class SharedLoads {
     this.#saidMs = performance.now();
   }
 
-  #elsewhere() {
+  /** Summed up the less often the more there is to sum up: news of it are as rare. */
+  #elsewhere(): OpenConnections {
+    const members = this.#part.nodes.members.size;
+    const now = performance.now();
+    if (now - this.#summedMs < loadPauseMs(members, this.#longest) * SUM_SHARE) return this.#sum;
     const words = aliveOthers(this.#part).flatMap((nodeId) => this.#of(nodeId) ?? []);
-    return loadElsewhere(words, this.#part.nodes.members.size, Date.now());
+    this.#sum = loadElsewhere(words, members, Date.now());
+    this.#longest = words.reduce((most, { bytes }) => Math.max(most, bytes), 0);
+    this.#summedMs = now;
+    return this.#sum;
   }
 
   #of(nodeId: string): SaidLoad | undefined {

@@ -15,7 +15,7 @@
 #include "control.h"
 #include "ipc/frame.h"
 
-#define REQUEST_MAX 4096u
+#define REQUEST_SMALL 4096u /* that need no memory */
 
 static void close_all(const int *fds, size_t count)
 {
@@ -102,16 +102,22 @@ static int reply_wait(struct link *link, uint64_t id, unsigned timeout_ms, Engin
 int link_call(struct link *link, EngineRequest *request, const int *fds, size_t nfds, unsigned timeout_ms,
               EngineReply **reply, int *got, size_t *ngot)
 {
-	uint8_t packet[REQUEST_MAX];
+	uint8_t small[REQUEST_SMALL];
 	size_t none = 0;
 
 	if (link->sock < 0)
 		return -EPIPE;
 	request->id = ++link->next_id;
-	if (marcher__engine__v1__request__get_packed_size(request) > sizeof(packet))
+	size_t length = marcher__engine__v1__request__get_packed_size(request);
+	if (length > IPC_PACKET_MAX)
 		return -EMSGSIZE;
-	size_t length = marcher__engine__v1__request__pack(request, packet);
+	uint8_t *packet = length > sizeof(small) ? malloc(length) : small;
+	if (!packet)
+		return -ENOMEM;
+	marcher__engine__v1__request__pack(request, packet);
 	int error = ipc_send(link->sock, packet, length, fds, nfds);
+	if (packet != small)
+		free(packet);
 	if (error)
 		return error == -ECONNRESET || error == -ENOTCONN ? -EPIPE : error == -EAGAIN ? -ETIMEDOUT : error;
 	return reply_wait(link, request->id, timeout_ms, reply, got, ngot ? ngot : &none);

@@ -73,10 +73,10 @@ export class BackendLoads {
   }
 
   /**
-   * What is to be said: of connections that are soon gone less (lastingShare), and of a service nothing when it is looked at
-   * for the first time, as nobody knows then. pauseMs: between words. Fails while the engine does not answer.
+   * What is to be said: of connections that are soon gone less (lastingShare). undefined: of some service that is not known
+   * yet, as it was looked at for the first time. pauseMs: between words. Fails while the engine does not answer.
    */
-  async open(pauseMs: number): Promise<OpenConnections> {
+  async open(pauseMs: number): Promise<OpenConnections | undefined> {
     const { dataplane, monotonicMs } = this.#options;
     const open = new Map<bigint, number>();
     const arrivals = new Map<string, Arrivals>();
@@ -92,8 +92,9 @@ export class BackendLoads {
         if (key !== undefined && said > 0) open.set(key, said);
       }
     }
+    const isKnown = [...arrivals.keys()].every((service) => this.#arrivals.has(service));
     this.#arrivals = arrivals;
-    return open;
+    return isKnown ? open : undefined;
   }
 
   /** Tells the data plane what is open elsewhere, if it does not know. Fails while the engine does not answer. */

@@ -8,7 +8,7 @@ import { formatTable } from '../output/table.js';
 import type { Session, TargetOptions } from '../session.js';
 import { backendColumns } from './get.js';
 import { parseKind } from './kind.js';
-import { algorithmText, forwardingText, healthCheckText, listenersText, policyText } from './services.js';
+import { algorithmText, forwardingText, healthCheckText, listenersText, loadText, policyText } from './services.js';
 
 export async function explain(
   session: Session,
@@ -36,7 +36,7 @@ export async function explain(
   const { style } = session;
   const service = resource?.service;
   let text = `${style.bold(`service ${printable(name)}`)} (changed in version ${resource?.generation ?? '?'})\n`;
-  text += `  listens on ${printable(listenersText(service))}, balance ${algorithmText(service)}, health check ${healthCheckText(service)}${forwardingText(service)}${printable(policyText(service))}\n`;
+  text += `  listens on ${printable(listenersText(service))}, balance ${algorithmText(service)}${loadText(service)}, health check ${healthCheckText(service)}${forwardingText(service)}${printable(policyText(service))}\n`;
   for (const { type, status, reason, message } of resource?.conditions ?? []) {
     const mark = status ? style.green('yes') : style.red('no');
     text += `  ${type}: ${mark}${reason === '' ? '' : ` ${printable(reason)}`}${message === '' ? '' : `: ${printable(message)}`}\n`;

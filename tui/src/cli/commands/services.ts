@@ -7,6 +7,7 @@ import {
   ForwardingMode,
   HealthCheckType,
   type Listener,
+  LoadOf,
   Protocol,
   type Service,
 } from '@marcher/proto/marcher/v1/model_pb';
@@ -51,6 +52,11 @@ export function listenersText(service: Service | undefined): string {
 export function algorithmText(service: Service | undefined): string {
   const name = Algorithm[service?.balance?.algorithm ?? Algorithm.UNSPECIFIED] ?? 'UNSPECIFIED';
   return name === 'UNSPECIFIED' ? 'default' : name.toLowerCase().replaceAll('_', '-');
+}
+
+/** " by the load of all nodes"; nothing of a service that goes by its node's own. */
+export function loadText(service: Service | undefined): string {
+  return service?.balance?.loadOf === LoadOf.MESH ? ' by the load of all nodes' : '';
 }
 
 export function healthCheckText(service: Service | undefined): string {

@@ -9,7 +9,9 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { create } from '@bufbuild/protobuf';
 import { parseConfiguration } from '@marcher/model';
+import { ServiceLoadElsewhereSchema } from '@marcher/proto/marcher/engine/v1/control_pb';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { SnapshotWriter } from '../../../domain/compile.js';
 import { Counter, EventKind } from '../../../ports/dataplane.js';
@@ -252,6 +254,41 @@ describe('with libmarcher and the real engine', () => {
     } finally {
       await dispose();
       server.close();
+    }
+  });
+
+  it('is told what is open elsewhere, in as many packets as it takes, and without another generation', async () => {
+    const { dataplane, dispose } = await rig(real);
+    try {
+      const writer = new SnapshotWriter();
+      writer.begin(1n, 0n, { name: 'n', region: '', country: '', geoipPath: '', draining: false });
+      const backends = Array.from({ length: 256 }, (_, i) => ({
+        name: `b${i}`.padEnd(120, 'x'),
+        address: '127.0.0.1:9',
+      }));
+      const services = ['a', 'b', 'c'].map((name) => ({ name, listeners: [], backends }));
+      const text = JSON.stringify({ apiVersion: 'marcher/v1', services });
+      for (const service of parseConfiguration(text).configuration?.services ?? []) {
+        writer.service(service, undefined, undefined, false);
+      }
+      expect(await dataplane.apply(writer.bytes().slice(), strict)).toMatchObject({ accepted: true });
+      const load = (service: string, more = 0) =>
+        create(ServiceLoadElsewhereSchema, {
+          service,
+          backends: backends.map(({ name }, i) => ({ backend: name, connections: i + more })),
+        });
+      await dataplane.loadElsewhere([load('a'), load('nobody'), load('b', 1_000), load('c', 70_000)], 60_000);
+      const elsewhere = async (service: string) =>
+        (await dataplane.backends(service)).map(({ elsewhere: count }) => Number(count)).sort((x, y) => x - y);
+      expect((await elsewhere('a')).at(-1)).toBe(255);
+      expect((await elsewhere('b')).at(0)).toBe(1_000);
+      expect((await elsewhere('c')).at(0)).toBe(70_000);
+      await dataplane.loadElsewhere([create(ServiceLoadElsewhereSchema, { service: 'a' })], 60_000);
+      expect((await elsewhere('a')).at(-1)).toBe(0);
+      expect(dataplane.status().generation).toBe(1n);
+      await expect(dataplane.loadElsewhere([load('a')], 0)).rejects.toMatchObject({ code: 'protocol' });
+    } finally {
+      await dispose();
     }
   });
 
