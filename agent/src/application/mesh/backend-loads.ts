@@ -50,7 +50,7 @@ export class BackendLoads {
   readonly #options: BackendLoadsOptions;
   /** By service, of that version of the configuration. */
   #keys: ReadonlyMap<string, Keys> = new Map();
-  #version: bigint | undefined;
+  #version = '';
   /** By service. */
   #arrivals: ReadonlyMap<string, Arrivals> = new Map();
   #told: ReadonlyMap<string, ServiceLoadElsewhere> = new Map();
@@ -122,10 +122,13 @@ export class BackendLoads {
   /** Those of each node that has the same services are the same, so that what nodes say is about the same backends. */
   #known(): ReadonlyMap<string, Keys> {
     const { store, services } = this.#options;
-    if (this.#version === store.version) return this.#keys;
+    const asking = services();
+    // Which ones ask is known a moment before their version is in force, or after.
+    const version = `${store.version} ${asking.size}`;
+    if (this.#version === version) return this.#keys;
     const known = new Map<string, Keys>();
     let room: number = LIMITS.meshLoadBackendsPerNode;
-    for (const name of [...services()].sort()) {
+    for (const name of [...asking].sort()) {
       const stored = store.get(name);
       if (stored === undefined) continue;
       const { cluster, backends } = unpackService(stored.body);
@@ -139,7 +142,7 @@ export class BackendLoads {
       );
     }
     this.#keys = known;
-    this.#version = store.version;
+    this.#version = version;
     return known;
   }
 }
