@@ -6,7 +6,7 @@ import type { Case, World } from '../../harness/suite.js';
 import { MeshGround, type MeshNode } from './ground.js';
 
 const HELD = 100;
-const FEW = 12;
+const FEW = 8;
 
 export const sharedLoad: readonly Case[] = [
   {
@@ -57,7 +57,8 @@ export const sharedLoad: readonly Case[] = [
         undefined,
         'what is said to be open elsewhere of a service that does not ask',
       );
-      await ground.unharmed([...held, ...few]);
+      for (const load of few) world.equal((await world.settle(load)).failed, 0, `${load.settings.name}: failed`);
+      await ground.unharmed(held);
 
       first.agent.kill('SIGTERM');
       await first.agent.exited();
