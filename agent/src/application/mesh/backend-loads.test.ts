@@ -114,11 +114,11 @@ it('says less of connections that do not last, by the last pause or two', async 
   expect(await looked(2_000, 100)).toBe(10);
   expect(await looked(4_000, 200)).toBe(10);
   expect(await looked(5_000, 200)).toBe(15);
-  expect(await looked(6_000, 200)).toBe(20);
-  expect(await looked(8_000, 200)).toBe(100);
+  expect(await looked(5_800, 200)).toBe(19);
+  expect(await looked(6_000, 200)).toBe(100);
   // Another engine counts anew: what was known stands.
-  expect(await looked(9_000, 50)).toBe(100);
-  expect(await looked(10_000, 100)).toBe(20);
+  expect(await looked(7_000, 50)).toBe(100);
+  expect(await looked(8_000, 100)).toBe(10);
 });
 
 it('tells the data plane what is new, all of it now and then, and takes back what is not asked for any more', async () => {
