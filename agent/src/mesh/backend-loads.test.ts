@@ -91,8 +91,9 @@ it('says what is open once that is known, and what is new of it every two second
   }
   expect(written.length).toBeGreaterThanOrEqual(4);
   expect(written.length).toBeLessThanOrEqual(5);
+  here.open = open(20_000);
   await vi.advanceTimersByTimeAsync(3_000);
-  expect(said()).toEqual(open(10_000));
+  expect(said()).toEqual(open(20_000));
 });
 
 it('tells the data plane what others have open, until they are not there or their words are old', async () => {

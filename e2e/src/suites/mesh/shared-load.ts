@@ -22,7 +22,8 @@ export const sharedLoad: readonly Case[] = [
       const service = (name: string, port: number, loadOf: string) =>
         ground.service(name, port, { backends, balance: { algorithm: 'least-connections', loadOf } });
       await ground.apply(first, service('alone', 8001, 'node'), service('shared', 8002, 'mesh'));
-      await ground.agreed(['alone', 'shared']);
+      const both = ['alone', 'shared'];
+      await ground.agreed(both);
       const at = async ({ agent }: MeshNode, name: string): Promise<Record<string, BackendStatus>> => {
         const { backends: found } = await agent.node.backends({ service: name });
         return Object.fromEntries(found.map((status) => [status.backend, status]));
@@ -37,9 +38,9 @@ export const sharedLoad: readonly Case[] = [
         ]).then(([load]) => load);
 
       // All that the first node holds is at one backend.
-      for (const name of ['alone', 'shared']) await first.agent.marcher('drain', name, 'b2');
+      await Promise.all(both.map((name) => first.agent.node.drain({ service: name, backend: 'b2' })));
       const held = await Promise.all([open(first, 'alone', 8001, HELD), open(first, 'shared', 8002, HELD)]);
-      for (const name of ['alone', 'shared']) await first.agent.marcher('undrain', name, 'b2');
+      await Promise.all(both.map((name) => first.agent.node.undrain({ service: name, backend: 'b2' })));
       await until('the second node to hear of it', async () => {
         const { b1, b2 } = await at(second, 'shared');
         return (b1?.elsewhere ?? 0n) > FEW && b2?.elsewhere === 0n;
