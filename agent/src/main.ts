@@ -19,6 +19,7 @@ import { openDataplane } from './adapters/outbound/dataplane/dataplane.js';
 import { frameHash } from './adapters/outbound/mesh/frame-keys.js';
 import { LibmarcherPacketTier } from './adapters/outbound/packet/packet-tier.js';
 import { uninstallDataplane } from './adapters/outbound/packet/uninstall.js';
+import { mallocTrim, watchSpareMemory } from './adapters/outbound/spare-memory.js';
 import { AUDIT_LIMITS } from './adapters/outbound/sqlite/audit-log.js';
 import { createLastGoodCopy } from './adapters/outbound/sqlite/last-good-copy.js';
 import { openStore } from './adapters/outbound/sqlite/open-store.js';
@@ -283,6 +284,9 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
     await stop('failed start', !adopted);
     throw error;
   }
+  // Now: what it needs for itself, it has.
+  const giveBack = mallocTrim();
+  if (giveBack !== undefined) watchSpareMemory({ residentBytes: () => process.memoryUsage.rss(), collect, giveBack });
   const { services, backends } = agent.config.inventory;
   log.info({ version, pid: process.pid, services, backends, state: config.stateDir }, 'marcherd is ready');
   // What does not change: systemd keeps showing it.

@@ -15,7 +15,7 @@ const ADDRESSES = 40;
 const MEMORY_MIB_MAX = 150;
 /**
  * For 10,000 handshakes: 1,024 of them at once have their TLS state, and what they leave is collected later. Measured:
- * 190 MiB; a second wave of TLS peaked 2 to 3 % above the first, so this is not shown to be flat.
+ * 190 MiB. That nothing of it stays is the next case's to show.
  */
 const LARGE_MEMORY_MIB_MAX = 256;
 
@@ -127,18 +127,20 @@ export const crowd: readonly Case[] = [
   ]),
 ];
 
-/** A leak grows with each of them. */
-const WAVES = 5;
+const WAVES = 6;
+const WAVE = { kind: 'stranger', connections: 3_000, rate: 400, holdMs: 1_000 } as const;
 /**
- * Of the second wave's, when all has been in use once. Measured, of 3,000 connections each: 243, 264, 267, 271 and 282 MiB (140
- * before), so it is not flat within these five: some 2 KiB a connection are not seen to come back.
+ * Above what there was before, after each wave: the agent does nothing below 16. Measured: 18 to 14 less, as garbage of the start
+ * goes, too; with a leak of 2 KiB per stranger, planted, 20 after the second wave and 7 more after each.
  */
-const GROWTH = 1.1;
+const LEFT_MIB_MAX = 24;
+/** The agent looks every 15 s, and less often while it finds all in use (agent/src/adapters/outbound/spare-memory.ts). */
+const GIVEN_BACK_MS = 100_000;
 
 const wavesCase: Case = {
-  name: `${WAVES} waves of TLS strangers: from the second on memory grows by less than a tenth`,
+  name: `${WAVES} waves of TLS strangers: the memory that they took is given back, and none of them leaves any`,
   alone: true,
-  limitSeconds: 600,
+  limitSeconds: 900,
   run: async (world: World) => {
     const ground = new MeshGround(world, 2);
     await ground.start();
@@ -146,29 +148,28 @@ const wavesCase: Case = {
     const { pid } = first.agent;
     const files = openFiles(pid);
     const before = Math.round(rssMib(pid));
-    const peaks: number[] = [];
-    const rests: number[] = [];
+    const waves: { mostMib: number; leftMib: number; connected: number; shaken: number }[] = [];
     for (let wave = 0; wave < WAVES; wave++) {
-      let peak = 0;
+      let most = 0;
       const watch = setInterval(() => {
-        peak = Math.max(peak, rssMib(pid));
+        most = Math.max(most, rssMib(pid));
       }, 50);
       try {
-        const wanted = { kind: 'stranger', connections: 3_000, rate: 400, holdMs: 1_000 } as const;
-        const { connected } = await ground.crowd(first, ADDRESSES, wanted);
-        world.check(connected >= 0.9 * wanted.connections, `only ${connected} strangers came through`);
+        const { connected, shaken } = await ground.crowd(first, ADDRESSES, WAVE);
+        world.check(connected >= 0.99 * WAVE.connections, `only ${connected} strangers came through`);
+        await until('the strangers to be gone', () => openFiles(pid) <= files + 10);
+        await until(
+          `memory to be given back, of which there was ${before} MiB before`,
+          () => rssMib(pid) <= before + LEFT_MIB_MAX || Promise.reject(new Error(`there are ${rssMib(pid)} MiB`)),
+          GIVEN_BACK_MS,
+        );
+        waves.push({ mostMib: Math.round(most), leftMib: Math.round(rssMib(pid)) - before, connected, shaken });
       } finally {
         clearInterval(watch);
+        world.note('memory before, in MiB', before);
+        world.note('waves', waves);
       }
-      await until('the strangers to be gone', () => openFiles(pid) <= files + 10);
-      await sleep(2_000);
-      peaks.push(Math.round(peak));
-      rests.push(Math.round(rssMib(pid)));
     }
-    world.note('memory in MiB before, at most in each wave, and after each', [before, peaks, rests]);
-    const bounded = (all: readonly number[]): boolean => Math.max(...all.slice(2)) <= (all[1] as number) * GROWTH;
-    world.check(bounded(peaks), `memory grows from wave to wave: at most ${peaks.join(', ')} MiB`);
-    world.check(bounded(rests), `memory grows from wave to wave: ${rests.join(', ')} MiB after each`);
   },
 };
 

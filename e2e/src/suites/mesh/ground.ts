@@ -208,7 +208,9 @@ export class MeshGround {
     const whole: CrowdSettings = { ...settings, host: v4, port: MESH_PORT, sources };
     const script = path.join(import.meta.dirname, '../../harness/crowd-main.js');
     const argv = [process.execPath, script, JSON.stringify(whole)];
-    return JSON.parse(await this.world.scope.must(argv, { netns: this.#client, timeoutMs: 400_000 })) as CrowdCounts;
+    const { stdout, stderr } = await this.world.scope.run(argv, { netns: this.#client, timeoutMs: 400_000 });
+    if (stdout === '') throw new Error(`the crowd has ended without its counts: ${stderr.trim()}`);
+    return JSON.parse(stdout) as CrowdCounts;
   }
 
   /** `marcher` on a machine that is no node. */

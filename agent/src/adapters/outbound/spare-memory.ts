@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Gives memory back to the kernel that this process holds and does not use.
+ *
+ * glibc gives back by itself only what is free at the end of its heap, and after a crowd of connections something small is
+ * always left there. Node takes 64 KiB for what each TLS connection may read, and some 130 KiB in all until its handshake is
+ * over: 1,024 handshakes at once make a heap of 140 MB, of which 6 are in use when they have gone. Each crowd also touches pages of
+ * it that the one before did not, which looks like a leak. malloc_trim() gives back every page that is free, wherever it is;
+ * before it V8 has to let go of what belongs to objects that are gone, for which it has no hurry on a quiet node.
+ */
+import koffi from 'koffi';
+
+export interface SpareMemoryOptions {
+  /** Resident bytes of this process. */
+  readonly residentBytes: () => number;
+  /** Of JavaScript's garbage, now. */
+  readonly collect: () => void;
+  readonly giveBack: () => Promise<void>;
+  readonly everyMs?: number;
+}
+
+export interface SpareMemory {
+  stop(): void;
+}
+
+const EVERY_MS = 15_000;
+/** Above the least that there was: less is not worth it. */
+const GROWTH_BYTES = 16 << 20;
+/**
+ * It costs some 20 ms of this thread, and 10 of another in which this one gets no memory. Where it is tried in the midst of a crowd, which
+ * needs the memory, it is tried again, and not more than once a minute.
+ */
+const LOOKS_MAX = 3;
+/** Of what there is above the least, so much is taken for needed after each look: most of it within an hour or two. */
+const NEEDED_SHARE = 1 / 200;
+
+export function watchSpareMemory(options: SpareMemoryOptions): SpareMemory {
+  const { residentBytes, collect, giveBack, everyMs = EVERY_MS } = options;
+  let least = residentBytes();
+  /** Looks until it is tried again, and after the next try. */
+  let wait = 0;
+  let pause = 1;
+  const timer = setInterval(() => {
+    const resident = residentBytes();
+    least = Math.min(least + (resident - least) * NEEDED_SHARE, resident);
+    if (resident - least < GROWTH_BYTES) {
+      wait = 0;
+      pause = 1;
+      return;
+    }
+    if (wait > 0) {
+      wait -= 1;
+      return;
+    }
+    wait = pause;
+    pause = Math.min(2 * pause, LOOKS_MAX);
+    collect();
+    // What was freed is free after this turn. The next look comes whatever becomes of this one.
+    setImmediate(() => void giveBack().catch(() => undefined));
+  }, everyMs);
+  timer.unref();
+  return { stop: () => clearInterval(timer) };
+}
+
+/** malloc_trim(3) on a thread of libuv's pool; undefined where the C library has none (musl). */
+export function mallocTrim(): (() => Promise<void>) | undefined {
+  let trim: ReturnType<ReturnType<typeof koffi.load>['func']>;
+  try {
+    // The program itself, and so the C library that it runs on.
+    trim = koffi.load(null).func('malloc_trim', 'int', ['size_t']);
+  } catch {
+    return undefined;
+  }
+  return () =>
+    new Promise((resolve, reject) => {
+      trim.async(0, (error: Error | null) => (error ? reject(error) : resolve()));
+    });
+}
