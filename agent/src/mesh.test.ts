@@ -18,6 +18,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createCertificateRequest } from '@marcher/client/certificate-request';
 import { parseConfiguration } from '@marcher/model';
+import { lan, type Tuning } from '@marcher/swim';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { cheapAccounts } from './adapters/outbound/access/testing/memory-mesh.js';
 import { InMemoryDataplane } from './adapters/outbound/dataplane/in-memory.js';
@@ -33,6 +34,8 @@ import type { CertificateUseCases } from './ports/certificates.js';
 import { IdentityError } from './ports/identity.js';
 import type { Caller } from './ports/use-cases.js';
 
+/** What is said of members goes out at once: most of what it takes to stop a node is waiting for that. */
+const quick: Tuning = { ...lan, gossipIntervalMs: 20 };
 const CALLER: Caller = { author: 'ada', origin: 'api' };
 const PATIENCE = 15_000;
 
@@ -81,6 +84,7 @@ async function start(name: string, options: MachineOptions = {}): Promise<Machin
     stateDir: dir,
     nodeName: name,
     store: opened.store,
+    gossipTuning: quick,
     keepKeysMs: 100,
     follow: (project) => agent.config.follow(project),
     exclusively: (work) => agent.config.exclusively(work),

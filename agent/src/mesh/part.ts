@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a node has of a mesh, while it is in one; the other modules here each do one thing with it. */
+import type { Tuning } from '@marcher/swim';
 import type { MeshServer } from '../adapters/inbound/mesh/mesh-server.js';
 import type { JoinTokens } from '../adapters/outbound/identity/join-tokens.js';
 import type { MeshTls, MeshTlsMaterial } from '../adapters/outbound/identity/mesh-tls.js';
@@ -47,6 +48,8 @@ export interface MeshOptions {
   readonly loads?: () => BackendLoads;
   /** Backends in its configuration. */
   readonly backends: () => number;
+  /** Absent: that of a local network. */
+  readonly gossipTuning?: Tuning;
   /** How long replaced keys of gossip still open what comes in; absent: as GossipKeys has it. */
   readonly keepKeysMs?: number;
   /** How long a root has signed before those before it are retired; absent: as MeshCa has it. */

@@ -71,7 +71,7 @@ async function close({ gossip, links, server }: Part): Promise<void> {
 }
 
 async function listen(part: Part): Promise<void> {
-  const { settings, log, stateDir } = part.options;
+  const { settings, log, stateDir, gossipTuning: tuning } = part.options;
   const { identity, replication, tls } = part;
   const { host, port } = settings.address;
   const keys = new GossipKeys(part);
@@ -106,6 +106,7 @@ async function listen(part: Part): Promise<void> {
       bind: hostPortText(gossipOf(settings.address)),
       keyring: part.keyring,
       stateDirectory: stateDir,
+      ...(tuning && { tuning }),
     },
     {
       onMembers: () => {

@@ -3,6 +3,7 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { lan } from '@marcher/swim';
 import { expect, vi } from 'vitest';
 import { readCertificate } from '../../adapters/outbound/identity/certificate-facts.js';
 import type { MeshTlsMaterial } from '../../adapters/outbound/identity/mesh-tls.js';
@@ -52,6 +53,8 @@ export class Machines {
       stateDir: dir,
       nodeName: name,
       store: opened.store,
+      // What is said of members goes out at once: most of what it takes to stop a node is waiting for that.
+      gossipTuning: { ...lan, gossipIntervalMs: 20 },
       keepKeysMs: 100,
       settleRootsMs: 0,
       follow: async () => undefined,
