@@ -31,6 +31,11 @@ export function meshConditions(part: Part | undefined, joinFailure: string): Nod
       `cluster ${name}: what is in it is not taken over yet from ${from}; ${fix}`,
     );
   }
+  const { trouble } = part.replication;
+  if (trouble !== undefined) {
+    const fix = 'tried again every second; what was in force before serves';
+    add('MeshChangesTaken', trouble.reason, `changes that were made on other nodes: ${trouble.message}; ${fix}`);
+  }
   if (isRemoved(part) && !hasLeft(part)) {
     const fix = 'to come back, take it out (marcher mesh leave), and join again with another token';
     add('MeshMember', 'Removed', `this node was removed from mesh "${part.identity.mesh.name}": ${fix}`);

@@ -9,7 +9,12 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { InMemoryDataplane } from '../../adapters/outbound/dataplane/in-memory.js';
 import { type OpenedStore, openStore } from '../../adapters/outbound/sqlite/open-store.js';
 import { type Agent, createAgent } from '../../agent.js';
-import { type Environment, type NodeId, ReplicaStoreError } from '../../domain/replication/contract.js';
+import {
+  type Environment,
+  type NodeId,
+  type ReplicaStore,
+  ReplicaStoreError,
+} from '../../domain/replication/contract.js';
 import { decodeMessage, encodeMessage } from '../../domain/replication/message-codec.js';
 import { Replica } from '../../domain/replication/replica.js';
 import type { PeerLinks } from '../../ports/mesh.js';
@@ -62,12 +67,15 @@ interface Node {
   readonly dataplane: InMemoryDataplane;
   readonly agent: Agent;
   readonly replication: Replication;
+  readonly cells: ReplicaStore;
   /** Makes a mesh of it. */
   found(): void;
   stop(): Promise<void>;
 }
 
 let net: Net;
+/** What the clock of what is not the replica's is ahead. */
+let aheadMs = 0;
 
 const environment: Environment = {
   wallMs: () => Date.now(),
@@ -82,6 +90,7 @@ const environment: Environment = {
 async function start(id: NodeId, dir: string, founds?: boolean, dataplane = new InMemoryDataplane()): Promise<Node> {
   const opened = openStore(dir, 0);
   let replication: Replication | undefined;
+  let held: ReplicaStore | undefined;
   const agent = createAgent({
     store: opened.store,
     dataplane,
@@ -94,16 +103,17 @@ async function start(id: NodeId, dir: string, founds?: boolean, dataplane = new 
   });
   const join = (founder: boolean): Replication => {
     const cells = opened.store.openReplica();
-    const settings = { roundMs: 50, newsMs: 5, graftAfterMs: 20 };
+    const settings = { roundMs: 50, newsMs: 5, graftAfterMs: 20, storageRetryMs: 20 };
     replication = new Replication({
       replica: new Replica({ node: id, store: cells, environment, settings, founds: founder }),
       projection: new Projection(new Map([['', cells]]), opened.store),
       store: opened.store,
       follow: (project) => agent.config.follow(project),
       onObjects: () => undefined,
-      monotonicMs: environment.monotonicMs,
+      monotonicMs: () => environment.monotonicMs() + aheadMs,
       log: QUIET,
     });
+    held = cells;
     net.nodes.set(id, replication);
     return replication;
   };
@@ -119,6 +129,10 @@ async function start(id: NodeId, dir: string, founds?: boolean, dataplane = new 
     get replication() {
       if (replication === undefined) throw new Error('it is in no mesh');
       return replication;
+    },
+    get cells() {
+      if (held === undefined) throw new Error('it is in no mesh');
+      return held;
     },
     found() {
       join(true).adopt('ada');
@@ -191,6 +205,7 @@ async function agreed(expected: readonly string[]): Promise<void> {
 beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), 'marcher-mesh-'));
   net = new Net();
+  aheadMs = 0;
 });
 
 afterEach(async () => {
@@ -253,6 +268,30 @@ describe('a change', () => {
     await apply(a, { services: [service('third', 8003)] });
     await agreed(['third', 'web']);
     expect(names(b)).toEqual(['third', 'web']);
+  });
+
+  test('that a full disk does not take is said to be missing until it does, and nothing of it is lost', async () => {
+    const [a, b] = (await mesh(2)) as [Node, Node];
+    await apply(a, { services: [service('web', 8001)] });
+    await agreed(['web']);
+    const full = (): never => {
+      throw new ReplicaStoreError('full', 'no space is left');
+    };
+    const commit = vi.spyOn(b.cells, 'commit').mockImplementation(full);
+    await apply(a, { services: [service('other', 8002)] });
+    await vi.waitFor(() => expect(b.replication.trouble?.reason).toBe('NotStored'));
+    expect(b.replication.trouble?.message).toBe('1 frames of others not stored: no space is left');
+    await expect(apply(b, { services: [service('mine', 8003)] })).rejects.toThrow('no space is left');
+    commit.mockRestore();
+    const follow = vi.spyOn(b.opened.store, 'follow').mockImplementation(full);
+    aheadMs = 3_000;
+    await vi.waitFor(() => expect(b.replication.trouble?.reason).toBe('NotApplied'), 5_000);
+    expect(names(b)).toEqual(['web']);
+    follow.mockRestore();
+    await agreed(['other', 'web']);
+    expect(b.replication.trouble).toBeUndefined();
+    await apply(b, { services: [service('mine', 8003)] });
+    await agreed(['mine', 'other', 'web']);
   });
 
   test('is refused where the mesh’s state has not been taken over', async () => {

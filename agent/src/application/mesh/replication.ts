@@ -74,6 +74,8 @@ const FRAME_BYTES = FRAME_LIMITS.bytes - 64 * 1024;
 /** Of the frames that an existing configuration becomes. */
 const INITIAL_BYTES = 1024 * 1024;
 const RETRY_MS = 1_000;
+/** What could not be stored is tried again every second: so long after the last failure it has been. */
+const TROUBLE_MS = 3_000;
 /** Between two questions who has a change, growing. */
 const ASK_MS = 5;
 const ASK_MAX_MS = 500;
@@ -98,6 +100,8 @@ export class Replication implements Exchange, Replicated {
   #excluded = false;
   #following: Promise<void> | undefined;
   #stopped = false;
+  #notStored: { readonly reason: string; readonly untilMs: number } | undefined;
+  #notApplied = '';
 
   constructor(options: ReplicationOptions) {
     this.#options = options;
@@ -148,6 +152,15 @@ export class Replication implements Exchange, Replicated {
   /** What is not in force, though it was written. */
   get exclusions(): readonly Exclusion[] {
     return this.#options.projection.exclusions;
+  }
+
+  /** Why what others have changed is not on this node's disk, or not in force, though it has come; undefined: it is. */
+  get trouble(): { readonly reason: 'NotStored' | 'NotApplied'; readonly message: string } | undefined {
+    const { monotonicMs } = this.#options;
+    if (this.#notStored !== undefined && monotonicMs() < this.#notStored.untilMs) {
+      return { reason: 'NotStored', message: this.#notStored.reason };
+    }
+    return this.#notApplied === '' ? undefined : { reason: 'NotApplied', message: this.#notApplied };
   }
 
   /** This node was removed: what is changed here would be nobody's. */
@@ -401,6 +414,9 @@ export class Replication implements Exchange, Replicated {
   #takeEvents(changes: boolean): void {
     for (const [cluster, events] of this.#shards.events()) {
       for (const event of events) {
+        if (event.type === 'storage') {
+          this.#notStored = { reason: event.reason, untilMs: this.#options.monotonicMs() + TROUBLE_MS };
+        }
         if (event.type !== 'changed') this.#events.say(cluster === '' ? event : { ...event, cluster });
         else if (changes) this.#changed(cluster, event);
       }
@@ -440,11 +456,13 @@ export class Replication implements Exchange, Replicated {
       .then(() => this.#options.follow((whole) => this.#project(whole)))
       .then(
         () => {
+          this.#notApplied = '';
           this.#following = undefined;
           this.#follow();
         },
         (error: unknown) => {
           const reason = error instanceof Error ? error.message : String(error);
+          this.#notApplied = reason;
           this.#options.log.error({ reason }, "the mesh's configuration could not be brought into force; trying again");
           this.#whole = true;
           this.#retry = setTimeout(() => {

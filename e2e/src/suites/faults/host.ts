@@ -3,28 +3,12 @@
 import { closeSync, openSync, readdirSync, rmSync, statSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { BackendProcess } from '../../harness/backend.js';
+import { fill } from '../../harness/full-disk.js';
 import { sleep } from '../../harness/scope.js';
 import type { Case, World } from '../../harness/suite.js';
 import { targets, tcpService } from '../services.js';
 import { carriesOn } from './backends.js';
 import { bringUp, standardServices } from './load.js';
-
-/** Writes zeros until the disk is full. */
-const fill = (file: string): void => {
-  const fd = openSync(file, 'w');
-  try {
-    for (let size = 1 << 20; size >= 512; ) {
-      try {
-        if (writeSync(fd, Buffer.alloc(size)) < size) size >>= 1;
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
-        size >>= 1;
-      }
-    }
-  } finally {
-    closeSync(fd);
-  }
-};
 
 /** The SQLite database file in the state directory. */
 const databaseOf = (stateDir: string): string => {

@@ -44,8 +44,17 @@ export class MeshGround {
   readonly #client: string;
   readonly #router: string;
 
-  /** extra: flags of node i (from 1); apiPort: where all have their API for operators elsewhere. */
-  constructor(world: World, count: number, extra: (number: number) => readonly string[] = () => [], apiPort?: number) {
+  /**
+   * extra: flags of node i (from 1); apiPort: where all have their API for operators elsewhere; stateDirs: of nodes that
+   * have theirs in a place of its own.
+   */
+  constructor(
+    world: World,
+    count: number,
+    extra: (number: number) => readonly string[] = () => [],
+    apiPort?: number,
+    stateDirs: Readonly<Record<number, string>> = {},
+  ) {
     this.world = world;
     const { scope } = world;
     this.#client = scope.addNetns('c');
@@ -69,7 +78,9 @@ export class MeshGround {
       const join = ['--join', `10.78.1.2:${MESH_PORT}`, '--join-token-file', this.#tokenFile(number)];
       const args = ['--mesh', `${v4}:${MESH_PORT}`, ...(number === 1 ? [] : join), ...extra(number)];
       const api = apiPort === undefined ? {} : { api: `${v4}:${apiPort}` };
-      const agent = new Agent(scope, { netns, name, engine: world.engine, args, ...api });
+      const stateDir = stateDirs[number];
+      const state = stateDir === undefined ? {} : { stateDir };
+      const agent = new Agent(scope, { netns, name, engine: world.engine, args, ...api, ...state });
       const transport = createGrpcTransport({
         baseUrl: 'http://localhost',
         nodeOptions: { createConnection: () => net.connect(agent.socket) },

@@ -7,6 +7,7 @@ import { crowd } from './crowd.js';
 import { MeshGround, type MeshNode } from './ground.js';
 import { operators } from './operators.js';
 import { sharedLoad } from './shared-load.js';
+import { troubles } from './troubles.js';
 
 const three = async (world: World): Promise<[MeshGround, MeshNode, MeshNode, MeshNode]> => {
   const ground = new MeshGround(world, 3);
@@ -123,5 +124,6 @@ export const mesh: readonly Case[] = [
   ...clusters,
   ...sharedLoad,
   ...operators,
+  ...troubles,
   ...crowd,
 ];

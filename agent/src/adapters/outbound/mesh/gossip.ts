@@ -166,8 +166,7 @@ export class MeshGossip implements Gossip {
       this.#kept = await KeptThread.start(keeper, pauses, program);
     } catch (error) {
       this.#lines.close();
-      const fix = 'check the address, and that no other process listens there';
-      throw new GossipError(`gossip can't start at ${this.#options.bind}: ${(error as Error).message}; ${fix}`);
+      throw new GossipError(`gossip can't start at ${this.#options.bind}: ${sentence((error as Error).message)}`);
     }
     const address = this.#kept.running?.address ?? this.#bind;
     this.#address = hostPortText(address);
@@ -341,4 +340,13 @@ function usable(keyring: GossipKeyring): GossipKeyring {
   const fault = keyringFault(keyring);
   if (fault !== undefined) throw new GossipError(`the gossip keyring can't be used: ${fault}`);
   return keyring;
+}
+
+/** What its thread said, for an operator. */
+function sentence(message: string): string {
+  if (message.includes('EADDRINUSE')) {
+    return 'another process has the port, for UDP or TCP; choose another with --mesh, of whose port this is the next';
+  }
+  if (message.includes('EADDRNOTAVAIL')) return "the address is none of this machine's";
+  return `${message}; check the address`;
 }
