@@ -49,10 +49,22 @@ function agentVersion(): string {
   return String((JSON.parse(text) as { version: unknown }).version);
 }
 
-function garbageCollector(): () => void {
+/** last-resort: also what is only kept in case that it is needed, compiled code and feedback among it. */
+function garbageCollector(): (flavor: 'regular' | 'last-resort') => void {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as (options?: object) => void;
-  return () => collect({ type: 'major', flavor: 'last-resort' });
+  return (flavor) => collect({ type: 'major', flavor });
+}
+
+/** Gives in which share of the time since it was asked last this thread had something to do. */
+function busyShare(): () => number {
+  let last = performance.eventLoopUtilization();
+  return () => {
+    const now = performance.eventLoopUtilization();
+    const { utilization } = performance.eventLoopUtilization(now, last);
+    last = now;
+    return utilization;
+  };
 }
 
 function unreadableReason(path: string): string {
@@ -193,11 +205,11 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
     },
     onVersion: (changed) => {
       copy.schedule();
-      if (changed >= COLLECT_AFTER_SERVICES) setImmediate(collect);
+      if (changed >= COLLECT_AFTER_SERVICES) setImmediate(collect, 'last-resort');
     },
     onDrained: () => copy.schedule(),
     onProgrammed: (services) => {
-      if (services >= COLLECT_AFTER_SERVICES) setImmediate(collect);
+      if (services >= COLLECT_AFTER_SERVICES) setImmediate(collect, 'last-resort');
     },
   });
   const loads = new BackendLoads({
@@ -286,7 +298,14 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
   }
   // Now: what it needs for itself, it has.
   const giveBack = mallocTrim();
-  if (giveBack !== undefined) watchSpareMemory({ residentBytes: () => process.memoryUsage.rss(), collect, giveBack });
+  if (giveBack !== undefined) {
+    watchSpareMemory({
+      residentBytes: () => process.memoryUsage.rss(),
+      busyShare: busyShare(),
+      collect: () => collect('regular'),
+      giveBack,
+    });
+  }
   const { services, backends } = agent.config.inventory;
   log.info({ version, pid: process.pid, services, backends, state: config.stateDir }, 'marcherd is ready');
   // What does not change: systemd keeps showing it.

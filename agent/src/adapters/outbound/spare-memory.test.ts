@@ -16,11 +16,16 @@ describe('memory is given back', () => {
 
   /** What is resident at each look, the first at the start; the looks at which memory was given back. */
   async function looks(...residentMib: readonly number[]): Promise<number[]> {
+    return looksOf(residentMib, () => false);
+  }
+
+  async function looksOf(residentMib: readonly number[], isBusy: (look: number) => boolean): Promise<number[]> {
     let at = 0;
     let collected = -1;
     const called: number[] = [];
     const watch = watchSpareMemory({
       residentBytes: () => (residentMib[at] as number) * MIB,
+      busyShare: () => (isBusy(at) ? 0.9 : 0.1),
       collect: () => {
         collected = at;
       },
@@ -41,17 +46,23 @@ describe('memory is given back', () => {
     expect(await looks(140, 155, 240, 141, 141)).toEqual([2]);
   });
 
-  test('also when it was tried in the midst of a crowd, which needed it', async () => {
+  test('also when it was tried while a crowd was there, which needed it', async () => {
     expect(await looks(140, 240, 240, 230, 142)).toEqual([1, 3]);
+  });
+
+  test('when there is little to do, and not before', async () => {
+    const held = Array<number>(6).fill(240);
+    expect(await looksOf([140, ...held], (look) => look < 4)).toEqual([4, 6]);
+    expect(await looksOf([140, ...held], () => true)).toEqual([]);
   });
 
   test('compared with the least that there was, also when that was after the start', async () => {
     expect(await looks(180, 140, 170, 140)).toEqual([2]);
   });
 
-  test('once a minute while it is in use, and at once again after that', async () => {
-    const tries = await looks(140, ...Array<number>(18).fill(240), 140, 240, 240, 240);
-    expect(tries).toEqual([1, 3, 6, 10, 14, 18, 20, 22]);
+  test('more and more seldom while it is in use, and at once again after that', async () => {
+    const tries = await looks(140, ...Array<number>(160).fill(240), 140, 240, 240, 240);
+    expect(tries).toEqual([1, 3, 6, 11, 20, 37, 70, 111, 152, 162, 164]);
   });
 
   test('not any more where it has been in use for two hours', async () => {

@@ -13,6 +13,8 @@ import koffi from 'koffi';
 export interface SpareMemoryOptions {
   /** Resident bytes of this process. */
   readonly residentBytes: () => number;
+  /** In which share of the time since it was asked last this thread had something to do. */
+  readonly busyShare: () => number;
   /** Of JavaScript's garbage, now. */
   readonly collect: () => void;
   readonly giveBack: () => Promise<void>;
@@ -27,21 +29,24 @@ const EVERY_MS = 15_000;
 /** Above the least that there was: less is not worth it. */
 const GROWTH_BYTES = 16 << 20;
 /**
- * It costs some 20 ms of this thread, and 10 of another in which this one gets no memory. Where it is tried in the midst of a crowd, which
- * needs the memory, it is tried again, and not more than once a minute.
+ * It stops this thread for as long as V8 takes to look at all of its heap, and then for the 10 ms in which it gets no memory. So it
+ * waits until there is little to do, which also means that a crowd has gone, and no longer needs what is to be given back.
  */
-const LOOKS_MAX = 3;
+const BUSY_SHARE = 0.2;
+/** Where it is in use all the same, it is tried again after twice the time, and then every ten minutes. */
+const LOOKS_MAX = 40;
 /** Of what there is above the least, so much is taken for needed after each look: most of it within an hour or two. */
 const NEEDED_SHARE = 1 / 200;
 
 export function watchSpareMemory(options: SpareMemoryOptions): SpareMemory {
-  const { residentBytes, collect, giveBack, everyMs = EVERY_MS } = options;
+  const { residentBytes, busyShare, collect, giveBack, everyMs = EVERY_MS } = options;
   let least = residentBytes();
   /** Looks until it is tried again, and after the next try. */
   let wait = 0;
   let pause = 1;
   const timer = setInterval(() => {
     const resident = residentBytes();
+    const isBusy = busyShare() > BUSY_SHARE;
     least = Math.min(least + (resident - least) * NEEDED_SHARE, resident);
     if (resident - least < GROWTH_BYTES) {
       wait = 0;
@@ -52,6 +57,7 @@ export function watchSpareMemory(options: SpareMemoryOptions): SpareMemory {
       wait -= 1;
       return;
     }
+    if (isBusy) return;
     wait = pause;
     pause = Math.min(2 * pause, LOOKS_MAX);
     collect();
