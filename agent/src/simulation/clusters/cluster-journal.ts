@@ -5,10 +5,9 @@
  */
 import type { Cell, Frame, Hash, VectorState } from '../../domain/replication/contract.js';
 import { markOf } from '../../domain/replication/digest.js';
-import { mergeCell, objectKey, visible } from '../../domain/replication/object.js';
+import { mergeCell, objectKey } from '../../domain/replication/object.js';
 import { covers } from '../../domain/replication/origin.js';
-
-export type Groups = ReadonlyMap<string, ReadonlyMap<string, Cell>>;
+import type { ObjectsByKey } from '../../domain/replication/sim/objects-of-cells.js';
 
 const keyOf = ({ origin, sequence }: Pick<Frame, 'origin' | 'sequence'>): string => `${origin}/${sequence}`;
 
@@ -65,7 +64,7 @@ export class ClusterJournal {
   }
 
   /** What all of it makes; missing: frames that a vector does not have. */
-  model(vector: VectorState, hash: Hash): { readonly objects: Groups; readonly missing: readonly string[] } {
+  model(vector: VectorState, hash: Hash): { readonly objects: ObjectsByKey; readonly missing: readonly string[] } {
     const objects = new Map<string, Map<string, Cell>>();
     const missing: string[] = [];
     for (const [key, frame] of this.#frames) {
@@ -83,28 +82,4 @@ export class ClusterJournal {
     }
     return { objects, missing };
   }
-}
-
-export function groupsOf(cells: readonly Cell[]): Groups {
-  const objects = new Map<string, Map<string, Cell>>();
-  for (const cell of cells) {
-    const key = objectKey(cell.kind, cell.id);
-    const groups = objects.get(key) ?? new Map<string, Cell>();
-    objects.set(key, groups);
-    groups.set(cell.group, cell);
-  }
-  return objects;
-}
-
-/** What is visible, as text. */
-export function printed(objects: Groups): string {
-  const lines: string[] = [];
-  for (const groups of objects.values()) {
-    for (const { kind, id, group, stamp, value } of visible(groups)) {
-      lines.push(
-        `${kind}/${id}/${group} ${stamp.ms}.${stamp.counter}.${stamp.node} ${Buffer.from(value ?? []).toString('base64')}`,
-      );
-    }
-  }
-  return lines.sort().join('\n');
 }

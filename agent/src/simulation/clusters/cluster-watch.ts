@@ -18,8 +18,9 @@ import type {
 import { decodeFrame } from '../../domain/replication/frame.js';
 import { EXISTENCE, visible } from '../../domain/replication/object.js';
 import { includes } from '../../domain/replication/origin.js';
+import { objectsOfCells, printed } from '../../domain/replication/sim/objects-of-cells.js';
 import { configurationFrom, hashOf } from '../followed-configuration.js';
-import { ClusterJournal, groupsOf, printed } from './cluster-journal.js';
+import { ClusterJournal } from './cluster-journal.js';
 import { nameOf } from './cluster-node.js';
 import type { ClusterWatch, Machine } from './cluster-world.js';
 
@@ -231,7 +232,7 @@ export class Watch implements ClusterWatch {
       if (!this.givesUp) for (const key of missing) this.fault(`frame ${key} of ${shown(cluster)} is nowhere`);
       const expected = printed(objects);
       for (const { id, disk } of holders) {
-        const found = printed(groupsOf(disk.store(cluster)?.cells() ?? []));
+        const found = printed(objectsOfCells(disk.store(cluster)?.cells() ?? []));
         if (found !== expected) this.fault(`node ${id} holds in ${shown(cluster)}\n${found}\nand not\n${expected}`);
       }
     }

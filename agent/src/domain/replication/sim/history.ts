@@ -12,6 +12,7 @@ import type { ObjectName } from '../ledger.js';
 import { EXISTENCE, mergeCell, objectKey, visible } from '../object.js';
 import { covers, includes, parseOrigin } from '../origin.js';
 import type { Disk, OnFrame } from './disk.js';
+import { objectsOfCells, printed } from './objects-of-cells.js';
 import { type Faults, type Plan, planOf } from './plan.js';
 import { Random } from './random.js';
 import { type SimNode, World } from './world.js';
@@ -558,7 +559,7 @@ class History {
     }
     const expected = printed(model);
     for (const { id, disk, replica } of nodes) {
-      const found = printed(objectsOf(disk.cells()));
+      const found = printed(objectsOfCells(disk.cells()));
       if (found !== expected) this.#faults.push(`node ${id} holds\n${found}\nand not\n${expected}`);
       const before = replica?.ledger.digests.root;
 
@@ -606,32 +607,8 @@ function sum<T>(of: readonly T[], by: (one: T) => number): number {
   return of.reduce((total, one) => total + by(one), 0);
 }
 
-function objectsOf(cells: readonly Cell[]): Map<string, Map<string, Cell>> {
-  const objects = new Map<string, Map<string, Cell>>();
-  for (const cell of cells) {
-    const key = objectKey(cell.kind, cell.id);
-    const groups = objects.get(key) ?? new Map<string, Cell>();
-    objects.set(key, groups);
-    groups.set(cell.group, cell);
-  }
-  return objects;
-}
-
-/** What is visible, as text. */
-function printed(objects: ReadonlyMap<string, ReadonlyMap<string, Cell>>): string {
-  const lines: string[] = [];
-  for (const groups of objects.values()) {
-    for (const { kind, id, group, stamp, value } of visible(groups)) {
-      lines.push(
-        `${kind}/${id}/${group} ${stamp.ms}.${stamp.counter}.${stamp.node} ${new TextDecoder().decode(value)}`,
-      );
-    }
-  }
-  return lines.sort().join('\n');
-}
-
 function digestOf(cells: readonly Cell[]): number {
   let digest = 0n;
-  for (const groups of objectsOf(cells).values()) for (const { mark } of visible(groups)) digest ^= BigInt(mark);
+  for (const groups of objectsOfCells(cells).values()) for (const { mark } of visible(groups)) digest ^= BigInt(mark);
   return Number(digest);
 }
