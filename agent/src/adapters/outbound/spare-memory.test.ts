@@ -65,6 +65,28 @@ describe('memory is given back', () => {
     expect(tries).toEqual([1, 3, 6, 11, 20, 37, 70, 111, 152, 162, 164]);
   });
 
+  test('as soon again after it came to something, though there is no look between one crowd and the next', async () => {
+    let resident = 140;
+    const tries: number[] = [];
+    let look = 0;
+    const watch = watchSpareMemory({
+      residentBytes: () => resident * MIB,
+      busyShare: () => 0,
+      collect: () => undefined,
+      giveBack: async () => {
+        tries.push(look);
+        resident = 141;
+      },
+      everyMs: EVERY_MS,
+    });
+    for (look = 1; look <= 10; look++) {
+      resident = 240;
+      await vi.advanceTimersByTimeAsync(EVERY_MS);
+    }
+    watch.stop();
+    expect(tries).toEqual([1, 3, 5, 7, 9]);
+  });
+
   test('not any more where it has been in use for two hours', async () => {
     const tries = await looks(140, ...Array<number>(1_000).fill(240));
     expect(tries.at(-1)).toBeGreaterThan(240);

@@ -44,6 +44,9 @@ export function watchSpareMemory(options: SpareMemoryOptions): SpareMemory {
   /** Looks until it is tried again, and after the next try. */
   let wait = 0;
   let pause = 1;
+  const gaveBack = (): void => {
+    if (residentBytes() - least < GROWTH_BYTES) pause = 1;
+  };
   const timer = setInterval(() => {
     const resident = residentBytes();
     const isBusy = busyShare() > BUSY_SHARE;
@@ -62,7 +65,7 @@ export function watchSpareMemory(options: SpareMemoryOptions): SpareMemory {
     pause = Math.min(2 * pause, LOOKS_MAX);
     collect();
     // What was freed is free after this turn. The next look comes whatever becomes of this one.
-    setImmediate(() => void giveBack().catch(() => undefined));
+    setImmediate(() => void giveBack().then(gaveBack, () => undefined));
   }, everyMs);
   timer.unref();
   return { stop: () => clearInterval(timer) };
