@@ -72,9 +72,8 @@ describe('memory is given back', () => {
     const watch = watchSpareMemory({
       residentBytes: () => resident * MIB,
       busyShare: () => 0,
-      collect: () => undefined,
+      collect: () => tries.push(look),
       giveBack: async () => {
-        tries.push(look);
         resident = 141;
       },
       everyMs: EVERY_MS,
