@@ -130,8 +130,8 @@ export const crowd: readonly Case[] = [
 const WAVES = 6;
 const WAVE = { kind: 'stranger', connections: 3_000, rate: 400, holdMs: 1_000 } as const;
 /**
- * Above what there was before, after each wave: the agent does nothing below 16. Measured: 18 to 14 less, as garbage of the start
- * goes, too; with a leak of 2 KiB per stranger, planted, 20 after the second wave and 7 more after each.
+ * Above what there was before, after each wave: the agent does nothing below 16. Measured: 12 less to 23 more, and no more after the
+ * sixth than after the third. A leak of 2 KiB per stranger, planted, left 20 after the second wave; each would add 6.
  */
 const LEFT_MIB_MAX = 24;
 /** The agent looks every 15 s, and less often while it finds all in use (agent/src/adapters/outbound/spare-memory.ts). */
