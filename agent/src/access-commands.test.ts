@@ -1,52 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `marcher user` and `marcher key` as an operator has them: the built program, which is no import, over the real API. */
-import { execFile, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type ApiServer, createApiServer } from './adapters/inbound/grpc/api-server.js';
 import { InMemoryUseCases } from './adapters/inbound/testing/in-memory-use-cases.js';
 import { cheapAccounts, MemoryMesh } from './adapters/outbound/access/testing/memory-mesh.js';
 import type { AccessUseCases } from './ports/access.js';
+import { buildMarcher, type CommandResult, runMarcher } from './testing/marcher-command.js';
 
-const root = join(import.meta.dirname, '../..');
-const marcher = join(root, 'tui/bin/marcher');
 const logged: string[] = [];
 let directory: string;
 let socketPath: string;
 let server: ApiServer;
 let access: AccessUseCases;
 
-interface Result {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-async function run(args: readonly string[], stdin = ''): Promise<Result> {
-  const env = {
-    PATH: process.env['PATH'] ?? '',
-    HOME: directory,
-    XDG_CACHE_HOME: join(root, '.cache'),
-    MARCHER_TARGET: `unix:${socketPath}`,
-    TZ: 'UTC',
-  };
-  const child = spawn(marcher, args, { env, stdio: 'pipe' });
-  const read = async (stream: AsyncIterable<unknown>): Promise<string> => {
-    let text = '';
-    for await (const data of stream) text += data;
-    return text;
-  };
-  child.stdin.on('error', () => undefined).end(stdin);
-  const ended = new Promise<number>((resolve) => child.once('close', (status) => resolve(status ?? -1)));
-  const [stdout, stderr, code] = await Promise.all([read(child.stdout), read(child.stderr), ended]);
-  return { code, stdout, stderr };
+async function run(args: readonly string[], stdin = ''): Promise<CommandResult> {
+  return await runMarcher(args, { env: { HOME: directory, MARCHER_TARGET: `unix:${socketPath}` }, stdin });
 }
 
 beforeAll(async () => {
-  await promisify(execFile)(join(root, 'node_modules/.bin/tsc'), ['-b', join(root, 'tui')]);
+  await buildMarcher();
   directory = mkdtempSync(join(tmpdir(), 'marcher-access-commands-'));
   socketPath = join(directory, 'api.sock');
   const mesh = new MemoryMesh(Date.now);

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `marcher audit` as an operator has it: the built program over the real API and the real log. */
-import { execFile, spawn } from 'node:child_process';
 import { createHash, generateKeyPairSync, sign, verify } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { type Client, Code, ConnectError, createClient } from '@connectrpc/connect';
 import { createGrpcTransport } from '@connectrpc/connect-node';
 import { headBytes } from '@marcher/audit';
@@ -17,8 +15,8 @@ import { InMemoryUseCases } from './adapters/inbound/testing/in-memory-use-cases
 import { SqliteConfigStore } from './adapters/outbound/sqlite/sqlite-config-store.js';
 import { Audit } from './application/audit/audit.js';
 import type { AuditLog, Finding } from './ports/audit.js';
+import { buildMarcher, type CommandResult, runMarcher } from './testing/marcher-command.js';
 
-const root = join(import.meta.dirname, '../..');
 const NODE = '00000000000000a1';
 const hash = (bytes: Uint8Array): Uint8Array => createHash('sha256').update(bytes).digest();
 const { privateKey, publicKey } = generateKeyPairSync('ed25519');
@@ -34,33 +32,12 @@ let others: Finding[];
 let uid: number;
 let nowMs: number;
 
-interface Result {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-async function run(...args: string[]): Promise<Result> {
-  const env = {
-    PATH: process.env['PATH'] ?? '',
-    HOME: directory,
-    XDG_CACHE_HOME: join(root, '.cache'),
-    MARCHER_TARGET: `unix:${socketPath}`,
-    TZ: 'UTC',
-  };
-  const child = spawn(join(root, 'tui/bin/marcher'), args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
-  const read = async (stream: AsyncIterable<unknown>): Promise<string> => {
-    let text = '';
-    for await (const data of stream) text += data;
-    return text;
-  };
-  const ended = new Promise<number>((resolve) => child.once('close', (status) => resolve(status ?? -1)));
-  const [stdout, stderr, code] = await Promise.all([read(child.stdout), read(child.stderr), ended]);
-  return { code, stdout, stderr };
+async function run(...args: string[]): Promise<CommandResult> {
+  return await runMarcher(args, { env: { HOME: directory, MARCHER_TARGET: `unix:${socketPath}` } });
 }
 
 beforeAll(async () => {
-  await promisify(execFile)(join(root, 'node_modules/.bin/tsc'), ['-b', join(root, 'tui')]);
+  await buildMarcher();
 }, 120_000);
 
 beforeEach(async () => {
@@ -185,7 +162,7 @@ describe('marcher audit', () => {
     ]);
     expect([again.code, again.stderr]).toEqual([2, expect.stringContaining('is there already')]);
     expect([well.code, well.stdout]).toEqual([0, expect.stringContaining('Compared with 1 head')]);
-    const found = ({ code, stdout }: Result) => {
+    const found = ({ code, stdout }: CommandResult) => {
       const [first] = JSON.parse(stdout) as { findings: { kind: string; record: number }[] }[];
       return [code, ...(first?.findings ?? []).map(({ kind, record: number }) => `${kind} ${number}`)];
     };

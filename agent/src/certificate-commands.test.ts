@@ -1,20 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `marcher certificate` as an operator has it: the built program, which is no import, over the real API and a real CA. */
-import { execFile, spawn } from 'node:child_process';
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type ApiServer, createApiServer } from './adapters/inbound/grpc/api-server.js';
 import { InMemoryUseCases } from './adapters/inbound/testing/in-memory-use-cases.js';
 import { type TestCertificates, testCertificates } from './adapters/outbound/identity/testing/certificates.js';
 import { testChain } from './adapters/outbound/identity/testing/chain.js';
 import { createCertificates } from './application/certificates.js';
+import { buildMarcher, type CommandResult, runMarcher } from './testing/marcher-command.js';
 
-const root = join(import.meta.dirname, '../..');
-const marcher = join(root, 'tui/bin/marcher');
 const PASSPHRASE = 'correct horse battery staple';
 const logged: string[] = [];
 let directory: string;
@@ -22,35 +19,16 @@ let socketPath: string;
 let server: ApiServer;
 let mesh: TestCertificates | undefined;
 
-interface Result {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
+async function marcher(...args: readonly string[]): Promise<CommandResult> {
+  return await runMarcher(args, { env: { HOME: directory, MARCHER_TARGET: `unix:${socketPath}` } });
 }
 
-async function run(...args: readonly string[]): Promise<Result> {
-  const env = {
-    PATH: process.env['PATH'] ?? '',
-    HOME: directory,
-    XDG_CACHE_HOME: join(root, '.cache'),
-    MARCHER_TARGET: `unix:${socketPath}`,
-    TZ: 'UTC',
-  };
-  const child = spawn(marcher, ['certificate', ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-  const read = async (stream: AsyncIterable<unknown>): Promise<string> => {
-    let text = '';
-    for await (const data of stream) text += data;
-    return text;
-  };
-  const ended = new Promise<number>((resolve) => child.once('close', (status) => resolve(status ?? -1)));
-  const [stdout, stderr, code] = await Promise.all([read(child.stdout), read(child.stderr), ended]);
-  return { code, stdout, stderr };
-}
+const run = (...args: readonly string[]): Promise<CommandResult> => marcher('certificate', ...args);
 
 const at = (name: string): string => join(directory, name);
 
 beforeAll(async () => {
-  await promisify(execFile)(join(root, 'node_modules/.bin/tsc'), ['-b', join(root, 'tui')]);
+  await buildMarcher();
   directory = mkdtempSync(join(tmpdir(), 'marcher-certificate-commands-'));
   socketPath = at('api.sock');
   const log = (fields: object, message: string): void => void logged.push(`${message} ${JSON.stringify(fields)}`);
@@ -113,15 +91,13 @@ test('one is issued, imported, shown, exported, renewed, revoked and deleted, an
     run('show', 'shop'),
     run('export', 'api', ...out),
     run('export', 'api'),
-    promisify(execFile)(marcher, ['__complete', 'certificate', 'show', ''], {
-      env: { ...process.env, MARCHER_TARGET: `unix:${socketPath}` },
-    }),
+    marcher('__complete', 'certificate', 'show', ''),
   ]);
   expect(table.stdout).toMatch(
     /^NAME +STATE +LEFT +RENEWS +SOURCE +NAMES\napi +valid +29d.*issued.*\nshop +valid +89d\d+h +never +imported/,
   );
   expect(shown.stdout).toMatch(/Names +shop\.example\.org, \*\.shop\.example\.org\n.*\nRenewed +not by itself\n/);
-  expect(names.stdout).toBe('api\nshop\n');
+  expect(names).toMatchObject({ code: 0, stdout: 'api\nshop\n' });
   expect([exported.code, exported.stderr]).toEqual([0, expect.stringContaining('in the audit log')]);
   const certificate = new X509Certificate(readFileSync(at('api.pem')));
   expect(plain.stdout).toBe(readFileSync(at('api.pem'), 'utf8'));

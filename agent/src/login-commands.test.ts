@@ -1,29 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `marcher target`, `login`, `logout`, `whoami`: the built program at an agent over real TLS, with real sessions. */
-import { execFile, spawn } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
 import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { beforeAll, expect, test } from 'vitest';
 import { remoteApi } from './adapters/inbound/grpc/testing/remote.js';
 import { cheapAccounts, MemoryMesh } from './adapters/outbound/access/testing/memory-mesh.js';
 import { NODE_A, testDirectory } from './adapters/outbound/identity/testing/directory.js';
 import { testAuthority, testNode } from './adapters/outbound/identity/testing/mesh.js';
+import { buildMarcher, type CommandResult, runMarcher } from './testing/marcher-command.js';
 
-const root = join(import.meta.dirname, '../..');
-const marcher = join(root, 'tui/bin/marcher');
 const PASSWORD = 'four words, or rather five';
 
 beforeAll(async () => {
-  await promisify(execFile)(join(root, 'node_modules/.bin/tsc'), ['-b', join(root, 'tui')]);
+  await buildMarcher();
 }, 120_000);
-
-interface Result {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
 
 test('a session is begun once, shown by later commands, renewed and ended; its token is in no output', async () => {
   const now = Date.now();
@@ -42,25 +33,15 @@ test('a session is begun once, shown by later commands, renewed and ended; its t
   const config = join(directory, 'config');
   const book = join(config, 'marcher/targets.json');
   const outputs: string[] = [];
-  const run = async (args: readonly string[], extra: Record<string, string> = {}, stdin = ''): Promise<Result> => {
-    const env = {
-      PATH: process.env['PATH'] ?? '',
-      HOME: join(directory, 'home'),
-      XDG_CACHE_HOME: join(root, '.cache'),
-      XDG_CONFIG_HOME: config,
-      TZ: 'UTC',
-    };
-    const child = spawn(marcher, args, { env: { ...env, ...extra }, stdio: 'pipe' });
-    const read = async (stream: AsyncIterable<unknown>): Promise<string> => {
-      let text = '';
-      for await (const data of stream) text += data;
-      return text;
-    };
-    child.stdin.on('error', () => undefined).end(stdin);
-    const ended = new Promise<number>((resolve) => child.once('close', (status) => resolve(status ?? -1)));
-    const [stdout, stderr, code] = await Promise.all([read(child.stdout), read(child.stderr), ended]);
-    outputs.push(stdout, stderr);
-    return { code, stdout, stderr };
+  const run = async (
+    args: readonly string[],
+    extra: Record<string, string> = {},
+    stdin = '',
+  ): Promise<CommandResult> => {
+    const env = { HOME: join(directory, 'home'), XDG_CONFIG_HOME: config, ...extra };
+    const result = await runMarcher(args, { env, stdin });
+    outputs.push(result.stdout, result.stderr);
+    return result;
   };
   const sha256 = (pem: string): string => new X509Certificate(pem).fingerprint256;
   const url = ['--url', `https://127.0.0.1:${api.port}`];

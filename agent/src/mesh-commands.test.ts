@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `marcher mesh` as an operator has it: the built program, which is no import, over the real API. */
-import { execFile, spawn } from 'node:child_process';
 import { createPrivateKey } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { create } from '@bufbuild/protobuf';
 import {
   NodeHealthSchema,
@@ -17,41 +15,19 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { type ApiServer, createApiServer } from './adapters/inbound/grpc/api-server.js';
 import { InMemoryMesh } from './adapters/inbound/testing/in-memory-mesh.js';
 import { InMemoryUseCases } from './adapters/inbound/testing/in-memory-use-cases.js';
+import { buildMarcher, type CommandResult, runMarcher } from './testing/marcher-command.js';
 
-const root = join(import.meta.dirname, '../..');
-const marcher = join(root, 'tui/bin/marcher');
 let directory: string;
 let socketPath: string;
 let server: ApiServer;
 let mesh: InMemoryMesh;
 
-interface Result {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-async function run(...args: string[]): Promise<Result> {
-  const env = {
-    PATH: process.env['PATH'] ?? '',
-    HOME: directory,
-    XDG_CACHE_HOME: join(root, '.cache'),
-    MARCHER_TARGET: `unix:${socketPath}`,
-    TZ: 'UTC',
-  };
-  const child = spawn(marcher, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
-  const read = async (stream: AsyncIterable<unknown>): Promise<string> => {
-    let text = '';
-    for await (const data of stream) text += data;
-    return text;
-  };
-  const ended = new Promise<number>((resolve) => child.once('close', (status) => resolve(status ?? -1)));
-  const [stdout, stderr, code] = await Promise.all([read(child.stdout), read(child.stderr), ended]);
-  return { code, stdout, stderr };
+async function run(...args: string[]): Promise<CommandResult> {
+  return await runMarcher(args, { env: { HOME: directory, MARCHER_TARGET: `unix:${socketPath}` } });
 }
 
 beforeAll(async () => {
-  await promisify(execFile)(join(root, 'node_modules/.bin/tsc'), ['-b', join(root, 'tui')]);
+  await buildMarcher();
   directory = mkdtempSync(join(tmpdir(), 'marcher-mesh-commands-'));
   socketPath = join(directory, 'api.sock');
 }, 120_000);

@@ -1,21 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `marcher` at an agent on another machine: the built program, real TLS, and what it says when something is wrong. */
-import { execFile, spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { beforeAll, expect, test } from 'vitest';
 import { remoteApi, TOKEN } from './adapters/inbound/grpc/testing/remote.js';
 import { testClient } from './adapters/outbound/identity/testing/client.js';
 import { NODE_A, NODE_B, testDirectory } from './adapters/outbound/identity/testing/directory.js';
 import { testAuthority, testNode } from './adapters/outbound/identity/testing/mesh.js';
 import { NO_REVOCATIONS, nextCrlNumber, revoke } from './domain/identity/revocation.js';
-
-const root = join(import.meta.dirname, '../..');
-const marcher = join(root, 'tui/bin/marcher');
+import { buildMarcher, runMarcher } from './testing/marcher-command.js';
 
 beforeAll(async () => {
-  await promisify(execFile)(join(root, 'node_modules/.bin/tsc'), ['-b', join(root, 'tui')]);
+  await buildMarcher();
 }, 120_000);
 
 test('a certificate or a token is shown to the right agent only, and every failure says what to do', async () => {
@@ -31,25 +27,11 @@ test('a certificate or a token is shown to the right agent only, and every failu
   const ca = ['--ca-file', file('ca.crt', authority.pem)];
   const own = ['--cert-file', file('a.crt', alice.certificatePem), '--key-file', file('a.key', alice.privateKeyPem)];
   mkdirSync(join(directory, 'home'));
-  const run = (args: readonly string[], extra: Record<string, string> = {}) =>
-    new Promise<{ code: number; text: string }>((resolve) => {
-      const target = `https://127.0.0.1:${api.port}`;
-      const env = {
-        PATH: process.env['PATH'] ?? '',
-        HOME: join(directory, 'home'),
-        XDG_CACHE_HOME: join(root, '.cache'),
-        MARCHER_TARGET: target,
-        ...extra,
-      };
-      const child = spawn(marcher, ['get', 'services', ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-      let text = '';
-      for (const stream of [child.stdout, child.stderr]) {
-        stream.on('data', (data: Buffer) => {
-          text += data;
-        });
-      }
-      child.once('close', (code) => resolve({ code: code ?? -1, text }));
-    });
+  const run = async (args: readonly string[], extra: Record<string, string> = {}) => {
+    const env = { HOME: join(directory, 'home'), MARCHER_TARGET: `https://127.0.0.1:${api.port}`, ...extra };
+    const { code, stdout, stderr } = await runMarcher(['get', 'services', ...args], { env });
+    return { code, text: stdout + stderr };
+  };
   const tokenFile = file('token', `${TOKEN}\n`);
   // What it says itself of its own removal counts, too.
   const listed = revoke(NO_REVOCATIONS, { nodeId: NODE_B }, 5, now);

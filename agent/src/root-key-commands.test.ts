@@ -1,35 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The key of an offline root as an operator has it: the built program, over the real API of a real node. */
-import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { type ApiServer, createApiServer } from './adapters/inbound/grpc/api-server.js';
 import { InMemoryUseCases } from './adapters/inbound/testing/in-memory-use-cases.js';
 import { type Machine, Machines, PATIENCE } from './mesh/testing/machines.js';
+import { buildMarcher, type CommandResult, runMarcher } from './testing/marcher-command.js';
 
-const root = join(import.meta.dirname, '../..');
 const machines = new Machines();
 const at = (name: string): string => join(machines.root, name);
 let node: Machine;
 let server: ApiServer;
 
-async function run(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  const env = {
-    PATH: process.env['PATH'] ?? '',
-    HOME: machines.root,
-    XDG_CACHE_HOME: join(root, '.cache'),
-    MARCHER_TARGET: `unix:${at('api.sock')}`,
-    TZ: 'UTC',
-  };
-  return await new Promise((resolve) => {
-    execFile(join(root, 'tui/bin/marcher'), args, { env, timeout: 15_000 }, (error, stdout, stderr) => {
-      resolve({ code: error === null ? 0 : Number(error.code ?? -1), stdout, stderr });
-    });
-  });
+async function run(...args: string[]): Promise<CommandResult> {
+  return await runMarcher(args, { env: { HOME: machines.root, MARCHER_TARGET: `unix:${at('api.sock')}` } });
 }
 
 beforeAll(async () => {
+  await buildMarcher();
   node = await machines.start('one');
   const { config, node: itself, traffic } = new InMemoryUseCases();
   const ignored = (): void => undefined;
