@@ -139,7 +139,7 @@ function conversations(): Uint8Array[][] {
     { type: 'frames', id: 1, frames: [frameOf(2n, 1, 0), frameOf(2n, 2, 0)], compacted: [] },
     { type: 'snapshot-request', id: 4, part: 0 },
     { type: 'snapshot-request', id: 4, part: 1 },
-    { type: 'prune' },
+    ...cells.map(({ origin }): Message => ({ type: 'prune', origin })),
     { type: 'busy', id: 1 },
     { type: 'digests', buckets: ledger.digests.buckets() },
     ...['web', 'api', 'new'].map((id): Message => {

@@ -181,7 +181,7 @@ test('whoever is not in a cluster is refused whatever it sends, and nothing come
   for (const message of stolen) a.shards.receive(2n, { ...message, cluster: 'eu' });
   expect(a.refused).toHaveLength(3);
   expect(a.refused[0]).toBe('a message of cluster eu, which that node is not in: snapshot-request');
-  b.shards.receive(1n, { type: 'prune', cluster: 'eu' });
+  b.shards.receive(1n, { type: 'busy', id: 1, cluster: 'eu' });
   expect(b.refused).toEqual(['a message of cluster eu, which this node is not in']);
   expect(run(10_000).filter((one) => clusterOf(one) !== '')).toEqual([]);
 });

@@ -261,10 +261,10 @@ export type Message =
   | { readonly type: 'push'; readonly frame: Uint8Array }
   /** Instead of a push, to a lazy peer: all up to that sequence is here. */
   | { readonly type: 'have'; readonly heads: readonly { readonly origin: OriginKey; readonly sequence: number }[] }
-  /** Send me these, and from now on every new frame. */
+  /** Send me these, and from now on every new frame of these origins. */
   | { readonly type: 'graft'; readonly ranges: readonly Range[] }
-  /** I get frames from others: from now on only say what is there. */
-  | { readonly type: 'prune' }
+  /** I get this origin's frames from another: from now on only say what is there. */
+  | { readonly type: 'prune'; readonly origin: OriginKey }
   | { readonly type: 'request'; readonly id: number; readonly ranges: readonly Range[] }
   /** compacted: of these origins the log no longer reaches back to what was asked for. */
   | {

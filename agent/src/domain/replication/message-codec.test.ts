@@ -82,7 +82,7 @@ const MESSAGES: readonly Message[] = [
   { type: 'push', frame: new Uint8Array([1, 2]) },
   { type: 'have', heads: forks },
   { type: 'graft', ranges: [{ origin, from: 1, through: Number.MAX_SAFE_INTEGER }] },
-  { type: 'prune' },
+  { type: 'prune', origin },
   { type: 'request', id: 2 ** 31, ranges: [{ origin, from: 2, through: 3 }] },
   { type: 'frames', id: 1, frames: [new Uint8Array([1]), new Uint8Array(0)], compacted: [origin] },
   { type: 'snapshot-request', id: 1, part: 2 },
@@ -205,7 +205,7 @@ test('a message of a cluster says so, and is none to a version that knows no clu
     });
     expect(encodeMessage({ ...message, cluster: '' })).toEqual(encodeMessage(message));
   }
-  const { message } = fromBinary(ReplicaMessageSchema, encodeMessage({ type: 'prune', cluster: 'eu' }));
+  const { message } = fromBinary(ReplicaMessageSchema, encodeMessage({ type: 'busy', id: 1, cluster: 'eu' }));
   expect(message.case).toBe('scoped');
   const scoped = (cluster: string, inner: Uint8Array<ArrayBuffer>) =>
     decodeMessage(
@@ -215,15 +215,15 @@ test('a message of a cluster says so, and is none to a version that knows no clu
       ),
     );
   const assigned = { ms: 5, counter: 1, node: 2n };
-  expect(decodeMessage(encodeMessage({ type: 'prune', cluster: 'eu', assigned }))).toEqual({
-    ...{ type: 'prune', cluster: 'eu', assigned },
+  expect(decodeMessage(encodeMessage({ type: 'busy', id: 1, cluster: 'eu', assigned }))).toEqual({
+    ...{ type: 'busy', id: 1, cluster: 'eu', assigned },
   });
-  const prune = encodeMessage({ type: 'prune' });
-  expect(scoped('eu', encodeMessage({ type: 'prune', cluster: 'us' }))).toEqual({
+  const busy = encodeMessage({ type: 'busy', id: 1 });
+  expect(scoped('eu', encodeMessage({ type: 'busy', id: 1, cluster: 'us' }))).toEqual({
     fault: 'not a message: of a cluster within a cluster',
   });
   for (const cluster of ['', 'EU', 'e u', 'x'.repeat(64)]) {
-    expect(scoped(cluster, prune)).toEqual({ fault: 'not a message: of no cluster that can be' });
+    expect(scoped(cluster, busy)).toEqual({ fault: 'not a message: of no cluster that can be' });
   }
   expect(scoped('eu', new Uint8Array([1, 2, 3]))).toHaveProperty('fault');
 });

@@ -167,7 +167,7 @@ function toWire(message: Message): Init {
     case 'graft':
       return { case: 'graft', value: { ranges: wireRanges(message.ranges) } };
     case 'prune':
-      return { case: 'prune', value: {} };
+      return { case: 'prune', value: { origin: wireOrigin(message.origin) } };
     case 'request':
       return { case: 'request', value: { id: message.id, ranges: wireRanges(message.ranges) } };
     case 'frames': {
@@ -313,7 +313,7 @@ function fromWire(message: ReplicaMessage['message']): Message | { readonly faul
     case 'graft':
       return { type: 'graft', ranges: rangesOf(message.value.ranges) };
     case 'prune':
-      return { type: 'prune' };
+      return { type: 'prune', origin: originOf(message.value.origin) };
     case 'request':
       return { type: 'request', id: message.value.id, ranges: rangesOf(message.value.ranges) };
     case 'frames': {

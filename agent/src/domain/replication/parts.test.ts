@@ -121,7 +121,7 @@ test('holding is bounded, but always takes what can be applied at once', () => {
 test('a peer that does not keep up loses its pushes, not its answers, and is then to be compared with', () => {
   const outbox = new Outbox(100);
   const push: Message = { type: 'push', frame: new Uint8Array(40) };
-  const answer: Message = { type: 'prune' };
+  const answer: Message = { type: 'busy', id: 1 };
   expect([outbox.add(push), outbox.add(push), outbox.recovered()]).toEqual([0, 0, false]);
   expect(outbox.add(answer)).toBe(80);
   expect(outbox.bytes).toBe(64);
@@ -131,11 +131,13 @@ test('a peer that does not keep up loses its pushes, not its answers, and is the
   expect(outbox.add(push)).toBe(0);
 });
 
+const always = (): boolean => true;
+
 test('tree: an announcement that no push follows grafts its announcers in turn, and then gives up', () => {
   const tree = new Tree({ graftAfterMs: 100, graftAgainMs: 300 });
-  tree.setLinks([2n, 3n]);
-  expect([...tree.eager()]).toEqual([2n, 3n]);
-  tree.setEager(3n, false);
+  tree.setLinks([2n, 3n], always);
+  expect([...tree.eager(origin)]).toEqual([2n, 3n]);
+  tree.setEager(3n, origin, false);
   tree.miss(origin, 5, 2n, 0);
   tree.miss(origin, 7, 3n, 10);
   expect([tree.nextDueMs(), tree.due(99)]).toEqual([100, []]);
@@ -145,14 +147,31 @@ test('tree: an announcement that no push follows grafts its announcers in turn, 
   tree.miss(origin, 8, 2n, 800);
   tree.announce(origin, 8, true);
   expect(tree.nextDueMs()).toBeUndefined();
-  tree.setLinks([3n, 4n]);
-  expect([[...tree.eager()], [...tree.links()]]).toEqual([[4n], [3n, 4n]]);
+  tree.setLinks([3n, 4n], always);
+  expect([[...tree.eager(origin)], [...tree.eager('other')], [...tree.links()]]).toEqual([[4n], [3n, 4n], [3n, 4n]]);
+  tree.setLinks([3n, 4n], (known) => known !== origin);
+  expect([...tree.eager(origin)]).toEqual([3n, 4n]);
+});
+
+test('tree: of an origin the first to push is the parent, and stays it until it is gone or a link is grafted', () => {
+  const tree = new Tree({ graftAfterMs: 100, graftAgainMs: 300 });
+  tree.setLinks([2n, 3n, 4n], always);
+  expect(tree.pushed(2n, origin, false)).toBe(false);
+  expect([tree.pushed(2n, origin, true), tree.pushed(3n, origin, true)]).toEqual([false, true]);
+  // Sent before it was told to send no more: whoever has told it needs the parent more than before.
+  expect([tree.pushed(3n, origin, false), tree.pushed(2n, origin, true)]).toEqual([false, false]);
+  expect([tree.pushed(3n, 'other', false), tree.pushed(2n, 'other', true)]).toEqual([false, true]);
+  tree.setParent(4n, origin);
+  expect([tree.pushed(4n, origin, true), tree.pushed(2n, origin, true)]).toEqual([false, true]);
+  tree.setLinks([2n, 3n], always);
+  expect([tree.pushed(5n, origin, false), tree.pushed(3n, origin, true)]).toEqual([false, false]);
+  expect([tree.pushed(2n, origin, true), tree.pushed(5n, origin, true)]).toEqual([true, true]);
 });
 
 test('tree: whoever has said, or shown, that it has a frame is not told of it', () => {
   const tree = new Tree({ graftAfterMs: 100, graftAgainMs: 300 });
-  tree.setLinks([2n, 3n, 4n, 5n]);
-  for (const node of [3n, 4n, 5n]) tree.setEager(node, false);
+  tree.setLinks([2n, 3n, 4n, 5n], always);
+  for (const node of [3n, 4n, 5n]) tree.setEager(node, origin, false);
   tree.miss(origin, 7, 3n, 0);
   tree.miss(origin, 8, 4n, 0);
   tree.announce(origin, 7, true);

@@ -66,6 +66,11 @@ export class Peers {
     return undefined;
   }
 
+  /** It is compared with next. */
+  putFirst(node: NodeId): void {
+    this.#round.push(node);
+  }
+
   heard(node: NodeId, { heads, floors, echo, wallMs }: Summary, nowWallMs: number): void {
     this.#stale.delete(node);
     this.#acknowledged.set(node, { heads, floors });

@@ -150,24 +150,46 @@ test('a write is everywhere within some hops, and the links become a tree: one p
   expect([lab.count('push'), lab.count('prune')]).toEqual([150, 0]);
 });
 
-test('a frame that comes twice prunes its link, over which frames are then announced instead', () => {
-  const lab = new Lab(2, { roundMs: NEVER, newsMs: 50 });
+test('by whom a frame comes twice pushes none of that origin any more, and announces it instead', () => {
+  const lab = new Lab(3, { roundMs: NEVER, newsMs: 50 });
   lab.create(2, 'a');
   lab.run(500);
-  const [frame] = branches(lab, 2);
-  lab.count('prune');
-  for (let i = 0; i < 2; i++) {
-    lab.world.act(lab.node(1), (replica) => replica.receive(2n, { type: 'push', frame: frame.bytes }));
-  }
-  lab.run(100);
-  expect(lab.count('prune')).toBe(1);
+  // 1 and 3 have had it of 2, and told each other to leave it at that.
+  expect(lab.count('prune')).toBe(2);
   lab.count('push');
-  lab.count('have');
-  expect(lab.write(1, ['b', EXISTENCE, '']).ok && lab.write(2, ['c', EXISTENCE, '']).ok).toBe(true);
-  lab.run(100);
-  expect([lab.count('push'), lab.count('have')]).toEqual([0, 2]);
+  lab.create(2, 'b');
   lab.run(500);
-  expect([lab.shown(2, 'b'), lab.count('graft')]).toEqual(['=', 1]);
+  expect([lab.count('push'), lab.count('prune')]).toEqual([2, 0]);
+  // To one of the two.
+  let lost = 0;
+  lab.lose = ({ type }) => type === 'push' && ++lost === 1;
+  lab.create(2, 'c');
+  lab.run(500);
+  expect([lab.shown(1, 'c'), lab.shown(3, 'c'), lab.count('graft')]).toEqual(['= spec=c', '= spec=c', 1]);
+  // Of another origin nobody has said so.
+  lab.lose = () => false;
+  lab.run(500);
+  lab.count('push');
+  lab.create(3, 'd');
+  lab.run(500);
+  expect(lab.count('push')).toBeGreaterThan(2);
+});
+
+test('frames of two origins that cross each other, again and again, cut nobody off', () => {
+  const lab = new Lab(12, { roundMs: NEVER });
+  for (let turn = 0; turn < 20; turn++) {
+    for (let node = 1; node <= 12; node++) lab.create(node, `of-${node}`, `${turn}`);
+    lab.run(3);
+  }
+  lab.run(1_000);
+  lab.count('graft');
+  for (let node = 1; node <= 12; node++) lab.create(node, `of-${node}`, 'last');
+  lab.run(40);
+  for (let at = 1; at <= 12; at++) {
+    for (let node = 1; node <= 12; node++) expect(lab.shown(at, `of-${node}`)).toBe('= spec=last');
+  }
+  lab.run(500);
+  expect(lab.count('graft')).toBe(0);
 });
 
 test('a frame goes on before it is applied, those that come at once are applied in one commit, and the disk may fail', () => {
@@ -228,6 +250,22 @@ test('a frame that a comparison has brought first does not prune the link by whi
   expect([lab.shown(1, 'b'), lab.count('push')]).toEqual(['= spec=b', 1]);
 });
 
+test('a frame that a comparison has brought first goes on when it comes down the tree', () => {
+  const lab = new Lab(3, { roundMs: NEVER, newsMs: NEVER });
+  lab.lose = ({ type }) => type === 'push';
+  const written = lab.create(1, 'a');
+  if (!written.ok) throw new Error(written.reason);
+  const { origin, sequence } = written;
+  const [frame] = lab.node(1).disk.frames(origin, sequence, sequence, 1e6) as [Uint8Array];
+  lab.world.act(lab.node(2), (replica) => replica.compare(1n));
+  lab.run(100);
+  expect([lab.shown(2, 'a'), lab.shown(3, 'a')]).toEqual(['= spec=a', '']);
+  lab.lose = () => false;
+  lab.world.act(lab.node(2), (replica) => replica.receive(1n, { type: 'push', frame }));
+  lab.run(100);
+  expect(lab.shown(3, 'a')).toBe('= spec=a');
+});
+
 test('a push that is lost is grafted from who announces it, without waiting for a comparison', () => {
   const lab = new Lab(4, { roundMs: NEVER });
   for (let i = 0; i < 4; i++) {
@@ -256,7 +294,7 @@ test('with every push and announcement lost, comparing vectors brings frames in 
 });
 
 test('a new node takes a snapshot before it may write; its own objects of before come along', () => {
-  const lab = new Lab(2, { answerBytes: 200, roundMs: 3000 }, false);
+  const lab = new Lab(2, { answerBytes: 200, roundMs: 30_000 }, false);
   const early = lab.create(2, 'early');
   expect(early).toMatchObject({ ok: false, code: 'not-admitted' });
   for (let i = 0; i < 20; i++) lab.create(1, `a${i}`);
@@ -266,6 +304,20 @@ test('a new node takes a snapshot before it may write; its own objects of before
   expect(lab.create(2, 'b').ok).toBe(true);
   lab.run(50);
   expect(lab.shown(1, 'b')).toBe('= spec=b');
+});
+
+test('a member that has come back is compared with at once, and not in its turn', () => {
+  const roundMs = 60_000;
+  const lab = new Lab(2, { roundMs, newsMs: NEVER });
+  lab.run(2 * roundMs);
+  lab.cut(2, true);
+  lab.create(1, 'a');
+  lab.run(100);
+  lab.world.crash(lab.node(2));
+  lab.cut(2, false);
+  lab.world.start(lab.node(2), false);
+  lab.run(roundMs / 8 + 500);
+  expect(lab.shown(2, 'a')).toBe('= spec=a');
 });
 
 test('a member that was away for longer than the log reaches back takes a snapshot, and keeps what only it has', () => {
@@ -629,6 +681,7 @@ describe('a member that is broken or bad', () => {
     return { lab, repair: { type: 'repair', answer: false, bucket, after: undefined, through: undefined, ...parts } };
   };
   const tell = (lab: Lab, message: Message): void => {
+    lab.events.length = 0;
     lab.world.act(lab.node(1), (replica) => replica.receive(2n, message));
     lab.run(3000);
   };

@@ -66,6 +66,9 @@ export interface WriteRequest {
   readonly writes: readonly CellWrite[];
 }
 
+/** Of a round, between it and one with a member that has come; and chance's part. */
+const GREET = 1 / 16;
+
 export class Replica {
   readonly node: NodeId;
   readonly cluster: ClusterName;
@@ -92,6 +95,8 @@ export class Replica {
   readonly #pulled = new Map<OriginKey, number>();
   #events: ReplicaEvent[] = [];
   #roundDueMs: number;
+  /** When the last one was. */
+  #roundMs = Number.NEGATIVE_INFINITY;
   #newsDueMs: number | undefined;
 
   constructor({ node, store, environment, settings, founds = false, cluster = '' }: ReplicaOptions) {
@@ -142,13 +147,15 @@ export class Replica {
    * too.
    */
   setMembers(members: readonly Member[]): void {
+    const before = new Set(this.#peers.alive());
     this.#peers.set(members);
     const alive = this.#peers.alive();
-    this.#tree.setLinks(neighbours(this.node, alive));
+    this.#tree.setLinks(neighbours(this.node, alive), (origin) => this.ledger.heads.has(origin));
     this.#upkeep.start();
     const living = new Set(alive);
     this.#backoff.keep(living);
     for (const node of this.#outboxes.keys()) if (!living.has(node)) this.disconnected(node);
+    this.#greet(alive.filter((node) => !before.has(node)));
   }
 
   /** Others, dead ones too. */
@@ -298,7 +305,19 @@ export class Replica {
     }
   }
 
+  /** They were away, or this node was: one of them is compared with before its turn, if the last was not just now. */
+  #greet(nodes: readonly NodeId[]): void {
+    const { monotonicMs, random } = this.#environment;
+    const { roundMs } = this.#settings;
+    const node = nodes[Math.floor(random() * nodes.length)];
+    if (node === undefined) return;
+    this.#peers.putFirst(node);
+    const soonMs = Math.max(monotonicMs(), this.#roundMs + GREET * roundMs) + GREET * roundMs * random();
+    this.#roundDueMs = Math.min(this.#roundDueMs, soonMs);
+  }
+
   #round(): void {
+    this.#roundMs = this.#environment.monotonicMs();
     const node = this.#peers.next(this.#environment.random);
     if (node === undefined) return;
     if (this.ledger.admitted) this.compare(node);
@@ -346,11 +365,11 @@ export class Replica {
         for (const { origin, sequence } of message.heads) this.#missing(from, origin, sequence, now);
         return;
       case 'graft':
-        this.#tree.setEager(from, true);
+        for (const { origin } of message.ranges) this.#tree.setEager(from, origin, true);
         for (const frame of this.#answerOf(message.ranges)) this.#send(from, { type: 'push', frame });
         return;
       case 'prune':
-        this.#tree.setEager(from, false);
+        if (this.ledger.heads.has(message.origin)) this.#tree.setEager(from, message.origin, false);
         return;
       case 'request':
         this.#send(from, this.#pulls.answer(message.id, message.ranges));
@@ -389,15 +408,20 @@ export class Replica {
   #pushed(from: NodeId, bytes: Uint8Array, now: number): void {
     const offer = this.#intake.offer(bytes, from);
     if (offer.outcome === 'duplicate') {
-      // What was asked for has overtaken the tree, which is none the worse for it.
-      if (offer.frame.sequence <= (this.#pulled.get(offer.frame.origin) ?? 0)) return;
-      this.#tree.setEager(from, false);
-      this.#tree.has(from, offer.frame.origin, offer.frame.sequence);
-      this.#send(from, { type: 'prune' });
+      const { node, origin, sequence } = offer.frame;
+      this.#tree.has(from, origin, sequence);
+      // Its own frames need no way back.
+      if (node === this.node || this.#tree.pushed(from, origin, true)) {
+        this.#send(from, { type: 'prune', origin });
+      } else if (sequence <= (this.#pulled.get(origin) ?? 0)) {
+        // What was asked for has overtaken the tree: those below wait for it.
+        this.#givers.set(offer.frame, from);
+        this.#forward(offer.frame);
+      }
     }
     if (offer.outcome !== 'held') return;
     const { frame, gap } = offer;
-    this.#tree.setEager(from, true);
+    this.#tree.pushed(from, frame.origin, false);
     this.#givers.set(frame, from);
     if (gap) this.#tree.miss(frame.origin, frame.sequence - 1, from, now);
     else this.#forward(frame);
@@ -407,7 +431,7 @@ export class Replica {
   #forward(frame: Frame): void {
     const giver = this.#givers.get(frame);
     this.#forwarded.add(frame);
-    for (const node of this.#tree.eager()) if (node !== giver) this.#send(node, { type: 'push', frame: frame.bytes });
+    for (const node of this.#tree.eager(frame.origin)) if (node !== giver) this.#send(node, { type: 'push', frame: frame.bytes });
   }
 
   /** Frames that were asked for. */
@@ -463,7 +487,7 @@ export class Replica {
   #graft(node: NodeId, origin: OriginKey, through: number): void {
     const ranges = this.#pulls.wanted(headOf(origin, through));
     if (ranges.length === 0) return;
-    this.#tree.setEager(node, true);
+    this.#tree.setParent(node, origin);
     this.#send(node, { type: 'graft', ranges });
   }
 

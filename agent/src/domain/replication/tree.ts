@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The broadcast tree (Leitão, Pereira, Rodrigues 2007, "Epidemic Broadcast Trees", figures 1 to 3): new frames are
- * pushed to eager peers, lazy ones are only told of them. Whoever gets a frame twice prunes the link; whoever hears of
- * a frame and does not get it in time grafts one. Since an origin's frames are numbered without gaps, an announcement
- * is one number.
+ * The broadcast trees (Leitão, Pereira, Rodrigues 2007, "Epidemic Broadcast Trees", figures 1 to 3), one for each origin:
+ * new frames are pushed to eager peers, lazy ones are only told of them. Who gets a frame twice tells whoever is not its
+ * parent in that tree to push no more of that origin; who hears of a frame and does not get it in time grafts a link. In
+ * one tree for all origins, of frames that cross each other two would cut the same circle in two places. Since an
+ * origin's frames are numbered without gaps, an announcement is one number.
  */
 import type { NodeId, OriginKey } from './contract.js';
 
@@ -43,12 +44,17 @@ export interface Graft {
 
 /** Origins that are awaited at once; what is more, anti-entropy finds. */
 const MISSING_MAX = 4096;
+/** That have trees of their own; frames of others are pushed to all. */
+const ORIGINS_MAX = 4096;
 const ANNOUNCERS_MAX = 8;
 
 export class Tree {
   readonly #times: TreeTimes;
-  /** Linked nodes; true: eager. */
-  readonly #links = new Map<NodeId, boolean>();
+  #links: ReadonlySet<NodeId> = new Set();
+  /** By origin: links whose other end has asked to be pushed none of it. */
+  readonly #lazy = new Map<OriginKey, Set<NodeId>>();
+  /** By origin: by which link its frames come. */
+  readonly #parents = new Map<OriginKey, NodeId>();
   readonly #missing = new Map<OriginKey, Missing>();
   #news = new Map<OriginKey, News>();
 
@@ -56,24 +62,50 @@ export class Tree {
     this.#times = times;
   }
 
-  /** Links that stay keep what they are; new ones begin eager. */
-  setLinks(nodes: Iterable<NodeId>): void {
-    const now = new Set(nodes);
-    for (const node of this.#links.keys()) if (!now.has(node)) this.#links.delete(node);
-    for (const node of now) if (!this.#links.has(node)) this.#links.set(node, true);
+  /** Links that stay keep what they are; new ones begin eager. Origins that are not known any more have no tree. */
+  setLinks(nodes: Iterable<NodeId>, isKnown: (origin: OriginKey) => boolean): void {
+    this.#links = new Set(nodes);
+    for (const [origin, parent] of this.#parents) {
+      if (!this.#links.has(parent) || !isKnown(origin)) this.#parents.delete(origin);
+    }
+    for (const [origin, lazy] of this.#lazy) {
+      for (const node of lazy) if (!this.#links.has(node)) lazy.delete(node);
+      if (lazy.size === 0 || !isKnown(origin)) this.#lazy.delete(origin);
+    }
   }
 
   links(): Iterable<NodeId> {
-    return this.#links.keys();
+    return this.#links;
   }
 
-  *eager(): Iterable<NodeId> {
-    for (const [node, eager] of this.#links) if (eager) yield node;
+  /** Whom the origin's frames are pushed to. */
+  *eager(origin: OriginKey): Iterable<NodeId> {
+    const lazy = this.#lazy.get(origin);
+    for (const node of this.#links) if (lazy?.has(node) !== true) yield node;
   }
 
-  /** Nodes that are not linked stay so. */
-  setEager(node: NodeId, eager: boolean): void {
-    if (this.#links.has(node)) this.#links.set(node, eager);
+  /** What a link's other end asks. Nodes that are not linked stay so. */
+  setEager(node: NodeId, origin: OriginKey, eager: boolean): void {
+    const lazy = this.#lazy.get(origin);
+    if (eager) lazy?.delete(node);
+    else if (!this.#links.has(node)) return;
+    else if (lazy !== undefined) lazy.add(node);
+    else if (this.#lazy.size < ORIGINS_MAX) this.#lazy.set(origin, new Set([node]));
+    if (lazy?.size === 0) this.#lazy.delete(origin);
+  }
+
+  /** From now on frames of that origin come from there. */
+  setParent(node: NodeId, origin: OriginKey): void {
+    if (this.#parents.size < ORIGINS_MAX && this.#links.has(node)) this.#parents.set(origin, node);
+  }
+
+  /**
+   * A frame was pushed by that node. True: it is to push no more of that origin. The parent stays whoever was first at the
+   * beginning, until a link is grafted: what comes first by another may be the last that was sent before a prune.
+   */
+  pushed(node: NodeId, origin: OriginKey, twice: boolean): boolean {
+    if (!this.#parents.has(origin)) this.setParent(node, origin);
+    return twice && this.#parents.get(origin) !== node;
   }
 
   /** A frame that has just been applied; pushed: to the eager peers. giver: it came from there. */
@@ -99,10 +131,11 @@ export class Tree {
     const all = [...this.#news];
     this.#news = new Map();
     const told = [];
-    for (const [node, eager] of this.#links) {
+    for (const node of this.#links) {
       const heads: Announcement[] = [];
       for (const [origin, { sequence, toAll, known }] of all) {
-        if ((toAll || !eager) && !known.has(node)) heads.push({ origin, sequence });
+        const lazy = this.#lazy.get(origin)?.has(node) === true;
+        if ((toAll || lazy) && !known.has(node)) heads.push({ origin, sequence });
       }
       if (heads.length > 0) told.push({ node, heads });
     }

@@ -36,7 +36,7 @@ beforeAll(async () => {
 });
 
 const STRANGER: ConnectionOptions = { ...PROTOCOL, rejectUnauthorized: false };
-const PRUNE = encodeMessage({ type: 'prune' });
+const BUSY = encodeMessage({ type: 'busy', id: 1 });
 
 async function dial(port: number, tls: ConnectionOptions): Promise<MeshSession> {
   const session = await openMeshSession({ host: '127.0.0.1', port }, { tls, timeoutMs: 10_000 });
@@ -91,7 +91,7 @@ describe('a node of the mesh', () => {
     const opened = await openServer(one);
     const { port, received, lines } = opened;
     const junk = Array.from({ length: 100 }, () => new Uint8Array([0xff, 0xff]));
-    void stream(await asPeer(port), { messages: [...junk, PRUNE] });
+    void stream(await asPeer(port), { messages: [...junk, BUSY] });
     await soon(() => expect(received).toHaveLength(1));
     expect(opened.server.refusals.get('message')).toBe(100);
     expect(lines).toHaveLength(1);
@@ -107,7 +107,7 @@ describe('a node of the mesh', () => {
     expect(lines).toMatchObject([
       { reason: expect.stringMatching(/message of \d+ bytes is announced/), from: idOf(2n) },
     ]);
-    void stream(await asPeer(port), { messages: [PRUNE] });
+    void stream(await asPeer(port), { messages: [BUSY] });
     await soon(() => expect(received).toHaveLength(1));
   });
 
@@ -133,7 +133,7 @@ describe('a node of the mesh', () => {
     const headers = { ':method': 'POST', ':path': '/marcher.mesh.v1.PeerService/Replicate', te: 'trailers' };
     const request = http2.request({ ...headers, 'content-type': 'application/grpc' });
     const trailers = once(request, 'trailers');
-    const message = toBinary(ReplicateRequestSchema, create(ReplicateRequestSchema, { messages: [PRUNE] }));
+    const message = toBinary(ReplicateRequestSchema, create(ReplicateRequestSchema, { messages: [BUSY] }));
     const envelope = Buffer.concat([Buffer.from([0, 0, 0, 0, message.length]), message]);
     for (let sent = 1; sent <= 30; sent++) {
       request.write(envelope);
@@ -236,7 +236,7 @@ describe('a stranger', () => {
   test('can not replicate, nor call anything else', async () => {
     const { port, received } = await openServer(one, { admit: no });
     const session = await dial(port, STRANGER);
-    await expect(stream(session, { messages: [PRUNE] })).rejects.toMatchObject({ code: Code.Unauthenticated });
+    await expect(stream(session, { messages: [BUSY] })).rejects.toMatchObject({ code: Code.Unauthenticated });
     const other = session.http2.request({ ':method': 'POST', ':path': '/marcher.v1.ConfigService/Apply' });
     const [headers] = await once(other, 'response');
     expect(headers).toMatchObject({ ':status': 404 });
@@ -303,7 +303,7 @@ describe('the mesh port', () => {
     }
     await closed;
     expect(kinds(opened).sort()).toEqual(['handshake', 'protocol']);
-    void stream(await asPeer(port), { messages: [PRUNE] });
+    void stream(await asPeer(port), { messages: [BUSY] });
     await soon(() => expect(received).toHaveLength(1));
   });
 
@@ -383,7 +383,7 @@ describe('the mesh port', () => {
     }
     await closed;
     expect(opened.server.refusals.get('protocol')).toBe(2);
-    void stream(await asPeer(port), { messages: [PRUNE] });
+    void stream(await asPeer(port), { messages: [BUSY] });
     await soon(() => expect(received).toHaveLength(1));
   });
 
@@ -392,7 +392,7 @@ describe('the mesh port', () => {
     const { port, received, lines } = opened;
     const silent = Array.from({ length: 1_000 }, () => raw(port));
     await soon(() => expect(silent.every(({ connecting }) => !connecting)).toBe(true));
-    void stream(await asPeer(port), { messages: [PRUNE] });
+    void stream(await asPeer(port), { messages: [BUSY] });
     await soon(() => expect(received).toHaveLength(1));
     await soon(() => expect(silent.filter(({ destroyed }) => !destroyed).length).toBeLessThanOrEqual(64));
     expect(opened.server.refusals.get('too-many-handshakes')).toBeGreaterThan(900);

@@ -103,7 +103,7 @@ describe('a link', () => {
   test('takes the largest frame', async () => {
     const { port, received } = await openServer(two);
     const outgoing = new Outgoing(new Map([[2n, loopback(port)]]));
-    outgoing.send(2n, push(16 * 1024 * 1024), { type: 'prune' });
+    outgoing.send(2n, push(16 * 1024 * 1024), { type: 'busy', id: 1 });
     await soon(() => expect(received.length).toBe(2));
   });
 
@@ -177,7 +177,7 @@ describe('a link', () => {
   test('to another node than the one that is called is not made', async () => {
     const { port, received } = await openServer(await identity(authority, 3n));
     const outgoing = new Outgoing(new Map([[2n, loopback(port)]]));
-    outgoing.send(2n, { type: 'prune' });
+    outgoing.send(2n, { type: 'busy', id: 1 });
     await new Promise((resolve) => setTimeout(resolve, 100));
     expect(received).toEqual([]);
     expect(outgoing.links.connected).toBe(0);
@@ -187,7 +187,7 @@ describe('a link', () => {
   test('is closed when its node is no longer kept, and not said to be lost', async () => {
     const { port, received, server } = await openServer(two);
     const outgoing = new Outgoing(new Map([[2n, loopback(port)]]));
-    outgoing.send(2n, { type: 'prune' });
+    outgoing.send(2n, { type: 'busy', id: 1 });
     await soon(() => expect(received.length).toBe(1));
     outgoing.links.keep(new Set([2n]));
     expect(outgoing.links.connected).toBe(1);
@@ -201,7 +201,7 @@ describe('a link', () => {
     const from = await identity(authority, 4n);
     const { port, received } = await openServer(two);
     const outgoing = new Outgoing(new Map([[2n, loopback(port)]]), { pauseMs: 5_000 }, from);
-    outgoing.send(2n, { type: 'prune' });
+    outgoing.send(2n, { type: 'busy', id: 1 });
     await soon(() => expect(received.length).toBe(1));
     for (let turn = 0; turn < 3; turn++) outgoing.links.judgeAgain();
     await new Promise((resolve) => setImmediate(resolve));
@@ -215,7 +215,7 @@ describe('a link', () => {
   test('sends what waits before it is closed', async () => {
     const { port, received } = await openServer(two);
     const outgoing = new Outgoing(new Map([[2n, loopback(port)]]));
-    outgoing.send(2n, { type: 'prune' });
+    outgoing.send(2n, { type: 'busy', id: 1 });
     await soon(() => expect(received.length).toBe(1));
     outgoing.waits.set(
       2n,
