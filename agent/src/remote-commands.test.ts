@@ -26,9 +26,12 @@ test('a certificate or a token is shown to the right agent only, and every failu
   };
   const ca = ['--ca-file', file('ca.crt', authority.pem)];
   const own = ['--cert-file', file('a.crt', alice.certificatePem), '--key-file', file('a.key', alice.privateKeyPem)];
-  mkdirSync(join(directory, 'home'));
+  let homes = 0;
   const run = async (args: readonly string[], extra: Record<string, string> = {}) => {
-    const env = { HOME: join(directory, 'home'), MARCHER_TARGET: `https://127.0.0.1:${api.port}`, ...extra };
+    // Each its own: what one has heard of removed nodes, another that is later would not ask for.
+    const home = join(directory, `home-${++homes}`);
+    mkdirSync(home);
+    const env = { HOME: home, MARCHER_TARGET: `https://127.0.0.1:${api.port}`, ...extra };
     const { code, stdout, stderr } = await runMarcher(['get', 'services', ...args], { env });
     return { code, text: stdout + stderr };
   };
@@ -38,7 +41,7 @@ test('a certificate or a token is shown to the right agent only, and every failu
   if (listed.kind !== 'revoked') throw new Error(listed.reason);
   const gone = await remoteApi(authority, await testNode(authority, NODE_B, now));
   gone.mesh.lists = [(await authority.signRevocations(listed.revocations, nextCrlNumber(0n, now, NODE_A), now)).pem];
-  const fromGone = { MARCHER_TARGET: `https://127.0.0.1:${gone.port}`, XDG_CONFIG_HOME: join(directory, 'other') };
+  const fromGone = { MARCHER_TARGET: `https://127.0.0.1:${gone.port}` };
   const [removed, byCertificate, byToken, unknownCa, wrongNode, nobody] = await Promise.all([
     run([...ca, '--token-file', tokenFile], fromGone),
     run([...ca, ...own, '--node-id', NODE_A]),
