@@ -192,6 +192,9 @@ describe('reading', () => {
       expect((await run(['apply', '-f', '-'], { stdin: stdout })).stdout).toMatch(/^No changes/);
     }
     expect((await run(['get', 'backends', 'web'])).stdout).toMatch(/web\s+10\.0\.0\.11:8080\s+1\s+0\s+healthy/);
+    expect((await run(['get', 'backends', '-o', 'wide'])).stdout).toMatch(/healthy\s+-\s+10\.0\.0\.11:8080/);
+    agent.elsewhere = 42n;
+    expect((await run(['get', 'backends', '-o', 'wide'])).stdout).toMatch(/ELSEWHERE.*\n.*healthy\s+42\s/);
     expect((await run(['get', 'listeners'])).stdout).toMatch(/web\s+tcp\s+\*\s+5001/);
     expect((await run(['get', 'nodes', '-o', 'yaml'])).stdout).toContain('nodeName: north');
     expect((await run(['get', 'nodes', 'south'])).code).toBe(8);

@@ -29,6 +29,8 @@ export interface FakeAgent {
   beforePlan: () => void;
   /** What other nodes of its mesh acknowledge. */
   acks: number;
+  /** Connections to each backend that other nodes have open; undefined: its service does not ask. */
+  elsewhere: bigint | undefined;
   close(): Promise<void>;
 }
 
@@ -50,6 +52,7 @@ export async function startFakeAgent(path: string): Promise<FakeAgent> {
     failure: undefined,
     beforePlan: () => undefined,
     acks: 0,
+    elsewhere: undefined,
     async close() {
       const closed = new Promise((resolve) => server.close(resolve));
       for (const session of sessions) session.destroy();
@@ -215,6 +218,7 @@ export async function startFakeAgent(path: string): Promise<FakeAgent> {
               backend: address,
               weight: 1,
               endpoints: [{ address, health: Health.HEALTHY }],
+              ...(agent.elsewhere === undefined ? {} : { elsewhere: agent.elsewhere }),
             })),
           ),
       }),

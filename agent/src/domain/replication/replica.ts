@@ -431,7 +431,8 @@ export class Replica {
   #forward(frame: Frame): void {
     const giver = this.#givers.get(frame);
     this.#forwarded.add(frame);
-    for (const node of this.#tree.eager(frame.origin)) if (node !== giver) this.#send(node, { type: 'push', frame: frame.bytes });
+    for (const node of this.#tree.eager(frame.origin))
+      if (node !== giver) this.#send(node, { type: 'push', frame: frame.bytes });
   }
 
   /** Frames that were asked for. */

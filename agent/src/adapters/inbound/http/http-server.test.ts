@@ -190,6 +190,20 @@ describe('metrics', () => {
     expect(values.get('marcher_connect_duration_seconds_count{service="web"}')).toBe('10');
   });
 
+  test('what other nodes have open to a backend is there for services that ask for it, and only for them', async () => {
+    const elsewhere = async () => {
+      const values = checkExposition(await (await fetch(`${base}/metrics`)).text());
+      return [...values].filter(([name]) => name.startsWith('marcher_backend_elsewhere'));
+    };
+    await apply(
+      { name: 'web', backends: [{ name: 'b1', address: '10.0.0.1:80' }] },
+      { name: 'alone', backends: [{ name: 'b2', address: '10.0.0.2:80' }] },
+    );
+    expect(await elsewhere()).toEqual([]);
+    useCases.elsewhere = { b1: 7n };
+    expect(await elsewhere()).toEqual([['marcher_backend_elsewhere_connections{service="web",backend="b1"}', '7']]);
+  });
+
   test('names that need escaping stay one label', async () => {
     await apply({ name: 'web', backends: [{ address: 'unix:/tmp/a"b\\c\nd' }] });
     useCases.counters.set('web/unix:/tmp/a"b\\c\nd', counters({ connectionsOpened: 1n }));

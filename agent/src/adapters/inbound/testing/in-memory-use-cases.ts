@@ -56,6 +56,8 @@ export class InMemoryUseCases implements UseCases {
   readonly entries: LogEntry[] = [];
   readonly counters = new Map<string, Counters>();
   unready: Condition[] = [];
+  /** By backend's name: connections to it at other nodes. */
+  elsewhere: Record<string, bigint> = {};
   packetTraffic: PacketTraffic = { backends: [], drops: [] };
   /** Watches and followed logs that have begun and not ended. */
   openStreams = 0;
@@ -261,6 +263,7 @@ export class InMemoryUseCases implements UseCases {
             weight: backend.weight ?? 1,
             draining: this.drained.has(`${service?.name}/${backend.name || backend.address}`),
             connections: 3n,
+            ...(backend.name in this.elsewhere ? { elsewhere: this.elsewhere[backend.name] ?? 0n } : {}),
             endpoints: [{ address: backend.address, health: Health.HEALTHY, connections: 3n }],
           }),
         ),
