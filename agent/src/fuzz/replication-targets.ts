@@ -2,6 +2,8 @@
 /** What members send each other's replicas: a frame, and any messages one after the other. */
 import { hash as digest } from 'node:crypto';
 import { MessageGauge } from '../adapters/inbound/mesh/message-gauge.js';
+import { ReplicaReader } from '../adapters/inbound/mesh/replica-reader.js';
+import { LENGTH_BYTES } from '../adapters/outbound/mesh/replica-wire.js';
 import type { Environment, Message } from '../domain/replication/contract.js';
 import { bucketOf } from '../domain/replication/digest.js';
 import { decodeFrame, encodeFrame, FRAME_LIMITS, faultOfWrites } from '../domain/replication/frame.js';
@@ -258,4 +260,38 @@ const gauge: Target = {
   },
 };
 
-export const replicationTargets: readonly Target[] = [messages, frame, gauge];
+/** In pieces that the first byte of the input chooses, which may be of one byte. */
+const reader: Target = {
+  name: 'replica-reader',
+  bytesMax: 2_048,
+  seeds: conversations().map((each) => {
+    const question = new Uint8Array(LENGTH_BYTES);
+    const behindLengths = each.flatMap((bytes) => [
+      Uint8Array.from([0, 0, bytes.length >> 8, bytes.length & 255]),
+      bytes,
+    ]);
+    return Buffer.concat([Uint8Array.of(3), question, ...behindLengths]);
+  }),
+  run(input) {
+    const [size = 0] = input;
+    const stream = input.subarray(1);
+    const read = (pieceBytes: number): { readonly messages: Buffer[]; readonly fault: string | undefined } => {
+      const replica = new ReplicaReader(1_000);
+      const all: Buffer[] = [];
+      for (let at = 0; at < stream.length; at += pieceBytes) {
+        replica.push(stream.subarray(at, at + pieceBytes));
+        for (let bytes = replica.next(); bytes !== undefined; bytes = replica.next()) all.push(Buffer.from(bytes));
+      }
+      return { messages: all, fault: replica.fault };
+    };
+    const whole = read(Math.max(1, stream.length));
+    const pieces = read(1 + (size % 40));
+    must(whole.fault === pieces.fault, `whole: ${whole.fault}; in pieces: ${pieces.fault}`);
+    must(Buffer.concat(whole.messages).equals(Buffer.concat(pieces.messages)), 'other bytes in pieces');
+    must(whole.messages.length === pieces.messages.length, 'more or fewer messages in pieces');
+    const bytes = whole.messages.reduce((sum, { length }) => sum + LENGTH_BYTES + length, 0);
+    must(bytes <= stream.length, `${bytes} bytes of ${stream.length}`);
+  },
+};
+
+export const replicationTargets: readonly Target[] = [messages, frame, gauge, reader];

@@ -21,7 +21,6 @@ import {
   type ConnectRouter,
   type ContextKey,
   createConnectRouter,
-  createContextKey,
   createContextValues,
 } from '@connectrpc/connect';
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from '@connectrpc/connect-node';
@@ -31,7 +30,10 @@ export interface DoorLimits extends MessageLimits {
   readonly streamsPerConnection: number;
   /** Of one stream, and of a whole connection: what was sent and not read yet. */
   readonly windowBytes: number;
-  /** Chunks that one message may come in: the largest is some thousand TCP segments. */
+  /**
+   * Chunks that a request may come in; the largest is some 50 TCP segments. Connect goes through all that it has for each
+   * that comes: one in crumbs would cost the square of their number.
+   */
   readonly chunksMax: number;
   /** A connection on which nothing came for so long is closed. */
   readonly idleMs: number;
@@ -62,16 +64,6 @@ const STREAMS_PER_LOOK = 100;
 const RESETS = { burst: 100, rate: 10 } as const;
 /** An answer that came before its request was whole gets so long until the stream is cut. */
 const LINGER_MS = 2_000;
-
-/**
- * Chunks of a stream since its last message. Connect goes through all that it has of a message for each that comes: one
- * in crumbs would cost the square of their number. Whoever takes a stream's messages sets it to 0 at each.
- */
-export interface Arrival {
-  chunks: number;
-}
-
-export const arrivalKey: ContextKey<Arrival> = createContextKey<Arrival>({ chunks: 0 }, { description: 'arrival' });
 
 export class GrpcDoor<Caller> {
   readonly #server: Http2Server;
@@ -174,10 +166,9 @@ export class GrpcDoor<Caller> {
     request.headers[':authority'] = 'localhost';
     Promise.resolve()
       .then(() => {
-        const arrival: Arrival = { chunks: 0 };
-        const context = createContextValues().set(callerKey, caller).set(arrivalKey, arrival);
+        const context = createContextValues().set(callerKey, caller);
         const call = universalRequestFromNodeRequest(request, response, undefined, context);
-        return handler({ ...call, body: bounded(request, arrival, limits, (reason) => failed(caller, reason)) });
+        return handler({ ...call, body: bounded(request, limits, (reason) => failed(caller, reason)) });
       })
       .then((answer) => {
         response.once('finish', () => {
@@ -201,12 +192,12 @@ export class GrpcDoor<Caller> {
 
 function bounded(
   request: Http2ServerRequest,
-  arrival: Arrival,
   limits: DoorLimits,
   failed: (reason: string) => void,
 ): AsyncIterable<Uint8Array> {
   const { chunksMax } = limits;
   const gauge = new MessageGauge(limits);
+  let came = 0;
   const end = (reason: string): never => {
     failed(reason);
     throw new ConnectError(reason, Code.ResourceExhausted);
@@ -215,8 +206,8 @@ function bounded(
   return {
     [Symbol.asyncIterator]: () => ({
       next: async () => {
-        arrival.chunks += 1;
-        if (arrival.chunks > chunksMax) return end(`a message came in more than ${chunksMax} pieces: send larger ones`);
+        came += 1;
+        if (came > chunksMax) return end(`a request came in more than ${chunksMax} pieces: send larger ones`);
         const chunk = await chunks.next();
         const fault = chunk.done === true ? undefined : gauge.push(chunk.value);
         return fault === undefined ? chunk : end(fault);

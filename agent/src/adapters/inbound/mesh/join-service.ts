@@ -3,7 +3,7 @@
 import { create } from '@bufbuild/protobuf';
 import { Code, ConnectError, type ConnectRouter, type ContextKey, createContextKey } from '@connectrpc/connect';
 import { NodeRecordSchema } from '@marcher/proto/marcher/mesh/v1/node_pb';
-import { JoinService, PeerService } from '@marcher/proto/marcher/mesh/v1/peer_pb';
+import { JoinService } from '@marcher/proto/marcher/mesh/v1/peer_pb';
 import { rootMessage } from '../../../application/mesh/roots.js';
 import { FRAME_KEY_BYTES, SIGNATURE_BYTES } from '../../../domain/mesh/node-record.js';
 import type { Admit, JoinAnswer, JoinRequest, TellRoots } from '../../../ports/mesh.js';
@@ -21,7 +21,8 @@ export const strangerKey: ContextKey<Stranger> = createContextKey<Stranger>(
   { description: 'who joins' },
 );
 
-export const JOIN_MAX_BYTES = 64 * 1024;
+/** Of any call at the mesh port: a request to join is the largest. */
+export const REQUEST_MAX_BYTES: number = 64 * 1024;
 /** UTF-16 code units: a token is less than 1,000, a name a host's, an address "[IPv6]:port". */
 const TEXT_MAX = { token: 1_000, name: 253, meshAddress: 60, gossipAddress: 60 } as const;
 const FULL_RETRY_MS = 2_000;
@@ -81,12 +82,6 @@ export function routeJoinService(router: ConnectRouter, options: JoinServiceOpti
       return { answer: { case: 'refused' as const, value: { reason, ...retry } } };
     },
     roots: () => ({ roots: options.roots().map(rootMessage) }),
-  });
-  router.service(PeerService, {
-    replicate() {
-      const what = 'only nodes of the mesh replicate: join with a token, then connect with the certificate';
-      throw new ConnectError(what, Code.Unauthenticated);
-    },
   });
 }
 

@@ -5,7 +5,7 @@ import { connect as connectTcp, type Socket } from 'node:net';
 import { type ConnectionOptions, connect as connectTls } from 'node:tls';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { Code, createClient } from '@connectrpc/connect';
-import { JoinService, PeerService, ReplicateRequestSchema } from '@marcher/proto/marcher/mesh/v1/peer_pb';
+import { JoinService, PeerService, RenewRequestSchema } from '@marcher/proto/marcher/mesh/v1/peer_pb';
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { NO_REVOCATIONS } from '../../../domain/identity/revocation.js';
 import { encodeMessage } from '../../../domain/replication/message-codec.js';
@@ -23,8 +23,8 @@ import {
   type TestIdentity,
   type TestServer,
 } from '../../outbound/mesh/testing/live-mesh.js';
+import { callReplica, type ReplicaCaller, written } from '../../outbound/mesh/testing/replica-caller.js';
 import { createMeshServer } from './mesh-server.js';
-import { MESSAGE_MAX_BYTES } from './peer-service.js';
 
 let authority: CertificateAuthority;
 let one: TestIdentity;
@@ -46,18 +46,18 @@ async function dial(port: number, tls: ConnectionOptions): Promise<MeshSession> 
 
 const asPeer = (port: number): Promise<MeshSession> => dial(port, two.mesh.dialOptions());
 
-/** Sends these requests on one stream, and leaves it open. */
-function stream(session: MeshSession, ...requests: { messages: Uint8Array[] }[]): Promise<unknown> {
-  const over = new AbortController();
-  session.http2.once('close', () => over.abort(new Error('closed')));
-  async function* all(): AsyncGenerator<{ messages: Uint8Array[] }> {
-    yield* requests;
-    await new Promise(() => {});
-  }
-  const call = createClient(PeerService, session.transport(1_024)).replicate(all(), { signal: over.signal });
-  call.catch(() => {});
-  return call;
+const asReplica = (port: number): Promise<ReplicaCaller> => callReplica(port, two.mesh.dialOptions());
+
+/** A message of node 2's comes to its replica. */
+async function expectTaken({ port, received }: TestServer): Promise<void> {
+  const before = received.length;
+  const { socket } = await asReplica(port);
+  socket.write(written(BUSY));
+  await soon(() => expect(received).toHaveLength(before + 1));
 }
+
+const CALL = { ':method': 'POST', te: 'trailers', 'content-type': 'application/grpc' };
+const RENEW = { ...CALL, ':path': '/marcher.mesh.v1.PeerService/Renew' };
 
 async function joining(session: MeshSession, token = 'marcher1x'): Promise<unknown> {
   const keys = { frameKey: new Uint8Array(32), frameKeySignature: new Uint8Array(96) };
@@ -71,14 +71,6 @@ const kinds = ({ server }: TestServer): string[] => [...server.refusals.keys()];
 const no: Admit = async () => ({ kind: 'refused', reason: 'not today' });
 
 describe('a node of the mesh', () => {
-  test('is whom its certificate names, whatever its messages say', async () => {
-    const { port, received } = await openServer(one);
-    const session = await asPeer(port);
-    // A frame of another origin's, as everybody passes them on: it came from node 2 nevertheless.
-    void stream(session, { messages: [encodeMessage({ type: 'push', frame: new TextEncoder().encode('of node 9') })] });
-    await soon(() => expect(received).toMatchObject([{ from: 2n, message: { type: 'push' } }]));
-  });
-
   test('can not join, and is told why', async () => {
     const { port } = await openServer(one, { admit: no });
     await expect(joining(await asPeer(port))).rejects.toMatchObject({
@@ -87,106 +79,92 @@ describe('a node of the mesh', () => {
     });
   });
 
-  test('that sends what is no message goes on, and the log says so once', async () => {
+  test('that asks with too much is refused, and nobody else is; the log says so', async () => {
     const opened = await openServer(one);
-    const { port, received, lines } = opened;
-    const junk = Array.from({ length: 100 }, () => new Uint8Array([0xff, 0xff]));
-    void stream(await asPeer(port), { messages: [...junk, BUSY] });
-    await soon(() => expect(received).toHaveLength(1));
-    expect(opened.server.refusals.get('message')).toBe(100);
-    expect(lines).toHaveLength(1);
-    await opened.server.close();
-    expect(lines).toMatchObject([{ count: 1 }, { refusal: 'message', count: 99 }]);
-  });
-
-  test('that sends a message that is too large has its stream ended, and nobody else does; the log says so', async () => {
-    const { port, received, server, lines } = await openServer(one);
-    const bad = stream(await asPeer(port), { messages: [new Uint8Array(MESSAGE_MAX_BYTES + 1)] });
-    await expect(bad).rejects.toMatchObject({ code: Code.ResourceExhausted });
+    const { port, server, lines } = opened;
+    const peer = createClient(PeerService, (await asPeer(port)).transport(1_024));
+    const call = peer.renew({ certificateRequest: new Uint8Array(100_000) });
+    await expect(call).rejects.toMatchObject({ code: Code.ResourceExhausted });
     expect(server.refusals.get('protocol')).toBe(1);
     expect(lines).toMatchObject([
       { reason: expect.stringMatching(/message of \d+ bytes is announced/), from: idOf(2n) },
     ]);
-    void stream(await asPeer(port), { messages: [BUSY] });
-    await soon(() => expect(received).toHaveLength(1));
+    await expectTaken(opened);
   });
 
-  test('that sends millions of nothings in one message has its stream ended before they are unfolded', async () => {
-    const { port, received, server } = await openServer(one);
+  test('that asks with thousands of nothings is refused before they are unfolded', async () => {
+    const { port, server } = await openServer(one);
     const { http2 } = await asPeer(port);
-    const headers = { ':method': 'POST', ':path': '/marcher.mesh.v1.PeerService/Replicate', te: 'trailers' };
-    const request = http2.request({ ...headers, 'content-type': 'application/grpc' });
+    const request = http2.request(RENEW);
     const trailers = once(request, 'trailers');
-    const bytes = 4 * 1024 * 1024;
+    const bytes = 60_000;
     const nothings = Buffer.alloc(5 + bytes);
     nothings.writeUInt32BE(bytes, 1);
     for (let at = 5; at < nothings.length; at += 2) nothings[at] = 0x0a;
     request.end(nothings);
     expect((await trailers)[0]).toMatchObject({ 'grpc-status': String(Code.ResourceExhausted) });
-    expect(received).toEqual([]);
     expect(server.refusals.get('protocol')).toBe(1);
   });
 
-  test('that sends a message in crumbs has its stream ended, many small messages are none', async () => {
-    const { port, received } = await openServer(one, { limits: { chunksMax: 20 } });
+  test('that asks in crumbs is refused', async () => {
+    const { port } = await openServer(one, { limits: { chunksMax: 20 } });
     const { http2 } = await asPeer(port);
-    const headers = { ':method': 'POST', ':path': '/marcher.mesh.v1.PeerService/Replicate', te: 'trailers' };
-    const request = http2.request({ ...headers, 'content-type': 'application/grpc' });
+    const request = http2.request(RENEW);
     const trailers = once(request, 'trailers');
-    const message = toBinary(ReplicateRequestSchema, create(ReplicateRequestSchema, { messages: [BUSY] }));
-    const envelope = Buffer.concat([Buffer.from([0, 0, 0, 0, message.length]), message]);
-    for (let sent = 1; sent <= 30; sent++) {
-      request.write(envelope);
-      await soon(() => expect(received.length).toBe(sent));
-    }
-    request.write(Buffer.from([0, 0, 0, 1, 0]));
-    const crumbs = setInterval(() => request.write(Buffer.from([0])), 1);
+    const message = toBinary(
+      RenewRequestSchema,
+      create(RenewRequestSchema, { certificateRequest: new Uint8Array(100) }),
+    );
+    request.write(Buffer.from([0, 0, 0, 0, message.length]));
+    let sent = 0;
+    const crumbs = setInterval(() => request.write(message.subarray(sent, ++sent)), 1);
     onTestFinished(() => clearInterval(crumbs));
     expect((await trailers)[0]).toMatchObject({ 'grpc-status': String(Code.ResourceExhausted) });
-    expect(received).toHaveLength(30);
   });
 
-  test('has one stream per connection, and its oldest connection makes room for a third', async () => {
+  test('has two connections at most, of whatever kind: the oldest makes room for a third', async () => {
     const { port, server } = await openServer(one);
-    const first = await asPeer(port);
-    void stream(first);
-    await expect(stream(first)).rejects.toMatchObject({ code: Code.ResourceExhausted });
-    const closed = once(first.http2, 'close');
-    await asPeer(port);
-    await asPeer(port);
+    const [first, call] = [await asReplica(port), await asPeer(port)];
+    const third = await asReplica(port);
+    await first.closed;
+    expect([server.peers, server.refusals.get('replaced')]).toEqual([1, 1]);
+    const closed = once(call.http2, 'close');
+    await asReplica(port);
     await closed;
-    expect(server.peers).toBe(1);
-    expect(server.refusals.get('replaced')).toBe(1);
+    expect([server.peers, server.refusals.get('replaced')]).toEqual([1, 2]);
+    expect(third.socket.destroyed).toBe(false);
   });
 
   test('that is revoked is cut off when it is judged again, and not let in any more', async () => {
     const host = await identity(authority, 5n);
     const { port, server } = await openServer(host);
-    const session = await asPeer(port);
+    const [call, replica] = [await asPeer(port), await asReplica(port)];
     server.judgeAgain();
     expect(server.peers).toBe(1);
-    const closed = once(session.http2, 'close');
+    const closed = Promise.all([once(call.http2, 'close'), replica.closed]);
     host.revoke(new Map([[two.serial, { serial: two.serial, revokedAtMs: 0, reason: 0 }]]));
     expect(server.peers).toBe(1);
     server.judgeAgain();
     await closed;
     await soon(() => expect(server.peers).toBe(0));
     await expect(asPeer(port)).rejects.toThrow();
-    expect(server.refusals.get('revoked')).toBe(2);
+    await expect(asReplica(port)).rejects.toThrow();
+    expect(server.refusals.get('revoked')).toBe(4);
     host.revoke(NO_REVOCATIONS);
     await asPeer(port);
+    await asReplica(port);
   });
 
   test('that was removed is cut off, one that nobody has told of yet is not', async () => {
     const { port, server } = await openServer(one);
-    const session = await asPeer(port);
+    const [call, replica] = [await asPeer(port), await asReplica(port)];
     server.keep(new Set([1n]));
     expect(server.peers).toBe(1);
     server.keep(new Set([1n, 2n]));
-    const closed = once(session.http2, 'close');
+    const closed = Promise.all([once(call.http2, 'close'), replica.closed]);
     server.keep(new Set([1n]));
     await closed;
-    expect(server.refusals.get('removed')).toBe(1);
+    expect(server.refusals.get('removed')).toBe(2);
   });
 
   test('that says nothing is closed after a while, one that sends PINGs stays', async () => {
@@ -205,9 +183,8 @@ describe('a node of the mesh', () => {
     const { port, server } = await openServer(one);
     const { http2 } = await asPeer(port);
     const closed = once(http2, 'close');
-    const headers = { ':method': 'POST', ':path': '/marcher.mesh.v1.PeerService/Replicate' };
     for (let resets = 0; resets < 200 && !http2.destroyed; resets++) {
-      const request = http2.request({ ...headers, 'content-type': 'application/grpc' });
+      const request = http2.request(RENEW);
       request.on('error', () => {});
       if (request.pending) await Promise.race([once(request, 'ready'), closed]);
       request.close(8);
@@ -234,19 +211,28 @@ describe('a stranger', () => {
   });
 
   test('can not replicate, nor call anything else', async () => {
-    const { port, received } = await openServer(one, { admit: no });
+    const opened = await openServer(one, { admit: no });
+    const { port, received, lines } = opened;
+    await expect(callReplica(port, STRANGER)).rejects.toThrow('closed');
+    expect(lines).toMatchObject([
+      { refusal: 'no-certificate', reason: expect.stringContaining('join with a token'), from: '127.0.0.1' },
+    ]);
     const session = await dial(port, STRANGER);
-    await expect(stream(session, { messages: [BUSY] })).rejects.toMatchObject({ code: Code.Unauthenticated });
-    const other = session.http2.request({ ':method': 'POST', ':path': '/marcher.v1.ConfigService/Apply' });
-    const [headers] = await once(other, 'response');
-    expect(headers).toMatchObject({ ':status': 404 });
+    for (const path of ['/marcher.mesh.v1.PeerService/GossipKeys', '/marcher.v1.ConfigService/Apply']) {
+      const other = session.http2.request({ ...CALL, ':path': path });
+      const [headers] = await once(other, 'response');
+      expect(headers).toMatchObject({ ':status': 404 });
+    }
     expect(received).toEqual([]);
+    expect(opened.server.peers).toBe(0);
   });
 
   test('is refused where nobody joins', async () => {
     const opened = await openServer(one);
     await expect(dial(opened.port, STRANGER)).rejects.toThrow();
+    await expect(callReplica(opened.port, STRANGER)).rejects.toThrow();
     expect(kinds(opened)).toEqual(['no-certificate']);
+    expect(opened.server.refusals.get('no-certificate')).toBe(2);
   });
 
   test('is refused when it asks with too much, and when too many ask at once', async () => {
@@ -286,9 +272,9 @@ describe('the mesh port', () => {
     return socket;
   };
 
-  test('closes what is not TLS, and what is not HTTP/2 in it, and takes nodes as before', async () => {
+  test('closes what is not TLS, and what is no protocol of the mesh in it, and takes nodes as before', async () => {
     const opened = await openServer(one, { admit: no });
-    const { port, received } = opened;
+    const { port } = opened;
     const noise = Buffer.from(Array.from({ length: 4_096 }, (_, at) => (at * 31) % 256));
     const sockets = [
       raw(port),
@@ -303,8 +289,7 @@ describe('the mesh port', () => {
     }
     await closed;
     expect(kinds(opened).sort()).toEqual(['handshake', 'protocol']);
-    void stream(await asPeer(port), { messages: [BUSY] });
-    await soon(() => expect(received).toHaveLength(1));
+    await expectTaken(opened);
   });
 
   test.each([
@@ -366,7 +351,7 @@ describe('the mesh port', () => {
 
   test.each(floods)('cuts off %s, of strangers too, and takes nodes as before', async (_, flood) => {
     const opened = await openServer(one, { admit: no, limits: { idleMs: 400 } });
-    const { port, received } = opened;
+    const { port } = opened;
     const settings = Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]);
     const sockets = [two.mesh.dialOptions(), STRANGER].map((tls) => raw(port, { ...tls, ALPNProtocols: ['h2'] }));
     // A write may fail before that.
@@ -383,17 +368,15 @@ describe('the mesh port', () => {
     }
     await closed;
     expect(opened.server.refusals.get('protocol')).toBe(2);
-    void stream(await asPeer(port), { messages: [BUSY] });
-    await soon(() => expect(received).toHaveLength(1));
+    await expectTaken(opened);
   });
 
   test('takes nodes while a thousand connections say nothing', async () => {
     const opened = await openServer(one, { admit: no });
-    const { port, received, lines } = opened;
+    const { port, lines } = opened;
     const silent = Array.from({ length: 1_000 }, () => raw(port));
     await soon(() => expect(silent.every(({ connecting }) => !connecting)).toBe(true));
-    void stream(await asPeer(port), { messages: [BUSY] });
-    await soon(() => expect(received).toHaveLength(1));
+    await expectTaken(opened);
     await soon(() => expect(silent.filter(({ destroyed }) => !destroyed).length).toBeLessThanOrEqual(64));
     expect(opened.server.refusals.get('too-many-handshakes')).toBeGreaterThan(900);
     // A line per kind and second, and two kinds: each of them is a failed handshake as well.

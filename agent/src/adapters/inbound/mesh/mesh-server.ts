@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The mesh port: where other nodes' streams come in, and where strangers join.
+ * The mesh port: where other nodes' messages and calls come in, and where strangers join.
  *
- *   mesh-listener.ts: TLS, judged --peer--> PeerService, and nothing else   (peer-service.ts)
- *                                 --stranger--> JoinService, and nothing else   (join-service.ts)
- *                                 --refused--> closed, and said in the log   (refusal-log.ts)
+ *   mesh-listener.ts: TLS, judged --peer, ALPN marcher-replica/1--> messages of its replica   (replica-stream.ts)
+ *                                 --peer, ALPN h2--> PeerService, and nothing else   (peer-service.ts)
+ *                                 --stranger, ALPN h2--> JoinService, and nothing else   (join-service.ts)
+ *                                 --others--> closed, and said in the log   (refusal-log.ts)
  *
  * Who is let in is not let in for ever: open connections are judged again when the owner says so, and when their
  * certificates expire.
@@ -19,10 +20,12 @@ import { IdentityError } from '../../../ports/identity.js';
 import type { Admit, Exchange, GiveAuthorityKey, GiveGossipKeys, Renew, TellRoots } from '../../../ports/mesh.js';
 import { createMeshListener, LISTENER_LIMITS, type MeshListenerLimits } from '../../outbound/identity/mesh-listener.js';
 import type { MeshTls } from '../../outbound/identity/mesh-tls.js';
-import { GrpcDoor } from './grpc-door.js';
-import { JOIN_MAX_BYTES, routeJoinService, type Stranger, strangerKey } from './join-service.js';
-import { MESSAGE_MAX_BYTES, type PeerCaller, peerCallerKey, routePeerService } from './peer-service.js';
+import { REPLICA_PROTOCOL } from '../../outbound/mesh/replica-wire.js';
+import { type DoorLimits, GrpcDoor } from './grpc-door.js';
+import { REQUEST_MAX_BYTES, routeJoinService, type Stranger, strangerKey } from './join-service.js';
+import { type PeerCaller, peerCallerKey, routePeerService } from './peer-service.js';
 import { type MeshLogger, type MeshRefusal, RefusalLog } from './refusal-log.js';
+import { takeReplicaMessages } from './replica-stream.js';
 
 export interface MeshServerOptions {
   readonly mesh: MeshTls;
@@ -45,7 +48,7 @@ export interface MeshServerOptions {
 export interface MeshServerLimits {
   /** Of one node; one more takes the place of the oldest, which is dead as likely as not. */
   readonly connectionsPerPeer: number;
-  /** Other nodes send a PING every few seconds (mesh-session.ts). */
+  /** Other nodes ask every few seconds whether this one is there (peer-link.ts). */
   readonly idleMs: number;
   /** Between two looks for certificates that have expired. */
   readonly expiryMs: number;
@@ -59,16 +62,14 @@ const LIMITS: MeshServerLimits = {
   idleMs: 30_000,
   expiryMs: 60_000,
   joinsMax: 8,
-  chunksMax: 65_536,
+  chunksMax: 1_024,
 };
-/** 1 MiB for each round trip: 80 Mbit/s at 100 ms. */
-const PEER_WINDOW_BYTES = 1024 * 1024;
-/** One to replicate by, and others that are answered that they are too many. */
+const HTTP2 = 'h2';
+/** Of one connection: calls at once, and one that is answered that they are too many. */
 const PEER_STREAMS = 4;
 const STRANGER_STREAMS = 2;
-/** A batch of the smallest messages (peer-link.ts) is 32,768; a request to join has seven, and more of later versions. */
-const PEER_FIELDS = 65_536;
-const STRANGER_FIELDS = 64;
+/** A request to join has seven, and more of later versions; those of nodes have one. */
+const FIELDS_MAX = 64;
 
 export interface MeshServer {
   /** Fails with a sentence for the operator. port 0: any. */
@@ -102,7 +103,8 @@ const givesNoKey: GiveAuthorityKey = () => {
 interface Connection {
   readonly peer: Peer;
   readonly socket: TLSSocket;
-  readonly session: ServerHttp2Session;
+  /** What carries it: it is over when this emits "close". */
+  readonly carrier: ServerHttp2Session | TLSSocket;
 }
 
 export function createMeshServer({
@@ -124,25 +126,24 @@ export function createMeshServer({
   let members: ReadonlySet<NodeId> = new Set();
   let expiry: NodeJS.Timeout | undefined;
 
+  const doorLimits = (streamsPerConnection: number): DoorLimits => ({
+    messageMaxBytes: REQUEST_MAX_BYTES,
+    streamsPerConnection,
+    windowBytes: REQUEST_MAX_BYTES,
+    chunksMax: limits.chunksMax,
+    fieldsMax: FIELDS_MAX,
+    idleMs: limits.idleMs,
+  });
   const peerDoor = new GrpcDoor<PeerCaller | undefined>({
-    limits: {
-      messageMaxBytes: MESSAGE_MAX_BYTES,
-      streamsPerConnection: PEER_STREAMS,
-      windowBytes: PEER_WINDOW_BYTES,
-      chunksMax: limits.chunksMax,
-      fieldsMax: PEER_FIELDS,
-      idleMs: limits.idleMs,
-    },
+    limits: doorLimits(PEER_STREAMS),
     callerKey: peerCallerKey,
     routes: (router) => {
       routePeerService(router, {
-        receive,
         renew,
         gossipKeys,
         authorityKey,
         roots,
-        fault: (peer, fault) => log.note('message', { reason: fault, from: peer.nodeId }),
-        failed: (peer, error) => logger.error({ peer: peer.nodeId, error: stack(error) }, 'a message was not taken'),
+        failed: (peer, error) => logger.error({ peer: peer.nodeId, error: stack(error) }, 'a call was not answered'),
       });
     },
     failed: (caller, reason) => log.note('protocol', { reason, from: caller?.peer.nodeId ?? '' }),
@@ -151,14 +152,7 @@ export function createMeshServer({
     admit === undefined
       ? undefined
       : new GrpcDoor<Stranger>({
-          limits: {
-            messageMaxBytes: JOIN_MAX_BYTES,
-            streamsPerConnection: STRANGER_STREAMS,
-            windowBytes: JOIN_MAX_BYTES,
-            chunksMax: limits.chunksMax,
-            fieldsMax: STRANGER_FIELDS,
-            idleMs: limits.idleMs,
-          },
+          limits: doorLimits(STRANGER_STREAMS),
           callerKey: strangerKey,
           routes: (router) => {
             routeJoinService(router, {
@@ -174,17 +168,18 @@ export function createMeshServer({
 
   const listener = createMeshListener(
     mesh,
-    ['h2'],
+    [HTTP2, REPLICA_PROTOCOL],
     {
-      peer(socket, peer) {
-        if (speaksHttp2(socket, peer.nodeId)) connected(socket, peer);
-      },
+      peer: connected,
       ...(strangerDoor === undefined
         ? {}
         : {
             stranger(socket, hold) {
               const source = sourceOf(socket);
-              if (speaksHttp2(socket, source)) strangerDoor.enter(socket, { source, hold });
+              if (socket.alpnProtocol === HTTP2) strangerDoor.enter(socket, { source, hold });
+              else if (socket.alpnProtocol === REPLICA_PROTOCOL)
+                turnAway(socket, 'no-certificate', STRANGE_REPLICA, source);
+              else turnAway(socket, 'protocol', NO_PROTOCOL, source);
             },
           }),
       refused: (refusal, reason, remoteAddress) => log.note(refusal, { reason, from: plain(remoteAddress) }),
@@ -196,21 +191,35 @@ export function createMeshServer({
     socket.once('close', () => sockets.delete(socket));
   });
 
-  function speaksHttp2(socket: TLSSocket, from: string): boolean {
-    if (socket.alpnProtocol === 'h2') return true;
-    log.note('protocol', { reason: 'it does not offer HTTP/2 by ALPN: is it another program?', from });
+  function turnAway(socket: TLSSocket, refusal: MeshRefusal, reason: string, from: string): void {
+    log.note(refusal, { reason, from });
     socket.destroy();
-    return false;
   }
 
   function connected(socket: TLSSocket, peer: Peer): void {
     const node = nodeNumber(peer.nodeId);
-    const session = peerDoor.enter(socket, { peer, node, streaming: false, renewing: false });
-    const connection: Connection = { peer, socket, session };
+    if (socket.alpnProtocol === HTTP2) {
+      enter(node, { peer, socket, carrier: peerDoor.enter(socket, { peer, renewing: false }) });
+    } else if (socket.alpnProtocol === REPLICA_PROTOCOL) {
+      const from = peer.nodeId;
+      takeReplicaMessages(socket, {
+        idleMs: limits.idleMs,
+        receive: (message) => receive(node, message),
+        fault: (reason) => log.note('message', { reason, from }),
+        broken: (reason) => log.note('protocol', { reason, from }),
+        failed: (error) => logger.error({ peer: from, error: stack(error) }, 'a message was not taken'),
+      });
+      enter(node, { peer, socket, carrier: socket });
+    } else {
+      turnAway(socket, 'protocol', NO_PROTOCOL, peer.nodeId);
+    }
+  }
+
+  function enter(node: NodeId, connection: Connection): void {
     const mine = peers.get(node) ?? new Set();
     peers.set(node, mine);
     mine.add(connection);
-    session.once('close', () => {
+    connection.carrier.once('close', () => {
       mine.delete(connection);
       if (mine.size === 0 && peers.get(node) === mine) peers.delete(node);
     });
@@ -220,9 +229,9 @@ export function createMeshServer({
     }
   }
 
-  function cut({ peer, session, socket }: Connection, refusal: MeshRefusal, reason: string): void {
+  function cut({ peer, carrier, socket }: Connection, refusal: MeshRefusal, reason: string): void {
     log.note(refusal, { reason, from: peer.nodeId });
-    session.destroy();
+    carrier.destroy();
     socket.destroy();
   }
 
@@ -272,7 +281,7 @@ export function createMeshServer({
       clearInterval(expiry);
       const closed = new Promise<void>((resolve) => listener.close(() => resolve()));
       // The other ends see that the connection is over, and dial again when there is somebody.
-      for (const { session } of all()) session.destroy();
+      for (const { carrier } of all()) carrier.destroy();
       for (const socket of sockets) socket.destroySoon();
       const timer = setTimeout(() => {
         for (const socket of sockets) socket.destroy();
@@ -284,6 +293,8 @@ export function createMeshServer({
   };
 }
 
+const NO_PROTOCOL = 'it offers no protocol of the mesh by ALPN: is it another program?';
+const STRANGE_REPLICA = 'only nodes of the mesh replicate: join with a token, then connect with the certificate';
 /** Time that goodbyes have to get out. */
 const CLOSE_MS = 500;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { create, toBinary } from '@bufbuild/protobuf';
-import { JoinRequestSchema, ReplicateRequestSchema } from '@marcher/proto/marcher/mesh/v1/peer_pb';
-import { FrameBodySchema } from '@marcher/proto/marcher/mesh/v1/replication_pb';
+import { JoinRequestSchema } from '@marcher/proto/marcher/mesh/v1/peer_pb';
+import { FrameBodySchema, FramesSchema } from '@marcher/proto/marcher/mesh/v1/replication_pb';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { MessageGauge } from './message-gauge.js';
@@ -15,11 +15,8 @@ function envelope(message: Uint8Array): Uint8Array {
   return Buffer.concat([prefix, message]);
 }
 
-const replicate = (sizes: readonly number[]): Uint8Array =>
-  toBinary(
-    ReplicateRequestSchema,
-    create(ReplicateRequestSchema, { messages: sizes.map((size) => new Uint8Array(size)) }),
-  );
+const frames = (sizes: readonly number[]): Uint8Array =>
+  toBinary(FramesSchema, create(FramesSchema, { frames: sizes.map((size) => new Uint8Array(size)) }));
 
 /** The least limit under which all goes through. */
 function counted(stream: Uint8Array, pieces: readonly number[]): number {
@@ -41,7 +38,7 @@ test('counts the fields of the message that has most, whatever pieces it comes i
   const pieces = fc.array(fc.integer({ min: 1, max: 400 }), { minLength: 1, maxLength: 5 });
   fc.assert(
     fc.property(streams, pieces, (messages, by) => {
-      const stream = Buffer.concat(messages.map((each) => envelope(replicate(each))));
+      const stream = Buffer.concat(messages.map((each) => envelope(frames(each))));
       expect(counted(stream, by)).toBe(Math.max(...messages.map(({ length }) => length)));
     }),
   );
@@ -59,7 +56,7 @@ test('counts numbers, texts and messages alike', () => {
 
 test('a message of millions of empty fields is refused after as many as there may be', () => {
   const fields = gauge(100, 2 ** 31);
-  expect(fields.push(envelope(replicate(new Array(100).fill(0))))).toBeUndefined();
+  expect(fields.push(envelope(frames(new Array(100).fill(0))))).toBeUndefined();
   expect(fields.push(Uint8Array.from([0, 1, 0x80, 0, 0]))).toBeUndefined();
   const many = new Uint8Array(202);
   for (let at = 0; at < many.length; at += 2) many[at] = 0x0a;

@@ -7,7 +7,7 @@ import type { ListenerRefusal } from '../../outbound/identity/mesh-listener.js';
 
 export type MeshRefusal =
   | ListenerRefusal
-  | 'protocol' // it does not speak HTTP/2, or breaks its rules
+  | 'protocol' // it speaks none that is spoken here, or breaks its rules
   | 'removed' // a node that was removed from the mesh
   | 'replaced' // the node has connected again
   | 'call' // it may not call that, or not now

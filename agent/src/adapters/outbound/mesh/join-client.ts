@@ -25,7 +25,8 @@ import { joinOptions, refusalOf } from '../identity/mesh-tls.js';
 import { createNodeRequest } from '../identity/node-request.js';
 import { fetchPinnedRoot, type PinnedRoot } from '../identity/pinned-root.js';
 import { hasSigned, pinnedByChain } from '../identity/root-statements.js';
-import { type MeshTarget, openMeshSession, textOf } from './mesh-session.js';
+import { type MeshTarget, textOf } from './mesh-dial.js';
+import { openMeshSession } from './mesh-session.js';
 import { rootRecordsOf } from './roots-client.js';
 
 export interface JoinOptions {

@@ -8,7 +8,8 @@ import { IdentityError } from '../../../ports/identity.js';
 import type { GossipKeysAnswer } from '../../../ports/mesh.js';
 import type { MeshTls } from '../identity/mesh-tls.js';
 import { gossipKey } from '../identity/new-ids.js';
-import { type MeshTarget, openMeshSession, textOf } from './mesh-session.js';
+import { type MeshTarget, textOf } from './mesh-dial.js';
+import { openMeshSession } from './mesh-session.js';
 
 export interface KeysOptions {
   readonly target: MeshTarget;

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Links over real TLS on loopback: replicas that converge by them, and what goes wrong on the way. */
 import { once } from 'node:events';
-import { createServer as createHttp2Server } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import type { Message, NodeId } from '../../../domain/replication/contract.js';
 import type { CertificateAuthority } from '../../../ports/identity.js';
 import { createMeshListener } from '../identity/mesh-listener.js';
 import { testAuthority } from '../identity/testing/mesh.js';
-import type { MeshTarget } from './mesh-session.js';
+import type { MeshTarget } from './mesh-dial.js';
 import { createPeerLinks, type JudgedPeerLinks, type LinkTimes } from './peer-links.js';
+import { LENGTH_BYTES, REPLICA_PROTOCOL } from './replica-wire.js';
 import {
   identity,
   liveMesh,
@@ -35,6 +35,8 @@ beforeAll(async () => {
 class Outgoing {
   readonly waits = new Map<NodeId, Message[]>();
   readonly disconnected: NodeId[] = [];
+  /** Why connections were not made. */
+  readonly failures: string[] = [];
   readonly links: JudgedPeerLinks;
 
   constructor(targets: ReadonlyMap<NodeId, MeshTarget>, times: Partial<LinkTimes> = {}, from: TestIdentity = one) {
@@ -47,7 +49,7 @@ class Outgoing {
         waiting: () => [...this.waits].filter(([, messages]) => messages.length > 0).map(([node]) => node),
         disconnected: (node) => void this.disconnected.push(node),
       },
-      logger: SILENT,
+      logger: { ...SILENT, warn: (fields) => void this.failures.push((fields as { readonly error: string }).error) },
       times: { ...QUICK, ...times },
     });
     onTestFinished(() => this.links.close());
@@ -63,6 +65,8 @@ function push(bytes: number): Message {
   return { type: 'push', frame: new Uint8Array(bytes) };
 }
 
+/** What a node says that has taken a connection. */
+const TAKEN = new Uint8Array(LENGTH_BYTES);
 const loopback = (port: number): MeshTarget => ({ host: '127.0.0.1', port });
 
 describe('replicas over links', () => {
@@ -107,38 +111,61 @@ describe('a link', () => {
     await soon(() => expect(received.length).toBe(2));
   });
 
-  test('that nobody reads takes no more than fits into it, and others go on', async () => {
-    const http2 = createHttp2Server({ settings: { initialWindowSize: 65_535 } });
-    let streams = 0;
-    // A stream that is taken, and never read.
-    http2.on('stream', (stream) => {
-      streams += 1;
-      stream.on('error', () => {});
-    });
-    const lazy = createMeshListener(two.mesh, ['h2'], {
-      peer: (socket) => void http2.emit('connection', socket),
+  /** A node that takes connections, says this, and reads nothing. */
+  async function lazyNode(says: Uint8Array): Promise<{ readonly target: MeshTarget; readonly taken: () => number }> {
+    let taken = 0;
+    const lazy = createMeshListener(two.mesh, [REPLICA_PROTOCOL], {
+      peer(socket) {
+        taken += 1;
+        socket.write(says);
+        onTestFinished(() => void socket.destroy());
+      },
       refused: () => {},
     });
     onTestFinished(() => void lazy.close());
     lazy.listen(0, '127.0.0.1');
     await once(lazy, 'listening');
-    const three = await identity(authority, 3n);
-    const { port, received } = await openServer(three);
-    const lazyPort = (lazy.address() as AddressInfo).port;
-    const outgoing = new Outgoing(new Map([2n, 3n].map((node) => [node, loopback(node === 2n ? lazyPort : port)])), {
-      closeMs: 50,
-    });
+    return { target: loopback((lazy.address() as AddressInfo).port), taken: () => taken };
+  }
 
-    const messages = Array.from({ length: 2_000 }, () => push(1_000));
+  test('that nobody reads takes no more than its window, and others go on', async () => {
+    const lazy = await lazyNode(TAKEN);
+    const { port, received } = await openServer(await identity(authority, 3n));
+    const targets = new Map([
+      [2n, lazy.target],
+      [3n, loopback(port)],
+    ]);
+    const outgoing = new Outgoing(targets, { closeMs: 50, pingMs: 60_000 });
+
+    const messages = Array.from({ length: 3_000 }, () => push(1_000));
     outgoing.send(2n, ...messages);
     outgoing.send(3n, ...messages);
-    await soon(() => expect(received.length).toBe(2_000));
-    expect(streams).toBe(1);
-    const taken = 2_000 - (outgoing.waits.get(2n)?.length ?? 0);
-    // The window, and a batch that waits for it.
-    expect(taken).toBeGreaterThan(60);
-    expect(taken).toBeLessThan(200);
+    await soon(() => expect(received.length).toBe(3_000));
+    expect(lazy.taken()).toBe(1);
+    const taken = 3_000 - (outgoing.waits.get(2n)?.length ?? 0);
+    expect(taken).toBeGreaterThan(1_000);
+    expect(taken).toBeLessThan(1_200);
     expect(outgoing.disconnected).toEqual([]);
+  });
+
+  test('whose questions nobody answers is given up', async () => {
+    const lazy = await lazyNode(TAKEN);
+    const outgoing = new Outgoing(new Map([[2n, lazy.target]]), { pingMs: 30, closeMs: 50, pauseMs: 5_000 });
+    outgoing.send(2n, { type: 'busy', id: 1 });
+    await soon(() => expect(outgoing.disconnected).toEqual([2n]));
+    expect(outgoing.links.connected).toBe(0);
+  });
+
+  test.each([
+    ['something else than answers', Buffer.from('HTTP/1.1 400')],
+    ['answers to nothing', new Uint8Array(8)],
+  ])('to a node that says %s is not kept', async (_, says) => {
+    const lazy = await lazyNode(says);
+    const outgoing = new Outgoing(new Map([[2n, lazy.target]]), { closeMs: 50, pauseMs: 5_000 });
+    outgoing.send(2n, { type: 'busy', id: 1 });
+    await soon(() => expect(lazy.taken()).toBe(1));
+    await soon(() => expect(outgoing.failures).toEqual([expect.stringMatching(/no answer|not asked/)]));
+    expect([outgoing.links.connected, outgoing.waits.get(2n)?.length]).toEqual([0, 1]);
   });
 
   test('that carries nothing any more is noticed, and replaced', async () => {

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Streams to other nodes (ports/mesh.ts: PeerLinks): one at most to each, dialled when something waits for the node, and
+ * Connections to other nodes (ports/mesh.ts: PeerLinks): one at most to each, dialled when something waits for the node, and
  * again after a pause that doubles with each failure. What waits is kept by the exchange, within its own bounds.
  */
-import { ConnectError } from '@connectrpc/connect';
 import { nodeIdOf } from '../../../domain/identity/names.js';
 import { Backoff } from '../../../domain/replication/backoff.js';
 import type { NodeId } from '../../../domain/replication/contract.js';
 import type { Exchange, PeerLinks } from '../../../ports/mesh.js';
 import { type MeshTls, refusalOf } from '../identity/mesh-tls.js';
-import { type MeshTarget, textOf, UnheardError } from './mesh-session.js';
+import { type MeshTarget, textOf, UnheardError } from './mesh-dial.js';
 import { PeerLink } from './peer-link.js';
 
 export interface LinkLogger {
@@ -130,7 +129,7 @@ export function createPeerLinks(options: PeerLinksOptions): JudgedPeerLinks {
   return {
     flush,
     get connected() {
-      return [...links.values()].filter(({ session }) => session !== undefined).length;
+      return [...links.values()].filter(({ socket }) => socket !== undefined).length;
     },
     keep(nodes) {
       for (const [node, link] of links) {
@@ -148,8 +147,8 @@ export function createPeerLinks(options: PeerLinksOptions): JudgedPeerLinks {
     },
     judgeAgain() {
       for (const [node, link] of links) {
-        if (link.session === undefined) continue;
-        const verdict = mesh.judge(link.session.socket, 'server', nodeIdOf(node));
+        if (link.socket === undefined) continue;
+        const verdict = mesh.judge(link.socket, 'server', nodeIdOf(node));
         if (verdict.kind === 'refused') link.fail(new Error(verdict.reason));
       }
     },
@@ -172,6 +171,5 @@ function isDistrust(error: unknown): boolean {
 }
 
 function reasonOf(error: unknown): string {
-  if (error instanceof ConnectError) return error.rawMessage;
   return error instanceof Error ? error.message : String(error);
 }

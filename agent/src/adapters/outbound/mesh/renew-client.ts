@@ -10,7 +10,8 @@ import { IdentityError, type NodeCredentials } from '../../../ports/identity.js'
 import { CERTIFICATE_MAX_BYTES, factsOf, parseCertificate } from '../identity/certificate-facts.js';
 import type { MeshTls } from '../identity/mesh-tls.js';
 import { createNodeRequest } from '../identity/node-request.js';
-import { type MeshTarget, openMeshSession, textOf } from './mesh-session.js';
+import { type MeshTarget, textOf } from './mesh-dial.js';
+import { openMeshSession } from './mesh-session.js';
 
 export interface RenewOptions {
   readonly target: MeshTarget;

@@ -12,7 +12,8 @@ import type { RootRecord } from '../../../domain/identity/root-statement.js';
 import { KNOWN_ROOTS_MAX } from '../../../domain/identity/trust.js';
 import { IdentityError } from '../../../ports/identity.js';
 import { type MeshTls, PROTOCOL } from '../identity/mesh-tls.js';
-import { type MeshSession, type MeshTarget, openMeshSession, textOf } from './mesh-session.js';
+import { type MeshTarget, textOf } from './mesh-dial.js';
+import { type MeshSession, openMeshSession } from './mesh-session.js';
 
 /** 64 roots, each endorsed by up to 8. */
 const ROOTS_ANSWER_BYTES = 512 * 1024;

@@ -14,7 +14,7 @@ import type { Admit } from '../../../../ports/mesh.js';
 import { createMeshServer, type MeshServer, type MeshServerOptions } from '../../../inbound/mesh/mesh-server.js';
 import { MeshTls, type MeshTlsMaterial } from '../../identity/mesh-tls.js';
 import { rootOf, testNode } from '../../identity/testing/mesh.js';
-import type { MeshTarget } from '../mesh-session.js';
+import type { MeshTarget } from '../mesh-dial.js';
 import { createPeerLinks, type JudgedPeerLinks, type LinkTimes } from '../peer-links.js';
 
 export const SILENT = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
