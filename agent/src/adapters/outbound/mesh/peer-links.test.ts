@@ -37,6 +37,7 @@ class Outgoing {
   readonly disconnected: NodeId[] = [];
   /** Why connections were not made. */
   readonly failures: string[] = [];
+  readonly distrusted: NodeId[] = [];
   readonly links: JudgedPeerLinks;
 
   constructor(targets: ReadonlyMap<NodeId, MeshTarget>, times: Partial<LinkTimes> = {}, from: TestIdentity = one) {
@@ -50,6 +51,7 @@ class Outgoing {
         disconnected: (node) => void this.disconnected.push(node),
       },
       logger: { ...SILENT, warn: (fields) => void this.failures.push((fields as { readonly error: string }).error) },
+      distrusted: (node) => void this.distrusted.push(node),
       times: { ...QUICK, ...times },
     });
     onTestFinished(() => this.links.close());
@@ -211,6 +213,16 @@ describe('a link', () => {
     expect(outgoing.waits.get(2n)).toHaveLength(1);
   });
 
+  test('to a node that does not take the certificate is not made, and there may be another root', async () => {
+    const host = await identity(authority, 6n);
+    host.revoke(new Map([[one.serial, { serial: one.serial, revokedAtMs: 0, reason: 0 }]]));
+    const { port } = await openServer(host);
+    const outgoing = new Outgoing(new Map([[6n, loopback(port)]]), { pauseMs: 5_000 });
+    outgoing.send(6n, { type: 'busy', id: 1 });
+    await soon(() => expect(outgoing.failures).toEqual([expect.stringContaining('before it said anything')]));
+    expect([outgoing.distrusted, outgoing.disconnected]).toEqual([[6n], []]);
+  });
+
   test('is closed when its node is no longer kept, and not said to be lost', async () => {
     const { port, received, server } = await openServer(two);
     const outgoing = new Outgoing(new Map([[2n, loopback(port)]]));
@@ -239,17 +251,17 @@ describe('a link', () => {
     expect(outgoing.links.connected).toBe(0);
   });
 
-  test('sends what waits before it is closed', async () => {
+  test('sends what waits before it is closed, more than its window too', async () => {
     const { port, received } = await openServer(two);
     const outgoing = new Outgoing(new Map([[2n, loopback(port)]]));
     outgoing.send(2n, { type: 'busy', id: 1 });
     await soon(() => expect(received.length).toBe(1));
     outgoing.waits.set(
       2n,
-      Array.from({ length: 300 }, () => push(1_000)),
+      Array.from({ length: 3_000 }, () => push(1_000)),
     );
     await outgoing.links.close();
-    await soon(() => expect(received.length).toBe(301));
+    await soon(() => expect(received.length).toBe(3_001));
     expect(outgoing.disconnected).toEqual([]);
   });
 });
