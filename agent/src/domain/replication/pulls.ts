@@ -14,12 +14,15 @@ interface Pull {
   readonly target: VectorState;
   /** How far this node had come when it last asked, summed over the target's origins. */
   reached: number;
+  askedMs: number;
   deadlineMs: number;
   readonly origins: Set<OriginKey>;
 }
 
 /** Of one request. */
 const RANGES_MAX = 1024;
+/** Of pullsMax: with those that keep nobody from being asked any more, as they are slow. */
+const ACTIVE_FACTOR = 4;
 
 export class Pulls {
   readonly #context: Context;
@@ -55,9 +58,18 @@ export class Pulls {
   }
 
   start(node: NodeId, { heads, floors }: Summary, nowMs: number): void {
-    if (this.#active.has(node) || this.#active.size >= this.#context.settings.pullsMax) return;
+    const { pullsMax } = this.#context.settings;
+    if (this.#active.has(node) || this.#active.size >= ACTIVE_FACTOR * pullsMax) return;
+    if (this.#prompt(nowMs).length >= pullsMax) return;
     if (!this.#backoff.isOver(node, nowMs)) return;
-    const pull: Pull = { id: 0, target: { heads, floors }, reached: 0, deadlineMs: 0, origins: new Set() };
+    const pull: Pull = {
+      id: 0,
+      target: { heads, floors },
+      reached: 0,
+      askedMs: nowMs,
+      deadlineMs: 0,
+      origins: new Set(),
+    };
     this.#active.set(node, pull);
     this.#ask(node, pull, nowMs);
   }
@@ -118,10 +130,15 @@ export class Pulls {
     return sum + this.#intake.holding.frames;
   }
 
+  /** Who has not answered for a round may be far away, or stand still: from then on others are asked for the same. */
+  #prompt(nowMs: number): Pull[] {
+    return [...this.#active.values()].filter(({ askedMs }) => nowMs - askedMs < this.#context.settings.roundMs);
+  }
+
   #ask(node: NodeId, pull: Pull, nowMs: number): void {
     pull.origins.clear();
     const elsewhere = new Set<OriginKey>();
-    for (const other of this.#active.values()) for (const origin of other.origins) elsewhere.add(origin);
+    for (const other of this.#prompt(nowMs)) for (const origin of other.origins) elsewhere.add(origin);
     const ranges = this.wanted(pull.target).filter(({ origin }) => !elsewhere.has(origin));
     if (ranges.length === 0) {
       this.#active.delete(node);
@@ -131,6 +148,7 @@ export class Pulls {
     for (const { origin } of asked) pull.origins.add(origin);
     pull.id = ++this.#id;
     pull.reached = this.#reached(pull);
+    pull.askedMs = nowMs;
     pull.deadlineMs = nowMs + this.#context.settings.answerMs;
     this.#context.send(node, { type: 'request', id: pull.id, ranges: asked });
   }

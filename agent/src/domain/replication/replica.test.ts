@@ -293,6 +293,15 @@ test('with every push and announcement lost, comparing vectors brings frames in 
   expect(lab.count('request')).toBeGreaterThan(10);
 });
 
+test('a member that does not answer keeps nobody from being asked for the same', () => {
+  const lab = new Lab(3);
+  let lost = 0;
+  lab.lose = ({ type }) => type === 'push' || type === 'have' || (type === 'frames' && ++lost === 1);
+  for (let i = 0; i < 50; i++) lab.create(1, `a${i}`);
+  lab.run(4000);
+  expect([lab.shown(2, 'a49'), lab.shown(3, 'a49')]).toEqual(['= spec=a49', '= spec=a49']);
+});
+
 test('a new node takes a snapshot before it may write; its own objects of before come along', () => {
   const lab = new Lab(2, { answerBytes: 200, roundMs: 30_000 }, false);
   const early = lab.create(2, 'early');
