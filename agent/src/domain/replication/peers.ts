@@ -66,9 +66,9 @@ export class Peers {
     return undefined;
   }
 
-  /** It is compared with next. */
+  /** It is compared with next. However often one comes and goes, it has one place. */
   putFirst(node: NodeId): void {
-    this.#round.push(node);
+    this.#round = [...this.#round.filter((other) => other !== node), node];
   }
 
   heard(node: NodeId, { heads, floors, echo, wallMs }: Summary, nowWallMs: number): void {

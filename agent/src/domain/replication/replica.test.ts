@@ -261,9 +261,20 @@ test('a frame that a comparison has brought first goes on when it comes down the
   lab.run(100);
   expect([lab.shown(2, 'a'), lab.shown(3, 'a')]).toEqual(['= spec=a', '']);
   lab.lose = () => false;
-  lab.world.act(lab.node(2), (replica) => replica.receive(1n, { type: 'push', frame }));
-  lab.run(100);
+  const push = (bytes: Uint8Array): void => {
+    lab.world.act(lab.node(2), (replica) => replica.receive(1n, { type: 'push', frame: bytes }));
+    lab.run(100);
+  };
+  lab.count('push');
+  // The signature is what ends a frame: who passes on a bad one would be taken for its author.
+  push(frame.with(-1, (frame.at(-1) ?? 0) ^ 1));
+  expect([lab.count('push'), lab.shown(3, 'a')]).toEqual([0, '']);
+  push(frame);
   expect(lab.shown(3, 'a')).toBe('= spec=a');
+  // Whoever sends it again and again has it passed on no more.
+  lab.count('push');
+  push(frame);
+  expect(lab.count('push')).toBe(0);
 });
 
 test('a push that is lost is grafted from who announces it, without waiting for a comparison', () => {

@@ -408,13 +408,15 @@ export class Replica {
   #pushed(from: NodeId, bytes: Uint8Array, now: number): void {
     const offer = this.#intake.offer(bytes, from);
     if (offer.outcome === 'duplicate') {
-      const { node, origin, sequence } = offer.frame;
+      const { node, origin, sequence, hash, signature } = offer.frame;
+      const pulled = this.#pulled.get(origin) ?? 0;
       this.#tree.has(from, origin, sequence);
       // Its own frames need no way back.
       if (node === this.node || this.#tree.pushed(from, origin, true)) {
         this.#send(from, { type: 'prune', origin });
-      } else if (sequence <= (this.#pulled.get(origin) ?? 0)) {
-        // What was asked for has overtaken the tree: those below wait for it.
+      } else if (sequence <= pulled && this.#environment.verify(node, hash, signature)) {
+        // What was asked for has overtaken the tree: those below wait for it, and get it once.
+        if (sequence === pulled) this.#pulled.delete(origin);
         this.#givers.set(offer.frame, from);
         this.#forward(offer.frame);
       }

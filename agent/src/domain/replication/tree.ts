@@ -96,7 +96,8 @@ export class Tree {
 
   /** From now on frames of that origin come from there. */
   setParent(node: NodeId, origin: OriginKey): void {
-    if (this.#parents.size < ORIGINS_MAX && this.#links.has(node)) this.#parents.set(origin, node);
+    const hasRoom = this.#parents.has(origin) || this.#parents.size < ORIGINS_MAX;
+    if (hasRoom && this.#links.has(node)) this.#parents.set(origin, node);
   }
 
   /**
