@@ -16,16 +16,16 @@ describe('memory is given back', () => {
 
   /** What is resident at each look, the first at the start; the looks at which memory was given back. */
   async function looks(...residentMib: readonly number[]): Promise<number[]> {
-    return looksOf(residentMib, () => false);
+    return looksOf(residentMib, () => 0.01);
   }
 
-  async function looksOf(residentMib: readonly number[], isBusy: (look: number) => boolean): Promise<number[]> {
+  async function looksOf(residentMib: readonly number[], busy: (look: number) => number): Promise<number[]> {
     let at = 0;
     let collected = -1;
     const called: number[] = [];
     const watch = watchSpareMemory({
       residentBytes: () => (residentMib[at] as number) * MIB,
-      busyShare: () => (isBusy(at) ? 0.9 : 0.1),
+      busyShare: () => busy(at),
       collect: () => {
         collected = at;
       },
@@ -50,10 +50,16 @@ describe('memory is given back', () => {
     expect(await looks(140, 240, 240, 230, 142)).toEqual([1, 3]);
   });
 
-  test('when there is little to do, and not before', async () => {
+  test('when there is next to nothing to do, and not before', async () => {
     const held = Array<number>(6).fill(240);
-    expect(await looksOf([140, ...held], (look) => look < 4)).toEqual([4, 6]);
-    expect(await looksOf([140, ...held], () => true)).toEqual([]);
+    expect(await looksOf([140, ...held], (look) => (look < 4 ? 0.1 : 0.01))).toEqual([4, 6]);
+    expect(await looksOf([140, ...held], () => 0.1)).toEqual([]);
+  });
+
+  test('after five minutes without such a moment when there is little to do, and never when there is much', async () => {
+    const held = Array<number>(50).fill(240);
+    expect(await looksOf([140, ...held], () => 0.1)).toEqual([21, 43]);
+    expect(await looksOf([140, ...held], () => 0.9)).toEqual([]);
   });
 
   test('compared with the least that there was, also when that was after the start', async () => {

@@ -29,9 +29,12 @@ const EVERY_MS = 15_000;
 /** Above the least that there was: less is not worth it. */
 const GROWTH_BYTES = 16 << 20;
 /**
- * It stops this thread for as long as V8 takes to look at all of its heap, and then for the 10 ms in which it gets no memory. So it
- * waits until there is little to do, which also means that a crowd has gone, and no longer needs what is to be given back.
+ * It stops this thread for as long as V8 takes to look at all of its heap, 20 to 50 ms, and then for the 10 ms in which it gets no
+ * memory. So it waits for quiet: now and then a change of the configuration is too much. After QUIET_LOOKS in vain it is content with
+ * little to do, which also means that a crowd has gone, and no longer needs what is to be given back.
  */
+const QUIET_SHARE = 0.03;
+const QUIET_LOOKS = 20;
 const BUSY_SHARE = 0.2;
 /** Where it is in use all the same, it is tried again after twice the time, and then every ten minutes. */
 const LOOKS_MAX = 40;
@@ -44,23 +47,30 @@ export function watchSpareMemory(options: SpareMemoryOptions): SpareMemory {
   /** Looks until it is tried again, and after the next try. */
   let wait = 0;
   let pause = 1;
+  /** Looks at which it was due, and the thread had too much to do. */
+  let unquiet = 0;
   const gaveBack = (): void => {
     if (residentBytes() - least < GROWTH_BYTES) pause = 1;
   };
   const timer = setInterval(() => {
     const resident = residentBytes();
-    const isBusy = busyShare() > BUSY_SHARE;
+    const busy = busyShare();
     least = Math.min(least + (resident - least) * NEEDED_SHARE, resident);
     if (resident - least < GROWTH_BYTES) {
       wait = 0;
       pause = 1;
+      unquiet = 0;
       return;
     }
     if (wait > 0) {
       wait -= 1;
       return;
     }
-    if (isBusy) return;
+    if (busy > (unquiet < QUIET_LOOKS ? QUIET_SHARE : BUSY_SHARE)) {
+      unquiet += 1;
+      return;
+    }
+    unquiet = 0;
     wait = pause;
     pause = Math.min(2 * pause, LOOKS_MAX);
     collect();
