@@ -94,3 +94,19 @@ test('of a frame from before the horizon only what is still known is merged; the
   expect(store.object('k', 'b')).toEqual([]);
   expect(ledger.apply([frame(ledger, 60, ['b', EXISTENCE, ''])]).late).toEqual([]);
 });
+
+test('a frame from before the horizon that makes an object anew keeps what it writes over older groups', () => {
+  const store = new MemoryStore();
+  const ledger = ledgerOf(store);
+  ledger.apply([frame(ledger, 10, ['a', EXISTENCE, ''], ['a', 'x', '1'])]);
+  ledger.commit(new Staging(store), {
+    state: { horizon: { stamp: { ms: 50, counter: 0, node: 9n }, seen: new Map() } },
+  });
+  // The re-creation erases x of before, which is not the same as having forgotten it.
+  const { late } = ledger.apply([frame(ledger, 40, ['a', EXISTENCE, '2'], ['a', 'x', '2'], ['a', 'y', '2'])]);
+  expect(late.map(({ keys }) => keys.map(({ group }) => group))).toEqual([['y']]);
+  expect(store.object('k', 'a').map(({ group, sequence }) => [group, sequence])).toEqual([
+    [EXISTENCE, 2],
+    ['x', 2],
+  ]);
+});

@@ -135,9 +135,11 @@ export class Ledger implements VectorState {
       if (frame.sequence !== before + 1)
         throw new RangeError(`frame ${frame.sequence} after ${before} of ${frame.origin}`);
       const old = compare(frame.stamp, this.horizon.stamp) <= 0;
+      // As it was before the frame: what its own re-creation of the object erases was not forgotten here.
+      const absent = new Set(old ? frame.writes.filter((write) => !staging.has(write)) : []);
       const keys: Key[] = [];
       for (const write of frame.writes) {
-        if (old && !staging.has(write)) keys.push({ kind: write.kind, id: write.id, group: write.group });
+        if (absent.has(write)) keys.push({ kind: write.kind, id: write.id, group: write.group });
         else staging.merge(this.cell(frame, write));
       }
       if (keys.length > 0) late.push({ frame, keys });
