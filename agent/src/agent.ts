@@ -3,6 +3,7 @@
  * The agent without its adapters: use cases over a store and a data plane, and the loops that keep them together. What
  * runs where is main.ts's to say.
  */
+import { hash, randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Configuration, type ConfigurationLog } from './application/configuration.js';
 import { EngineUpgrade } from './application/engine-upgrade.js';
@@ -11,6 +12,8 @@ import { observedState } from './application/mesh/observed-state.js';
 import type { Replicated } from './application/mesh/replication.js';
 import { NO_PACKET_TIER } from './application/no-packet-tier.js';
 import { Node, type NodeCondition } from './application/node.js';
+import { observedSources } from './application/observe/node-sources.js';
+import { Observatory } from './application/observe/observatory.js';
 import { PacketForwarding } from './application/packet-forwarding.js';
 import type { Decapsulated } from './application/packet-packing.js';
 import { type Identity, Programming } from './application/programming.js';
@@ -21,6 +24,8 @@ import type { NodeState } from './domain/mesh/node-state.js';
 import type { AuditTrail } from './ports/audit.js';
 import type { ConfigStore } from './ports/config-store.js';
 import type { Dataplane } from './ports/dataplane.js';
+import type { MeshUseCases } from './ports/mesh.js';
+import type { ObserveUseCases } from './ports/observe.js';
 import type { PacketTier } from './ports/packet-tier.js';
 import type { UseCases } from './ports/use-cases.js';
 
@@ -50,12 +55,15 @@ export interface AgentOptions {
   readonly packetRetryMs?: number;
   /** The mesh that this node is in; undefined: none (yet). */
   readonly replicated?: () => Replicated | undefined;
+  /** What consoles are shown of the mesh. Absent, or undefined: nothing. */
+  readonly mesh?: () => Pick<MeshUseCases, 'status' | 'members'> | undefined;
   /** Absent: nothing is audited. */
   readonly audit?: AuditTrail;
 }
 
 export interface Agent extends UseCases {
   readonly config: Configuration;
+  readonly observe: ObserveUseCases;
   /** Gives the stored configuration to the data plane; then keeps it there. Fails only when the store does. */
   start(): Promise<void>;
   /** How this node is doing, for the others of its mesh. Fails while the engine does not answer. */
@@ -157,6 +165,24 @@ export function createAgent(options: AgentOptions): Agent {
   });
   const traffic = new Traffic(dataplane, events, (service) => config.has(service), packets);
 
+  const observe = new Observatory({
+    sources: observedSources({
+      ...{ name: identity.name, config: config.observed, node, traffic },
+      mesh: options.mesh ?? (() => undefined),
+    }),
+    hash: (bytes) => hash('sha256', bytes, 'buffer'),
+    newRun: randomUUID,
+    clock: {
+      nowMs: () => Date.now(),
+      monotonicMs: () => performance.now(),
+      after: (ms, work) => {
+        const timer = setTimeout(work, ms);
+        timer.unref();
+        return () => clearTimeout(timer);
+      },
+    },
+  });
+
   let stopped = false;
   let timers: NodeJS.Timeout[] = [];
   let reconciling: Promise<void> = Promise.resolve();
@@ -199,6 +225,7 @@ export function createAgent(options: AgentOptions): Agent {
     config,
     node,
     traffic,
+    observe,
     observed: () => observedState({ status: () => node.status(), dataplane, tiers: () => packets.counts() }),
     upgradeEngine,
     async start() {
@@ -233,6 +260,7 @@ export function createAgent(options: AgentOptions): Agent {
     async stop() {
       stopped = true;
       for (const timer of timers) clearTimeout(timer);
+      observe.close();
       await Promise.all([reconciling, upgrading, packets.stop()]);
     },
   };

@@ -186,6 +186,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
   const agent = createAgent({
     store,
     replicated: () => mesh?.replicated,
+    mesh: () => mesh,
     audit,
     dataplane,
     version,

@@ -12,7 +12,7 @@
 import { create } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import { RECORD_LIMITS } from '@marcher/audit';
-import { type Object$, ObjectKeySchema, type ObjectKind } from '@marcher/model';
+import { type Kind, type Object$, ObjectKeySchema, type ObjectKind } from '@marcher/model';
 import {
   ApplyTimingSchema,
   ChangeSchema,
@@ -52,6 +52,7 @@ import { CurrentObjects } from './current-objects.js';
 import { Follower, type Project } from './mesh/follower.js';
 import type { Replicated, Written } from './mesh/replication.js';
 import { unpackObject } from './object-codec.js';
+import type { Declared, ObservedConfiguration } from './observe/sources.js';
 import type { PacketStanding } from './packet-forwarding.js';
 import { checkPermitted } from './permission.js';
 import type { Outcome, Programming } from './programming.js';
@@ -610,12 +611,36 @@ export class Configuration implements ConfigUseCases {
   }
 
   #objectResource({ kind, name, body, generation }: StoredObject): ObjectResource {
+    const conditions = this.#objectConditions(kind, name, generation);
+    return create(ObjectResourceSchema, { object: unpackObject(kind, body), generation, conditions });
+  }
+
+  #objectConditions(kind: ObjectKind, name: string, generation: bigint): Condition[] {
     const standing = this.#options.objectStanding?.(kind, name, generation);
-    const conditions = [
+    return [
       { type: 'Accepted', status: true, reason: 'Accepted', message: '' },
       ...(standing === undefined ? [] : [{ type: 'Programmed', ...standing }]),
     ].map((condition) => create(ConditionSchema, { ...condition, observedGeneration: generation }));
-    return create(ObjectResourceSchema, { object: unpackObject(kind, body), generation, conditions });
+  }
+
+  /** For who shows all of it, and what changes of it. */
+  get observed(): ObservedConfiguration {
+    return {
+      serviceNames: () => this.#store.names(),
+      objectNames: () => guarded(() => this.#store.objects()),
+      declared: (kind, name) => guarded(() => this.#declared(kind, name)),
+      servicesNaming: (policy) => this.servicesNaming(policy),
+      follow: (onChange) => this.#hub.follow(onChange),
+    };
+  }
+
+  #declared(kind: Kind, name: string): Declared | undefined {
+    if (kind === 'Service') {
+      const stored = this.#store.get(name);
+      return stored && { ...stored, conditions: this.#conditions(name, stored.generation) };
+    }
+    const stored = this.#store.object(kind, name);
+    return stored && { ...stored, conditions: this.#objectConditions(kind, name, stored.generation) };
   }
 
   list(query: { pageSize: number; pageToken: string; labels: Readonly<Record<string, string>> }) {

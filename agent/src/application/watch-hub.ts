@@ -42,10 +42,32 @@ function* keysOf({ services, objects }: Partial<Changed>): Iterable<string> {
   yield* services ?? [];
 }
 
+function changedOf(keys: readonly string[]): Changed {
+  const services: string[] = [];
+  const objects: ObjectName[] = [];
+  for (const key of keys) {
+    const slash = key.indexOf('/');
+    if (slash === -1) services.push(key);
+    else objects.push({ kind: key.slice(0, slash) as ObjectKind, name: key.slice(slash + 1) });
+  }
+  return { services, objects };
+}
+
 interface Reader {
   readonly names: Set<string>;
   overflowed: boolean;
   wake: () => void;
+}
+
+/** For who reads at a pace of its own. */
+export interface ChangedNames {
+  /** Since it was asked last. undefined: so many that they were not kept, so that everything is to be looked at. */
+  take(): Changed | undefined;
+  /** Nothing has changed since. */
+  readonly isEmpty: boolean;
+  /** Of the configuration; all that came into force until then was told. */
+  readonly version: bigint;
+  close(): void;
 }
 
 export interface WatchOptions {
@@ -59,11 +81,14 @@ export class WatchHub {
   readonly #readers = new Set<Reader>();
   readonly #queueMax: number;
   readonly #heartbeatMs: number;
+  /** A version is in force before it is told. */
+  #toldVersion: bigint;
 
   constructor(source: WatchSource, options: WatchOptions = {}) {
     this.#source = source;
     this.#queueMax = options.queueMax ?? 4_096;
     this.#heartbeatMs = options.heartbeatMs ?? 15_000;
+    this.#toldVersion = source.version;
   }
 
   get readers(): number {
@@ -71,6 +96,7 @@ export class WatchHub {
   }
 
   changed(changed: Partial<Changed>): void {
+    this.#toldVersion = this.#source.version;
     if (this.#readers.size === 0) return;
     for (const name of keysOf(changed)) {
       for (const reader of this.#readers) {
@@ -114,6 +140,29 @@ export class WatchHub {
       signal.removeEventListener('abort', wake);
       this.#readers.delete(reader);
     }
+  }
+
+  /** onChange: whenever there is something to take. */
+  follow(onChange: () => void): ChangedNames {
+    const reader: Reader = { names: new Set(), overflowed: false, wake: onChange };
+    this.#readers.add(reader);
+    const version = (): bigint => this.#toldVersion;
+    return {
+      take: () => {
+        const { overflowed } = reader;
+        const names = [...reader.names];
+        reader.overflowed = false;
+        reader.names.clear();
+        return overflowed ? undefined : changedOf(names);
+      },
+      get isEmpty() {
+        return reader.names.size === 0 && !reader.overflowed;
+      },
+      get version() {
+        return version();
+      },
+      close: () => this.#readers.delete(reader),
+    };
   }
 
   *#snapshot(signal: AbortSignal): Iterable<WatchEvent> {

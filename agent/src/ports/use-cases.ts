@@ -24,6 +24,7 @@ import type { AccessUseCases, Via } from './access.js';
 import type { AuditUseCases } from './audit.js';
 import type { CertificateUseCases } from './certificates.js';
 import type { MeshUseCases } from './mesh.js';
+import type { ObserveUseCases } from './observe.js';
 
 /** Who asks, as the transport has established it. Goes into the history. */
 export interface Caller {
@@ -170,6 +171,8 @@ export interface UseCases {
   readonly config: ConfigUseCases;
   readonly node: NodeUseCases;
   readonly traffic: TrafficUseCases;
+  /** Absent: nobody can (in tests). */
+  readonly observe?: ObserveUseCases | undefined;
   /** Absent: the agent was started without --mesh. */
   readonly mesh?: MeshUseCases | undefined;
   /** Absent: nothing is audited (in tests). */

@@ -9,6 +9,7 @@ import { CertificateService } from '@marcher/proto/marcher/v1/certificate_servic
 import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
 import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
+import { ObserveService } from '@marcher/proto/marcher/v1/observe_service_pb';
 import { TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import { Connection } from './connection.js';
 import type { Credentials } from './credentials.js';
@@ -24,6 +25,7 @@ export interface AgentClientOptions {
 
 export interface AgentClient {
   readonly target: Target;
+  readonly observe: Client<typeof ObserveService>;
   readonly config: Client<typeof ConfigService>;
   readonly node: Client<typeof NodeService>;
   readonly traffic: Client<typeof TrafficService>;
@@ -47,6 +49,7 @@ export function createAgentClient(target: Target, options: AgentClientOptions = 
   });
   return {
     target,
+    observe: translating(ObserveService, createClient(ObserveService, transport), target),
     config: translating(ConfigService, createClient(ConfigService, transport), target),
     node: translating(NodeService, createClient(NodeService, transport), target),
     traffic: translating(TrafficService, createClient(TrafficService, transport), target),

@@ -8,6 +8,7 @@ import { CertificateService } from '@marcher/proto/marcher/v1/certificate_servic
 import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
 import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
+import { ObserveService } from '@marcher/proto/marcher/v1/observe_service_pb';
 import { TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -52,6 +53,7 @@ const EXPECTED: Readonly<Record<string, string>> = {
   'marcher.v1.TrafficService/ListConnections': ALL,
   'marcher.v1.TrafficService/WatchConnections': ALL,
   'marcher.v1.TrafficService/Logs': ALL,
+  'marcher.v1.ObserveService/Observe': ALL,
   'marcher.v1.MeshService/GetMesh': ALL,
   'marcher.v1.MeshService/InitMesh': ADMINISTER,
   'marcher.v1.MeshService/CreateJoinToken': ADMINISTER,
@@ -116,6 +118,7 @@ const SERVICES = [
   ConfigService,
   NodeService,
   TrafficService,
+  ObserveService,
   MeshService,
   AuditService,
   AccessService,

@@ -15,6 +15,7 @@ import { CertificateService } from '@marcher/proto/marcher/v1/certificate_servic
 import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
 import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
+import { ObserveService } from '@marcher/proto/marcher/v1/observe_service_pb';
 import { TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import { type Principal, type Scope, userOf } from './principal.js';
 
@@ -90,6 +91,7 @@ table(TrafficService, {
   watchConnections: 'read',
   logs: 'read',
 });
+table(ObserveService, { observe: 'read' });
 table(MeshService, {
   getMesh: 'read',
   initMesh: 'administer',

@@ -455,6 +455,7 @@ describe('reflection', () => {
       'marcher.v1.ConfigService',
       'marcher.v1.MeshService',
       'marcher.v1.NodeService',
+      'marcher.v1.ObserveService',
       'marcher.v1.TrafficService',
     ]);
     // config_service.proto, model.proto and timestamp.proto

@@ -33,6 +33,7 @@ import { CertificateService } from '@marcher/proto/marcher/v1/certificate_servic
 import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
 import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
+import { ObserveService } from '@marcher/proto/marcher/v1/observe_service_pb';
 import { TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import type { UseCases } from '../../../ports/use-cases.js';
 import { routeAccessService } from './access-api.js';
@@ -46,6 +47,7 @@ import { routeHealthService } from './health-api.js';
 import { listenOnLoopback, type TcpAddress } from './loopback-listener.js';
 import { routeMeshService } from './mesh-api.js';
 import { routeNodeService } from './node-api.js';
+import { routeObserveService } from './observe-api.js';
 import { createUserNames, identifyTcpPeer, identifyUnixPeer, type Peer, type PeerCredentialsPort } from './peer.js';
 import { routeReflectionServices } from './reflection-api.js';
 import { isKnown, RemoteCaller, UNKNOWN_CALL_BYTES } from './remote-caller.js';
@@ -243,6 +245,7 @@ function createHandler(useCases: UseCases, limits: ApiLimits, logger: ApiLogger,
     ConfigService,
     NodeService,
     TrafficService,
+    ObserveService,
     MeshService,
     AuditService,
     AccessService,
@@ -251,6 +254,7 @@ function createHandler(useCases: UseCases, limits: ApiLimits, logger: ApiLogger,
   routeConfigService(router, useCases.config, limits);
   routeNodeService(router, useCases.node);
   routeTrafficService(router, useCases.traffic);
+  routeObserveService(router, useCases.observe);
   routeMeshService(router, useCases.mesh);
   routeAuditService(router, useCases.audit);
   routeCertificateService(router, useCases.certificates);

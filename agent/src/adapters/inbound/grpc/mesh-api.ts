@@ -276,7 +276,7 @@ function tokenMessage(token: JoinTokenView): MessageInitShape<typeof JoinTokenSc
   return { id, role: roles[role], ...times, createdBy, usedBy, clusters: [...clusters] };
 }
 
-function memberMessage(member: MeshMember): MessageInitShape<typeof MemberSchema> {
+export function memberMessage(member: MeshMember): MessageInitShape<typeof MemberSchema> {
   const { nodeId, name, state, address, certificateExpiresMs, behind, said, clusters } = member;
   return {
     nodeId,

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+import { beforeEach, expect, test } from 'vitest';
+import { PacedSource } from './paced-source.js';
+
+let nowMs: number;
+let looks: number;
+
+beforeEach(() => {
+  nowMs = 0;
+  looks = 0;
+});
+
+const counting = async (): Promise<void> => {
+  looks++;
+};
+
+test('is looked at by whoever wants it newer than it was seen', async () => {
+  const source = new PacedSource(counting, { nowMs: () => nowMs });
+  await source.fresh(500);
+  nowMs = 300;
+  await source.fresh(500);
+  expect(looks).toBe(1);
+  await source.fresh(200);
+  expect(looks).toBe(2);
+});
+
+test('who asks while it is being looked at takes what is seen then', async () => {
+  let finish: () => void = () => undefined;
+  const source = new PacedSource(
+    async () => {
+      looks++;
+      await new Promise<void>((resolve) => {
+        finish = resolve;
+      });
+    },
+    { nowMs: () => nowMs },
+  );
+  const asked = [source.fresh(0), source.fresh(0)];
+  finish();
+  await Promise.all(asked);
+  expect(looks).toBe(1);
+});
+
+test('is not looked at more often than it is worth', async () => {
+  const source = new PacedSource(counting, { nowMs: () => nowMs, leastMs: 1_000 });
+  for (nowMs = 0; nowMs < 10_000; nowMs += 100) await source.fresh(100);
+  expect(looks).toBe(10);
+});
+
+test('what is much work has a pause after it', async () => {
+  const source = new PacedSource(
+    async () => {
+      looks++;
+      const endMs = performance.now() + 10;
+      while (performance.now() < endMs);
+    },
+    { nowMs: () => nowMs },
+  );
+  await source.fresh(100);
+  nowMs = 199;
+  await source.fresh(100);
+  expect(looks).toBe(1);
+  nowMs = 2_000;
+  await source.fresh(100);
+  expect(looks).toBe(2);
+});
+
+test('a failure is its asker’s, and the next one looks again', async () => {
+  const source = new PacedSource(
+    async () => {
+      if (looks++ === 0) throw new Error('broken');
+    },
+    { nowMs: () => nowMs },
+  );
+  await expect(source.fresh(100)).rejects.toThrow('broken');
+  nowMs = 100;
+  await source.fresh(100);
+  expect(looks).toBe(2);
+});
