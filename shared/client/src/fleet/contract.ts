@@ -131,6 +131,7 @@ export interface ServiceView extends ObjectViewOf<Service> {
   readonly flows: ReadonlyMap<NodeKey, Flow>;
   /** Over nodes that are live. */
   readonly flow: Flow;
+  /** Of services that somebody watches; of others empty. */
   readonly history: readonly Flow[];
   /** Of its backends: how many at least one live node finds healthy, and how many there are. */
   readonly healthyBackends: number;
@@ -178,7 +179,7 @@ export interface FleetState {
   readonly backends: ReadonlyMap<string, BackendView>;
   readonly flow: Flow;
   readonly history: readonly Flow[];
-  /** Different digests of the effective configuration among nodes that are live; 1: they agree. */
+  /** Different digests of the effective configuration among nodes that are live and in the same clusters; 1: they agree. */
   readonly configurations: number;
   readonly paused: boolean;
 }

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A mesh as a console shows it. Runs in browsers as well as in Node.js. */
+
+export { agentCalls } from '../agent-calls.js';
+export { AgentError, type AgentErrorCode } from '../agent-error.js';
+export { systemAmbient } from './ambient.js';
+export { healthOf } from './backend-entry.js';
+export * from './contract.js';
+export { ageText, coverageText } from './coverage.js';
+export { Fleet, type FleetTap } from './fleet.js';
+export { NO_FLOW } from './flow.js';
+export { plainText } from './plain-text.js';
+export type { FleetSource, StateListener } from './source.js';

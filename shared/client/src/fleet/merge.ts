@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * What nodes say of the same object, put together. Only what was touched since the last publication is looked at again; a view
+ * that comes out as it was is the same object as before.
+ */
+
+import type { Object$, Service } from '@marcher/proto/marcher/v1/model_pb';
+import type { BackendStatus, ServiceTier } from '@marcher/proto/marcher/v1/node_service_pb';
+import type { ObservedObject } from '@marcher/proto/marcher/v1/observe_service_pb';
+import { type Agreement, agreementOn, FreshNodes, type HeldObject } from './agreement.js';
+import { BackendEntry } from './backend-entry.js';
+import type { BackendView, Flow, NodeKey, ObjectView, ServiceView } from './contract.js';
+import { DraftMap } from './draft-map.js';
+import { NO_FLOW, NO_HISTORY, settledFlow, sumOfFlows, withFlow } from './flow.js';
+import { isSameConditions, isSameTier, sharedTier } from './shared-values.js';
+
+export interface Merged {
+  readonly services: ReadonlyMap<string, ServiceView>;
+  readonly objects: ReadonlyMap<string, ObjectView>;
+  readonly backends: ReadonlyMap<string, BackendView>;
+}
+
+/** An object with what nodes have of it. Whole nodes are those that say what it declares. */
+class ObjectEntry<Declared> {
+  /** "Kind/name" */
+  readonly key: string;
+  readonly name: string;
+  readonly nodes = new DraftMap<NodeKey, HeldObject>();
+  readonly declared = new Map<NodeKey, Declared>();
+  /** What was chosen last: also when who said it has it no more, it is what others with its digest declare. */
+  #last: { readonly digest: string; readonly declared: Declared } | undefined;
+
+  constructor(kind: string, name: string) {
+    this.key = `${kind}/${name}`;
+    this.name = name;
+  }
+
+  set(node: NodeKey, object: ObservedObject, declared: Declared | undefined): void {
+    const before = this.nodes.get(node);
+    const digest = this.#sharedDigest(hex(object.digest));
+    if (declared !== undefined && (before?.digest !== digest || !this.declared.has(node)))
+      this.declared.set(node, declared);
+    const unmet = object.unmet.length === 0 ? NONE : object.unmet;
+    if (
+      before !== undefined &&
+      before.digest === digest &&
+      before.generation === object.generation &&
+      isSameConditions(before.unmet, unmet)
+    ) {
+      return;
+    }
+    this.nodes.set(node, { node, generation: object.generation, same: before?.same ?? true, unmet, digest });
+  }
+
+  /** Marks which nodes have what most have. */
+  agree(fresh: FreshNodes, cluster: string | undefined): Agreement['agreement'] {
+    const { agreement, digest } = agreementOn(this.nodes.now, fresh, cluster);
+    for (const [node, held] of this.nodes.now) {
+      const same = held.digest === digest;
+      if (held.same !== same) this.nodes.set(node, { ...held, same });
+    }
+    return agreement;
+  }
+
+  /** As the entry has it while that is heard; else as another does that is; else as it was said last. */
+  chosen(fresh: FreshNodes): Declared | undefined {
+    const node = this.#chosenNode(fresh);
+    if (node !== undefined) {
+      const declared = this.declared.get(node);
+      const digest = this.nodes.get(node)?.digest;
+      if (declared !== undefined && digest !== undefined && this.#last?.declared !== declared) {
+        this.#last = { digest, declared };
+      }
+      return declared;
+    }
+    for (const { digest } of this.nodes.now.values()) if (digest === this.#last?.digest) return this.#last.declared;
+    return undefined;
+  }
+
+  #chosenNode(fresh: FreshNodes): NodeKey | undefined {
+    const { entry } = fresh;
+    if (entry !== undefined && fresh.has(entry) && this.declared.has(entry)) return entry;
+    let first: NodeKey | undefined;
+    for (const node of this.declared.keys()) {
+      if (fresh.has(node)) return node;
+      first ??= node;
+    }
+    return entry !== undefined && this.declared.has(entry) ? entry : first;
+  }
+
+  #sharedDigest(digest: string): string {
+    for (const held of this.nodes.now.values()) return held.digest === digest ? held.digest : digest;
+    return digest;
+  }
+}
+
+class ServiceEntry extends ObjectEntry<Service> {
+  readonly tiers = new DraftMap<NodeKey, ServiceTier>();
+  readonly flows = new DraftMap<NodeKey, Flow>();
+  readonly backends = new Set<BackendEntry>();
+  view: ServiceView | undefined;
+
+  get isEmpty(): boolean {
+    return this.nodes.size + this.tiers.size + this.flows.size + this.backends.size === 0;
+  }
+}
+
+class OtherEntry extends ObjectEntry<Object$> {
+  readonly kind: ObjectView['kind'];
+  view: ObjectView | undefined;
+
+  constructor(kind: ObjectView['kind'], name: string) {
+    super(kind, name);
+    this.kind = kind;
+  }
+}
+
+const NONE: readonly never[] = Object.freeze([]);
+
+export class Merge {
+  readonly #services = new Map<string, ServiceEntry>();
+  readonly #others = new Map<string, OtherEntry>();
+  readonly #backends = new Map<string, BackendEntry>();
+  readonly #touchedServices = new Set<ServiceEntry>();
+  readonly #touchedOthers = new Set<OtherEntry>();
+  readonly #touchedBackends = new Set<BackendEntry>();
+  readonly #serviceViews = new DraftMap<string, ServiceView>();
+  readonly #objectViews = new DraftMap<string, ObjectView>();
+  readonly #backendViews = new DraftMap<string, BackendView>();
+  #watched: ReadonlySet<string> = new Set();
+  #fresh = new FreshNodes([], undefined);
+
+  /** Of these services alone a history is kept. */
+  watch(services: ReadonlySet<string>): void {
+    for (const name of [...this.#watched, ...services]) this.#touch(name);
+    this.#watched = services;
+  }
+
+  /** Who is heard, which clusters each holds, and which is the entry: all is looked at again. */
+  setFresh(nodes: Iterable<readonly [NodeKey, readonly string[]]>, entry: NodeKey | undefined): void {
+    this.#fresh = new FreshNodes(nodes, entry);
+    for (const service of this.#services.values()) this.#touchedServices.add(service);
+    for (const other of this.#others.values()) this.#touchedOthers.add(other);
+    for (const backend of this.#backends.values()) this.#touchedBackends.add(backend);
+  }
+
+  /** Gives the key that the caller is to keep, "Kind/name": one text for all nodes. undefined: of a kind that is not known here. */
+  setObject(node: NodeKey, object: ObservedObject): string | undefined {
+    const { kind, name, declared } = object;
+    if (kind === 'Service') {
+      const service = this.#service(name);
+      service.set(node, object, declared.case === 'service' ? declared.value : undefined);
+      this.#touchedServices.add(service);
+      return service.key;
+    }
+    if (kind !== 'Guard' && kind !== 'TrafficPolicy') return undefined;
+    const key = `${kind}/${name}`;
+    let other = this.#others.get(key);
+    if (other === undefined) {
+      other = new OtherEntry(kind, name);
+      this.#others.set(key, other);
+    }
+    other.set(node, object, declared.case === 'object' ? declared.value : undefined);
+    this.#touchedOthers.add(other);
+    return other.key;
+  }
+
+  /** By the key that setObject gave. */
+  dropObject(node: NodeKey, key: string): void {
+    const other = this.#others.get(key);
+    const service = other === undefined ? this.#services.get(key.slice('Service/'.length)) : undefined;
+    for (const entry of [other, service]) {
+      entry?.nodes.delete(node);
+      entry?.declared.delete(node);
+    }
+    if (other !== undefined) this.#touchedOthers.add(other);
+    if (service !== undefined) this.#touchedServices.add(service);
+  }
+
+  setTier(node: NodeKey, tier: ServiceTier): string {
+    const service = this.#service(tier.service);
+    const before = service.tiers.get(node);
+    if (before === undefined || !isSameTier(before, tier)) {
+      service.tiers.set(node, sharedTier(tier, service.tiers.now.values()));
+      this.#touchedServices.add(service);
+    }
+    return service.name;
+  }
+
+  dropTier(node: NodeKey, name: string): void {
+    if (this.#services.get(name)?.tiers.delete(node) === true) this.#touch(name);
+  }
+
+  /** The same text for the same service, whichever node names it. A flow is set next. */
+  nameOf(service: string): string {
+    return this.#service(service).name;
+  }
+
+  /** undefined: nothing is known of it any more. */
+  setFlow(node: NodeKey, name: string, flow: Flow | undefined): void {
+    const service = this.#service(name);
+    const changed = flow === undefined ? service.flows.delete(node) : service.flows.set(node, flow);
+    if (changed) this.#touchedServices.add(service);
+    else if (service.isEmpty) this.#services.delete(name);
+  }
+
+  setBackend(node: NodeKey, status: BackendStatus): string {
+    const key = `${status.service}/${status.backend}`;
+    let backend = this.#backends.get(key);
+    if (backend === undefined) {
+      const service = this.#service(status.service);
+      backend = new BackendEntry(key, service.name, status.backend);
+      this.#backends.set(key, backend);
+      service.backends.add(backend);
+      this.#touchedServices.add(service);
+    }
+    if (backend.set(node, status)) this.#touchedBackends.add(backend);
+    return backend.key;
+  }
+
+  dropBackend(node: NodeKey, key: string): void {
+    const backend = this.#backends.get(key);
+    if (backend?.nodes.delete(node) === true) this.#touchedBackends.add(backend);
+  }
+
+  publish(): Merged {
+    for (const backend of this.#touchedBackends) this.#publishBackend(backend);
+    this.#touchedBackends.clear();
+    for (const service of this.#touchedServices) this.#publishService(service);
+    this.#touchedServices.clear();
+    for (const other of this.#touchedOthers) this.#publishOther(other);
+    this.#touchedOthers.clear();
+    return {
+      services: this.#serviceViews.publish(),
+      objects: this.#objectViews.publish(),
+      backends: this.#backendViews.publish(),
+    };
+  }
+
+  #service(name: string): ServiceEntry {
+    let service = this.#services.get(name);
+    if (service === undefined) {
+      service = new ServiceEntry('Service', name);
+      this.#services.set(name, service);
+    }
+    return service;
+  }
+
+  #touch(name: string): void {
+    const service = this.#services.get(name);
+    if (service !== undefined) this.#touchedServices.add(service);
+  }
+
+  #publishBackend(backend: BackendEntry): void {
+    const before = backend.view;
+    const view = backend.publish(this.#fresh);
+    if (view === before) return;
+    if (view === undefined) {
+      this.#backends.delete(backend.key);
+      this.#backendViews.delete(backend.key);
+      this.#services.get(backend.service)?.backends.delete(backend);
+    } else {
+      this.#backendViews.set(backend.key, view);
+    }
+    if (view?.health !== before?.health) this.#touch(backend.service);
+  }
+
+  #publishService(entry: ServiceEntry): void {
+    const view = entry.nodes.size === 0 ? undefined : this.#viewOf(entry);
+    if (view === undefined && entry.isEmpty) this.#services.delete(entry.name);
+    if (view === entry.view) return;
+    entry.view = view;
+    if (view === undefined) this.#serviceViews.delete(entry.name);
+    else this.#serviceViews.set(entry.name, view);
+  }
+
+  #viewOf(entry: ServiceEntry): ServiceView {
+    const { name, view: before } = entry;
+    const declared = entry.chosen(this.#fresh);
+    const agreement = entry.agree(this.#fresh, declared?.cluster);
+    const nodes = entry.nodes.publish();
+    const tiers = entry.tiers.publish();
+    const flows = entry.flows.publish();
+    const flow = settledFlow(before?.flow ?? NO_FLOW, sumOfFlows(this.#freshOf(flows)));
+    let healthyBackends = 0;
+    for (const backend of entry.backends) if (backend.isFoundHealthy) healthyBackends++;
+    const backends = entry.backends.size;
+    let history = before?.history ?? NO_HISTORY;
+    if (!this.#watched.has(name)) history = NO_HISTORY;
+    else if (flow !== before?.flow || history.length === 0) history = withFlow(history, flow);
+    if (
+      before !== undefined &&
+      before.declared === declared &&
+      before.nodes === nodes &&
+      before.agreement === agreement &&
+      before.tiers === tiers &&
+      before.flows === flows &&
+      before.flow === flow &&
+      before.history === history &&
+      before.healthyBackends === healthyBackends &&
+      before.backends === backends
+    ) {
+      return before;
+    }
+    return {
+      kind: 'Service',
+      name,
+      declared,
+      nodes,
+      agreement,
+      tiers,
+      flows,
+      flow,
+      history,
+      healthyBackends,
+      backends,
+    };
+  }
+
+  *#freshOf<V>(values: ReadonlyMap<NodeKey, V>): Iterable<V> {
+    for (const [node, value] of values) if (this.#fresh.has(node)) yield value;
+  }
+
+  #publishOther(entry: OtherEntry): void {
+    const { key, kind, name, view: before } = entry;
+    if (entry.nodes.size === 0) {
+      this.#others.delete(key);
+      this.#objectViews.delete(key);
+      return;
+    }
+    const declared = entry.chosen(this.#fresh);
+    const agreement = entry.agree(this.#fresh, declared?.object.value?.cluster);
+    const nodes = entry.nodes.publish();
+    if (before?.declared === declared && before?.nodes === nodes && before.agreement === agreement) return;
+    entry.view = { kind, name, declared, nodes, agreement };
+    this.#objectViews.set(key, entry.view);
+  }
+}
+
+function hex(bytes: Uint8Array): string {
+  let text = '';
+  for (const byte of bytes) text += byte.toString(16).padStart(2, '0');
+  return text;
+}

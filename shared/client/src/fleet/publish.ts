@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+/** When states are published: at once after a quiet time, and otherwise at most once per interval. */
+import type { Ambient } from './contract.js';
+
+/** What comes together is shown together. */
+const GATHER_MS = 15;
+
+export class Publisher {
+  readonly #ambient: Ambient;
+  readonly #intervalMs: number;
+  readonly #publish: () => void;
+  #lastMs = Number.NEGATIVE_INFINITY;
+  #dueMs = Number.POSITIVE_INFINITY;
+  #cancel: (() => void) | undefined;
+  #isHeld = false;
+
+  constructor(ambient: Ambient, intervalMs: number, publish: () => void) {
+    this.#ambient = ambient;
+    this.#intervalMs = intervalMs;
+    this.#publish = publish;
+  }
+
+  /** Something may have changed. */
+  touch(): void {
+    const nowMs = this.#ambient.nowMs();
+    this.#plan(Math.max(nowMs + Math.min(GATHER_MS, this.#intervalMs), this.#lastMs + this.#intervalMs), nowMs);
+  }
+
+  /** Something changes by itself in a while. */
+  touchIn(ms: number): void {
+    const nowMs = this.#ambient.nowMs();
+    this.#plan(nowMs + Math.max(ms, this.#intervalMs), nowMs);
+  }
+
+  /** Nothing is published until it is released. */
+  hold(): void {
+    this.#isHeld = true;
+    this.#clear();
+  }
+
+  release(): void {
+    this.#isHeld = false;
+    this.#run();
+  }
+
+  close(): void {
+    this.hold();
+  }
+
+  #plan(dueMs: number, nowMs: number): void {
+    if (this.#isHeld || dueMs >= this.#dueMs) return;
+    this.#clear();
+    this.#dueMs = dueMs;
+    this.#cancel = this.#ambient.after(dueMs - nowMs, () => this.#run());
+  }
+
+  #run(): void {
+    this.#clear();
+    this.#lastMs = this.#ambient.nowMs();
+    this.#publish();
+  }
+
+  #clear(): void {
+    this.#cancel?.();
+    this.#cancel = undefined;
+    this.#dueMs = Number.POSITIVE_INFINITY;
+  }
+}

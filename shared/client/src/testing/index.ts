@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+/** For tests of consoles: a mesh without agents. Runs in browsers as well as in Node.js. */
+export { type Condition, SimulatedAgent } from './simulated-agent.js';
+export { type Simulation, type SimulationOptions, simulatedAgents } from './simulated-agents.js';
+export { SimulatedClock, seededRandom } from './simulated-clock.js';

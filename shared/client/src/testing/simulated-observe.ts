@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What one reader of a simulated agent's Observe has been told, and what it is to be told next. */
+import { create } from '@bufbuild/protobuf';
+import { timestampFromMs } from '@bufbuild/protobuf/wkt';
+import {
+  type ObservedObject,
+  ObservedObjectSchema,
+  type ObserveRequest,
+  type ObserveResponse,
+  ObserveResponseSchema,
+  Topic,
+} from '@marcher/proto/marcher/v1/observe_service_pb';
+import type { SimulatedAgent } from './simulated-agent.js';
+import type { StoredObject } from './simulated-configuration.js';
+
+const HEARTBEAT_MS = 15_000;
+const OBJECTS_PER_BATCH = 5_000;
+
+export class SimulatedReader {
+  readonly #agent: SimulatedAgent;
+  readonly #request: ObserveRequest;
+  readonly #backends = new Map<string, object>();
+  readonly #tiers = new Map<string, string>();
+  readonly #traffic = new Map<string, bigint>();
+  readonly #members = new Map<string, string>();
+  #version = 0n;
+  #status = '';
+  #sentMs = 0;
+
+  constructor(agent: SimulatedAgent, request: ObserveRequest) {
+    this.#agent = agent;
+    this.#request = request;
+  }
+
+  /** The state, in parts where it is large. */
+  *begin(): Iterable<ObserveResponse> {
+    const { run, configuration } = this.#agent;
+    const { resumeRun, resumeVersion } = this.#request;
+    const goesOn = resumeRun === run && resumeVersion <= configuration.version && resumeVersion > 0n;
+    if (goesOn) this.#version = resumeVersion;
+    this.#sentMs = this.#agent.clock.nowMs();
+    const first = this.#batch();
+    first.node = this.#agent.observedNode();
+    first.forget = !goesOn;
+    first.availability = this.#wants(Topic.TIERS) ? this.#agent.availability() : [];
+    const { objects } = first;
+    first.objects = objects.slice(0, OBJECTS_PER_BATCH);
+    for (let at = OBJECTS_PER_BATCH; at < objects.length; at += OBJECTS_PER_BATCH) {
+      const { time, version } = first;
+      yield create(ObserveResponseSchema, {
+        time: time as object,
+        version,
+        objects: objects.slice(at, at + OBJECTS_PER_BATCH),
+      });
+    }
+    first.synced = true;
+    yield first;
+  }
+
+  /** What is new since the batch before. undefined: nothing, and no heartbeat is due. */
+  next(): ObserveResponse | undefined {
+    const batch = this.#batch();
+    const isEmpty =
+      batch.status === undefined &&
+      batch.objects.length +
+        batch.goneObjects.length +
+        batch.backends.length +
+        batch.goneBackends.length +
+        batch.tiers.length +
+        batch.goneTiers.length +
+        batch.traffic.length +
+        batch.goneTraffic.length +
+        batch.members.length +
+        batch.goneMembers.length ===
+        0;
+    if (isEmpty && this.#agent.clock.nowMs() - this.#sentMs < HEARTBEAT_MS) return undefined;
+    this.#sentMs = this.#agent.clock.nowMs();
+    return batch;
+  }
+
+  #wants(topic: Topic): boolean {
+    return this.#request.topics.length === 0 || this.#request.topics.includes(topic);
+  }
+
+  #batch(): ObserveResponse {
+    const agent = this.#agent;
+    const nowMs = agent.clock.nowMs();
+    const { version } = agent.configuration;
+    const batch = create(ObserveResponseSchema, { time: timestampFromMs(nowMs), version });
+    const isChanged = this.#version !== version;
+    if (this.#wants(Topic.CONFIGURATION) && isChanged) this.#tellObjects(batch);
+    if (this.#wants(Topic.STATUS)) this.#tellStatus(batch);
+    if (this.#wants(Topic.BACKENDS)) this.#tellBackends(batch);
+    if (this.#wants(Topic.TIERS)) this.#tellTiers(batch, isChanged);
+    if (this.#wants(Topic.TRAFFIC)) this.#tellTraffic(batch);
+    if (this.#wants(Topic.MEMBERS)) this.#tellMembers(batch);
+    this.#version = version;
+    return batch;
+  }
+
+  #tellObjects(batch: ObserveResponse): void {
+    for (const object of this.#agent.configuration.objects.values()) {
+      if (object.generation > this.#version && this.#agent.holds(object)) batch.objects.push(this.#observed(object));
+    }
+    for (const [key, version] of this.#agent.configuration.gone) {
+      const [kind = '', name = ''] = key.split('/');
+      if (version > this.#version) batch.goneObjects.push({ $typeName: 'marcher.v1.ObjectKey', kind, name });
+    }
+  }
+
+  #observed({ declared, generation, digest, key }: StoredObject): ObservedObject {
+    const [kind = '', name = ''] = key.split('/');
+    const observed = create(ObservedObjectSchema, { kind, name, generation, digest });
+    if (this.#request.summaries) return observed;
+    observed.declared =
+      declared.kind === 'Service'
+        ? { case: 'service', value: declared.value }
+        : { case: 'object', value: declared.value };
+    return observed;
+  }
+
+  #tellStatus(batch: ObserveResponse): void {
+    const { configuration, isDraining } = this.#agent;
+    // Memory moves all the time, which is told every 10 s.
+    const tens = Math.floor(this.#agent.clock.nowMs() / 10_000);
+    const status = `${configuration.version} ${configuration.hash} ${isDraining} ${tens}`;
+    if (status === this.#status) return;
+    this.#status = status;
+    batch.status = this.#agent.status();
+  }
+
+  #tellBackends(batch: ObserveResponse): void {
+    const backends = this.#agent.backends();
+    for (const [key, status] of backends) {
+      if (this.#backends.get(key) === status) continue;
+      this.#backends.set(key, status);
+      batch.backends.push(status);
+    }
+    if (this.#backends.size === backends.size) return;
+    for (const key of this.#backends.keys()) {
+      if (backends.has(key)) continue;
+      this.#backends.delete(key);
+      const [service = '', backend = ''] = key.split('/');
+      batch.goneBackends.push({ $typeName: 'marcher.v1.BackendName', service, backend });
+    }
+  }
+
+  #tellTiers(batch: ObserveResponse, isChanged: boolean): void {
+    if (!isChanged) return;
+    const tiers = this.#agent.tiers();
+    for (const tier of tiers) {
+      if (this.#tiers.get(tier.service) === tier.tier) continue;
+      this.#tiers.set(tier.service, tier.tier);
+      batch.tiers.push(tier);
+    }
+    if (this.#tiers.size === tiers.length) return;
+    const names = new Set(tiers.map(({ service }) => service));
+    for (const name of this.#tiers.keys()) {
+      if (names.has(name)) continue;
+      this.#tiers.delete(name);
+      batch.goneTiers.push(name);
+    }
+  }
+
+  #tellTraffic(batch: ObserveResponse): void {
+    const { traffic, clock, configuration } = this.#agent;
+    const nowMs = clock.nowMs();
+    for (const service of traffic.moving()) {
+      if (configuration.service(service) === undefined) continue;
+      const counters = traffic.counters(service, nowMs);
+      const sum = counters.connectionsOpened * 7n + counters.connectionsClosed + counters.noBackend * 13n;
+      if (this.#traffic.get(service) === sum) continue;
+      this.#traffic.set(service, sum);
+      batch.traffic.push({ $typeName: 'marcher.v1.ServiceStats', service, counters, backends: [] });
+    }
+    for (const service of this.#traffic.keys()) {
+      if (configuration.service(service) !== undefined) continue;
+      this.#traffic.delete(service);
+      batch.goneTraffic.push(service);
+    }
+  }
+
+  #tellMembers(batch: ObserveResponse): void {
+    const members = this.#agent.members();
+    for (const member of members) {
+      const said = `${member.name} ${member.state} ${member.clusters.join(' ')}`;
+      if (this.#members.get(member.nodeId) === said) continue;
+      this.#members.set(member.nodeId, said);
+      batch.members.push(member);
+    }
+    if (this.#members.size === members.length) return;
+    const ids = new Set(members.map(({ nodeId }) => nodeId));
+    for (const id of this.#members.keys()) {
+      if (ids.has(id)) continue;
+      this.#members.delete(id);
+      batch.goneMembers.push(id);
+    }
+  }
+}
