@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The agent's API: gRPC, gRPC-Web and Connect on one HTTP/2 server per listener (h2c; from elsewhere over TLS).
+ * The agent's API: gRPC, gRPC-Web (binary and text) and Connect on one HTTP/2 server per listener (h2c; from elsewhere
+ * over TLS).
  *
  * connection -> peer identified -> HTTP/2 session (bounded in number, streams and idle time) -> call gate (may this
  * peer do that, is there room) -> message (bounded in size, and in the time it may take to arrive) -> use case.
@@ -43,6 +44,7 @@ import { createCallGate, peerKey } from './call-gate.js';
 import { createCallLog } from './call-log.js';
 import { routeCertificateService } from './certificates-api.js';
 import { routeConfigService, routePackedChanges } from './config-api.js';
+import { handleWithText } from './grpc-web-text.js';
 import { routeHealthService } from './health-api.js';
 import { listenOnLoopback, type TcpAddress } from './loopback-listener.js';
 import { routeMeshService } from './mesh-api.js';
@@ -299,7 +301,7 @@ function createHandler(useCases: UseCases, limits: ApiLimits, logger: ApiLogger,
         const held = handler.method.methodKind === 'unary' ? undefined : remote?.hold(authorization, call.signal);
         const arriving = request.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>;
         const body = nobodys ? atMost(arriving, UNKNOWN_CALL_BYTES) : arriving;
-        return handler({ ...call, body, ...(held === undefined ? {} : { signal: held }) });
+        return handleWithText(handler, { ...call, body, ...(held === undefined ? {} : { signal: held }) });
       })
       .then((answer) => {
         // A message refused by its size is still being sent. Resetting the stream then can take the answer with it, so
