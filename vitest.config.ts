@@ -16,7 +16,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'each',
-          include: ['{agent,tui,e2e,bench}/src/**/*.test.ts', 'scripts/**/*.test.ts'],
+          include: ['{agent,tui,console,e2e,bench}/src/**/*.test.ts', 'scripts/**/*.test.ts'],
           exclude: pure,
         },
       },

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * What answers app://agent/: the renderer's files, and its calls, which go on to agents over connections that the renderer never
+ * sees. Bodies go through as they come, both ways; who goes away ends the call at the agent.
+ *
+ *   GET  /…                        the renderer
+ *   POST /NODE/SERVICE/METHOD      a call; NODE is "entry" or a node's id
+ */
+import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http';
+import { type Duplex, Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type { ReadableStream } from 'node:stream/web';
+import { isOwnAddress, SCHEME } from './origin.js';
+
+/** For Electron's protocol.registerSchemesAsPrivileged: an origin of its own, whose answers may be streams. */
+export const SCHEME_PRIVILEGES = {
+  scheme: SCHEME,
+  privileges: { standard: true, secure: true, supportFetchAPI: true, stream: true, codeCache: true },
+} as const;
+
+export interface Call {
+  /** "entry", or 16 hex digits. */
+  readonly node: string;
+  /** "/marcher.v1.NodeService/Status" */
+  readonly method: string;
+}
+
+/** The gateway's way to agents; calls fail as Error with a sentence. */
+export interface Agents<Stream extends Duplex> {
+  open(call: Call, headers: IncomingHttpHeaders): Promise<Stream>;
+  answer(
+    stream: Stream,
+  ): Promise<{ readonly status: number; readonly headers: OutgoingHttpHeaders; readonly body: Readable }>;
+  /** Nobody waits for the answer any more. */
+  giveUp(stream: Stream): void;
+}
+
+/** The built renderer. */
+export interface Files {
+  /** undefined: there is none of that name. */
+  find(pathname: string): { readonly body: Uint8Array; readonly type: string } | undefined;
+}
+
+const CALL = /^\/(entry|[0-9a-f]{16})(\/[A-Za-z][\w.]{0,127}\/[A-Za-z]\w{0,127})$/;
+/** What an agent is told of a request: nothing of the page. */
+const PASSED = ['content-type', 'accept', 'x-grpc-web', 'x-user-agent', 'grpc-timeout'];
+/** RFC 9113, 8.2.2: of a connection, not of an answer. And nothing that would be kept. */
+const KEPT_BACK = new Set(['connection', 'keep-alive', 'transfer-encoding', 'upgrade', 'set-cookie']);
+
+/** Only what came with the console runs, and it speaks with its own origin alone. */
+export const CONTENT_SECURITY_POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "img-src 'self' data:",
+  "font-src 'self'",
+  "connect-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+].join('; ');
+
+/** For Electron's protocol.handle. */
+export function answerApp<Stream extends Duplex>(
+  files: Files,
+  agents: Agents<Stream>,
+): (request: Request) => Promise<Response> {
+  return async (request) => {
+    if (!isOwnAddress(request.url)) return plain(404, 'there is nothing here');
+    const { pathname } = new URL(request.url);
+    if (request.method === 'GET') return page(files, pathname);
+    if (request.method !== 'POST') return plain(405, 'expected GET or POST');
+    const [, node, method] = CALL.exec(pathname) ?? [];
+    if (node === undefined || method === undefined) return plain(404, 'there is nothing here');
+    return await forward({ node, method }, request, agents);
+  };
+}
+
+function page(files: Files, pathname: string): Response {
+  const file = files.find(pathname === '/' ? '/index.html' : pathname);
+  if (file === undefined) return plain(404, 'there is nothing here');
+  return new Response(Uint8Array.from(file.body), {
+    headers: {
+      'content-type': file.type,
+      'content-security-policy': CONTENT_SECURITY_POLICY,
+      'x-content-type-options': 'nosniff',
+      'referrer-policy': 'no-referrer',
+      'cross-origin-opener-policy': 'same-origin',
+      'cache-control': 'no-store',
+    },
+  });
+}
+
+async function forward<Stream extends Duplex>(call: Call, request: Request, agents: Agents<Stream>): Promise<Response> {
+  const headers: IncomingHttpHeaders = {};
+  for (const name of PASSED) {
+    const value = request.headers.get(name);
+    if (value !== null) headers[name] = value;
+  }
+  let stream: Stream | undefined;
+  const giveUp = (): void => {
+    if (stream !== undefined) agents.giveUp(stream);
+  };
+  request.signal.addEventListener('abort', giveUp, { once: true });
+  try {
+    stream = await agents.open(call, headers);
+    if (request.signal.aborted) throw new Error('the page does not wait for it any more');
+    const body = Readable.fromWeb((request.body ?? new Blob([]).stream()) as ReadableStream);
+    // An agent may answer before it has read everything; what it says counts.
+    const opened = stream;
+    pipeline(body, opened, { end: true }).catch(() => undefined);
+    const { status, headers: answered, body: answer } = await agents.answer(opened);
+    answer.once('close', () => request.signal.removeEventListener('abort', giveUp));
+    return new Response(asItComes(answer, giveUp), { status, headers: plainHeaders(answered) });
+  } catch (reason) {
+    giveUp();
+    return failed((reason as Error).message);
+  }
+}
+
+/** A stream of HTTP/2 that is reset ends like a whole one, but for its code. */
+function asItComes(answer: Readable, giveUp: () => void): globalThis.ReadableStream {
+  const chunks = answer[Symbol.asyncIterator]();
+  return new globalThis.ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const { value, done } = await chunks.next();
+      if (done !== true) controller.enqueue(value as Uint8Array);
+      else if ('rstCode' in answer && answer.rstCode !== 0)
+        controller.error(new Error('the agent broke off its answer'));
+      else controller.close();
+    },
+    cancel: giveUp,
+  });
+}
+
+function plainHeaders(answered: OutgoingHttpHeaders): Headers {
+  const headers = new Headers({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' });
+  for (const [name, value] of Object.entries(answered)) {
+    if (value !== undefined && !name.startsWith(':') && !KEPT_BACK.has(name)) headers.set(name, String(value));
+  }
+  return headers;
+}
+
+/** What gRPC-Web says in place of an answer (UNAVAILABLE): the renderer reads it as a call that has failed. */
+function failed(reason: string): Response {
+  return new Response(null, {
+    status: 200,
+    headers: {
+      'content-type': 'application/grpc-web+proto',
+      'grpc-status': '14',
+      'grpc-message': encodeURIComponent(reason.toWellFormed()),
+      'cache-control': 'no-store',
+    },
+  });
+}
+
+function plain(status: number, text: string): Response {
+  const headers = { 'content-type': 'text/plain; charset=utf-8', 'content-security-policy': CONTENT_SECURITY_POLICY };
+  return new Response(`${text}\n`, { status, headers });
+}
