@@ -44,12 +44,12 @@ const link = z
 
 export const contract = {
   meshes: shape(z.tuple([]), z.array(mesh).max(1_000)),
-  chooseMesh: shape(z.tuple([meshName]), z.undefined()),
+  chooseMesh: shape(z.tuple([meshName]), z.void()),
   vaultState: shape(z.tuple([]), vaultState),
   /** Opens it, or where there is none makes one. 8 characters or more, for what is read by whoever has the file. */
   openVault: shape(z.tuple([z.string().min(8).max(1_024)]), vaultState),
   closeVault: shape(z.tuple([]), vaultState),
-  openLink: shape(z.tuple([link]), z.undefined()),
+  openLink: shape(z.tuple([link]), z.void()),
 } satisfies Record<Method, Shape>;
 
 type Contract = typeof contract;
