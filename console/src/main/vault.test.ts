@@ -58,6 +58,14 @@ describe('where the system keeps secrets', () => {
     expect(readFileSync(path)).toEqual(before);
   });
 
+  test('what is asked at the same time is done in turn, and nothing is lost', async () => {
+    const vault = vaultOf(keyring());
+    const names = ['a', 'b', 'c'];
+    await Promise.all([...names.map((name) => vault.set(name, name)), vault.close(), vault.set('d', 'd')]);
+    const next = vaultOf(keyring());
+    for (const name of [...names, 'd']) expect(await next.get(name)).toBe(name);
+  });
+
   test('on systems without a choice of backends, too', async () => {
     const { getSelectedStorageBackend: _linuxOnly, ...mac } = keyring();
     await vaultOf(mac).set('a', 'b');
@@ -89,7 +97,7 @@ describe.each([
     await expect(next.open('correct hors')).rejects.toThrow(/^the passphrase is wrong$/);
     expect(await next.open('correct horse')).toBe('open');
     expect(await next.get('a')).toBe('SECRET');
-    next.close();
+    await next.close();
     expect(await next.state()).toBe('locked');
   });
 });

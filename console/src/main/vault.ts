@@ -47,6 +47,8 @@ const fileShape = z.object({
 });
 const secretsShape = z.record(z.string().max(256), z.string().max(65_536));
 
+type VaultFile = z.output<typeof fileShape>;
+
 type SealedKey = { readonly system: string } | { readonly passphrase: Envelope };
 
 interface Open {
@@ -60,6 +62,8 @@ export class Vault {
   readonly #safeStorage: SafeStorage;
   readonly #cost: ScryptCost | undefined;
   #open: Open | undefined;
+  /** The call before: each reads what that one has left, also where they were made at the same time. */
+  #before: Promise<unknown> = Promise.resolve();
 
   constructor({ path, safeStorage, cost }: VaultOptions) {
     this.#path = path;
@@ -68,7 +72,53 @@ export class Vault {
   }
 
   /** Fails as ConsoleError where the file is none of this program's, or the system does not give the key back. */
-  async state(): Promise<VaultState> {
+  state(): Promise<VaultState> {
+    return this.#inOrder(() => this.#state());
+  }
+
+  /** By the passphrase, or makes it with that one. Nothing where it is open. */
+  open(passphrase: string): Promise<VaultState> {
+    return this.#inOrder<VaultState>(async () => {
+      if ((await this.#state()) === 'open') return 'open';
+      const file = this.#read();
+      this.#open = file === undefined ? await this.#make(passphrase) : await this.#unlock(file, passphrase);
+      return 'open';
+    });
+  }
+
+  /** Forgets what was read. One that the system keeps is open again when it is asked for. */
+  close(): Promise<void> {
+    return this.#inOrder(async () => {
+      this.#open?.key.fill(0);
+      this.#open = undefined;
+    });
+  }
+
+  /** Fails as ConsoleError where it is not open: what to do is said. */
+  get(name: string): Promise<string | undefined> {
+    return this.#inOrder(async () => (await this.#opened()).secrets.get(name));
+  }
+
+  /** undefined takes it away. When this returns it is on the disk. */
+  set(name: string, secret: string | undefined): Promise<void> {
+    return this.#inOrder(async () => {
+      const open = await this.#opened();
+      const secrets = new Map(open.secrets);
+      if (secret === undefined) secrets.delete(name);
+      else secrets.set(name, secret);
+      if (secrets.size > SECRETS_MAX) throw new ConsoleError(`there are ${SECRETS_MAX} secrets, which is the most`);
+      await this.#write(open, secrets);
+      open.secrets = secrets;
+    });
+  }
+
+  #inOrder<T>(run: () => Promise<T>): Promise<T> {
+    const result = this.#before.then(run);
+    this.#before = result.catch(() => undefined);
+    return result;
+  }
+
+  async #state(): Promise<VaultState> {
     if (this.#open !== undefined) return 'open';
     const file = this.#read();
     if (file === undefined ? this.#systemKeeps() : 'system' in file.key) {
@@ -78,49 +128,23 @@ export class Vault {
     return file === undefined ? 'new' : 'locked';
   }
 
-  /** By the passphrase, or makes it with that one. Nothing where it is open. */
-  async open(passphrase: string): Promise<VaultState> {
-    if ((await this.state()) === 'open') return 'open';
-    const file = this.#read();
-    if (file === undefined) {
-      const key = randomBytes(KEY_BYTES);
-      const envelope = await seal(key, { kind: 'passphrase', passphrase }, KIND, this.#cost);
-      const open = { key, sealedKey: { passphrase: envelope }, secrets: new Map<string, string>() };
-      await this.#write(open, open.secrets);
-      this.#open = open;
-      return 'open';
-    }
-    const envelope = 'passphrase' in file.key ? parseEnvelope(file.key.passphrase) : undefined;
+  async #make(passphrase: string): Promise<Open> {
+    const key = randomBytes(KEY_BYTES);
+    const envelope = await seal(key, { kind: 'passphrase', passphrase }, KIND, this.#cost);
+    const open = { key, sealedKey: { passphrase: envelope }, secrets: new Map<string, string>() };
+    await this.#write(open, open.secrets);
+    return open;
+  }
+
+  async #unlock({ key: sealedKey, secrets }: VaultFile, passphrase: string): Promise<Open> {
+    const envelope = 'passphrase' in sealedKey ? parseEnvelope(sealedKey.passphrase) : undefined;
     if (envelope === undefined) throw this.#unusable('its key is sealed in no way that this program knows');
     const key = Buffer.from(await this.#unsealing(unseal(envelope, { kind: 'passphrase', passphrase }, KIND)));
-    this.#open = { key, sealedKey: { passphrase: envelope }, secrets: await this.#secretsOf(file.secrets, key) };
-    return 'open';
-  }
-
-  /** Forgets what was read. One that the system keeps is open again when it is asked for. */
-  close(): void {
-    this.#open?.key.fill(0);
-    this.#open = undefined;
-  }
-
-  /** Fails as ConsoleError where it is not open: what to do is said. */
-  async get(name: string): Promise<string | undefined> {
-    return (await this.#opened()).secrets.get(name);
-  }
-
-  /** undefined takes it away. When this returns it is on the disk. */
-  async set(name: string, secret: string | undefined): Promise<void> {
-    const open = await this.#opened();
-    const secrets = new Map(open.secrets);
-    if (secret === undefined) secrets.delete(name);
-    else secrets.set(name, secret);
-    if (secrets.size > SECRETS_MAX) throw new ConsoleError(`there are ${SECRETS_MAX} secrets, which is the most`);
-    await this.#write(open, secrets);
-    open.secrets = secrets;
+    return { key, sealedKey: { passphrase: envelope }, secrets: await this.#secretsOf(secrets, key) };
   }
 
   async #opened(): Promise<Open> {
-    const state = await this.state();
+    const state = await this.#state();
     if (this.#open !== undefined) return this.#open;
     throw new ConsoleError(
       state === 'locked'
@@ -134,7 +158,7 @@ export class Vault {
     return this.#safeStorage.isEncryptionAvailable() && (backend === undefined || !KEEPS_NOTHING.has(backend));
   }
 
-  async #openBySystem(file: z.output<typeof fileShape> | undefined): Promise<void> {
+  async #openBySystem(file: VaultFile | undefined): Promise<void> {
     if (file === undefined) {
       const key = randomBytes(KEY_BYTES);
       const sealedKey = { system: this.#safeStorage.encryptString(key.toString('base64')).toString('base64') };
@@ -186,7 +210,7 @@ export class Vault {
     }
   }
 
-  #read(): z.output<typeof fileShape> | undefined {
+  #read(): VaultFile | undefined {
     let text: string | undefined;
     try {
       text = readPrivate(this.#path, FILE_MAX_BYTES);
