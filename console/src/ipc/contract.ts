@@ -43,7 +43,8 @@ const link = z
   }, 'expected an address without user and password');
 
 export const contract = {
-  meshes: shape(z.tuple([]), z.array(mesh).max(1_000)),
+  /** The most that an address book has, and this machine's. */
+  meshes: shape(z.tuple([]), z.array(mesh).max(1_001)),
   chooseMesh: shape(z.tuple([meshName]), z.void()),
   vaultState: shape(z.tuple([]), vaultState),
   /** Opens it, or where there is none makes one. 8 characters or more, for what is read by whoever has the file. */
