@@ -108,17 +108,22 @@ test('a vault that was made with a passphrase stays with it when a keyring comes
 });
 
 describe('a file that is not as it was written', () => {
+  let secretsOfAnother: unknown;
+
   beforeEach(async () => {
-    const vault = vaultOf(basic);
-    await vault.open('correct horse');
-    await vault.set('a', 'b');
+    for (const each of [join(directory, 'another.json'), path]) {
+      const vault = new Vault({ path: each, safeStorage: basic, cost });
+      await vault.open('correct horse');
+      await vault.set('a', 'b');
+    }
+    secretsOfAnother = JSON.parse(readFileSync(join(directory, 'another.json'), 'utf8')).secrets;
   });
 
   test.each<[string, (text: string) => string]>([
     ['cut off', (text) => text.slice(0, 100)],
     ['of another program', () => '{"kind":"other"}'],
     ['a list', () => '[]'],
-    ['with secrets of another vault', (text) => text.replace(/("secrets".*"text":")./, '$1_')],
+    ['with secrets of another vault', (text) => JSON.stringify({ ...JSON.parse(text), secrets: secretsOfAnother })],
   ])('%s: it is told, and nothing is overwritten', async (_what, change) => {
     writeFileSync(path, change(readFileSync(path, 'utf8')));
     const before = readFileSync(path);
