@@ -123,6 +123,7 @@ describe('which form a call has', () => {
   test.each([
     ['text', { 'content-type': text, accept: text }, true, true],
     ['text, with its suffix', { 'content-type': `${text}+proto` }, true, true],
+    ['text, with the charset of a browser', { 'content-type': `${text};charset=utf-8` }, true, true],
     ['binary, read as text', { 'content-type': binary, accept: `*/*;q=0.1, ${text}; q=1` }, false, true],
     ['binary', { 'content-type': binary, accept: binary }, false, false],
     ['gRPC, which has no text', { 'content-type': 'application/grpc', accept: text }, false, false],

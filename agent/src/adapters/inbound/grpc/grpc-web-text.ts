@@ -9,7 +9,8 @@
 import { Code, ConnectError } from '@connectrpc/connect';
 import type { UniversalHandlerFn, UniversalServerRequest, UniversalServerResponse } from '@connectrpc/connect/protocol';
 
-const textType = /^application\/grpc-web-text(?:\+proto)?$/i;
+/** Some browsers put "charset=utf-8" behind what they send as text. */
+const textType = /^application\/grpc-web-text(?:\+proto)?\s*(?:;|$)/i;
 const binaryType = 'application/grpc-web+proto';
 const answerType = 'application/grpc-web-text+proto';
 
@@ -41,7 +42,7 @@ function isGrpcWeb(type: string): boolean {
 
 /** A client that sends binary frames may still have to read text. */
 function acceptsText(header: Headers): boolean {
-  return (header.get('accept') ?? '').split(',').some((type) => textType.test(type.split(';', 1)[0]?.trim() ?? ''));
+  return (header.get('accept') ?? '').split(',').some((type) => textType.test(type.trim()));
 }
 
 function decoded(request: UniversalServerRequest): UniversalServerRequest {
