@@ -178,6 +178,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
       loads: () => loads,
       backends: () => agent.config.inventory.backends,
       onMaterial: (material) => remote?.take(material),
+      answer: (request, response, caller) => api.handle(request, response, caller),
       log,
       audit: { log: auditLog, trail: audit },
     });
@@ -231,6 +232,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
     socketGroup: config.socketGroup,
     tcp: config.api,
     remote: remote?.listener,
+    relay: mesh?.relay,
   });
   const http =
     config.metrics && createHttpServer({ useCases: { ...agent, certificates }, ...config.metrics, logger: log });

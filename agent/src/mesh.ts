@@ -27,6 +27,7 @@ import { beginMesh, openPart } from './mesh/opening.js';
 import { intermediatesOf, issueCertificate, revokeCertificate, rootsOf } from './mesh/operators.js';
 import { hasLeft } from './mesh/own-record.js';
 import { applicationError, type MeshOptions, type Part } from './mesh/part.js';
+import { relayOf } from './mesh/relaying.js';
 import { renew } from './mesh/renewing.js';
 import { end, run } from './mesh/running.js';
 import { IdentityFiles } from './mesh-identity.js';
@@ -46,6 +47,7 @@ import type {
   OfferedIntermediate,
   RequestedIntermediate,
 } from './ports/mesh.js';
+import type { Relay } from './ports/relay.js';
 import { ApplicationError, type Caller } from './ports/use-cases.js';
 
 export type { MeshOptions } from './mesh/part.js';
@@ -60,6 +62,8 @@ export class Mesh implements MeshUseCases {
   #joining: Joining | undefined;
   #started = false;
   #departing: Promise<Departure> | undefined;
+  /** By what calls about other members reach them. */
+  readonly relay: Relay = relayOf(() => this.#part);
 
   constructor(options: MeshOptions) {
     this.#options = options;

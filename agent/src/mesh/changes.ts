@@ -10,6 +10,7 @@ import { sayWhoCame } from './clusters.js';
 import { membersChanged } from './membership.js';
 import { isRemoved } from './own-record.js';
 import type { Part } from './part.js';
+import { keepRelays } from './relaying.js';
 import { listsChanged, revokeWanted, updateTls } from './revoking.js';
 
 /** A node that is removed is told of it, if it is there, before it is cut off. */
@@ -46,6 +47,8 @@ function nodesChanged(part: Part, ids: readonly string[]): void {
   verifyBy(part);
   keepKnown(part);
   if (isRemoved(part)) replication.exclude();
+  // It may be told that it was removed; for anybody's calls it is too late at once.
+  keepRelays(part);
   const goes = ids.some((id) => nodes.known.has(id) && !nodes.members.has(id));
   part.keys?.look();
   // Whoever is not in the mesh any more is in no cluster either, from now on.

@@ -2,11 +2,13 @@
 /** What a node has of a mesh, while it is in one; the other modules here each do one thing with it. */
 import type { Tuning } from '@marcher/swim';
 import type { MeshServer } from '../adapters/inbound/mesh/mesh-server.js';
+import type { RelayDoorOptions } from '../adapters/inbound/mesh/relay-door.js';
 import type { JoinTokens } from '../adapters/outbound/identity/join-tokens.js';
 import type { MeshTls, MeshTlsMaterial } from '../adapters/outbound/identity/mesh-tls.js';
 import type { FrameSigner, FrameVerifier } from '../adapters/outbound/mesh/frame-keys.js';
 import type { MeshGossip } from '../adapters/outbound/mesh/gossip.js';
 import type { JudgedPeerLinks } from '../adapters/outbound/mesh/peer-links.js';
+import type { RelayLinks } from '../adapters/outbound/mesh/relay-links.js';
 import type { SqliteConfigStore } from '../adapters/outbound/sqlite/sqlite-config-store.js';
 import type { AuditHeads } from '../application/audit/heads.js';
 import type { BackendLoads } from '../application/mesh/backend-loads.js';
@@ -42,6 +44,8 @@ export interface MeshOptions {
   readonly exclusively: <T>(work: () => Promise<T>) => Promise<T>;
   /** What this node shows to operators elsewhere, and whom it takes for one: at first, and when it changes. */
   readonly onMaterial?: ((material: MeshTlsMaterial) => void) | undefined;
+  /** The API's, for calls that other members pass on. Absent: they are not taken. */
+  readonly answer?: RelayDoorOptions['answer'];
   /** How this node is doing. */
   readonly observe: () => Promise<NodeState>;
   /** What is open to backends here, and elsewhere. Absent: nothing of it is shared. */
@@ -91,6 +95,7 @@ export interface Part {
   loads?: SharedLoads;
   gossip?: MeshGossip;
   links?: JudgedPeerLinks;
+  relays?: RelayLinks;
   server?: MeshServer;
 }
 

@@ -83,4 +83,5 @@ export function updateTls(part: Part): void {
   part.options.onMaterial?.(material);
   part.server?.judgeAgain();
   part.links?.judgeAgain();
+  part.relays?.judgeAgain();
 }

@@ -23,6 +23,7 @@ import { membersChanged, seek } from './membership.js';
 import { sayOwn } from './own-record.js';
 import { sayState } from './own-state.js';
 import type { Part } from './part.js';
+import { openRelays, relayedTo } from './relaying.js';
 import { renewFor, renewInTime } from './renewing.js';
 import { listsChanged, updateTls } from './revoking.js';
 
@@ -39,6 +40,7 @@ export async function run(part: Part): Promise<void> {
     delete part.loads;
     delete part.gossip;
     delete part.links;
+    delete part.relays;
     delete part.server;
     throw error;
   }
@@ -66,7 +68,8 @@ export async function end(part: Part): Promise<void> {
   await close(part);
 }
 
-async function close({ gossip, links, server }: Part): Promise<void> {
+async function close({ gossip, links, relays, server }: Part): Promise<void> {
+  relays?.close();
   await Promise.all([gossip?.close(), links?.close(), server?.close()]);
 }
 
@@ -87,6 +90,7 @@ async function listen(part: Part): Promise<void> {
     authorityKey: (nodeId, root) => ca.give(nodeId, root),
     roots: () => ca.records(),
     admit: admissionOf(part),
+    relayed: relayedTo(part),
     logger: log,
   });
   part.server = server;
@@ -99,6 +103,7 @@ async function listen(part: Part): Promise<void> {
     distrusted: (node) => ca.distrusted(node),
     logger: log,
   });
+  part.relays = openRelays(part);
   part.gossip = await MeshGossip.open(
     {
       meshId: identity.mesh.id,

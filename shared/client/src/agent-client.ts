@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** One agent's API over one HTTP/2 connection. Every failure is an AgentError. */
 import type { DescService } from '@bufbuild/protobuf';
-import { type Client, createClient } from '@connectrpc/connect';
+import { type Client, createClient, type Transport } from '@connectrpc/connect';
 import { createGrpcTransport } from '@connectrpc/connect-node';
 import { AccessService } from '@marcher/proto/marcher/v1/access_service_pb';
 import { AuditService } from '@marcher/proto/marcher/v1/audit_service_pb';
@@ -14,7 +14,9 @@ import { TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import { Connection } from './connection.js';
 import type { Credentials } from './credentials.js';
 import { toAgentError } from './errors.js';
+import type { AgentCalls } from './fleet/contract.js';
 import type { Target } from './target.js';
+import { throughNode } from './through-node.js';
 
 export interface AgentClientOptions {
   /** Time to connect. Default 5,000. */
@@ -23,16 +25,13 @@ export interface AgentClientOptions {
   readonly credentials?: Credentials;
 }
 
-export interface AgentClient {
+export interface AgentClient extends AgentCalls {
   readonly target: Target;
-  readonly observe: Client<typeof ObserveService>;
-  readonly config: Client<typeof ConfigService>;
-  readonly node: Client<typeof NodeService>;
-  readonly traffic: Client<typeof TrafficService>;
-  readonly mesh: Client<typeof MeshService>;
-  readonly audit: Client<typeof AuditService>;
-  readonly access: Client<typeof AccessService>;
-  readonly certificates: Client<typeof CertificateService>;
+  /**
+   * The calls of another member, which this agent passes on to it over the same connection: what reads, Drain, Undrain, and
+   * the audit log's list and verification. nodeId: 16 hex digits.
+   */
+  throughNode(nodeId: string): AgentCalls;
   close(): void;
 }
 
@@ -42,22 +41,31 @@ const readMaxBytes = 256 << 20;
 export function createAgentClient(target: Target, options: AgentClientOptions = {}): AgentClient {
   const { connectTimeoutMs = 5_000, credentials } = options;
   const connection = new Connection(target, connectTimeoutMs, credentials);
-  const transport = createGrpcTransport({
-    baseUrl: connection.authority,
-    sessionManager: connection,
-    readMaxBytes,
-  });
+  const grpc = { baseUrl: connection.authority, sessionManager: connection, readMaxBytes };
+  const own = createGrpcTransport(grpc);
   return {
     target,
-    observe: translating(ObserveService, createClient(ObserveService, transport), target),
-    config: translating(ConfigService, createClient(ConfigService, transport), target),
-    node: translating(NodeService, createClient(NodeService, transport), target),
-    traffic: translating(TrafficService, createClient(TrafficService, transport), target),
-    mesh: translating(MeshService, createClient(MeshService, transport), target),
-    audit: translating(AuditService, createClient(AuditService, transport), target),
-    access: translating(AccessService, createClient(AccessService, transport), target),
-    certificates: translating(CertificateService, createClient(CertificateService, transport), target),
+    ...callsBy(own, target),
+    throughNode(nodeId) {
+      const mesh = createClient(MeshService, own);
+      return callsBy(createGrpcTransport({ ...grpc, interceptors: [throughNode(nodeId, mesh)] }), target);
+    },
     close: () => connection.close(),
+  };
+}
+
+function callsBy(transport: Transport, target: Target): AgentCalls {
+  const client = <S extends DescService>(service: S): Client<S> =>
+    translating(service, createClient(service, transport), target);
+  return {
+    observe: client(ObserveService),
+    config: client(ConfigService),
+    node: client(NodeService),
+    traffic: client(TrafficService),
+    mesh: client(MeshService),
+    audit: client(AuditService),
+    access: client(AccessService),
+    certificates: client(CertificateService),
   };
 }
 

@@ -3,7 +3,7 @@
 import { type Command, Option } from 'commander';
 import type { ProgramParts } from './program.js';
 
-export function defineAudit(program: Command, { add, onAgent, output }: ProgramParts): void {
+export function defineAudit(program: Command, { add, onAgent, onMember, output }: ProgramParts): void {
   const audit = program.command('audit').description('who has changed what on the node, and who was denied');
   audit.addHelpText(
     'after',
@@ -21,7 +21,7 @@ export function defineAudit(program: Command, { add, onAgent, output }: ProgramP
     ],
     [],
     (command) =>
-      onAgent(command)
+      onMember(command)
         .option('-n, --limit <COUNT>', 'how many, at most 100000', '50')
         .option('--since <TIME>', 'not before: so long ago (30m, 12h, 7d), or a time (2026-11-22T08:00:00Z)')
         .option('--until <TIME>', 'before: likewise')
@@ -43,7 +43,7 @@ export function defineAudit(program: Command, { add, onAgent, output }: ProgramP
     ],
     [],
     (command) =>
-      onAgent(command)
+      onMember(command)
         .option('-f, --file <FILE...>', 'exports to check in place of the log of the agent; - reads standard input')
         .addOption(output('text', 'json', 'yaml')),
     async () => (await import('./commands/audit-verify.js')).verify,

@@ -55,6 +55,7 @@ export const optionKinds: Readonly<Record<string, ValueKind>> = {
   '--token-file': 'file',
   '--out': 'file',
   '--cluster': 'cluster',
+  '--node': 'member',
 };
 
 export const kinds = ['services', 'backends', 'listeners', 'guards', 'policies', 'nodes'] as const;
@@ -82,6 +83,8 @@ export interface ProgramParts {
   ): Command;
   /** --target, --timeout and credentials. */
   onAgent(command: Command): Command;
+  /** And --node: another member may be asked through the agent. */
+  onMember(command: Command): Command;
   /** --output; the first choice is the default. */
   output(...choices: string[]): Option;
 }
@@ -130,6 +133,8 @@ export function createProgram(session: Session, outcome: Outcome): Command {
       .addOption(elsewhere('--key-file <FILE>', 'its private key'))
       .addOption(elsewhere('--token-file <FILE>', "has a session's or an API key's token, instead of a certificate"))
       .addOption(elsewhere('--node-id <ID>', 'the node that must answer (default: any of the mesh)'));
+  const onMember: ProgramParts['onMember'] = (command) =>
+    onAgent(command).option('--node <NODE>', 'ask this member of the mesh (name or id) through the target');
   const output: ProgramParts['output'] = (...choices) =>
     new Option('-o, --output <FORMAT>', 'form of the output').choices(choices).default(choices[0]);
   const file = new Option(
@@ -198,7 +203,7 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     ],
     ['kind', 'object'],
     (command) =>
-      onAgent(command)
+      onMember(command)
         .addOption(output('table', 'wide', 'json', 'yaml'))
         .option('-l, --label <KEY=VALUE...>', 'only services with these labels'),
     async () => (await import('./commands/get.js')).get,
@@ -235,7 +240,7 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     'follow changes of services, guards, policies, backends or connections',
     ['marcher watch services', 'marcher watch guards', 'marcher watch connections -o json', 'marcher watch backends'],
     ['kind'],
-    (command) => onAgent(command).addOption(output('table', 'json')),
+    (command) => onMember(command).addOption(output('table', 'json')),
     async () => (await import('./commands/watch.js')).watch,
   );
   add(
@@ -245,7 +250,7 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     ['marcher history', 'marcher history --limit 5 --diff', 'marcher history --before 40 -o json'],
     [],
     (command) =>
-      onAgent(command)
+      onMember(command)
         .option('-n, --limit <COUNT>', 'how many, at most 1000', '20')
         .option('--before <VERSION>', 'only versions below this one')
         .option('--diff', 'with what each changed')
@@ -344,9 +349,13 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     program,
     'status',
     'how the node is',
-    ['marcher status', 'marcher status -o json --target 127.0.0.1:7000'],
+    [
+      'marcher status',
+      'marcher status -o json --target 127.0.0.1:7000',
+      'marcher status --node node-b        # through this one',
+    ],
     [],
-    (command) => onAgent(command).addOption(output('text', 'json')),
+    (command) => onMember(command).addOption(output('text', 'json')),
     async () => (await import('./commands/status.js')).status,
   );
   add(
@@ -355,16 +364,20 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     'say which tier carries a service and why, and how the service is',
     ['marcher explain service web', 'marcher explain service web -o json'],
     ['kind', 'service'],
-    (command) => onAgent(command).addOption(output('text', 'json')),
+    (command) => onMember(command).addOption(output('text', 'json')),
     async () => (await import('./commands/explain.js')).explain,
   );
   add(
     program,
     'drain [SERVICE] [BACKEND]',
     'take a backend, or the node when none is named, out of service; connections finish',
-    ['marcher drain web app-1', 'marcher drain                # the node'],
+    [
+      'marcher drain web app-1',
+      'marcher drain                # the node',
+      'marcher drain --node node-b  # another one',
+    ],
     ['service', 'backend'],
-    onAgent,
+    onMember,
     async () => (await import('./commands/drain.js')).drain,
   );
   add(
@@ -373,7 +386,7 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     'put a drained backend, or the node, back into service',
     ['marcher undrain web app-1', 'marcher undrain              # the node'],
     ['service', 'backend'],
-    onAgent,
+    onMember,
     async () => (await import('./commands/drain.js')).undrain,
   );
 
@@ -396,18 +409,18 @@ export function createProgram(session: Session, outcome: Outcome): Command {
   );
 
   program.commandsGroup('Mesh:');
-  defineMesh(program, { add, onAgent, output });
-  defineCertificates(program, { add, onAgent, output });
-  defineClusters(program, { add, onAgent, output });
+  defineMesh(program, { add, onAgent, onMember, output });
+  defineCertificates(program, { add, onAgent, onMember, output });
+  defineClusters(program, { add, onAgent, onMember, output });
 
   program.commandsGroup('Other machines:');
-  defineLogin(program, { add, onAgent, output });
+  defineLogin(program, { add, onAgent, onMember, output });
 
   program.commandsGroup('Audit:');
-  defineAudit(program, { add, onAgent, output });
+  defineAudit(program, { add, onAgent, onMember, output });
 
   program.commandsGroup('Access:');
-  defineAccess(program, { add, onAgent, output });
+  defineAccess(program, { add, onAgent, onMember, output });
 
   program.commandsGroup('Traffic:');
   add(
@@ -417,7 +430,7 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     ['marcher stats', 'marcher stats web --backends --watch 2s', 'marcher stats --watch -o json | jq .'],
     ['service'],
     (command) =>
-      onAgent(command)
+      onMember(command)
         .addOption(watching)
         .option('-b, --backends', 'one line per backend')
         .addOption(output('table', 'json')),
@@ -430,7 +443,7 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     ['marcher connections', 'marcher connections web --limit 50', 'marcher connections -o json'],
     ['service'],
     (command) =>
-      onAgent(command)
+      onMember(command)
         .option('-n, --limit <COUNT>', 'how many, at most 10000', '1000')
         .addOption(output('table', 'wide', 'json')),
     async () => (await import('./commands/connections.js')).connections,
@@ -442,7 +455,7 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     ['marcher logs web --follow', 'marcher logs --tail 1000 -o json', 'marcher logs -f | grep backend-reset'],
     ['service'],
     (command) =>
-      onAgent(command)
+      onMember(command)
         .option('-f, --follow', 'go on with new entries')
         .option('-n, --tail <COUNT>', 'how many past entries, 1 to 10000', '100')
         .addOption(output('text', 'json')),

@@ -9,11 +9,15 @@ import { createStyle, type Style } from './output/style.js';
 export interface TargetOptions extends CredentialOptions {
   readonly target?: string;
   readonly timeout?: string;
+  /** A member, by name or id, that is asked through the target; only of commands that have it. */
+  readonly node?: string;
 }
 
 export class Session {
   readonly style: Style = createStyle(process.stdout, process.env);
   private opened: AgentClient | undefined;
+  /** The one that --node names, through it. */
+  private member: AgentClient | undefined;
   private readonly interruption = new AbortController();
 
   /** Aborts on the first SIGINT or SIGTERM once asked for; a second one ends the process. */
@@ -26,6 +30,17 @@ export class Session {
   }
 
   async agent(options: TargetOptions, connectTimeoutMs = 5_000): Promise<AgentClient> {
+    const agent = await this.targeted(options, connectTimeoutMs);
+    if (options.node === undefined) return agent;
+    if (this.member === undefined) {
+      const { memberId } = await import('./member-id.js');
+      this.member = { ...agent, ...agent.throughNode(await memberId(agent, options.node, this.call(options))) };
+    }
+    return this.member;
+  }
+
+  /** The one that -t names. */
+  private async targeted(options: TargetOptions, connectTimeoutMs: number): Promise<AgentClient> {
     if (this.opened === undefined) {
       const [{ chooseTarget }, { openAgent }] = await Promise.all([
         import('./chosen-target.js'),

@@ -160,6 +160,11 @@ table(Health, { check: 'anyone', list: 'anyone', watch: 'read' });
 table(ServerReflection, { serverReflectionInfo: 'read' });
 table(ServerReflectionAlpha, { serverReflectionInfo: 'read' });
 
+/** Whether it changes nothing, and every role may call it. method: as of authorize(). */
+export function isRead(method: string): boolean {
+  return RULES.get(method) === 'read';
+}
+
 /**
  * method: "marcher.v1.ConfigService/Apply". principal: undefined: nobody has said who calls. touched: what the call
  * would change; undefined: that is not known yet, and denied is what would be denied whatever it is.

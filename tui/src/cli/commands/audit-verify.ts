@@ -5,7 +5,7 @@ import { createReadStream } from 'node:fs';
 import { ChainVerifier, type Finding } from '@marcher/audit';
 import { AuditFindingKind } from '@marcher/proto/marcher/v1/audit_service_pb';
 import { ExitCode } from '../exit-code.js';
-import { Failure } from '../failure.js';
+import { Failure, usage } from '../failure.js';
 import { plural } from '../output/quantity.js';
 import { writeValue } from '../output/structured.js';
 import { printable } from '../output/style.js';
@@ -34,7 +34,10 @@ interface Verified {
 }
 
 export async function verify(session: Session, options: VerifyOptions): Promise<ExitCode> {
-  const { file: files, output } = options;
+  const { file: files, node, output } = options;
+  if (files !== undefined && node !== undefined) {
+    throw usage('--file and --node exclude each other: exports are checked without an agent');
+  }
   const verified = files === undefined ? [await ofAgent(session, options)] : await ofFiles(files);
   if (output === 'text') await session.write(verified.map((one) => text(session, one)).join('\n'));
   else await writeValue(session, output, verified);

@@ -13,7 +13,7 @@ export async function drain(
   const agent = await session.agent(options);
   const { connections } = await agent.node.drain(target, session.call(options));
   const rest = connections === 0n ? 'no connections are open' : `${plural(connections, 'connection')} may finish`;
-  await session.write(`${describe(target)} takes no new connections; ${rest}.\n`);
+  await session.write(`${describe(target, options)} takes no new connections; ${rest}.\n`);
 }
 
 export async function undrain(
@@ -25,7 +25,7 @@ export async function undrain(
   const target = whole(service, backend, 'undrain');
   const agent = await session.agent(options);
   await agent.node.undrain(target, session.call(options));
-  await session.write(`${describe(target)} takes new connections again.\n`);
+  await session.write(`${describe(target, options)} takes new connections again.\n`);
 }
 
 function whole(
@@ -42,6 +42,7 @@ function whole(
   return { service: service ?? '', backend: backend ?? '' };
 }
 
-function describe({ service, backend }: { service: string; backend: string }): string {
-  return service === '' ? 'The node' : `Backend ${backend} of service ${service}`;
+function describe({ service, backend }: { service: string; backend: string }, { node }: TargetOptions): string {
+  if (service === '') return node === undefined ? 'The node' : `Node ${node}`;
+  return `Backend ${backend} of service ${service}${node === undefined ? '' : ` at node ${node}`}`;
 }

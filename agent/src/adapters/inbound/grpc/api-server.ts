@@ -36,11 +36,12 @@ import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
 import { ObserveService } from '@marcher/proto/marcher/v1/observe_service_pb';
 import { TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
+import type { Relay } from '../../../ports/relay.js';
 import type { UseCases } from '../../../ports/use-cases.js';
 import { routeAccessService } from './access-api.js';
 import type { ApiLogger } from './api-log.js';
 import { deniedCalls, routeAuditService } from './audit-api.js';
-import { createCallGate, peerKey } from './call-gate.js';
+import { createCallGate, notPassedOnKey, peerKey } from './call-gate.js';
 import { createCallLog } from './call-log.js';
 import { routeCertificateService } from './certificates-api.js';
 import { routeConfigService, routePackedChanges } from './config-api.js';
@@ -50,6 +51,7 @@ import { listenOnLoopback, type TcpAddress } from './loopback-listener.js';
 import { routeMeshService } from './mesh-api.js';
 import { routeNodeService } from './node-api.js';
 import { routeObserveService } from './observe-api.js';
+import { NODE_HEADER, passOn } from './passing-on.js';
 import { createUserNames, identifyTcpPeer, identifyUnixPeer, type Peer, type PeerCredentialsPort } from './peer.js';
 import { routeReflectionServices } from './reflection-api.js';
 import { isKnown, RemoteCaller, UNKNOWN_CALL_BYTES } from './remote-caller.js';
@@ -67,6 +69,8 @@ export interface ApiServerOptions {
   readonly socketGroup?: string | undefined;
   /** For callers from elsewhere, over TLS. Absent: none. */
   readonly remote?: RemoteListener | undefined;
+  /** By what calls about other members reach them. Absent: there are none. */
+  readonly relay?: Relay | undefined;
   /** Loopback listener without authentication: whoever reaches it may do everything. Absent: none. */
   readonly tcp?: TcpAddress | undefined;
   readonly limits?: Partial<ApiLimits> | undefined;
@@ -113,6 +117,8 @@ export interface ApiServer {
   start(): Promise<void>;
   /** Ends streams with UNAVAILABLE, lets other calls finish for a while, and removes the socket. */
   stop(): Promise<void>;
+  /** For calls that come another way, such as those that other members pass on. */
+  readonly handle: Handler;
   /** Where the loopback listener is bound, once started. */
   readonly tcpAddress: TcpAddress | undefined;
 }
@@ -122,7 +128,7 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
   const limits: ApiLimits = { ...defaultLimits, ...options.limits };
   const group = options.socketGroup ?? 'marcher';
   const shutdown = new AbortController();
-  const handle = createHandler(options.useCases, limits, logger, shutdown.signal);
+  const handle = createHandler(options, limits, shutdown.signal);
   const userName = createUserNames();
   const sessions = new Set<ServerHttp2Session>();
   const sockets = new Set<Socket>();
@@ -181,6 +187,7 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
   };
 
   return {
+    handle,
     get tcpAddress() {
       return tcpAddress;
     },
@@ -234,7 +241,11 @@ export type Handler = (
   caller: Peer | RemoteCaller | undefined,
 ) => void;
 
-function createHandler(useCases: UseCases, limits: ApiLimits, logger: ApiLogger, shutdownSignal: AbortSignal): Handler {
+function createHandler(
+  { useCases, logger, relay }: ApiServerOptions,
+  limits: ApiLimits,
+  shutdownSignal: AbortSignal,
+): Handler {
   const options: ConnectRouterOptions = {
     acceptCompression: [compressionGzip],
     readMaxBytes: limits.messageMaxBytes,
@@ -286,13 +297,14 @@ function createHandler(useCases: UseCases, limits: ApiLimits, logger: ApiLogger,
     if (handler.method.methodKind !== 'bidi_streaming') limitArrival(request, limits.requestMs);
     // Nothing here depends on it, and what clients of Unix sockets send as authority (a path) is not always a URL's.
     request.headers[':authority'] = 'localhost';
-    const { authorization } = request.headers;
+    const { authorization, [NODE_HEADER]: node } = request.headers;
     const remote = caller instanceof RemoteCaller ? caller : undefined;
-    // Nobody further on has a use for it. What resets the call meanwhile is seen after it.
-    if (remote !== undefined) request.on('error', () => undefined);
+    // Nobody further on has a use for these. What resets the call meanwhile is seen after it.
+    request.on('error', () => undefined);
     delete request.headers.authorization;
+    delete request.headers[NODE_HEADER];
     Promise.resolve(caller instanceof RemoteCaller ? caller.identify(authorization) : caller)
-      .then((peer) => {
+      .then(async (peer) => {
         if (request.stream.destroyed) throw new ConnectError('the caller has gone', Code.Canceled);
         const nobodys = remote !== undefined && !isKnown(peer);
         const room = !nobodys || remote.admitsUnknown((over) => request.stream.once('close', over));
@@ -300,10 +312,25 @@ function createHandler(useCases: UseCases, limits: ApiLimits, logger: ApiLogger,
         const call = universalRequestFromNodeRequest(request, response, undefined, context);
         const held = handler.method.methodKind === 'unary' ? undefined : remote?.hold(authorization, call.signal);
         const arriving = request.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>;
-        const body = nobodys ? atMost(arriving, UNKNOWN_CALL_BYTES) : arriving;
-        return handleWithText(handler, { ...call, body, ...(held === undefined ? {} : { signal: held }) });
+        const body = nobodys ? atMost(arriving, UNKNOWN_CALL_BYTES, OF_UNKNOWN) : arriving;
+        const signal = held ?? call.signal;
+        if (node !== undefined) {
+          const { typeName } = handler.service;
+          const passed = await passOn(relay, logger, {
+            ...{ node, request, response, peer: room ? peer : tooManyUnknown },
+            method: `${typeName}/${handler.method.name}`,
+            unary: handler.method.methodKind === 'unary',
+            body: atMost(arriving, PASSED_TEXT_FACTOR * limits.messageMaxBytes, 'of calls that are passed on'),
+            signal: AbortSignal.any([signal, shutdownSignal]),
+          });
+          if (passed === 'answered') return undefined;
+          if (request.stream.destroyed) throw new ConnectError('the caller has gone', Code.Canceled);
+          if (passed !== 'own') context.set(notPassedOnKey, passed);
+        }
+        return handleWithText(handler, { ...call, body, signal });
       })
       .then((answer) => {
+        if (answer === undefined) return undefined;
         // A message refused by its size is still being sent. Resetting the stream then can take the answer with it, so
         // the rest is read and dropped, for as long as a request may take to arrive.
         response.once('finish', () => request.resume());
@@ -321,6 +348,9 @@ function createHandler(useCases: UseCases, limits: ApiLimits, logger: ApiLogger,
   };
 }
 
+/** A message of the largest size as gRPC-Web's text, and what is around it. The other node counts the message itself. */
+const PASSED_TEXT_FACTOR = 2;
+
 const tooManyUnknown: Peer = {
   allowed: false,
   author: 'unknown',
@@ -330,13 +360,18 @@ const tooManyUnknown: Peer = {
   code: Code.ResourceExhausted,
 };
 
-async function* atMost(chunks: AsyncIterable<Uint8Array>, most: number): AsyncIterable<Uint8Array> {
+const OF_UNKNOWN = 'of callers who have not said who they are';
+
+/** of: in which calls. */
+async function* atMost(chunks: AsyncIterable<Uint8Array>, most: number, of: string): AsyncIterable<Uint8Array> {
   let bytes = 0;
   for await (const chunk of chunks) {
     bytes += chunk.length;
     if (bytes > most) {
-      const reason = `this message is larger than the ${most} bytes that are read of callers who have not said who they are`;
-      throw new ConnectError(reason, Code.ResourceExhausted);
+      throw new ConnectError(
+        `this message is larger than the ${most} bytes that are read ${of}`,
+        Code.ResourceExhausted,
+      );
     }
     yield chunk;
   }

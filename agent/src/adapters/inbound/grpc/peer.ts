@@ -10,6 +10,8 @@
  * as root may. That is why this listener exists only when it is asked for (--api) and binds loopback addresses only.
  *
  * From elsewhere, over TLS: whom a client certificate or a bearer token names, call by call (remote-caller.ts).
+ *
+ * Through another node of the mesh: whom that node names, as far as such calls go (../mesh/relay-door.ts).
  */
 import { readFileSync, statSync } from 'node:fs';
 import type { Socket } from 'node:net';
@@ -45,6 +47,8 @@ export interface AllowedPeer {
   readonly source: string;
   /** undefined: it has not said who it is, and may call what anyone may. */
   readonly principal: Principal | undefined;
+  /** Id of the node that has passed its call on. Absent: it calls this one itself. */
+  readonly relayedBy?: string;
 }
 
 export interface RefusedPeer {
@@ -53,6 +57,7 @@ export interface RefusedPeer {
   readonly via: PeerVia;
   readonly source: string;
   readonly principal?: undefined;
+  readonly relayedBy?: string;
   readonly reason: string;
   /** Absent: PERMISSION_DENIED. */
   readonly code?: Code;

@@ -4,6 +4,7 @@
  *
  *   mesh-listener.ts: TLS, judged --peer, ALPN marcher-replica/1--> messages of its replica   (replica-stream.ts)
  *                                 --peer, ALPN h2--> PeerService, and nothing else   (peer-service.ts)
+ *                                 --peer, ALPN marcher-relay/1--> calls of the API that it passes on   (relay-door.ts)
  *                                 --stranger, ALPN h2--> JoinService, and nothing else   (join-service.ts)
  *                                 --others--> closed, and said in the log   (refusal-log.ts)
  *
@@ -20,11 +21,13 @@ import { IdentityError } from '../../../ports/identity.js';
 import type { Admit, Exchange, GiveAuthorityKey, GiveGossipKeys, Renew, TellRoots } from '../../../ports/mesh.js';
 import { createMeshListener, LISTENER_LIMITS, type MeshListenerLimits } from '../../outbound/identity/mesh-listener.js';
 import type { MeshTls } from '../../outbound/identity/mesh-tls.js';
+import { RELAY_PROTOCOL } from '../../outbound/mesh/relay-wire.js';
 import { REPLICA_PROTOCOL } from '../../outbound/mesh/replica-wire.js';
 import { type DoorLimits, GrpcDoor } from './grpc-door.js';
 import { REQUEST_MAX_BYTES, routeJoinService, type Stranger, strangerKey } from './join-service.js';
 import { type PeerCaller, peerCallerKey, routePeerService } from './peer-service.js';
 import { type MeshLogger, type MeshRefusal, RefusalLog } from './refusal-log.js';
+import { RelayDoor, type RelayDoorOptions } from './relay-door.js';
 import { takeReplicaMessages } from './replica-stream.js';
 
 export interface MeshServerOptions {
@@ -40,6 +43,8 @@ export interface MeshServerOptions {
   readonly roots?: TellRoots | undefined;
   /** Absent: nobody joins by this node. */
   readonly admit?: Admit | undefined;
+  /** Absent: calls that other nodes pass on are not taken. */
+  readonly relayed?: Pick<RelayDoorOptions, 'answer' | 'memberName' | 'limits'> | undefined;
   readonly logger: MeshLogger;
   readonly limits?: Partial<MeshServerLimits> | undefined;
   readonly listener?: MeshListenerLimits | undefined;
@@ -81,9 +86,13 @@ export interface MeshServer {
    * them may have joined a moment ago elsewhere, and stays.
    */
   keep(nodes: ReadonlySet<NodeId>): void;
+  /** Calls are passed on by these alone: connections for that of all others are closed at once. */
+  keepRelays(nodes: ReadonlySet<NodeId>): void;
   close(): Promise<void>;
-  /** Nodes that are connected to this one. */
+  /** Nodes that are connected to this one, but for calls that they pass on. */
   readonly peers: number;
+  /** Nodes that pass calls on to this one. */
+  readonly relays: number;
   /** Since the start, for metrics. */
   readonly refusals: ReadonlyMap<MeshRefusal, number>;
 }
@@ -115,6 +124,7 @@ export function createMeshServer({
   authorityKey = givesNoKey,
   roots = () => [],
   admit,
+  relayed,
   logger,
   ...options
 }: MeshServerOptions): MeshServer {
@@ -122,6 +132,8 @@ export function createMeshServer({
   const log = new RefusalLog(logger);
   /** By node, oldest first. */
   const peers = new Map<NodeId, Set<Connection>>();
+  /** Apart, so that a console that comes takes no replica's place. One of each node. */
+  const relays = new Map<NodeId, Set<Connection>>();
   const sockets = new Set<Socket>();
   let members: ReadonlySet<NodeId> = new Set();
   let expiry: NodeJS.Timeout | undefined;
@@ -166,9 +178,12 @@ export function createMeshServer({
           failed: ({ source }, reason) => log.note('protocol', { reason, from: source }),
         });
 
+  const relayDoor =
+    relayed && new RelayDoor({ ...relayed, failed: (nodeId, reason) => log.note('relayed', { reason, from: nodeId }) });
+
   const listener = createMeshListener(
     mesh,
-    [HTTP2, REPLICA_PROTOCOL],
+    [HTTP2, REPLICA_PROTOCOL, ...(relayDoor === undefined ? [] : [RELAY_PROTOCOL])],
     {
       peer: connected,
       ...(strangerDoor === undefined
@@ -177,8 +192,8 @@ export function createMeshServer({
             stranger(socket, hold) {
               const source = sourceOf(socket);
               if (socket.alpnProtocol === HTTP2) strangerDoor.enter(socket, { source, hold });
-              else if (socket.alpnProtocol === REPLICA_PROTOCOL)
-                turnAway(socket, 'no-certificate', STRANGE_REPLICA, source);
+              else if (socket.alpnProtocol === REPLICA_PROTOCOL || socket.alpnProtocol === RELAY_PROTOCOL)
+                turnAway(socket, 'no-certificate', STRANGE, source);
               else turnAway(socket, 'protocol', NO_PROTOCOL, source);
             },
           }),
@@ -199,7 +214,11 @@ export function createMeshServer({
   function connected(socket: TLSSocket, peer: Peer): void {
     const node = nodeNumber(peer.nodeId);
     if (socket.alpnProtocol === HTTP2) {
-      enter(node, { peer, socket, carrier: peerDoor.enter(socket, { peer, renewing: false }) });
+      const carrier = peerDoor.enter(socket, { peer, renewing: false });
+      enter(peers, limits.connectionsPerPeer, node, { peer, socket, carrier });
+    } else if (relayDoor !== undefined && socket.alpnProtocol === RELAY_PROTOCOL) {
+      const carrier = relayDoor.enter(socket, { nodeId: peer.nodeId, source: sourceOf(socket) });
+      enter(relays, RELAYS_PER_PEER, node, { peer, socket, carrier });
     } else if (socket.alpnProtocol === REPLICA_PROTOCOL) {
       const from = peer.nodeId;
       takeReplicaMessages(socket, {
@@ -209,21 +228,21 @@ export function createMeshServer({
         broken: (reason) => log.note('protocol', { reason, from }),
         failed: (error) => logger.error({ peer: from, error: stack(error) }, 'a message was not taken'),
       });
-      enter(node, { peer, socket, carrier: socket });
+      enter(peers, limits.connectionsPerPeer, node, { peer, socket, carrier: socket });
     } else {
       turnAway(socket, 'protocol', NO_PROTOCOL, peer.nodeId);
     }
   }
 
-  function enter(node: NodeId, connection: Connection): void {
-    const mine = peers.get(node) ?? new Set();
-    peers.set(node, mine);
+  function enter(all: Map<NodeId, Set<Connection>>, most: number, node: NodeId, connection: Connection): void {
+    const mine = all.get(node) ?? new Set();
+    all.set(node, mine);
     mine.add(connection);
     connection.carrier.once('close', () => {
       mine.delete(connection);
-      if (mine.size === 0 && peers.get(node) === mine) peers.delete(node);
+      if (mine.size === 0 && all.get(node) === mine) all.delete(node);
     });
-    if (mine.size > limits.connectionsPerPeer) {
+    if (mine.size > most) {
       const [oldest] = mine;
       if (oldest !== undefined) cut(oldest, 'replaced', `it has ${mine.size} connections: the oldest is closed`);
     }
@@ -236,7 +255,7 @@ export function createMeshServer({
   }
 
   function all(): Connection[] {
-    return [...peers.values()].flatMap((connections) => [...connections]);
+    return [...peers.values(), ...relays.values()].flatMap((connections) => [...connections]);
   }
 
   function judge(connection: Connection): void {
@@ -247,6 +266,9 @@ export function createMeshServer({
   return {
     get peers() {
       return peers.size;
+    },
+    get relays() {
+      return relays.size;
     },
     get refusals() {
       return log.counts;
@@ -272,10 +294,16 @@ export function createMeshServer({
     keep(nodes) {
       for (const node of members) {
         if (nodes.has(node)) continue;
-        for (const connection of peers.get(node) ?? [])
+        for (const connection of [...(peers.get(node) ?? []), ...(relays.get(node) ?? [])])
           cut(connection, 'removed', 'the node was removed from the mesh');
       }
       members = new Set(nodes);
+    },
+    keepRelays(nodes) {
+      for (const [node, connections] of relays) {
+        if (nodes.has(node)) continue;
+        for (const connection of connections) cut(connection, 'removed', 'the node is not in the mesh any more');
+      }
     },
     async close() {
       clearInterval(expiry);
@@ -294,7 +322,10 @@ export function createMeshServer({
 }
 
 const NO_PROTOCOL = 'it offers no protocol of the mesh by ALPN: is it another program?';
-const STRANGE_REPLICA = 'only nodes of the mesh replicate: join with a token, then connect with the certificate';
+const STRANGE =
+  'only nodes of the mesh replicate and pass calls on: join with a token, then connect with the certificate';
+/** The other end dials again when its connection is dead, and this one does not know yet. */
+const RELAYS_PER_PEER = 1;
 /** Time that goodbyes have to get out. */
 const CLOSE_MS = 500;
 

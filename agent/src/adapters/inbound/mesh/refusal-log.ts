@@ -12,6 +12,7 @@ export type MeshRefusal =
   | 'replaced' // the node has connected again
   | 'call' // it may not call that, or not now
   | 'message' // what a peer sent is no message
+  | 'relayed' // a call that a node passes on, or its connection
   | 'join';
 
 export interface MeshLogger {

@@ -21,16 +21,33 @@ const HEADER_BYTES = 8 * 1024;
 const HEADER_PAIRS = 32;
 const SETTINGS_ENTRIES = 16;
 
+/** What is spoken on it. */
+export interface MeshProtocol {
+  /** In ALPN. */
+  readonly name: string;
+  readonly memoryMib: number;
+  /** Of the headers of an answer. */
+  readonly headerBytes: number;
+  /** Of one stream: what has come and was not read yet. */
+  readonly windowBytes: number;
+}
+
+const CALLS: MeshProtocol = { name: 'h2', memoryMib: MEMORY_MIB, headerBytes: HEADER_BYTES, windowBytes: 65_535 };
+
 /** Fails as dialMesh. */
-export function openMeshSession(target: MeshTarget, options: DialOptions): Promise<MeshSession> {
-  return dialMesh(target, 'h2', options, ({ socket, stands, failed }) => {
+export function openMeshSession(
+  target: MeshTarget,
+  options: DialOptions,
+  { name, memoryMib, headerBytes, windowBytes }: MeshProtocol = CALLS,
+): Promise<MeshSession> {
+  return dialMesh(target, name, options, ({ socket, stands, failed }) => {
     const http2 = connectHttp2(AUTHORITY, {
       createConnection: () => socket,
-      maxSessionMemory: MEMORY_MIB,
+      maxSessionMemory: memoryMib,
       maxSettings: SETTINGS_ENTRIES,
       maxHeaderListPairs: HEADER_PAIRS,
       maxReservedRemoteStreams: 0,
-      settings: { enablePush: false, maxHeaderListSize: HEADER_BYTES },
+      settings: { enablePush: false, maxHeaderListSize: headerBytes, initialWindowSize: windowBytes },
     });
     // Also once it stands: whoever uses it learns by "close" that it is over, and its calls have failed.
     http2.on('error', failed);

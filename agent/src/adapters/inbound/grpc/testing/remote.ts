@@ -5,6 +5,7 @@ import { onTestFinished } from 'vitest';
 import { NO_REVOCATIONS } from '../../../../domain/identity/revocation.js';
 import type { AccessUseCases, Authenticator, NotAuthenticated, Principal } from '../../../../ports/access.js';
 import type { CertificateAuthority, NodeCredentials } from '../../../../ports/identity.js';
+import type { Relay } from '../../../../ports/relay.js';
 import type { MeshTlsMaterial } from '../../../outbound/identity/mesh-tls.js';
 import { OperatorTls } from '../../../outbound/identity/operator-tls.js';
 import { rootsOf } from '../../../outbound/identity/testing/mesh.js';
@@ -52,13 +53,14 @@ export interface RemoteApi {
   client(credentials: Credentials): AgentClient;
 }
 
-/** served: what it shows; access: real users, in the place of alice and bob. */
+/** served: what it shows; access: real users, in the place of alice and bob; relay: to other members. */
 export async function remoteApi(
   authority: CertificateAuthority,
   served: NodeCredentials,
   limits: Partial<RemoteLimits> = {},
   access?: AccessUseCases,
   apiLimits: Partial<ApiLimits> = {},
+  relay?: Relay,
 ): Promise<RemoteApi> {
   const log: string[] = [];
   const say = (fields: object, message: string): void => void log.push(`${message} ${JSON.stringify(fields)}`);
@@ -92,6 +94,7 @@ export async function remoteApi(
     peerCredentials: () => ({ pid: 1, uid: 0, gid: 0, member: false }),
     logger,
     remote: listener,
+    relay,
     limits: { stopMs: 500, ...apiLimits },
   });
   await server.start();
