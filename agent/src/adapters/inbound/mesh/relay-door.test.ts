@@ -199,8 +199,8 @@ describe('a member', () => {
     for (let resets = 0; resets < 50; resets++) await reset();
     expect((await createClient(NodeService, transportOn(http2, as(ROOT))).status({})).nodeName).toBe('north');
     for (let resets = 0; resets < 200 && !http2.destroyed; resets++) await reset();
-    await closed;
-    await soon(() => expect(pair.other.useCases.openStreams).toBe(0));
+    await soon(() => expect([pair.port.server.relays, pair.other.useCases.openStreams]).toEqual([0, 0]));
+    expect(pair.port.server.refusals.get('relayed')).toBe(1);
   });
 
   test('that was removed is cut off in the midst of a call, and let in no more', async () => {
