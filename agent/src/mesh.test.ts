@@ -16,10 +16,12 @@ import {
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createAgentClient } from '@marcher/client';
 import { createCertificateRequest } from '@marcher/client/certificate-request';
 import { parseConfiguration } from '@marcher/model';
 import { lan, type Tuning } from '@marcher/swim';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { type ApiServer, createApiServer } from './adapters/inbound/grpc/api-server.js';
 import { cheapAccounts } from './adapters/outbound/access/testing/memory-mesh.js';
 import { InMemoryDataplane } from './adapters/outbound/dataplane/in-memory.js';
 import type { MeshTlsMaterial } from './adapters/outbound/identity/mesh-tls.js';
@@ -48,6 +50,8 @@ interface Machine {
   readonly agent: Agent;
   readonly mesh: Mesh;
   readonly audit: Audit;
+  /** At a Unix socket, where it is started. */
+  readonly api: ApiServer;
   /** What it shows to operators elsewhere, and whom it believes, in turn. */
   readonly material: MeshTlsMaterial[];
   readonly log: string[];
@@ -91,6 +95,7 @@ async function start(name: string, options: MachineOptions = {}): Promise<Machin
     observe: () => agent.observed(),
     backends: () => agent.config.inventory.backends,
     onMaterial: (now) => void material.push(now),
+    answer: (request, response, caller) => api.handle(request, response, caller),
     log: logger,
     audit: { log: auditLog, trail: audit },
   });
@@ -108,6 +113,14 @@ async function start(name: string, options: MachineOptions = {}): Promise<Machin
     audit,
   });
   await agent.start();
+  const api = createApiServer({
+    useCases: { ...agent, mesh, audit },
+    peerCredentials: () => ({ pid: 1, uid: 0, gid: 0, member: false }),
+    logger,
+    socketPath: join(dir, 'api.sock'),
+    relay: mesh.relay,
+    limits: { stopMs: 200 },
+  });
   await mesh.start();
   const machine: Machine = {
     name,
@@ -118,10 +131,12 @@ async function start(name: string, options: MachineOptions = {}): Promise<Machin
     agent,
     mesh,
     audit,
+    api,
     material,
     log,
     stop: async () => {
       machines = machines.filter((other) => other !== machine);
+      await api.stop();
       await mesh.stop();
       await agent.stop();
       audit.stop();
@@ -314,6 +329,41 @@ test('a token is good for one machine; secrets are in no log, and in no file tha
     for (const line of log) for (const secret of [token, key, 'PRIVATE']) expect(line).not.toContain(secret);
   }
   for (const file of ['identity', 'ca.key']) expect(statSync(join(first.dir, file)).mode & 0o077).toBe(0);
+});
+
+test('one node is asked for every other: read, drained and watched through it, until a member is removed', {
+  timeout: 60_000,
+}, async () => {
+  const one = await founded();
+  const [two, three] = [await joined(one, 'two'), await joined(one, 'three')];
+  await one.api.start();
+  const client = createAgentClient({ kind: 'unix', path: join(one.dir, 'api.sock') });
+  onTestFinished(() => client.close());
+  const [there, last] = [two, three].map(({ mesh }) => client.throughNode(mesh.status().nodeId));
+  if (there === undefined || last === undefined) throw new Error('expected three nodes');
+  expect((await there.node.status({})).nodeName).toBe('two');
+  await there.node.drain({});
+  expect([one, two, three].map(({ agent }) => agent.node.status().draining)).toEqual([false, true, false]);
+  expect((await there.audit.listAuditRecords({})).records[0]).toMatchObject({
+    actor: 'root (uid 0) via one',
+    via: 'socket',
+    source: '127.0.0.1',
+    action: 'marcher.v1.NodeService/Drain',
+  });
+  expect(audited(one)).not.toContain('done Drain');
+  await expect(there.config.apply({ change: {} })).rejects.toMatchObject({ code: 'refused' });
+  // Three is told of it, and has two seconds before it is cut off from the mesh; calls end at once.
+  const synced: string[] = [];
+  const watching = (async () => {
+    for await (const { event } of last.config.watch({})) {
+      synced.push(event.case ?? '');
+      if (event.case === 'synced') await one.mesh.remove('three', { keepKeys: false }, CALLER);
+    }
+  })();
+  await expect(watching).rejects.toMatchObject({ code: 'unavailable' });
+  expect(synced).toEqual(['synced']);
+  await expect(last.node.status({})).rejects.toMatchObject({ code: 'not_found' });
+  expect((await there.node.status({})).nodeName).toBe('two');
 });
 
 test('users, keys and sessions of one node are those of every other, and end everywhere', {
