@@ -9,7 +9,8 @@ import { type Client, Code, ConnectError, type Interceptor } from '@connectrpc/c
 import type { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 
 const NODE_HEADER = 'marcher-node';
-const ASK_MS = 10_000;
+/** Longer than an agent takes to find out that the member does not answer. */
+const ASK_MS = 20_000;
 
 /** mesh: of the agent that is connected. Calls fail with UNIMPLEMENTED where that passes none on. */
 export function throughNode(nodeId: string, mesh: Pick<Client<typeof MeshService>, 'getMesh'>): Interceptor {

@@ -6,6 +6,7 @@ import { clusters } from './clusters.js';
 import { crowd } from './crowd.js';
 import { MeshGround, type MeshNode } from './ground.js';
 import { operators } from './operators.js';
+import { relayedCalls } from './relayed-calls.js';
 import { sharedLoad } from './shared-load.js';
 import { troubles } from './troubles.js';
 
@@ -124,6 +125,7 @@ export const mesh: readonly Case[] = [
   ...clusters,
   ...sharedLoad,
   ...operators,
+  ...relayedCalls,
   ...troubles,
   ...crowd,
 ];

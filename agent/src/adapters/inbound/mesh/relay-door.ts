@@ -29,8 +29,8 @@ export interface RelayDoorOptions {
 const LIMITS: Http2DoorLimits = {
   streamsPerConnection: RELAY_STREAMS,
   windowBytes: RELAY_WINDOW_BYTES,
-  // The other end asks every 10 s whether this node is there (relay-links.ts).
-  idleMs: 45_000,
+  // The other end asks every 5 s whether this node is there (relay-links.ts).
+  idleMs: 30_000,
   // RELAYED_MAX_CHARACTERS and what else a call has.
   headerBytes: 48 * 1024,
   headerPairs: 48,

@@ -41,7 +41,7 @@ export const RELAY_LIMITS: RelayLimits = {
   callsPerNodeMax: RELAY_STREAMS,
   connectionsMax: 256,
   dialMs: 5_000,
-  pingMs: 10_000,
+  pingMs: 5_000,
   idleMs: 60_000,
 };
 
