@@ -19,7 +19,7 @@ import {
 import type { Http2DoorLimits } from '../../mesh/http2-door.js';
 import { InMemoryMesh } from '../../testing/in-memory-mesh.js';
 import { InMemoryUseCases } from '../../testing/in-memory-use-cases.js';
-import { type ApiLimits, type ApiServer, createApiServer } from '../api-server.js';
+import { type ApiLimits, type ApiServer, createApiServer, type Handler } from '../api-server.js';
 
 export const A = idOf(1n);
 export const B = idOf(2n);
@@ -83,6 +83,8 @@ export interface PairOptions {
   readonly apiLimits?: Partial<ApiLimits>;
   /** Of node-b's. */
   readonly doorLimits?: Partial<Http2DoorLimits>;
+  /** In the place of node-b's API. */
+  readonly answer?: Handler;
   /** node-b's agent is of a version that takes no such calls. */
   readonly tooOld?: boolean;
 }
@@ -97,7 +99,7 @@ export async function relayedPair(authority: CertificateAuthority, options: Pair
   const other = await testAgent(undefined, options.apiLimits);
   other.mesh.meshName = 'prod';
   Object.assign(other.mesh, { nodeId: B });
-  const relayed = { answer: other.api.handle, memberName, limits: options.doorLimits };
+  const relayed = { answer: options.answer ?? other.api.handle, memberName, limits: options.doorLimits };
   const port = await openServer(otherIdentity, options.tooOld === true ? {} : { relayed });
   const wire = await Wire.open();
   wire.to = port.port;
