@@ -352,6 +352,13 @@ test('one node is asked for every other: read, drained and watched through it, u
   });
   expect(audited(one)).not.toContain('done Drain');
   await expect(there.config.apply({ change: {} })).rejects.toMatchObject({ code: 'refused' });
+  const names: string[] = [];
+  for await (const { node, status, synced } of there.observe.observe({ intervalMs: 100 })) {
+    if (node !== undefined) names.push(node.name);
+    if (synced) expect(status?.draining).toBe(true);
+    if (synced) break;
+  }
+  expect(names).toEqual(['two']);
   // Three is told of it, and has two seconds before it is cut off from the mesh; calls end at once.
   const synced: string[] = [];
   const watching = (async () => {

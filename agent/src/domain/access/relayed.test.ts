@@ -5,6 +5,7 @@ import { CertificateService } from '@marcher/proto/marcher/v1/certificate_servic
 import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
 import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
+import { ObserveService } from '@marcher/proto/marcher/v1/observe_service_pb';
 import { TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -22,6 +23,7 @@ import {
 const SERVICES = [
   ConfigService,
   NodeService,
+  ObserveService,
   TrafficService,
   MeshService,
   AuditService,
@@ -145,6 +147,7 @@ describe('what is passed on', () => {
     expect(METHODS.filter(isRelayable).map((method) => method.slice('marcher.v1.'.length))).toEqual([
       ...['Get', 'List', 'ListObjects', 'Watch', 'History'].map((name) => `ConfigService/${name}`),
       ...['Status', 'Tiers', 'Drain', 'Undrain', 'Backends'].map((name) => `NodeService/${name}`),
+      'ObserveService/Observe',
       ...['Stats', 'ListConnections', 'WatchConnections', 'Logs'].map((name) => `TrafficService/${name}`),
       ...['GetMesh', 'ListMembers'].map((name) => `MeshService/${name}`),
       ...['ListRoots', 'ListRevocations', 'ListClusters', 'GetMeshCa'].map((name) => `MeshService/${name}`),
