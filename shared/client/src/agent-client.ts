@@ -29,7 +29,7 @@ export interface AgentClient extends AgentCalls {
   readonly target: Target;
   /**
    * The calls of another member, which this agent passes on to it over the same connection: what reads, Drain, Undrain, and
-   * the audit log's list and verification. nodeId: 16 hex digits.
+   * the audit log's list and verification. nodeId: 16 hex digits. The same object each time.
    */
   throughNode(nodeId: string): AgentCalls;
   close(): void;
@@ -38,17 +38,26 @@ export interface AgentClient extends AgentCalls {
 /** Room for the statistics of 10,000 services with 10 backends each. */
 const readMaxBytes = 256 << 20;
 
+/** Members whose calls are kept, which know that they are passed on: more than a console observes. */
+const OTHERS_MAX = 4_096;
+
 export function createAgentClient(target: Target, options: AgentClientOptions = {}): AgentClient {
   const { connectTimeoutMs = 5_000, credentials } = options;
   const connection = new Connection(target, connectTimeoutMs, credentials);
   const grpc = { baseUrl: connection.authority, sessionManager: connection, readMaxBytes };
   const own = createGrpcTransport(grpc);
+  const others = new Map<string, AgentCalls>();
   return {
     target,
     ...callsBy(own, target),
     throughNode(nodeId) {
-      const mesh = createClient(MeshService, own);
-      return callsBy(createGrpcTransport({ ...grpc, interceptors: [throughNode(nodeId, mesh)] }), target);
+      const known = others.get(nodeId);
+      if (known !== undefined) return known;
+      const interceptors = [throughNode(nodeId, createClient(MeshService, own))];
+      const calls = callsBy(createGrpcTransport({ ...grpc, interceptors }), target);
+      if (others.size >= OTHERS_MAX) others.clear();
+      others.set(nodeId, calls);
+      return calls;
     },
     close: () => connection.close(),
   };

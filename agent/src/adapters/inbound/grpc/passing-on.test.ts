@@ -387,6 +387,7 @@ describe('throughNode', () => {
   test('asks the member, once it is known that calls are passed on', async () => {
     const { entry, other } = await relayedPair(authority);
     const there = entry.client.throughNode(B);
+    expect(entry.client.throughNode(B)).toBe(there);
     await there.node.drain({});
     expect([entry, other].map(({ useCases }) => useCases.drained.has('/'))).toEqual([false, true]);
     expect((await there.mesh.getMesh({})).mesh?.nodeId).toBe(B);
