@@ -167,7 +167,7 @@ export function createAgent(options: AgentOptions): Agent {
 
   const observe = new Observatory({
     sources: observedSources({
-      ...{ name: identity.name, config: config.observed, node, traffic },
+      ...{ name: identity.name, config, node, traffic },
       mesh: options.mesh ?? (() => undefined),
     }),
     hash: (bytes) => hash('sha256', bytes, 'buffer'),

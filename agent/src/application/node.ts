@@ -2,7 +2,8 @@
 /** What the node is and how it is; taking it or one backend out of service. */
 import { create } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
-import type { GuardStatus } from '@marcher/proto/marcher/packet/v1/packet_pb';
+import type { BackendState } from '@marcher/proto/marcher/engine/v1/control_pb';
+import type { GuardStatus, Traffic as PacketCounts } from '@marcher/proto/marcher/packet/v1/packet_pb';
 import { type Condition, ConditionSchema } from '@marcher/proto/marcher/v1/config_service_pb';
 import {
   type BackendStatus,
@@ -29,7 +30,7 @@ import { policyFor } from '../domain/traffic-policy.js';
 import { backendName } from '../domain/validate.js';
 import type { AuditTrail, Told } from '../ports/audit.js';
 import type { ConfigStore } from '../ports/config-store.js';
-import { Counter, type Dataplane, DataplaneError, SlotKind } from '../ports/dataplane.js';
+import { Counter, type Dataplane, DataplaneError, type PackedBackend, SlotKind } from '../ports/dataplane.js';
 import { ApplicationError, type Caller, type NodeUseCases } from '../ports/use-cases.js';
 import { clusterOf } from './cluster-of.js';
 import type { Configuration, ConfigurationLog } from './configuration.js';
@@ -71,6 +72,9 @@ const HEALTH: Readonly<Record<string, Health>> = {
   healthy: Health.HEALTHY,
   unhealthy: Health.UNHEALTHY,
 };
+
+/** What the packet tiers say of it they say of every service that they know nothing about. */
+const NO_SERVICE = '';
 
 /** Services named in one condition; the rest is counted. */
 const NAMED_MAX = 10;
@@ -167,7 +171,7 @@ export class Node implements NodeUseCases {
       tier: 'relay',
       services: configuration.inventory.services - counts.xdp - counts.tc,
     });
-    for (const slot of dataplane.stats({ activeOnly: true })) {
+    for (const slot of dataplane.stats({ activeOnly: true, passing: true })) {
       if (slot.kind !== SlotKind.service) continue;
       relay.packets += slot.counter(Counter.udpPacketsReceived);
       relay.bytes += slot.counter(Counter.bytesReceived);
@@ -248,36 +252,58 @@ export class Node implements NodeUseCases {
   }
 
   tiers(service: string): { services: ServiceTier[]; tiers: TierAvailability[] } {
-    const { configuration, store, packets, dataplane } = this.#options;
-    const policies = configuration.objects.trafficPolicies;
-    const carried = new Map((packets.status()?.services ?? []).map(({ name, traffic }) => [name, traffic]));
+    const { store } = this.#options;
     const services: ServiceTier[] = [];
-    const add = (name: string, body: Uint8Array): void => {
-      const decoded = unpackService(body);
-      const policy = policyFor(decoded, policies.get(decoded.trafficPolicy)?.value);
-      const { tier, reasons, fasterIf } = classify(decoded, packets.offers(name), dataplane.steering, policy);
-      const traffic = carried.get(name);
-      services.push(
-        create(ServiceTierSchema, {
-          service: name,
-          tier,
-          reasons: [...reasons, ...packets.segmentAdvice(decoded)],
-          fasterIf,
-          xdpPackets: traffic?.packets ?? 0n,
-          xdpBytes: traffic?.bytes ?? 0n,
-          bytesReturned: traffic?.returnedBytes ?? 0n,
-        }),
-      );
-    };
     guarded(() => {
-      if (service === '') for (const stored of store.scan()) add(stored.name, stored.body);
+      const carried = this.#carried();
+      if (service === '') for (const { name, body } of store.scan()) services.push(this.#tierOf(name, body, carried));
       else {
         const stored = store.get(service);
         if (stored === undefined) throw notFound(service);
-        add(service, stored.body);
+        services.push(this.#tierOf(service, stored.body, carried));
       }
     });
-    return { services, tiers: tiersOf(packets.offers()).map((tier) => create(TierAvailabilitySchema, tier)) };
+    return { services, tiers: this.availability() };
+  }
+
+  availability(): TierAvailability[] {
+    return tiersOf(this.#options.packets.offers()).map((tier) => create(TierAvailabilitySchema, tier));
+  }
+
+  /** Of these, as far as they are there; each is worked out when it is asked for. */
+  *tiersOf(names: Iterable<string>): Iterable<ServiceTier> {
+    const carried = this.#carried();
+    for (const name of names) {
+      const stored = guarded(() => this.#options.store.get(name));
+      if (stored !== undefined) yield this.#tierOf(name, stored.body, carried);
+    }
+  }
+
+  /** What the tier of a service that asks for none but the relay depends on beside the configuration, in some words. */
+  tierBasis(): string {
+    const { packets, dataplane } = this.#options;
+    return JSON.stringify([packets.offers(NO_SERVICE), dataplane.steering]);
+  }
+
+  #carried(): ReadonlyMap<string, PacketCounts | undefined> {
+    return new Map((this.#options.packets.status()?.services ?? []).map(({ name, traffic }) => [name, traffic]));
+  }
+
+  #tierOf(name: string, body: Uint8Array, carried: ReadonlyMap<string, PacketCounts | undefined>): ServiceTier {
+    const { configuration, packets, dataplane } = this.#options;
+    const decoded = unpackService(body);
+    const policy = policyFor(decoded, configuration.objects.trafficPolicies.get(decoded.trafficPolicy)?.value);
+    const { tier, reasons, fasterIf } = classify(decoded, packets.offers(name), dataplane.steering, policy);
+    const traffic = carried.get(name);
+    return create(ServiceTierSchema, {
+      service: name,
+      tier,
+      reasons: [...reasons, ...packets.segmentAdvice(decoded)],
+      fasterIf,
+      xdpPackets: traffic?.packets ?? 0n,
+      xdpBytes: traffic?.bytes ?? 0n,
+      bytesReturned: traffic?.returnedBytes ?? 0n,
+    });
   }
 
   async drain(target: { service: string; backend: string }, caller: Caller): Promise<number> {
@@ -404,24 +430,32 @@ export class Node implements NodeUseCases {
     const { store, dataplane, configuration } = this.#options;
     if (service !== '' && guarded(() => store.get(service)) === undefined) throw notFound(service);
     const states = await dataplane.backends(service).catch(rethrow);
-    return states.map((state) =>
-      create(BackendStatusSchema, {
-        service: state.service,
-        backend: state.backend,
-        weight: state.weight,
-        draining: state.draining,
-        connections: state.connections,
-        ...(configuration.meshLoadServices.has(state.service) ? { elsewhere: state.elsewhere } : {}),
-        endpoints: state.endpoints.map(({ address, health, reason, ejected, connections }) => ({
-          address,
-          health: HEALTH[health] ?? Health.UNSPECIFIED,
-          reason,
-          ejected,
-          connections,
-        })),
-      }),
-    );
+    return states.map((state) => backendStatus(state, configuration.meshLoadServices.has(state.service)));
   }
+
+  /** Of all services, not decoded. */
+  packedBackends(): Promise<Iterable<PackedBackend>> {
+    return this.#options.dataplane.packedBackends().catch(rethrow);
+  }
+}
+
+/** mesh: the service is balanced by what all nodes have open. */
+export function backendStatus(state: BackendState, mesh: boolean): BackendStatus {
+  return create(BackendStatusSchema, {
+    service: state.service,
+    backend: state.backend,
+    weight: state.weight,
+    draining: state.draining,
+    connections: state.connections,
+    ...(mesh ? { elsewhere: state.elsewhere } : {}),
+    endpoints: state.endpoints.map(({ address, health, reason, ejected, connections }) => ({
+      address,
+      health: HEALTH[health] ?? Health.UNSPECIFIED,
+      reason,
+      ejected,
+      connections,
+    })),
+  });
 }
 
 function rethrow(error: unknown): never {

@@ -57,6 +57,28 @@ function addPolicy(counters: Counters, { ingress, egress, refused }: PolicyTraff
   counters.rateRefused += refused;
 }
 
+function packPolicy({ ingress, egress, refused }: PolicyTraffic): Uint8Array {
+  const counts = [ingress?.dropped, egress?.dropped, ingress?.marked, egress?.marked, refused];
+  return new Uint8Array(BigUint64Array.from(counts, (count) => count ?? 0n).buffer);
+}
+
+function statsOf(service: string, counters: Counters, policy: PolicyTraffic | undefined): ServiceStats {
+  if (policy !== undefined) addPolicy(counters, policy);
+  return create(ServiceStatsSchema, { service, counters });
+}
+
+export interface CountedService {
+  readonly service: string;
+  /** Absent: nothing of it. */
+  readonly moved?: Counted;
+}
+
+export interface Counted {
+  /** Equal where the counters are. */
+  readonly counts: Uint8Array;
+  readonly stats: ServiceStats;
+}
+
 /** The packet tiers, as far as their counters go. */
 export interface PacketSource {
   status(): Status | undefined;
@@ -106,6 +128,29 @@ export class Traffic implements TrafficUseCases {
       addPolicy(stats.counters, policy);
     }
     return [...found.values()].sort((a, b) => (a.service < b.service ? -1 : 1));
+  }
+
+  /** Of all services that have counted something; stats is made only where the counts are not those of before. */
+  *counted(before: (service: string) => Uint8Array | undefined): Iterable<CountedService> {
+    const policed = new Map<string, PolicyTraffic>();
+    for (const { name, policy } of this.#packets.status()?.services ?? []) {
+      if (policy !== undefined) policed.set(name, policy);
+    }
+    for (const slot of this.#dataplane.stats({ activeOnly: true, passing: true })) {
+      if (slot.kind !== SlotKind.service) continue;
+      const { service } = slot;
+      const policy = policed.get(service);
+      policed.delete(service);
+      const counts = policy === undefined ? slot.counts : Buffer.concat([slot.counts, packPolicy(policy)]);
+      const known = before(service);
+      if (known !== undefined && Buffer.compare(known, counts) === 0) yield { service };
+      else
+        yield { service, moved: { counts: Uint8Array.from(counts), stats: statsOf(service, counters(slot), policy) } };
+    }
+    for (const [service, policy] of policed) {
+      const stats = statsOf(service, create(CountersSchema), policy);
+      yield { service, moved: { counts: packPolicy(policy), stats } };
+    }
   }
 
   packets(): PacketTraffic {

@@ -97,6 +97,16 @@ export interface SlotStats extends SlotName {
   counter(index: Counter): bigint;
   /** Connect times: bucket i counts [2^i, 2^(i+1)) µs; the first from 0, the last (31) open. */
   connectUs(bucket: number): bigint;
+  /** All of these as they stand in memory: equal bytes where nothing was counted. */
+  readonly counts: Uint8Array;
+}
+
+/** A BackendState that is not decoded. */
+export interface PackedBackend {
+  readonly service: string;
+  readonly backend: string;
+  /** Equal bytes where nothing has changed. */
+  readonly packed: Uint8Array;
 }
 
 export const CONNECT_US_BUCKETS = 32;
@@ -180,14 +190,19 @@ export interface Dataplane {
   /** Empty service: all. */
   connections(service: string, limit: number): Promise<ConnectionList>;
   backends(service: string): Promise<BackendState[]>;
+  /** All of them, decoded by whoever needs that: there may be a hundred thousand. */
+  packedBackends(): Promise<Iterable<PackedBackend>>;
   /**
    * What other nodes have open to backends, for least connections: replaces what was said of these services, and counts for
    * so long, at most a minute. A service that does not run is passed over. Rejects as protocol by an engine before 0024.
    */
   loadElsewhere(services: readonly ServiceLoadElsewhere[], validMs: number): Promise<void>;
   status(): EngineStatus;
-  /** Read in batches while it is iterated; activeOnly leaves out what never counted anything (and is cheap for it). */
-  stats(options: { activeOnly: boolean }): Iterable<SlotStats>;
+  /**
+   * Read in batches while it is iterated; activeOnly leaves out what never counted anything (and is cheap for it). passing:
+   * a record is good until the next one is asked for, and costs no memory.
+   */
+  stats(options: { activeOnly: boolean; passing?: boolean }): Iterable<SlotStats>;
   slotName(slot: number): SlotName | undefined;
   /** Moves up to max events (default 4,096) out of the rings. Those of an engine that has ended come first. */
   events(max?: number): EventBatch;

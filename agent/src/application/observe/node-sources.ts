@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What a stream of this node is made of, from its use cases. */
+/** What a stream of this node is made of, from the parts of an agent. */
+import { fromBinary } from '@bufbuild/protobuf';
+import { BackendStateSchema } from '@marcher/proto/marcher/engine/v1/control_pb';
+import type { PackedBackend } from '../../ports/dataplane.js';
 import type { MeshUseCases } from '../../ports/mesh.js';
-import type { NodeUseCases, TrafficUseCases } from '../../ports/use-cases.js';
-import type { ObservedConfiguration, ObservedSources } from './sources.js';
+import type { Configuration } from '../configuration.js';
+import { backendStatus, type Node } from '../node.js';
+import type { Traffic } from '../traffic.js';
+import type { ObservedBackend, ObservedSources } from './sources.js';
 
 export interface NodeSourcesOptions {
   /** Of this node. */
   readonly name: string;
-  readonly config: ObservedConfiguration;
-  readonly node: NodeUseCases;
-  readonly traffic: TrafficUseCases;
+  readonly config: Configuration;
+  readonly node: Node;
+  readonly traffic: Traffic;
   readonly mesh: () => Pick<MeshUseCases, 'status' | 'members'> | undefined;
 }
 
@@ -19,15 +24,28 @@ export function observedSources({ name, config, node, traffic, mesh }: NodeSourc
     return known === undefined || known.status().meshId === '' ? undefined : known;
   };
   return {
-    configuration: config,
+    configuration: config.observed,
+    tiers: {
+      basis: () => node.tierBasis(),
+      availability: () => node.availability(),
+      restless: () => config.packetServices,
+      of: (services) => node.tiersOf(services),
+    },
     node: () => {
       const { nodeId = '', meshId = '', meshName = '' } = meshNow()?.status() ?? {};
       return { nodeId, name, meshId, meshName };
     },
     status: (options) => node.status(options),
-    backends: () => node.backends(''),
-    tiers: () => node.tiers(''),
-    traffic: () => traffic.stats('', false),
+    backends: async () => observedBackends(await node.packedBackends(), config.meshLoadServices),
+    backendStatus: ({ packed, mesh }) => backendStatus(fromBinary(BackendStateSchema, packed), mesh),
+    traffic: (before) => traffic.counted(before),
     members: () => meshNow()?.members() ?? [],
   };
+}
+
+function* observedBackends(
+  backends: Iterable<PackedBackend>,
+  balancedByMesh: ReadonlySet<string>,
+): Iterable<ObservedBackend> {
+  for (const backend of backends) yield { ...backend, mesh: balancedByMesh.has(backend.service) };
 }

@@ -18,7 +18,7 @@ import { BatchDraft } from './batch-draft.js';
 import { type Hash, type Standing, standingOf } from './observed-objects.js';
 import type { RevisedTable } from './revised-table.js';
 import { Slices } from './slices.js';
-import type { ObservedConfiguration } from './sources.js';
+import type { ObservedSources } from './sources.js';
 import { type ObservedTables, SEPARATOR } from './tables.js';
 
 /** A batch is encoded in one piece. Of what is on its way to a slow reader there are one or two. */
@@ -38,7 +38,7 @@ export interface Clock {
 
 export interface ObservationOptions {
   readonly tables: ObservedTables;
-  readonly configuration: ObservedConfiguration;
+  readonly sources: Pick<ObservedSources, 'configuration' | 'backendStatus'>;
   readonly hash: Hash;
   readonly clock: Clock;
   readonly heartbeatMs: number;
@@ -193,7 +193,7 @@ export class Observation {
       }
       case 'backends':
         yield* this.#from(topic, tables.backends, what, {
-          add: (status) => this.#draft.addBackend(status),
+          add: (backend) => this.#draft.addBackend(this.#options.sources.backendStatus(backend)),
           gone: (key) => {
             const [service, backend] = parted(key);
             this.#draft.goneBackend({ service, backend });
@@ -201,11 +201,11 @@ export class Observation {
         });
         return;
       case 'tiers': {
-        const { revision } = tables.availability;
-        const availability = tables.availability.get('');
+        const { revision } = tables.tiers.availability;
+        const availability = tables.tiers.availability.get('');
         if (revision > since.availability && availability !== undefined) this.#draft.addAvailability(availability);
         since.availability = revision;
-        yield* this.#from(topic, tables.tiers, what, {
+        yield* this.#from(topic, tables.tiers.table, what, {
           add: (tier) => this.#draft.addTier(tier),
           gone: (service) => this.#draft.goneTier(service),
         });
@@ -213,7 +213,7 @@ export class Observation {
       }
       case 'traffic':
         yield* this.#from(topic, tables.traffic, what, {
-          add: (stats) => this.#draft.addTraffic(stats),
+          add: ({ stats }) => this.#draft.addTraffic(stats),
           gone: (service) => this.#draft.goneStats(service),
         });
         return;
@@ -255,7 +255,7 @@ export class Observation {
       this.#draft.addObject(objectOf(standing), 0);
       return;
     }
-    const declared = this.#options.configuration.declared(kind, name);
+    const declared = this.#options.sources.configuration.declared(kind, name);
     // Gone meanwhile, as the table will say with its next look.
     if (declared === undefined) return;
     const object = objectOf(standingOf(kind, name, declared, this.#options.hash));

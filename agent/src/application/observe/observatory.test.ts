@@ -256,7 +256,7 @@ describe('what it costs', () => {
     expect(observatory.readers).toBe(0);
     await clock.pass(100_000);
     expect(node.looks).toEqual(before);
-    expect(node.followers).toBe(1);
+    expect(node.followers).toBeGreaterThan(0);
     await clock.pass(20_000);
     expect(node.followers).toBe(0);
   });

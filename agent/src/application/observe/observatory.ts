@@ -39,7 +39,7 @@ export class Observatory implements ObserveUseCases {
   async *observe(query: ObserveQuery, signal: AbortSignal): AsyncGenerator<ObservedBatch> {
     const { sources, hash, clock, heartbeatMs = HEARTBEAT_MS, partBytes } = this.#options;
     const tables = this.#enter();
-    const options = { tables, configuration: sources.configuration, hash, clock, heartbeatMs };
+    const options = { tables, sources, hash, clock, heartbeatMs };
     try {
       yield* new Observation(partBytes === undefined ? options : { ...options, partBytes }, query, signal).batches();
     } finally {

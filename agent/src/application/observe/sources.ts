@@ -8,9 +8,9 @@ import type {
   StatusResponse,
   TierAvailability,
 } from '@marcher/proto/marcher/v1/node_service_pb';
-import type { ServiceStats } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import type { MeshMember } from '../../ports/mesh.js';
 import type { ObservedNode } from '../../ports/observe.js';
+import type { CountedService } from '../traffic.js';
 import type { ChangedNames } from '../watch-hub.js';
 
 /** An object as it is stored, and how it stands. */
@@ -33,13 +33,35 @@ export interface ObservedConfiguration {
   follow(onChange: () => void): ChangedNames;
 }
 
+export interface TierSource {
+  /** What the tier of a service depends on beside the configuration, in some words; but for those that are restless. */
+  basis(): string;
+  availability(): TierAvailability[];
+  /** Services whose tier may be another one without a change of these, or whose counters are told with it. */
+  restless(): Iterable<string>;
+  /** Of these, as far as they are there; each is worked out when it is asked for. */
+  of(services: Iterable<string>): Iterable<ServiceTier>;
+}
+
+/** A backend that is decoded when it is sent. */
+export interface ObservedBackend {
+  readonly service: string;
+  readonly backend: string;
+  /** Equal where nothing has changed. */
+  readonly packed: Uint8Array;
+  /** It is balanced by what all nodes have open. */
+  readonly mesh: boolean;
+}
+
 export interface ObservedSources {
   readonly configuration: ObservedConfiguration;
+  readonly tiers: TierSource;
   node(): ObservedNode;
   status(options: { readonly withTraffic: boolean }): StatusResponse;
   /** Fails while the engine does not answer. */
-  backends(): Promise<Iterable<BackendStatus>>;
-  tiers(): { readonly services: Iterable<ServiceTier>; readonly tiers: TierAvailability[] };
-  traffic(): Iterable<ServiceStats>;
+  backends(): Promise<Iterable<ObservedBackend>>;
+  backendStatus(backend: ObservedBackend): BackendStatus;
+  /** before: the counts that were told last. */
+  traffic(before: (service: string) => Uint8Array | undefined): Iterable<CountedService>;
   members(): readonly MeshMember[];
 }

@@ -4,22 +4,22 @@
  * shortest interval asks, and kept with the revisions in which it changed.
  */
 import { isDeepStrictEqual } from 'node:util';
-import type { BackendStatus, ServiceTier, TierAvailability } from '@marcher/proto/marcher/v1/node_service_pb';
-import type { ServiceStats } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import type { MeshMember } from '../../ports/mesh.js';
 import type { ObservedNode, Topic } from '../../ports/observe.js';
 import { ApplicationError } from '../../ports/use-cases.js';
+import type { Counted } from '../traffic.js';
+import { unavailable } from '../unavailable.js';
 import { type Hash, ObservedObjects } from './observed-objects.js';
 import { ObservedStatus } from './observed-status.js';
+import { ObservedTiers } from './observed-tiers.js';
 import { PacedSource } from './paced-source.js';
 import { RevisedTable } from './revised-table.js';
-import { sameAvailability, sameBackend, sameStats, sameTier } from './same.js';
 import type { Slices } from './slices.js';
-import type { ObservedSources } from './sources.js';
+import type { ObservedBackend, ObservedSources } from './sources.js';
 
 /** What others say of themselves comes every two seconds at most. */
 const MEMBERS_MS = 1_000;
-/** Which tier carries a service follows from its configuration, and is worked out for all of them. */
+/** Those that ask for a packet tier are worked out anew each time. */
 const TIERS_MS = 1_000;
 /** A change of the configuration is to be seen at once, also while there are many. */
 const OBJECTS_REST = 1;
@@ -40,12 +40,10 @@ export class ObservedTables {
   readonly status: ObservedStatus;
   readonly objects: ObservedObjects;
   /** By "service/backend". */
-  readonly backends = new RevisedTable<BackendStatus>(sameBackend);
+  readonly backends = new RevisedTable<ObservedBackend>(sameBackend);
+  readonly tiers: ObservedTiers;
   /** By service. */
-  readonly tiers = new RevisedTable<ServiceTier>(sameTier);
-  readonly availability = new RevisedTable<readonly TierAvailability[]>(sameAvailability);
-  /** By service. */
-  readonly traffic = new RevisedTable<ServiceStats>(sameStats);
+  readonly traffic = new RevisedTable<Counted>((a, b) => Buffer.compare(a.counts, b.counts) === 0);
   /** By id. */
   readonly members = new RevisedTable<MeshMember>(isDeepStrictEqual);
   readonly #sources: ObservedSources;
@@ -61,6 +59,7 @@ export class ObservedTables {
     this.#node = sources.node();
     this.status = new ObservedStatus((options) => sources.status(options), monotonicMs);
     this.objects = new ObservedObjects(sources.configuration, hash, () => this.#wake());
+    this.tiers = new ObservedTiers(sources.tiers, sources.configuration);
     const paced = (look: (slices: Slices) => Promise<void>, leastMs = 0, rest?: number): PacedSource =>
       new PacedSource(look, { nowMs: monotonicMs, leastMs, ...(rest === undefined ? {} : { rest }) });
     this.#paced = {
@@ -68,8 +67,8 @@ export class ObservedTables {
       status: paced(async () => this.#lookAtStatus()),
       configuration: paced((slices) => this.objects.look(slices), 0, OBJECTS_REST),
       backends: paced((slices) => this.#lookAtBackends(slices)),
-      tiers: paced((slices) => this.#lookAtTiers(slices), TIERS_MS),
-      traffic: paced((slices) => fill(this.traffic, sources.traffic(), ({ service }) => service, slices)),
+      tiers: paced((slices) => this.tiers.look(slices), TIERS_MS),
+      traffic: paced((slices) => this.#lookAtTraffic(slices)),
       members: paced((slices) => fill(this.members, sources.members(), ({ nodeId }) => nodeId, slices), MEMBERS_MS),
     };
   }
@@ -112,34 +111,51 @@ export class ObservedTables {
   }
 
   async #lookAtBackends(slices: Slices): Promise<void> {
-    let states: Iterable<BackendStatus>;
     try {
-      states = await slices.away(this.#sources.backends());
-    } catch (error) {
+      const states = await slices.away(this.#sources.backends());
+      this.backends.begin();
+      await slices.each(states, (state) => {
+        const key = `${state.service}${SEPARATOR}${state.backend}`;
+        const known = this.backends.get(key);
+        if (known !== undefined && sameBackend(known, state)) this.backends.keep(key);
+        // What came with it is not kept for one of many.
+        else this.backends.set(key, { ...state, packed: Uint8Array.from(state.packed) });
+      });
+      await slices.each(this.backends.end(), () => undefined);
+    } catch (reason) {
+      const error = unavailable(reason);
       // The engine does not answer, as the status says; what its backends were like last stays.
       if (error instanceof ApplicationError && error.code === 'unavailable') return;
       throw error;
     }
-    await fill(this.backends, states, ({ service, backend }) => `${service}${SEPARATOR}${backend}`, slices);
   }
 
-  async #lookAtTiers(slices: Slices): Promise<void> {
-    const { services, tiers } = this.#sources.tiers();
-    this.availability.set('', tiers);
-    await fill(this.tiers, services, ({ service }) => service, slices);
+  async #lookAtTraffic(slices: Slices): Promise<void> {
+    this.traffic.begin();
+    const counted = this.#sources.traffic((service) => this.traffic.get(service)?.counts);
+    await slices.each(counted, ({ service, moved }) => {
+      if (moved === undefined) this.traffic.keep(service);
+      else this.traffic.set(service, moved);
+    });
+    await slices.each(this.traffic.end(), () => undefined);
   }
 
   /** Whether what has gone since is known of all of them. 0: since they began. */
   reaches(since: Readonly<Record<Exclude<Topic, 'status'>, number>>): boolean {
-    const { backends, tiers, traffic, members, objects } = this;
-    const of = { backends, tiers, traffic, members, configuration: objects.table };
+    const { backends, traffic, members } = this;
+    const of = { backends, traffic, members, tiers: this.tiers.table, configuration: this.objects.table };
     return Object.entries(of).every(([topic, table]) => table.reaches(since[topic as keyof typeof of]));
   }
 
   close(): void {
     this.objects.close();
+    this.tiers.close();
     this.#wakers.clear();
   }
+}
+
+function sameBackend(a: ObservedBackend, b: ObservedBackend): boolean {
+  return a.mesh === b.mesh && Buffer.compare(a.packed, b.packed) === 0;
 }
 
 async function fill<Value>(

@@ -25,6 +25,7 @@ import {
   type DataplaneErrorCode,
   type EngineStatus,
   type EventBatch,
+  type PackedBackend,
   type SelfCheck,
   type SlotName,
   type SlotStats,
@@ -39,6 +40,7 @@ import {
 } from './binding.js';
 import { EVENT_BYTES, RawEventBatch, SLOT_STATS_BYTES, SlotRecord } from './layout.js';
 import { enginePath, libraryPath } from './library.js';
+import { packedBackendsOf } from './packed-backends.js';
 
 const DEFAULT_EVENTS = 4096;
 const SLOTS_PER_READ = 64;
@@ -157,6 +159,10 @@ export class LibmarcherDataplane implements Dataplane {
     return reply.kind.case === 'backends' ? reply.kind.value.backends : [];
   }
 
+  async packedBackends(): Promise<Iterable<PackedBackend>> {
+    return packedBackendsOf(await this.#ask({ case: 'backends', value: { service: '' } }));
+  }
+
   async loadElsewhere(services: readonly ServiceLoadElsewhere[], validMs: number): Promise<void> {
     for (const some of packets(services)) {
       await this.#request({ case: 'loadElsewhere', value: { services: some, validMs } });
@@ -186,11 +192,13 @@ export class LibmarcherDataplane implements Dataplane {
     };
   }
 
-  *stats(options: { activeOnly: boolean }): Iterable<SlotStats> {
+  *stats(options: { activeOnly: boolean; passing?: boolean }): Iterable<SlotStats> {
     const cursor: [number] = [0];
+    const newBatch = (): Buffer => Buffer.alloc(SLOTS_PER_READ * SLOT_STATS_BYTES);
+    const passing = options.passing === true ? newBatch() : undefined;
     for (;;) {
       // Records keep their batch, so each batch has bytes of its own.
-      const bytes = Buffer.alloc(SLOTS_PER_READ * SLOT_STATS_BYTES);
+      const bytes = passing ?? newBatch();
       const n = this.#now((handle) => this.#library.statsRead(handle, cursor, options.activeOnly, bytes));
       if (n === 0) return;
       for (let i = 0; i < n; i++) yield new SlotRecord(bytes, i);
@@ -284,13 +292,18 @@ export class LibmarcherDataplane implements Dataplane {
   }
 
   async #request(kind: RequestInit): Promise<Reply> {
+    const reply = fromBinary(ReplySchema, await this.#ask(kind));
+    if (reply.error !== '') throw new DataplaneError('protocol', `the engine: ${reply.error}`);
+    return reply;
+  }
+
+  /** A packed Reply. */
+  async #ask(kind: RequestInit): Promise<Uint8Array> {
     const message: Request = create(RequestSchema, { kind });
     return this.#queued(async (handle) => {
       const answer = await this.#library.request(handle, toBinary(RequestSchema, message));
       if (answer.code !== 0) throw this.#library.error(answer.code, handle);
-      const reply = fromBinary(ReplySchema, answer.reply);
-      if (reply.error !== '') throw new DataplaneError('protocol', `the engine: ${reply.error}`);
-      return reply;
+      return answer.reply;
     });
   }
 }

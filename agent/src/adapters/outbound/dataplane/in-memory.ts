@@ -4,7 +4,7 @@
  * (generations rise, a delta continues what runs), keeps the merged state and what it was given, and lets the test play
  * the engine: count, log, occupy a port, refuse, not answer, crash.
  */
-import { create, fromBinary } from '@bufbuild/protobuf';
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import {
   type ApplyReply,
   ApplyReplySchema,
@@ -33,6 +33,7 @@ import {
   type EngineStatus,
   type EventBatch,
   EventKind,
+  type PackedBackend,
   type SelfCheck,
   SlotKind,
   type SlotName,
@@ -175,6 +176,12 @@ export class InMemoryDataplane implements Dataplane {
       );
   }
 
+  async packedBackends(): Promise<Iterable<PackedBackend>> {
+    return (await this.backends('')).map((state) => {
+      return { service: state.service, backend: state.backend, packed: toBinary(BackendStateSchema, state) };
+    });
+  }
+
   /** It has no clock: what was said counts until it is said otherwise. */
   async loadElsewhere(services: readonly ServiceLoadElsewhere[], validMs: number): Promise<void> {
     this.#use();
@@ -228,6 +235,7 @@ export class InMemoryDataplane implements Dataplane {
         name: slot.name,
         counter: (index) => at(counters, index),
         connectUs: (bucket) => at(connectUs, bucket),
+        counts: Buffer.from(BigUint64Array.from([...counters, ...connectUs]).buffer),
       };
     }
   }

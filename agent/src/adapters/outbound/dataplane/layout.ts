@@ -53,6 +53,9 @@ export class SlotRecord implements SlotStats {
   connectUs(bucket: number): bigint {
     return this.#bytes.readBigUInt64LE(this.#at + 456 + 8 * inRange(bucket));
   }
+  get counts(): Uint8Array {
+    return this.#bytes.subarray(this.#at + 200, this.#at + SLOT_STATS_BYTES);
+  }
 }
 
 function inRange(index: number): number {

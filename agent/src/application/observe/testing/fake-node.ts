@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A node to be observed in tests: whoever holds it changes it, and counts how often it was looked at. */
-import { clone, create } from '@bufbuild/protobuf';
+import { clone, create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import type { Kind, ObjectKind } from '@marcher/model';
 import { type Condition, ConditionSchema } from '@marcher/proto/marcher/v1/config_service_pb';
 import { ServiceSchema } from '@marcher/proto/marcher/v1/model_pb';
@@ -17,8 +17,9 @@ import { type ServiceStats, ServiceStatsSchema } from '@marcher/proto/marcher/v1
 import type { MeshMember } from '../../../ports/mesh.js';
 import type { ObservedNode } from '../../../ports/observe.js';
 import { packService } from '../../service-codec.js';
+import type { CountedService } from '../../traffic.js';
 import { WatchHub } from '../../watch-hub.js';
-import type { Declared, ObservedConfiguration, ObservedSources } from '../sources.js';
+import type { Declared, ObservedBackend, ObservedConfiguration, ObservedSources, TierSource } from '../sources.js';
 
 export class FakeNode implements ObservedSources {
   identity: ObservedNode = { nodeId: '', name: 'north', meshId: '', meshName: '' };
@@ -29,9 +30,11 @@ export class FakeNode implements ObservedSources {
   readonly statsList = new Map<string, ServiceStats>();
   readonly memberList = new Map<string, MeshMember>();
   availability: TierAvailability[] = [];
+  /** Services whose tier is looked at each time. */
+  readonly restless = new Set<string>();
   statusNow: StatusResponse = create(StatusResponseSchema, { nodeName: 'north', ready: true, memoryBytes: 100_000n });
   /** How often each was looked at. */
-  readonly looks = { status: 0, traffic: 0, backends: 0, tiers: 0, members: 0, declared: 0 };
+  readonly looks = { status: 0, traffic: 0, backends: 0, tiers: 0, tiersOf: 0, members: 0, declared: 0 };
   /** Thrown by the next look at backends. */
   failure: Error | undefined;
   readonly #hub: WatchHub;
@@ -88,6 +91,7 @@ export class FakeNode implements ObservedSources {
   }
 
   carry(service: string, tier: string): void {
+    this.restless.add(service);
     this.tierList.set(service, create(ServiceTierSchema, { service, tier }));
   }
 
@@ -130,20 +134,42 @@ export class FakeNode implements ObservedSources {
     return status;
   }
 
-  async backends(): Promise<Iterable<BackendStatus>> {
+  async backends(): Promise<Iterable<ObservedBackend>> {
     this.looks.backends++;
     if (this.failure !== undefined) throw this.failure;
-    return this.backendList.values();
+    return [...this.backendList.values()].map((status) => {
+      const { service, backend } = status;
+      return { service, backend, packed: toBinary(BackendStatusSchema, status), mesh: false };
+    });
   }
 
-  tiers(): { services: Iterable<ServiceTier>; tiers: TierAvailability[] } {
-    this.looks.tiers++;
-    return { services: this.tierList.values(), tiers: this.availability };
+  backendStatus({ packed }: ObservedBackend): BackendStatus {
+    return fromBinary(BackendStatusSchema, packed);
   }
 
-  traffic(): Iterable<ServiceStats> {
+  readonly tiers: TierSource = {
+    basis: () => {
+      this.looks.tiers++;
+      return JSON.stringify(this.availability);
+    },
+    availability: () => this.availability,
+    restless: () => this.restless,
+    of: (services) => {
+      this.looks.tiersOf++;
+      return [...services].flatMap((name) => this.tierList.get(name) ?? []);
+    },
+  };
+
+  traffic(before: (service: string) => Uint8Array | undefined): Iterable<CountedService> {
     this.looks.traffic++;
-    return this.statsList.values();
+    return [...this.statsList.values()].map((stats) => {
+      const { service } = stats;
+      const counts = toBinary(ServiceStatsSchema, stats);
+      const known = before(service);
+      return known !== undefined && Buffer.compare(known, counts) === 0
+        ? { service }
+        : { service, moved: { counts, stats } };
+    });
   }
 
   members(): readonly MeshMember[] {
