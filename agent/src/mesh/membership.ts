@@ -49,10 +49,20 @@ export function aliveOthers(part: Part): string[] {
   return there.map(({ nodeId }) => nodeId).filter((id) => id !== part.identity.nodeId && members.has(id));
 }
 
+/** Parsing a certificate takes as long as all else that is said of a member. */
+const expiries = new WeakMap<NodeRecord, number>();
+
+function certificateExpiresMs(record: NodeRecord): number {
+  const known = expiries.get(record);
+  if (known !== undefined) return known;
+  const [newest] = record.certificates;
+  const expiresMs = newest === undefined ? 0 : new Date(new X509Certificate(newest).validTo).getTime();
+  expiries.set(record, expiresMs);
+  return expiresMs;
+}
+
 /** Those that have left of late come last. */
 export function membersOf(part: Part): readonly MeshMember[] {
-  const certificateExpiresMs = ({ certificates: [newest] }: NodeRecord): number =>
-    newest === undefined ? 0 : new Date(new X509Certificate(newest).validTo).getTime();
   const members = meshMembers(knownNodes(part), {
     certificateExpiresMs,
     state: (nodeId) => readState(nodeId, part.cells.object(NODE_STATE_KIND, nodeId)),

@@ -21,8 +21,8 @@ import { Slices } from './slices.js';
 import type { ObservedSources } from './sources.js';
 import { type ObservedTables, SEPARATOR } from './tables.js';
 
-/** A batch is encoded in one piece. Of what is on its way to a slow reader there are one or two. */
-const PART_BYTES = 256 << 10;
+/** A batch is encoded in one piece, which takes milliseconds. */
+const PART_BYTES = 64 << 10;
 /** A change of the configuration comes so long after the batch before it at the soonest. */
 const SOONEST_MS = 100;
 /** What takes longer to be looked at comes with a later batch. */

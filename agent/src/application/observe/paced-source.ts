@@ -5,8 +5,8 @@
  */
 import { Slices } from './slices.js';
 
-/** A look that was 25 ms of work is not followed by another one within half a second. */
-const REST_PER_WORK = 20;
+/** A look that was 12 ms of work is not followed by another one within half a second. */
+const REST_PER_WORK = 40;
 /** Who asks once in an interval may ask so much early, and wants to see something new all the same. */
 const JITTER_MS = 20;
 
@@ -15,7 +15,7 @@ export interface Pace {
   readonly nowMs: () => number;
   /** Between two looks, whoever asks. Default 0. */
   readonly leastMs?: number;
-  /** The pause after a look, by the work that it was. Default 20. */
+  /** The pause after a look, by the work that it was. Default 40. */
   readonly rest?: number;
 }
 

@@ -1,8 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Long work in pieces of some milliseconds: this thread serves others, too, and shares its core with the engine. */
-import { setImmediate as turn } from 'node:timers/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 
 const SLICE_MS = 4;
+
+let last: Promise<void> = Promise.resolve();
+
+/** All who work in slices have turns of their own: together they would be one long piece again. */
+function turn(): Promise<void> {
+  last = last.then(() => nextTurn());
+  return last;
+}
 
 export class Slices {
   #begunMs = performance.now();
