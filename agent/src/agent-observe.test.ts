@@ -9,6 +9,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { InMemoryDataplane } from './adapters/outbound/dataplane/in-memory.js';
 import { type OpenedStore, openStore } from './adapters/outbound/sqlite/open-store.js';
 import { type Agent, createAgent } from './agent.js';
+import { Counter } from './ports/dataplane.js';
 import { type ObservedBatch, TOPICS } from './ports/observe.js';
 
 const CALLER = { author: 'tester', origin: 'api' } as const;
@@ -101,6 +102,23 @@ test('the state of a node, and each thing that changes of it', async () => {
   await expect.poll(() => got.flatMap(({ goneBackends }) => goneBackends)).toEqual([{ service: 'dns', backend: 'a' }]);
   expect(got.flatMap(({ goneObjects }) => goneObjects)).toContainEqual({ kind: 'Service', name: 'dns' });
   await expect.poll(() => got.at(-1)?.version).toBe(3n);
+});
+
+test('counters and backends are told when they have moved, and what they are then', async () => {
+  await apply([service('web'), service('dns')]);
+  const got = read();
+  await expect.poll(() => got.length).toBe(1);
+  expect(got[0]?.traffic).toEqual([]);
+  dataplane.count('web', '', Counter.bytesReceived, 100n);
+  dataplane.connected.set('dns/a', 7);
+  await expect
+    .poll(() => got.flatMap(({ traffic }) => traffic.map((stats) => stats.counters?.bytesReceived)))
+    .toEqual([100n]);
+  await expect
+    .poll(() => got.slice(1).flatMap(({ backends }) => backends))
+    .toMatchObject([{ service: 'dns', backend: 'a', connections: 7n }]);
+  expect(got.slice(1).flatMap(({ traffic }) => traffic)).toEqual(agent.traffic.stats('', false));
+  expect(got.flatMap(({ backends }) => backends).slice(-1)).toEqual((await agent.node.backends('dns')).slice(-1));
 });
 
 test('equal objects have equal digests at every node, whatever way they came', async () => {

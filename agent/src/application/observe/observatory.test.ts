@@ -200,6 +200,24 @@ describe('when it comes', () => {
     expect(got[2]?.version).toBe(4n);
   });
 
+  test('a change that comes while much work rests is not forgotten', async () => {
+    furnish();
+    const { declared } = node.configuration;
+    node.configuration.declared = (kind, name) => {
+      const endMs = performance.now() + 80;
+      while (performance.now() < endMs);
+      return declared(kind, name);
+    };
+    const got = read({ intervalMs: 60_000, summaries: true });
+    await clock.pass(0);
+    node.configuration.declared = declared;
+    node.apply('web');
+    await clock.pass(100);
+    expect(got).toHaveLength(1);
+    await clock.pass(200);
+    expect(got.slice(1).map(shown)).toEqual([{ objects: ['Service web'] }]);
+  });
+
   test('counters wait for it', async () => {
     furnish();
     const got = read({ intervalMs: 2_000 });

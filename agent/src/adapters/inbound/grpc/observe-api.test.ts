@@ -189,5 +189,5 @@ test('nothing queues up for a reader that does not read', async () => {
     }
   })().catch(() => undefined);
   await expect.poll(() => clock.pass(100).then(() => versions.at(-1)), { interval: 5 }).toBe(41n);
-  expect(versions.length).toBeLessThan(20);
+  expect(new Set(versions).size).toBeLessThan(20);
 });

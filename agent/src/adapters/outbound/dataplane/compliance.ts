@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What every adapter of the data plane port must do. Each test gets one with nothing applied. */
-import { create, toBinary } from '@bufbuild/protobuf';
-import { Algorithm, type Snapshot, SnapshotSchema, Transport } from '@marcher/proto/marcher/engine/v1/snapshot_pb';
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { BackendStateSchema } from '@marcher/proto/marcher/engine/v1/control_pb';
+import {
+  Algorithm,
+  BackendSchema,
+  type Snapshot,
+  SnapshotSchema,
+  Transport,
+} from '@marcher/proto/marcher/engine/v1/snapshot_pb';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Dataplane, DataplaneError } from '../../../ports/dataplane.js';
 
@@ -117,6 +124,28 @@ export function dataplaneCompliance(name: string, make: () => Promise<Harness>):
       expect([...dataplane.stats({ activeOnly: true })]).toEqual([]);
       expect(dataplane.slotName(0)).toBeUndefined();
       expect(dataplane.events(16).dropped).toBe(0n);
+    });
+
+    it('gives backends decoded or not', async () => {
+      const configured = snapshot(1n, 0n, { web: harness.ports[0] });
+      for (const service of configured.services) {
+        service.backends = ['a', 'b'].map((backend) =>
+          create(BackendSchema, { name: backend, weight: 1, target: { case: 'unixPath', value: '/run/none' } }),
+        );
+      }
+      await dataplane.apply(configured, strict);
+      const packed = async () => [...(await dataplane.packedBackends())];
+      const states = await dataplane.backends('').catch((error: Error) => error);
+      if (states instanceof Error) {
+        // The fake engine has none.
+        await expect(packed()).rejects.toThrow(states.message);
+        return;
+      }
+      expect(states).toHaveLength(2);
+      const found = await packed();
+      expect(found.map((one) => fromBinary(BackendStateSchema, one.packed))).toEqual(states);
+      expect(found.map(({ service, backend }) => `${service}/${backend}`)).toEqual(['web/a', 'web/b']);
+      expect(await packed()).toEqual(found);
     });
 
     it('upgrades to the same generation', async () => {

@@ -14,6 +14,7 @@ import {
   type TierAvailability,
 } from '@marcher/proto/marcher/v1/node_service_pb';
 import { type ServiceStats, ServiceStatsSchema } from '@marcher/proto/marcher/v1/traffic_service_pb';
+import type { Changed } from '../../../ports/config-store.js';
 import type { MeshMember } from '../../../ports/mesh.js';
 import type { ObservedNode } from '../../../ports/observe.js';
 import { packService } from '../../service-codec.js';
@@ -30,6 +31,7 @@ export class FakeNode implements ObservedSources {
   readonly statsList = new Map<string, ServiceStats>();
   readonly memberList = new Map<string, MeshMember>();
   availability: TierAvailability[] = [];
+  basis = 'generic XDP';
   /** Services whose tier is looked at each time. */
   readonly restless = new Set<string>();
   statusNow: StatusResponse = create(StatusResponseSchema, { nodeName: 'north', ready: true, memoryBytes: 100_000n });
@@ -77,6 +79,11 @@ export class FakeNode implements ObservedSources {
       unmet === undefined ? [] : [create(ConditionSchema, { type: unmet, status: false })];
     this.services.set(name, { ...declared, conditions });
     this.#hub.changed({ services: [name] });
+  }
+
+  /** Only tells that it has. */
+  change(changed: Partial<Changed>): void {
+    this.#hub.changed(changed);
   }
 
   count(service: string, bytesReceived: bigint): void {
@@ -150,7 +157,7 @@ export class FakeNode implements ObservedSources {
   readonly tiers: TierSource = {
     basis: () => {
       this.looks.tiers++;
-      return JSON.stringify(this.availability);
+      return this.basis;
     },
     availability: () => this.availability,
     restless: () => this.restless,
