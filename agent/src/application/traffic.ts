@@ -62,6 +62,10 @@ function packPolicy({ ingress, egress, refused }: PolicyTraffic): Uint8Array {
   return new Uint8Array(BigUint64Array.from(counts, (count) => count ?? 0n).buffer);
 }
 
+function isSame(before: Uint8Array | undefined, counts: Uint8Array): boolean {
+  return before !== undefined && Buffer.compare(before, counts) === 0;
+}
+
 function statsOf(service: string, counters: Counters, policy: PolicyTraffic | undefined): ServiceStats {
   if (policy !== undefined) addPolicy(counters, policy);
   return create(ServiceStatsSchema, { service, counters });
@@ -142,14 +146,14 @@ export class Traffic implements TrafficUseCases {
       const policy = policed.get(service);
       policed.delete(service);
       const counts = policy === undefined ? slot.counts : Buffer.concat([slot.counts, packPolicy(policy)]);
-      const known = before(service);
-      if (known !== undefined && Buffer.compare(known, counts) === 0) yield { service };
+      if (isSame(before(service), counts)) yield { service };
       else
         yield { service, moved: { counts: Uint8Array.from(counts), stats: statsOf(service, counters(slot), policy) } };
     }
     for (const [service, policy] of policed) {
-      const stats = statsOf(service, create(CountersSchema), policy);
-      yield { service, moved: { counts: packPolicy(policy), stats } };
+      const counts = packPolicy(policy);
+      if (isSame(before(service), counts)) yield { service };
+      else yield { service, moved: { counts, stats: statsOf(service, create(CountersSchema), policy) } };
     }
   }
 

@@ -107,17 +107,15 @@ test.each([
   node.count('web', 11n);
   node.remove('web');
   node.backendList.clear();
-  await clock.pass(200);
-  await expect.poll(() => got.length).toBe(3);
-  expect(got[1]).toMatchObject({ forget: false, synced: false, version: 2n });
-  expect(got[1]).toMatchObject({ goneObjects: [{ kind: 'Service', name: 'web' }] });
-  expect(got[2]).toMatchObject({
-    goneBackends: [{ service: 'web', backend: '10.0.0.1:80' }],
-    traffic: [{ counters: { bytesReceived: 11n } }],
-  });
-  expect([got[1]?.node, got[2]?.node]).toEqual([undefined, undefined]);
-  await clock.pass(5_000);
-  expect(got).toHaveLength(3);
+  const news = () => got.slice(1);
+  await expect.poll(() => clock.pass(100).then(() => news().flatMap(({ traffic }) => traffic))).toHaveLength(1);
+  expect(news().flatMap(({ goneObjects }) => goneObjects)).toMatchObject([{ kind: 'Service', name: 'web' }]);
+  expect(news().flatMap(({ goneBackends }) => goneBackends)).toMatchObject([
+    { service: 'web', backend: '10.0.0.1:80' },
+  ]);
+  expect(news().flatMap(({ traffic }) => traffic)).toMatchObject([{ counters: { bytesReceived: 11n } }]);
+  expect(news().some(({ forget, synced, node }) => forget || synced || node !== undefined)).toBe(false);
+  expect(got.at(-1)?.version).toBe(2n);
 });
 
 test('topics are those that were asked for', async () => {
