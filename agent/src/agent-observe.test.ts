@@ -15,6 +15,9 @@ import { type ObservedBatch, TOPICS } from './ports/observe.js';
 const CALLER = { author: 'tester', origin: 'api' } as const;
 const QUIET = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
+/** The machine may be busy. */
+const SOON = { timeout: 10_000 };
+
 let dir: string;
 let opened: OpenedStore;
 let dataplane: InMemoryDataplane;
@@ -72,7 +75,7 @@ test('the state of a node, and each thing that changes of it', async () => {
   await apply([service('web', { trafficPolicy: 'gold' }), service('dns')], [], [gold]);
   dataplane.health.set('web/a', 'healthy');
   const got = read();
-  await expect.poll(() => got.length).toBe(1);
+  await expect.poll(() => got.length, SOON).toBe(1);
   const [state] = got;
   expect(state).toMatchObject({ forget: true, synced: true, version: 1n, node: { name: 'north', meshId: '' } });
   expect(state?.status).toMatchObject({ nodeName: 'north', services: 2, ready: true });
@@ -99,15 +102,17 @@ test('the state of a node, and each thing that changes of it', async () => {
   expect(web.at(-1)?.unmet).toMatchObject([{ type: 'ResolvedRefs', reason: 'PolicyMissing' }]);
 
   await apply([], ['dns']);
-  await expect.poll(() => got.flatMap(({ goneBackends }) => goneBackends)).toEqual([{ service: 'dns', backend: 'a' }]);
+  await expect
+    .poll(() => got.flatMap(({ goneBackends }) => goneBackends), SOON)
+    .toEqual([{ service: 'dns', backend: 'a' }]);
   expect(got.flatMap(({ goneObjects }) => goneObjects)).toContainEqual({ kind: 'Service', name: 'dns' });
-  await expect.poll(() => got.at(-1)?.version).toBe(3n);
+  await expect.poll(() => got.at(-1)?.version, SOON).toBe(3n);
 });
 
 test('counters and backends are told when they have moved, and what they are then', async () => {
   await apply([service('web'), service('dns')]);
   const got = read();
-  await expect.poll(() => got.length).toBe(1);
+  await expect.poll(() => got.length, SOON).toBe(1);
   expect(got[0]?.traffic).toEqual([]);
   dataplane.count('web', '', Counter.bytesReceived, 100n);
   dataplane.connected.set('dns/a', 7);
@@ -124,7 +129,7 @@ test('counters and backends are told when they have moved, and what they are the
 test('equal objects have equal digests at every node, whatever way they came', async () => {
   await apply([service('web', { labels: { b: '2', a: '1' } }), service('xeb', { labels: { a: '1' } })]);
   const got = read();
-  await expect.poll(() => got.length).toBe(1);
+  await expect.poll(() => got.length, SOON).toBe(1);
   const digestOf = (name: string): string => {
     const last = got.flatMap(({ objects }) => objects.filter((object) => object.name === name)).at(-1);
     return Buffer.from(last?.digest ?? []).toString('hex');
@@ -132,7 +137,7 @@ test('equal objects have equal digests at every node, whatever way they came', a
   const before = digestOf('web');
   expect(before).toMatch(/^[0-9a-f]{16}$/);
   await apply([service('web', { labels: { a: '1', b: '3' } })]);
-  await expect.poll(() => digestOf('web')).not.toBe(before);
+  await expect.poll(() => digestOf('web'), SOON).not.toBe(before);
   await apply([service('web', { labels: { a: '1', b: '2' } })]);
-  await expect.poll(() => digestOf('web')).toBe(before);
+  await expect.poll(() => digestOf('web'), SOON).toBe(before);
 });

@@ -17,6 +17,9 @@ import { ManualClock } from '../../../application/observe/testing/manual-clock.j
 import { InMemoryUseCases } from '../testing/in-memory-use-cases.js';
 import { type ApiServer, type ApiServerOptions, createApiServer } from './api-server.js';
 
+/** The machine may be busy. */
+const SOON = { timeout: 10_000 };
+
 let directory: string;
 let node: FakeNode;
 let clock: ManualClock;
@@ -94,7 +97,7 @@ test.each([
   node.availability = [];
   const client = await serve({}, kind as typeof createGrpcTransport);
   const { got } = read(client, { intervalMs: 200 });
-  await expect.poll(() => got.length).toBe(1);
+  await expect.poll(() => got.length, SOON).toBe(1);
   expect(got[0]).toMatchObject({
     ...{ forget: true, synced: true, version: 1n, node: { name: 'north', run: 'run' }, status: { nodeName: 'north' } },
     objects: [{ kind: 'Service', name: 'web', generation: 1n, declared: { case: 'service' } }],
@@ -108,7 +111,7 @@ test.each([
   node.remove('web');
   node.backendList.clear();
   const news = () => got.slice(1);
-  await expect.poll(() => clock.pass(100).then(() => news().flatMap(({ traffic }) => traffic))).toHaveLength(1);
+  await expect.poll(() => clock.pass(100).then(() => news().flatMap(({ traffic }) => traffic)), SOON).toHaveLength(1);
   expect(news().flatMap(({ goneObjects }) => goneObjects)).toMatchObject([{ kind: 'Service', name: 'web' }]);
   expect(news().flatMap(({ goneBackends }) => goneBackends)).toMatchObject([
     { service: 'web', backend: '10.0.0.1:80' },
@@ -122,7 +125,7 @@ test('topics are those that were asked for', async () => {
   node.apply('web');
   node.count('web', 10n);
   const { got } = read(await serve(), { topics: [Topic.TRAFFIC, Topic.TRAFFIC] });
-  await expect.poll(() => got.length).toBe(1);
+  await expect.poll(() => got.length, SOON).toBe(1);
   expect(got[0]).toMatchObject({ synced: true, objects: [], traffic: [{ service: 'web' }] });
   expect(got[0]?.status).toBeUndefined();
 });
@@ -133,11 +136,11 @@ test('a stream that broke goes on where it was', async () => {
   const first = new AbortController();
   for await (const { synced } of client.observe({}, { signal: first.signal })) if (synced) break;
   first.abort();
-  await expect.poll(() => observatory.readers).toBe(0);
+  await expect.poll(() => observatory.readers, SOON).toBe(0);
   await clock.pass(1_000);
   node.apply('web');
   const { got } = read(client, { resumeVersion: 1n, resumeRun: 'run', summaries: true });
-  await expect.poll(() => got.length).toBe(1);
+  await expect.poll(() => got.length, SOON).toBe(1);
   expect(got[0]).toMatchObject({ forget: false, synced: true, version: 2n });
   expect(got[0]?.objects).toMatchObject([{ name: 'web', generation: 2n, declared: { case: undefined } }]);
 });
@@ -160,10 +163,10 @@ test('what is not allowed is refused, and says what is', async () => {
 
 test('an agent that is stopped ends it with UNAVAILABLE', async () => {
   const { got, failure } = read(await serve());
-  await expect.poll(() => got.length).toBe(1);
+  await expect.poll(() => got.length, SOON).toBe(1);
   await server.stop();
   expect((await failure)?.code).toBe(Code.Unavailable);
-  await expect.poll(() => observatory.readers).toBe(0);
+  await expect.poll(() => observatory.readers, SOON).toBe(0);
 });
 
 test('nothing queues up for a reader that does not read', async () => {
@@ -186,6 +189,6 @@ test('nothing queues up for a reader that does not read', async () => {
       versions.push(next.value.version);
     }
   })().catch(() => undefined);
-  await expect.poll(() => clock.pass(100).then(() => versions.at(-1)), { interval: 5 }).toBe(41n);
+  await expect.poll(() => clock.pass(100).then(() => versions.at(-1)), { ...SOON, interval: 5 }).toBe(41n);
   expect(new Set(versions).size).toBeLessThan(20);
 });
