@@ -96,7 +96,7 @@ test('the state of a node, and each thing that changes of it', async () => {
     revision: { author: 'south', origin: 'mesh', message: '' },
   }));
   await expect
-    .poll(() => got.flatMap(({ goneObjects }) => goneObjects))
+    .poll(() => got.flatMap(({ goneObjects }) => goneObjects), SOON)
     .toEqual([{ kind: 'TrafficPolicy', name: 'gold' }]);
   const web = got.slice(1).flatMap(({ objects }) => objects.filter(({ name }) => name === 'web'));
   expect(web.at(-1)?.unmet).toMatchObject([{ type: 'ResolvedRefs', reason: 'PolicyMissing' }]);
@@ -117,10 +117,10 @@ test('counters and backends are told when they have moved, and what they are the
   dataplane.count('web', '', Counter.bytesReceived, 100n);
   dataplane.connected.set('dns/a', 7);
   await expect
-    .poll(() => got.flatMap(({ traffic }) => traffic.map((stats) => stats.counters?.bytesReceived)))
+    .poll(() => got.flatMap(({ traffic }) => traffic.map((stats) => stats.counters?.bytesReceived)), SOON)
     .toEqual([100n]);
   await expect
-    .poll(() => got.slice(1).flatMap(({ backends }) => backends))
+    .poll(() => got.slice(1).flatMap(({ backends }) => backends), SOON)
     .toMatchObject([{ service: 'dns', backend: 'a', connections: 7n }]);
   expect(got.slice(1).flatMap(({ traffic }) => traffic)).toEqual(agent.traffic.stats('', false));
   expect(got.flatMap(({ backends }) => backends).slice(-1)).toEqual((await agent.node.backends('dns')).slice(-1));
