@@ -156,7 +156,7 @@ function isJson(text: string, options: ParseOptions): boolean {
 
 export function parseConfiguration(text: string, options: ParseOptions = {}): ParseResult {
   const place = options.source === undefined ? {} : { source: options.source };
-  if (text.length > TEXT_BYTES_MAX || Buffer.byteLength(text) > TEXT_BYTES_MAX) {
+  if (text.length > TEXT_BYTES_MAX || new TextEncoder().encode(text).length > TEXT_BYTES_MAX) {
     const fix = 'split it into several files, or apply it in parts';
     return { violations: [{ path: '', reason: `is larger than ${TEXT_BYTES_MAX} bytes`, fix, ...place }] };
   }

@@ -215,19 +215,23 @@ export function printPorts(ports: readonly Ports[]): number | string | (number |
   return ports.length === 1 && only !== undefined ? printPortItem(only) : ports.map(printPortItem);
 }
 
+/** Of the language, not of Node.js: files are read and written in browsers, too. */
+const utf8 = new TextEncoder();
+
 export type BytesForm = string | { hex: string } | { base64: string };
 
 export function parseBytes(value: unknown): Parsed<Uint8Array<ArrayBuffer>> {
   const fix = 'write a text, {hex: "0a1b"} or {base64: "Chs="}';
-  if (typeof value === 'string') return { value: new Uint8Array(Buffer.from(value, 'utf8')) };
+  if (typeof value === 'string') return { value: utf8.encode(value) };
   if (typeof value === 'object' && value !== null) {
     const keys = Object.keys(value);
     const text = (value as Record<string, unknown>)[keys[0] ?? ''];
     if (keys.length === 1 && typeof text === 'string') {
       if (keys[0] === 'hex' && /^(?:[0-9a-fA-F]{2})*$/.test(text))
-        return { value: new Uint8Array(Buffer.from(text, 'hex')) };
+        return { value: Uint8Array.from(text.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16)) };
       const base64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
-      if (keys[0] === 'base64' && base64.test(text)) return { value: new Uint8Array(Buffer.from(text, 'base64')) };
+      if (keys[0] === 'base64' && base64.test(text))
+        return { value: Uint8Array.from(atob(text), (one) => one.charCodeAt(0)) };
     }
   }
   return { reason: `${shown(value)} does not describe bytes`, fix };
@@ -235,9 +239,10 @@ export function parseBytes(value: unknown): Parsed<Uint8Array<ArrayBuffer>> {
 
 /** A text where it is printable and survives the way back, otherwise hex. */
 export function printBytes(bytes: Uint8Array): BytesForm {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const text = buffer.toString('utf8');
+  const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
   const printable = !/[\u0000-\u001f\u007f-\u009f\ufeff\ufffd\u2028\u2029]/.test(text);
-  return printable && Buffer.from(text, 'utf8').equals(buffer) ? text : { hex: buffer.toString('hex') };
+  const again = utf8.encode(text);
+  const survives = printable && again.length === bytes.length && again.every((byte, at) => byte === bytes[at]);
+  return survives ? text : { hex: Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('') };
 }
