@@ -7,6 +7,15 @@ export { systemAmbient } from './ambient.js';
 export { healthOf } from './backend-entry.js';
 export * from './contract.js';
 export { ageText, coverageText } from './coverage.js';
+export {
+  type ConnectionsOptions,
+  type FannedNode,
+  type LogsOptions,
+  type MergedConnections,
+  type MergedLog,
+  mergedConnections,
+  mergedLogs,
+} from './fan-out.js';
 export { Fleet, type FleetTap } from './fleet.js';
 export { NO_FLOW } from './flow.js';
 export { plainText } from './plain-text.js';
