@@ -182,6 +182,7 @@ export class Fleet implements FleetSource {
     this.#leave(key);
     if (before !== undefined) this.#tellGone(before.key);
     this.#assembly.add(key, name, true, link);
+    for (const tap of this.#taps) tap.link(key, name, true, link, this.#ambient.nowMs());
   }
 
   #take(record: NodeRecord, batch: ObserveResponse, isFirst: boolean, nowMs: number): void {

@@ -19,4 +19,7 @@ export {
 export { Fleet, type FleetTap } from './fleet.js';
 export { NO_FLOW } from './flow.js';
 export { plainText } from './plain-text.js';
+export { type RecorderOptions, type Recording, record } from './recording/recorder.js';
+export { RecordingError } from './recording/recording-line.js';
+export { Replay, type ReplayOptions } from './recording/replay.js';
 export type { FleetSource, StateListener } from './source.js';
