@@ -56,20 +56,25 @@ export function agreementOn(
   fresh: FreshNodes,
   cluster: string | undefined,
 ): Agreement {
-  const counts = new Map<string, number>();
   let counted = 0;
+  let only: string | undefined;
+  let isOne = true;
   for (const [node, { digest }] of objects) {
     if (!fresh.has(node)) continue;
-    counts.set(digest, (counts.get(digest) ?? 0) + 1);
     counted++;
+    only ??= digest;
+    if (digest !== only) isOne = false;
   }
   const isLacked = cluster !== undefined && counted > 0 && isLackedBy(fresh.holders(cluster), objects);
-  const agreement = counts.size > 1 || isLacked ? 'differs' : 'same';
-  if (counted === 0) for (const { digest } of objects.values()) counts.set(digest, (counts.get(digest) ?? 0) + 1);
-  return {
-    agreement,
-    digest: commonest(counts, fresh.entry === undefined ? undefined : objects.get(fresh.entry)?.digest),
-  };
+  const agreement = isOne && !isLacked ? 'same' : 'differs';
+  // Mostly so: nothing is to be counted then.
+  if (isOne && only !== undefined) return { agreement, digest: only };
+  const counts = new Map<string, number>();
+  for (const [node, { digest }] of objects) {
+    if (counted === 0 || fresh.has(node)) counts.set(digest, (counts.get(digest) ?? 0) + 1);
+  }
+  const { entry } = fresh;
+  return { agreement, digest: commonest(counts, entry === undefined ? undefined : objects.get(entry)?.digest) };
 }
 
 function isLackedBy(holders: ReadonlySet<NodeKey>, objects: ReadonlyMap<NodeKey, unknown>): boolean {

@@ -27,6 +27,8 @@ class ObjectEntry<Declared> {
   readonly name: string;
   readonly nodes = new DraftMap<NodeKey, HeldObject>();
   readonly declared = new Map<NodeKey, Declared>();
+  /** As it was found last. undefined: to be found again. */
+  #agreement: Agreement['agreement'] | undefined;
   /** What was chosen last: also when who said it has it no more, it is what others with its digest declare. */
   #last: { readonly digest: string; readonly declared: Declared } | undefined;
 
@@ -35,7 +37,13 @@ class ObjectEntry<Declared> {
     this.name = name;
   }
 
+  /** Another node has it, or has another; or others are heard. */
+  doubt(): void {
+    this.#agreement = undefined;
+  }
+
   set(node: NodeKey, object: ObservedObject, declared: Declared | undefined): void {
+    this.doubt();
     const before = this.nodes.get(node);
     const digest = this.#sharedDigest(hex(object.digest));
     if (declared !== undefined && (before?.digest !== digest || !this.declared.has(node)))
@@ -54,11 +62,13 @@ class ObjectEntry<Declared> {
 
   /** Marks which nodes have what most have. */
   agree(fresh: FreshNodes, cluster: string | undefined): Agreement['agreement'] {
+    if (this.#agreement !== undefined) return this.#agreement;
     const { agreement, digest } = agreementOn(this.nodes.now, fresh, cluster);
     for (const [node, held] of this.nodes.now) {
       const same = held.digest === digest;
       if (held.same !== same) this.nodes.set(node, { ...held, same });
     }
+    this.#agreement = agreement;
     return agreement;
   }
 
@@ -139,8 +149,14 @@ export class Merge {
   /** Who is heard, which clusters each holds, and which is the entry: all is looked at again. */
   setFresh(nodes: Iterable<readonly [NodeKey, readonly string[]]>, entry: NodeKey | undefined): void {
     this.#fresh = new FreshNodes(nodes, entry);
-    for (const service of this.#services.values()) this.#touchedServices.add(service);
-    for (const other of this.#others.values()) this.#touchedOthers.add(other);
+    for (const service of this.#services.values()) {
+      service.doubt();
+      this.#touchedServices.add(service);
+    }
+    for (const other of this.#others.values()) {
+      other.doubt();
+      this.#touchedOthers.add(other);
+    }
     for (const backend of this.#backends.values()) this.#touchedBackends.add(backend);
   }
 
@@ -172,6 +188,7 @@ export class Merge {
     for (const entry of [other, service]) {
       entry?.nodes.delete(node);
       entry?.declared.delete(node);
+      entry?.doubt();
     }
     if (other !== undefined) this.#touchedOthers.add(other);
     if (service !== undefined) this.#touchedServices.add(service);

@@ -83,8 +83,10 @@ test('a batch in parts is one, and one between two samples says nothing of traff
   rates.take(10_000, [stats('a', 0), stats('b', 0)], [], first);
   rates.take(11_000, [stats('a', 4)], [], next);
   rates.take(11_000, [stats('b', 6)], [], next);
-  rates.take(11_200, [], [], next);
+  rates.take(11_600, [], [], next);
   expect([rates.flow('a').connections, rates.flow('b').connections]).toEqual([4, 6]);
+  rates.take(12_000, [stats('a', 9)], [], next);
+  expect(rates.flow('a').connections).toBe(5);
 });
 
 test('silence, and a clock that was set back, make no rates', () => {

@@ -32,8 +32,11 @@ const WIDTH = 11;
 const HEARD_COUNTERS = 1;
 const HEARD_TIER = 2;
 
-/** Batches of one time are parts of one; a clock that was set is no reason for a rate of a million. */
-const SPAN_MIN_MS = 10;
+/**
+ * Of an interval: two samples are not nearer. A change of configuration is told as soon as it is made, between two of them, and
+ * says nothing about traffic.
+ */
+const SPAN_MIN = 0.9;
 
 type MutableFlow = { -readonly [K in keyof Flow]: Flow[K] };
 
@@ -95,15 +98,14 @@ export class Rates {
     { measure, intervalMs }: { readonly measure: boolean; readonly intervalMs: number },
   ): Set<string> {
     const changed = new Set<string>();
-    // A change of configuration may be told between two samples: that says nothing about traffic.
-    const isSample = traffic.length > 0 || tiers.length > 0 || timeMs - this.#timeMs >= intervalMs / 2;
+    const isSample = traffic.length > 0 || tiers.length > 0 || timeMs - this.#timeMs >= SPAN_MIN * intervalMs;
     if (!isSample) return changed;
     if (timeMs !== this.#timeMs) {
       this.#beforeMs = timeMs > this.#timeMs ? this.#timeMs : timeMs - intervalMs;
       this.#timeMs = timeMs;
       this.#stand(changed);
     }
-    const perSecond = measure ? 1_000 / Math.max(SPAN_MIN_MS, this.#timeMs - this.#beforeMs) : 0;
+    const perSecond = measure ? 1_000 / Math.max(SPAN_MIN * intervalMs, this.#timeMs - this.#beforeMs) : 0;
     for (const { service, counters } of traffic) {
       if (counters !== undefined) this.#takeCounters(service, counters, perSecond, changed);
     }
