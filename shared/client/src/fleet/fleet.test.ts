@@ -291,3 +291,51 @@ test('a history is kept of services that are watched', async () => {
   await mesh.advance(1_000);
   expect(fleet.state.services.get('service-0001')?.history).toEqual([]);
 });
+
+test('a node that says more than is taken is refused, and says why', async () => {
+  const { fleet, mesh } = await started({ nodes: 2 });
+  const { configuration, id } = mesh.agent('node02');
+  const declared = {
+    kind: 'Service' as const,
+    value: { ...service(fleet.state, 'service-0001'), name: 'x'.repeat(600) },
+  };
+  configuration.take([{ key: `Service/${declared.value.name}`, before: undefined, after: declared }], {
+    ...{ author: '', origin: '', message: '' },
+  });
+  await mesh.advance(1_000);
+  expect(fleet.state.nodes.get(id)?.link).toMatchObject({
+    kind: 'refused',
+    reason: 'it names something with 600 characters, where at most 512 are taken',
+  });
+});
+
+test('an agent that answers in the place of another is not taken for it', async () => {
+  const mesh = simulatedAgents({ nodes: 2 });
+  const fleet = new Fleet({ reach: { entry: mesh.reach.entry, node: () => mesh.reach.entry }, ambient: mesh.ambient });
+  open.push(fleet);
+  fleet.start();
+  await mesh.advance(2_000);
+  const { link, status } = fleet.state.nodes.get(mesh.agent('node02').id) ?? {};
+  expect(link).toMatchObject({ kind: 'refused', reason: `node ${mesh.entry.id} answers in its place` });
+  expect(status).toBeUndefined();
+});
+
+test('what comes and goes for a long time leaves nothing behind', async () => {
+  const { fleet, mesh } = await started({ nodes: 3, services: 3, moving: 1 });
+  const template = service(fleet.state, 'service-0001');
+  for (let at = 0; at < 40; at++) {
+    const added = { ...template, name: `passing-${at}` };
+    await mesh.reach.entry.config.apply({ change: { upsert: [added], remove: [`passing-${at - 1}`] } });
+    const joined = mesh.join(`guest-${at}`);
+    joined.traffic.setRate(added.name, 5, mesh.ambient.nowMs());
+    await mesh.advance(2_000);
+    mesh.remove(`guest-${at}`);
+    await mesh.advance(1_000);
+  }
+  await mesh.reach.entry.config.apply({ change: { remove: ['passing-39'] } });
+  await mesh.advance(2_000);
+  const { services, backends, nodes, history } = fleet.state;
+  expect([services.size, backends.size, nodes.size]).toEqual([3, 6, 3]);
+  expect(history).toHaveLength(120);
+  for (const view of services.values()) expect([view.nodes.size, view.tiers.size]).toEqual([3, 3]);
+});

@@ -111,3 +111,11 @@ test('what is forgotten leaves its place to others', () => {
   rates.take(2_000_000, [stats('t', 3)], [], next);
   expect(rates.flow('t')).toMatchObject({ open: 3, connections: 0 });
 });
+
+test('services that packet tiers carry nothing of take no place, and count from zero when they do', () => {
+  const rates = new Rates();
+  rates.take(10_000, [], [tier('a', 0, 0, 0)], first);
+  expect(rates.size).toBe(0);
+  rates.take(11_000, [], [tier('a', 3, 300, 0)], next);
+  expect(rates.flow('a')).toMatchObject({ packetsReceived: 3, bytesReceived: 300 });
+});

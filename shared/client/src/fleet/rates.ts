@@ -186,17 +186,17 @@ export class Rates {
   }
 
   #takeTier(tier: ServiceTier, perSecond: number, changed: Set<string>): void {
-    const row = this.#row(tier.service);
-    const known = (this.#at(row, HEARD) & HEARD_TIER) !== 0;
     const packets = Number(tier.xdpPackets);
     const bytes = Number(tier.xdpBytes);
     const returned = Number(tier.bytesReturned);
+    // Of most services these tiers carry nothing, which needs no place. Totals that come later have begun at zero.
+    if (packets + bytes + returned === 0 && !this.#rows.has(tier.service)) return;
+    const row = this.#row(tier.service);
     const begun = packets < this.#at(row, TIER_PACKETS) || bytes < this.#at(row, TIER_BYTES);
-    const scale = known ? perSecond : 0;
     const rate = (column: number, total: number): number => {
       const moved = Math.max(0, begun ? total : total - this.#at(row, column));
       this.#columns[row * WIDTH + column] = total;
-      return moved * scale;
+      return moved * perSecond;
     };
     const before = this.flow(tier.service);
     const flow: MutableFlow = { ...before };
