@@ -119,3 +119,13 @@ test('services that packet tiers carry nothing of take no place, and count from 
   rates.take(11_000, [], [tier('a', 3, 300, 0)], next);
   expect(rates.flow('a')).toMatchObject({ packetsReceived: 3, bytesReceived: 300 });
 });
+
+test('of a service that has stood still from the beginning the first that moves is a rate', () => {
+  const rates = new Rates();
+  rates.take(10_000, [stats('a', 0)], [], first);
+  expect([rates.has('a'), [...rates.services()]]).toEqual([true, ['a']]);
+  rates.take(11_000, [stats('a', 3)], [], next);
+  expect(rates.flow('a')).toMatchObject({ open: 3, connections: 3 });
+  rates.take(11_000, [stats('b', 0)], [], next);
+  expect([rates.forget('b', 'counters'), rates.has('b'), rates.size]).toEqual([true, false, 1]);
+});

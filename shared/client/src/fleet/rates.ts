@@ -43,6 +43,8 @@ type MutableFlow = { -readonly [K in keyof Flow]: Flow[K] };
 export class Rates {
   readonly #rows = new Map<string, number>();
   readonly #free: number[] = [];
+  /** Whose counters are all zero: of most services of many meshes nothing else is ever to be kept. */
+  readonly #idle = new Set<string>();
   #columns = new Float64Array(WIDTH * 16);
   #flows = new Map<string, Flow>();
   /** Services whose rates are not zero. */
@@ -53,7 +55,7 @@ export class Rates {
 
   /** Services of which anything is kept. */
   get size(): number {
-    return this.#rows.size;
+    return this.#rows.size + this.#idle.size;
   }
 
   get isMoving(): boolean {
@@ -61,11 +63,12 @@ export class Rates {
   }
 
   has(service: string): boolean {
-    return this.#rows.has(service);
+    return this.#rows.has(service) || this.#idle.has(service);
   }
 
-  services(): Iterable<string> {
-    return this.#rows.keys();
+  *services(): Iterable<string> {
+    yield* this.#rows.keys();
+    yield* this.#idle;
   }
 
   flow(service: string): Flow {
@@ -122,8 +125,9 @@ export class Rates {
 
   /** The counters of the service are no more, or what its tier has carried. */
   forget(service: string, what: 'counters' | 'tier'): boolean {
+    const wasIdle = what === 'counters' && this.#idle.delete(service);
     const row = this.#rows.get(service);
-    if (row === undefined) return false;
+    if (row === undefined) return wasIdle;
     const left = this.#at(row, HEARD) & (what === 'counters' ? ~HEARD_COUNTERS : ~HEARD_TIER);
     this.#columns[row * WIDTH + HEARD] = left;
     if (left === 0) {
@@ -150,8 +154,12 @@ export class Rates {
   }
 
   #takeCounters(service: string, counters: Counters, perSecond: number, changed: Set<string>): void {
+    if (!this.#rows.has(service) && isZero(counters)) {
+      this.#idle.add(service);
+      return;
+    }
     const row = this.#row(service);
-    const known = (this.#at(row, HEARD) & HEARD_COUNTERS) !== 0;
+    const known = this.#idle.delete(service) || (this.#at(row, HEARD) & HEARD_COUNTERS) !== 0;
     const opened = Number(counters.connectionsOpened);
     const received = Number(counters.bytesReceived);
     const sent = Number(counters.bytesSent);
@@ -244,4 +252,11 @@ export class Rates {
     this.#rows.set(service, row);
     return row;
   }
+}
+
+function isZero(counters: Counters): boolean {
+  const { connectionsOpened, bytesReceived, bytesSent, udpPacketsReceived, udpPacketsSent } = counters;
+  const { connectFailures, rejected, noBackend, resetsBackend } = counters;
+  const moved = connectionsOpened | bytesReceived | bytesSent | udpPacketsReceived | udpPacketsSent;
+  return (moved | connectFailures | rejected | noBackend | resetsBackend) === 0n;
 }
