@@ -17,12 +17,15 @@ import { toAgentError } from './errors.js';
 import type { AgentCalls } from './fleet/contract.js';
 import type { Target } from './target.js';
 import { throughNode } from './through-node.js';
+import type { Tunnels } from './tunnels.js';
 
 export interface AgentClientOptions {
   /** Time to connect. Default 5,000. */
   readonly connectTimeoutMs?: number;
   /** For targets of https://. */
   readonly credentials?: Credentials;
+  /** For targets of ssh://: shared with others, and closed by whoever made them. Default: own ones, which ask nobody. */
+  readonly tunnels?: Tunnels;
 }
 
 export interface AgentClient extends AgentCalls {
@@ -42,8 +45,8 @@ const readMaxBytes = 256 << 20;
 const OTHERS_MAX = 4_096;
 
 export function createAgentClient(target: Target, options: AgentClientOptions = {}): AgentClient {
-  const { connectTimeoutMs = 5_000, credentials } = options;
-  const connection = new Connection(target, connectTimeoutMs, credentials);
+  const { connectTimeoutMs = 5_000, credentials, tunnels } = options;
+  const connection = new Connection(target, connectTimeoutMs, credentials, tunnels);
   const grpc = { baseUrl: connection.authority, sessionManager: connection, readMaxBytes };
   const own = createGrpcTransport(grpc);
   const others = new Map<string, AgentCalls>();

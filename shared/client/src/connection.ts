@@ -13,26 +13,38 @@ import {
   type OutgoingHttpHeaders,
 } from 'node:http2';
 import { connect as connectSocket, isIP, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import type { Credentials } from './credentials.js';
+import { PacedStream } from './paced-stream.js';
 import { serverIdentityCheck } from './server-identity.js';
-import type { Target } from './target.js';
+import type { SshTarget, Target } from './target.js';
+import type { Tunnels } from './tunnels.js';
 
 /** A peer that vanished without a word is noticed while a watch waits. */
 const pingIntervalMs = 20_000;
 const pingTimeoutMs = 10_000;
+
+interface Opened {
+  readonly session: ClientHttp2Session;
+  readonly ready: Promise<void>;
+}
 
 export class Connection {
   readonly authority = 'http://localhost';
   private readonly target: Target;
   private readonly connectTimeoutMs: number;
   private readonly credentials: Credentials;
-  private current: { readonly session: ClientHttp2Session; readonly ready: Promise<void> } | undefined;
+  private tunnels: Tunnels | undefined;
+  private current: Opened | undefined;
+  /** By SSH it takes a while, and a person's answer, before there is a stream. */
+  private opening: { readonly opened: Promise<Opened>; readonly abort: AbortController } | undefined;
 
-  constructor(target: Target, connectTimeoutMs: number, credentials: Credentials = {}) {
+  constructor(target: Target, connectTimeoutMs: number, credentials: Credentials = {}, tunnels?: Tunnels) {
     this.target = target;
     this.connectTimeoutMs = connectTimeoutMs;
     this.credentials = credentials;
+    this.tunnels = tunnels;
   }
 
   async request(
@@ -41,10 +53,7 @@ export class Connection {
     headers: OutgoingHttpHeaders,
     options: object,
   ): Promise<ClientHttp2Stream> {
-    if (this.current === undefined || this.current.session.closed || this.current.session.destroyed) {
-      this.current = open(this.authority, this.target, this.connectTimeoutMs, this.credentials);
-    }
-    const { session, ready } = this.current;
+    const { session, ready } = await this.opened();
     await ready;
     const { token: source } = this.credentials;
     // A token goes to whom a certificate has named, and into no plain connection.
@@ -59,17 +68,49 @@ export class Connection {
   close(): void {
     this.current?.session.destroy(undefined, constants.NGHTTP2_CANCEL);
     this.current = undefined;
+    this.opening?.abort.abort(new Error('closed here'));
+    this.opening = undefined;
+  }
+
+  private async opened(): Promise<Opened> {
+    const { current, target, connectTimeoutMs, credentials } = this;
+    if (current !== undefined && !current.session.closed && !current.session.destroyed) return current;
+    if (target.kind === 'ssh') return await this.openedThrough(target);
+    this.current = open(this.authority, connectTimeoutMs, () => openSocket(target, connectTimeoutMs, credentials));
+    return this.current;
+  }
+
+  /** Once for all who ask meanwhile. */
+  private async openedThrough(target: SshTarget): Promise<Opened> {
+    if (this.opening !== undefined) return await this.opening.opened;
+    const abort = new AbortController();
+    const opened = this.throughTunnel(target, abort.signal);
+    const opening = { opened, abort };
+    this.opening = opening;
+    try {
+      return await opened;
+    } finally {
+      if (this.opening === opening) this.opening = undefined;
+    }
+  }
+
+  private async throughTunnel(target: SshTarget, signal: AbortSignal): Promise<Opened> {
+    if (this.tunnels === undefined) {
+      const { SshTunnels } = await import('./ssh/index.js');
+      // Of this connection alone: they end with its last stream.
+      this.tunnels = new SshTunnels({ timeoutMs: this.connectTimeoutMs, idleMs: 0 });
+    }
+    const stream = await this.tunnels.open(target, signal);
+    if (signal.aborted) stream.destroy();
+    signal.throwIfAborted();
+    this.current = open(this.authority, this.connectTimeoutMs, () => new PacedStream(stream));
+    return this.current;
   }
 }
 
-function open(
-  authority: string,
-  target: Target,
-  connectTimeoutMs: number,
-  credentials: Credentials,
-): { session: ClientHttp2Session; ready: Promise<void> } {
+function open(authority: string, connectTimeoutMs: number, createConnection: () => Duplex): Opened {
   const session = connect(authority, {
-    createConnection: () => openSocket(target, connectTimeoutMs, credentials),
+    createConnection,
     settings: { initialWindowSize: 1 << 20 },
     // MiB. With more than this waiting to be sent, Node refuses the headers of an answer that comes early.
     maxSessionMemory: 512,
@@ -96,7 +137,7 @@ function open(
   return { session, ready };
 }
 
-function openSocket(target: Target, connectTimeoutMs: number, credentials: Credentials): Socket {
+function openSocket(target: Exclude<Target, SshTarget>, connectTimeoutMs: number, credentials: Credentials): Socket {
   const socket =
     target.kind === 'tls'
       ? openTls(target, credentials)

@@ -13,4 +13,5 @@ export { fetchPinnedRoot, fingerprintOf, parseFingerprint } from './pinned-root.
 export type { KnownRevocations } from './revocations.js';
 export { meshRoots } from './server-identity.js';
 export { isOver, type SessionTokenOptions, sessionToken } from './session-token.js';
-export { DEFAULT_TARGET, formatTarget, parseHostPort, parseTarget, type Target } from './target.js';
+export { DEFAULT_TARGET, formatTarget, parseHostPort, parseTarget, type SshTarget, type Target } from './target.js';
+export type { Tunnels } from './tunnels.js';

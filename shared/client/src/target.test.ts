@@ -7,6 +7,8 @@ import { createAgentClient } from './agent-client.js';
 import { AgentError } from './errors.js';
 import { formatTarget, parseTarget } from './target.js';
 
+const socket = '/run/marcher/marcher.sock';
+
 describe('targets', () => {
   test.each([
     ['unix:/run/marcher/marcher.sock', { kind: 'unix', path: '/run/marcher/marcher.sock' }],
@@ -19,6 +21,13 @@ describe('targets', () => {
     ['https://192.0.2.1:7443', { kind: 'tls', host: '192.0.2.1', port: 7443 }],
     ['https://[2001:db8::1]:7443/', { kind: 'tls', host: '2001:db8::1', port: 7443 }],
     ['https://node1.example.org:7443', { kind: 'tls', host: 'node1.example.org', port: 7443 }],
+    ['ssh://node1', { kind: 'ssh', host: 'node1', path: socket }],
+    ['ssh://node1/', { kind: 'ssh', host: 'node1', path: socket }],
+    ['ssh://alice@[2001:db8::1]:2222', { kind: 'ssh', user: 'alice', host: '2001:db8::1', port: 2222, path: socket }],
+    ['ssh://[fe80::1%eth0]', { kind: 'ssh', host: 'fe80::1%eth0', path: socket }],
+    ['ssh://node1:22/tmp/a.sock', { kind: 'ssh', host: 'node1', port: 22, path: '/tmp/a.sock' }],
+    ['ssh://al%40corp@node1/a%20b', { kind: 'ssh', user: 'al@corp', host: 'node1', path: '/a b' }],
+    ['ssh://al@corp@node1', { kind: 'ssh', user: 'al@corp', host: 'node1', path: socket }],
   ])('%s', (text, target) => {
     expect(parseTarget(text)).toEqual(target);
     expect(parseTarget(formatTarget(parseTarget(text)))).toEqual(target);
@@ -36,9 +45,32 @@ describe('targets', () => {
     'https://host',
     'https://',
     'a b:1',
+    'ssh://',
+    'ssh://@node1',
+    'ssh://node1:0',
+    'ssh://node1:65536',
+    'ssh://-oProxyCommand=x',
+    'ssh://::1',
+    'ssh://al%zz@node1',
+    'ssh://al%0aice@node1',
+    'ssh://node1/a%00b',
+    `ssh://node1/${'x'.repeat(107)}`,
   ])('"%s" is refused with what was expected', (text) =>
     expect(() => parseTarget(text)).toThrow(/expected unix:PATH or HOST:PORT/),
   );
+
+  test('a password in a target is refused without being repeated', () => {
+    const error = (() => {
+      try {
+        return parseTarget('ssh://alice:hunter2@node1');
+      } catch (reason) {
+        return reason as Error;
+      }
+    })();
+    expect(error).toBeInstanceOf(TypeError);
+    expect((error as Error).message).toMatch(/no password in it/);
+    expect((error as Error).message).not.toContain('hunter2');
+  });
 });
 
 describe('an agent that is not there', () => {
