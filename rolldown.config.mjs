@@ -25,8 +25,8 @@ const bundle = (workspace) =>
   defineConfig({
     input: { main: path(`${workspace}/dist/main.js`) },
     platform: 'node',
-    // They load machine code from beside themselves.
-    external: ['better-sqlite3', 'koffi', '@node-rs/argon2'],
+    // They load machine code from beside themselves (ssh2: where that was built).
+    external: ['better-sqlite3', 'koffi', '@node-rs/argon2', 'ssh2'],
     plugins: [ownUrl(path(`${workspace}/bundle`))],
     // Names that stay, so that a build leaves nothing of the one before.
     output: { dir: path(`${workspace}/bundle`), format: 'esm', chunkFileNames: '[name].js', cleanDir: true },

@@ -43,7 +43,8 @@ export async function chooseTarget(
   if (book === undefined || name === undefined) return byAddress(parseTarget(DEFAULT_TARGET), options, environment);
   const entry = book.targets.get(name);
   if (entry === undefined) {
-    const expected = 'the name of one (marcher target list), unix:PATH or HOST:PORT on this machine, https://HOST:PORT';
+    const expected =
+      'the name of one (marcher target list), unix:PATH or HOST:PORT on this machine, https://HOST:PORT, ssh://HOST';
     throw new Failure(ExitCode.notFound, `there is no target ${JSON.stringify(name)}: expected ${expected}`);
   }
   const { ca, certFile, keyFile, nodeId, session } = entry;

@@ -18,6 +18,7 @@ export function defineLogin(program: Command, { add, onAgent, output }: ProgramP
       'marcher target add prod --url https://192.0.2.1:7443 --ca-file ca.crt',
       'marcher target add prod --url https://192.0.2.1:7443 --mesh-root 4f1d…     # 64 digits: marcher mesh certificate roots',
       'marcher target add ci --url https://192.0.2.1:7443 --ca-file ca.crt --cert-file ci.crt --key-file ci.key',
+      'marcher target add home --url ssh://alice@node1.example.org      # by SSH, to its socket',
       'marcher target add lab --url unix:/tmp/forwarded.sock --use',
     ],
     [],

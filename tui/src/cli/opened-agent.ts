@@ -10,6 +10,7 @@ import {
   isHearingDue,
   knownRevocations,
   meshRoots,
+  type SshTarget,
 } from '@marcher/client';
 import { configurationDirectory } from '@marcher/client/private-file';
 import { RevocationsFile } from '@marcher/client/revocations-file';
@@ -23,14 +24,19 @@ type Environment = Readonly<Record<string, string | undefined>>;
 /** These will be said again by the command's own call, which is given up in the same way. */
 const CALLS_TOO = new Set(['unreachable', 'untrusted', 'denied']);
 
-/** asks: not before a login, or a logout. Fails as AgentError or Failure. */
+/**
+ * asks: not before a login, or a logout. mayAsk: the person at the terminal, where the way there takes that. Fails as AgentError
+ * or Failure.
+ */
 export async function openAgent(
   chosen: ChosenTarget,
   environment: Environment,
   connectTimeoutMs: number,
   asks = true,
+  mayAsk = true,
 ): Promise<AgentClient> {
   const { target, credentials } = chosen;
+  if (target.kind === 'ssh') return await openBySsh(target, connectTimeoutMs, mayAsk);
   const roots = target.kind === 'tls' ? meshRoots(credentials.ca) : [];
   const store = new RevocationsFile(configurationDirectory(environment));
   const before = failing(() => knownRevocations(store, roots));
@@ -59,6 +65,19 @@ export async function openAgent(
     if (name !== 'AgentError') process.stderr.write(`Removed nodes may go unnoticed: ${message}\n`);
     return agent;
   }
+}
+
+async function openBySsh(target: SshTarget, connectTimeoutMs: number, mayAsk: boolean): Promise<AgentClient> {
+  const { connectBySsh } = await import('./ssh-tunnels.js');
+  const tunnels = await connectBySsh(target, connectTimeoutMs, mayAsk);
+  const agent = createAgentClient(target, { connectTimeoutMs, tunnels });
+  return {
+    ...agent,
+    close() {
+      agent.close();
+      tunnels.close();
+    },
+  };
 }
 
 function failing<T>(read: () => T): T {

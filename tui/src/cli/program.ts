@@ -125,7 +125,7 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     command
       .option(
         '-t, --target <TARGET>',
-        'a name (marcher target), unix:PATH, HOST:PORT or https://HOST:PORT (default: $MARCHER_TARGET, else that of marcher target use, else unix:/run/marcher/marcher.sock)',
+        'a name (marcher target), unix:PATH, HOST:PORT, https://HOST:PORT or ssh://[USER@]HOST (default: $MARCHER_TARGET, else that of marcher target use, else unix:/run/marcher/marcher.sock)',
       )
       .option('--timeout <TIME>', 'give up a call after this time', '60s')
       .addOption(elsewhere('--ca-file <FILE>', "who signed the agent's certificate: the root of its mesh"))

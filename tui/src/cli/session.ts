@@ -29,8 +29,9 @@ export class Session {
     return signal;
   }
 
-  async agent(options: TargetOptions, connectTimeoutMs = 5_000): Promise<AgentClient> {
-    const agent = await this.targeted(options, connectTimeoutMs);
+  /** mayAsk: the person at the terminal, where the way there takes that. */
+  async agent(options: TargetOptions, connectTimeoutMs = 5_000, mayAsk = true): Promise<AgentClient> {
+    const agent = await this.targeted(options, connectTimeoutMs, mayAsk);
     if (options.node === undefined) return agent;
     if (this.member === undefined) {
       const { memberId } = await import('./member-id.js');
@@ -40,13 +41,14 @@ export class Session {
   }
 
   /** The one that -t names. */
-  private async targeted(options: TargetOptions, connectTimeoutMs: number): Promise<AgentClient> {
+  private async targeted(options: TargetOptions, connectTimeoutMs: number, mayAsk: boolean): Promise<AgentClient> {
     if (this.opened === undefined) {
       const [{ chooseTarget }, { openAgent }] = await Promise.all([
         import('./chosen-target.js'),
         import('./opened-agent.js'),
       ]);
-      this.opened = await openAgent(await chooseTarget(options, process.env), process.env, connectTimeoutMs);
+      const chosen = await chooseTarget(options, process.env);
+      this.opened = await openAgent(chosen, process.env, connectTimeoutMs, true, mayAsk);
     }
     return this.opened;
   }

@@ -31,7 +31,7 @@ const HOPS_MAX = 8;
 const PORT = 22;
 const KEEPALIVE_S = 15;
 const KEEPALIVE_MAX = 3;
-/** In OpenSSH's order. Keys of hardware (-sk) come from ssh-agent. */
+/** In OpenSSH's order, without keys of hardware (-sk), which ssh2 doesn't know. */
 const DEFAULT_IDENTITIES = ['id_rsa', 'id_ecdsa', 'id_ed25519'];
 
 interface Place {

@@ -72,7 +72,7 @@ export async function candidatesFor(
     if (kind === 'kind') return { candidates: starting(kindsOf(command).map(plain)), files: false };
     if (kind === 'shell') return { candidates: starting(['bash', 'zsh', 'fish'].map(plain)), files: false };
     if (kind === 'target' || kind === 'target-name') {
-      const address = kind === 'target' ? ['unix:/run/marcher/marcher.sock'] : [];
+      const address = kind === 'target' ? ['unix:/run/marcher/marcher.sock', 'https://', 'ssh://'] : [];
       return { candidates: starting([...(await live(kind, positional, target)), ...address].map(plain)), files: false };
     }
     return { candidates: starting((await live(kind, positional, target)).slice(0, namesMax).map(plain)), files: false };
@@ -151,7 +151,7 @@ async function namesOf(
   if (kind === 'target' || kind === 'target-name') {
     return [...(await addressBook(process.env)).read().targets.keys(), LOCAL_NAME];
   }
-  const agent = await session.agent(target === undefined ? {} : { target }, agentMs);
+  const agent = await session.agent(target === undefined ? {} : { target }, agentMs, false);
   const call = { timeoutMs: agentMs };
   if (kind === 'version') {
     return (await agent.config.history({ limit: 50 }, call)).revisions.map(({ version }) => String(version));
