@@ -17,7 +17,7 @@ import { type AgentClient, createAgentClient } from '../agent-client.js';
 import { parseTarget, type SshTarget } from '../target.js';
 import type { Surroundings } from './files.js';
 import type { Questions, UnknownServer } from './questions.js';
-import { childrenOf, makeKey, type Sshd, startSshd } from './testing/sshd.js';
+import { childrenOf, makeKey, type Sshd, type SshdOptions, startSshd } from './testing/sshd.js';
 import { SshTunnels } from './tunnels.js';
 
 let directory: string;
@@ -28,7 +28,8 @@ let sshd: Sshd;
 let jump: Sshd;
 let sshAgent: ChildProcess;
 let authSocket: string;
-let unlimited: SshTunnels[] = [];
+let open: SshTunnels[] = [];
+const started: Sshd[] = [];
 
 const ssh = (name: string): string => join(home, '.ssh', name);
 const knownHosts = (...lines: string[]): void =>
@@ -42,7 +43,7 @@ function surroundings(environment: Record<string, string> = {}): Surroundings {
 
 function tunnels(ask: Questions = {}, environment: Record<string, string> = {}, idleMs = 0): SshTunnels {
   const made = new SshTunnels({ ask, idleMs, timeoutMs: 5_000, surroundings: surroundings(environment) });
-  unlimited.push(made);
+  open.push(made);
   return made;
 }
 
@@ -60,6 +61,13 @@ async function asked(made: SshTunnels, target = targetOf(sshd)): Promise<string>
   } finally {
     client.close();
   }
+}
+
+/** Stopped after the last test, whatever happens in them. */
+async function start(options: SshdOptions): Promise<Sshd> {
+  const made = await startSshd(options);
+  started.push(made);
+  return made;
 }
 
 async function refusal(call: Promise<unknown>): Promise<Error> {
@@ -119,19 +127,19 @@ beforeAll(async () => {
   execFileSync('ssh-add', ['-q', ssh('held'), ssh('rsa')], { env: { ...process.env, SSH_AUTH_SOCK: authSocket } });
   agent = await startAgent(socket);
   [sshd, jump] = await Promise.all([
-    startSshd({ directory: join(directory, 'sshd'), authorizedKeys: keys, config: ['RekeyLimit 1M'] }),
-    startSshd({ directory: join(directory, 'jump'), authorizedKeys: keys }),
+    start({ directory: join(directory, 'sshd'), authorizedKeys: keys, config: ['RekeyLimit 1M'] }),
+    start({ directory: join(directory, 'jump'), authorizedKeys: keys }),
   ]);
 });
 
 afterEach(() => {
-  for (const each of unlimited) each.close();
-  unlimited = [];
+  for (const each of open) each.close();
+  open = [];
   rmSync(ssh('config'), { force: true });
 });
 
 afterAll(async () => {
-  await Promise.all([sshd?.stop(), jump?.stop(), agent?.close()]);
+  await Promise.all([agent?.close(), ...started.map((each) => each.stop())]);
   sshAgent?.kill('SIGKILL');
   rmSync(directory, { recursive: true, force: true });
 });
@@ -361,12 +369,12 @@ describe('a connection', () => {
     expect(await nodeName(second)).toBe('north');
     await jump.stop();
     const keys = [readFileSync(`${ssh('id_ed25519')}.pub`, 'utf8').trim()];
-    const impostor = await startSshd({ directory: join(directory, 'impostor'), authorizedKeys: keys, port });
+    const impostor = await start({ directory: join(directory, 'impostor'), authorizedKeys: keys, port });
     await expect(nodeName(second)).rejects.toMatchObject({ code: 'untrusted' });
     expect(impostor.log()).not.toMatch(/userauth-request/);
     second.close();
     await impostor.stop();
-    jump = await startSshd({ directory: join(directory, 'jump'), authorizedKeys: keys, port });
+    jump = await start({ directory: join(directory, 'jump'), authorizedKeys: keys, port });
   });
 
   test('is given up by close(), also while a person is asked', async () => {
@@ -401,7 +409,7 @@ describe('a connection', () => {
 
   test('8 hours of streams, one each 10 s, leave nothing behind', async () => {
     const keys = [readFileSync(`${ssh('id_ed25519')}.pub`, 'utf8').trim()];
-    const quiet = await startSshd({
+    const quiet = await start({
       directory: join(directory, 'quiet'),
       authorizedKeys: keys,
       config: ['LogLevel INFO', 'RekeyLimit 1M'],
