@@ -6,6 +6,7 @@ import { type Case, runSuite } from './harness/suite.js';
 
 const suites: Readonly<Record<string, () => Promise<readonly Case[]>>> = {
   basic: async () => (await import('./suites/basic/index.js')).basic,
+  console: async () => (await import('./suites/console/index.js')).consoleCases,
   faults: async () => (await import('./suites/faults/index.js')).faults,
   guest: async () => (await import('./suites/guest/index.js')).guest,
   qos: async () => (await import('./suites/qos/index.js')).qos,
@@ -16,7 +17,7 @@ const suites: Readonly<Record<string, () => Promise<readonly Case[]>>> = {
 };
 
 /** Suites of which several cases run at once: most of their time is that of processes that start, and waiting. */
-const LANES: Readonly<Record<string, number>> = { basic: 2, mesh: 2, packet: 2, faults: 2 };
+const LANES: Readonly<Record<string, number>> = { basic: 2, mesh: 2, packet: 2, faults: 2, console: 2 };
 
 const usage = `usage: npm run e2e -- ${Object.keys(suites).join('|')} [--list] [--only TEXT] [--engine PATH] [--label NAME]`;
 

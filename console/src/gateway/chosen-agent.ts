@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The agent that the gateway stands for, named as `marcher` names it: by -t, else MARCHER_TARGET, else what `marcher target use`
+ * has chosen, else this machine's; with what it is shown, which files or the target's session say.
+ */
+import { readFileSync } from 'node:fs';
+import {
+  type Credentials,
+  createAgentClient,
+  DEFAULT_TARGET,
+  parseTarget,
+  sessionToken,
+  type Target,
+} from '@marcher/client';
+import {
+  isTargetName,
+  LOCAL_NAME,
+  type NamedTarget,
+  named,
+  type StoredSession,
+  withRenewed,
+} from '@marcher/client/address-book';
+import { AddressBookFile } from '@marcher/client/address-book-file';
+import { configurationDirectory, readPrivate } from '@marcher/client/private-file';
+
+export interface CredentialFiles {
+  readonly caFile?: string | undefined;
+  readonly certFile?: string | undefined;
+  readonly keyFile?: string | undefined;
+  readonly tokenFile?: string | undefined;
+  readonly nodeId?: string | undefined;
+}
+
+export interface ChosenAgent {
+  readonly target: Target;
+  readonly credentials: Credentials;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+const FILE_MAX_BYTES = 65_536;
+const RENEW_MS = 10_000;
+
+/** Fails as Error with a sentence. */
+export function chooseAgent(given: string | undefined, files: CredentialFiles, environment: Environment): ChosenAgent {
+  const asked = given ?? (environment['MARCHER_TARGET'] || undefined);
+  if (asked !== undefined && asked !== LOCAL_NAME && !isTargetName(asked)) {
+    return byAddress(parseTarget(asked), files);
+  }
+  const book = new AddressBookFile(configurationDirectory(environment));
+  const known = asked === LOCAL_NAME ? undefined : book.read();
+  const name = asked === LOCAL_NAME ? undefined : (asked ?? known?.current);
+  if (known === undefined || name === undefined) return byAddress(parseTarget(DEFAULT_TARGET), files);
+  const entry = named(known, name);
+  const { certFile, keyFile, nodeId } = entry;
+  const chosen = byAddress(parseTarget(entry.url), {
+    ...(certFile === undefined ? {} : { certFile, keyFile }),
+    ...(nodeId === undefined ? {} : { nodeId }),
+    ...onlyGiven(files),
+  });
+  if (chosen.target.kind !== 'tls') return chosen;
+  const credentials = { ...(entry.ca === undefined ? {} : { ca: entry.ca }), ...chosen.credentials };
+  const { session } = entry;
+  if (session === undefined || credentials.token !== undefined) return { ...chosen, credentials };
+  return {
+    ...chosen,
+    credentials: { ...credentials, token: renewing(chosen.target, credentials, name, entry, session, book) },
+  };
+}
+
+function onlyGiven(files: CredentialFiles): CredentialFiles {
+  return Object.fromEntries(Object.entries(files).filter(([, value]) => value !== undefined));
+}
+
+function byAddress(target: Target, { caFile, certFile, keyFile, tokenFile, nodeId }: CredentialFiles): ChosenAgent {
+  if (target.kind !== 'tls') {
+    if ([caFile, certFile, keyFile, tokenFile, nodeId].every((each) => each === undefined))
+      return { target, credentials: {} };
+    throw new Error('credentials are for an agent on another machine: name it with --target https://HOST:PORT');
+  }
+  if ((certFile === undefined) !== (keyFile === undefined)) {
+    throw new Error('a certificate and its key go together: give both --cert-file and --key-file');
+  }
+  const credentials: Credentials = {
+    ...(nodeId === undefined ? {} : { nodeId }),
+    ...(caFile === undefined ? {} : { ca: readFileSync(caFile, 'utf8') }),
+    ...(certFile === undefined || keyFile === undefined
+      ? {}
+      : { certificate: readFileSync(certFile, 'utf8'), privateKey: secret(keyFile) }),
+    ...(tokenFile === undefined ? {} : { token: secret(tokenFile).trim() }),
+  };
+  return { target, credentials };
+}
+
+function secret(file: string): string {
+  try {
+    const text = readPrivate(file, FILE_MAX_BYTES);
+    if (text === undefined) throw new Error('there is no such file');
+    return text;
+  } catch (error) {
+    throw new Error(`${file} is not used: ${(error as Error).message}`);
+  }
+}
+
+/** As `marcher` does: renewed while it is used, and kept for the next. */
+function renewing(
+  target: Target,
+  credentials: Credentials,
+  name: string,
+  { url }: NamedTarget,
+  session: StoredSession,
+  book: AddressBookFile,
+): NonNullable<Credentials['token']> {
+  return sessionToken({
+    session,
+    renew: async (token) => {
+      const client = createAgentClient(target, { credentials: { ...credentials, token } });
+      try {
+        const { session: grant } = await client.access.renew({}, { timeoutMs: RENEW_MS });
+        const [expires, ends] = [grant?.expires?.seconds, grant?.sessionEnds?.seconds];
+        if (grant === undefined || expires === undefined || ends === undefined) {
+          throw new Error(`${url} has answered without a session: is it as new as this program?`);
+        }
+        const times = { grantedMs: Date.now(), expiresMs: Number(expires) * 1_000, endsMs: Number(ends) * 1_000 };
+        return { user: session.user, token: grant.token, ...times };
+      } finally {
+        client.close();
+      }
+    },
+    keep: async (before, renewed) => {
+      await book.update((read) => withRenewed(read, name, before, renewed));
+    },
+    nowMs: Date.now,
+  });
+}

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+/** "Show as CLI": what does the same in a shell, to be copied. */
+import { type ReactNode, useState } from 'react';
+
+export function CommandLine({ command }: { readonly command: string }): ReactNode {
+  const [copied, setCopied] = useState(false);
+  return (
+    <details className="command">
+      <summary>Show as CLI</summary>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls */}
+      <pre tabIndex={0}>{command}</pre>
+      <button
+        type="button"
+        className="quiet"
+        onClick={() => {
+          navigator.clipboard.writeText(command).then(
+            () => setCopied(true),
+            () => setCopied(false),
+          );
+        }}
+      >
+        {copied ? 'Copied' : 'Copy'}
+      </button>
+    </details>
+  );
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What is said of a service in a line. */
+import type { ServiceView } from '@marcher/client/fleet';
+import { type Listener, Protocol } from '@marcher/proto/marcher/v1/model_pb';
+import type { Tone } from '../components/badge.js';
+
+/** "tcp:443, udp:[2001:db8::1]:8000-8010" */
+export function listenersText(listeners: readonly Listener[]): string {
+  return listeners
+    .map(({ protocol, address, ports }) => {
+      const name = protocol === Protocol.UDP ? 'udp' : 'tcp';
+      const host = address === '' ? '' : address.includes(':') ? `[${address}]:` : `${address}:`;
+      return `${name}:${host}${ports.map(({ first, last }) => (first === last ? first : `${first}-${last}`)).join(',')}`;
+    })
+    .join(', ');
+}
+
+export function serviceState({ backends, healthyBackends, nodes, agreement }: ServiceView): readonly [Tone, string] {
+  if ([...nodes.values()].some(({ unmet }) => unmet.length > 0)) return ['bad', 'not in force'];
+  if (backends > 0 && healthyBackends === 0) return ['bad', 'no backend'];
+  if (agreement === 'differs') return ['warn', 'differs'];
+  if (healthyBackends < backends) return ['warn', 'degraded'];
+  return backends === 0 ? ['plain', 'no backends'] : ['good', 'healthy'];
+}
+
+/** "relay", or "relay 2, xdp 1" where nodes carry it by several. */
+export function tiersText({ tiers }: ServiceView): string {
+  const counts = new Map<string, number>();
+  for (const { tier } of tiers.values()) counts.set(tier, (counts.get(tier) ?? 0) + 1);
+  if (counts.size <= 1) return [...counts.keys()][0] ?? '–';
+  return [...counts].map(([tier, nodes]) => `${tier} ${nodes}`).join(', ');
+}

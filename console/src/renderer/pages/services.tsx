@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { ServiceView } from '@marcher/client/fleet';
+import { type ReactNode, useMemo, useState } from 'react';
+import { Badge } from '../components/badge.js';
+import { type Column, DataTable } from '../components/data-table.js';
+import { navigate, useConsole, useFleet } from '../state/console.js';
+import { parseFilter } from '../state/filter.js';
+import { formatRoute } from '../state/routes.js';
+import { bitRate, count, plural } from '../text/quantity.js';
+import { said } from '../text/said.js';
+import { EditDialog } from '../writes/edit-dialog.js';
+import { listenersText, serviceState, tiersText } from './service-words.js';
+
+const columns: readonly Column<ServiceView>[] = [
+  {
+    key: 'name',
+    title: 'Name',
+    width: 'minmax(140px, 1.4fr)',
+    render: ({ name }) => (
+      <a href={formatRoute({ page: 'services', name })} tabIndex={-1}>
+        {said(name)}
+      </a>
+    ),
+    value: ({ name }) => name,
+  },
+  {
+    key: 'state',
+    title: 'State',
+    width: '110px',
+    render: (service) => {
+      const [tone, word] = serviceState(service);
+      return <Badge tone={tone}>{word}</Badge>;
+    },
+    value: (service) => serviceState(service)[1],
+  },
+  {
+    key: 'listeners',
+    title: 'Listeners',
+    render: ({ declared }) => listenersText(declared?.listeners ?? []),
+    value: ({ declared }) => listenersText(declared?.listeners ?? []),
+  },
+  { key: 'tier', title: 'Tier', width: '110px', render: tiersText, value: tiersText },
+  {
+    key: 'backends',
+    title: 'Backends',
+    width: '90px',
+    align: 'end',
+    render: ({ healthyBackends, backends }) => `${healthyBackends} / ${backends}`,
+    value: ({ backends }) => backends,
+  },
+  {
+    key: 'nodes',
+    title: 'Nodes',
+    width: '70px',
+    align: 'end',
+    render: ({ nodes }) => String(nodes.size),
+    value: ({ nodes }) => nodes.size,
+  },
+  {
+    key: 'open',
+    title: 'Open',
+    width: '80px',
+    align: 'end',
+    render: ({ flow }) => count(flow.open),
+    value: ({ flow }) => flow.open,
+  },
+  {
+    key: 'connections',
+    title: 'New / s',
+    width: '80px',
+    align: 'end',
+    render: ({ flow }) => count(flow.connections),
+    value: ({ flow }) => flow.connections,
+  },
+  {
+    key: 'received',
+    title: 'From clients',
+    width: '110px',
+    align: 'end',
+    render: ({ flow }) => bitRate(flow.bytesReceived),
+    value: ({ flow }) => flow.bytesReceived,
+  },
+  {
+    key: 'sent',
+    title: 'To clients',
+    width: '110px',
+    align: 'end',
+    render: ({ flow }) => bitRate(flow.bytesSent),
+    value: ({ flow }) => flow.bytesSent,
+  },
+];
+const keyOf = ({ name }: ServiceView): string => name;
+const open = ({ name }: ServiceView): void => navigate({ page: 'services', name });
+
+export function Services(): ReactNode {
+  const { route, unlocked } = useConsole();
+  const { services } = useFleet();
+  const [making, setMaking] = useState(false);
+  const filter = useMemo(() => parseFilter(route.filter), [route.filter]);
+  const rows = useMemo(
+    () =>
+      [...services.values()].filter(({ name, declared }) =>
+        filter.matches(`${name} ${declared?.cluster ?? ''}`.trim()),
+      ),
+    [services, filter],
+  );
+  return (
+    <>
+      <header className="page-head">
+        <h1>Services</h1>
+        <span className="note">
+          {rows.length === services.size
+            ? plural(services.size, 'service')
+            : `${rows.length} of ${services.size} services`}
+        </span>
+        <button type="button" className="primary" disabled={!unlocked} onClick={() => setMaking(true)}>
+          New service
+        </button>
+      </header>
+      <DataTable
+        label="Services"
+        columns={columns}
+        rows={rows}
+        rowKey={keyOf}
+        open={open}
+        order={{ key: 'name', descending: false }}
+        empty={services.size === 0 ? 'There is no service yet.' : 'No service matches the filter.'}
+      />
+      {making && <EditDialog edited={{ kind: 'Service', declared: undefined }} onClose={() => setMaking(false)} />}
+    </>
+  );
+}

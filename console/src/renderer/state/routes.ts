@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Addresses of pages: "#/services/web?q=eu". They are kept in bookmarks and sent to others, so they keep their meaning. */
+export const PAGES = [
+  'dashboard',
+  'services',
+  'proxies',
+  'shaping',
+  'clusters',
+  'certificates',
+  'mesh',
+  'history',
+  'audit',
+] as const;
+export type Page = (typeof PAGES)[number];
+
+export const PAGE_TITLES: Readonly<Record<Page, string>> = {
+  dashboard: 'Dashboard',
+  services: 'Services',
+  proxies: 'Proxies',
+  shaping: 'Traffic Shaping',
+  clusters: 'Clusters',
+  certificates: 'Certificates',
+  mesh: 'Mesh',
+  history: 'History',
+  audit: 'Audit Log',
+};
+
+export interface Route {
+  readonly page: Page;
+  /** Of what the page is to show; undefined: all. */
+  readonly name: string | undefined;
+  readonly filter: string;
+}
+
+const HOME: Route = { page: 'dashboard', name: undefined, filter: '' };
+const NAME_MAX = 300;
+
+/** What is not known is the dashboard. */
+export function parseRoute(hash: string): Route {
+  const [path = '', query = ''] = hash.replace(/^#\/?/, '').split('?');
+  const [page = '', encoded] = path.split('/');
+  if (!isPage(page)) return HOME;
+  const filter = new URLSearchParams(query).get('q') ?? '';
+  return { page, name: decoded(encoded), filter: filter.slice(0, NAME_MAX) };
+}
+
+export function formatRoute({ page, name, filter = '' }: Partial<Route> & { readonly page: Page }): string {
+  const path = name === undefined ? page : `${page}/${encodeURIComponent(name)}`;
+  return `#/${path}${filter === '' ? '' : `?${new URLSearchParams({ q: filter })}`}`;
+}
+
+function isPage(text: string): text is Page {
+  return (PAGES as readonly string[]).includes(text);
+}
+
+function decoded(text: string | undefined): string | undefined {
+  if (text === undefined || text === '') return undefined;
+  try {
+    return decodeURIComponent(text).slice(0, NAME_MAX);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Plan, difference, apply, undo. */
+import { type ReactNode, useCallback, useEffect, useReducer, useState } from 'react';
+import { CommandLine } from '../components/command-line.js';
+import { Dialog } from '../components/dialog.js';
+import { countsSentence, DiffView } from '../components/diff-view.js';
+import { Problem } from '../components/panel.js';
+import { useConsole } from '../state/console.js';
+import { said } from '../text/said.js';
+import { asFailure, type Failure, FLOW_START, isApplicable, nextFlow } from './flow.js';
+import type { Write } from './write.js';
+
+interface WriteDialogProps {
+  readonly write: Write;
+  readonly onClose: () => void;
+  /** Back to where it was typed. Absent: it was not. */
+  readonly onBack?: () => void;
+}
+
+export function WriteDialog({ write, onClose, onBack }: WriteDialogProps): ReactNode {
+  return (
+    <Dialog title={write.title} onClose={onClose} wide>
+      <WriteSteps write={write} onClose={onClose} {...(onBack === undefined ? {} : { onBack })} />
+    </Dialog>
+  );
+}
+
+export function WriteSteps({ write, onClose, onBack }: WriteDialogProps): ReactNode {
+  const { notify } = useConsole();
+  const [flow, dispatch] = useReducer(nextFlow, FLOW_START);
+  const [message, setMessage] = useState(write.message);
+  const [typed, setTyped] = useState('');
+  const failed = useCallback((reason: unknown) => dispatch({ kind: 'failed', failure: asFailure(reason) }), []);
+
+  const isPlanning = flow.step === 'planning';
+  useEffect(() => {
+    if (!isPlanning) return;
+    let stopped = false;
+    write.plan().then(
+      (plan) => {
+        if (!stopped) dispatch({ kind: 'planned', plan });
+      },
+      (reason: unknown) => {
+        if (!stopped) failed(reason);
+      },
+    );
+    return () => {
+      stopped = true;
+    };
+  }, [write, isPlanning, failed]);
+
+  const apply = (): void => {
+    if (flow.step !== 'planned') return;
+    dispatch({ kind: 'apply' });
+    write.apply(flow.plan, message).then((applied) => {
+      dispatch({ kind: 'applied', applied });
+      notify(`${write.title}: done, version ${applied.version}.`);
+    }, failed);
+  };
+  const undo = (): void => {
+    if (flow.step !== 'applied') return;
+    dispatch({ kind: 'undo' });
+    write.undo(flow.applied).then((version) => {
+      dispatch({ kind: 'undone', version });
+      notify(`Taken back: version ${version} is as version ${flow.applied.before} was.`);
+    }, failed);
+  };
+
+  switch (flow.step) {
+    case 'planning':
+      return <p aria-busy="true">Planning…</p>;
+    case 'failed':
+      return (
+        <>
+          <FailureView failure={flow.failure} />
+          <footer className="dialog-foot">
+            {onBack !== undefined && (
+              <button type="button" onClick={onBack}>
+                Back to the text
+              </button>
+            )}
+            <button type="button" onClick={() => dispatch({ kind: 'plan' })}>
+              Plan again
+            </button>
+          </footer>
+        </>
+      );
+    case 'planned': {
+      const { plan, moved } = flow;
+      const confirmed = write.typed === undefined || typed === write.typed;
+      return (
+        <form
+          onSubmit={(event) => {
+            event.preventDefault();
+            if (confirmed) apply();
+          }}
+        >
+          {moved && <Problem>The configuration has changed meanwhile. This is the plan for what it is now.</Problem>}
+          {plan.violations.length > 0 ? (
+            <FailureView
+              failure={{
+                code: 'invalid',
+                message: 'This is not valid; nothing was changed.',
+                violations: plan.violations,
+              }}
+            />
+          ) : (
+            <>
+              <p>
+                Plan: {countsSentence(plan.diffs)} (from version {String(plan.version)}).
+              </p>
+              <DiffView diffs={plan.diffs} />
+            </>
+          )}
+          {isApplicable(plan) && (
+            <>
+              <label className="field">
+                Why (kept in the history)
+                <input value={message} maxLength={1_000} onChange={(event) => setMessage(event.target.value)} />
+              </label>
+              {write.typed !== undefined && (
+                <label className="field">
+                  Type {write.typed} to confirm
+                  <input value={typed} autoComplete="off" onChange={(event) => setTyped(event.target.value)} />
+                </label>
+              )}
+              <CommandLine command={write.command(plan)} />
+            </>
+          )}
+          <footer className="dialog-foot">
+            {onBack !== undefined && (
+              <button type="button" onClick={onBack}>
+                Back to the text
+              </button>
+            )}
+            <button type="button" onClick={onClose}>
+              Cancel
+            </button>
+            <button
+              type="submit"
+              className={write.typed === undefined ? 'primary' : 'danger'}
+              disabled={!isApplicable(plan) || !confirmed}
+            >
+              Apply
+            </button>
+          </footer>
+        </form>
+      );
+    }
+    case 'applying':
+    case 'undoing':
+      return <p aria-busy="true">{flow.step === 'applying' ? 'Applying…' : 'Taking back…'}</p>;
+    case 'applied':
+      return (
+        <>
+          {flow.failure === undefined ? (
+            <p role="status">Applied as version {String(flow.applied.version)}.</p>
+          ) : (
+            <FailureView failure={flow.failure} />
+          )}
+          <DiffView diffs={flow.applied.diffs} />
+          <footer className="dialog-foot">
+            <button type="button" onClick={undo}>
+              Undo
+            </button>
+            <button type="button" className="primary" onClick={onClose}>
+              Done
+            </button>
+          </footer>
+        </>
+      );
+    case 'undone':
+      return (
+        <>
+          <p role="status">
+            Taken back: version {String(flow.version)} is as version {String(flow.applied.before)} was.
+          </p>
+          <footer className="dialog-foot">
+            <button type="button" className="primary" onClick={onClose}>
+              Done
+            </button>
+          </footer>
+        </>
+      );
+  }
+}
+
+export function FailureView({ failure: { code, message, violations } }: { readonly failure: Failure }): ReactNode {
+  const hint =
+    code === 'conflict'
+      ? ' Look at what has changed since (History), then try again.'
+      : code === 'denied'
+        ? ' Ask an administrator.'
+        : '';
+  return (
+    <>
+      <Problem>
+        {said(message)}
+        {hint}
+      </Problem>
+      {violations.length > 0 && (
+        <ul className="violations">
+          {violations.map(({ path, reason, fix }) => (
+            <li key={`${path} ${reason}`}>
+              <code>{said(path)}</code> {said(reason)}
+              {fix !== '' && <span className="fix">: {said(fix)}</span>}
+            </li>
+          ))}
+        </ul>
+      )}
+    </>
+  );
+}

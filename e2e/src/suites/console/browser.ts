@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The console in Debian's Chromium: a page of it, what it complains of, how accessible it is, and pictures. */
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
+import { REPOSITORY } from '../../harness/scope.js';
+import type { World } from '../../harness/suite.js';
+
+const CHROMIUM = '/usr/bin/chromium';
+export const SHOTS = path.join(REPOSITORY, 'e2e/artefacts/console-pictures');
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+/** Elements that fade or move are not looked at half way. */
+const STEADY_MS = 600;
+
+export type Theme = 'dark' | 'light';
+
+let running: Promise<Browser> | undefined;
+let users = 0;
+
+/** One Chromium for all cases that run at once; it ends with the last of them. */
+export async function withConsole(
+  world: World,
+  address: string,
+  use: (console: ConsolePage) => Promise<void>,
+): Promise<void> {
+  users++;
+  // As root Chromium has no sandbox of its own.
+  const args = ['--headless=new', ...(process.getuid?.() === 0 ? ['--no-sandbox'] : [])];
+  running ??= chromium.launch({ executablePath: CHROMIUM, args });
+  const browser = await running;
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, colorScheme: 'dark' });
+  try {
+    const console_ = await ConsolePage.open(context, address);
+    await use(console_);
+    world.equal(console_.complaints.join('\n'), '', 'errors in the console of the browser');
+  } finally {
+    await context.close();
+    if (--users === 0) {
+      running = undefined;
+      await browser.close();
+    }
+  }
+}
+
+export class ConsolePage {
+  readonly page: Page;
+  readonly complaints: string[] = [];
+
+  constructor(page: Page) {
+    this.page = page;
+    page.setDefaultTimeout(15_000);
+    page.on('console', (message) => {
+      if (message.type() === 'error' || message.type() === 'warning') this.complaints.push(message.text());
+    });
+    page.on('pageerror', (error) => this.complaints.push(String(error.stack ?? error)));
+  }
+
+  static async open(context: BrowserContext, address: string): Promise<ConsolePage> {
+    const console_ = new ConsolePage(await context.newPage());
+    await console_.page.goto(address);
+    await console_.page.getByRole('heading', { name: 'Dashboard', level: 1 }).waitFor();
+    return console_;
+  }
+
+  async goTo(hash: string, heading: string | RegExp): Promise<void> {
+    await this.page.evaluate(`location.hash = ${JSON.stringify(hash)}`);
+    await this.page.getByRole('heading', { name: heading, level: 1 }).waitFor();
+  }
+
+  async theme(theme: Theme): Promise<void> {
+    const button = this.page.getByRole('button', { name: theme === 'light' ? 'Light' : 'Dark', exact: true });
+    if (await button.isVisible()) await button.click();
+    await this.page.waitForFunction(`document.documentElement.dataset.theme === '${theme}'`);
+  }
+
+  async unlock(): Promise<void> {
+    await this.page.getByRole('button', { name: 'Read-only: unlock' }).click();
+    await this.page.getByRole('button', { name: 'Unlock', exact: true }).click();
+  }
+
+  /** As axe finds it, by WCAG 2.2 AA and axe's best practices. */
+  async accessible(what: string): Promise<void> {
+    await this.page.waitForTimeout(STEADY_MS);
+    await this.page.evaluate(AXE);
+    const found = (await this.page.evaluate(
+      `axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) =>
+        violations.map(({ id, help, nodes }) => id + ': ' + help + ' at ' + nodes.slice(0, 3).map(({ target, any }) =>
+          target.join(' ') + ' ' + any.map(({ message }) => message).join(' ')).join(', ')))`,
+    )) as string[];
+    for (const one of found) this.complaints.push(`${what}: axe: ${one}`);
+  }
+
+  async picture(name: string): Promise<void> {
+    await this.page.screenshot({ path: path.join(SHOTS, `${name}.png`) });
+  }
+}

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The desktop console's renderer in Chromium, behind the gateway. */
+import type { Case } from '../../harness/suite.js';
+import { pages } from './pages.js';
+
+export const consoleCases: readonly Case[] = [...pages];
