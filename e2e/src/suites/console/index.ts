@@ -2,5 +2,6 @@
 /** The desktop console's renderer in Chromium, behind the gateway. */
 import type { Case } from '../../harness/suite.js';
 import { pages } from './pages.js';
+import { writes } from './writes.js';
 
-export const consoleCases: readonly Case[] = [...pages];
+export const consoleCases: readonly Case[] = [...pages, ...writes];

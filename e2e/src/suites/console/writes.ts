@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Three agents that carry traffic, changed and watched from the browser. */
+import { until } from '../../harness/scope.js';
+import type { Case, World } from '../../harness/suite.js';
+import { MeshGround } from '../mesh/ground.js';
+import { withConsole } from './browser.js';
+import { startGateway } from './gateway.js';
+
+const TEXT = `apiVersion: marcher/v1
+services:
+  - name: from-console
+    listeners: [{ protocol: tcp, port: 8010 }]
+    backends: [{ name: b1, address: "10.77.0.1:8080" }]
+`;
+
+export const writes: readonly Case[] = [
+  {
+    name: 'three agents: a service planned, applied and taken back; a node drained through another; one killed and back',
+    run: async (world: World) => {
+      const ground = new MeshGround(world, 3);
+      await ground.start();
+      const [first, second, third] = [ground.node(1), ground.node(2), ground.node(3)];
+      await ground.apply(first, ground.service('web', 8001));
+      await ground.agreed(['web']);
+      const loads = await Promise.all([first, second].map((node) => ground.load(node, 8001)));
+      const address = await startGateway(world, `unix:${first.agent.socket}`);
+      await withConsole(world, address, async (console_) => {
+        const { page } = console_;
+        await page.getByText('all of 3 nodes').waitFor();
+        // Rates of what clients really do.
+        await page
+          .locator('.tile', { hasText: 'New connections / s' })
+          .getByText(/^[1-9]/)
+          .waitFor();
+
+        await console_.goTo('#/services', 'Services');
+        const making = page.getByRole('button', { name: 'New service' });
+        world.check(await making.isDisabled(), 'a change is offered before it is unlocked');
+        await console_.unlock();
+        await making.click();
+        const text = page.getByRole('textbox', { name: 'As in a file of marcher apply' });
+        await text.fill(TEXT.replace('port: 8010', 'port: 70000'));
+        await page.getByRole('button', { name: 'Plan', exact: true }).click();
+        await page.locator('.violations').getByText(/70000/).first().waitFor();
+        await console_.accessible('violations');
+        // What the agent finds comes after a plan, what the text lacks before.
+        const back = page.getByRole('button', { name: 'Back to the text' });
+        if (await back.isVisible()) await back.click();
+        await text.fill(TEXT);
+        await page.getByRole('button', { name: 'Plan', exact: true }).click();
+        await page.getByText('Plan: 1 to create, 0 to change, 0 to remove').waitFor();
+        await page.getByText('Show as CLI').click();
+        await page.getByText(/marcher apply --expected-version \d+ -f -/).waitFor();
+        await console_.accessible('plan');
+        await console_.picture('plan-dark');
+        world.equal((await first.agent.config.list({})).resources.length, 1, 'services before it was applied');
+        await page.getByLabel(/^Why/).fill('by the console');
+        await page.getByRole('button', { name: 'Apply', exact: true }).click();
+        await page.getByText(/^Applied as version/).waitFor();
+        await ground.agreed(['from-console', 'web']);
+        await page.getByRole('button', { name: 'Undo', exact: true }).click();
+        await page
+          .getByText(/^Taken back: version/)
+          .first()
+          .waitFor();
+        await ground.agreed(['web']);
+        await page.getByRole('button', { name: 'Done', exact: true }).click();
+
+        await console_.goTo('#/history', 'History');
+        await page.getByRole('gridcell', { name: 'by the console', exact: true }).waitFor();
+
+        await console_.goTo('#/proxies', 'Proxies');
+        await page.getByRole('link', { name: 'node-2', exact: true }).click();
+        await page.getByRole('button', { name: 'Drain', exact: true }).click();
+        const dialog = page.getByRole('dialog');
+        const drain = dialog.getByRole('button', { name: 'Drain', exact: true });
+        world.check(await drain.isDisabled(), 'a node is drained without its name');
+        await dialog.getByLabel('Type node-2 to confirm').fill('node-2');
+        await drain.click();
+        await dialog.getByText('It takes no new connections').waitFor();
+        world.equal((await second.agent.node.status({})).draining, true, 'node-2 draining');
+        world.equal((await first.agent.node.status({})).draining, false, 'node-1 draining');
+        await dialog.getByRole('button', { name: 'Undo', exact: true }).click();
+        await dialog.getByText('It takes new connections again.').waitFor();
+        await dialog.getByRole('button', { name: 'Done', exact: true }).click();
+
+        await console_.goTo('#/', 'Dashboard');
+        third.agent.kill('SIGKILL');
+        await third.agent.exited();
+        const banner = page.getByRole('region', { name: 'What is not known' });
+        await banner.getByText(/2 of 3 nodes; 1 stale/).waitFor();
+        await console_.accessible('stale');
+        await console_.picture('stale-dark');
+        await third.agent.start();
+        await banner.waitFor({ state: 'detached', timeout: 45_000 });
+        await page.getByText('all of 3 nodes').waitFor();
+      });
+      await until('node-2 to take connections again', async () => !(await second.agent.node.status({})).draining);
+      for (const load of loads) await world.settle(load);
+    },
+  },
+];
