@@ -117,9 +117,9 @@ function busiest<T>(
   return { shown: top.map(({ one }) => one), others: ordered.slice(COLUMN_MAX - 1).map(({ one }) => one) };
 }
 
-function serviceBox({ name, flow, healthyBackends, backends }: ServiceView): Omit<MapBox, 'y'> {
-  const health =
-    backends === 0 ? 'unknown' : healthyBackends === 0 ? 'bad' : healthyBackends < backends ? 'warn' : 'good';
+function serviceBox({ name, flow, healthyBackends, backends, declared }: ServiceView): Omit<MapBox, 'y'> {
+  const isKnown = backends > 0 && (healthyBackends > 0 || declared?.health !== undefined);
+  const health = !isKnown ? 'unknown' : healthyBackends === 0 ? 'bad' : healthyBackends < backends ? 'warn' : 'good';
   return { key: `s:${name}`, column: 0, label: name, detail: moved(flow), health, leads: { page: 'services', name } };
 }
 

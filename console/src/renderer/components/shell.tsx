@@ -160,7 +160,7 @@ function CoverageBanner(): ReactNode {
                 type="button"
                 className="quiet"
                 onClick={() => fleet.retry(key)}
-                aria-label={`Try ${said(name)} now`}
+                aria-label={`try now: ${said(name)}`}
               >
                 try now
               </button>

@@ -21,20 +21,19 @@ export function Dashboard(): ReactNode {
   const filter = useMemo(() => parseFilter(route.filter), [route.filter]);
   const map = useMemo(() => layOut(state, (name) => filter.matches(name)), [state, filter]);
   const found = useMemo(() => concerns(state).filter(({ what }) => filter.matches(what)), [state, filter]);
-  const healthy = useMemo(() => [...backends.values()].filter(({ health }) => health === 'healthy').length, [backends]);
+  const unhealthy = useMemo(
+    () => [...backends.values()].filter(({ health }) => health === 'unhealthy' || health === 'mixed').length,
+    [backends],
+  );
   return (
     <>
       <h1>Dashboard</h1>
       <ul className="tiles" aria-label="Totals">
         <Tile title="Nodes live" figure={`${coverage.live} / ${coverage.nodes}`} />
         <Tile title="Services" figure={String(services.size)} />
-        <Tile title="Backends healthy" figure={`${healthy} / ${backends.size}`} />
-        <Tile title="Open connections" figure={count(flow.open)} values={history.map(({ open }) => open)} />
-        <Tile
-          title="New connections / s"
-          figure={count(flow.connections)}
-          values={history.map(({ connections }) => connections)}
-        />
+        <Tile title="Backends failing" figure={`${unhealthy} / ${backends.size}`} />
+        <Tile title="Open" figure={count(flow.open)} values={history.map(({ open }) => open)} />
+        <Tile title="New / s" figure={count(flow.connections)} values={history.map(({ connections }) => connections)} />
         <Tile
           title="From clients"
           figure={bitRate(flow.bytesReceived)}

@@ -37,7 +37,7 @@ const columns: readonly Column<NodeView>[] = [
   {
     key: 'link',
     title: 'Known here',
-    width: '110px',
+    width: '122px',
     render: ({ link }) => <LinkBadge link={link} />,
     value: ({ link }) => link.kind,
   },

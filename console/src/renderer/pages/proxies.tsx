@@ -76,7 +76,7 @@ const columns: readonly Column<NodeView>[] = [
   {
     key: 'received',
     title: 'From clients',
-    width: '110px',
+    width: '124px',
     align: 'end',
     render: ({ flow }) => (flow === undefined ? '–' : bitRate(flow.bytesReceived)),
     value: ({ flow }) => flow?.bytesReceived ?? 0,
@@ -84,7 +84,7 @@ const columns: readonly Column<NodeView>[] = [
   {
     key: 'sent',
     title: 'To clients',
-    width: '110px',
+    width: '112px',
     align: 'end',
     render: ({ flow }) => (flow === undefined ? '–' : bitRate(flow.bytesSent)),
     value: ({ flow }) => flow?.bytesSent ?? 0,

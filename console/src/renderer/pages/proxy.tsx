@@ -134,14 +134,14 @@ const tierColumns: readonly Column<Tier>[] = [
   {
     key: 'bytes',
     title: 'From clients',
-    width: '110px',
+    width: '124px',
     align: 'end',
     render: ({ traffic }) => bytes(traffic?.bytes ?? 0n),
   },
   {
     key: 'back',
     title: 'To clients',
-    width: '110px',
+    width: '112px',
     align: 'end',
     render: ({ traffic }) => bytes(traffic?.bytesReturned ?? 0n),
   },

@@ -15,8 +15,17 @@ export function listenersText(listeners: readonly Listener[]): string {
     .join(', ');
 }
 
-export function serviceState({ backends, healthyBackends, nodes, agreement }: ServiceView): readonly [Tone, string] {
+/** Without a check nobody knows; what real traffic finds is said of each backend. */
+export function isProbed({ declared }: ServiceView): boolean {
+  return declared?.health !== undefined;
+}
+
+export function serviceState(service: ServiceView): readonly [Tone, string] {
+  const { backends, healthyBackends, nodes, agreement } = service;
   if ([...nodes.values()].some(({ unmet }) => unmet.length > 0)) return ['bad', 'not in force'];
+  if (backends > 0 && healthyBackends === 0 && !isProbed(service)) {
+    return agreement === 'differs' ? ['warn', 'differs'] : ['plain', 'not probed'];
+  }
   if (backends > 0 && healthyBackends === 0) return ['bad', 'no backend'];
   if (agreement === 'differs') return ['warn', 'differs'];
   if (healthyBackends < backends) return ['warn', 'degraded'];

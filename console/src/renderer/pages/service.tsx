@@ -159,7 +159,7 @@ const nodeColumns: readonly Column<OnNode>[] = [
   {
     key: 'received',
     title: 'From clients',
-    width: '110px',
+    width: '124px',
     align: 'end',
     render: ({ view, service }) => bitRate(service.flows.get(view.key)?.bytesReceived ?? 0),
     value: ({ view, service }) => service.flows.get(view.key)?.bytesReceived ?? 0,
@@ -167,7 +167,7 @@ const nodeColumns: readonly Column<OnNode>[] = [
   {
     key: 'sent',
     title: 'To clients',
-    width: '110px',
+    width: '112px',
     align: 'end',
     render: ({ view, service }) => bitRate(service.flows.get(view.key)?.bytesSent ?? 0),
     value: ({ view, service }) => service.flows.get(view.key)?.bytesSent ?? 0,

@@ -9,7 +9,7 @@ import { formatRoute } from '../state/routes.js';
 import { bitRate, count, plural } from '../text/quantity.js';
 import { said } from '../text/said.js';
 import { EditDialog } from '../writes/edit-dialog.js';
-import { listenersText, serviceState, tiersText } from './service-words.js';
+import { isProbed, listenersText, serviceState, tiersText } from './service-words.js';
 
 const columns: readonly Column<ServiceView>[] = [
   {
@@ -43,9 +43,10 @@ const columns: readonly Column<ServiceView>[] = [
   {
     key: 'backends',
     title: 'Backends',
-    width: '90px',
+    width: '104px',
     align: 'end',
-    render: ({ healthyBackends, backends }) => `${healthyBackends} / ${backends}`,
+    render: (service) =>
+      `${service.healthyBackends > 0 || isProbed(service) ? service.healthyBackends : '–'} / ${service.backends}`,
     value: ({ backends }) => backends,
   },
   {
@@ -75,7 +76,7 @@ const columns: readonly Column<ServiceView>[] = [
   {
     key: 'received',
     title: 'From clients',
-    width: '110px',
+    width: '124px',
     align: 'end',
     render: ({ flow }) => bitRate(flow.bytesReceived),
     value: ({ flow }) => flow.bytesReceived,
@@ -83,7 +84,7 @@ const columns: readonly Column<ServiceView>[] = [
   {
     key: 'sent',
     title: 'To clients',
-    width: '110px',
+    width: '112px',
     align: 'end',
     render: ({ flow }) => bitRate(flow.bytesSent),
     value: ({ flow }) => flow.bytesSent,

@@ -16,11 +16,13 @@ const CONCERNS_MAX = 50;
 
 export function concerns(state: FleetState): readonly Concern[] {
   const found: Concern[] = [];
-  for (const { name, backends, healthyBackends, agreement, nodes } of state.services.values()) {
+  for (const service of state.services.values()) {
+    const { name, backends, healthyBackends, agreement, nodes } = service;
+    const isKnown = healthyBackends > 0 || service.declared?.health !== undefined;
     const at = { page: 'services', name } as const;
-    if (backends > 0 && healthyBackends === 0) {
+    if (isKnown && backends > 0 && healthyBackends === 0) {
       found.push({ tone: 'bad', what: name, why: `none of ${plural(backends, 'backend')} is healthy`, ...at });
-    } else if (healthyBackends < backends) {
+    } else if (isKnown && healthyBackends < backends) {
       found.push({ tone: 'warn', what: name, why: `${healthyBackends} of ${backends} backends are healthy`, ...at });
     }
     if (agreement === 'differs') found.push({ tone: 'warn', what: name, why: 'is not the same on all nodes', ...at });
@@ -28,8 +30,8 @@ export function concerns(state: FleetState): readonly Concern[] {
     if (unmet !== undefined) found.push({ tone: 'bad', what: name, why: unmet.message || unmet.reason, ...at });
   }
   for (const { service, backend, health } of state.backends.values()) {
-    if (health !== 'mixed') continue;
-    const why = `${backend} is healthy to some nodes, and not to others`;
+    if (health !== 'mixed' && health !== 'unhealthy') continue;
+    const why = health === 'mixed' ? `${backend} is unhealthy to some nodes` : `${backend} is unhealthy`;
     found.push({ tone: 'warn', what: service, why, page: 'services', name: service });
   }
   for (const { key, name, status, link } of state.nodes.values()) {

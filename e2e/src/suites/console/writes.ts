@@ -29,7 +29,7 @@ export const writes: readonly Case[] = [
         await page.getByText('all of 3 nodes').waitFor();
         // Rates of what clients really do.
         await page
-          .locator('.tile', { hasText: 'New connections / s' })
+          .locator('.tile', { hasText: 'New / s' })
           .getByText(/^[1-9]/)
           .waitFor();
 
