@@ -12,6 +12,9 @@ const collator = new Intl.Collator('en', { numeric: true });
 export function sorted<T>(rows: readonly T[], value: (row: T) => Comparable, descending: boolean): readonly T[] {
   const keyed = rows.map((row) => ({ row, key: value(row) }));
   const sign = descending ? -1 : 1;
+  // Most states have the order of the one before.
+  const isSorted = keyed.every((each, i) => i === 0 || sign * compared(keyed[i - 1]?.key ?? each.key, each.key) <= 0);
+  if (isSorted) return rows;
   keyed.sort((a, b) => sign * compared(a.key, b.key));
   return keyed.map(({ row }) => row);
 }

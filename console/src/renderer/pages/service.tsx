@@ -8,13 +8,13 @@ import { type Column, DataTable } from '../components/data-table.js';
 import { Facts, Panel } from '../components/panel.js';
 import { useConsole, useFleet } from '../state/console.js';
 import { formatRoute } from '../state/routes.js';
+import { listenersText, serviceState, tiersText } from '../state/service-words.js';
 import { bitRate, count } from '../text/quantity.js';
 import { said } from '../text/said.js';
 import { DrainButton } from '../writes/drain.js';
 import { EditDialog } from '../writes/edit-dialog.js';
 import { removing } from '../writes/write.js';
 import { WriteDialog } from '../writes/write-dialog.js';
-import { listenersText, serviceState, tiersText } from './service-words.js';
 
 export function Service({ name }: { readonly name: string }): ReactNode {
   const { unlocked, reach } = useConsole();

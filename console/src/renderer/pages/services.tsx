@@ -6,10 +6,10 @@ import { type Column, DataTable } from '../components/data-table.js';
 import { navigate, useConsole, useFleet } from '../state/console.js';
 import { parseFilter } from '../state/filter.js';
 import { formatRoute } from '../state/routes.js';
+import { isProbed, listenersText, serviceState, tiersText } from '../state/service-words.js';
 import { bitRate, count, plural } from '../text/quantity.js';
 import { said } from '../text/said.js';
 import { EditDialog } from '../writes/edit-dialog.js';
-import { isProbed, listenersText, serviceState, tiersText } from './service-words.js';
 
 const columns: readonly Column<ServiceView>[] = [
   {

@@ -3,6 +3,7 @@
 import type { FleetState } from '@marcher/client/fleet';
 import { plural } from '../text/quantity.js';
 import type { Page } from './routes.js';
+import { firstUnmet, isProbed } from './service-words.js';
 
 export interface Concern {
   readonly tone: 'bad' | 'warn';
@@ -18,7 +19,7 @@ export function concerns(state: FleetState): readonly Concern[] {
   const found: Concern[] = [];
   for (const service of state.services.values()) {
     const { name, backends, healthyBackends, agreement, nodes } = service;
-    const isKnown = healthyBackends > 0 || service.declared?.health !== undefined;
+    const isKnown = healthyBackends > 0 || isProbed(service);
     const at = { page: 'services', name } as const;
     if (isKnown && backends > 0 && healthyBackends === 0) {
       found.push({ tone: 'bad', what: name, why: `none of ${plural(backends, 'backend')} is healthy`, ...at });
@@ -26,7 +27,7 @@ export function concerns(state: FleetState): readonly Concern[] {
       found.push({ tone: 'warn', what: name, why: `${healthyBackends} of ${backends} backends are healthy`, ...at });
     }
     if (agreement === 'differs') found.push({ tone: 'warn', what: name, why: 'is not the same on all nodes', ...at });
-    const unmet = [...nodes.values()].find((each) => each.unmet.length > 0)?.unmet[0];
+    const unmet = firstUnmet(nodes);
     if (unmet !== undefined) found.push({ tone: 'bad', what: name, why: unmet.message || unmet.reason, ...at });
   }
   for (const { service, backend, health } of state.backends.values()) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What is said of a service in a line. */
 import type { ServiceView } from '@marcher/client/fleet';
+import type { Condition } from '@marcher/proto/marcher/v1/config_service_pb';
 import { type Listener, Protocol } from '@marcher/proto/marcher/v1/model_pb';
 import type { Tone } from '../components/badge.js';
 
@@ -20,9 +21,15 @@ export function isProbed({ declared }: ServiceView): boolean {
   return declared?.health !== undefined;
 }
 
+/** Of any node: why it is not in force there. Asked of each service with each state. */
+export function firstUnmet(nodes: ServiceView['nodes']): Condition | undefined {
+  for (const { unmet } of nodes.values()) if (unmet[0] !== undefined) return unmet[0];
+  return undefined;
+}
+
 export function serviceState(service: ServiceView): readonly [Tone, string] {
   const { backends, healthyBackends, nodes, agreement } = service;
-  if ([...nodes.values()].some(({ unmet }) => unmet.length > 0)) return ['bad', 'not in force'];
+  if (firstUnmet(nodes) !== undefined) return ['bad', 'not in force'];
   if (backends > 0 && healthyBackends === 0 && !isProbed(service)) {
     return agreement === 'differs' ? ['warn', 'differs'] : ['plain', 'not probed'];
   }
