@@ -11,8 +11,8 @@ export function UnlockDialog({ onClose }: { readonly onClose: () => void }): Rea
   return (
     <Dialog title={`Unlock changes of ${what}`} onClose={onClose}>
       <p>
-        Until this page is closed, or you lock it again, changes are offered here. Each is planned and shown before it
-        is made, and carried by every node.
+        Changes are offered here until you lock it again, nothing was changed for 15 minutes, or this page is closed.
+        Each is planned and shown before it is made, and carried by every node.
       </p>
       <footer className="dialog-foot">
         <button type="button" onClick={onClose}>

@@ -12,7 +12,6 @@ import { useConsole, useFleet } from '../state/console.js';
 import { parseFilter } from '../state/filter.js';
 import { clock, plural, timeMs } from '../text/quantity.js';
 import { said } from '../text/said.js';
-import { shellLine } from '../writes/shell.js';
 
 const PAGE = 200;
 /** So many are kept: the filter of the agent finds what is older. */
@@ -83,7 +82,7 @@ export function Audit(): ReactNode {
   const entry = [...nodes.values()].find(({ isEntry }) => isEntry);
   const node = nodes.get(chosen) ?? entry;
   const calls = useMemo(() => (chosen === '' ? reach.entry : reach.node(chosen)), [reach, chosen]);
-  const nodeName = node === undefined || node.isEntry ? undefined : node.name;
+  const nodeId = node === undefined || node.isEntry ? undefined : node.key;
   return (
     <>
       <header className="page-head">
@@ -98,9 +97,9 @@ export function Audit(): ReactNode {
             ))}
           </select>
         </label>
-        <Verify key={chosen} calls={calls} nodeName={nodeName} />
+        <Verify key={chosen} calls={calls} />
       </header>
-      <Records key={`records ${chosen}`} calls={calls} nodeName={nodeName} />
+      <Records key={`records ${chosen}`} calls={calls} nodeId={nodeId} />
     </>
   );
 }
@@ -108,10 +107,10 @@ export function Audit(): ReactNode {
 interface OfNode {
   readonly calls: AgentCalls;
   /** undefined: the entry agent. */
-  readonly nodeName: string | undefined;
+  readonly nodeId: string | undefined;
 }
 
-function Records({ calls, nodeName }: OfNode): ReactNode {
+function Records({ calls, nodeId }: OfNode): ReactNode {
   const { route } = useConsole();
   const [older, setOlder] = useState<{ readonly records: readonly AuditRecord[]; readonly next: bigint } | undefined>(
     undefined,
@@ -167,15 +166,13 @@ function Records({ calls, nodeName }: OfNode): ReactNode {
         >
           Ask again
         </button>
-        <CommandLine
-          command={shellLine('marcher', 'audit', 'list', ...(nodeName === undefined ? [] : ['--node', nodeName]))}
-        />
+        <CommandLine command={`marcher audit list${nodeId === undefined ? '' : ` --node ${nodeId}`}`} />
       </footer>
     </>
   );
 }
 
-function Verify({ calls, nodeName }: OfNode): ReactNode {
+function Verify({ calls }: Pick<OfNode, 'calls'>): ReactNode {
   const [result, setResult] = useState<VerifyAuditResponse | string | undefined>(undefined);
   const [isBusy, setBusy] = useState(false);
   const verify = async (): Promise<void> => {
@@ -191,7 +188,7 @@ function Verify({ calls, nodeName }: OfNode): ReactNode {
   return (
     <>
       <button type="button" onClick={() => void verify()} disabled={isBusy}>
-        {isBusy ? 'Verifying…' : `Verify the chain${nodeName === undefined ? '' : ` of ${said(nodeName)}`}`}
+        {isBusy ? 'Verifying…' : 'Verify the chain'}
       </button>
       <span role="status">
         {typeof result === 'string' && <Badge tone="bad">{said(result)}</Badge>}

@@ -11,7 +11,6 @@ import { useConsole, useFleet } from '../state/console.js';
 import { parseFilter } from '../state/filter.js';
 import { clock, span, timeMs } from '../text/quantity.js';
 import { said } from '../text/said.js';
-import { shellLine } from '../writes/shell.js';
 
 /** An operator has the rest of the month for what is not renewed by itself. */
 const SOON_MS = 30 * 86_400_000;
@@ -155,7 +154,7 @@ function CertificateDialog({
           ['Written', `${clock(timeMs(written))} by ${said(writtenBy)}`],
         ]}
       />
-      <CommandLine command={shellLine('marcher', 'certificate', 'show', name)} />
+      <CommandLine command={`marcher certificate show ${name}`} />
       <footer className="dialog-foot">
         <button type="button" className="primary" onClick={onClose}>
           Close

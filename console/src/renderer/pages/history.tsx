@@ -119,7 +119,7 @@ function RevisionDialog({ version, newest, onClose }: RevisionDialogProps): Reac
   );
   const { value: revisions, error } = useAnswer(ask);
   const revision = revisions?.find((each) => each.version === version);
-  const later = revisions?.filter((each) => each.version > version) ?? [];
+  const isNewest = !(revisions ?? []).some((each) => each.version > version);
   if (write !== undefined) return <WriteDialog write={write} onClose={onClose} />;
   return (
     <Dialog title={`Version ${version}`} onClose={onClose} wide>
@@ -141,13 +141,13 @@ function RevisionDialog({ version, newest, onClose }: RevisionDialogProps): Reac
             <button type="button" onClick={onClose}>
               Close
             </button>
-            {later.length > 0 && (
+            {!isNewest && (
               <button
                 type="button"
                 className="danger"
                 disabled={!unlocked}
                 title={unlocked ? undefined : 'Read-only: unlock changes first'}
-                onClick={() => setWrite(reverting(reach.entry, version, now, takenBack(later)))}
+                onClick={() => void reverting(reach.entry, version).then(setWrite)}
               >
                 Go back to this version…
               </button>
@@ -156,17 +156,5 @@ function RevisionDialog({ version, newest, onClose }: RevisionDialogProps): Reac
         </>
       )}
     </Dialog>
-  );
-}
-
-/** What going back undoes, the newest first: each field from what it is to what it was. */
-function takenBack(later: readonly Revision[]): Revision['diffs'] {
-  return later.flatMap(({ version, diffs }) =>
-    diffs.map((diff) => ({
-      ...diff,
-      name: `${diff.name} (as before version ${version})`,
-      operation: diff.operation === 1 ? 3 : diff.operation === 3 ? 1 : diff.operation,
-      fields: diff.fields.map((field) => ({ ...field, before: field.after, after: field.before })),
-    })),
   );
 }

@@ -13,22 +13,25 @@ import { bitRate, count } from '../text/quantity.js';
 import { said } from '../text/said.js';
 import { DrainButton } from '../writes/drain.js';
 import { EditDialog } from '../writes/edit-dialog.js';
-import { removing } from '../writes/write.js';
+import { editing, type Write } from '../writes/write.js';
 import { WriteDialog } from '../writes/write-dialog.js';
 
 export function Service({ name }: { readonly name: string }): ReactNode {
   const { unlocked, reach } = useConsole();
   const state = useFleet();
-  const [doing, setDoing] = useState<'edit' | 'remove' | undefined>(undefined);
+  const [doing, setDoing] = useState<'edit' | Write | undefined>(undefined);
   const [node, setNode] = useState<string>('');
   const service = state.services.get(name);
-  const write = useMemo(() => removing(reach.entry, 'Service', name), [reach, name]);
+  const remove = async (): Promise<void> => {
+    const edit = { kind: 'Service', name, before: service?.declared, after: undefined } as const;
+    setDoing(await editing(reach.entry, [edit]));
+  };
   const dialogs = (
     <>
       {doing === 'edit' && (
         <EditDialog edited={{ kind: 'Service', declared: service?.declared }} onClose={() => setDoing(undefined)} />
       )}
-      {doing === 'remove' && <WriteDialog write={write} onClose={() => setDoing(undefined)} />}
+      {typeof doing === 'object' && <WriteDialog write={doing} onClose={() => setDoing(undefined)} />}
     </>
   );
   if (service === undefined) {
@@ -52,7 +55,12 @@ export function Service({ name }: { readonly name: string }): ReactNode {
         <button type="button" disabled={!unlocked || declared === undefined} onClick={() => setDoing('edit')}>
           Edit
         </button>
-        <button type="button" className="danger" disabled={!unlocked} onClick={() => setDoing('remove')}>
+        <button
+          type="button"
+          className="danger"
+          disabled={!unlocked || declared === undefined}
+          onClick={() => void remove()}
+        >
           Remove
         </button>
       </header>
@@ -95,7 +103,9 @@ function Declared({ service: { declared } }: { readonly service: ServiceView }):
   const [isOpen, setOpen] = useState(false);
   useEffect(() => {
     if (!isOpen || declared === undefined) return;
-    void import('../writes/file-form.js').then(({ serviceText }) => setText(serviceText(declared)));
+    void import('../writes/file-form.js').then(({ offeredText }) =>
+      setText(offeredText({ kind: 'Service', declared })),
+    );
   }, [isOpen, declared]);
   return (
     <details onToggle={(event) => setOpen(event.currentTarget.open)}>

@@ -12,7 +12,7 @@ import { formatRoute } from '../state/routes.js';
 import { bitRate, count } from '../text/quantity.js';
 import { said } from '../text/said.js';
 import { EditDialog } from '../writes/edit-dialog.js';
-import { removing } from '../writes/write.js';
+import { editing, type Write } from '../writes/write.js';
 import { WriteDialog } from '../writes/write-dialog.js';
 
 interface Row {
@@ -107,7 +107,7 @@ const open = ({ view }: Row): void => navigate({ page: 'shaping', name: view.nam
 export function Shaping(): ReactNode {
   const { route, unlocked, reach } = useConsole();
   const { objects, services } = useFleet();
-  const [doing, setDoing] = useState<'new' | 'edit' | 'remove' | undefined>(undefined);
+  const [doing, setDoing] = useState<'new' | 'edit' | Write | undefined>(undefined);
   const filter = useMemo(() => parseFilter(route.filter), [route.filter]);
   const rows = useMemo(() => {
     const by = new Map<string, ServiceView[]>();
@@ -125,7 +125,10 @@ export function Shaping(): ReactNode {
   }, [objects, services, filter]);
   const chosen = rows.find(({ view }) => view.name === route.name);
   const chosenName = chosen?.view.name ?? '';
-  const write = useMemo(() => removing(reach.entry, 'TrafficPolicy', chosenName), [reach, chosenName]);
+  const remove = async (): Promise<void> => {
+    const edit = { kind: 'TrafficPolicy', name: chosenName, before: chosen?.view.declared, after: undefined } as const;
+    setDoing(await editing(reach.entry, [edit]));
+  };
   const close = (): void => setDoing(undefined);
   return (
     <>
@@ -156,7 +159,12 @@ export function Shaping(): ReactNode {
               >
                 Edit
               </button>
-              <button type="button" className="danger" disabled={!unlocked} onClick={() => setDoing('remove')}>
+              <button
+                type="button"
+                className="danger"
+                disabled={!unlocked || chosen.view.declared === undefined}
+                onClick={() => void remove()}
+              >
                 Remove
               </button>
             </span>
@@ -169,7 +177,7 @@ export function Shaping(): ReactNode {
       {doing === 'edit' && (
         <EditDialog edited={{ kind: 'TrafficPolicy', declared: chosen?.view.declared }} onClose={close} />
       )}
-      {doing === 'remove' && <WriteDialog write={write} onClose={close} />}
+      {typeof doing === 'object' && <WriteDialog write={doing} onClose={close} />}
     </>
   );
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What every page has at hand: the fleet as it is, where the person is, and what they may do. */
+import type { WriteLock } from '@marcher/client/actions';
 import type { FleetState, NodeKey, Reach } from '@marcher/client/fleet';
 import {
   createContext,
@@ -8,6 +9,7 @@ import {
   useContext,
   useEffect,
   useMemo,
+  useRef,
   useState,
   useSyncExternalStore,
 } from 'react';
@@ -29,8 +31,10 @@ export interface Console {
   readonly reach: Reach;
   readonly route: Route;
   readonly theme: Theme;
-  /** Whether writes are offered: of this mesh, until the page is closed. */
+  /** Whether changes are offered: of this mesh, until nothing was changed for a while, or the page is closed. */
   readonly unlocked: boolean;
+  /** Runs a change. LockedError: it was locked meanwhile. */
+  change<T>(run: () => Promise<T>): Promise<T>;
   readonly trend: { readonly points: () => readonly TrendPoint[] };
   setTheme(theme: Theme): void;
   setUnlocked(unlocked: boolean): void;
@@ -65,7 +69,6 @@ interface ConsoleProps {
 export function ConsoleProvider({ fleet, reach, children }: ConsoleProps): ReactNode {
   const route = useRoute();
   const [theme, setThemeState] = useState(storedTheme);
-  const [unlockedMesh, setUnlockedMesh] = useState<string | undefined>(undefined);
   const [notice, notify] = useState('');
   const trend = useTrend(fleet);
   const meshId = useSyncExternalStore(
@@ -77,6 +80,7 @@ export function ConsoleProvider({ fleet, reach, children }: ConsoleProps): React
     const timer = setTimeout(() => notify(''), 8_000);
     return () => clearTimeout(timer);
   }, [notice]);
+  const { unlocked, setUnlocked, change } = useLock(meshId);
   const value = useMemo<Console>(
     () => ({
       fleet,
@@ -86,19 +90,20 @@ export function ConsoleProvider({ fleet, reach, children }: ConsoleProps): React
       trend,
       notice,
       notify,
-      unlocked: unlockedMesh === meshId,
+      unlocked,
+      setUnlocked,
+      change,
       setTheme: (next) => {
         keepTheme(next);
         setThemeState(next);
       },
-      setUnlocked: (unlocked) => setUnlockedMesh(unlocked ? meshId : undefined),
       setFilter: (filter) => {
         // No step of its own in the way back.
         history.replaceState(null, '', formatRoute({ ...route, filter }));
         dispatchEvent(new HashChangeEvent('hashchange'));
       },
     }),
-    [fleet, reach, route, theme, trend, notice, unlockedMesh, meshId],
+    [fleet, reach, route, theme, trend, notice, unlocked, setUnlocked, change],
   );
   return <ConsoleContext value={value}>{children}</ConsoleContext>;
 }
@@ -116,6 +121,44 @@ function useRoute(): Route {
     () => location.hash,
   );
   return useMemo(() => parseRoute(hash), [hash]);
+}
+
+const LOCK_LOOK_MS = 5_000;
+
+function useLock(meshId: string): Pick<Console, 'unlocked' | 'setUnlocked' | 'change'> {
+  const lock = useRef<WriteLock | undefined>(undefined);
+  const [unlockedMesh, setUnlockedMesh] = useState<string | undefined>(undefined);
+  const setUnlocked = useCallback(
+    (unlocked: boolean) => {
+      if (!unlocked) {
+        lock.current?.lock(meshId);
+        setUnlockedMesh(undefined);
+        return;
+      }
+      void import('@marcher/client/actions').then(({ WriteLock }) => {
+        lock.current ??= new WriteLock(Date.now);
+        lock.current.unlock(meshId);
+        setUnlockedMesh(meshId);
+      });
+    },
+    [meshId],
+  );
+  const change = useCallback(
+    async <T,>(run: () => Promise<T>): Promise<T> => {
+      if (lock.current === undefined) throw new Error('this mesh is read-only here: unlock it first');
+      return await lock.current.write(meshId, run);
+    },
+    [meshId],
+  );
+  useEffect(() => {
+    if (unlockedMesh === undefined) return;
+    // It locks by itself after a while without a change.
+    const timer = setInterval(() => {
+      if (lock.current?.isUnlocked(unlockedMesh) !== true) setUnlockedMesh(undefined);
+    }, LOCK_LOOK_MS);
+    return () => clearInterval(timer);
+  }, [unlockedMesh]);
+  return { unlocked: unlockedMesh === meshId, setUnlocked, change };
 }
 
 /** Goes on while another page is shown. */

@@ -1,122 +1,128 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Taking a node, or a backend at a node, out of service, and back: in force at once, kept by the node, undone by its opposite. */
+import type { DrainDraft, DrainOptions } from '@marcher/client/actions';
 import type { NodeView } from '@marcher/client/fleet';
 import { type ReactNode, useState } from 'react';
 import { CommandLine } from '../components/command-line.js';
 import { Dialog } from '../components/dialog.js';
+import { Problem } from '../components/panel.js';
 import { useConsole } from '../state/console.js';
 import { plural } from '../text/quantity.js';
 import { said } from '../text/said.js';
-import { asFailure, type Failure } from './flow.js';
-import { shellLine } from './shell.js';
-import { FailureView } from './write-dialog.js';
 
-interface DrainProps {
+interface DrainButtonProps {
   readonly node: NodeView;
   /** undefined: the node itself. */
-  readonly backend: { readonly service: string; readonly backend: string } | undefined;
+  readonly backend: DrainOptions['backend'];
   readonly isDrained: boolean;
 }
 
 const CALL_MS = 20_000;
 
-export function DrainButton(props: DrainProps): ReactNode {
-  const { unlocked } = useConsole();
-  const [isOpen, setOpen] = useState(false);
+export function DrainButton({ node, backend, isDrained }: DrainButtonProps): ReactNode {
+  const { unlocked, reach } = useConsole();
+  const [draft, setDraft] = useState<DrainDraft | undefined>(undefined);
+  const verb = isDrained ? 'undrain' : 'drain';
+  const begin = async (): Promise<void> => {
+    const { DrainDraft } = await import('@marcher/client/actions');
+    const { key, name, isEntry } = node;
+    const nodes = [{ key, name, isEntry, calls: isEntry ? reach.entry : reach.node(key) }];
+    setDraft(new DrainDraft({ verb, nodes, ...(backend === undefined ? {} : { backend }) }));
+  };
   return (
     <>
-      <button type="button" disabled={!unlocked} onClick={() => setOpen(true)}>
-        {props.isDrained ? 'Undrain' : 'Drain'}
+      <button type="button" disabled={!unlocked} onClick={() => void begin()}>
+        {isDrained ? 'Undrain' : 'Drain'}
       </button>
-      {isOpen && <DrainDialog {...props} onClose={() => setOpen(false)} />}
+      {draft !== undefined && <DrainDialog first={draft} verb={verb} onClose={() => setDraft(undefined)} />}
     </>
   );
 }
 
-function DrainDialog({ node, backend, isDrained, onClose }: DrainProps & { readonly onClose: () => void }): ReactNode {
-  const { reach, notify } = useConsole();
-  // What it was when it was asked for: the state changes under it.
-  const [drains, setDrains] = useState(!isDrained);
-  const [typed, setTyped] = useState('');
-  const [failure, setFailure] = useState<Failure | undefined>(undefined);
-  const [isBusy, setBusy] = useState(false);
-  const [done, setDone] = useState<string | undefined>(undefined);
-  const what =
-    backend === undefined ? `node ${node.name}` : `backend ${backend.backend} of ${backend.service} at ${node.name}`;
-  const target = backend ?? { service: '', backend: '' };
-  const command = shellLine(
-    'marcher',
-    drains ? 'drain' : 'undrain',
-    ...(node.isEntry ? [] : ['--node', node.name]),
-    ...(backend === undefined ? [] : [backend.service, backend.backend]),
-  );
-  // Of all its services at once: that is worth a name.
-  const needsName = drains && backend === undefined && done === undefined;
+interface DrainDialogProps {
+  readonly first: DrainDraft;
+  readonly verb: DrainOptions['verb'];
+  readonly onClose: () => void;
+}
 
-  const run = async (wanted: boolean): Promise<void> => {
+function DrainDialog({ first, verb, onClose }: DrainDialogProps): ReactNode {
+  const { notify, change } = useConsole();
+  const [typed, setTyped] = useState('');
+  const [problem, setProblem] = useState<string | undefined>(undefined);
+  const [isBusy, setBusy] = useState(false);
+  const [done, setDone] = useState<{ readonly text: string; readonly undo: DrainDraft | undefined } | undefined>();
+  const { confirmation } = first;
+  const isConfirmed = confirmation.kind === 'plain' || typed === confirmation.text;
+  const word = verb === 'drain' ? 'Drain' : 'Undrain';
+
+  const run = async (draft: DrainDraft): Promise<void> => {
     setBusy(true);
-    setFailure(undefined);
+    setProblem(undefined);
     try {
-      const { node: calls } = node.isEntry ? reach.entry : reach.node(node.key);
-      if (wanted) {
-        const { connections } = await calls.drain(target, { timeoutMs: CALL_MS });
-        setDone(
-          `It takes no new connections; ${connections === 0n ? 'none are open' : `${plural(connections, 'connection')} may finish`}.`,
-        );
-      } else {
-        await calls.undrain(target, { timeoutMs: CALL_MS });
-        setDone('It takes new connections again.');
-      }
-      setDrains(wanted);
-      notify(`${wanted ? 'Drained' : 'Undrained'}: ${said(what)}.`);
+      const [result] = await change(() => draft.apply(AbortSignal.timeout(CALL_MS)));
+      if (result === undefined || 'error' in result) throw new Error(result?.error ?? 'no node has answered');
+      const isDrained = draft.title.startsWith('drain');
+      const open =
+        result.connections === 0n ? 'none are open' : `${plural(result.connections, 'connection')} may finish`;
+      const text = isDrained ? `It takes no new connections; ${open}.` : 'It takes new connections again.';
+      setDone({ text, undo: draft.undo([result]) });
+      notify(`Done: ${said(draft.title)}.`);
     } catch (reason) {
-      setFailure(asFailure(reason));
+      setProblem((reason as Error).message);
     } finally {
       setBusy(false);
     }
   };
   return (
-    <Dialog title={`${drains ? 'Drain' : 'Undrain'} ${said(what)}`} onClose={onClose}>
+    <Dialog title={said(confirmation.question)} onClose={onClose}>
       <form
         onSubmit={(event) => {
           event.preventDefault();
-          if (!needsName || typed === node.name) void run(drains);
+          if (isConfirmed) void run(first);
         }}
       >
         {done === undefined ? (
           <p>
-            {drains
+            {verb === 'drain'
               ? 'It takes no new connections from now on; those that are open may finish. Undrain takes it back.'
               : 'It takes new connections again.'}
           </p>
         ) : (
-          <p role="status">{done}</p>
+          <p role="status">{done.text}</p>
         )}
-        {needsName && (
+        {done === undefined && confirmation.kind === 'typed' && (
           <label className="field">
-            Type {said(node.name)} to confirm
+            Type {said(confirmation.text)} to confirm
             <input value={typed} autoComplete="off" onChange={(event) => setTyped(event.target.value)} />
           </label>
         )}
-        {failure !== undefined && <FailureView failure={failure} />}
-        <CommandLine command={command} />
+        {problem !== undefined && <Problem>{said(problem)}</Problem>}
+        <CommandLine command={first.asCommand()} />
         <footer className="dialog-foot">
-          {done !== undefined && (
-            <button type="button" disabled={isBusy} onClick={() => void run(!drains)}>
-              Undo
-            </button>
-          )}
-          <button type="button" className={done === undefined ? '' : 'primary'} onClick={onClose}>
-            {done === undefined ? 'Cancel' : 'Done'}
-          </button>
-          {done === undefined && (
-            <button
-              type="submit"
-              className={needsName ? 'danger' : 'primary'}
-              disabled={isBusy || (needsName && typed !== node.name)}
-            >
-              {drains ? 'Drain' : 'Undrain'}
-            </button>
+          {done === undefined ? (
+            <>
+              <button type="button" onClick={onClose}>
+                Cancel
+              </button>
+              <button
+                type="submit"
+                className={confirmation.kind === 'typed' ? 'danger' : 'primary'}
+                disabled={isBusy || !isConfirmed}
+              >
+                {word}
+              </button>
+            </>
+          ) : (
+            <>
+              {done.undo !== undefined && (
+                <button type="button" disabled={isBusy} onClick={() => void run(done.undo as DrainDraft)}>
+                  Undo
+                </button>
+              )}
+              <button type="button" className="primary" onClick={onClose}>
+                Done
+              </button>
+            </>
           )}
         </footer>
       </form>

@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** An object as text, as `marcher get -o yaml` shows it. What was typed is lost by no error. */
 import type { ModelViolation } from '@marcher/model';
-import type { Object$, Service } from '@marcher/proto/marcher/v1/model_pb';
 import { type ReactNode, useEffect, useRef, useState } from 'react';
 import { Dialog } from '../components/dialog.js';
 import { Problem } from '../components/panel.js';
 import { useConsole } from '../state/console.js';
-import { type Kind, saving, type Write } from './write.js';
+import { type Edited, nameOf } from './edited.js';
+import { editing, type Kind, type Write } from './write.js';
 import { WriteSteps } from './write-dialog.js';
-
-export type Edited =
-  | { readonly kind: 'Service'; readonly declared: Service | undefined }
-  | { readonly kind: 'TrafficPolicy' | 'Guard'; readonly declared: Object$ | undefined };
 
 interface EditDialogProps {
   readonly edited: Edited;
@@ -22,36 +18,38 @@ const NOUNS: Readonly<Record<Kind, string>> = { Service: 'service', Guard: 'guar
 
 export function EditDialog({ edited, onClose }: EditDialogProps): ReactNode {
   const { reach } = useConsole();
-  // As it was when the person began: what comes in meanwhile is the plan's to show.
-  const [{ kind, declared }] = useState(edited);
-  const name = nameOf(edited);
+  // As it was when the person began, or came back to it: what others change meanwhile is the plan's to say.
+  const [base, setBase] = useState(edited);
+  const { kind } = base;
   const [text, setText] = useState<string | undefined>(undefined);
   const [violations, setViolations] = useState<readonly ModelViolation[]>([]);
   const [write, setWrite] = useState<Write | undefined>(undefined);
   const area = useRef<HTMLTextAreaElement>(null);
 
+  const [begun] = useState(edited);
+  const name = nameOf(begun);
   useEffect(() => {
-    void import('./file-form.js').then((form) => {
-      const offered = kind === 'Guard' ? '' : form.TEMPLATES[kind];
-      setText(
-        declared === undefined ? offered : kind === 'Service' ? form.serviceText(declared) : form.objectText(declared),
-      );
-    });
-  }, [kind, declared]);
+    void import('./file-form.js').then(({ offeredText }) => setText(offeredText(begun)));
+  }, [begun]);
 
   const title = name === undefined ? `New ${NOUNS[kind]}` : `Change ${NOUNS[kind]} ${name}`;
   const plan = async (): Promise<void> => {
-    const { readObjects } = await import('./file-form.js');
-    const read = readObjects(text ?? '', kind, name);
+    const { readEdit } = await import('./file-form.js');
+    const read = readEdit(text ?? '', base);
     setViolations(read.violations ?? []);
-    if (read.objects !== undefined) setWrite(saving(reach.entry, read.objects, title, text ?? ''));
+    if (read.edit !== undefined) setWrite(await editing(reach.entry, [read.edit]));
     else area.current?.focus();
+  };
+
+  const goBack = (): void => {
+    setBase(edited);
+    setWrite(undefined);
   };
 
   return (
     <Dialog title={title} onClose={onClose} wide>
       {write !== undefined ? (
-        <WriteSteps write={write} onClose={onClose} onBack={() => setWrite(undefined)} />
+        <WriteSteps write={write} onClose={onClose} onBack={goBack} />
       ) : (
         <form
           onSubmit={(event) => {
@@ -85,10 +83,6 @@ export function EditDialog({ edited, onClose }: EditDialogProps): ReactNode {
       )}
     </Dialog>
   );
-}
-
-function nameOf(edited: Edited): string | undefined {
-  return edited.kind === 'Service' ? edited.declared?.name : edited.declared?.object.value?.name;
 }
 
 function Violations({ violations }: { readonly violations: readonly ModelViolation[] }): ReactNode {

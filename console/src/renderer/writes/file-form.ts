@@ -2,55 +2,54 @@
 /** Objects as text and back. Loaded when somebody edits: YAML and its checks are larger than most of the console. */
 import { create } from '@bufbuild/protobuf';
 import { type ModelViolation, parseConfiguration, printConfiguration } from '@marcher/model';
-import { ConfigurationSchema, type Object$, ObjectSchema, type Service } from '@marcher/proto/marcher/v1/model_pb';
-import type { Kind } from './write.js';
-
-export interface Objects {
-  readonly services: readonly Service[];
-  readonly others: readonly Object$[];
-}
+import { ConfigurationSchema, ObjectSchema } from '@marcher/proto/marcher/v1/model_pb';
+import { type Edited, nameOf } from './edited.js';
+import type { Edit } from './write.js';
 
 export type Read =
-  | { readonly objects: Objects; readonly violations?: undefined }
-  | { readonly objects?: undefined; readonly violations: readonly ModelViolation[] };
+  | { readonly edit: Edit; readonly violations?: undefined }
+  | { readonly edit?: undefined; readonly violations: readonly ModelViolation[] };
 
-export function serviceText(service: Service): string {
-  return printConfiguration(create(ConfigurationSchema, { services: [service] }));
-}
-
-export function objectText({ object }: Object$): string {
-  const { case: kind, value } = object;
-  if (kind === 'guard') return printConfiguration(create(ConfigurationSchema, { guards: [value] }));
-  if (kind === 'trafficPolicy') return printConfiguration(create(ConfigurationSchema, { trafficPolicies: [value] }));
+/** What an editor begins with. */
+export function offeredText({ kind, declared }: Edited): string {
+  if (declared === undefined) return kind === 'Guard' ? '' : TEMPLATES[kind];
+  if (kind === 'Service') return printConfiguration(create(ConfigurationSchema, { services: [declared] }));
+  const { case: of, value } = declared.object;
+  if (of === 'guard') return printConfiguration(create(ConfigurationSchema, { guards: [value] }));
+  if (of === 'trafficPolicy') return printConfiguration(create(ConfigurationSchema, { trafficPolicies: [value] }));
   return '';
 }
 
-/** name: of the object that was edited, which has to be in it, and alone. undefined: it is a new one. */
-export function readObjects(text: string, kind: Kind, name: string | undefined): Read {
+/** base: what is edited, which has to be in the text, and alone. */
+export function readEdit(text: string, base: Edited): Read {
   const { configuration, violations } = parseConfiguration(text);
   if (configuration === undefined) return { violations };
   const { services, guards, trafficPolicies } = configuration;
-  const named = [
-    ...services.map((each) => ({ kind: 'Service', name: each.name })),
-    ...guards.map((each) => ({ kind: 'Guard', name: each.name })),
-    ...trafficPolicies.map((each) => ({ kind: 'TrafficPolicy', name: each.name })),
+  const edits: Edit[] = [
+    ...services.map((after): Edit => ({ kind: 'Service', name: after.name, before: undefined, after })),
+    ...guards.map((value): Edit => {
+      const after = create(ObjectSchema, { object: { case: 'guard', value } });
+      return { kind: 'Guard', name: value.name, before: undefined, after };
+    }),
+    ...trafficPolicies.map((value): Edit => {
+      const after = create(ObjectSchema, { object: { case: 'trafficPolicy', value } });
+      return { kind: 'TrafficPolicy', name: value.name, before: undefined, after };
+    }),
   ];
-  const [only] = named;
-  if (only === undefined || named.length > 1 || only.kind !== kind) {
+  const [only] = edits;
+  if (only === undefined || edits.length > 1 || only.kind !== base.kind) {
     const fix = 'several at once: marcher apply -f FILE';
-    return { violations: [{ path: '', reason: `has ${named.length} objects, and one ${kind} is expected here`, fix }] };
+    const reason = `has ${edits.length} objects, and one ${base.kind} is expected here`;
+    return { violations: [{ path: '', reason, fix }] };
   }
+  const name = nameOf(base);
   if (name !== undefined && only.name !== name) {
     const reason = `is ${JSON.stringify(only.name)}, and ${JSON.stringify(name)} is what is edited`;
     return {
       violations: [{ path: 'name', reason, fix: 'a new name is a new object: make that, then remove this one' }],
     };
   }
-  const others = [
-    ...guards.map((value) => create(ObjectSchema, { object: { case: 'guard', value } })),
-    ...trafficPolicies.map((value) => create(ObjectSchema, { object: { case: 'trafficPolicy', value } })),
-  ];
-  return { objects: { services, others } };
+  return { edit: { ...only, before: base.declared } as Edit };
 }
 
 export const TEMPLATES: Readonly<Record<'Service' | 'TrafficPolicy', string>> = {

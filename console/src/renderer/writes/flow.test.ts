@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { asFailure, FLOW_START, type Flow, type FlowEvent, nextFlow } from './flow.js';
 
 const diff = create(ObjectDiffSchema, { kind: 'Service', name: 'web' });
-const plan = { version: 7n, diffs: [diff], violations: [] };
+const plan = { version: 7n, diffs: [diff], violations: [], moved: [] };
 const applied = { before: 7n, version: 8n, diffs: [diff] };
 const failure = (code: string) => ({ code, message: 'no', violations: [] });
 const after = (...events: readonly FlowEvent[]): Flow => events.reduce(nextFlow, FLOW_START);
@@ -30,6 +30,9 @@ describe('a write', () => {
     const violations = [create(ViolationSchema, { path: 'services[0]', reason: 'is wrong' })];
     expect(after({ kind: 'planned', plan: { ...plan, violations } }, { kind: 'apply' }).step).toBe('planned');
     expect(after({ kind: 'planned', plan: { ...plan, diffs: [] } }, { kind: 'apply' }).step).toBe('planned');
+    expect(after({ kind: 'planned', plan: { ...plan, moved: ['service web'] } }, { kind: 'apply' }).step).toBe(
+      'planned',
+    );
   });
 
   test('is planned again where the configuration has moved meanwhile, and says so', () => {

@@ -59,8 +59,8 @@ export function nextFlow(flow: Flow, event: FlowEvent): Flow {
   }
 }
 
-export function isApplicable({ diffs, violations }: Plan): boolean {
-  return diffs.length > 0 && violations.length === 0;
+export function isApplicable({ diffs, violations, moved }: Plan): boolean {
+  return diffs.length > 0 && violations.length === 0 && moved.length === 0;
 }
 
 export function asFailure(reason: unknown): Failure {

@@ -26,9 +26,9 @@ export function WriteDialog({ write, onClose, onBack }: WriteDialogProps): React
 }
 
 export function WriteSteps({ write, onClose, onBack }: WriteDialogProps): ReactNode {
-  const { notify } = useConsole();
+  const { notify, change } = useConsole();
   const [flow, dispatch] = useReducer(nextFlow, FLOW_START);
-  const [message, setMessage] = useState(write.message);
+  const [message, setMessage] = useState('');
   const [typed, setTyped] = useState('');
   const failed = useCallback((reason: unknown) => dispatch({ kind: 'failed', failure: asFailure(reason) }), []);
 
@@ -52,7 +52,7 @@ export function WriteSteps({ write, onClose, onBack }: WriteDialogProps): ReactN
   const apply = (): void => {
     if (flow.step !== 'planned') return;
     dispatch({ kind: 'apply' });
-    write.apply(flow.plan, message).then((applied) => {
+    change(() => write.apply(message)).then((applied) => {
       dispatch({ kind: 'applied', applied });
       notify(`${write.title}: done, version ${applied.version}.`);
     }, failed);
@@ -60,7 +60,7 @@ export function WriteSteps({ write, onClose, onBack }: WriteDialogProps): ReactN
   const undo = (): void => {
     if (flow.step !== 'applied') return;
     dispatch({ kind: 'undo' });
-    write.undo(flow.applied).then((version) => {
+    change(() => write.undo()).then((version) => {
       dispatch({ kind: 'undone', version });
       notify(`Taken back: version ${version} is as version ${flow.applied.before} was.`);
     }, failed);
@@ -96,6 +96,13 @@ export function WriteSteps({ write, onClose, onBack }: WriteDialogProps): ReactN
           }}
         >
           {moved && <Problem>The configuration has changed meanwhile. This is the plan for what it is now.</Problem>}
+          {plan.moved.length > 0 && (
+            <Problem>
+              {said(plan.moved.join(', '))}: it is not as it was when you began. Somebody else has made or changed it,
+              and this would take that back.
+              {onBack !== undefined && ' Back to the text plans it on what is there now.'}
+            </Problem>
+          )}
           {plan.violations.length > 0 ? (
             <FailureView
               failure={{
@@ -124,7 +131,7 @@ export function WriteSteps({ write, onClose, onBack }: WriteDialogProps): ReactN
                   <input value={typed} autoComplete="off" onChange={(event) => setTyped(event.target.value)} />
                 </label>
               )}
-              <CommandLine command={write.command(plan)} />
+              <CommandLine command={write.command(message)} />
             </>
           )}
           <footer className="dialog-foot">

@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-/** A change of the configuration, from the plan to its undoing. */
-import { create } from '@bufbuild/protobuf';
+/**
+ * Something that may be done to the configuration: looked at before, and taken back after. What is done is @marcher/client's
+ * to know, which is loaded when somebody does something.
+ */
+import type { Edit } from '@marcher/client/actions';
 import type { AgentCalls } from '@marcher/client/fleet';
-import {
-  type Change,
-  ChangeSchema,
-  type ObjectDiff,
-  type Violation,
-} from '@marcher/proto/marcher/v1/config_service_pb';
-import type { Object$, Service } from '@marcher/proto/marcher/v1/model_pb';
-import { shellLine, withInput } from './shell.js';
+import { type ObjectDiff, Operation, type Revision, type Violation } from '@marcher/proto/marcher/v1/config_service_pb';
 
-export type Kind = 'Service' | 'Guard' | 'TrafficPolicy';
+export type { Edit } from '@marcher/client/actions';
+export type Kind = Edit['kind'];
 
 export interface Plan {
   /** That it was made from: it counts for no other. */
   readonly version: bigint;
   readonly diffs: readonly ObjectDiff[];
   readonly violations: readonly Violation[];
+  /** "service web": what somebody else has changed since the edit began. */
+  readonly moved: readonly string[];
 }
 
 export interface Applied {
@@ -27,88 +26,92 @@ export interface Applied {
   readonly diffs: readonly ObjectDiff[];
 }
 
-/** Something that may be done, is looked at before, and can be taken back. Failures are AgentErrors. */
+/** Failures are AgentErrors. */
 export interface Write {
   readonly title: string;
   /** What has to be typed before; undefined: nothing, it destroys nothing. */
   readonly typed: string | undefined;
-  readonly message: string;
   plan(): Promise<Plan>;
-  apply(plan: Plan, message: string): Promise<Applied>;
-  undo(applied: Applied): Promise<bigint>;
-  command(plan: Plan): string;
+  /** By the last plan. */
+  apply(message: string): Promise<Applied>;
+  /** Of what was applied. Gives the version that it has made. */
+  undo(): Promise<bigint>;
+  /** Lines of a shell that do the same, by the last plan. */
+  command(message: string): string;
 }
 
-const CALL_MS = 60_000;
-const NOUNS: Readonly<Record<Kind, string>> = { Service: 'service', Guard: 'guard', TrafficPolicy: 'policy' };
+const actions = () => import('@marcher/client/actions');
 
-function written(
-  { config }: AgentCalls,
-  change: Change,
-  rest: Pick<Write, 'title' | 'typed' | 'message' | 'command'>,
-): Write {
+export async function editing(calls: AgentCalls, edits: readonly Edit[]): Promise<Write> {
+  const { EditDraft, UndoDraft } = await actions();
+  const draft = new EditDraft(calls, edits);
+  const { confirmation } = draft;
+  let plan: Awaited<ReturnType<typeof draft.plan>> | undefined;
+  let applied: Awaited<ReturnType<typeof draft.apply>> | undefined;
   return {
-    ...rest,
+    title: capitalised(draft.title),
+    typed: confirmation.kind === 'typed' ? confirmation.text : undefined,
     plan: async () => {
-      const { version, diffs, violations } = await config.plan({ change }, { timeoutMs: CALL_MS });
-      return { version, diffs, violations };
+      plan = await draft.plan();
+      return plan;
     },
-    apply: async (plan, message) => {
-      const call = { change, expectedVersion: plan.version, message };
-      const { version, diffs } = await config.apply(call, { timeoutMs: CALL_MS });
-      return { before: plan.version, version, diffs };
+    apply: async (message) => {
+      applied = await draft.apply(known(plan), { message });
+      return { before: applied.fromVersion, version: applied.version, diffs: applied.diffs };
     },
-    undo: (applied) => undone(config, applied),
+    undo: async () => {
+      const undo = new UndoDraft(calls, known(applied));
+      const back = await undo.plan();
+      if (!back.canApply) throw Object.assign(new Error(back.why), { code: 'conflict' });
+      return (await undo.apply(back)).version;
+    },
+    command: (message) => draft.asCommand({}, plan, message),
   };
 }
 
-/** Back to the version before, unless something has changed since. */
-async function undone(config: AgentCalls['config'], { before, version: expectedVersion }: Applied): Promise<bigint> {
-  const message = `undo of version ${expectedVersion}`;
-  const { version } = await config.revert({ version: before, expectedVersion, message }, { timeoutMs: CALL_MS });
-  return version;
-}
-
-/** text: of the file form, as it was typed. */
-export function saving(
-  calls: AgentCalls,
-  objects: { readonly services: readonly Service[]; readonly others: readonly Object$[] },
-  title: string,
-  text: string,
-): Write {
-  const change = create(ChangeSchema, { upsert: [...objects.services], upsertObjects: [...objects.others] });
-  return written(calls, change, {
-    title,
-    typed: undefined,
-    message: '',
-    command: ({ version }) =>
-      withInput(shellLine('marcher', 'apply', '--expected-version', String(version), '-f', '-'), text),
-  });
-}
-
-export function removing(calls: AgentCalls, kind: Kind, name: string): Write {
-  const change = create(ChangeSchema, kind === 'Service' ? { remove: [name] } : { removeObjects: [{ kind, name }] });
-  return written(calls, change, {
-    title: `Remove ${NOUNS[kind]} ${name}`,
-    typed: name,
-    message: `remove ${NOUNS[kind]} ${name}`,
-    command: () => shellLine('marcher', 'delete', NOUNS[kind], name),
-  });
-}
-
-/** diffs: of the versions since, the newest first, which are taken back. */
-export function reverting({ config }: AgentCalls, to: bigint, now: bigint, diffs: readonly ObjectDiff[]): Write {
+export async function reverting(calls: AgentCalls, to: bigint): Promise<Write> {
+  const { RevertDraft } = await actions();
+  const draft = new RevertDraft(calls, to);
+  const { confirmation } = draft;
+  let plan: Awaited<ReturnType<typeof draft.plan>> | undefined;
+  let made = 0n;
   return {
-    title: `Go back to version ${to}`,
-    typed: String(to),
-    message: `back to version ${to}`,
-    plan: async () => ({ version: now, diffs, violations: [] }),
-    apply: async (plan, message) => {
-      const call = { version: to, expectedVersion: plan.version, message };
-      const { version, diffs: made } = await config.revert(call, { timeoutMs: CALL_MS });
-      return { before: plan.version, version, diffs: made };
+    title: capitalised(draft.title),
+    typed: confirmation.kind === 'typed' ? confirmation.text : undefined,
+    plan: async () => {
+      plan = await draft.plan();
+      return { version: plan.version, diffs: plan.undone.flatMap(takenBack), violations: [], moved: [] };
     },
-    undo: (applied) => undone(config, applied),
-    command: ({ version }) => shellLine('marcher', 'revert', String(to), '--expected-version', String(version)),
+    apply: async (message) => {
+      const { version: before, undone } = known(plan);
+      made = await draft.apply(known(plan), { message });
+      return { before, version: made, diffs: undone.flatMap(takenBack) };
+    },
+    undo: async () => {
+      const back = { version: known(plan).version, expectedVersion: made, message: `undo of version ${made}` };
+      return (await calls.config.revert(back)).version;
+    },
+    command: (message) => draft.asCommand({}, plan, message),
   };
+}
+
+/** Each field from what the version has made of it to what it was before. */
+export function takenBack({ version, diffs }: Pick<Revision, 'version' | 'diffs'>): ObjectDiff[] {
+  const opposite = (operation: Operation): Operation =>
+    operation === Operation.CREATE ? Operation.DELETE : operation === Operation.DELETE ? Operation.CREATE : operation;
+  return diffs.map((diff) => ({
+    ...diff,
+    name: `${diff.name} (as before version ${version})`,
+    operation: opposite(diff.operation),
+    fields: diff.fields.map((field) => ({ ...field, before: field.after, after: field.before })),
+  }));
+}
+
+function known<T>(value: T | undefined): T {
+  if (value === undefined) throw new Error('nothing was planned, or applied');
+  return value;
+}
+
+function capitalised(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -50,7 +50,7 @@ export const writes: readonly Case[] = [
         await page.getByRole('button', { name: 'Plan', exact: true }).click();
         await page.getByText('Plan: 1 to create, 0 to change, 0 to remove').waitFor();
         await page.getByText('Show as CLI').click();
-        await page.getByText(/marcher apply --expected-version \d+ -f -/).waitFor();
+        await page.getByText(/marcher apply -f - .*--expected-version \d+/).waitFor();
         await console_.accessible('plan');
         await console_.picture('plan-dark');
         world.equal((await first.agent.config.list({})).resources.length, 1, 'services before it was applied');
