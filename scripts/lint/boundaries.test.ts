@@ -35,6 +35,8 @@ describe('import boundaries', () => {
     ['shared/model/src/x.ts', "export { a } from '@marcher/agent';\n", 'shared/ imports nothing'],
     ['agent/src/adapters/x.ts', "export { a } from '@marcher/tui';\n", 'never each other'],
     ['tui/src/x.ts', "export { a } from '@marcher/agent';\n", 'never each other'],
+    ['console/src/renderer/x.ts', "export { readFile } from 'node:fs';\n", 'The renderer runs in a browser'],
+    ['console/src/renderer/x.ts', "export { a } from '@marcher/client';\n", 'The renderer runs in a browser'],
   ];
   it.each(refused)('%s may not say %s', (file, source, message) => {
     expect(lint(file, source)).toContain(message);
@@ -45,6 +47,8 @@ describe('import boundaries', () => {
     ['agent/src/domain/sub/x.ts', "export { a } from '../y.ts';\n"],
     ['agent/src/adapters/x.ts', "export { readFile } from 'node:fs';\n"],
     ['tui/src/x.ts', "export { a } from '@marcher/client';\n"],
+    ['console/src/renderer/x.ts', "export { a } from '@marcher/client/fleet';\n"],
+    ['console/src/gateway/x.ts', "export { readFile } from 'node:fs';\n"],
   ];
   it.each(allowed)('%s may say %s', (file, source) => {
     expect(lint(file, source)).not.toContain('noRestrictedImports');

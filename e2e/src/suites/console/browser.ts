@@ -8,7 +8,7 @@ import { REPOSITORY } from '../../harness/scope.js';
 import type { World } from '../../harness/suite.js';
 
 const CHROMIUM = '/usr/bin/chromium';
-export const SHOTS = path.join(REPOSITORY, 'e2e/artefacts/console-pictures');
+export const SHOTS = path.join(REPOSITORY, 'e2e/artefacts/console/pictures');
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 /** What a page asks for when it opens is there then. */
 const STEADY_MS = 100;
