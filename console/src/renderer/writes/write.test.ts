@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { create } from '@bufbuild/protobuf';
 import { simulatedAgents } from '@marcher/client/testing';
-import { Operation } from '@marcher/proto/marcher/v1/config_service_pb';
+import { FieldDiffSchema, ObjectDiffSchema, Operation } from '@marcher/proto/marcher/v1/config_service_pb';
 import { ListenerSchema, type Service } from '@marcher/proto/marcher/v1/model_pb';
 import { describe, expect, test } from 'vitest';
-import { editing, reverting } from './write.js';
+import { editing, reverting, takenBack } from './write.js';
 
 const simulation = () => simulatedAgents({ nodes: 1, services: 2 });
 const changed = (before: Service, port: number): Service => ({
@@ -68,4 +68,14 @@ test('a revert shows what it takes back, and can be taken back', async () => {
   expect((await service(entry, name)).name).toBe(name);
   expect(await write.undo()).toBe(applied.version + 1n);
   await expect(service(entry, name)).rejects.toMatchObject({ code: 'not_found' });
+});
+
+test('what is taken back is the opposite of what was done, field by field', () => {
+  const field = create(FieldDiffSchema, { path: 'backends[0].weight', before: '1', after: '2' });
+  const diffs = [Operation.CREATE, Operation.UPDATE, Operation.DELETE].map((operation) =>
+    create(ObjectDiffSchema, { kind: 'Service', name: 'web', operation, fields: [field] }),
+  );
+  const back = takenBack({ version: 7n, diffs });
+  expect(back.map(({ operation }) => operation)).toEqual([Operation.DELETE, Operation.UPDATE, Operation.CREATE]);
+  expect(back[0]).toMatchObject({ name: 'web (as before version 7)', fields: [{ before: '2', after: '1' }] });
 });
