@@ -8,6 +8,8 @@ import {
   type Credentials,
   createAgentClient,
   DEFAULT_TARGET,
+  knownRevocations,
+  meshRoots,
   parseTarget,
   sessionToken,
   type Target,
@@ -22,6 +24,7 @@ import {
 } from '@marcher/client/address-book';
 import { AddressBookFile } from '@marcher/client/address-book-file';
 import { configurationDirectory, readPrivate } from '@marcher/client/private-file';
+import { RevocationsFile } from '@marcher/client/revocations-file';
 
 export interface CredentialFiles {
   readonly caFile?: string | undefined;
@@ -43,6 +46,14 @@ const RENEW_MS = 10_000;
 
 /** Fails as Error with a sentence. */
 export function chooseAgent(given: string | undefined, files: CredentialFiles, environment: Environment): ChosenAgent {
+  const { target, credentials } = chosenOf(given, files, environment);
+  if (target.kind !== 'tls') return { target, credentials };
+  // What marcher has heard: a node that was removed is refused, as far as that is known.
+  const store = new RevocationsFile(configurationDirectory(environment));
+  return { target, credentials: { ...credentials, revocations: knownRevocations(store, meshRoots(credentials.ca)) } };
+}
+
+function chosenOf(given: string | undefined, files: CredentialFiles, environment: Environment): ChosenAgent {
   const asked = given ?? (environment['MARCHER_TARGET'] || undefined);
   if (asked !== undefined && asked !== LOCAL_NAME && !isTargetName(asked)) {
     return byAddress(parseTarget(asked), files);

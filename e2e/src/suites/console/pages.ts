@@ -18,6 +18,7 @@ const PAGES: readonly Shot[] = [
   { hash: '#/services', heading: 'Services', name: 'services' },
   { hash: '#/services/service-0001', heading: /service-0001/, name: 'service' },
   { hash: '#/proxies', heading: 'Proxies', name: 'proxies' },
+  { hash: '#/proxies/8a3f0c61d2e90002', heading: /node02/, name: 'proxy' },
   { hash: '#/shaping', heading: 'Traffic Shaping', name: 'shaping' },
   { hash: '#/clusters', heading: 'Clusters', name: 'clusters' },
   { hash: '#/certificates', heading: 'Certificates', name: 'certificates' },
