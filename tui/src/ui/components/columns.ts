@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Which columns a list has room for, and how wide each is. */
+import type { Column } from '../views/view.js';
+
+export interface Fitted {
+  /** Of the view's columns. */
+  readonly index: number;
+  readonly width: number;
+}
+
+export const GAP = 2;
+const MAX_DEFAULT = 40;
+
+/**
+ * natural: what each would need. Where that is too much, columns that may be cut are, down to their least; then those of the
+ * highest rank go, and what is won goes back to those that were cut.
+ */
+export function fitColumns(
+  columns: readonly Pick<Column<never>, 'rank' | 'min' | 'max'>[],
+  natural: readonly number[],
+  room: number,
+): readonly Fitted[] {
+  const wanted = columns.map(({ max = MAX_DEFAULT }, i) => Math.min(natural[i] ?? 0, max));
+  const least = columns.map(({ min }, i) => (min === undefined ? (wanted[i] ?? 0) : Math.min(min, wanted[i] ?? 0)));
+  let kept = columns.map((_, i) => i);
+  const total = (widths: readonly number[]): number => kept.reduce((sum, i) => sum + (widths[i] ?? 0) + GAP, -GAP);
+  while (kept.length > 1 && total(least) > room) {
+    const ranks = kept.map((i) => columns[i]?.rank ?? 0);
+    const highest = Math.max(...ranks);
+    if (highest === 0) break;
+    const going = kept[ranks.lastIndexOf(highest)];
+    kept = kept.filter((i) => i !== going);
+  }
+  let spare = room - total(least);
+  return kept.map((index) => {
+    const base = least[index] ?? 0;
+    const more = Math.max(0, Math.min((wanted[index] ?? 0) - base, spare));
+    spare -= more;
+    return { index, width: base + more };
+  });
+}

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * A whole screen as lines, each exactly as wide as the terminal: one header, the list or text, one line for what is typed or
+ * said, one for the keys. Pure: the same state makes the same lines, and lines that are the same are not written.
+ */
+import { hintsFor, keyText, type Subject } from '../keys/table.js';
+import type { Rows } from '../store/rows.js';
+import { type Dialog, type ListPage, type Prompt, pageOf, type TextPage, type UiState } from '../store/ui-state.js';
+import { place } from '../store/window.js';
+import { type Line, paintLine, piece, textOf } from '../theme/line.js';
+import type { Theme } from '../theme/theme.js';
+import { widthOf } from '../theme/width.js';
+import { coverageText, nodeName } from '../views/shown.js';
+import type { Sight, View } from '../views/view.js';
+import { listLines } from './list.js';
+
+export interface Size {
+  readonly columns: number;
+  readonly rows: number;
+}
+
+export type Body =
+  | { readonly kind: 'list'; readonly view: View; readonly page: ListPage; readonly rows: Rows }
+  | { readonly kind: 'text'; readonly page: TextPage; readonly lines: readonly Line[] };
+
+export interface Picture {
+  readonly ui: UiState;
+  readonly sight: Sight;
+  readonly target: string;
+  readonly body: Body;
+  /** What Tab would make of the command that is typed. */
+  readonly suggestions: readonly string[];
+}
+
+/** What it is made for. */
+const FULL: Size = { columns: 80, rows: 24 };
+/** Below this nothing can be read. */
+const LEAST: Size = { columns: 40, rows: 10 };
+/** Header, way, what is said, keys. */
+const CHROME = 4;
+
+/** Rows of a list, or lines of a text, that fit. */
+export function roomFor(body: Body['kind'], { rows }: Size): number {
+  return Math.max(1, rows - CHROME - (body === 'list' ? 1 : 0));
+}
+
+/** Lines of a question that fit. */
+export function dialogRoom({ rows }: Size): number {
+  return Math.max(1, rows - CHROME - 3);
+}
+
+export function frame(picture: Picture, size: Size): readonly string[] {
+  const { columns, rows } = size;
+  const { theme } = picture.sight;
+  if (columns < LEAST.columns || rows < LEAST.rows) return tooSmall(size, theme);
+  const body =
+    picture.ui.dialog === undefined ? bodyLines(picture, size) : dialogLines(picture.ui.dialog, picture, size);
+  const height = rows - CHROME;
+  const blank = ' '.repeat(columns);
+  return [
+    paintLine(theme, header(picture, columns), columns),
+    paintLine(theme, way(picture, size), columns),
+    ...body.slice(0, height),
+    ...Array.from({ length: Math.max(0, height - body.length) }, () => blank),
+    said(picture, columns),
+    paintLine(theme, hints(picture), columns),
+  ];
+}
+
+function tooSmall({ columns, rows }: Size, theme: Theme): string[] {
+  const text = `${columns}x${rows} is too small: ${LEAST.columns}x${LEAST.rows} at least`;
+  return Array.from({ length: rows }, (_, i) => paintLine(theme, i === 0 ? [text] : [''], columns));
+}
+
+function header({ ui, sight, target }: Picture, columns: number): Line {
+  const { state, nowMs } = sight;
+  const { coverage } = state;
+  const whole = coverage.live === coverage.nodes;
+  const left: Line = [
+    piece('head', ' Marcher '),
+    piece('strong', state.mesh?.name ?? 'one node'),
+    piece('dim', `  ${target}`),
+  ];
+  const right: Line = [
+    piece(whole ? 'good' : 'warn', coverageText(coverage, nowMs)),
+    state.paused ? piece('marked', '  PAUSED') : '',
+    ui.unlocked ? piece('bad', '  UNLOCKED ') : piece('dim', '  read-only '),
+  ];
+  return apart(left, right, columns);
+}
+
+/** Left and right; where there is no room for both the right goes before the left. */
+function apart(left: Line, right: Line, columns: number): Line {
+  const rightWidth = widthOf(textOf(right));
+  const room = columns - rightWidth;
+  if (widthOf(textOf(left)) + 1 > room) {
+    const short = left.slice(0, 2);
+    const gap = room - widthOf(textOf(short));
+    return gap < 1 ? right : [...short, ' '.repeat(gap), ...right];
+  }
+  return [...left, ' '.repeat(room - widthOf(textOf(left))), ...right];
+}
+
+/** "nodes › node1 › services of node1   /web  3 of 5000" */
+function way({ ui, sight, body }: Picture, { columns, rows }: Size): Line {
+  const { theme, state, feed } = sight;
+  const crumb = ` ${theme.glyphs.crumb} `;
+  const names = ui.pages.map((page) => {
+    if (page.kind === 'text') return page.title;
+    const { service, node } = page.scope;
+    const of = [service, node === undefined ? undefined : nodeName(state, node)].filter((name) => name !== undefined);
+    return of.length === 0 ? page.view : `${page.view} of ${of.join(' on ')}`;
+  });
+  const shown = names.length > 4 ? [theme.glyphs.ellipsis, ...names.slice(-3)] : names;
+  const last = shown.pop() ?? '';
+  const page = pageOf(ui);
+  const left: Line = [
+    ' ',
+    piece('dim', shown.length === 0 ? '' : `${shown.join(crumb)}${crumb}`),
+    piece('strong', last),
+    page.filter === '' ? '' : piece('accent', `  /${page.filter}`),
+  ];
+  const small =
+    columns < FULL.columns || rows < FULL.rows ? `${columns}x${rows}: made for ${FULL.columns}x${FULL.rows}  ` : '';
+  return apart(
+    left,
+    [piece('dim', small), piece('dim', `${countText(body, feed.total, { columns, rows })} `)],
+    columns,
+  );
+}
+
+function countText(body: Body, total: number | undefined, size: Size): string {
+  if (body.kind === 'text') {
+    const { lines, page } = body;
+    const room = roomFor('text', size);
+    if (lines.length <= room) return '';
+    const from = Math.min(page.offset, lines.length - room);
+    return `${from + 1}-${from + room} of ${lines.length}`;
+  }
+  const { rows, page, view } = body;
+  const { index } = place(page, rows.ids, roomFor('list', size), view.tail);
+  const of = rows.rows.length === rows.all ? '' : ` of ${rows.all}`;
+  const more = total === undefined || total <= rows.all ? '' : `, ${total} in all`;
+  const marks = page.marks.size === 0 ? '' : `${page.marks.size} marked  `;
+  return `${marks}${rows.rows.length === 0 ? 0 : index + 1}/${rows.rows.length}${of}${more}`;
+}
+
+function bodyLines(picture: Picture, size: Size): string[] {
+  const { sight, body } = picture;
+  const { theme, feed } = sight;
+  const { columns } = size;
+  if (body.kind === 'text') {
+    const room = roomFor('text', size);
+    const from = Math.max(0, Math.min(body.page.offset, body.lines.length - room));
+    return body.lines.slice(from, from + room).map((line) => paintLine(theme, [' ', ...line], columns));
+  }
+  const lines = listLines(body.view, body.page, body.rows, sight, columns, size.rows - CHROME);
+  if (body.rows.rows.length > 0) return lines;
+  const why =
+    body.rows.all > 0
+      ? `No row fits /${body.page.filter}: Esc shows all.`
+      : feed.status === 'loading'
+        ? 'Asking ...'
+        : feed.status === 'failed'
+          ? 'Nobody could be asked:'
+          : body.view.none(sight);
+  const problems = body.rows.all > 0 ? [] : feed.problems;
+  return [
+    ...lines,
+    paintLine(theme, ['  ', piece('dim', why)], columns),
+    ...problems.slice(0, 20).map((problem) => paintLine(theme, ['  ', piece('bad', problem)], columns)),
+  ];
+}
+
+/** What is typed, what was said last, or what is wrong with what is shown. */
+function said(picture: Picture, columns: number): string {
+  const { ui, sight, body, suggestions } = picture;
+  const { theme, feed } = sight;
+  if (ui.prompt !== undefined) return promptLine(ui.prompt, suggestions, theme, columns);
+  if (ui.notice !== undefined) return paintLine(theme, [' ', piece(ui.notice.tone, ui.notice.text)], columns);
+  if (body.kind === 'list' && body.rows.faulty !== undefined) {
+    return paintLine(theme, [' ', piece('warn', `the filter is not used: ${body.rows.faulty}`)], columns);
+  }
+  const [first, ...others] = body.kind === 'list' ? feed.problems : [];
+  if (first !== undefined) {
+    return paintLine(
+      theme,
+      [' ', piece('warn', `${first}${others.length === 0 ? '' : `; and ${others.length} more`}`)],
+      columns,
+    );
+  }
+  return ' '.repeat(columns);
+}
+
+function promptLine(
+  { mode, text, cursor }: Prompt,
+  suggestions: readonly string[],
+  theme: Theme,
+  columns: number,
+): string {
+  const sign = mode === 'command' ? ':' : '/';
+  // What is before the cursor is seen, however long it is.
+  const room = columns - 4;
+  const head = text.slice(0, cursor);
+  const before = widthOf(head) > room ? `${theme.glyphs.ellipsis}${head.slice(-(room - 1))}` : head;
+  const at = [...text.slice(cursor)][0] ?? ' ';
+  const [first] = suggestions;
+  const isHint = mode === 'command' && cursor === text.length && first?.startsWith(text) === true;
+  const rest = isHint ? first.slice(text.length) : text.slice(cursor + at.length);
+  const others = mode === 'command' ? suggestions.slice(1, 8).join('  ') : '';
+  const under = isHint && rest !== '' ? ([...rest][0] ?? ' ') : at;
+  const behind = isHint ? [...rest].slice(1).join('') : rest;
+  return paintLine(
+    theme,
+    [
+      piece('accent', ` ${sign}`),
+      before,
+      piece('chosen', under),
+      isHint ? piece('dim', behind) : behind,
+      piece('dim', others === '' ? '' : `   ${others}`),
+    ],
+    columns,
+  );
+}
+
+function hints({ ui, body }: Picture): Line {
+  if (ui.dialog !== undefined) return dialogHints(ui.dialog);
+  if (ui.prompt !== undefined) {
+    return ui.prompt.mode === 'command'
+      ? keyHints([
+          ['Enter', 'run'],
+          ['Tab', 'complete'],
+          ['Up', 'earlier'],
+          ['Esc', 'leave'],
+        ])
+      : keyHints([
+          ['Enter', 'keep'],
+          ['Esc', 'as before'],
+          ['!', 'all others'],
+          ['-f', 'fuzzy'],
+        ]);
+  }
+  const subject: Subject = body.kind === 'list' ? body.view.subject : 'other';
+  const bindings = hintsFor(body.kind, subject);
+  return keyHints(bindings.map(({ keys, hint }) => [keyText(keys[0] ?? ''), hint ?? '']));
+}
+
+function keyHints(all: readonly (readonly [string, string])[]): Line {
+  return [' ', ...all.flatMap(([key, help]): Line => [piece('accent', key), piece('dim', ` ${help}  `)])];
+}
+
+function dialogHints({ word, others, lines }: Dialog): Line {
+  const more = others.map(({ key, help }): readonly [string, string] => [key, help]);
+  const scroll: readonly (readonly [string, string])[] = lines.length > 5 ? [['Up/Down', 'scroll']] : [];
+  return word === undefined
+    ? keyHints([['y', 'yes'], ['n', 'no'], ...more, ...scroll])
+    : keyHints([['Enter', 'do it'], ['Esc', 'do nothing'], ...scroll]);
+}
+
+function dialogLines(dialog: Dialog, { sight }: Picture, size: Size): string[] {
+  const { theme } = sight;
+  const { columns } = size;
+  const room = dialogRoom(size);
+  const from = Math.max(0, Math.min(dialog.offset, dialog.lines.length - room));
+  const shown = dialog.lines.slice(from, from + room);
+  const rule = theme.glyphs.rule.repeat(columns);
+  const question: Line =
+    dialog.word === undefined
+      ? [piece('strong', ' y or n? ')]
+      : [piece('strong', ` Type ${dialog.word} and Enter: `), dialog.typed, piece('chosen', ' ')];
+  return [
+    paintLine(theme, [piece('head', ` ${dialog.title}`)], columns),
+    paintLine(theme, [piece('dim', rule)], columns),
+    ...shown.map((line) => paintLine(theme, [' ', piece(toneOf(line), line)], columns)),
+    paintLine(theme, question, columns),
+  ];
+}
+
+/** Of a diff, by its sign. */
+function toneOf(line: string): 'good' | 'bad' | 'warn' | 'normal' {
+  const sign = line.trimStart()[0];
+  return sign === '+' ? 'good' : sign === '-' ? 'bad' : sign === '~' ? 'warn' : 'normal';
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Every key of the console, what it does and where: the one table that keys are looked up in, and that "?", the line at the
+ * bottom and docs/terminal.md are made from or held against.
+ */
+import type { Motion } from '../store/reducer.js';
+
+export type Action =
+  | { readonly do: 'move'; readonly motion: Motion }
+  | {
+      readonly do:
+        | 'command'
+        | 'filter'
+        | 'help'
+        | 'back'
+        | 'leave'
+        | 'quit'
+        | 'suspend'
+        | 'pause'
+        | 'retry'
+        | 'redraw'
+        | 'detail'
+        | 'yaml'
+        | 'explain'
+        | 'edit'
+        | 'drain'
+        | 'undrain'
+        | 'mark'
+        | 'backends'
+        | 'services'
+        | 'connections'
+        | 'logs';
+    };
+
+/** everywhere: in lists and texts. */
+export type Where = 'everywhere' | 'list' | 'text';
+
+export interface Binding {
+  readonly keys: readonly string[];
+  readonly where: Where;
+  readonly action: Action;
+  readonly help: string;
+  /** In the line at the bottom, in so few letters. */
+  readonly hint?: string;
+  /** Rows that it is for; absent: all. */
+  readonly subjects?: readonly Subject[];
+}
+
+/** What a row is of. */
+export type Subject = 'node' | 'service' | 'backend' | 'object' | 'other';
+
+const move = (motion: Motion, keys: readonly string[], help: string): Binding => ({
+  ...{ keys, where: 'everywhere', action: { do: 'move', motion }, help },
+});
+
+export const BINDINGS: readonly Binding[] = [
+  move('down', ['j', 'down'], 'one down'),
+  move('up', ['k', 'up'], 'one up'),
+  move('top', ['g', 'home'], 'to the top'),
+  move('bottom', ['G', 'end'], 'to the end; logs are followed from there'),
+  move('half-down', ['ctrl-d'], 'half a page down'),
+  move('half-up', ['ctrl-u'], 'half a page up'),
+  move('page-down', ['pgdn', 'ctrl-f'], 'a page down'),
+  move('page-up', ['pgup', 'ctrl-b'], 'a page up'),
+  { keys: ['enter'], where: 'list', action: { do: 'detail' }, help: 'all about it', hint: 'detail' },
+  {
+    ...{ keys: ['y'], where: 'list', action: { do: 'yaml' }, help: 'as YAML, as apply takes it', hint: 'yaml' },
+    subjects: ['service', 'object', 'backend'],
+  },
+  {
+    ...{ keys: ['x'], where: 'list', action: { do: 'explain' }, help: 'which tier carries it on each node, and why' },
+    ...{ hint: 'explain', subjects: ['service', 'node', 'backend'] },
+  },
+  {
+    ...{ keys: ['b'], where: 'list', action: { do: 'backends' }, help: 'its backends', hint: 'backends' },
+    subjects: ['service', 'node'],
+  },
+  {
+    ...{ keys: ['s'], where: 'list', action: { do: 'services' }, help: 'its services', hint: 'services' },
+    subjects: ['node'],
+  },
+  {
+    ...{ keys: ['c'], where: 'list', action: { do: 'connections' }, help: 'its connections', hint: 'connections' },
+    subjects: ['service', 'node', 'backend'],
+  },
+  {
+    ...{ keys: ['l'], where: 'list', action: { do: 'logs' }, help: 'its log', hint: 'logs' },
+    subjects: ['service', 'node', 'backend'],
+  },
+  {
+    ...{ keys: ['e'], where: 'list', action: { do: 'edit' }, help: 'edit it in $EDITOR, see the plan, apply it' },
+    ...{ hint: 'edit', subjects: ['service', 'object', 'backend'] },
+  },
+  {
+    ...{
+      keys: ['d'],
+      where: 'list',
+      action: { do: 'drain' },
+      help: 'no new connections for it, or for what is marked',
+    },
+    ...{ hint: 'drain', subjects: ['node', 'backend'] },
+  },
+  {
+    ...{ keys: ['u'], where: 'list', action: { do: 'undrain' }, help: 'new connections again', hint: 'undrain' },
+    subjects: ['node', 'backend'],
+  },
+  {
+    ...{
+      keys: ['r'],
+      where: 'list',
+      action: { do: 'retry' },
+      help: 'ask a node that is stale again, now',
+      hint: 'retry',
+    },
+    subjects: ['node'],
+  },
+  { keys: ['space'], where: 'list', action: { do: 'mark' }, help: 'mark it, or not any more' },
+  { keys: [':'], where: 'everywhere', action: { do: 'command' }, help: 'a command', hint: 'command' },
+  {
+    keys: ['/'],
+    where: 'everywhere',
+    action: { do: 'filter' },
+    help: 'only rows that fit: REGEX, !REGEX, -f LETTERS',
+    hint: 'filter',
+  },
+  {
+    keys: ['p'],
+    where: 'everywhere',
+    action: { do: 'pause' },
+    help: 'hold the picture, and let it go on',
+    hint: 'pause',
+  },
+  { keys: ['?'], where: 'everywhere', action: { do: 'help' }, help: 'this', hint: 'help' },
+  {
+    keys: ['esc'],
+    where: 'everywhere',
+    action: { do: 'back' },
+    help: 'filter off, marks off, then back',
+    hint: 'back',
+  },
+  { keys: ['q'], where: 'everywhere', action: { do: 'leave' }, help: 'back; on the first page the end' },
+  { keys: ['ctrl-l'], where: 'everywhere', action: { do: 'redraw' }, help: 'draw the screen anew' },
+  { keys: ['ctrl-z'], where: 'everywhere', action: { do: 'suspend' }, help: 'to the shell; fg comes back' },
+  { keys: ['ctrl-c'], where: 'everywhere', action: { do: 'quit' }, help: 'the end' },
+];
+
+export function bindingOf(chord: string, where: 'list' | 'text', subject: Subject): Binding | undefined {
+  return BINDINGS.find((binding) => binding.keys.includes(chord) && isFor(binding, where) && isAbout(binding, subject));
+}
+
+/** Those that are shown at the bottom, the most particular first. */
+export function hintsFor(where: 'list' | 'text', subject: Subject): readonly Binding[] {
+  return BINDINGS.filter((binding) => binding.hint !== undefined && isFor(binding, where) && isAbout(binding, subject));
+}
+
+function isFor(binding: Binding, where: 'list' | 'text'): boolean {
+  return binding.where === 'everywhere' || binding.where === where;
+}
+
+function isAbout({ subjects }: Binding, subject: Subject): boolean {
+  return subjects === undefined || subjects.includes(subject);
+}
+
+/** "ctrl-d" -> "Ctrl-d" */
+export function keyText(key: string): string {
+  const special: Readonly<Record<string, string>> = {
+    ...{ up: 'Up', down: 'Down', home: 'Home', end: 'End', pgdn: 'PgDn', pgup: 'PgUp' },
+    ...{ enter: 'Enter', esc: 'Esc', space: 'Space' },
+  };
+  return special[key] ?? key.replace(/^ctrl-/, 'Ctrl-');
+}

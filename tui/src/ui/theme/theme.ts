@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * How the console looks on this terminal: 16 colours, or none; Unicode, or ASCII. Painted pieces are whole: each begins with
+ * its attributes and ends with a reset, so that they can be put side by side in any order.
+ */
+import { plain } from './plain.js';
+
+export type Tone = 'normal' | 'dim' | 'strong' | 'good' | 'warn' | 'bad' | 'accent' | 'head' | 'chosen' | 'marked';
+
+/** Select Graphic Rendition parameters (ECMA-48, 8.3.117) with colours, and without. */
+const coloured: Readonly<Record<Tone, string>> = {
+  normal: '',
+  dim: '2',
+  strong: '1',
+  good: '32',
+  warn: '33',
+  bad: '31',
+  accent: '36',
+  head: '1;34',
+  chosen: '7',
+  marked: '1;33',
+};
+const colourless: Readonly<Record<Tone, string>> = {
+  ...{
+    normal: '',
+    dim: '',
+    strong: '1',
+    good: '',
+    warn: '1',
+    bad: '1',
+    accent: '',
+    head: '1',
+    chosen: '7',
+    marked: '1',
+  },
+};
+
+export interface Glyphs {
+  readonly ellipsis: string;
+  readonly rule: string;
+  readonly crumb: string;
+  readonly ascending: string;
+  readonly descending: string;
+  readonly more: string;
+  /** From nothing to all. */
+  readonly bars: readonly string[];
+}
+
+const unicode: Glyphs = {
+  ...{ ellipsis: '…', rule: '─', crumb: '›', ascending: '↑', descending: '↓', more: '·' },
+  bars: ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'],
+};
+const asciiOnly: Glyphs = {
+  ...{ ellipsis: '~', rule: '-', crumb: '>', ascending: '^', descending: 'v', more: '|' },
+  bars: ['_', '.', ':', '-', '=', '+', '*', '#'],
+};
+
+export interface Theme {
+  readonly ascii: boolean;
+  readonly glyphs: Glyphs;
+  paint(tone: Tone, text: string): string;
+  /** Of what comes from elsewhere. */
+  plain(text: string): string;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+export function createTheme(env: Environment): Theme {
+  const ascii = !hasUnicode(env);
+  const tones = env['NO_COLOR'] ? colourless : coloured;
+  return {
+    ascii,
+    glyphs: ascii ? asciiOnly : unicode,
+    paint(tone, text) {
+      const attributes = tones[tone];
+      return attributes === '' || text === '' ? text : `\u001b[${attributes}m${text}\u001b[0m`;
+    },
+    plain: (text) => plain(text, ascii),
+  };
+}
+
+/** By the locale (POSIX, 8.2: LC_ALL, then LC_CTYPE, then LANG). The kernel's own console has few glyphs whatever it says. */
+function hasUnicode(env: Environment): boolean {
+  const locale = env['LC_ALL'] || env['LC_CTYPE'] || env['LANG'] || '';
+  return /utf-?8/i.test(locale) && env['TERM'] !== 'linux';
+}

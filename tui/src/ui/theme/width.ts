@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Texts measured and cut in the cells of a terminal: wide characters take two, combining marks none. */
+import stringWidth from 'string-width';
+
+const ascii = /^[\x20-\x7e]*$/;
+const segmenter = new Intl.Segmenter(undefined, { granularity: 'grapheme' });
+
+export function widthOf(text: string): number {
+  return ascii.test(text) ? text.length : stringWidth(text);
+}
+
+/** Its first cells; a wide character that does not fit whole is left out. */
+export function cut(text: string, width: number): string {
+  if (width <= 0) return '';
+  if (ascii.test(text)) return text.slice(0, width);
+  let used = 0;
+  let end = 0;
+  for (const { segment, index } of segmenter.segment(text)) {
+    used += stringWidth(segment);
+    if (used > width) break;
+    end = index + segment.length;
+  }
+  return text.slice(0, end);
+}
+
+/** Exactly so many cells; what is cut off shows by the mark at the end. */
+export function fit(text: string, width: number, align: 'left' | 'right' = 'left', mark = ''): string {
+  if (width <= 0) return '';
+  const own = widthOf(text);
+  if (own > width) {
+    const shown = cut(text, width - widthOf(mark));
+    return pad(`${shown}${width > widthOf(mark) ? mark : ''}`, width, 'left');
+  }
+  return own === width ? text : pad(text, width, align);
+}
+
+function pad(text: string, width: number, align: 'left' | 'right'): string {
+  const blanks = ' '.repeat(Math.max(0, width - widthOf(text)));
+  return align === 'left' ? text + blanks : blanks + text;
+}
