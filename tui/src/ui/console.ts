@@ -2,14 +2,16 @@
 /** Opens the console on a terminal, and gives the terminal back as it was on every way out. */
 import { constants } from 'node:os';
 import { clearTimeout, setTimeout } from 'node:timers';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Reach } from '@marcher/client/fleet';
-import { render } from 'ink';
+import { type Instance, render } from 'ink';
 import { createElement } from 'react';
 import { ExitCode } from '../cli/exit-code.js';
 import { App, type Suspend } from './components/App.js';
 import { Controller } from './controller.js';
 import type { Clock, ConsolePorts, FleetSource } from './ports.js';
 import { edited } from './terminal/editor.js';
+import { type EndingSignal, guard } from './terminal/guard.js';
 import { Screen } from './terminal/screen.js';
 import { createTheme } from './theme/theme.js';
 
@@ -27,7 +29,6 @@ export interface ConsoleOptions {
 
 /** A frame each 16 ms at most: a key shows within two. */
 const FRAMES_PER_SECOND = 60;
-const ENDING_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 
 const systemClock: Clock = {
   nowMs: () => Date.now(),
@@ -41,17 +42,27 @@ const systemClock: Clock = {
 export async function openConsole(options: ConsoleOptions): Promise<ExitCode> {
   const { fleet, reach, target, stdin, stdout, env, clock = systemClock } = options;
   const screen = new Screen(stdout);
+  const { promise: ended, resolve: end, reject: fail } = Promise.withResolvers<EndingSignal | undefined>();
+  let app: Instance | undefined;
   let suspend: Suspend = async () => undefined;
-  let fail: (error: unknown) => void = () => undefined;
-  const ended = new Promise<never>((_, reject) => {
-    fail = reject;
-  });
-  let signalled: (typeof ENDING_SIGNALS)[number] | undefined;
-  const { promise: stopped, resolve: stop } = Promise.withResolvers<void>();
+  const onReady = (given: Suspend): void => {
+    suspend = given;
+  };
 
+  /** Ink forgets what it has written, the screen is wiped, and the frame of the size that it has now is written whole. */
+  const redraw = (): void => {
+    app?.clear();
+    controller.resize(screen.clear());
+    app?.rerender(createElement(App, { controller, onReady }));
+  };
+  /** Another program has the terminal meanwhile. */
   const outside = async (run: () => Promise<void>): Promise<void> => {
     await suspend(async () => {
       screen.leave();
+      // Ink listens no more, but Node.js would still read: what is typed is for the other program alone.
+      await nextTurn();
+      stdin.pause();
+      await nextTurn();
       try {
         await run();
       } finally {
@@ -60,8 +71,12 @@ export async function openConsole(options: ConsoleOptions): Promise<ExitCode> {
     });
     redraw();
   };
+  const stop = (): void => {
+    // SIGSTOP, as there is a handler of SIGTSTP. From here on the process goes on when a shell says so.
+    outside(async () => void process.kill(process.pid, 'SIGSTOP')).catch(fail);
+  };
   const ports: ConsolePorts = {
-    ...{ fleet, reach, clock, target },
+    ...{ fleet, reach, clock, target, suspend: stop },
     editor: async (text, name) => {
       let result: string | undefined;
       await outside(async () => {
@@ -69,87 +84,49 @@ export async function openConsole(options: ConsoleOptions): Promise<ExitCode> {
       });
       return result;
     },
-    suspend: () =>
-      void outside(sleepUntilContinued).catch((error: unknown) => controller.complain((error as Error).message)),
   };
   const controller = new Controller(ports, createTheme(env), screen.size);
-
-  const onReady = (given: Suspend): void => {
-    suspend = given;
-  };
-  screen.enter();
-  const app = render(createElement(App, { controller, onReady }), {
-    ...{ stdin, stdout: screen as unknown as NodeJS.WriteStream, stderr: process.stderr },
-    ...{ interactive: true, exitOnCtrlC: false, patchConsole: false },
-    ...{ incrementalRendering: true, maxFps: FRAMES_PER_SECOND },
+  const release = guard({
+    ...{ stdin, stdout, end, fail, stop, resize: redraw, exit: () => screen.leave() },
+    goOn() {
+      // Whoever was stopped by SIGSTOP finds a terminal that a shell has used meanwhile.
+      if (stdin.isRaw) {
+        stdin.setRawMode(false);
+        stdin.setRawMode(true);
+      }
+      screen.leave();
+      screen.enter();
+      redraw();
+    },
   });
-  /** Ink forgets what it has written, the screen is wiped, and the frame of the size that it has now is written whole. */
-  const redraw = (): void => {
-    app.clear();
-    controller.resize(screen.clear());
-    app.rerender(createElement(App, { controller, onReady }));
-  };
-  controller.onRedraw = redraw;
-
-  // A program that prints to the terminal, Node.js with a warning too, would write over the picture.
-  const warned = process.listeners('warning');
-  process.removeAllListeners('warning');
-  process.on('warning', () => undefined);
-  const onSignal = (signal: NodeJS.Signals): void => {
-    signalled = signal as typeof signalled;
-    stop();
-  };
-  // Whoever was stopped from outside finds a terminal that a shell has used meanwhile.
-  const onContinued = (): void => {
-    if (stdin.isRaw) {
-      stdin.setRawMode(false);
-      stdin.setRawMode(true);
-    }
-    screen.leave();
-    screen.enter();
-    redraw();
-  };
-  const leave = (): void => screen.leave();
-  stdout.on('resize', redraw);
-  stdout.on('error', stop);
-  for (const signal of ENDING_SIGNALS) process.on(signal, onSignal);
-  process.on('SIGCONT', onContinued);
-  process.on('SIGTSTP', ports.suspend);
-  process.on('uncaughtException', fail);
-  process.on('unhandledRejection', fail);
-  process.on('exit', leave);
-  stdin.on('end', stop);
-  controller.start();
+  // Before anything is drawn: a key that is pressed now is one of the console, and Ctrl-Z is not the terminal's.
+  if (stdin.isTTY) stdin.setRawMode(true);
+  screen.enter();
   try {
-    await Promise.race([controller.done, stopped, ended, app.waitUntilExit()]);
-    return signalled === undefined ? ExitCode.ok : signalCode(signalled);
+    app = render(createElement(App, { controller, onReady }), {
+      ...{ stdin, stdout: screen as unknown as NodeJS.WriteStream, stderr: process.stderr },
+      ...{ interactive: true, exitOnCtrlC: false, patchConsole: false },
+      ...{ incrementalRendering: true, maxFps: FRAMES_PER_SECOND },
+    });
+    controller.onRedraw = redraw;
+    controller.start();
+    controller.done.then(() => end(undefined));
+    // It settles before only where a component has failed.
+    app.waitUntilExit().catch(fail);
+    const signal = await ended;
+    return signal === undefined ? ExitCode.ok : signalCode(signal);
   } finally {
     controller.close();
     // Before Ink takes its tree down: what it writes then goes nowhere.
     screen.leave();
-    app.unmount();
-    stdout.off('resize', redraw);
-    stdout.off('error', stop);
-    for (const signal of ENDING_SIGNALS) process.off(signal, onSignal);
-    process.off('SIGCONT', onContinued);
-    process.off('SIGTSTP', ports.suspend);
-    process.off('uncaughtException', fail);
-    process.off('unhandledRejection', fail);
-    process.off('exit', leave);
-    stdin.off('end', stop);
-    process.removeAllListeners('warning');
-    for (const listener of warned) process.on('warning', listener);
+    app?.unmount();
+    release();
     if (stdin.isTTY) stdin.setRawMode(false);
     stdin.pause();
   }
 }
 
 /** As a shell sees it: 128 and the signal's number. */
-function signalCode(signal: (typeof ENDING_SIGNALS)[number]): ExitCode {
+function signalCode(signal: EndingSignal): ExitCode {
   return signal === 'SIGINT' ? ExitCode.interrupted : ((128 + constants.signals[signal]) as ExitCode);
-}
-
-/** SIGSTOP, as a handler of SIGTSTP has taken that one's effect away. */
-async function sleepUntilContinued(): Promise<void> {
-  process.kill(process.pid, 'SIGSTOP');
 }

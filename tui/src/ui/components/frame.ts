@@ -3,7 +3,7 @@
  * A whole screen as lines, each exactly as wide as the terminal: one header, the list or text, one line for what is typed or
  * said, one for the keys. Pure: the same state makes the same lines, and lines that are the same are not written.
  */
-import { hintsFor, keyText, type Subject } from '../keys/table.js';
+import { type Binding, hintsFor, keyText, type Subject } from '../keys/table.js';
 import type { Rows } from '../store/rows.js';
 import { type Dialog, type ListPage, type Prompt, pageOf, type TextPage, type UiState } from '../store/ui-state.js';
 import { place } from '../store/window.js';
@@ -63,7 +63,7 @@ export function frame(picture: Picture, size: Size): readonly string[] {
     ...body.slice(0, height),
     ...Array.from({ length: Math.max(0, height - body.length) }, () => blank),
     said(picture, columns),
-    paintLine(theme, hints(picture), columns),
+    paintLine(theme, hints(picture, columns), columns),
   ];
 }
 
@@ -223,7 +223,7 @@ function promptLine(
   );
 }
 
-function hints({ ui, body }: Picture): Line {
+function hints({ ui, body }: Picture, columns: number): Line {
   if (ui.dialog !== undefined) return dialogHints(ui.dialog);
   if (ui.prompt !== undefined) {
     return ui.prompt.mode === 'command'
@@ -242,7 +242,18 @@ function hints({ ui, body }: Picture): Line {
   }
   const subject: Subject = body.kind === 'list' ? body.view.subject : 'other';
   const bindings = hintsFor(body.kind, subject);
-  return keyHints(bindings.map(({ keys, hint }) => [keyText(keys[0] ?? ''), hint ?? '']));
+  const own = bindings.filter(({ where }) => where !== 'everywhere');
+  const others = bindings.filter(({ where }) => where === 'everywhere');
+  const line = (all: readonly Binding[]): Line =>
+    keyHints(all.map(({ keys, hint }) => [keyText(keys[0] ?? ''), hint ?? '']));
+  // Those of the row go on as far as there is room; how to find the others is always there.
+  const help = line(others.filter(({ action }) => action.do === 'help'));
+  const room = columns - widthOf(textOf(help));
+  const shown: Binding[] = [];
+  for (const binding of [...own, ...others.filter(({ action }) => action.do !== 'help')]) {
+    if (widthOf(textOf(line([...shown, binding]))) <= room) shown.push(binding);
+  }
+  return [...line(shown), ...help.slice(1)];
 }
 
 function keyHints(all: readonly (readonly [string, string])[]): Line {

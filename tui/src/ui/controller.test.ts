@@ -1,0 +1,520 @@
+// SPDX-License-Identifier: Apache-2.0
+import { create } from '@bufbuild/protobuf';
+import { timestampFromMs } from '@bufbuild/protobuf/wkt';
+import type { AgentCalls } from '@marcher/client/fleet';
+import { ObjectDiffSchema, Operation, RevisionSchema } from '@marcher/proto/marcher/v1/config_service_pb';
+import { LogEntrySchema, LogKind } from '@marcher/proto/marcher/v1/traffic_service_pb';
+import { describe, expect, test, vi } from 'vitest';
+import { type Harness, type HarnessOptions, harness, settled } from '../testing/console-harness.js';
+import { changed, meshState, NOW_MS, nodeKey, stale } from '../testing/mesh-state.js';
+import { VIEW_NAMES } from './views/index.js';
+
+const small = meshState({ nodes: 3, services: 40, backends: 2 });
+
+function open(view: string, options: HarnessOptions = {}, state = small): Harness {
+  const made = harness(state, options);
+  made.type(`:${view}`);
+  made.press('enter');
+  return made;
+}
+
+function rows(made: Harness): string[] {
+  return made.screen().filter((line) => /^[ >][ *](web|node|gold|b\d)/.test(line));
+}
+const chosen = (made: Harness): string => made.screen().find((line) => line.startsWith('>')) ?? '';
+const text = (made: Harness): string => made.screen().join('\n');
+
+describe('every view', () => {
+  const quiet = (): never => {
+    throw new Error('nobody is asked here');
+  };
+  const entry = {
+    config: { history: quiet },
+    traffic: { listConnections: quiet, logs: quiet },
+    certificates: { listCertificates: quiet },
+    access: { listUsers: quiet, listApiKeys: quiet },
+    audit: { listAuditRecords: quiet },
+  } as unknown as AgentCalls;
+
+  test.each(VIEW_NAMES.map(({ name }) => name))(
+    '%s fills the screen from 40x10 to 300x100, with one header',
+    (name) => {
+      for (const [columns, lines] of [
+        [40, 10],
+        [80, 24],
+        [300, 100],
+      ] as const) {
+        const screen = open(name, { columns, rows: lines, entry }).screen();
+        expect(screen).toHaveLength(lines);
+        expect(screen.filter((line) => line.startsWith(' Marcher '))).toHaveLength(1);
+        expect(new Set(screen.map((line) => [...line].length))).toEqual(new Set([columns]));
+      }
+    },
+  );
+
+  test('says where the terminal is smaller than it is made for, and below 40x10 that alone', () => {
+    expect(text(open('nodes', { columns: 60, rows: 15 }))).toContain('60x15: made for 80x24');
+    expect(text(open('nodes', { columns: 39, rows: 10 }))).toContain('39x10 is too small');
+  });
+
+  test('is ASCII on a terminal without Unicode', () => {
+    const made = open('services', { env: { LANG: 'C' }, columns: 200 });
+    expect(text(made)).toMatch(/^[\n\x20-\x7e]*$/);
+  });
+
+  test('with NO_COLOR shows by other means what is chosen, and no colour', () => {
+    const made = open('services', { env: { NO_COLOR: '1' } });
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what begins a colour
+    expect(made.controller.lines().join('')).not.toMatch(/\u001b\[[0-9;]*3[0-7]/);
+    expect(chosen(made)).toContain('web-0000');
+  });
+});
+
+describe('what is not known now', () => {
+  const cut = changed(small, {
+    nodes: { [nodeKey(1)]: { link: stale(NOW_MS - 12_000), heardMs: NOW_MS - 12_000 } },
+    coverage: { nodes: 3, live: 2, stale: 1, refused: 0, connecting: 0, oldestMs: NOW_MS - 12_000 },
+  });
+
+  test('is said in the header, and goes on counting', () => {
+    const made = open('services', {}, cut);
+    expect(made.screen()[0]).toContain('2 of 3 nodes; 1 stale for 12s');
+    made.clock.pass(3_000);
+    expect(made.screen()[0]).toContain('1 stale for 15s');
+  });
+
+  test('is said of the node, with why', () => {
+    const made = open('nodes', {}, cut);
+    expect(text(made)).toMatch(/node02 +stale 12s/);
+    made.press('j', 'enter');
+    expect(text(made)).toContain('the connection was cut');
+    expect(text(made)).toContain('as it was at');
+  });
+
+  test('is asked for again by r, and by :retry of all', () => {
+    const made = open('nodes', {}, cut);
+    made.press('r');
+    expect(made.fleet.retried).toEqual([]);
+    made.press('j', 'r');
+    made.type(':retry');
+    made.press('enter');
+    expect(made.fleet.retried).toEqual([nodeKey(1), nodeKey(1)]);
+  });
+});
+
+describe('a list', () => {
+  test('mounts the rows that are seen, and no others', () => {
+    const made = open('services', { rows: 24 }, meshState({ nodes: 1, services: 5_000, backends: 1 }));
+    expect(rows(made)).toHaveLength(19);
+    made.press('G');
+    expect(chosen(made)).toContain('web-4999');
+    expect(rows(made)).toHaveLength(19);
+  });
+
+  test('keeps the chosen row when others come before it, and when it moves', () => {
+    const made = open('services');
+    made.press('S', 'j', 'j');
+    const name = chosen(made).slice(2, 10);
+    made.press('N', 'N');
+    expect(chosen(made)).toContain(name);
+  });
+
+  test('is sorted by the column of a letter, as numbers where they are', () => {
+    const made = open('services');
+    made.press('I', 'I', 'g');
+    expect(rows(made)[0]).toContain('web-0039');
+    expect(text(made)).toContain('IN↓');
+  });
+
+  test('is filtered while one types, and says how many of how many', () => {
+    const made = open('services');
+    made.type('/^web-003');
+    expect(rows(made)).toHaveLength(10);
+    expect(text(made)).toContain('of 40');
+    made.type('[');
+    expect(text(made)).toContain('/^web-003[');
+    made.press('esc');
+    expect(text(made)).toContain('1/40');
+  });
+
+  test('leads on: a service to its backends, a node to its services', () => {
+    const made = open('services web-0007');
+    made.press('b');
+    expect(rows(made)).toHaveLength(2);
+    expect(text(made)).toContain('services › backends of web-0007');
+    const node = open('nodes');
+    node.press('s');
+    expect(text(node)).toContain('nodes › services of node01');
+  });
+
+  test('a picture that is held stands, and says so', () => {
+    const made = open('services');
+    made.press('p');
+    expect(made.fleet.state.paused).toBe(true);
+    expect(made.screen()[0]).toContain('PAUSED');
+    made.press('p');
+    expect(made.fleet.state.paused).toBe(false);
+  });
+
+  test('writes nothing while nothing changes', () => {
+    const made = open('nodes');
+    const told = vi.fn();
+    made.controller.subscribe(told);
+    const before = made.controller.lines();
+    made.fleet.set(changed(made.fleet.state, {}));
+    made.clock.pass(30_000);
+    expect(told).not.toHaveBeenCalled();
+    expect(made.controller.lines()).toBe(before);
+  });
+});
+
+describe('of one thing', () => {
+  test('x says which tier carries a service, why, and what would be faster', () => {
+    const made = open('services');
+    made.press('x');
+    expect(text(made)).toContain('On all 3 nodes');
+    expect(text(made)).toContain('it asks for a PROXY header');
+    expect(text(made)).toContain('backends take IPIP');
+  });
+
+  test('y is the file that apply takes', () => {
+    const made = open('shaping');
+    made.press('y');
+    expect(text(made)).toContain('ingress');
+    expect(text(made)).toContain('trafficPolicies:');
+  });
+
+  test('a text that is about something that is gone says so', () => {
+    const made = open('services web-0003');
+    made.press('enter');
+    const services = new Map(small.services);
+    services.delete('web-0003');
+    made.fleet.set({ ...small, services, revision: 9 });
+    expect(text(made)).toContain('web-0003 is gone.');
+  });
+
+  test('what agents say drives no terminal', () => {
+    const evil = changed(small, { nodes: { [nodeKey(0)]: { name: 'a\u001b[2J\u0007b' } } });
+    const made = open('nodes', {}, evil);
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: what is not a colour
+    expect(made.controller.lines().join('')).not.toMatch(/\u001b\[2J|\u0007/);
+  });
+});
+
+describe('draining', () => {
+  function agents() {
+    const told: string[] = [];
+    const node = (key: string): Partial<AgentCalls> =>
+      ({
+        node: {
+          drain: async ({ service, backend }: { service: string; backend: string }) => {
+            told.push(`drain ${key} ${service}/${backend}`);
+            return { connections: 4n };
+          },
+          undrain: async () => {
+            told.push(`undrain ${key}`);
+            return {};
+          },
+        },
+      }) as unknown as Partial<AgentCalls>;
+    return { told, options: { node, entry: node('entry') } };
+  }
+  const unlock = (made: Harness): void => {
+    made.type(':unlock');
+    made.press('enter');
+  };
+
+  test('is refused while the console only reads', () => {
+    const { told, options } = agents();
+    const made = open('nodes', options);
+    made.press('d', 'y');
+    expect(text(made)).toContain(':unlock');
+    expect(told).toEqual([]);
+  });
+
+  test('asks first, shows the command that does the same, and tells the node', async () => {
+    const { told, options } = agents();
+    const made = open('nodes', options);
+    unlock(made);
+    made.press('j', 'd');
+    expect(text(made)).toContain('Drain node02?');
+    expect(text(made)).toContain('marcher drain');
+    made.press('y');
+    await settled();
+    expect(told).toEqual([`drain ${nodeKey(1)} /`]);
+    expect(text(made)).toContain('4 connections may finish');
+  });
+
+  test('n and Esc change nothing', async () => {
+    const { told, options } = agents();
+    const made = open('nodes', options);
+    unlock(made);
+    made.press('d', 'n', 'd', 'esc');
+    await settled();
+    expect(told).toEqual([]);
+    expect(text(made)).toContain('Nothing was changed.');
+  });
+
+  test('of all nodes has to be typed', async () => {
+    const { told, options } = agents();
+    const made = open('nodes', options);
+    unlock(made);
+    made.press('space', 'space', 'space', 'd');
+    expect(text(made)).toContain('the mesh stands still');
+    made.press('y', 'enter');
+    await settled();
+    expect(told).toEqual([]);
+    made.type('drain');
+    made.press('enter');
+    await settled();
+    expect(told).toHaveLength(3);
+  });
+
+  test('of a backend goes to each live node that has it, and leaves out those that are away', async () => {
+    const { told, options } = agents();
+    const state = changed(small, { nodes: { [nodeKey(2)]: { link: stale(NOW_MS) } } });
+    const made = open('backends web-0001', options, state);
+    unlock(made);
+    made.press('d');
+    expect(text(made)).toContain('1 node can');
+    made.press('y');
+    await settled();
+    expect(told).toEqual(['drain entry web-0001/b0', `drain ${nodeKey(1)} web-0001/b0`]);
+  });
+
+  test('of the last healthy backend has to be typed', () => {
+    const { options } = agents();
+    const made = open('backends web-0001', options);
+    unlock(made);
+    made.press('space', 'space', 'd');
+    expect(text(made)).toContain('Service web-0001 has no other healthy backend');
+    expect(text(made)).toContain('Type drain');
+  });
+
+  test('says which node did not do it', async () => {
+    const entry = { node: { undrain: async () => Promise.reject(new Error('no place')) } } as unknown as AgentCalls;
+    const made = open('nodes', { entry });
+    unlock(made);
+    made.press('u', 'y');
+    await settled();
+    expect(text(made)).toContain('0 of 1 node did it. node01: no place');
+  });
+});
+
+describe('editing', () => {
+  const diff = create(ObjectDiffSchema, {
+    ...{ kind: 'Service', name: 'web-0000', operation: Operation.UPDATE },
+    fields: [{ path: 'backends[0].weight', before: '1', after: '5' }],
+  });
+
+  function agent(failure?: Error) {
+    const applied: unknown[] = [];
+    const entry = {
+      config: {
+        plan: async () => ({ version: 7n, diffs: [diff], violations: [] }),
+        apply: async (request: unknown) => {
+          applied.push(request);
+          if (failure !== undefined) throw failure;
+          return { version: 8n };
+        },
+      },
+    } as unknown as AgentCalls;
+    return { applied, entry };
+  }
+  const start = (made: Harness): void => {
+    made.type(':unlock');
+    made.press('enter', 'e');
+  };
+  const heavier = async (before: string): Promise<string> => before.replace('name: b0', 'name: b0\n        weight: 5');
+
+  test('shows the plan, and applies it to the version that it was made for', async () => {
+    const { applied, entry } = agent();
+    const made = open('services', { entry, editor: heavier });
+    start(made);
+    await settled();
+    expect(text(made)).toContain('Apply this?');
+    expect(text(made)).toContain('backends[0].weight');
+    expect(text(made)).toContain('--expected-version 7');
+    expect(applied).toEqual([]);
+    made.press('y');
+    await settled();
+    expect(applied).toMatchObject([
+      { expectedVersion: 7n, change: { upsert: [{ name: 'web-0000', backends: [{ weight: 5 }, {}] }] } },
+    ]);
+    expect(text(made)).toContain('Applied version 8. :undo takes it back.');
+  });
+
+  test(':undo plans what was before, and applies that', async () => {
+    const { applied, entry } = agent();
+    const made = open('services', { entry, editor: heavier });
+    start(made);
+    await settled();
+    made.press('y');
+    await settled();
+    made.type(':undo');
+    made.press('enter');
+    await settled();
+    made.press('y');
+    await settled();
+    expect(applied[1]).toMatchObject({ change: { upsert: [{ name: 'web-0000' }] } });
+    expect(JSON.stringify((applied[1] as { change: { upsert: unknown } }).change.upsert)).not.toContain('weight');
+  });
+
+  test('what is not valid is said line by line, and can be edited again as it was written', async () => {
+    const seen: string[] = [];
+    const editor = async (before: string): Promise<string> => {
+      seen.push(before);
+      return seen.length === 1 ? before.replace('protocol: tcp', 'protocol: carrier-pigeon') : before;
+    };
+    const made = open('services', { entry: agent().entry, editor });
+    start(made);
+    await settled();
+    expect(text(made)).toContain('It is not valid');
+    expect(text(made)).toContain('carrier-pigeon');
+    made.press('e');
+    await settled();
+    expect(seen[1]).toContain('carrier-pigeon');
+  });
+
+  test('a conflict keeps what was written', async () => {
+    const seen: string[] = [];
+    const { entry } = agent(new Error('the version is 9'));
+    const made = open('services', {
+      entry,
+      editor: async (before) => {
+        seen.push(before);
+        return seen.length === 1 ? heavier(before) : undefined;
+      },
+    });
+    start(made);
+    await settled();
+    made.press('y');
+    await settled();
+    expect(text(made)).toContain('the version is 9');
+    made.press('e');
+    await settled();
+    expect(seen[1]).toContain('weight: 5');
+  });
+
+  test('nothing happens where nothing was changed, or the editor failed', async () => {
+    const { applied, entry } = agent();
+    const same = open('services', { entry, editor: async () => undefined });
+    start(same);
+    await settled();
+    expect(text(same)).toContain('was left as it is');
+    const broken = open('services', {
+      entry,
+      editor: async () => Promise.reject(new Error('the editor "vi" ended with 127')),
+    });
+    start(broken);
+    await settled();
+    expect(text(broken)).toContain('the editor "vi" ended with 127');
+    expect(applied).toEqual([]);
+  });
+});
+
+describe('what is asked for while it is looked at', () => {
+  test('history: rows, and of one what it has changed', async () => {
+    const revisions = [
+      create(RevisionSchema, { version: 7n, time: timestampFromMs(NOW_MS), author: 'alice', updated: 1 }),
+    ];
+    const history = vi.fn(async () => ({ revisions }));
+    const made = open('history', { entry: { config: { history } } as unknown as AgentCalls });
+    await settled();
+    expect(text(made)).toContain('alice');
+    made.press('enter');
+    await settled();
+    expect(history).toHaveBeenLastCalledWith({ limit: 1, beforeVersion: 8n, withDiff: true }, expect.anything());
+    expect(text(made)).toContain('marcher revert 7');
+  });
+
+  test('stays while asking fails, and says that it does', async () => {
+    let fails = false;
+    const listUsers = async () => {
+      if (fails) throw new Error('the agent is away');
+      return { users: [{ name: 'alice', role: 1, hasPassword: true }] };
+    };
+    const made = open('users', { entry: { access: { listUsers } } as unknown as AgentCalls });
+    await settled();
+    fails = true;
+    made.clock.pass(10_000);
+    await settled();
+    expect(text(made)).toContain('alice');
+    expect(text(made)).toContain('the agent is away');
+  });
+
+  test('is not asked for once one looks at something else', async () => {
+    const listUsers = vi.fn(async () => ({ users: [] }));
+    const made = open('users', { entry: { access: { listUsers } } as unknown as AgentCalls });
+    await settled();
+    made.type(':nodes');
+    made.press('enter');
+    made.clock.pass(60_000);
+    expect(listUsers).toHaveBeenCalledTimes(1);
+  });
+
+  test('logs of all live nodes stand in order of time, and are followed', async () => {
+    const entryAt = (ms: number, service: string) => ({
+      dropped: 0n,
+      entry: create(LogEntrySchema, {
+        time: timestampFromMs(NOW_MS + ms),
+        kind: LogKind.CONNECTION_CLOSED,
+        service,
+        reason: 'closed',
+      }),
+    });
+    const streams: Record<string, number> = { [nodeKey(1)]: 5, [nodeKey(2)]: 1 };
+    const node = (key: string) =>
+      ({
+        traffic: {
+          async *logs() {
+            yield entryAt(streams[key] ?? 3, `of-${(streams[key] ?? 3).toString()}`);
+            await new Promise(() => undefined);
+          },
+        },
+      }) as unknown as AgentCalls;
+    const made = open('logs', { node, entry: node('entry') });
+    await settled();
+    made.clock.pass(300);
+    const found = made.screen().flatMap((line) => /of-\d/.exec(line)?.[0] ?? []);
+    expect(found).toEqual(['of-1', 'of-3', 'of-5']);
+    expect(chosen(made)).toContain('of-5');
+  });
+
+  test('a node that does not answer is named, and the others are shown', async () => {
+    const listConnections = async () => ({
+      total: 1n,
+      connections: [
+        {
+          id: 1n,
+          service: 'web',
+          client: '192.0.2.9:1',
+          bytesReceived: 0n,
+          bytesSent: 0n,
+          idleMs: 0n,
+          transport: 'tcp',
+          state: 'established',
+          backend: 'a',
+        },
+      ],
+    });
+    const node = (key: string) =>
+      ({
+        traffic: {
+          listConnections: key === nodeKey(2) ? async () => Promise.reject(new Error('it is slow')) : listConnections,
+        },
+      }) as unknown as AgentCalls;
+    const made = open('connections', { node, entry: node('entry') });
+    await settled();
+    expect(text(made)).toContain('node03: it is slow');
+    expect(made.screen().filter((line) => line.includes('192.0.2.9:1'))).toHaveLength(2);
+  });
+});
+
+describe('the end', () => {
+  test.each([[':q', 'enter'], ['ctrl-c'], ['q']])('%s', async (...keys) => {
+    const made = harness(small);
+    for (const key of keys) key.startsWith(':') ? made.type(key) : made.press(key);
+    await expect(made.controller.done).resolves.toBeUndefined();
+  });
+});

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The console on real terminals: those of tmux, on a server of their own. */
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+
+const run = promisify(execFile);
+const program = fileURLToPath(new URL('../../dist/testing/console-program.js', import.meta.url));
+const DEADLINE_MS = 10_000;
+
+let directory = '';
+const environment = { ...process.env, LANG: 'C.UTF-8', TMUX: '', NO_COLOR: '' };
+
+async function tmux(...args: string[]): Promise<string> {
+  const { stdout } = await run('tmux', ['-S', join(directory, 'socket'), '-f', '/dev/null', ...args], {
+    env: environment,
+  });
+  return stdout;
+}
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'marcher-tmux-'));
+});
+
+afterAll(async () => {
+  await tmux('kill-server').catch(() => undefined);
+  await rm(directory, { recursive: true, force: true });
+});
+
+/** A shell in a window of its own, with the console begun in it. */
+async function open(name: string, columns: number, rows: number, ...numbers: number[]): Promise<void> {
+  await tmux('new-session', '-d', '-s', name, '-x', String(columns), '-y', String(rows), 'env PS1="shell> " sh');
+  await tmux('send-keys', '-t', name, `echo before; ${process.execPath} ${program} ${numbers.join(' ')}`, 'Enter');
+  await until(name, (screen) => screen.includes(' Marcher prod'));
+}
+
+async function screenOf(name: string): Promise<string> {
+  return await tmux('capture-pane', '-p', '-t', name);
+}
+
+async function until(name: string, holds: (screen: string) => boolean): Promise<string> {
+  const end = Date.now() + DEADLINE_MS;
+  for (;;) {
+    const screen = await screenOf(name);
+    if (holds(screen)) return screen;
+    if (Date.now() > end) throw new Error(`this did not come to be:\n${screen}`);
+    await setTimeout(20);
+  }
+}
+
+const keys = (name: string, ...all: string[]): Promise<string> => tmux('send-keys', '-t', name, ...all);
+const headers = (screen: string): number => screen.split('\n').filter((line) => line.startsWith(' Marcher ')).length;
+/** The shell again, with what stood there before, and on lines again. */
+async function expectShell(name: string): Promise<string> {
+  const screen = await until(name, (now) => /shell>\s*$/.test(now) && now.includes('before'));
+  expect(headers(screen)).toBe(0);
+  await keys(name, 'stty -a; tput -T xterm cols > /dev/null; echo done', 'Enter');
+  return await until(name, (now) => / icanon/.test(now) && / echo /.test(now));
+}
+
+test('keys, another size and again another: one header each time, and nothing of the frame before', async () => {
+  await open('sizes', 100, 30, 3, 200, 2, 5);
+  await keys('sizes', ':svc', 'Enter');
+  await until('sizes', (screen) => screen.includes('web-0020'));
+  for (const [columns, rows] of [
+    [60, 12],
+    [150, 45],
+    [80, 24],
+    [40, 10],
+    [120, 20],
+  ] as const) {
+    await tmux('resize-window', '-t', 'sizes', '-x', String(columns), '-y', String(rows));
+    const screen = await until('sizes', (now) => {
+      const shown = now.split('\n').filter((line) => /^[> ] web-/.test(line)).length;
+      return shown === rows - 5 && headers(now) === 1;
+    });
+    const lines = screen.replace(/\n$/, '').split('\n');
+    expect(lines[0]).toMatch(/^ Marcher prod/);
+    expect(lines.filter((line) => line.includes('NAME'))).toHaveLength(1);
+    const names = lines.flatMap((line) => /web-\d{4}/.exec(line)?.[0] ?? []);
+    expect(new Set(names).size).toBe(names.length);
+  }
+  await keys('sizes', 'G', '/', 'web-019');
+  await until('sizes', (screen) => screen.includes('of 200') && screen.includes('web-0190'));
+  await keys('sizes', 'Escape');
+  // With a key right behind it, it would be Alt.
+  await until('sizes', (screen) => screen.includes('200/200'));
+  await keys('sizes', 'q');
+  await expectShell('sizes');
+});
+
+test('Ctrl-Z gives the terminal to the shell, fg takes it again', async () => {
+  await open('stopped', 90, 26);
+  await keys('stopped', 'C-z');
+  await until('stopped', (screen) => screen.includes('Stopped') && headers(screen) === 0);
+  await keys('stopped', 'fg', 'Enter');
+  await until('stopped', (screen) => headers(screen) === 1 && screen.includes('dashboard'));
+  await keys('stopped', ':nodes', 'Enter');
+  await until('stopped', (screen) => screen.includes('node03'));
+  await keys('stopped', 'C-c');
+  await expectShell('stopped');
+});
+
+test.each(['TERM', 'HUP', 'USR2'])('SIG%s (USR2: an exception) gives the terminal back as it was', async (signal) => {
+  const name = `killed-${signal}`;
+  await open(name, 90, 26);
+  const pid = (
+    await run('pgrep', ['-P', (await tmux('display-message', '-p', '-t', name, '#{pane_pid}')).trim()])
+  ).stdout.trim();
+  process.kill(Number(pid), `SIG${signal}` as NodeJS.Signals);
+  const screen = await expectShell(name);
+  if (signal === 'USR2') expect(screen).toContain('error: made to fail');
+});
+
+test('an editor has the terminal to itself, and what it leaves is planned', async () => {
+  await open('editor', 100, 30);
+  await keys('editor', ':svc', 'Enter', ':unlock', 'Enter');
+  await until('editor', (screen) => screen.includes('UNLOCKED'));
+  await keys('editor', 'e');
+  // EDITOR of the program that is run: it says what it was given, and waits for a line.
+  await until('editor', (screen) => screen.includes('edited: web-0000.yaml') && headers(screen) === 0);
+  await keys('editor', 'Enter');
+  await until('editor', (screen) => headers(screen) === 1 && screen.includes('was left as it is'));
+});

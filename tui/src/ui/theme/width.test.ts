@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { paintLine } from './line.js';
+import { plain } from './plain.js';
+import { sparkline } from './sparkline.js';
+import { createTheme } from './theme.js';
+import { cut, fit, widthOf } from './width.js';
+
+describe('widths', () => {
+  test('wide characters take two cells, combining marks and joiners none', () => {
+    expect(widthOf('日本')).toBe(4);
+    expect(widthOf('e\u0301')).toBe(1);
+    expect(widthOf('👩‍👩‍👧')).toBe(2);
+  });
+
+  test('a wide character that does not fit whole is left out', () => {
+    expect(cut('日本', 3)).toBe('日');
+    expect(fit('日本', 3)).toBe('日 ');
+  });
+
+  test('a line is exactly as wide as it has to be, whatever agents say', () => {
+    const theme = createTheme({ LANG: 'C.UTF-8' });
+    fc.assert(
+      fc.property(
+        fc.string({ unit: 'grapheme' }),
+        fc.string({ unit: 'binary' }),
+        fc.integer({ min: 1, max: 60 }),
+        (one, other, width) => {
+          expect(widthOf(bare(paintLine(theme, [one, { text: other, tone: 'bad' }], width)))).toBe(width);
+          expect(widthOf(fit(plain(other), width, 'right', '…'))).toBe(width);
+        },
+      ),
+      { numRuns: 30 },
+    );
+  });
+});
+
+describe('what agents say', () => {
+  test('drives no terminal, and takes one line', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), (text) => {
+        expect(plain(text)).not.toMatch(/\p{Control}/u);
+      }),
+    );
+    expect(plain('a\u001b]0;title\u0007b\nc')).toBe('a\ufffd]0;title\ufffdb c');
+  });
+
+  test('can not look like another name by turning the direction of writing', () => {
+    expect(plain('ab\u202ecd\u200b')).toBe('ab\ufffdcd\ufffd');
+  });
+
+  test('is ASCII where the terminal has no more', () => {
+    for (const env of [{ LANG: 'C' }, { LANG: 'C.UTF-8', TERM: 'linux' }, { LANG: 'de_DE.UTF-8', LC_ALL: 'POSIX' }]) {
+      const theme = createTheme(env);
+      expect(theme.plain('grün')).toBe('gr?n');
+      expect(Object.values(theme.glyphs).flat().join('')).toMatch(/^[\x20-\x7e]*$/);
+    }
+  });
+});
+
+describe('a sparkline', () => {
+  const bars = ['_', '1', '2', '3'];
+  test('is as high as its highest value, and what is above nothing is seen', () => {
+    expect(sparkline([0, 0.001, 50, 100], 4, bars)).toBe('_123');
+    expect(sparkline([0, 0], 4, bars)).toBe('  __');
+    expect(sparkline([1, 2, 3, 4, 5], 2, bars)).toHaveLength(2);
+  });
+});
+
+function bare(line: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what begins a colour
+  return line.replace(/\u001b\[[0-9;]*m/g, '');
+}
