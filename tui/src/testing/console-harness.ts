@@ -2,16 +2,18 @@
 /** The console without a terminal: a mesh that a test turns as it likes, keys, and what stands on the screen. */
 import type { AgentCalls, FleetState, NodeKey } from '@marcher/client/fleet';
 import { Controller } from '../ui/controller.js';
-import type { Clock, ConsolePorts, Editor, FleetSource } from '../ui/ports.js';
+import type { Clock, ConsoleFleet, ConsolePorts, Editor } from '../ui/ports.js';
 import type { Page } from '../ui/store/ui-state.js';
 import { createTheme } from '../ui/theme/theme.js';
 import { NOW_MS } from './mesh-state.js';
 
 /** A fleet that is what it is told to be. */
-export class HandFleet implements FleetSource {
+export class HandFleet implements ConsoleFleet {
   state: FleetState;
   readonly retried: NodeKey[] = [];
-  private readonly listeners = new Set<() => void>();
+  /** Services that a history is asked for. */
+  watched: readonly string[] = [];
+  private readonly listeners = new Set<(state: FleetState) => void>();
 
   constructor(state: FleetState) {
     this.state = state;
@@ -19,13 +21,21 @@ export class HandFleet implements FleetSource {
 
   set(state: FleetState): void {
     this.state = state;
-    for (const listener of this.listeners) listener();
+    for (const listener of this.listeners) listener(state);
   }
 
-  subscribe(listener: () => void): () => void {
+  readonly subscribe = (listener: (state: FleetState) => void): (() => void) => {
     this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
-  }
+    return () => void this.listeners.delete(listener);
+  };
+
+  readonly watch = (services: Iterable<string>): (() => void) => {
+    const asked = [...services];
+    this.watched = asked;
+    return () => {
+      if (this.watched === asked) this.watched = [];
+    };
+  };
 
   pause(): void {
     this.set({ ...this.state, paused: true });

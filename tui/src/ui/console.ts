@@ -9,14 +9,14 @@ import { createElement } from 'react';
 import { ExitCode } from '../cli/exit-code.js';
 import { App, type Suspend } from './components/App.js';
 import { Controller } from './controller.js';
-import type { Clock, ConsolePorts, FleetSource } from './ports.js';
+import type { Clock, ConsoleFleet, ConsolePorts } from './ports.js';
 import { edited } from './terminal/editor.js';
 import { type EndingSignal, guard } from './terminal/guard.js';
 import { Screen } from './terminal/screen.js';
 import { createTheme } from './theme/theme.js';
 
 export interface ConsoleOptions {
-  readonly fleet: FleetSource;
+  readonly fleet: ConsoleFleet;
   readonly reach: Reach;
   /** As the operator named it. */
   readonly target: string;

@@ -3,6 +3,7 @@ import { create } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import type { AgentCalls } from '@marcher/client/fleet';
 import { ObjectDiffSchema, Operation, RevisionSchema } from '@marcher/proto/marcher/v1/config_service_pb';
+import { type Service, ServiceSchema } from '@marcher/proto/marcher/v1/model_pb';
 import { LogEntrySchema, LogKind } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import { describe, expect, test, vi } from 'vitest';
 import { type Harness, type HarnessOptions, harness, settled } from '../testing/console-harness.js';
@@ -238,7 +239,7 @@ describe('draining', () => {
     unlock(made);
     made.press('j', 'd');
     expect(text(made)).toContain('Drain node02?');
-    expect(text(made)).toContain('marcher drain');
+    expect(text(made)).toContain('marcher -t unix:/run/marcher/marcher.sock drain --node node02');
     made.press('y');
     await settled();
     expect(told).toEqual([`drain ${nodeKey(1)} /`]);
@@ -307,19 +308,35 @@ describe('editing', () => {
     fields: [{ path: 'backends[0].weight', before: '1', after: '5' }],
   });
 
-  function agent(failure?: Error) {
+  /** Says that it has what the console was told that it has, unless it is another's by now. */
+  function agent(failure?: Error, other = false) {
     const applied: unknown[] = [];
+    const reverted: unknown[] = [];
+    let version = 7n;
+    let services = small.services;
     const entry = {
       config: {
-        plan: async () => ({ version: 7n, diffs: [diff], violations: [] }),
-        apply: async (request: unknown) => {
-          applied.push(request);
+        get: async ({ name }: { name: string }) => {
+          const service = services.get(name)?.declared;
+          return { version, resource: { service: other ? create(ServiceSchema, { name }) : service } };
+        },
+        plan: async () => ({ version, diffs: [diff], violations: [] }),
+        apply: async (request: { change: { upsert: Service[] } }) => {
           if (failure !== undefined) throw failure;
-          return { version: 8n };
+          applied.push(request);
+          const [after] = request.change.upsert;
+          if (after !== undefined)
+            services = changed(small, { services: { [after.name]: { declared: after } } }).services;
+          version++;
+          return { version, changed: true, diffs: [diff], acks: 0 };
+        },
+        revert: async (request: unknown) => {
+          reverted.push(request);
+          return { version: version + 1n, diffs: [diff], acks: 0 };
         },
       },
     } as unknown as AgentCalls;
-    return { applied, entry };
+    return { applied, reverted, entry };
   }
   const start = (made: Harness): void => {
     made.type(':unlock');
@@ -332,9 +349,10 @@ describe('editing', () => {
     const made = open('services', { entry, editor: heavier });
     start(made);
     await settled();
-    expect(text(made)).toContain('Apply this?');
+    expect(text(made)).toContain('Change service web-0000?');
     expect(text(made)).toContain('backends[0].weight');
-    expect(text(made)).toContain('--expected-version 7');
+    // The command that does the same is shown whole.
+    expect(text(made).replaceAll('\n', '')).toContain('--expected-version 7');
     expect(applied).toEqual([]);
     made.press('y');
     await settled();
@@ -344,8 +362,8 @@ describe('editing', () => {
     expect(text(made)).toContain('Applied version 8. :undo takes it back.');
   });
 
-  test(':undo plans what was before, and applies that', async () => {
-    const { applied, entry } = agent();
+  test(':undo goes back to the version before, where nothing has come since', async () => {
+    const { reverted, entry } = agent();
     const made = open('services', { entry, editor: heavier });
     start(made);
     await settled();
@@ -354,10 +372,28 @@ describe('editing', () => {
     made.type(':undo');
     made.press('enter');
     await settled();
+    expect(text(made)).toContain('Undo version 8?');
+    expect(text(made)).toContain('revert 7');
     made.press('y');
     await settled();
-    expect(applied[1]).toMatchObject({ change: { upsert: [{ name: 'web-0000' }] } });
-    expect(JSON.stringify((applied[1] as { change: { upsert: unknown } }).change.upsert)).not.toContain('weight');
+    expect(reverted).toMatchObject([{ version: 7n, expectedVersion: 8n }]);
+  });
+
+  test('what somebody else has changed since is not written over', async () => {
+    const { applied, entry } = agent(undefined, true);
+    const made = open('services', { entry, editor: heavier });
+    start(made);
+    await settled();
+    expect(text(made)).toContain('Somebody else has changed it');
+    expect(applied).toEqual([]);
+  });
+
+  test('another name makes another object and deletes this one, which has to be typed', async () => {
+    const { entry } = agent();
+    const made = open('services', { entry, editor: async (before) => before.replace('web-0000', 'shop') });
+    start(made);
+    await settled();
+    expect(text(made)).toContain('Type web-0000 and Enter');
   });
 
   test('what is not valid is said line by line, and can be edited again as it was written', async () => {
@@ -411,6 +447,23 @@ describe('editing', () => {
     expect(text(broken)).toContain('the editor "vi" ended with 127');
     expect(applied).toEqual([]);
   });
+});
+
+test('histories are kept of the services on the screen alone', () => {
+  const made = open('services');
+  expect(made.fleet.watched[0]).toBe('web-0000');
+  expect(made.fleet.watched).toHaveLength(25);
+  made.press('enter');
+  expect(made.fleet.watched).toEqual(['web-0000']);
+  made.press('esc', ':', 'n', 'o', 'enter');
+  expect(made.fleet.watched).toEqual([]);
+});
+
+test('the console locks by itself after a time without a change', () => {
+  const made = open('unlock');
+  expect(made.screen()[0]).toContain('UNLOCKED');
+  made.clock.pass(16 * 60_000);
+  expect(made.screen()[0]).toContain('read-only');
 });
 
 describe('what is asked for while it is looked at', () => {

@@ -3,14 +3,12 @@
  * The console itself, without a terminal: keys go in, lines come out. It holds the operator's state (store/), looks at the
  * mesh's, has the feed of the page read that is shown, and does what is asked of agents.
  */
-import type { BackendView, NodeView, ObjectView, ServiceView } from '@marcher/client/fleet';
-import type { Change } from '@marcher/proto/marcher/v1/config_service_pb';
-import { agentFor, applyChange, type Planned, type PlannedChange, planChange, planText } from './actions/change.js';
-import { diffTexts } from './actions/diff-text.js';
-import { carryOut, type DrainPlan, drainBackends, drainNodes, type Verb } from './actions/drain.js';
+import type { NodeView, ObjectView, ServiceView } from '@marcher/client/fleet';
+import type { Verb } from './actions/drain.js';
+import { messageOf, type Question, Writes } from './actions/writes.js';
 import { completed, completions, interpret } from './commands/interpreter.js';
 import type { CommandName } from './commands/table.js';
-import { type Body, dialogRoom, frame, type Picture, roomFor, type Size } from './components/frame.js';
+import { type Body, dialogEnd, dialogRoom, frame, type Picture, roomFor, type Size } from './components/frame.js';
 import { helpLines } from './components/help.js';
 import { type Feed, LOADING, NO_FEED } from './feeds/feed.js';
 import { revisionLines } from './feeds/loaded.js';
@@ -58,6 +56,7 @@ export class Controller {
 
   private readonly ports: ConsolePorts;
   private readonly theme: Theme;
+  private readonly writes: Writes;
   private readonly rowStore = new RowStore();
   private readonly listeners = new Set<() => void>();
   private readonly finish: () => void;
@@ -65,14 +64,13 @@ export class Controller {
   private size: Size;
   private shownLines: readonly string[];
   private feed: { readonly key: string; readonly end: () => void; feed: Feed } | undefined;
+  private watched: { readonly key: string; readonly end: () => void } = { key: '', end: () => undefined };
   /** What came while the picture is held. */
   private heldFeed: Feed | undefined;
   private loaded: { readonly id: string; readonly lines: readonly Line[] } | undefined;
   private answers: Answers = NO_ANSWERS;
   private dialogs = 0;
-  private undo: { readonly change: Change; readonly version: bigint; readonly of: PlannedChange } | undefined;
   private endings: (() => void)[] = [];
-  private isBusy = false;
 
   constructor(ports: ConsolePorts, theme: Theme, size: Size, first: Page = textPage('dashboard', 'dashboard')) {
     this.ports = ports;
@@ -82,12 +80,18 @@ export class Controller {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.done = promise;
     this.finish = resolve;
+    this.writes = new Writes(ports, {
+      say: (tone, text) => this.say(tone, text),
+      ask: (question) => this.ask(question),
+      unmark: () => this.dispatch({ type: 'clear-marks' }),
+    });
     this.shownLines = frame(this.picture(), size);
   }
 
   start(): void {
     this.endings.push(this.ports.fleet.subscribe(() => this.draw()));
     const tick = (): void => {
+      if (this.ui.unlocked && !this.writes.isUnlocked) this.dispatch({ type: 'unlock', unlocked: false });
       this.draw();
       cancel = this.ports.clock.after(TICK_MS, tick);
     };
@@ -98,6 +102,7 @@ export class Controller {
   }
 
   close(): void {
+    this.watch([]);
     for (const end of this.endings) end();
     this.endings = [];
     this.feed?.end();
@@ -156,11 +161,21 @@ export class Controller {
   }
 
   private draw(): void {
-    const lines = frame(this.picture(), this.size);
+    const picture = this.picture();
+    if (this.endings.length > 0) this.watch(servicesOn(picture.body, this.size));
+    const lines = frame(picture, this.size);
     const before = this.shownLines;
     if (lines.length === before.length && lines.every((line, i) => line === before[i])) return;
     this.shownLines = lines;
     for (const listener of this.listeners) listener();
+  }
+
+  /** Histories are kept of services that are looked at. */
+  private watch(services: readonly string[]): void {
+    const key = services.join(' ');
+    if (this.watched.key === key) return;
+    this.watched.end();
+    this.watched = { key, end: services.length === 0 ? () => undefined : this.ports.fleet.watch(services) };
   }
 
   private picture(): Picture {
@@ -523,6 +538,7 @@ export class Controller {
         return;
       case 'unlock':
       case 'lock':
+        this.writes.setUnlocked(command === 'unlock');
         this.dispatch({ type: 'unlock', unlocked: command === 'unlock' });
         this.say(
           'normal',
@@ -557,7 +573,7 @@ export class Controller {
         this.edit();
         return;
       case 'undo':
-        this.undoLast();
+        this.writes.undoLast();
         return;
     }
   }
@@ -588,7 +604,7 @@ export class Controller {
     };
     const by = scroll[chord];
     if (by !== undefined) {
-      this.dispatch({ type: 'scroll-dialog', by, height: room });
+      this.dispatch({ type: 'scroll-dialog', by, last: dialogEnd(dialog, this.size, this.theme) });
       return;
     }
     const close = (then: () => void): void => {
@@ -628,27 +644,15 @@ export class Controller {
       this.dispatch({ type: 'answer', text: dialog.typed + character });
   }
 
-  private ask(
-    title: string,
-    lines: readonly string[],
-    yes: () => void,
-    options: { word?: string | undefined; others?: Readonly<Record<string, { help: string; run: () => void }>> } = {},
-  ): void {
-    const others = options.others ?? {};
+  private ask({ title, lines, commands = [], word, yes, others = {} }: Question): void {
     this.answers = { yes, others: Object.fromEntries(Object.entries(others).map(([key, { run }]) => [key, run])) };
     this.dispatch({
       type: 'ask',
       dialog: {
-        ...{ id: ++this.dialogs, title, lines, word: options.word, typed: '', offset: 0 },
+        ...{ id: ++this.dialogs, title, lines, commands, word, typed: '', offset: 0 },
         others: Object.entries(others).map(([key, { help }]) => ({ key, help })),
       },
     });
-  }
-
-  private isLocked(): boolean {
-    if (this.ui.unlocked) return false;
-    this.say('warn', 'This console only reads: :unlock lets it change things.');
-    return true;
   }
 
   private drain(verb: Verb): void {
@@ -658,49 +662,19 @@ export class Controller {
       this.say('bad', `:${verb} is for nodes and backends: choose one in :nodes or :backends`);
       return;
     }
-    if (this.isLocked()) return;
     const { page, row, rows } = chosen;
     const marked = rows.filter(({ id }) => page.marks.has(id));
-    const items = (marked.length > 0 ? marked : [row]).map(({ item }) => item);
-    const { state } = this.ports.fleet;
-    const plan =
-      subject === 'node'
-        ? drainNodes(verb, items as NodeView[], state)
-        : drainBackends(verb, items as BackendView[], state);
-    if (plan.steps.length === 0) {
-      this.say('bad', 'No node that could be told is live: nothing was changed.');
-      return;
-    }
-    this.ask(plan.title, plan.lines, () => this.carryOut(plan), { word: plan.word });
+    this.writes.drain(
+      verb,
+      subject,
+      (marked.length > 0 ? marked : [row]).map(({ item }) => item),
+    );
   }
 
-  private carryOut(plan: DrainPlan): void {
-    this.busy('Telling them ...', async () => {
-      const { ok, text } = await carryOut(plan, this.ports.reach);
-      this.dispatch({ type: 'clear-marks' });
-      this.say(ok ? 'good' : 'bad', text);
-    });
-  }
-
-  private edit(draft?: { readonly text: string; readonly object: ServiceView | ObjectView }): void {
-    if (this.isLocked()) return;
-    const object = draft?.object ?? this.chosenObject();
-    if (object === undefined) {
-      this.say('bad', 'Choose a service, a guard or a traffic policy to edit.');
-      return;
-    }
-    const original = yamlOf(object);
-    if (original === undefined) {
-      this.say('bad', `No node has said yet what ${object.name} declares: try again in a moment.`);
-      return;
-    }
-    this.busy('', async () => {
-      const text = await this.ports.editor(draft?.text ?? original, object.name);
-      // What was written before and is left as it is now is still to be planned.
-      const after = text ?? draft?.text;
-      if (after === undefined) return this.say('dim', `${object.name} was left as it is.`);
-      await this.plan(after, object);
-    });
+  private edit(): void {
+    const object = this.chosenObject();
+    if (object === undefined) this.say('bad', 'Choose a service, a guard or a traffic policy to edit.');
+    else this.writes.edit(object);
   }
 
   private chosenObject(): ServiceView | ObjectView | undefined {
@@ -711,107 +685,17 @@ export class Controller {
     const service = view.scopeOf?.(row.item).service;
     return service === undefined ? undefined : this.ports.fleet.state.services.get(service);
   }
+}
 
-  private async plan(text: string, object: ServiceView | ObjectView): Promise<void> {
-    const { state } = this.ports.fleet;
-    const agent = agentFor(object, state, this.ports.reach);
-    const again = { e: { help: 'edit again', run: () => this.edit({ text, object }) } };
-    const failed = (title: string, lines: readonly string[]): void =>
-      this.ask(
-        title,
-        [...lines, '', 'y plans it once more; n drops what was written.'],
-        () => this.planAgain(text, object),
-        { others: again },
-      );
-    if (agent === undefined) return failed(`No live node holds ${object.name}`, ['Nothing was changed.']);
-    this.say('dim', 'Planning ...');
-    let planned: Planned;
-    try {
-      planned = await planText(text, object.name, agent, state);
-    } catch (error) {
-      return failed('It could not be planned; nothing was changed', [messageOf(error)]);
-    }
-    if (planned.kind === 'same') return this.say('dim', `${object.name} already is as it was written.`);
-    if (planned.kind === 'invalid') return failed('It is not valid; nothing was changed', planned.problems);
-    this.confirm(planned.planned, `the console, editing ${object.name}`, failed, again);
-  }
-
-  private planAgain(text: string, object: ServiceView | ObjectView): void {
-    this.busy('', () => this.plan(text, object));
-  }
-
-  private confirm(
-    planned: PlannedChange,
-    message: string,
-    failed: (title: string, lines: readonly string[]) => void,
-    others: Readonly<Record<string, { help: string; run: () => void }>> = {},
-  ): void {
-    const lines = [
-      ...diffTexts(planned.diffs),
-      '',
-      `From version ${planned.version}. The same of a file with what is to be:`,
-      `  marcher apply -f FILE --expected-version ${planned.version}`,
-    ];
-    this.ask('Apply this?', lines, () => this.apply(planned, message, failed), { others });
-  }
-
-  private apply(
-    planned: PlannedChange,
-    message: string,
-    failed: (title: string, lines: readonly string[]) => void,
-  ): void {
-    this.busy('Applying ...', async () => {
-      try {
-        const version = await applyChange(planned, message);
-        this.undo = planned.inverse === undefined ? undefined : { change: planned.inverse, version, of: planned };
-        this.say('good', `Applied version ${version}.${this.undo === undefined ? '' : ' :undo takes it back.'}`);
-      } catch (error) {
-        failed('It was not applied; nothing was changed', [messageOf(error)]);
-      }
-    });
-  }
-
-  private undoLast(): void {
-    if (this.isLocked()) return;
-    const { undo } = this;
-    if (undo === undefined) {
-      this.say('bad', 'Nothing was applied from here that could be taken back: :history lists versions.');
-      return;
-    }
-    this.busy('Planning ...', async () => {
-      const planned = await planChange(undo.change, undo.of.agent, this.ports.fleet.state);
-      if (planned.kind === 'same') return this.say('dim', 'It is as it was before already.');
-      const complain = (title: string, lines: readonly string[]): void =>
-        this.say('bad', `${title}: ${lines.join('; ')}`);
-      if (planned.kind === 'invalid') return complain('It can not be taken back', planned.problems);
-      // Others may have changed something else meanwhile: the plan shows what taking it back does now.
-      this.confirm(planned.planned, `the console, taking back version ${undo.version}`, complain);
-    });
-  }
-
-  /** One thing at a time is done to the mesh. */
-  private busy(text: string, run: () => Promise<void>): void {
-    if (this.isBusy) {
-      this.say('warn', 'What was begun before is not done yet.');
-      return;
-    }
-    this.isBusy = true;
-    if (text !== '') this.say('dim', text);
-    run()
-      .catch((error: unknown) => this.say('bad', messageOf(error)))
-      .finally(() => {
-        this.isBusy = false;
-      });
-  }
+/** Those whose trend is on the screen. */
+function servicesOn(body: Body, size: Size): readonly string[] {
+  if (body.kind === 'text') return body.page.text === 'detail' && body.page.view === 'services' ? [body.page.id] : [];
+  if (body.view.name !== 'services') return [];
+  const height = roomFor('list', size);
+  const { offset } = place(body.page, body.rows.ids, height);
+  return body.rows.ids.slice(offset, offset + height);
 }
 
 function gone({ title }: TextPage): readonly Line[] {
   return [[piece('warn', `${title} is gone.`)]];
-}
-
-function messageOf(error: unknown): string {
-  const { message, violations = [] } = error as Error & {
-    readonly violations?: readonly { readonly path: string; readonly reason: string; readonly fix: string }[];
-  };
-  return [message, ...violations.map(({ path, reason, fix }) => `${path}: ${reason}; ${fix}`)].join('; ');
 }

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the terminal console needs of the world. Whoever opens it brings them; tests bring their own. */
-import type { FleetState, NodeKey, Reach } from '@marcher/client/fleet';
+import type { FleetSource, NodeKey, Reach } from '@marcher/client/fleet';
 
 /** The mesh as it is known. Each state replaces the one before. */
-export interface FleetSource {
-  readonly state: FleetState;
-  /** Gives what ends it. */
-  subscribe(listener: () => void): () => void;
+export interface ConsoleFleet extends FleetSource {
   /** The state stands; streams go on. */
   pause(): void;
   resume(): void;
@@ -24,7 +21,7 @@ export interface Clock {
 export type Editor = (text: string, name: string) => Promise<string | undefined>;
 
 export interface ConsolePorts {
-  readonly fleet: FleetSource;
+  readonly fleet: ConsoleFleet;
   readonly reach: Reach;
   readonly clock: Clock;
   readonly editor: Editor;

@@ -8,8 +8,8 @@ import type { Rows } from '../store/rows.js';
 import { type Dialog, type ListPage, type Prompt, pageOf, type TextPage, type UiState } from '../store/ui-state.js';
 import { place } from '../store/window.js';
 import { type Line, paintLine, piece, textOf } from '../theme/line.js';
-import type { Theme } from '../theme/theme.js';
-import { widthOf } from '../theme/width.js';
+import type { Theme, Tone } from '../theme/theme.js';
+import { cut, widthOf } from '../theme/width.js';
 import { coverageText, nodeName } from '../views/shown.js';
 import type { Sight, View } from '../views/view.js';
 import { listLines } from './list.js';
@@ -47,6 +47,11 @@ export function roomFor(body: Body['kind'], { rows }: Size): number {
 /** Lines of a question that fit. */
 export function dialogRoom({ rows }: Size): number {
   return Math.max(1, rows - CHROME - 3);
+}
+
+/** How far a question can be scrolled. */
+export function dialogEnd(dialog: Dialog, size: Size, theme: Theme): number {
+  return Math.max(0, dialogTexts(dialog, size.columns, theme).length - dialogRoom(size));
 }
 
 export function frame(picture: Picture, size: Size): readonly string[] {
@@ -260,9 +265,10 @@ function keyHints(all: readonly (readonly [string, string])[]): Line {
   return [' ', ...all.flatMap(([key, help]): Line => [piece('accent', key), piece('dim', ` ${help}  `)])];
 }
 
-function dialogHints({ word, others, lines }: Dialog): Line {
+function dialogHints({ word, others, lines, commands }: Dialog): Line {
   const more = others.map(({ key, help }): readonly [string, string] => [key, help]);
-  const scroll: readonly (readonly [string, string])[] = lines.length > 5 ? [['Up/Down', 'scroll']] : [];
+  const scroll: readonly (readonly [string, string])[] =
+    lines.length + commands.length > 5 ? [['Up/Down', 'scroll']] : [];
   return word === undefined
     ? keyHints([['y', 'yes'], ['n', 'no'], ...more, ...scroll])
     : keyHints([['Enter', 'do it'], ['Esc', 'do nothing'], ...scroll]);
@@ -272,23 +278,41 @@ function dialogLines(dialog: Dialog, { sight }: Picture, size: Size): string[] {
   const { theme } = sight;
   const { columns } = size;
   const room = dialogRoom(size);
-  const from = Math.max(0, Math.min(dialog.offset, dialog.lines.length - room));
-  const shown = dialog.lines.slice(from, from + room);
-  const rule = theme.glyphs.rule.repeat(columns);
+  const texts = dialogTexts(dialog, columns, theme);
+  const from = Math.max(0, Math.min(dialog.offset, texts.length - room));
   const question: Line =
     dialog.word === undefined
       ? [piece('strong', ' y or n? ')]
       : [piece('strong', ` Type ${dialog.word} and Enter: `), dialog.typed, piece('chosen', ' ')];
   return [
     paintLine(theme, [piece('head', ` ${dialog.title}`)], columns),
-    paintLine(theme, [piece('dim', rule)], columns),
-    ...shown.map((line) => paintLine(theme, [' ', piece(toneOf(line), line)], columns)),
+    paintLine(theme, [piece('dim', theme.glyphs.rule.repeat(columns))], columns),
+    ...texts.slice(from, from + room).map((line) => paintLine(theme, line, columns)),
     paintLine(theme, question, columns),
   ];
 }
 
+/** Nothing of what is decided about is cut off: lines that are too long go on in the next. */
+function dialogTexts({ lines, commands }: Dialog, columns: number, theme: Theme): Line[] {
+  const folded = (text: string, indent: string): string[] => {
+    const parts: string[] = [];
+    let rest = theme.plain(text);
+    do {
+      const part = cut(rest, columns - indent.length) || rest.slice(0, 1);
+      parts.push(indent + part);
+      rest = rest.slice(part.length);
+    } while (rest !== '');
+    return parts;
+  };
+  return [
+    ...lines.flatMap((line) => folded(line, ' ').map((part): Line => [piece(toneOf(line), part)])),
+    ...(commands.length === 0 ? [] : [[''], [piece('dim', ' The same as a command:')]]),
+    ...commands.flatMap((line) => folded(line, '').map((part): Line => [part])),
+  ];
+}
+
 /** Of a diff, by its sign. */
-function toneOf(line: string): 'good' | 'bad' | 'warn' | 'normal' {
+function toneOf(line: string): Tone {
   const sign = line.trimStart()[0];
   return sign === '+' ? 'good' : sign === '-' ? 'bad' : sign === '~' ? 'warn' : 'normal';
 }

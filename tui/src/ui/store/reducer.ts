@@ -51,7 +51,8 @@ export type UiEvent =
   | { readonly type: 'cancel' }
   | { readonly type: 'ask'; readonly dialog: Dialog }
   | { readonly type: 'answer'; readonly text: string }
-  | { readonly type: 'scroll-dialog'; readonly by: number; readonly height: number }
+  /** last: the offset at which the end is seen. */
+  | { readonly type: 'scroll-dialog'; readonly by: number; readonly last: number }
   | { readonly type: 'close-dialog' }
   | { readonly type: 'notify'; readonly notice: Notice | undefined }
   | { readonly type: 'unlock'; readonly unlocked: boolean };
@@ -102,7 +103,7 @@ export function reduce(state: UiState, event: UiEvent): UiState {
     case 'answer':
       return state.dialog === undefined ? state : { ...state, dialog: { ...state.dialog, typed: event.text } };
     case 'scroll-dialog':
-      return scrolledDialog(state, event.by, event.height);
+      return scrolledDialog(state, event.by, event.last);
     case 'close-dialog':
       return { ...state, dialog: undefined };
     case 'notify':
@@ -221,9 +222,8 @@ function accepted(state: UiState): UiState {
   return { ...state, prompt: undefined, typed: kept };
 }
 
-function scrolledDialog(state: UiState, by: number, height: number): UiState {
+function scrolledDialog(state: UiState, by: number, last: number): UiState {
   const { dialog } = state;
   if (dialog === undefined) return state;
-  const offset = Math.max(0, Math.min(dialog.lines.length - height, dialog.offset + by));
-  return { ...state, dialog: { ...dialog, offset: Math.max(0, offset) } };
+  return { ...state, dialog: { ...dialog, offset: Math.max(0, Math.min(last, dialog.offset + by)) } };
 }

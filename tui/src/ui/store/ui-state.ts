@@ -56,6 +56,8 @@ export interface Dialog {
   readonly id: number;
   readonly title: string;
   readonly lines: readonly string[];
+  /** Command lines that do the same: shown whole, as they may be copied. */
+  readonly commands: readonly string[];
   /** The text that has to be typed; undefined: "y" is enough. */
   readonly word: string | undefined;
   readonly typed: string;

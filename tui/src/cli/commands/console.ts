@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+/** `marcher` without a subcommand: the console, on the mesh of the agent that is the target. */
+import type { AgentClient } from '@marcher/client';
+import { type AgentCalls, Fleet, type Reach, systemAmbient } from '@marcher/client/fleet';
+import type { ExitCode } from '../exit-code.js';
+import type { Session, TargetOptions } from '../session.js';
+
+/** Of the first call: whoever can't be reached at all is told before the screen is taken. */
+const FIRST_CALL_MS = 10_000;
+/** Names stand for targets; so long is what is shown of an address. */
+const TARGET_SHOWN = 60;
+
+export async function openConsoleOn(session: Session, options: TargetOptions): Promise<ExitCode> {
+  const agent = await session.agent(options);
+  await agent.node.status({}, { timeoutMs: FIRST_CALL_MS });
+  const [{ openConsole }, { formatTarget }] = await Promise.all([
+    import('../../ui/console.js'),
+    import('@marcher/client/target'),
+  ]);
+  const reach = reachBy(agent);
+  const fleet = new Fleet({ reach, ambient: systemAmbient() });
+  fleet.start();
+  try {
+    const target = options.target ?? formatTarget(agent.target);
+    return await openConsole({
+      ...{ fleet, reach, target: target.slice(0, TARGET_SHOWN), env: process.env },
+      ...{ stdin: process.stdin, stdout: process.stdout },
+    });
+  } finally {
+    fleet.close();
+  }
+}
+
+/** Other members through the agent that is connected, over the same connection. */
+function reachBy(agent: AgentClient & { throughNode?(nodeId: string): AgentCalls }): Reach {
+  const made = new Map<string, AgentCalls>();
+  return {
+    entry: agent,
+    node(nodeId) {
+      const calls = made.get(nodeId) ?? agent.throughNode?.(nodeId) ?? agent;
+      made.set(nodeId, calls);
+      return calls;
+    },
+  };
+}
