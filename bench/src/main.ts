@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** npm run bench -- l4|config|xdp|nat|floods|qos|mesh [--rounds N] [--seconds S] [--only NAME]; ends with 1 when a goal was missed. */
+/** npm run bench -- l4|config|xdp|nat|floods|qos|mesh|terminal [--rounds N] [--seconds S] [--only NAME]; ends with 1 when a goal was missed. */
 import { parseArgs } from 'node:util';
 import { config } from './config.js';
 import { floods } from './floods.js';
@@ -7,6 +7,7 @@ import { l4 } from './l4.js';
 import { mesh } from './mesh.js';
 import { nat } from './nat.js';
 import { qos } from './qos.js';
+import { terminal } from './terminal.js';
 import { xdp } from './xdp.js';
 
 const usage = `usage: npm run bench -- l4 [--rounds N] [--seconds S] [--only NAME]
@@ -16,9 +17,10 @@ const usage = `usage: npm run bench -- l4 [--rounds N] [--seconds S] [--only NAM
        npm run bench -- floods [--rounds N] [--seconds S]
        npm run bench -- qos [--rounds N] [--seconds S] [--only rates|tiers|priorities|uplink]
        npm run bench -- mesh [--nodes N]
+       npm run bench -- terminal [--seconds S]
   --nodes N     agents (20)
   --rounds N    rounds that a median is taken over (l4: 9, others: 5)
-  --seconds S   l4, nat, floods: length of each one's slice of a round (1); qos: time over which a rate is measured (10)
+  --seconds S   l4, nat, floods: length of each one's slice of a round (1); qos: time over which a rate is measured (10); terminal: of each measurement (10)
   --only NAME   l4: only the workloads whose name contains NAME; the result goes to a file of its own`;
 try {
   const { values, positionals } = parseArgs({
@@ -36,7 +38,7 @@ try {
     process.exit(0);
   }
   const rounds = Number(values.rounds ?? (positionals[0] === 'l4' ? 9 : 5));
-  const seconds = Number(values.seconds ?? (positionals[0] === 'qos' ? 10 : 1));
+  const seconds = Number(values.seconds ?? (positionals[0] === 'qos' || positionals[0] === 'terminal' ? 10 : 1));
   if (!(seconds >= 0.2 && seconds <= 60))
     throw new Error(`--seconds '${values.seconds}': a number from 0.2 to 60 is expected`);
   if (!Number.isInteger(rounds) || rounds < 1)
@@ -52,6 +54,7 @@ try {
     nat: () => nat(rounds, seconds),
     floods: () => floods(rounds, seconds),
     mesh: () => mesh(nodes),
+    terminal: () => terminal(seconds),
     qos: () => qos({ rounds, seconds, only: values.only }),
   };
   const benchmark = benchmarks[name ?? ''];

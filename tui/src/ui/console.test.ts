@@ -1,50 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What is written to a terminal, byte by byte, through Ink. */
-import { EventEmitter } from 'node:events';
 import { setTimeout } from 'node:timers/promises';
 import type { AgentCalls } from '@marcher/client/fleet';
 import { afterEach, expect, test } from 'vitest';
 import { HandClock, HandFleet } from '../testing/console-harness.js';
+import { FakeInput, FakeOutput } from '../testing/fake-terminal.js';
 import { changed, flow, meshState, serviceName } from '../testing/mesh-state.js';
 import { openConsole } from './console.js';
-
-class FakeOutput extends EventEmitter {
-  readonly isTTY = true;
-  columns = 100;
-  rows = 30;
-  written = '';
-
-  write(text: string): boolean {
-    this.written += text;
-    return true;
-  }
-}
-
-class FakeInput extends EventEmitter {
-  readonly isTTY = true;
-  isRaw = false;
-  private waiting: string[] = [];
-
-  type(text: string): void {
-    this.waiting.push(text);
-    this.emit('readable');
-  }
-
-  read(): string | null {
-    return this.waiting.shift() ?? null;
-  }
-
-  setRawMode(isRaw: boolean): this {
-    this.isRaw = isRaw;
-    return this;
-  }
-
-  setEncoding(): void {}
-  ref(): void {}
-  unref(): void {}
-  resume(): void {}
-  pause(): void {}
-}
 
 interface Opened {
   readonly fleet: HandFleet;
