@@ -11,7 +11,6 @@ import { printTable } from '@marcher/e2e/demo/table';
 import { HandFleet } from '@marcher/tui/testing/console-harness';
 import { FakeInput, FakeOutput } from '@marcher/tui/testing/fake-terminal';
 import { changed, flow, meshState, serviceName } from '@marcher/tui/testing/mesh-state';
-import { openConsole } from '@marcher/tui/ui/console';
 import { writeResult } from './result.js';
 
 const SERVICES = 5_000;
@@ -40,6 +39,9 @@ const open = async ({ columns, rows }: Size, nodes: number, backends: number): P
   const fleet = new HandFleet(meshState({ nodes, services: SERVICES, backends }));
   const input = new FakeInput();
   const output = Object.assign(new FakeOutput(), { columns, rows });
+  // As the command loads it: React then leaves out what it does for those who develop with it.
+  process.env['NODE_ENV'] = 'production';
+  const { openConsole } = await import('@marcher/tui/ui/console');
   const calls = {} as never;
   const ended = openConsole({
     ...{ fleet, reach: { entry: calls, node: () => calls }, target: 'bench' },

@@ -2,39 +2,62 @@
 /**
  * The console on this terminal over a mesh that is made up: what tests run in a terminal of their own.
  *
- *   node console-program.js [NODES SERVICES BACKENDS [MOVING]]     MOVING: services that change, ten times a second
+ *   node console-program.js [NODES SERVICES BACKENDS [MOVING]]     a state by hand; MOVING: services that change, ten times a second
+ *   node console-program.js agents NODES SERVICES BACKENDS         simulated agents, each observed by its stream
  */
 import { clearInterval, setInterval } from 'node:timers';
-import type { AgentCalls } from '@marcher/client/fleet';
+import { type AgentCalls, Fleet, type Reach, systemAmbient } from '@marcher/client/fleet';
+import { simulatedAgents } from '@marcher/client/testing';
 import { openConsole } from '../ui/console.js';
+import type { ConsoleFleet } from '../ui/ports.js';
 import { HandFleet } from './console-harness.js';
 import { changed, flow, meshState, serviceName } from './mesh-state.js';
 
-const [nodes = 3, services = 40, backends = 3, moving = 0] = process.argv.slice(2).map(Number);
-const fleet = new HandFleet(meshState({ nodes, services, backends }));
-let turn = 0;
-const timer = setInterval(() => {
-  if (moving === 0) return;
-  const names = Array.from({ length: moving }, (_, i) => serviceName((turn * moving + i) % services));
-  turn++;
-  const moved = Object.fromEntries(names.map((name, i) => [name, { flow: flow((turn + i) % 9, turn * 1_000) }]));
-  fleet.set(changed(fleet.state, { services: moved, flow: flow(turn % 50, turn * 1_000) }));
-}, 100);
+const isOfAgents = process.argv[2] === 'agents';
+const [nodes = 3, services = 40, backends = 3, moving = 0] = process.argv.slice(isOfAgents ? 3 : 2).map(Number);
 process.on('SIGUSR2', () => {
   throw new Error('made to fail');
 });
-const calls = {} as AgentCalls;
+const { fleet, reach, end } = isOfAgents ? ofAgents() : byHand();
 // Says which file it was given, and waits for a line.
 // biome-ignore lint/suspicious/noTemplateCurlyInString: the shell's
 const EDITOR = 'f() { echo "edited: ${1##*/}"; read -r line; }; f';
 try {
   process.exitCode = await openConsole({
-    ...{ fleet, reach: { entry: calls, node: () => calls }, target: 'a mesh that is made up' },
+    ...{ fleet, reach, target: 'a mesh that is made up' },
     ...{ stdin: process.stdin, stdout: process.stdout, env: { ...process.env, EDITOR, VISUAL: '' } },
   });
 } catch (error) {
   process.stderr.write(`error: ${(error as Error).message}\n`);
   process.exitCode = 1;
 } finally {
-  clearInterval(timer);
+  end();
+}
+
+interface Mesh {
+  readonly fleet: ConsoleFleet;
+  readonly reach: Reach;
+  end(): void;
+}
+
+function byHand(): Mesh {
+  const fleet = new HandFleet(meshState({ nodes, services, backends }));
+  let turn = 0;
+  const timer = setInterval(() => {
+    if (moving === 0) return;
+    const names = Array.from({ length: moving }, (_, i) => serviceName((turn * moving + i) % services));
+    turn++;
+    const moved = Object.fromEntries(names.map((name, i) => [name, { flow: flow((turn + i) % 9, turn * 1_000) }]));
+    fleet.set(changed(fleet.state, { services: moved, flow: flow(turn % 50, turn * 1_000) }));
+  }, 100);
+  const calls = {} as AgentCalls;
+  return { fleet, reach: { entry: calls, node: () => calls }, end: () => clearInterval(timer) };
+}
+
+function ofAgents(): Mesh {
+  const ambient = systemAmbient();
+  const { reach } = simulatedAgents({ nodes, services, backends, ambient });
+  const fleet = new Fleet({ reach, ambient });
+  fleet.start();
+  return { fleet, reach, end: () => fleet.close() };
 }

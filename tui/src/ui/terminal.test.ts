@@ -33,10 +33,10 @@ afterAll(async () => {
 });
 
 /** A shell in a window of its own, with the console begun in it. */
-async function open(name: string, columns: number, rows: number, ...numbers: number[]): Promise<void> {
+async function open(name: string, columns: number, rows: number, ...words: (string | number)[]): Promise<void> {
   await tmux('new-session', '-d', '-s', name, '-x', String(columns), '-y', String(rows), 'env PS1="shell> " sh');
-  await tmux('send-keys', '-t', name, `echo before; ${process.execPath} ${program} ${numbers.join(' ')}`, 'Enter');
-  await until(name, (screen) => screen.includes(' Marcher prod'));
+  await tmux('send-keys', '-t', name, `echo before; ${process.execPath} ${program} ${words.join(' ')}`, 'Enter');
+  await until(name, (screen) => /^ Marcher (prod|simulated)/m.test(screen));
 }
 
 async function screenOf(name: string): Promise<string> {
@@ -126,4 +126,21 @@ test('an editor has the terminal to itself, and what it leaves is planned', asyn
   await until('editor', (screen) => screen.includes('edited: web-0000.yaml') && headers(screen) === 0);
   await keys('editor', 'Enter');
   await until('editor', (screen) => headers(screen) === 1 && screen.includes('was left as it is'));
+});
+
+test('agents that are observed by their streams are shown live, and are drained', async () => {
+  await open('agents', 110, 30, 'agents', 3, 20, 2);
+  await keys('agents', ':nodes', 'Enter', ':unlock', 'Enter');
+  await until(
+    'agents',
+    (screen) => screen.split('\n').filter((line) => /node0\d +live +ready/.test(line)).length === 3,
+  );
+  await keys('agents', 'j', 'd');
+  await until('agents', (screen) => screen.includes('Drain node02?') && screen.includes('drain --node node02'));
+  await keys('agents', 'y');
+  await until('agents', (screen) => /node02 +live +draining/.test(screen) && screen.includes('Drained on 1 node'));
+  await keys('agents', ':logs', 'Enter');
+  await until('agents', (screen) => / logs/.test(screen) && !screen.includes('Asking'));
+  await keys('agents', 'C-c');
+  await expectShell('agents');
 });

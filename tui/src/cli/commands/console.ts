@@ -13,10 +13,7 @@ const TARGET_SHOWN = 60;
 export async function openConsoleOn(session: Session, options: TargetOptions): Promise<ExitCode> {
   const agent = await session.agent(options);
   await agent.node.status({}, { timeoutMs: FIRST_CALL_MS });
-  const [{ openConsole }, { formatTarget }] = await Promise.all([
-    import('../../ui/console.js'),
-    import('@marcher/client/target'),
-  ]);
+  const [{ openConsole }, { formatTarget }] = await Promise.all([loadConsole(), import('@marcher/client/target')]);
   const reach = reachBy(agent);
   const fleet = new Fleet({ reach, ambient: systemAmbient() });
   fleet.start();
@@ -28,6 +25,18 @@ export async function openConsoleOn(session: Session, options: TargetOptions): P
     });
   } finally {
     fleet.close();
+  }
+}
+
+/** React says what is wrong with components unless it is told otherwise when it is loaded, which costs a third of a frame. */
+async function loadConsole(): Promise<typeof import('../../ui/console.js')> {
+  const before = process.env['NODE_ENV'];
+  process.env['NODE_ENV'] = 'production';
+  try {
+    return await import('../../ui/console.js');
+  } finally {
+    if (before === undefined) delete process.env['NODE_ENV'];
+    else process.env['NODE_ENV'] = before;
   }
 }
 

@@ -10,7 +10,10 @@ import { chordsOf } from '../keys/chord.js';
 
 export type Suspend = (run: () => Promise<void>) => Promise<void>;
 
-const Row = memo(({ line }: { readonly line: string }): ReactNode => <Text wrap="truncate-end">{line}</Text>);
+/** Ink takes each cell of a text apart, and fills what is left of a line with blanks itself. */
+const Row = memo(
+  ({ line }: { readonly line: string }): ReactNode => <Text wrap="truncate-end">{line.trimEnd() || ' '}</Text>,
+);
 Row.displayName = 'Row';
 
 export function App({

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * How the console looks on this terminal: 16 colours, or none; Unicode, or ASCII. Painted pieces are whole: each begins with
- * its attributes and ends with a reset, so that they can be put side by side in any order.
+ * its attributes and ends with what takes them back, so that they can be put side by side in any order. Each attribute has a
+ * sequence of its own, as Ink writes them: a text that is as Ink would write it is taken apart once, and not twice.
  */
 import { plain } from './plain.js';
 
@@ -33,6 +34,12 @@ const colourless: Readonly<Record<Tone, string>> = {
     chosen: '7',
     marked: '1',
   },
+};
+
+/** What takes an attribute back. */
+const ENDING: Readonly<Record<string, string>> = {
+  ...{ '1': '22', '2': '22', '7': '27' },
+  ...{ '31': '39', '32': '39', '33': '39', '34': '39', '36': '39' },
 };
 
 export interface Glyphs {
@@ -72,8 +79,13 @@ export function createTheme(env: Environment): Theme {
     ascii,
     glyphs: ascii ? asciiOnly : unicode,
     paint(tone, text) {
-      const attributes = tones[tone];
-      return attributes === '' || text === '' ? text : `\u001b[${attributes}m${text}\u001b[0m`;
+      if (text === '' || tones[tone] === '') return text;
+      const attributes = tones[tone].split(';');
+      const opened = attributes.map((code) => `\u001b[${code}m`).join('');
+      return `${opened}${text}${attributes
+        .reverse()
+        .map((code) => `\u001b[${ENDING[code]}m`)
+        .join('')}`;
     },
     plain: (text) => plain(text, ascii),
   };
