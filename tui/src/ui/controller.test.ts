@@ -87,6 +87,8 @@ describe('what is not known now', () => {
   test('is said of the node, with why', () => {
     const made = open('nodes', {}, cut);
     expect(text(made)).toMatch(/node02 +stale 12s/);
+    made.clock.pass(2_000);
+    expect(text(made)).toMatch(/node02 +stale 14s/);
     made.press('j', 'enter');
     expect(text(made)).toContain('the connection was cut');
     expect(text(made)).toContain('as it was at');

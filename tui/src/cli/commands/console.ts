@@ -46,7 +46,9 @@ function reachBy(agent: AgentClient & { throughNode?(nodeId: string): AgentCalls
   return {
     entry: agent,
     node(nodeId) {
-      const calls = made.get(nodeId) ?? agent.throughNode?.(nodeId) ?? agent;
+      const calls = made.get(nodeId) ?? agent.throughNode?.(nodeId);
+      if (calls === undefined)
+        throw new Error('this connection passes no calls on to other nodes: name the node with -t');
       made.set(nodeId, calls);
       return calls;
     },

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+import { expect, test } from 'vitest';
+import { bare } from '../../testing/console-harness.js';
+import { meshState, NOW_MS } from '../../testing/mesh-state.js';
+import { NO_FEED } from '../feeds/feed.js';
+import { RowStore } from '../store/rows.js';
+import { listPage } from '../store/ui-state.js';
+import { createTheme } from '../theme/theme.js';
+import { services } from '../views/services.js';
+import type { View } from '../views/view.js';
+import { listLines } from './list.js';
+
+const view = services as unknown as View;
+const state = meshState({ nodes: 1, services: 500, backends: 1 });
+const sight = { state, feed: NO_FEED, nowMs: NOW_MS, theme: createTheme({ LANG: 'C.UTF-8' }), scope: {} };
+
+test('of 500 rows those are made into lines that are seen, each as wide as the screen', () => {
+  const page = { ...listPage('services'), selected: 'web-0300' };
+  const lines = listLines(view, page, new RowStore().rowsOf(view, page, sight), sight, 100, 20).map(bare);
+  expect(lines).toHaveLength(20);
+  expect(new Set(lines.map((line) => line.length))).toEqual(new Set([100]));
+  expect(lines.filter((line) => line.startsWith('>'))).toEqual([expect.stringContaining('web-0300')]);
+});
+
+test('a service that is the same object has the same cells, also when others have changed', () => {
+  const store = new RowStore();
+  const page = listPage('services');
+  const before = store.rowsOf(view, page, sight);
+  const changed = new Map(state.services);
+  const other = state.services.get('web-0001');
+  if (other !== undefined) changed.set('web-0001', { ...other, backends: 9 });
+  const after = store.rowsOf(view, page, { ...sight, state: { ...state, services: changed } });
+  expect(after.rows[0]).toBe(before.rows[0]);
+  expect(after.rows[1]?.cells).toContain('1/9');
+});
