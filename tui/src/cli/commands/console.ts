@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `marcher` without a subcommand: the console, on the mesh of the agent that is the target. */
-import type { AgentClient } from '@marcher/client';
-import { type AgentCalls, Fleet, type Reach, systemAmbient } from '@marcher/client/fleet';
+import { Fleet, type Reach, systemAmbient } from '@marcher/client/fleet';
 import type { ExitCode } from '../exit-code.js';
 import type { Session, TargetOptions } from '../session.js';
 
@@ -14,7 +13,8 @@ export async function openConsoleOn(session: Session, options: TargetOptions): P
   const agent = await session.agent(options);
   await agent.node.status({}, { timeoutMs: FIRST_CALL_MS });
   const [{ openConsole }, { formatTarget }] = await Promise.all([loadConsole(), import('@marcher/client/target')]);
-  const reach = reachBy(agent);
+  // Other members through the agent that is connected, over the same connection.
+  const reach: Reach = { entry: agent, node: (nodeId) => agent.throughNode(nodeId) };
   const fleet = new Fleet({ reach, ambient: systemAmbient() });
   fleet.start();
   try {
@@ -38,19 +38,4 @@ async function loadConsole(): Promise<typeof import('../../ui/console.js')> {
     if (before === undefined) delete process.env['NODE_ENV'];
     else process.env['NODE_ENV'] = before;
   }
-}
-
-/** Other members through the agent that is connected, over the same connection. */
-function reachBy(agent: AgentClient & { throughNode?(nodeId: string): AgentCalls }): Reach {
-  const made = new Map<string, AgentCalls>();
-  return {
-    entry: agent,
-    node(nodeId) {
-      const calls = made.get(nodeId) ?? agent.throughNode?.(nodeId);
-      if (calls === undefined)
-        throw new Error('this connection passes no calls on to other nodes: name the node with -t');
-      made.set(nodeId, calls);
-      return calls;
-    },
-  };
 }
