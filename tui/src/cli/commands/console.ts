@@ -6,8 +6,6 @@ import type { Session, TargetOptions } from '../session.js';
 
 /** Of the first call: whoever can't be reached at all is told before the screen is taken. */
 const FIRST_CALL_MS = 10_000;
-/** Names stand for targets; so long is what is shown of an address. */
-const TARGET_SHOWN = 60;
 
 export async function openConsoleOn(session: Session, options: TargetOptions): Promise<ExitCode> {
   const agent = await session.agent(options);
@@ -20,7 +18,7 @@ export async function openConsoleOn(session: Session, options: TargetOptions): P
   try {
     const target = options.target ?? formatTarget(agent.target);
     return await openConsole({
-      ...{ fleet, reach, target: target.slice(0, TARGET_SHOWN), env: process.env },
+      ...{ fleet, reach, target, env: process.env },
       ...{ stdin: process.stdin, stdout: process.stdout },
     });
   } finally {
