@@ -32,6 +32,8 @@ export class DraftMap<K, V> {
 
   /** The same map as before where nothing has changed. */
   publish(): ReadonlyMap<K, V> {
+    // What was set and set back is no news.
+    if (this.#draft !== undefined && isSameMap(this.#draft, this.#published)) this.#draft = undefined;
     if (this.#draft !== undefined) {
       this.#published = this.#draft.size === 0 ? (NOTHING as ReadonlyMap<K, V>) : this.#draft;
       this.#draft = undefined;
@@ -43,4 +45,10 @@ export class DraftMap<K, V> {
     this.#draft ??= new Map(this.#published);
     return this.#draft;
   }
+}
+
+function isSameMap<K, V>(a: ReadonlyMap<K, V>, b: ReadonlyMap<K, V>): boolean {
+  if (a.size !== b.size) return false;
+  for (const [key, value] of a) if (b.get(key) !== value || !b.has(key)) return false;
+  return true;
 }

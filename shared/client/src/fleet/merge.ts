@@ -271,7 +271,8 @@ export class Merge {
   #publishBackend(backend: BackendEntry): void {
     const before = backend.view;
     const view = backend.publish(this.#fresh);
-    if (view === before) return;
+    // One that came and went between two publications was never seen, and is counted all the same until it is gone here.
+    if (view === before && view !== undefined) return;
     if (view === undefined) {
       this.#backends.delete(backend.key);
       this.#backendViews.delete(backend.key);
@@ -279,7 +280,7 @@ export class Merge {
     } else {
       this.#backendViews.set(backend.key, view);
     }
-    if (view?.health !== before?.health) this.#touch(backend.service);
+    if (view === undefined || view.health !== before?.health) this.#touch(backend.service);
   }
 
   #publishService(entry: ServiceEntry): void {

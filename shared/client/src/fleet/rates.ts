@@ -198,8 +198,10 @@ export class Rates {
     const bytes = Number(tier.xdpBytes);
     const returned = Number(tier.bytesReturned);
     // Of most services these tiers carry nothing, which needs no place. Totals that come later have begun at zero.
-    if (packets + bytes + returned === 0 && !this.#rows.has(tier.service)) return;
-    const row = this.#row(tier.service);
+    const place = this.#rows.get(tier.service);
+    const isHeard = place !== undefined && (this.#at(place, HEARD) & HEARD_TIER) !== 0;
+    if (packets + bytes + returned === 0 && !isHeard) return;
+    const row = place ?? this.#row(tier.service);
     const begun = packets < this.#at(row, TIER_PACKETS) || bytes < this.#at(row, TIER_BYTES);
     const rate = (column: number, total: number): number => {
       const moved = Math.max(0, begun ? total : total - this.#at(row, column));
