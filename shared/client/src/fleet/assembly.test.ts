@@ -239,6 +239,17 @@ describe('merging', () => {
     );
   });
 
+  test('a backend that came and went between two states is not counted', () => {
+    const assembly = assemblyOf([true, true, true]);
+    const sender = new Sender('n0', true);
+    sender.truth.objects.set('s1', 1);
+    sender.truth.backends.set('s1/b0', 2);
+    sender.send(assembly, 100);
+    sender.truth.backends.clear();
+    sender.send(assembly, 200);
+    expect(assembly.publish(300).services.get('s1')?.backends).toBe(0);
+  });
+
   test('a node that goes takes all that it has said with it', () => {
     fc.assert(
       fc.property(steps, (list) => {
