@@ -24,6 +24,23 @@ export async function withConsole(
   address: string,
   use: (console: ConsolePage) => Promise<void>,
 ): Promise<void> {
+  await withContext(async (context) => {
+    const console_ = await ConsolePage.open(context, address);
+    await use(console_);
+    world.equal(console_.complaints.join('\n'), '', 'errors in the console of the browser');
+  });
+}
+
+/** Of a page that is nothing but this, as large as it is. */
+export async function pictureOfPage(html: string, name: string): Promise<void> {
+  await withContext(async (context) => {
+    const page = await context.newPage();
+    await page.setContent(html);
+    await page.locator('body').screenshot({ path: path.join(SHOTS, `${name}.png`) });
+  });
+}
+
+async function withContext(use: (context: BrowserContext) => Promise<void>): Promise<void> {
   users++;
   // As root Chromium has no sandbox of its own.
   const args = ['--headless=new', ...(process.getuid?.() === 0 ? ['--no-sandbox'] : [])];
@@ -35,9 +52,7 @@ export async function withConsole(
     reducedMotion: 'reduce',
   });
   try {
-    const console_ = await ConsolePage.open(context, address);
-    await use(console_);
-    world.equal(console_.complaints.join('\n'), '', 'errors in the console of the browser');
+    await use(context);
   } finally {
     await context.close();
     if (--users === 0) {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The desktop console's renderer in Chromium, behind the gateway. */
+/** The consoles: the desktop console's renderer in Chromium, behind the gateway; the terminal console in tmux. */
 import type { Case } from '../../harness/suite.js';
 import { large } from './large.js';
 import { pages } from './pages.js';
+import { terminal } from './terminal.js';
 import { writes } from './writes.js';
 
-export const consoleCases: readonly Case[] = [...pages, ...writes, ...large];
+export const consoleCases: readonly Case[] = [...pages, ...writes, ...terminal, ...large];

@@ -77,7 +77,8 @@ export const writes: readonly Case[] = [
         world.check(await drain.isDisabled(), 'a node is drained without its name');
         await dialog.getByLabel('Type node-2 to confirm').fill('node-2');
         await drain.click();
-        await dialog.getByText('It takes no new connections').waitFor();
+        // Before, it says "from now on".
+        await dialog.getByText('It takes no new connections;').waitFor();
         world.equal((await second.agent.node.status({})).draining, true, 'node-2 draining');
         world.equal((await first.agent.node.status({})).draining, false, 'node-1 draining');
         await dialog.getByRole('button', { name: 'Undo', exact: true }).click();

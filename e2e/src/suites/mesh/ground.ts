@@ -41,7 +41,8 @@ export interface MeshNode {
 export class MeshGround {
   readonly world: World;
   readonly nodes: readonly MeshNode[];
-  readonly #client: string;
+  /** Where clients are: everything reaches the nodes from there. */
+  readonly clientNetns: string;
   readonly #router: string;
 
   /**
@@ -57,7 +58,7 @@ export class MeshGround {
   ) {
     this.world = world;
     const { scope } = world;
-    this.#client = scope.addNetns('c');
+    this.clientNetns = scope.addNetns('c');
     this.#router = scope.addNetns('r');
     execFileSync('nsenter', [`--net=/run/netns/${this.#router}`, '--', 'sysctl', '-qw', 'net.ipv4.ip_forward=1']);
     const attach = (netns: string, device: string, prefix: string): void => {
@@ -68,7 +69,7 @@ export class MeshGround {
       ip('-n', netns, 'link', 'set', 'up0', 'up');
       ip('-n', netns, 'route', 'add', 'default', 'via', `${prefix}.1`);
     };
-    attach(this.#client, 'c', '10.77.0');
+    attach(this.clientNetns, 'c', '10.77.0');
     this.nodes = Array.from({ length: count }, (_, i) => {
       const number = i + 1;
       const netns = scope.addNetns(`n${number}`);
@@ -195,45 +196,45 @@ export class MeshGround {
   /** Whether a client's connection is taken. */
   async isOpen({ v4 }: MeshNode, port: number): Promise<boolean> {
     const connect = `exec 3<>/dev/tcp/${v4}/${port}`;
-    const { code } = await this.world.scope.run(['timeout', '3', 'bash', '-c', connect], { netns: this.#client });
+    const { code } = await this.world.scope.run(['timeout', '3', 'bash', '-c', connect], { netns: this.clientNetns });
     return code === 0;
   }
 
   load({ v4, agent }: MeshNode, port: number, rate = 50): Promise<Load> {
     const name = `${agent.name} :${port}`;
     const settings = { name, kind: 'tcp-short', host: v4, port, rate, bytes: 100, timeoutMs: 3_000 } as const;
-    return Load.start(this.world.scope, settings, this.#client);
+    return Load.start(this.world.scope, settings, this.clientNetns);
   }
 
   /** Connections that stay, each in use now and then. */
   hold({ v4, agent }: MeshNode, port: number, connections: number): Promise<Load> {
     const name = `${agent.name} :${port} held`;
     const settings = { name, kind: 'tcp-keepalive', host: v4, port, rate: 2 * connections, connections } as const;
-    return Load.start(this.world.scope, settings, this.#client);
+    return Load.start(this.world.scope, settings, this.clientNetns);
   }
 
   /** Strangers at a node's mesh port, from so many addresses of the client's network. */
   async crowd({ v4 }: MeshNode, addresses: number, settings: Crowd): Promise<CrowdCounts> {
     const sources = Array.from({ length: addresses }, (_, i) => `10.77.0.${10 + i}`);
-    for (const source of sources) ip('-n', this.#client, 'addr', 'replace', `${source}/24`, 'dev', 'up0');
+    for (const source of sources) ip('-n', this.clientNetns, 'addr', 'replace', `${source}/24`, 'dev', 'up0');
     const whole: CrowdSettings = { ...settings, host: v4, port: MESH_PORT, sources };
     const script = path.join(import.meta.dirname, '../../harness/crowd-main.js');
     const argv = [process.execPath, script, JSON.stringify(whole)];
-    const { stdout, stderr } = await this.world.scope.run(argv, { netns: this.#client, timeoutMs: 400_000 });
+    const { stdout, stderr } = await this.world.scope.run(argv, { netns: this.clientNetns, timeoutMs: 400_000 });
     if (stdout === '') throw new Error(`the crowd has ended without its counts: ${stderr.trim()}`);
     return JSON.parse(stdout) as CrowdCounts;
   }
 
   /** `marcher` on a machine that is no node. */
   elsewhere(env: Readonly<Record<string, string>>, ...args: string[]): Promise<Output> {
-    return this.world.scope.run([MARCHER, ...args], { netns: this.#client, env, timeoutMs: 60_000 });
+    return this.world.scope.run([MARCHER, ...args], { netns: this.clientNetns, env, timeoutMs: 60_000 });
   }
 
   /** From there, too. */
   async stranger(settings: StrangerSettings): Promise<StrangerResults> {
     const script = path.join(import.meta.dirname, '../../harness/stranger-main.js');
     const argv = [process.execPath, script, JSON.stringify(settings)];
-    return JSON.parse(await this.world.scope.must(argv, { netns: this.#client })) as StrangerResults;
+    return JSON.parse(await this.world.scope.must(argv, { netns: this.clientNetns })) as StrangerResults;
   }
 
   /** Ends loads: none has lost anything. */

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The terminal console over three agents that carry traffic, by an SSH session as somebody has it who can reach one machine. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { makeKey } from '@marcher/client/testing/sshd';
+import { MARCHER } from '../../harness/agent.js';
+import { until } from '../../harness/scope.js';
+import type { Case, World } from '../../harness/suite.js';
+import { Terminal } from '../../harness/terminal.js';
+import { pictureOf } from '../../harness/terminal-picture.js';
+import { MeshGround, type MeshNode } from '../mesh/ground.js';
+import { pictureOfPage } from './browser.js';
+
+const SSH_PORT = 2222;
+
+/** The command by which a session on that node is begun from elsewhere. */
+async function startSshd({ scope }: World, { netns, v4 }: MeshNode): Promise<string> {
+  const directory = path.join(scope.dir, 'ssh');
+  mkdirSync(directory, { mode: 0o700 });
+  const [own, host] = ['key', 'host_key'].map((name) => path.join(directory, name)) as [string, string];
+  const known = path.join(directory, 'known_hosts');
+  writeFileSync(path.join(directory, 'authorized_keys'), `${makeKey(own)}\n`);
+  writeFileSync(known, `[${v4}]:${SSH_PORT} ${makeKey(host)}\n`);
+  mkdirSync('/run/sshd', { recursive: true, mode: 0o755 });
+  const settings = [
+    `ListenAddress ${v4}:${SSH_PORT}`,
+    `HostKey ${host}`,
+    `AuthorizedKeysFile ${path.join(directory, 'authorized_keys')}`,
+    ...['PidFile none', 'StrictModes no', 'UsePAM no', 'PermitRootLogin prohibit-password', 'PrintMotd no'],
+  ];
+  const file = path.join(directory, 'sshd_config');
+  writeFileSync(file, `${settings.join('\n')}\n`);
+  scope.spawn(['/usr/sbin/sshd', '-D', '-e', '-f', file], { netns, log: 'sshd.log' });
+  const options = ['-F', 'none', '-i', own, '-p', String(SSH_PORT), '-o', `UserKnownHostsFile=${known}`];
+  return `ssh -tt ${[...options, '-o', 'StrictHostKeyChecking=yes', '-o', 'IdentitiesOnly=yes'].join(' ')} root@${v4}`;
+}
+
+const headers = (screen: string): number => screen.split('\n').filter((line) => line.startsWith(' Marcher ')).length;
+const nodesAre = (screen: string, link: string, count: number): boolean =>
+  screen.split('\n').filter((line) => new RegExp(`^[> ]\\s?node-\\d +${link}`).test(line)).length === count;
+
+export const terminal: readonly Case[] = [
+  {
+    name: 'three agents from a terminal over SSH: sizes, one killed and back, one drained through another, and the shell again',
+    run: async (world: World) => {
+      const ground = new MeshGround(world, 3);
+      await ground.start();
+      const [first, second, third] = [ground.node(1), ground.node(2), ground.node(3)];
+      await ground.apply(first, ground.service('web', 8001), ground.service('api', 8002));
+      await ground.agreed(['api', 'web']);
+      const loads = await Promise.all([first, second].map((node) => ground.load(node, 8001)));
+      const ssh = await startSshd(world, first);
+      const window = await Terminal.open(world.scope, { columns: 110, rows: 24, netns: ground.clientNetns });
+      const remote = `env LANG=C.UTF-8 TERM=tmux-256color PATH=${process.env['PATH']} ${MARCHER} -t unix:${first.agent.socket}`;
+      const logIn = async (): Promise<void> => {
+        await window.keys(`${ssh} '${remote}'`, 'Enter');
+      };
+      // sshd may not listen yet.
+      await until(
+        'an SSH session',
+        async () => {
+          await logIn();
+          return await window.shows('the console', (screen) => headers(screen) === 1, 8_000).catch(() => undefined);
+        },
+        40_000,
+      );
+      await window.shows('all three', /3 nodes\s+read-only/);
+      await window.keys(':nodes', 'Enter');
+      await window.shows('three that are live', (screen) => nodesAre(screen, 'live', 3));
+      await window.shows('what clients really do', /node-1 .* [1-9][\d.]* +[\d.]+\w*B\/s/);
+      for (const [columns, rows] of [
+        [60, 12],
+        [150, 40],
+        [110, 24],
+      ] as const) {
+        await window.resize(columns, rows);
+        await window.shows(`one header at ${columns}×${rows}`, (screen) => {
+          return headers(screen) === 1 && nodesAre(screen, 'live', 3) && screen.split('\n').length === rows + 1;
+        });
+      }
+
+      third.agent.kill('SIGKILL');
+      await third.agent.exited();
+      await window.shows('who is stale', /2 of 3 nodes; 1 stale for \d+ ?s/);
+      await window.shows('its row', (screen) => nodesAre(screen, 'stale', 1));
+      await pictureOfPage(pictureOf(await window.screen(true)), 'terminal-nodes');
+      await third.agent.start();
+      await window.shows('all three again', (screen) => nodesAre(screen, 'live', 3), 45_000);
+
+      await window.keys('j', 'd');
+      await window.shows('that it is read-only', /:unlock/);
+      await window.keys(':unlock', 'Enter');
+      await window.shows('that it is unlocked', /UNLOCKED/);
+      await window.keys('d');
+      const asked = await window.shows('what is to be drained', /Drain node-2\?/);
+      world.check(/drain --node node-2/.test(asked), `the same as a command:\n${asked}`);
+      await window.keys('y');
+      await until('node-2 to drain', async () => (await second.agent.node.status({})).draining);
+      world.equal((await first.agent.node.status({})).draining, false, 'node-1 draining');
+      await window.shows('its state', /node-2 .*draining/);
+      await window.keys('u');
+      await window.shows('what is to be undone', /Have node-2 take connections again\?/);
+      await window.keys('y');
+      await until('node-2 to take connections again', async () => !(await second.agent.node.status({})).draining);
+
+      await window.keys('C-c');
+      const left = await window.shows('the shell', (screen) => /shell>\s*$/.test(screen.trimEnd()));
+      world.equal(headers(left), 0, 'headers on the screen that was there before');
+      const [kept] = await Promise.all(loads.map((load) => world.settle(load)));
+      world.equal(kept?.failed, 0, 'connections that were lost at a node that was not drained');
+    },
+  },
+];
