@@ -256,7 +256,8 @@ static void a_listed_source_without_a_header_is_reset(void **state)
 	client = rig_client(&rig);
 	rig_say(client, "PROXY TCP4 1.2");
 	rig_hear_reset(client);
-	assert_in_range(rig_now_ms() - began, 290, 20000);
+	/* Counted from when the worker's round began: on a busy machine some ms before the client came. */
+	assert_in_range(rig_now_ms() - began, 200, 20000);
 	close(client);
 	assert_int_equal(rig_closed_event(&rig).reason, MARCHER_CLOSE_PROXY_HEADER);
 	assert_int_equal(rig_counter(&rig, rig.service.slot, MARCHER_PROXY_HEADER_ERRORS), 2);
