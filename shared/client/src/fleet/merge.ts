@@ -217,8 +217,8 @@ export class Merge {
   setFlow(node: NodeKey, name: string, flow: Flow | undefined): void {
     const service = this.#service(name);
     const changed = flow === undefined ? service.flows.delete(node) : service.flows.set(node, flow);
-    if (changed) this.#touchedServices.add(service);
-    else if (service.isEmpty) this.#services.delete(name);
+    // An empty one goes when it is published: until then it may be named again.
+    if (changed || service.isEmpty) this.#touchedServices.add(service);
   }
 
   setBackend(node: NodeKey, status: BackendStatus): string {
