@@ -13,8 +13,13 @@ import { pictureOfPage } from './browser.js';
 
 const SSH_PORT = 2222;
 
-/** The command by which a session on that node is begun from elsewhere. */
-async function startSshd({ scope }: World, { netns, v4 }: MeshNode): Promise<string> {
+interface Sshd {
+  /** The command by which a session on that node is begun from elsewhere. */
+  readonly command: string;
+  stop(): void;
+}
+
+function startSshd({ scope }: World, { netns, v4 }: MeshNode): Sshd {
   const directory = path.join(scope.dir, 'ssh');
   mkdirSync(directory, { mode: 0o700 });
   const [own, host] = ['key', 'host_key'].map((name) => path.join(directory, name)) as [string, string];
@@ -30,9 +35,12 @@ async function startSshd({ scope }: World, { netns, v4 }: MeshNode): Promise<str
   ];
   const file = path.join(directory, 'sshd_config');
   writeFileSync(file, `${settings.join('\n')}\n`);
-  scope.spawn(['/usr/sbin/sshd', '-D', '-e', '-f', file], { netns, log: 'sshd.log' });
+  // It writes its title over the mark by which the scope would find it: it ends with this case, or with whoever runs it.
+  const argv = ['setpriv', '--pdeathsig', 'KILL', '/usr/sbin/sshd', '-D', '-e', '-f', file];
+  const child = scope.spawn(argv, { netns, log: 'sshd.log' });
   const options = ['-F', 'none', '-i', own, '-p', String(SSH_PORT), '-o', `UserKnownHostsFile=${known}`];
-  return `ssh -tt ${[...options, '-o', 'StrictHostKeyChecking=yes', '-o', 'IdentitiesOnly=yes'].join(' ')} root@${v4}`;
+  const command = `ssh -tt ${[...options, '-o', 'StrictHostKeyChecking=yes', '-o', 'IdentitiesOnly=yes'].join(' ')} root@${v4}`;
+  return { command, stop: () => child.kill('SIGKILL') };
 }
 
 const headers = (screen: string): number => screen.split('\n').filter((line) => line.startsWith(' Marcher ')).length;
@@ -49,63 +57,67 @@ export const terminal: readonly Case[] = [
       await ground.apply(first, ground.service('web', 8001), ground.service('api', 8002));
       await ground.agreed(['api', 'web']);
       const loads = await Promise.all([first, second].map((node) => ground.load(node, 8001)));
-      const ssh = await startSshd(world, first);
-      const window = await Terminal.open(world.scope, { columns: 110, rows: 24, netns: ground.clientNetns });
-      const remote = `env LANG=C.UTF-8 TERM=tmux-256color PATH=${process.env['PATH']} ${MARCHER} -t unix:${first.agent.socket}`;
-      const logIn = async (): Promise<void> => {
-        await window.keys(`${ssh} '${remote}'`, 'Enter');
-      };
-      // sshd may not listen yet.
-      await until(
-        'an SSH session',
-        async () => {
-          await logIn();
-          return await window.shows('the console', (screen) => headers(screen) === 1, 8_000).catch(() => undefined);
-        },
-        40_000,
-      );
-      await window.shows('all three', /3 nodes\s+read-only/);
-      await window.keys(':nodes', 'Enter');
-      await window.shows('three that are live', (screen) => nodesAre(screen, 'live', 3));
-      await window.shows('what clients really do', /node-1 .* [1-9][\d.]* +[\d.]+\w*B\/s/);
-      for (const [columns, rows] of [
-        [60, 12],
-        [150, 40],
-        [110, 24],
-      ] as const) {
-        await window.resize(columns, rows);
-        await window.shows(`one header at ${columns}×${rows}`, (screen) => {
-          return headers(screen) === 1 && nodesAre(screen, 'live', 3) && screen.split('\n').length === rows + 1;
-        });
+      const sshd = startSshd(world, first);
+      try {
+        const window = await Terminal.open(world.scope, { columns: 110, rows: 24, netns: ground.clientNetns });
+        const remote = `env LANG=C.UTF-8 TERM=tmux-256color PATH=${process.env['PATH']} ${MARCHER} -t unix:${first.agent.socket}`;
+        const logIn = async (): Promise<void> => {
+          await window.keys(`${sshd.command} '${remote}'`, 'Enter');
+        };
+        // sshd may not listen yet.
+        await until(
+          'an SSH session',
+          async () => {
+            await logIn();
+            return await window.shows('the console', (screen) => headers(screen) === 1, 8_000).catch(() => undefined);
+          },
+          40_000,
+        );
+        await window.shows('all three', /3 nodes\s+read-only/);
+        await window.keys(':nodes', 'Enter');
+        await window.shows('three that are live', (screen) => nodesAre(screen, 'live', 3));
+        await window.shows('what clients really do', /node-1 .* [1-9][\d.]* +[\d.]+\w*B\/s/);
+        for (const [columns, rows] of [
+          [60, 12],
+          [150, 40],
+          [110, 24],
+        ] as const) {
+          await window.resize(columns, rows);
+          await window.shows(`one header at ${columns}×${rows}`, (screen) => {
+            return headers(screen) === 1 && nodesAre(screen, 'live', 3) && screen.split('\n').length === rows + 1;
+          });
+        }
+
+        third.agent.kill('SIGKILL');
+        await third.agent.exited();
+        await window.shows('who is stale', /2 of 3 nodes; 1 stale for \d+ ?s/);
+        await window.shows('its row', (screen) => nodesAre(screen, 'stale', 1));
+        await pictureOfPage(pictureOf(await window.screen(true)), 'terminal-nodes');
+        await third.agent.start();
+        await window.shows('all three again', (screen) => nodesAre(screen, 'live', 3), 45_000);
+
+        await window.keys('j', 'd');
+        await window.shows('that it is read-only', /:unlock/);
+        await window.keys(':unlock', 'Enter');
+        await window.shows('that it is unlocked', /UNLOCKED/);
+        await window.keys('d');
+        const asked = await window.shows('what is to be drained', /Drain node-2\?/);
+        world.check(/drain --node node-2/.test(asked), `the same as a command:\n${asked}`);
+        await window.keys('y');
+        await until('node-2 to drain', async () => (await second.agent.node.status({})).draining);
+        world.equal((await first.agent.node.status({})).draining, false, 'node-1 draining');
+        await window.shows('its state', /node-2 .*draining/);
+        await window.keys('u');
+        await window.shows('what is to be undone', /Have node-2 take connections again\?/);
+        await window.keys('y');
+        await until('node-2 to take connections again', async () => !(await second.agent.node.status({})).draining);
+
+        await window.keys('C-c');
+        const left = await window.shows('the shell', (screen) => /shell>\s*$/.test(screen.trimEnd()));
+        world.equal(headers(left), 0, 'headers on the screen that was there before');
+      } finally {
+        sshd.stop();
       }
-
-      third.agent.kill('SIGKILL');
-      await third.agent.exited();
-      await window.shows('who is stale', /2 of 3 nodes; 1 stale for \d+ ?s/);
-      await window.shows('its row', (screen) => nodesAre(screen, 'stale', 1));
-      await pictureOfPage(pictureOf(await window.screen(true)), 'terminal-nodes');
-      await third.agent.start();
-      await window.shows('all three again', (screen) => nodesAre(screen, 'live', 3), 45_000);
-
-      await window.keys('j', 'd');
-      await window.shows('that it is read-only', /:unlock/);
-      await window.keys(':unlock', 'Enter');
-      await window.shows('that it is unlocked', /UNLOCKED/);
-      await window.keys('d');
-      const asked = await window.shows('what is to be drained', /Drain node-2\?/);
-      world.check(/drain --node node-2/.test(asked), `the same as a command:\n${asked}`);
-      await window.keys('y');
-      await until('node-2 to drain', async () => (await second.agent.node.status({})).draining);
-      world.equal((await first.agent.node.status({})).draining, false, 'node-1 draining');
-      await window.shows('its state', /node-2 .*draining/);
-      await window.keys('u');
-      await window.shows('what is to be undone', /Have node-2 take connections again\?/);
-      await window.keys('y');
-      await until('node-2 to take connections again', async () => !(await second.agent.node.status({})).draining);
-
-      await window.keys('C-c');
-      const left = await window.shows('the shell', (screen) => /shell>\s*$/.test(screen.trimEnd()));
-      world.equal(headers(left), 0, 'headers on the screen that was there before');
       const [kept] = await Promise.all(loads.map((load) => world.settle(load)));
       world.equal(kept?.failed, 0, 'connections that were lost at a node that was not drained');
     },
