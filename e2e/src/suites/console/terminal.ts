@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The terminal console over three agents that carry traffic, by an SSH session as somebody has it who can reach one machine. */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { makeKey } from '@marcher/client/testing/sshd';
 import { MARCHER } from '../../harness/agent.js';
@@ -61,18 +61,10 @@ export const terminal: readonly Case[] = [
       try {
         const window = await Terminal.open(world.scope, { columns: 110, rows: 24, netns: ground.clientNetns });
         const remote = `env LANG=C.UTF-8 TERM=tmux-256color PATH=${process.env['PATH']} ${MARCHER} -t unix:${first.agent.socket}`;
-        const logIn = async (): Promise<void> => {
-          await window.keys(`${sshd.command} '${remote}'`, 'Enter');
-        };
-        // sshd may not listen yet.
-        await until(
-          'an SSH session',
-          async () => {
-            await logIn();
-            return await window.shows('the console', (screen) => headers(screen) === 1, 8_000).catch(() => undefined);
-          },
-          40_000,
-        );
+        const log = path.join(world.scope.logs, 'sshd.log');
+        await until('sshd to listen', () => existsSync(log) && readFileSync(log, 'utf8').includes('Server listening'));
+        await window.keys(`${sshd.command} '${remote}'`, 'Enter');
+        await window.shows('the console', (screen) => headers(screen) === 1, 40_000);
         await window.shows('all three', /3 nodes\s+read-only/);
         await window.keys(':nodes', 'Enter');
         await window.shows('three that are live', (screen) => nodesAre(screen, 'live', 3));
