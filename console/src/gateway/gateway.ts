@@ -13,15 +13,19 @@ import type { ClientHttp2Stream } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { pipeline } from 'node:stream/promises';
 import { AgentError } from '@marcher/client';
+import { type CallPath, parseCallPath } from '../wire/call.js';
 import { STREAM_HEADER } from '../wire/frames.js';
-import { type AgentDoor, type Answer, type CallPath, failedAnswer, giveUp, parseCallPath } from './agent-door.js';
-import { type Assets, PAGE_HEADERS } from './assets.js';
+import { PAGE_HEADERS } from '../wire/page-policy.js';
+import { type AgentDoor, type Answer, failedAnswer, giveUp } from './agent-door.js';
+import type { Assets } from './assets.js';
 import { Channel } from './channel.js';
 import { Door, type Refusal } from './door.js';
 
 /** One for each page that is open. */
 const CHANNELS_MAX = 32;
 const TOKEN_MAX_BYTES = 1_024;
+/** Where agents' calls are. */
+const CALLS = '/agent/';
 const CHANNEL = /^\/streams\/([0-9a-f-]{36})$/;
 const CANCEL = /^\/streams\/([0-9a-f-]{36})\/(\d{1,10})\/cancel$/;
 const STREAM = /^([0-9a-f-]{36})\/(\d{1,10})$/;
@@ -102,7 +106,7 @@ class Requests {
       response.writeHead(204).end();
       return;
     }
-    const call = parseCallPath(pathname);
+    const call = pathname.startsWith(CALLS) ? parseCallPath(pathname.slice(CALLS.length - 1)) : undefined;
     if (call === undefined) return plain(response, 404, 'there is nothing here');
     const stream = request.headers[STREAM_HEADER];
     if (stream === undefined) await this.#forward(call, request, response);

@@ -10,6 +10,8 @@ import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http';
 import { type Duplex, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { ReadableStream } from 'node:stream/web';
+import { type CallPath, failureHeaders, isAnswerHeader, PASSED_HEADERS, parseCallPath } from '../wire/call.js';
+import { CONTENT_SECURITY_POLICY, PAGE_HEADERS } from '../wire/page-policy.js';
 import { isOwnAddress, SCHEME } from './origin.js';
 
 /** For Electron's protocol.registerSchemesAsPrivileged: an origin of its own, whose answers may be streams. */
@@ -18,16 +20,9 @@ export const SCHEME_PRIVILEGES = {
   privileges: { standard: true, secure: true, supportFetchAPI: true, stream: true, codeCache: true },
 } as const;
 
-export interface Call {
-  /** "entry", or 16 hex digits. */
-  readonly node: string;
-  /** "/marcher.v1.NodeService/Status" */
-  readonly method: string;
-}
-
 /** The gateway's way to agents; calls fail as Error with a sentence. */
 export interface Agents<Stream extends Duplex> {
-  open(call: Call, headers: IncomingHttpHeaders): Promise<Stream>;
+  open(call: CallPath, headers: IncomingHttpHeaders): Promise<Stream>;
   answer(
     stream: Stream,
   ): Promise<{ readonly status: number; readonly headers: OutgoingHttpHeaders; readonly body: Readable }>;
@@ -41,25 +36,6 @@ export interface Files {
   find(pathname: string): { readonly body: Uint8Array; readonly type: string } | undefined;
 }
 
-const CALL = /^\/(entry|[0-9a-f]{16})(\/[A-Za-z][\w.]{0,127}\/[A-Za-z]\w{0,127})$/;
-/** What an agent is told of a request: nothing of the page. */
-const PASSED = ['content-type', 'accept', 'x-grpc-web', 'x-user-agent', 'grpc-timeout'];
-/** RFC 9113, 8.2.2: of a connection, not of an answer. And nothing that would be kept. */
-const KEPT_BACK = new Set(['connection', 'keep-alive', 'transfer-encoding', 'upgrade', 'set-cookie']);
-
-/** Only what came with the console runs, and it speaks with its own origin alone. */
-export const CONTENT_SECURITY_POLICY = [
-  "default-src 'none'",
-  "script-src 'self'",
-  "style-src 'self'",
-  "img-src 'self' data:",
-  "font-src 'self'",
-  "connect-src 'self'",
-  "base-uri 'none'",
-  "form-action 'none'",
-  "frame-ancestors 'none'",
-].join('; ');
-
 /** For Electron's protocol.handle. */
 export function answerApp<Stream extends Duplex>(
   files: Files,
@@ -70,9 +46,8 @@ export function answerApp<Stream extends Duplex>(
     const { pathname } = new URL(request.url);
     if (request.method === 'GET') return page(files, pathname);
     if (request.method !== 'POST') return plain(405, 'expected GET or POST');
-    const [, node, method] = CALL.exec(pathname) ?? [];
-    if (node === undefined || method === undefined) return plain(404, 'there is nothing here');
-    return await forward({ node, method }, request, agents);
+    const call = parseCallPath(pathname);
+    return call === undefined ? plain(404, 'there is nothing here') : await forward(call, request, agents);
   };
 }
 
@@ -81,19 +56,20 @@ function page(files: Files, pathname: string): Response {
   if (file === undefined) return plain(404, 'there is nothing here');
   return new Response(Uint8Array.from(file.body), {
     headers: {
+      ...PAGE_HEADERS,
       'content-type': file.type,
-      'content-security-policy': CONTENT_SECURITY_POLICY,
-      'x-content-type-options': 'nosniff',
-      'referrer-policy': 'no-referrer',
-      'cross-origin-opener-policy': 'same-origin',
       'cache-control': 'no-store',
     },
   });
 }
 
-async function forward<Stream extends Duplex>(call: Call, request: Request, agents: Agents<Stream>): Promise<Response> {
+async function forward<Stream extends Duplex>(
+  call: CallPath,
+  request: Request,
+  agents: Agents<Stream>,
+): Promise<Response> {
   const headers: IncomingHttpHeaders = {};
-  for (const name of PASSED) {
+  for (const name of PASSED_HEADERS) {
     const value = request.headers.get(name);
     if (value !== null) headers[name] = value;
   }
@@ -136,21 +112,15 @@ function asItComes(answer: Readable, giveUp: () => void): globalThis.ReadableStr
 function plainHeaders(answered: OutgoingHttpHeaders): Headers {
   const headers = new Headers({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' });
   for (const [name, value] of Object.entries(answered)) {
-    if (value !== undefined && !name.startsWith(':') && !KEPT_BACK.has(name)) headers.set(name, String(value));
+    if (value !== undefined && isAnswerHeader(name)) headers.set(name, String(value));
   }
   return headers;
 }
 
-/** What gRPC-Web says in place of an answer (UNAVAILABLE): the renderer reads it as a call that has failed. */
 function failed(reason: string): Response {
   return new Response(null, {
     status: 200,
-    headers: {
-      'content-type': 'application/grpc-web+proto',
-      'grpc-status': '14',
-      'grpc-message': encodeURIComponent(reason.toWellFormed()),
-      'cache-control': 'no-store',
-    },
+    headers: { ...failureHeaders('UNAVAILABLE', reason), 'cache-control': 'no-store' },
   });
 }
 

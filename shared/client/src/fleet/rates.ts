@@ -11,7 +11,7 @@
 import type { ServiceTier } from '@marcher/proto/marcher/v1/node_service_pb';
 import type { Counters, ServiceStats } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import type { Flow } from './contract.js';
-import { NO_FLOW, settledFlow } from './flow.js';
+import { NO_FLOW, settledFlow, sumOfFlows } from './flow.js';
 
 /** Columns of a service: totals as they were last, and its flow by them. */
 const OPENED = 0;
@@ -77,17 +77,7 @@ export class Rates {
 
   /** Of all services together. */
   total(): Flow {
-    const sum: MutableFlow = { ...NO_FLOW };
-    for (const flow of this.#flows.values()) {
-      sum.open += flow.open;
-      sum.connections += flow.connections;
-      sum.bytesReceived += flow.bytesReceived;
-      sum.bytesSent += flow.bytesSent;
-      sum.packetsReceived += flow.packetsReceived;
-      sum.packetsSent += flow.packetsSent;
-      sum.failures += flow.failures;
-    }
-    return sum;
+    return sumOfFlows(this.#flows.values());
   }
 
   /**
