@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type Certificate, CertificateSource } from '@marcher/proto/marcher/v1/certificate_service_pb';
 import { type ReactNode, useCallback, useMemo, useState } from 'react';
+import { AskedHead } from '../components/asked-head.js';
 import { Badge, type Tone } from '../components/badge.js';
 import { CommandLine } from '../components/command-line.js';
 import { type Column, DataTable } from '../components/data-table.js';
 import { Dialog } from '../components/dialog.js';
-import { Facts, Problem } from '../components/panel.js';
+import { Facts } from '../components/panel.js';
 import { useAnswer } from '../state/answer.js';
 import { useConsole, useFleet } from '../state/console.js';
 import { parseFilter } from '../state/filter.js';
@@ -97,13 +98,7 @@ export function Certificates(): ReactNode {
   );
   return (
     <>
-      <header className="page-head">
-        <h1>Certificates</h1>
-        <button type="button" onClick={again}>
-          Ask again
-        </button>
-      </header>
-      {error !== undefined && <Problem>{said(error)}</Problem>}
+      <AskedHead title="Certificates" error={error} again={again} />
       <DataTable
         label="Certificates"
         columns={columns}

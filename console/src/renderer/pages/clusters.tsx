@@ -2,9 +2,9 @@
 /** Clusters of the mesh: which nodes hold each, and what is in it. */
 import type { Cluster } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { type ReactNode, useCallback, useMemo } from 'react';
+import { AskedHead } from '../components/asked-head.js';
 import { Badge } from '../components/badge.js';
 import { type Column, DataTable } from '../components/data-table.js';
-import { Problem } from '../components/panel.js';
 import { useAnswer } from '../state/answer.js';
 import { useConsole, useFleet } from '../state/console.js';
 import { parseFilter } from '../state/filter.js';
@@ -60,14 +60,7 @@ export function Clusters(): ReactNode {
   const rows = useMemo(() => (value ?? []).filter(({ name }) => filter.matches(name)), [value, filter]);
   return (
     <>
-      <header className="page-head">
-        <h1>Clusters</h1>
-        <span className="note">what has no cluster is held by every node</span>
-        <button type="button" onClick={again}>
-          Ask again
-        </button>
-      </header>
-      {error !== undefined && <Problem>{said(error)}</Problem>}
+      <AskedHead title="Clusters" note="what has no cluster is held by every node" error={error} again={again} />
       <DataTable
         label="Clusters"
         columns={columns}

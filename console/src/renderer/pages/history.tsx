@@ -2,6 +2,7 @@
 /** Versions of the configuration as the entry agent has made them, what each has changed, and going back. */
 import type { Revision } from '@marcher/proto/marcher/v1/config_service_pb';
 import { type ReactNode, useCallback, useEffect, useMemo, useState } from 'react';
+import { AskedHead } from '../components/asked-head.js';
 import { type Column, DataTable } from '../components/data-table.js';
 import { Dialog } from '../components/dialog.js';
 import { DiffView } from '../components/diff-view.js';
@@ -76,14 +77,12 @@ export function History(): ReactNode {
   );
   return (
     <>
-      <header className="page-head">
-        <h1>History</h1>
-        <span className="note">of the agent that is connected to, the newest {LIMIT}</span>
-        <button type="button" onClick={again}>
-          Ask again
-        </button>
-      </header>
-      {error !== undefined && <Problem>{said(error)}</Problem>}
+      <AskedHead
+        title="History"
+        note={`of the agent that is connected to, the newest ${LIMIT}`}
+        error={error}
+        again={again}
+      />
       <DataTable
         label="Versions"
         columns={columns}
