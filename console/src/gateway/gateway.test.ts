@@ -75,6 +75,19 @@ const fetchWithCookie: typeof fetch = (input, init) => {
 };
 
 describe('the gateway', () => {
+  test('says which port is taken and what to do, and leaves who has it alone', async () => {
+    const { port } = gateway;
+    const other = {
+      agents: new AgentDoor(connection, { kind: 'unix', path: 'x' }),
+      assets: new Assets(directory),
+      port,
+    };
+    await expect(startGateway(other)).rejects.toThrow(
+      `port ${port} of 127.0.0.1 is in use: choose another with --port`,
+    );
+    expect((await ask('GET', '/')).status).toBe(200);
+  });
+
   test('serves pages that nothing foreign runs in', async () => {
     const { status, headers, body } = await ask('GET', '/');
     expect({ status, body }).toEqual({ status: 200, body: '<!doctype html><title>console</title>' });

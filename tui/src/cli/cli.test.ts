@@ -89,6 +89,16 @@ beforeEach(() => {
   agent.failure = undefined;
 });
 
+test.each([{ args: [] }, { args: ['-t', 'unix:/nowhere'] }])(
+  'the console is not opened where there is no terminal: $args',
+  async ({ args }) => {
+    const { code, stdout, stderr } = await run(args);
+    expect([code, stdout]).toEqual([2, '']);
+    expect(stderr).toContain('Usage: marcher');
+    expect(stderr).toContain('marcher status -o json');
+  },
+);
+
 describe('apply and plan', () => {
   test('apply shows the diff, then says that nothing changes', async () => {
     const path = file('web.yaml', web);
