@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
-import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, it, vi } from 'vitest';
@@ -120,7 +119,7 @@ describe('nodes on the network', () => {
     stream.on('error', () => {});
     stream.resume();
     stream.write(Buffer.alloc(70_000, 6));
-    await once(stream, 'close');
+    await new Promise((resolve) => stream.once('close', resolve));
     await until(() => Object.values(a.node.stats().rejected).reduce((sum, count) => sum + count, 0) > 250);
     const told = a.events.flatMap((event) => (event.type === 'rejected' ? [event.reason] : []));
     expect(told.length).toBe(new Set(told).size);

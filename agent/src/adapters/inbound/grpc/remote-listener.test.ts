@@ -9,6 +9,7 @@ import { createGrpcTransport } from '@connectrpc/connect-node';
 import { Health, HealthCheckResponse_ServingStatus as Serving } from '@marcher/proto/grpc/health/v1/health_pb';
 import { beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { CertificateAuthority, NodeCredentials } from '../../../ports/identity.js';
+import { closing } from '../../../testing/closing.js';
 import { testClient } from '../../outbound/identity/testing/client.js';
 import { NODE_A, NODE_B } from '../../outbound/identity/testing/directory.js';
 import { testAuthority, testNode } from '../../outbound/identity/testing/mesh.js';
@@ -319,7 +320,7 @@ describe('many, or slow', () => {
   test('a handshake that does not come ends', async () => {
     const api = await remoteApi(authority, node, { handshakeMs: 30 });
     const socket = await silent(api.port);
-    await once(socket, 'close');
+    await closing(socket);
     expect(api.listener.refusals.get('handshake')).toBe(1);
   });
 
@@ -338,7 +339,7 @@ describe('many, or slow', () => {
     const oldest = await silent(api.port, '127.0.0.2');
     const [first, second] = [await silent(api.port, '127.0.0.3'), await silent(api.port, '127.0.0.3')];
     await vi.waitFor(() => expect(api.listener.counts.open).toBe(3));
-    const ends = [once(first, 'close'), once(oldest, 'close'), once(second, 'close')] as const;
+    const ends = [closing(first), closing(oldest), closing(second)] as const;
     await silent(api.port, '127.0.0.3');
     await ends[0];
     expect([oldest.closed, second.closed]).toEqual([false, false]);
@@ -356,7 +357,7 @@ describe('many, or slow', () => {
     const oldest = await greeted(api.port, '127.0.0.2');
     await greeted(api.port, '127.0.0.3');
     await vi.waitFor(() => expect(api.listener.counts.http2).toBe(2));
-    const gone = once(oldest, 'close');
+    const gone = closing(oldest);
     await greeted(api.port, '127.0.0.4');
     await gone;
     expect(api.listener.refusals.get('too-many-waiting')).toBe(1);
@@ -427,8 +428,8 @@ describe('many, or slow', () => {
     };
     const stream = session.request(headers);
     stream.on('error', () => undefined).resume();
-    const over = once(session, 'close');
-    await once(stream, 'close');
+    const over = closing(session);
+    await closing(stream);
     expect(stream.rstCode).toBe(8);
     await over;
   });
@@ -447,12 +448,12 @@ describe('many, or slow', () => {
     const api = await remoteApi(authority, node, { waitingPerSourceMax: 3 });
     const [oldest] = [await greeted(api.port), await greeted(api.port), await greeted(api.port)];
     await vi.waitFor(() => expect(api.listener.counts.http2).toBe(3), 10_000);
-    const gone = once(oldest as TLSSocket, 'close');
+    const gone = closing(oldest as TLSSocket);
     expect(await outcome(api, shown(alice))).toBe('served');
     await gone;
     expect(api.listener.refusals.get('too-many-waiting')).toBe(1);
     const hasty = await remoteApi(authority, node, { waitingMs: 30 });
-    await once(await greeted(hasty.port), 'close');
+    await closing(await greeted(hasty.port));
     expect(hasty.listener.refusals.get('not-known-in-time')).toBe(1);
   });
 

@@ -11,6 +11,7 @@ import { NO_REVOCATIONS } from '../../../domain/identity/revocation.js';
 import { encodeMessage } from '../../../domain/replication/message-codec.js';
 import type { CertificateAuthority } from '../../../ports/identity.js';
 import type { Admit } from '../../../ports/mesh.js';
+import { closing } from '../../../testing/closing.js';
 import { PROTOCOL } from '../../outbound/identity/mesh-tls.js';
 import { testAuthority } from '../../outbound/identity/testing/mesh.js';
 import { type MeshSession, openMeshSession } from '../../outbound/mesh/mesh-session.js';
@@ -128,7 +129,7 @@ describe('a node of the mesh', () => {
     const third = await asReplica(port);
     await first.closed;
     expect([server.peers, server.refusals.get('replaced')]).toEqual([1, 1]);
-    const closed = once(call.http2, 'close');
+    const closed = closing(call.http2);
     await asReplica(port);
     await closed;
     expect([server.peers, server.refusals.get('replaced')]).toEqual([1, 2]);
@@ -141,7 +142,7 @@ describe('a node of the mesh', () => {
     const [call, replica] = [await asPeer(port), await asReplica(port)];
     server.judgeAgain();
     expect(server.peers).toBe(1);
-    const closed = Promise.all([once(call.http2, 'close'), replica.closed]);
+    const closed = Promise.all([closing(call.http2), replica.closed]);
     host.revoke(new Map([[two.serial, { serial: two.serial, revokedAtMs: 0, reason: 0 }]]));
     expect(server.peers).toBe(1);
     server.judgeAgain();
@@ -161,7 +162,7 @@ describe('a node of the mesh', () => {
     server.keep(new Set([1n]));
     expect(server.peers).toBe(1);
     server.keep(new Set([1n, 2n]));
-    const closed = Promise.all([once(call.http2, 'close'), replica.closed]);
+    const closed = Promise.all([closing(call.http2), replica.closed]);
     server.keep(new Set([1n]));
     await closed;
     expect(server.refusals.get('removed')).toBe(2);
@@ -173,7 +174,7 @@ describe('a node of the mesh', () => {
     const alive = await dial(port, (await identity(authority, 3n)).mesh.dialOptions());
     const pings = setInterval(() => alive.http2.destroyed || alive.http2.ping(() => {}), 50);
     onTestFinished(() => clearInterval(pings));
-    await once(silent.http2, 'close');
+    await closing(silent.http2);
     await new Promise((resolve) => setTimeout(resolve, 300));
     expect(server.peers).toBe(1);
     expect(alive.http2.closed).toBe(false);
@@ -182,7 +183,7 @@ describe('a node of the mesh', () => {
   test('that opens and resets streams without end is cut off', async () => {
     const { port, server } = await openServer(one);
     const { http2 } = await asPeer(port);
-    const closed = once(http2, 'close');
+    const closed = closing(http2);
     for (let resets = 0; resets < 200 && !http2.destroyed; resets++) {
       const request = http2.request(RENEW);
       request.on('error', () => {});
@@ -282,7 +283,7 @@ describe('the mesh port', () => {
       raw(port, two.mesh.dialOptions()),
       raw(port, { ...STRANGER, ALPNProtocols: ['h2'] }),
     ];
-    const closed = Promise.all(sockets.map((socket) => once(socket, 'close')));
+    const closed = Promise.all(sockets.map((socket) => closing(socket)));
     for (const socket of sockets) {
       socket.resume();
       socket.write(noise);
@@ -299,7 +300,7 @@ describe('the mesh port', () => {
   ])('cuts off a flood of %s', async (_, frame) => {
     const { port, server } = await openServer(one);
     const socket = raw(port, { ...two.mesh.dialOptions(), ALPNProtocols: ['h2'] });
-    const closed = once(socket, 'close');
+    const closed = closing(socket);
     const settings = Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]);
     socket.write(Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), settings]));
     for (let at = 0; at < 20; at++) socket.write(Buffer.concat(Array.from({ length: 1_000 }, () => frame)));

@@ -15,6 +15,7 @@ import { TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { isRelayable } from '../../../domain/access/relayed.js';
 import type { CertificateAuthority } from '../../../ports/identity.js';
+import { closing } from '../../../testing/closing.js';
 import { PROTOCOL } from '../../outbound/identity/mesh-tls.js';
 import { testAuthority } from '../../outbound/identity/testing/mesh.js';
 import { openMeshSession } from '../../outbound/mesh/mesh-session.js';
@@ -143,7 +144,7 @@ describe('a member', () => {
     const replica = await callReplica(port.port, entryIdentity.mesh.dialOptions());
     const second = await callReplica(port.port, entryIdentity.mesh.dialOptions());
     const first = await asMember(pair);
-    const closed = once(first, 'close');
+    const closed = closing(first);
     const later = await asMember(pair);
     await closed;
     expect([replica, second].map(({ socket }) => socket.destroyed)).toEqual([false, false]);
@@ -175,9 +176,9 @@ describe('a member', () => {
   test('that is silent is closed, one that opens streams without end, too', async () => {
     const pair = await relayedPair(authority, { doorLimits: { idleMs: 100, streamsPerSecond: 20 } });
     const silent = await asMember(pair);
-    await once(silent, 'close');
+    await closing(silent);
     const busy = await asMember(pair);
-    const closed = once(busy, 'close');
+    const closed = closing(busy);
     const node = createClient(NodeService, transportOn(busy, as(ROOT)));
     for (let calls = 0; calls < 2_000 && !busy.destroyed; calls++) await node.status({}).catch(() => undefined);
     await closed;
@@ -187,7 +188,7 @@ describe('a member', () => {
   test('that opens calls and resets them does no harm, and is cut off when it does so without end', async () => {
     const pair = await relayedPair(authority, { doorLimits: { resets: { burst: 100, rate: 1 } } });
     const http2 = await asMember(pair);
-    const closed = once(http2, 'close');
+    const closed = closing(http2);
     const headers = { ':method': 'POST', 'content-type': 'application/grpc', te: 'trailers', ...as(ROOT) };
     const reset = async (): Promise<void> => {
       const request = http2.request({ ...headers, ':path': '/marcher.v1.TrafficService/Logs' });
@@ -229,7 +230,7 @@ describe('a member', () => {
     const pair = await relayedPair(authority);
     const { port, entryIdentity, otherIdentity } = pair;
     const http2 = await asMember(pair);
-    const closed = once(http2, 'close');
+    const closed = closing(http2);
     const { serial } = entryIdentity;
     otherIdentity.revoke(new Map([[serial, { serial, revokedAtMs: 0, reason: 0 }]]));
     port.server.judgeAgain();

@@ -7,6 +7,7 @@ import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import type { Peer } from '../../../domain/identity/peer.js';
 import { NO_REVOCATIONS, nodeSerial, type Revocations } from '../../../domain/identity/revocation.js';
 import type { CertificateAuthority, NodeCredentials } from '../../../ports/identity.js';
+import { closing } from '../../../testing/closing.js';
 import { createMeshListener, LISTENER_LIMITS } from './mesh-listener.js';
 import { joinOptions, MeshTls, type MeshTlsMaterial, PROTOCOL } from './mesh-tls.js';
 import { fetchPinnedRoot } from './pinned-root.js';
@@ -203,7 +204,7 @@ describe('the listener', () => {
     const door = await openDoor(new MeshTls(material(server), now), { ...LISTENER_LIMITS, handshakesPerSourceMax: 1 });
     const silent = connectTcp(door.port, '127.0.0.1');
     onTestFinished(() => void silent.destroy());
-    const closed = once(silent.on('error', () => {}).resume(), 'close');
+    const closed = closing(silent.resume());
     const seen = [door.next(), door.next(), door.next()];
     await once(silent, 'connect');
     expect(await dial(door.port, careless(client))).toBe('hello');
@@ -272,7 +273,7 @@ describe('the listener', () => {
       clearInterval(drip);
       slow.destroy();
     });
-    const closed = once(slow.on('error', () => {}).resume(), 'close');
+    const closed = closing(slow.resume());
     expect(await verdict).toBe('handshake');
     expect(door.reasons).toEqual([expect.stringContaining('timeout')]);
     await closed;
@@ -285,7 +286,7 @@ describe('the listener', () => {
     const seen = door.next();
     const stranger = connect({ host: '127.0.0.1', port: door.port, ALPNProtocols: ['h2'], ...careless(undefined) });
     stranger.on('error', () => {}).resume();
-    await once(stranger, 'close');
+    await closing(stranger);
     expect(await seen).toBe('stranger');
   });
 });
