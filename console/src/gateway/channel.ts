@@ -9,7 +9,7 @@ import { type FrameHead, FrameKind, frameHead, PAYLOAD_MAX } from '../wire/frame
 import { giveUp } from './agent-door.js';
 
 /** A node's stream each, and logs of some. */
-const CALLS_MAX = 512;
+const CALLS_MAX = 2_048;
 
 export class Channel {
   readonly #response: ServerResponse;

@@ -297,6 +297,17 @@ describe('limits', () => {
       .toBe('open');
   });
 
+  test('a connection has room for a call about each of a thousand members', async () => {
+    await serve({ limits: { openStreams: 2_000, stopMs: 500 } });
+    const hold = new AbortController();
+    const one = config();
+    const held = Array.from({ length: 1_100 }, () => one.watch({}, { signal: hold.signal })[Symbol.asyncIterator]());
+    await Promise.all(held.map((each) => each.next()));
+    expect(useCases.openStreams).toBe(1_100);
+    hold.abort();
+    await expect.poll(() => useCases.openStreams).toBe(0);
+  });
+
   test('a request that does not arrive in time is cut off', async () => {
     await serve({ limits: { requestMs: 150, stopMs: 500 } });
     const session = http2Connect('http://localhost', { createConnection: () => connect({ path: socketPath }) });

@@ -84,6 +84,7 @@ export interface ApiLimits {
   readonly changesInFlight: number;
   readonly openStreams: number;
   readonly connections: number;
+  /** A console has one for each node of its mesh, and once more while it follows their logs. */
   readonly streamsPerConnection: number;
   /** Time in which a request must have arrived whole. */
   readonly requestMs: number;
@@ -99,7 +100,7 @@ const defaultLimits: ApiLimits = {
   changesInFlight: 8,
   openStreams: 256,
   connections: 256,
-  streamsPerConnection: 128,
+  streamsPerConnection: 2_048,
   requestMs: 60_000,
   idleMs: 600_000,
   stopMs: 5_000,

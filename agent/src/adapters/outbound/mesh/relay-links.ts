@@ -37,9 +37,9 @@ export interface RelayLimits {
 }
 
 export const RELAY_LIMITS: RelayLimits = {
-  callsMax: 512,
+  callsMax: 4_096,
   callsPerNodeMax: RELAY_STREAMS,
-  connectionsMax: 256,
+  connectionsMax: 1_024,
   dialMs: 5_000,
   pingMs: 5_000,
   idleMs: 60_000,

@@ -14,4 +14,4 @@ export const RELAYED_HEADER = 'marcher-relayed';
 export const RELAY_STREAMS = 64;
 
 /** Of a stream: what was sent and not taken yet. It bounds what a slow reader keeps in the memory of the node between. */
-export const RELAY_WINDOW_BYTES = 128 * 1024;
+export const RELAY_WINDOW_BYTES = 64 * 1024;
