@@ -33,4 +33,22 @@ const bundle = (workspace) =>
     logLevel: 'warn',
   });
 
-export default [bundle('agent'), bundle('tui')];
+// The desktop console's main process; ssh2 is within, without its machine code, which it does without.
+const consoleMain = defineConfig({
+  input: { main: path('console/dist/main/main.js') },
+  platform: 'node',
+  external: ['electron', '@lydell/node-pty', 'cpu-features', /\.node$/],
+  output: { dir: path('console/bundle'), format: 'esm', chunkFileNames: '[name].js', cleanDir: true },
+  logLevel: 'warn',
+});
+
+// And its preload script, which is in the renderer's sandbox: one file of CommonJS.
+const consolePreload = defineConfig({
+  input: path('console/dist/preload/preload.js'),
+  platform: 'browser',
+  external: ['electron'],
+  output: { file: path('console/bundle/preload.cjs'), format: 'cjs' },
+  logLevel: 'warn',
+});
+
+export default [bundle('agent'), bundle('tui'), consoleMain, consolePreload];

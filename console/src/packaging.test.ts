@@ -34,5 +34,5 @@ test('every fuse is set: the binary runs the console alone, from its archive, an
 
 test('only what is bundled is packed', () => {
   expect(config.directories.app).toBe('console');
-  expect(config.files).toEqual(['package.json', 'bundle/**', '!**/*.map']);
+  expect(config.files).toEqual(['package.json', 'bundle/**', 'web/**', '!**/*.map']);
 });

@@ -5,8 +5,8 @@
  */
 import type { ServerResponse } from 'node:http';
 import type { ClientHttp2Stream } from 'node:http2';
+import { giveUp } from '../entry/agent-door.js';
 import { type FrameHead, FrameKind, frameHead, PAYLOAD_MAX } from '../wire/frames.js';
-import { giveUp } from './agent-door.js';
 
 /** A node's stream each, and logs of some. */
 const CALLS_MAX = 2_048;

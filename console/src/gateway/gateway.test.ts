@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Connection } from '@marcher/client/connection';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { AgentDoor } from '../entry/agent-door.js';
 import { StreamChannel } from '../renderer/agents/channel.js';
-import { AgentDoor } from './agent-door.js';
 import { Assets } from './assets.js';
 import { type Gateway, startGateway } from './gateway.js';
 

@@ -4,9 +4,9 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { formatTarget } from '@marcher/client';
 import { Connection } from '@marcher/client/connection';
-import { AgentDoor } from './agent-door.js';
+import { AgentDoor } from '../entry/agent-door.js';
+import { chooseAgent } from '../entry/chosen-agent.js';
 import { Assets } from './assets.js';
-import { chooseAgent } from './chosen-agent.js';
 import { startGateway } from './gateway.js';
 
 const CONNECT_TIMEOUT_MS = 5_000;

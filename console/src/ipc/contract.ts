@@ -42,18 +42,46 @@ const link = z
     return url?.username === '' && url.password === '';
   }, 'expected an address without user and password');
 
+/** What only the person knows, such as the passphrase of a key, or whether a server's key is the right one. */
+const question = z.object({
+  id: z.int().positive(),
+  title: z.string().max(300),
+  /** Lines. Texts of servers are in them, without control characters. */
+  text: z.array(z.string().max(2_000)).max(16),
+  /** None: it is a matter of yes or no. */
+  fields: z.array(z.object({ label: z.string().max(300), isSecret: z.boolean() })).max(16),
+  /** What the button is called that goes on. */
+  action: z.string().max(60),
+  /** Whether the answer may be kept in the vault. */
+  mayKeep: z.boolean(),
+});
+
+/** null: the person does not answer that. */
+const answers = z.array(z.string().max(4_096)).max(16).nullable();
+
 export const contract = {
   /** The most that an address book has, and this machine's. */
   meshes: shape(z.tuple([]), z.array(mesh).max(1_001)),
+  /** The page shows that one from now on; it is shown first the next time, too. */
   chooseMesh: shape(z.tuple([meshName]), z.void()),
   vaultState: shape(z.tuple([]), vaultState),
   /** Opens it, or where there is none makes one. 8 characters or more, for what is read by whoever has the file. */
   openVault: shape(z.tuple([z.string().min(8).max(1_024)]), vaultState),
   closeVault: shape(z.tuple([]), vaultState),
+  /** Takes all secrets out of the vault, also where nobody knows its passphrase any more. */
+  forgetSecrets: shape(z.tuple([]), vaultState),
+  /** Waits for one whose id is larger. */
+  nextQuestion: shape(z.tuple([z.int().nonnegative()]), question),
+  /** id, answers, whether they are to be kept. */
+  answerQuestion: shape(z.tuple([z.int().positive(), answers, z.boolean()]), z.void()),
   openLink: shape(z.tuple([link]), z.void()),
 } satisfies Record<Method, Shape>;
 
 type Contract = typeof contract;
+
+export type Question = z.output<typeof question>;
+export type Mesh = z.output<typeof mesh>;
+export type VaultState = z.output<typeof vaultState>;
 
 /** What answers in the main process. */
 export type Handlers = {

@@ -1,6 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the desktop's renderer may ask of the main process, by name. Everything else it asks of agents, by gRPC-Web. */
-export const METHODS = ['meshes', 'chooseMesh', 'vaultState', 'openVault', 'closeVault', 'openLink'] as const;
+export const METHODS = [
+  'meshes',
+  'chooseMesh',
+  'vaultState',
+  'openVault',
+  'closeVault',
+  'forgetSecrets',
+  'nextQuestion',
+  'answerQuestion',
+  'openLink',
+] as const;
 
 export type Method = (typeof METHODS)[number];
 

@@ -11,12 +11,14 @@ import {
   type ServerHttp2Stream,
 } from 'node:http2';
 import type { AddressInfo } from 'node:net';
+import { AgentError } from '@marcher/client';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type Agents, answerApp } from './app-protocol.js';
 
 let server: Http2Server;
 let session: ClientHttp2Session;
 let calls: { stream: ServerHttp2Stream; headers: IncomingHttpHeaders }[];
+let meshes: string[];
 let failure: Error | undefined;
 let waiting: ((call: (typeof calls)[number]) => void) | undefined;
 
@@ -37,11 +39,13 @@ afterAll(() => {
 });
 beforeEach(() => {
   calls = [];
+  meshes = [];
   failure = undefined;
 });
 
 const agents: Agents<ClientHttp2Stream> = {
-  async open({ node, method }, headers) {
+  async open({ mesh, node, method }, headers) {
+    meshes.push(mesh);
     if (failure !== undefined) throw failure;
     return session.request({ ...headers, ':method': 'POST', ':path': method, 'marcher-node': node });
   },
@@ -61,8 +65,9 @@ const handle = answerApp(files, agents);
 
 const METHOD = '/marcher.v1.NodeService/Status';
 
-function post(path = `/entry${METHOD}`, init: RequestInit = {}): Request {
-  return new Request(`app://agent${path}`, { method: 'POST', body: 'question', ...init });
+function post(path = `/entry${METHOD}`, { headers, ...init }: RequestInit = {}): Request {
+  const named = { 'marcher-mesh': 'prod', ...(headers as Record<string, string>) };
+  return new Request(`app://agent${path}`, { method: 'POST', body: 'question', headers: named, ...init });
 }
 
 /** The next call that arrives at the agent. */
@@ -113,11 +118,19 @@ describe('calls', () => {
     const answer = await answering;
     expect(body.join('')).toBe('question');
     expect(got).toMatchObject({ ':path': METHOD, 'marcher-node': '00112233445566aa', 'grpc-timeout': '50m' });
+    expect(meshes).toEqual(['prod']);
+    expect(got).not.toHaveProperty('marcher-mesh');
     expect(got).not.toHaveProperty('cookie');
     expect(got).not.toHaveProperty('referer');
     expect(answer.headers.get('content-type')).toBe('application/grpc-web-text+proto');
     expect(answer.headers.get('set-cookie')).toBeNull();
     expect(await answer.text()).toBe('answer');
+  });
+
+  test.each(['', '../prod', 'https://192.0.2.1:7443'])('for the mesh %j go nowhere', async (mesh) => {
+    const answer = await handle(post(undefined, { headers: { 'marcher-mesh': mesh } }));
+    expect(answer.status).toBe(400);
+    expect(meshes).toEqual([]);
   });
 
   test('are answered piece by piece, and end at the agent when the page stops reading', async () => {
@@ -155,6 +168,11 @@ describe('calls', () => {
     expect(answer.status).toBe(200);
     expect(answer.headers.get('grpc-status')).toBe('14');
     expect(decodeURIComponent(answer.headers.get('grpc-message') ?? '')).toBe(failure.message);
+  });
+
+  test('one that the agent does not want is told as that', async () => {
+    failure = new AgentError('denied', 'the session of alice is over', [], undefined);
+    expect((await handle(post())).headers.get('grpc-status')).toBe('7');
   });
 
   test('an answer that breaks off is no whole one', async () => {

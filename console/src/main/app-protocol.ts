@@ -4,13 +4,18 @@
  * sees. Bodies go through as they come, both ways; who goes away ends the call at the agent.
  *
  *   GET  /…                        the renderer
- *   POST /NODE/SERVICE/METHOD      a call; NODE is "entry" or a node's id
+ *   POST /NODE/SERVICE/METHOD      a call; NODE is "entry" or a node's id, of the mesh that the header "marcher-mesh" names
+ *
+ * Each call names its mesh, so that none ever goes to another than the page shows, whatever was chosen meanwhile.
  */
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http';
 import { type Duplex, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { ReadableStream } from 'node:stream/web';
-import { type CallPath, failureHeaders, isAnswerHeader, PASSED_HEADERS, parseCallPath } from '../wire/call.js';
+import { AgentError } from '@marcher/client';
+import { isTargetName } from '@marcher/client/address-book';
+import { failedAnswer } from '../entry/agent-door.js';
+import { type CallPath, isAnswerHeader, MESH_HEADER, PASSED_HEADERS, parseCallPath } from '../wire/call.js';
 import { CONTENT_SECURITY_POLICY, PAGE_HEADERS } from '../wire/page-policy.js';
 import { isOwnAddress, SCHEME } from './origin.js';
 
@@ -20,9 +25,14 @@ export const SCHEME_PRIVILEGES = {
   privileges: { standard: true, secure: true, supportFetchAPI: true, stream: true, codeCache: true },
 } as const;
 
-/** The gateway's way to agents; calls fail as Error with a sentence. */
+export interface MeshCall extends CallPath {
+  /** A name of the address book, or "local". */
+  readonly mesh: string;
+}
+
+/** The way to agents; calls fail as AgentError, or as Error with a sentence. */
 export interface Agents<Stream extends Duplex> {
-  open(call: CallPath, headers: IncomingHttpHeaders): Promise<Stream>;
+  open(call: MeshCall, headers: IncomingHttpHeaders): Promise<Stream>;
   answer(
     stream: Stream,
   ): Promise<{ readonly status: number; readonly headers: OutgoingHttpHeaders; readonly body: Readable }>;
@@ -47,7 +57,10 @@ export function answerApp<Stream extends Duplex>(
     if (request.method === 'GET') return page(files, pathname);
     if (request.method !== 'POST') return plain(405, 'expected GET or POST');
     const call = parseCallPath(pathname);
-    return call === undefined ? plain(404, 'there is nothing here') : await forward(call, request, agents);
+    if (call === undefined) return plain(404, 'there is nothing here');
+    const mesh = request.headers.get(MESH_HEADER) ?? '';
+    if (!isTargetName(mesh)) return plain(400, `expected the header ${MESH_HEADER} with the name of a target`);
+    return await forward({ ...call, mesh }, request, agents);
   };
 }
 
@@ -64,7 +77,7 @@ function page(files: Files, pathname: string): Response {
 }
 
 async function forward<Stream extends Duplex>(
-  call: CallPath,
+  call: MeshCall,
   request: Request,
   agents: Agents<Stream>,
 ): Promise<Response> {
@@ -90,7 +103,7 @@ async function forward<Stream extends Duplex>(
     return new Response(asItComes(answer, giveUp), { status, headers: plainHeaders(answered) });
   } catch (reason) {
     giveUp();
-    return failed((reason as Error).message);
+    return failed(reason as Error);
   }
 }
 
@@ -117,10 +130,12 @@ function plainHeaders(answered: OutgoingHttpHeaders): Headers {
   return headers;
 }
 
-function failed(reason: string): Response {
+/** A page reads it as a call that has failed. */
+function failed(reason: Error): Response {
+  const error = reason instanceof AgentError ? reason : new AgentError('unavailable', reason.message, [], reason);
   return new Response(null, {
     status: 200,
-    headers: { ...failureHeaders('UNAVAILABLE', reason), 'cache-control': 'no-store' },
+    headers: plainHeaders(failedAnswer(error)),
   });
 }
 

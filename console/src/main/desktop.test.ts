@@ -7,6 +7,7 @@ import { PassThrough } from 'node:stream';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Method } from '../ipc/names.js';
 import { exposeBridge } from '../preload/bridge.js';
+import { startMesh } from './arguments.js';
 import { type Host, startDesktop, type Window } from './desktop.js';
 import type { Invocation } from './ipc-server.js';
 import type { Contents } from './navigation.js';
@@ -160,7 +161,12 @@ async function start(electron: FakeElectron): Promise<FakeElectron> {
       vaultState: () => 'new',
       openVault: () => 'open',
       closeVault: () => 'locked',
+      forgetSecrets: () => 'new',
+      nextQuestion: () => ({ id: 1, title: 'Passphrase', text: [], fields: [], action: 'Go on', mayKeep: false }),
+      answerQuestion: () => undefined,
     },
+    argv: ['marcher-console'],
+    meshOf: startMesh,
     logger: { warn() {}, error() {} },
     preload: '/opt/marcher/preload.cjs',
     windowFile: join(directory, 'window.json'),
@@ -192,9 +198,11 @@ test('a second instance shows the window of the first, and quits', async () => {
   const second = await start(new FakeElectron(false));
   expect(second.done).toEqual(['quit']);
   const first = await start(new FakeElectron());
-  first.happens('second-instance');
+  first.happens('second-instance', {}, ['marcher-console']);
   expect(first.windows).toHaveLength(1);
   expect(first.windows[0]?.done.slice(-2)).toEqual(['restore', 'focus']);
+  first.happens('second-instance', {}, ['marcher-console', '--some-of-chromium', '--target', 'lab']);
+  expect(first.windows[0]?.done.at(-1)).toBe('load app://agent/?mesh=lab');
 });
 
 test('a window comes back where it was', async () => {

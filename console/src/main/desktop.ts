@@ -37,7 +37,8 @@ export interface Host {
     quit(): void;
     whenReady(): Promise<unknown>;
     enableSandbox(): void;
-    on(event: 'second-instance' | 'activate' | 'window-all-closed', listener: () => void): unknown;
+    on(event: 'second-instance', listener: (event: unknown, argv: string[]) => void): unknown;
+    on(event: 'activate' | 'window-all-closed', listener: () => void): unknown;
     on(event: 'web-contents-created', listener: (event: unknown, contents: Contents) => void): unknown;
     on(
       event: 'certificate-error' | 'select-client-certificate' | 'login',
@@ -60,6 +61,9 @@ export interface DesktopParts<Stream extends Duplex> {
   readonly agents: Agents<Stream>;
   /** What the bridge asks of the rest; links are this file's. */
   readonly handlers: Omit<Handlers, 'openLink'>;
+  readonly argv: readonly string[];
+  /** The mesh that a command line names. undefined: it leaves that to the console. */
+  meshOf(argv: readonly string[]): string | undefined;
   readonly logger: IpcLogger;
   /** Absolute paths. */
   readonly preload: string;
@@ -86,23 +90,33 @@ export async function startDesktop<Stream extends Duplex>(host: Host, parts: Des
   app.on('certificate-error', (event) => event.preventDefault());
   app.on('select-client-certificate', (event) => event.preventDefault());
   app.on('login', (event) => event.preventDefault());
-  app.on('second-instance', () => showWindow(host, parts));
-  app.on('activate', () => showWindow(host, parts));
+  app.on('second-instance', (_event, argv) => showWindow(host, parts, parts.meshOf(argv)));
+  app.on('activate', () => showWindow(host, parts, undefined));
   app.on('window-all-closed', () => app.quit());
 
   await app.whenReady();
   denyPermissions(session.defaultSession);
   protocol.handle(SCHEME, answerApp(parts.files, parts.agents));
   serveIpc(ipcMain, { ...parts.handlers, openLink }, logger);
-  showWindow(host, parts);
+  showWindow(host, parts, parts.meshOf(parts.argv));
 }
 
-/** The one there is, or a new one. */
-function showWindow<Stream extends Duplex>(host: Host, { preload, windowFile, logger }: DesktopParts<Stream>): void {
+/** The one there is, or a new one. mesh: undefined, as the page has it, or as it was the last time. */
+function showWindow<Stream extends Duplex>(
+  host: Host,
+  { preload, windowFile, logger }: DesktopParts<Stream>,
+  mesh: string | undefined,
+): void {
+  const load = (window: Window): void => {
+    window
+      .loadURL(mesh === undefined ? `${ORIGIN}/` : `${ORIGIN}/?${new URLSearchParams({ mesh })}`)
+      .catch((error: Error) => logger.error({ error: error.message }, 'the console could not be shown'));
+  };
   const [open] = host.BrowserWindow.getAllWindows();
   if (open !== undefined) {
     if (open.isMinimized()) open.restore();
     open.focus();
+    if (mesh !== undefined) load(open);
     return;
   }
   const { bounds, isMaximized } = readPlace(windowFile, host.screen.getAllDisplays());
@@ -114,7 +128,5 @@ function showWindow<Stream extends Duplex>(host: Host, { preload, windowFile, lo
   window.on('close', () =>
     keepPlace(windowFile, { bounds: window.getNormalBounds(), isMaximized: window.isMaximized() }),
   );
-  window
-    .loadURL(`${ORIGIN}/`)
-    .catch((error: Error) => logger.error({ error: error.message }, 'the console could not be shown'));
+  load(window);
 }

@@ -2,11 +2,13 @@
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { withSession, withTarget } from '@marcher/client/address-book';
+import { withCurrent, withoutTarget, withSession, withTarget } from '@marcher/client/address-book';
 import { AddressBookFile } from '@marcher/client/address-book-file';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { ChosenMesh } from './chosen-mesh.js';
 import { pageHandlers } from './handlers.js';
 import { ConsoleError } from './ipc-server.js';
+import { OpenQuestions } from './open-questions.js';
 import { Vault } from './vault.js';
 
 let directory: string;
@@ -30,7 +32,13 @@ function handlers() {
     decryptString: () => '',
   };
   const vault = new Vault({ path: join(directory, 'vault.json'), safeStorage, cost: { N: 16, r: 8, p: 1 } });
-  return pageHandlers(book, vault, (name) => chosen.push(name));
+  return pageHandlers({
+    book,
+    vault,
+    chosen: new ChosenMesh(join(directory, 'console/mesh.json')),
+    questions: new OpenQuestions(),
+    shows: (name) => chosen.push(name),
+  });
 }
 
 test('meshes are those of the address book and this machine, with who is logged in and without tokens', async () => {
@@ -41,20 +49,29 @@ test('meshes are those of the address book and this machine, with who is logged 
   ]);
 });
 
-test('the mesh that is chosen is the one of marcher, too', async () => {
-  const { chooseMesh, meshes } = handlers();
+test('the mesh that is chosen is shown again the next time, and commands in a terminal are what they were', async () => {
+  await book.update((before) => withCurrent(before, 'prod'));
+  const { chooseMesh } = handlers();
+  const shown = async () => (await handlers().meshes()).find(({ isChosen }) => isChosen)?.name;
+  expect(await shown()).toBe('prod');
   await chooseMesh('lab');
-  expect(book.read().current).toBe('lab');
-  expect((await meshes()).find(({ isChosen }) => isChosen)?.name).toBe('lab');
+  expect(await shown()).toBe('lab');
+  expect(book.read().current).toBe('prod');
   await chooseMesh('local');
-  expect(book.read().current).toBeUndefined();
+  expect(await shown()).toBe('local');
   expect(chosen).toEqual(['lab', 'local']);
 });
 
+test('where the mesh of the last time is gone, it is that of marcher', async () => {
+  await handlers().chooseMesh('lab');
+  await book.update((before) => withoutTarget(before, 'lab'));
+  expect((await handlers().meshes()).find(({ isChosen }) => isChosen)?.name).toBe('local');
+});
+
 test('one that is not there is told, and nothing is chosen', async () => {
-  const failed = handlers().chooseMesh('gone');
-  await expect(failed).rejects.toThrow(ConsoleError);
-  await expect(failed).rejects.toThrow(/there is no target "gone"; there are: prod, lab/);
+  const choosing = () => handlers().chooseMesh('gone');
+  expect(choosing).toThrow(ConsoleError);
+  expect(choosing).toThrow(/there is no target "gone"; there are: prod, lab/);
   expect(chosen).toEqual([]);
 });
 
@@ -68,4 +85,13 @@ test('the vault is opened and closed', async () => {
   expect(await vaultState()).toBe('new');
   expect(await openVault('correct horse')).toBe('open');
   expect(await closeVault()).toBe('locked');
+});
+
+test('a passphrase that nobody knows any more costs the secrets, and no more', async () => {
+  const { openVault, closeVault, forgetSecrets } = handlers();
+  await openVault('correct horse');
+  await closeVault();
+  await expect(openVault('incorrect horse')).rejects.toThrow(/wrong/);
+  expect(await forgetSecrets()).toBe('new');
+  expect(await openVault('another horse')).toBe('open');
 });

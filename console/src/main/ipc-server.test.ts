@@ -25,6 +25,9 @@ beforeEach(() => {
       throw new ConsoleError('the passphrase is wrong');
     },
     closeVault: () => 'locked',
+    forgetSecrets: () => 'new',
+    nextQuestion: () => ({ id: 1, title: 'Passphrase', text: [], fields: [], action: 'Go on', mayKeep: false }),
+    answerQuestion: took,
     openLink: took,
   };
 });

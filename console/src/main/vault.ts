@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The console's secrets (tokens of sessions, passphrases of keys) on the disk. They are sealed by a random key, which is sealed
+ * The console's secrets (passphrases of SSH keys, passwords of SSH servers) on the disk. They are sealed by a random key, which is sealed
  * in turn by what the system keeps for this user (Electron's safeStorage), or where it keeps nothing by a passphrase:
  *
  *   new ──openVault(passphrase)──▶ open ──close()──▶ locked ──openVault(passphrase)──▶ open
@@ -10,6 +10,7 @@
  * no keeping: until somebody has given a passphrase, secrets are refused. A vault stays with the way it was made by.
  */
 import { randomBytes } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import { type Envelope, EnvelopeError, parseEnvelope, type ScryptCost, seal, unseal } from '@marcher/ca/envelope';
 import { makeDirectoryOf, readPrivate, replacePrivate } from '@marcher/client/private-file';
 import { z } from 'zod';
@@ -109,6 +110,19 @@ export class Vault {
       if (secrets.size > SECRETS_MAX) throw new ConsoleError(`there are ${SECRETS_MAX} secrets, which is the most`);
       await this.#write(open, secrets);
       open.secrets = secrets;
+    });
+  }
+
+  /** All secrets, and the key: what is kept from now on is in a new vault. */
+  forget(): Promise<void> {
+    return this.#inOrder(async () => {
+      this.#open?.key.fill(0);
+      this.#open = undefined;
+      try {
+        rmSync(this.#path, { force: true });
+      } catch (error) {
+        throw new ConsoleError(`can't remove ${this.#path}: ${(error as Error).message}`);
+      }
     });
   }
 

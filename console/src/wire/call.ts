@@ -16,6 +16,9 @@ export function parseCallPath(pathname: string): CallPath | undefined {
   return node === undefined || method === undefined ? undefined : { node, method };
 }
 
+/** Under app:// the page says with each call which mesh it is for: a name of the address book, or "local". Agents are not told. */
+export const MESH_HEADER = 'marcher-mesh';
+
 /** What of a page's headers an agent is told: nothing of the page, nothing of the cookie. */
 export const PASSED_HEADERS: readonly string[] = [
   'content-type',

@@ -17,6 +17,7 @@ import {
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 
+const HAS_OWNERS = process.geteuid !== undefined;
 const OTHERS = 0o077;
 const OTHERS_WRITE = 0o022;
 
@@ -40,8 +41,9 @@ export function readPrivate(path: string, maxBytes: number): string | undefined 
   try {
     const { mode, uid, size } = fstatSync(file);
     if ((mode & constants.S_IFMT) !== constants.S_IFREG) throw new Error('it is not a file');
-    if (uid !== process.geteuid?.()) throw new Error('it belongs to another user');
-    if ((mode & OTHERS) !== 0) throw new Error(`others can read it: chmod 600 ${path}`);
+    // Windows has neither: what keeps others out there is the profile's own access list.
+    if (HAS_OWNERS && uid !== process.geteuid?.()) throw new Error('it belongs to another user');
+    if (HAS_OWNERS && (mode & OTHERS) !== 0) throw new Error(`others can read it: chmod 600 ${path}`);
     if (size > maxBytes) throw new Error(`it is larger than ${maxBytes} bytes`);
     const buffer = Buffer.alloc(size);
     let length = 0;
@@ -58,7 +60,7 @@ export function readPrivate(path: string, maxBytes: number): string | undefined 
 export function makeDirectoryOf(path: string): void {
   const directory = dirname(path);
   mkdirSync(directory, { recursive: true, mode: 0o700 });
-  if ((statSync(directory).mode & OTHERS_WRITE) !== 0) {
+  if (HAS_OWNERS && (statSync(directory).mode & OTHERS_WRITE) !== 0) {
     throw new Error(`others can write in ${directory}: chmod go-w ${directory}`);
   }
 }

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The desktop console's main process: the one place that knows Electron itself, and puts the parts together. */
+import { mkdirSync } from 'node:fs';
+import path from 'node:path';
+import { AddressBookFile } from '@marcher/client/address-book-file';
+import { configurationDirectory } from '@marcher/client/private-file';
+import { SshTunnels } from '@marcher/client/ssh';
+import { app, BrowserWindow, dialog, ipcMain, Menu, protocol, safeStorage, screen, session, shell } from 'electron';
+import { startMesh } from './arguments.js';
+import { ChosenMesh } from './chosen-mesh.js';
+import { startDesktop } from './desktop.js';
+import { pageHandlers } from './handlers.js';
+import { Log } from './log.js';
+import { menuTemplate } from './menu.js';
+import { MeshAgents } from './mesh-agents.js';
+import { OpenQuestions } from './open-questions.js';
+import { rendererFiles } from './renderer-files.js';
+import { sshQuestions } from './ssh-questions.js';
+import { Vault } from './vault.js';
+
+const configuration = configurationDirectory(process.env);
+/** Of the console alone: Chromium's files are in it, too. */
+const home = path.join(configuration, 'console');
+
+try {
+  app.setName('Marcher');
+  mkdirSync(home, { recursive: true, mode: 0o700 });
+  // Before anything asks for it: there is one instance for each.
+  app.setPath('userData', home);
+  await start();
+} catch (error) {
+  dialog.showErrorBox('Marcher has not started', (error as Error).message);
+  app.exit(1);
+}
+
+async function start(): Promise<void> {
+  const logger = new Log(path.join(home, 'console.log'), Date.now);
+  const book = new AddressBookFile(configuration);
+  const vault = new Vault({ path: path.join(home, 'vault.json'), safeStorage });
+  const questions = new OpenQuestions();
+  const tunnels = new SshTunnels({ ask: sshQuestions(questions, vault, logger) });
+  const agents = new MeshAgents({ environment: process.env, book, tunnels });
+  const chosen = new ChosenMesh(path.join(home, 'mesh.json'));
+  app.on('will-quit', () => {
+    agents.close();
+    tunnels.close();
+  });
+  Menu.setApplicationMenu(
+    Menu.buildFromTemplate(menuTemplate({ isMac: process.platform === 'darwin', isPackaged: app.isPackaged })),
+  );
+  await startDesktop(
+    { app, BrowserWindow, ipcMain, protocol, screen, session, shell },
+    {
+      files: rendererFiles(path.join(import.meta.dirname, '../web')),
+      agents,
+      handlers: pageHandlers({ book, vault, chosen, questions, shows: (mesh) => agents.keepOnly(mesh) }),
+      logger,
+      meshOf: startMesh,
+      argv: process.argv,
+      preload: path.join(import.meta.dirname, 'preload.cjs'),
+      windowFile: path.join(home, 'window.json'),
+    },
+  );
+}
