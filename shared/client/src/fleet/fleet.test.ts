@@ -2,8 +2,10 @@
 import { MemberState } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import type { Service } from '@marcher/proto/marcher/v1/model_pb';
 import { afterEach, expect, test } from 'vitest';
+import { AgentError } from '../agent-error.js';
+import { StreamLimitReached } from '../stream-limit.js';
 import { type Simulation, type SimulationOptions, simulatedAgents } from '../testing/index.js';
-import type { FleetOptions, FleetState } from './contract.js';
+import type { AgentCalls, FleetOptions, FleetState } from './contract.js';
 import { coverageText } from './coverage.js';
 import { Fleet } from './fleet.js';
 
@@ -204,6 +206,37 @@ test('a stream that broke goes on from the version that is here', async () => {
   expect(fleet.state.backends.has('service-0002/a')).toBe(false);
   expect(fleet.state.services.get('service-0007')?.nodes).toBe(before?.nodes);
   expect(fleet.state.backends.get('service-0001/a')?.health).toBe('mixed');
+});
+
+test('a stream that this side has ended, since a browser keeps what it brought, goes on at once and nobody sees it', async () => {
+  const mesh = simulatedAgents({ nodes: 3 });
+  const resumed: bigint[] = [];
+  const limited = (calls: AgentCalls): AgentCalls => ({
+    ...calls,
+    observe: {
+      async *observe(request, options) {
+        resumed.push(request.resumeVersion ?? 0n);
+        let batches = 0;
+        for await (const batch of calls.observe.observe(request, options)) {
+          yield batch;
+          if (++batches === 5) throw new AgentError('unavailable', 'open it again', [], new StreamLimitReached(1));
+        }
+      },
+    },
+  });
+  const reach = { entry: limited(mesh.reach.entry), node: (id: string) => limited(mesh.reach.node(id)) };
+  const fleet = new Fleet({ reach, ambient: mesh.ambient });
+  open.push(fleet);
+  fleet.start();
+  await mesh.advance(2_000);
+  const seen = new Set<string>();
+  fleet.subscribe((state) => {
+    for (const { link } of state.nodes.values()) seen.add(link.kind);
+  });
+  await mesh.advance(30_000);
+  expect([...seen]).toEqual(['live']);
+  expect(resumed.length).toBeGreaterThan(12);
+  expect(resumed.slice(3).every((version) => version > 0n)).toBe(true);
 });
 
 test('nothing is published where nothing happens', async () => {

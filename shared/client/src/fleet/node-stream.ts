@@ -5,11 +5,13 @@
  *   connecting ──first state complete──▶ live ──ends, fails, 45 s of silence──▶ stale ──▶ (back-off) ──▶ live
  *        └──────────── fails ──▶ stale        └── "not you", "not me", too old ──▶ refused ──▶ (60 s) ──▶ live
  *
+ * A stream that this side has ended, as a browser keeps what it has brought, is opened again at once: the node stays live.
  * It goes on where it was (resume) as long as the same run of the agent is asked for the same form.
  */
 import type { ObserveResponse } from '@marcher/proto/marcher/v1/observe_service_pb';
 import { Topic } from '@marcher/proto/marcher/v1/observe_service_pb';
 import { AgentError, type AgentErrorCode } from '../agent-error.js';
+import { isStreamLimit } from '../stream-limit.js';
 import { backOffMs, REFUSED_MS } from './back-off.js';
 import type { AgentCalls, Ambient, Link } from './contract.js';
 import type { DialGate } from './dial-gate.js';
@@ -45,6 +47,9 @@ interface Failure {
   readonly kind: 'stale' | 'refused';
   readonly reason: string;
 }
+
+/** undefined: nothing has failed, and the next stream goes on where this one was. */
+type End = Failure | undefined;
 
 export class NodeStream {
   readonly #options: NodeStreamOptions;
@@ -105,7 +110,7 @@ export class NodeStream {
       const failure = await this.#observe(leave);
       leave();
       if (this.#closed.signal.aborted) return;
-      if (this.#isRestart) {
+      if (this.#isRestart || failure === undefined) {
         this.#isRestart = false;
         continue;
       }
@@ -118,7 +123,7 @@ export class NodeStream {
   }
 
   /** Until it ends, with why. */
-  async #observe(leave: () => void): Promise<Failure> {
+  async #observe(leave: () => void): Promise<End> {
     const { calls, ambient, isEntry, intervalMs } = this.#options;
     const attempt = new AbortController();
     this.#attempt = attempt;
@@ -165,6 +170,8 @@ export class NodeStream {
       }
       return { kind: 'stale', reason: silence || 'the agent has ended the stream' };
     } catch (error) {
+      // Only of a stream that was of use: else it would be opened in a loop.
+      if (liveSinceMs !== undefined && silence === '' && isStreamLimit(error)) return undefined;
       return this.#failureOf(error, silence);
     } finally {
       stopWaiting();

@@ -4,7 +4,7 @@
  * XMLHttpRequest shows while it arrives. For browsers and for the renderer of the desktop console; nothing of Node.js.
  *
  * A browser keeps the whole text of a stream until that ends, and joins it anew with each piece. So streams are ended after
- * some MiB (UNAVAILABLE), and whoever watches opens the next where that one was: watches have resume tokens.
+ * some MiB (StreamLimitReached), and whoever watches opens the next where that one was: watches have resume tokens.
  */
 import type {
   DescMessage,
@@ -26,6 +26,7 @@ import {
 import { createMethodUrl, runStreamingCall, runUnaryCall } from '@connectrpc/connect/protocol';
 import { requestHeader } from '@connectrpc/connect/protocol-grpc-web';
 import { GrpcWebClientBase } from 'grpc-web';
+import { StreamLimitReached } from '../stream-limit.js';
 import { startCall } from './call.js';
 import { MessageQueue } from './message-queue.js';
 
@@ -139,7 +140,8 @@ export function createGrpcWebTransport(options: GrpcWebTransportOptions): Transp
               message(message, size) {
                 bytes += size;
                 if (!messages.push(message, size)) end(behind(readMaxBytes));
-                else if (bytes > streamMaxBytes && performance.now() - begunMs >= streamMinMs) end(long(bytes));
+                else if (bytes > streamMaxBytes && performance.now() - begunMs >= streamMinMs)
+                  end(new StreamLimitReached(bytes));
               },
               ended(reason, headers, trailers) {
                 for (const [name, value] of headers) answered.append(name, value);
@@ -167,9 +169,4 @@ function notOne(answers: number): ConnectError {
 function behind(waitingMaxBytes: number): ConnectError {
   const text = `this page is more than ${waitingMaxBytes} bytes behind what the agent sends: open the stream again`;
   return new ConnectError(text, Code.ResourceExhausted);
-}
-
-function long(bytes: number): ConnectError {
-  const text = `this stream has brought ${bytes} bytes, which a browser keeps until it ends: open it again`;
-  return new ConnectError(text, Code.Unavailable);
 }
