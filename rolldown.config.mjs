@@ -33,11 +33,22 @@ const bundle = (workspace) =>
     logLevel: 'warn',
   });
 
+// A module has no __dirname. ssh2 asks for it where it would find a program that speaks with PuTTY's agent, which nothing here
+// starts, and before it decodes the WebAssembly that it has within itself.
+const withoutDirectory = {
+  name: 'without-directory',
+  transform: {
+    filter: { id: /\/ssh2\/lib\/.*\.js$/, code: '__dirname' },
+    handler: (code) => ({ code: code.replaceAll('__dirname', '"."') }),
+  },
+};
+
 // The desktop console's main process; ssh2 is within, without its machine code, which it does without.
 const consoleMain = defineConfig({
   input: { main: path('console/dist/main/main.js') },
   platform: 'node',
   external: ['electron', '@lydell/node-pty', 'cpu-features', /\.node$/],
+  plugins: [withoutDirectory],
   output: { dir: path('console/bundle'), format: 'esm', chunkFileNames: '[name].js', cleanDir: true },
   logLevel: 'warn',
 });

@@ -6,7 +6,8 @@ import { PAGE_TITLES, PAGES, type Route } from '../state/routes.js';
 
 export type Command =
   | { readonly kind: 'go'; readonly title: string; readonly to: Pick<Route, 'page' | 'name'> }
-  | { readonly kind: 'act'; readonly title: string; readonly act: 'theme' | 'lock' | 'pause' };
+  | { readonly kind: 'act'; readonly title: string; readonly act: 'theme' | 'lock' | 'pause' }
+  | { readonly kind: 'do'; readonly title: string; readonly run: () => void };
 
 const SHOWN_MAX = 12;
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Ctrl-K: every page, node and service by some of its letters. */
 import { type KeyboardEvent, type ReactNode, useId, useMemo, useState } from 'react';
+import { useDesktop } from '../desktop/desktop.js';
+import { desktopCommands } from '../desktop/desktop-commands.js';
 import { navigate, useConsole, useFleet } from '../state/console.js';
 import { said } from '../text/said.js';
 import { Dialog } from './dialog.js';
@@ -13,13 +15,15 @@ export function Palette({ onClose }: { readonly onClose: () => void }): ReactNod
   const [at, setAt] = useState(0);
   const id = useId();
   // What there was when it opened: the list does not move under the hand.
-  const [all] = useState(() => commands(state));
+  const desktop = useDesktop();
+  const [all] = useState(() => [...commands(state), ...desktopCommands(desktop)]);
   const shown = useMemo(() => ranked(all, typed), [all, typed]);
 
   const run = (command: Command | undefined): void => {
     if (command === undefined) return;
     onClose();
     if (command.kind === 'go') navigate(command.to);
+    else if (command.kind === 'do') command.run();
     else if (command.act === 'theme') setTheme(theme === 'dark' ? 'light' : 'dark');
     else if (command.act === 'lock') setUnlocked(!unlocked);
     else if (fleet.state.paused) fleet.resume();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What is around every page: where one can go, which mesh this is, how much of it has answered, and what is allowed. */
 import { type ReactNode, useEffect, useRef, useState } from 'react';
+import { MeshSwitch } from '../desktop/mesh-switch.js';
 import { useConsole, useFleet } from '../state/console.js';
 import { parseFilter } from '../state/filter.js';
 import { formatRoute, PAGE_TITLES, PAGES } from '../state/routes.js';
@@ -94,6 +95,7 @@ function TopBar({ filter, openPalette }: TopBarProps): ReactNode {
   return (
     <header className="top">
       <div className="mesh-name">
+        <MeshSwitch />
         <strong>{mesh === undefined ? 'One node, in no mesh' : said(mesh.name)}</strong>
         <Badge tone={isPartial(coverage) ? 'warn' : 'good'}>{coverageSentence(coverage, atMs)}</Badge>
       </div>

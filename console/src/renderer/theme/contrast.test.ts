@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { MESH_COLOURS } from '../desktop/mesh-colour.js';
 
 const css = readFileSync(path.join(import.meta.dirname, 'tokens.css'), 'utf8');
 
@@ -59,6 +60,7 @@ describe.each(['dark', 'light'])('the %s theme', (theme) => {
       ['focus', 'ground'],
       ['series-1', 'surface'],
       ['series-2', 'surface'],
+      ...Array.from({ length: MESH_COLOURS }, (_, i) => [`mesh-${i}`, 'surface'] as const),
     ] as const;
     expect(edges.filter(([one, other]) => pair(one, other) < 3)).toEqual([]);
   });

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The consoles: the desktop console's renderer in Chromium, behind the gateway; the terminal console in tmux. */
 import type { Case } from '../../harness/suite.js';
+import { desktop } from './desktop.js';
 import { large } from './large.js';
 import { pages } from './pages.js';
 import { terminal } from './terminal.js';
 import { writes } from './writes.js';
 
-export const consoleCases: readonly Case[] = [...pages, ...writes, ...terminal, ...large];
+export const consoleCases: readonly Case[] = [...pages, ...writes, ...desktop, ...terminal, ...large];

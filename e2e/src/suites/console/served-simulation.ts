@@ -6,8 +6,8 @@
 import { createServer, type Http2Server } from 'node:http2';
 import { create, type DescService } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
-import { Code, ConnectError, type ConnectRouter, type HandlerContext } from '@connectrpc/connect';
-import { connectNodeAdapter } from '@connectrpc/connect-node';
+import { Code, ConnectError, type ConnectRouter, createConnectRouter, type HandlerContext } from '@connectrpc/connect';
+import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from '@connectrpc/connect-node';
 import { type AgentCalls, AgentError } from '@marcher/client/fleet';
 import type { Simulation } from '@marcher/client/testing';
 import { AuditOutcome, AuditRecordSchema, AuditService } from '@marcher/proto/marcher/v1/audit_service_pb';
@@ -21,6 +21,7 @@ import { ClusterSchema, MemberState, MeshService } from '@marcher/proto/marcher/
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
 import { ObserveService } from '@marcher/proto/marcher/v1/observe_service_pb';
 import { TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
+import { handleWithText } from '../../../../agent/dist/adapters/inbound/grpc/grpc-web-text.js';
 
 const DAY_MS = 86_400_000;
 const SERVICES: readonly (readonly [keyof AgentCalls, DescService])[] = [
@@ -45,8 +46,21 @@ export async function serveSimulation(simulation: Simulation, socket: string): P
     const node = context.requestHeader.get('marcher-node');
     return node === null ? simulation.reach.entry : simulation.reach.node(node);
   };
-  const handler = connectNodeAdapter({ routes: (router) => routes(router, of, simulation) });
-  const server = createServer(handler);
+  const router = createConnectRouter();
+  routes(router, of, simulation);
+  const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+  const server = createServer((request, response) => {
+    const handler = handlers.get(request.url);
+    if (handler === undefined) {
+      response.writeHead(404).end();
+      return;
+    }
+    const call = universalRequestFromNodeRequest(request, response, undefined, undefined);
+    // The desktop's client reads streams as text.
+    handleWithText(handler, call)
+      .then((answer) => universalResponseToNodeResponse(answer, response))
+      .catch(() => response.destroy());
+  });
   await new Promise<void>((resolve) => server.listen(socket, resolve));
   return server;
 }

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The desktop console, started: by Electron where its program is here, else by the host in its place. */
+import type { ChildProcess } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { type Browser, chromium, _electron as electron, type Page } from 'playwright-core';
+import type { FromHost, ToHost } from '../../harness/fake-electron/messages.js';
+import { REPOSITORY, until } from '../../harness/scope.js';
+import type { World } from '../../harness/suite.js';
+
+const BUNDLE = path.join(REPOSITORY, 'console/bundle');
+const REGISTER = path.join(import.meta.dirname, '../../harness/fake-electron/register.js');
+
+export interface DesktopOptions {
+  /** $XDG_CONFIG_HOME: the address book is in it. */
+  readonly configuration: string;
+  /** What keeps secrets, of the host in Electron's place. Default: nothing. */
+  readonly keyring?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly argv?: readonly string[];
+}
+
+export interface DesktopApp {
+  /** Electron itself, or the host in its place. */
+  readonly isElectron: boolean;
+  readonly page: Page;
+  /** What was opened in the person's browser. */
+  links(): Promise<readonly string[]>;
+  /** What the host in Electron's place has told; of Electron itself nothing. */
+  readonly told: readonly FromHost[];
+  /** Somebody starts it once more. */
+  again(argv: readonly string[]): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** undefined: npm ci has no program of Electron's, and it can't be downloaded everywhere. */
+export function electronProgram(): string | undefined {
+  const home = path.dirname(createRequire(import.meta.url).resolve('electron/package.json'));
+  const named = path.join(home, 'path.txt');
+  if (!existsSync(named)) return undefined;
+  const program = path.join(home, 'dist', readFileSync(named, 'utf8'));
+  return existsSync(program) ? program : undefined;
+}
+
+export async function startDesktop(world: World, options: DesktopOptions): Promise<DesktopApp> {
+  const program = electronProgram();
+  return program === undefined ? await startHosted(world, options) : await startElectron(program, options);
+}
+
+async function startElectron(program: string, options: DesktopOptions): Promise<DesktopApp> {
+  const { configuration, env, argv = [] } = options;
+  const app = await electron.launch({
+    executablePath: program,
+    args: [path.join(REPOSITORY, 'console'), ...(process.getuid?.() === 0 ? ['--no-sandbox'] : []), ...argv],
+    env: { ...(process.env as Record<string, string>), ...env, XDG_CONFIG_HOME: configuration },
+  });
+  const page = await app.firstWindow();
+  await app.evaluate(({ shell }) => {
+    const opened: string[] = [];
+    Object.assign(globalThis, { opened });
+    shell.openExternal = async (url) => void opened.push(url);
+  });
+  return {
+    isElectron: true,
+    page,
+    told: [],
+    links: () => app.evaluate(() => (globalThis as unknown as { opened: string[] }).opened),
+    again: (given) =>
+      app.evaluate(({ app: electronApp }, words) => void electronApp.emit('second-instance', {}, words), [...given]),
+    close: () => app.close(),
+  };
+}
+
+async function startHosted(world: World, options: DesktopOptions): Promise<DesktopApp> {
+  const { configuration, keyring = 'basic_text', env, argv = [] } = options;
+  const child = world.scope.spawn([process.execPath, '--import', REGISTER, path.join(BUNDLE, 'main.js'), ...argv], {
+    ipc: true,
+    log: 'desktop.log',
+    env: { ...env, XDG_CONFIG_HOME: configuration, FAKE_ELECTRON_KEYRING: keyring },
+  });
+  const told: FromHost[] = [];
+  child.on('message', (message) => told.push(message as FromHost));
+  const shown = await until(
+    'the desktop console to show its window',
+    () =>
+      told.find((each) => each.kind === 'window' || each.kind === 'error-box') ??
+      (child.exitCode === null ? undefined : ('ended' as const)),
+    20_000,
+  );
+  if (shown === 'ended') throw new Error(`it has ended with ${child.exitCode}: desktop.log says why`);
+  if (shown.kind === 'error-box') throw new Error(`${shown.title}: ${shown.text}`);
+  world.check(shown.kind === 'window', 'it has no window');
+  const browser = await chromium.connectOverCDP(shown.debuggerUrl);
+  const page = browser.contexts()[0]?.pages()[0];
+  world.check(page !== undefined, 'the desktop console has no page');
+  const say = (message: ToHost): void => void child.send(message);
+  return {
+    isElectron: false,
+    page,
+    told,
+    links: async () => told.flatMap((each) => (each.kind === 'link' ? [each.url] : [])),
+    async again(given) {
+      say({ kind: 'second-instance', argv: given });
+    },
+    close: () => ended(browser, child, () => say({ kind: 'quit' })),
+  };
+}
+
+async function ended(browser: Browser, child: ChildProcess, quit: () => void): Promise<void> {
+  await browser.close();
+  const end = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  quit();
+  await end;
+}
