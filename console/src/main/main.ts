@@ -10,6 +10,7 @@ import { startMesh } from './arguments.js';
 import { ChosenMesh } from './chosen-mesh.js';
 import { startDesktop } from './desktop.js';
 import { pageHandlers } from './handlers.js';
+import { KeptSecrets } from './kept-secrets.js';
 import { Log } from './log.js';
 import { menuTemplate } from './menu.js';
 import { MeshAgents } from './mesh-agents.js';
@@ -38,7 +39,7 @@ async function start(): Promise<void> {
   const book = new AddressBookFile(configuration);
   const vault = new Vault({ path: path.join(home, 'vault.json'), safeStorage });
   const questions = new OpenQuestions();
-  const tunnels = new SshTunnels({ ask: sshQuestions(questions, vault, logger) });
+  const tunnels = new SshTunnels({ ask: sshQuestions(questions, new KeptSecrets(questions, vault, logger)) });
   const agents = new MeshAgents({ environment: process.env, book, tunnels });
   const chosen = new ChosenMesh(path.join(home, 'mesh.json'));
   app.on('will-quit', () => {

@@ -4,18 +4,17 @@
  * keys of servers are not (those are in known_hosts).
  */
 import type { Questions } from '@marcher/client/ssh';
-import type { IpcLogger } from './ipc-server.js';
+import type { KeptSecrets } from './kept-secrets.js';
 import type { OpenQuestions } from './open-questions.js';
-import type { Vault } from './vault.js';
 
 const TEXT_MAX = 1_000;
 const LABEL_MAX = 300;
 
-export function sshQuestions(questions: OpenQuestions, vault: Vault, logger: IpcLogger): Questions {
+export function sshQuestions(questions: OpenQuestions, secrets: KeptSecrets): Questions {
   /** again: what was kept is wrong. */
   const secret = async (name: string, title: string, label: string, again: boolean): Promise<string | undefined> => {
     if (!again) {
-      const kept = await keptAs(vault, name);
+      const kept = await secrets.get(name);
       if (kept !== undefined) return kept;
     }
     const answered = await questions.ask({
@@ -27,11 +26,7 @@ export function sshQuestions(questions: OpenQuestions, vault: Vault, logger: Ipc
     });
     const [given] = answered?.answers ?? [];
     if (given === undefined || given === '') return undefined;
-    if (answered?.keep === true) {
-      await vault
-        .set(name, given)
-        .catch((error: Error) => logger.warn({ error: error.message }, 'a secret is not kept'));
-    }
+    if (answered?.keep === true) await secrets.keep(name, given);
     return given;
   };
   return {
@@ -64,15 +59,6 @@ export function sshQuestions(questions: OpenQuestions, vault: Vault, logger: Ipc
       return answered?.answers;
     },
   };
-}
-
-/** A vault that is not open has nothing to say. */
-async function keptAs(vault: Vault, name: string): Promise<string | undefined> {
-  try {
-    return (await vault.state()) === 'open' ? await vault.get(name) : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 function short(text: string, max: number): string {

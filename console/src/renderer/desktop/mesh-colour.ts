@@ -8,5 +8,5 @@ export const MESH_COLOURS = 8;
 export function meshColour(name: string): number {
   let hash = 0x811c9dc5;
   for (const byte of new TextEncoder().encode(name)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
-  return (hash ^ (hash >>> 16)) % MESH_COLOURS;
+  return ((hash ^ (hash >>> 16)) >>> 0) % MESH_COLOURS;
 }

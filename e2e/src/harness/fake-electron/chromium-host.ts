@@ -28,8 +28,6 @@ export async function launchChromium(
       '--headless=new',
       `--host-resolver-rules=MAP agent 127.0.0.1:${server.port}`,
       `--ignore-certificate-errors-spki-list=${server.spki}`,
-      // What window.open asks for is told, and never there.
-      '--block-new-web-contents',
       '--remote-debugging-port=0',
       // As root Chromium has no sandbox of its own.
       ...(process.getuid?.() === 0 ? ['--no-sandbox'] : []),

@@ -264,7 +264,13 @@ export class BrowserWindow extends EventEmitter {
 
   async #context(): Promise<BrowserContext> {
     if (server === undefined) throw new Error('no window can be made before app is ready');
-    launching ??= launchChromium(own, server, this.#viewport);
+    if (launching === undefined) {
+      launching = launchChromium(own, server, this.#viewport);
+      // What the app denies is there for a moment: Chromium asks nobody before it makes a window.
+      (await launching).context.on('page', (page) => {
+        if (page.context().pages().length > windows.length) void page.close();
+      });
+    }
     return (await launching).context;
   }
 
