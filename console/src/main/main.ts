@@ -28,12 +28,18 @@ try {
   mkdirSync(home, { recursive: true, mode: 0o700 });
   // Before anything asks for it: there is one instance for each.
   app.setPath('userData', home);
-  await start();
+  // Not awaited: Electron is ready only after this module has been run to its end.
+  start().catch(failed);
 } catch (error) {
+  failed(error);
+}
+
+function failed(error: unknown): void {
   dialog.showErrorBox('Marcher has not started', (error as Error).message);
   app.exit(1);
 }
 
+/** What has to come before Electron is ready comes before the first await. */
 async function start(): Promise<void> {
   const logger = new Log(path.join(home, 'console.log'), Date.now);
   const book = new AddressBookFile(configuration);

@@ -9,6 +9,7 @@ import path from 'node:path';
 import type { BrowserContext, CDPSession } from 'playwright-core';
 import { type AppServer, type Handler, serveApp } from './app-server.js';
 import { launchChromium } from './chromium-host.js';
+import { programLoaded } from './loaded.js';
 import { type ToHost, tell } from './messages.js';
 import { WEB } from './origin.js';
 import { WebContents, type WebPreferences } from './web-contents.js';
@@ -56,8 +57,14 @@ class App extends EventEmitter {
   enableSandbox(): void {
     if (this.isReady) throw new Error('app.enableSandbox() can only be called before app is ready');
   }
+  /** As Electron: not before the program's module has been run to its end. */
   async whenReady(): Promise<void> {
-    if (this.isReady) return;
+    this.#becoming ??= this.#become();
+    await this.#becoming;
+  }
+  #becoming: Promise<void> | undefined;
+  async #become(): Promise<void> {
+    await programLoaded();
     server = await serveApp({ directory: own, handler: () => handler, mayBegin });
     this.isReady = true;
     this.emit('ready');

@@ -10,7 +10,7 @@ import { REPOSITORY, until } from '../../harness/scope.js';
 import type { World } from '../../harness/suite.js';
 
 const BUNDLE = path.join(REPOSITORY, 'console/bundle');
-const REGISTER = path.join(import.meta.dirname, '../../harness/fake-electron/register.js');
+const HOST = path.join(import.meta.dirname, '../../harness/fake-electron/run.js');
 
 export interface DesktopOptions {
   /** $XDG_CONFIG_HOME: the address book is in it. */
@@ -74,7 +74,7 @@ async function startElectron(program: string, options: DesktopOptions): Promise<
 
 async function startHosted(world: World, options: DesktopOptions): Promise<DesktopApp> {
   const { configuration, keyring = 'basic_text', env, argv = [] } = options;
-  const child = world.scope.spawn([process.execPath, '--import', REGISTER, path.join(BUNDLE, 'main.js'), ...argv], {
+  const child = world.scope.spawn([process.execPath, HOST, path.join(BUNDLE, 'main.js'), ...argv], {
     ipc: true,
     log: 'desktop.log',
     env: { ...env, XDG_CONFIG_HOME: configuration, FAKE_ELECTRON_KEYRING: keyring },
