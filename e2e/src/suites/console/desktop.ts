@@ -94,10 +94,6 @@ export const desktop: readonly Case[] = [
           world.equal(console_.complaints.join('\n'), '', 'errors in the console of the page');
           await refuses(world, app, console_);
         });
-        // It comes up with the mesh that was shown last.
-        await meshes.open({}, async (_app, { page }) => {
-          await page.getByText('all of 3 nodes').waitFor();
-        });
       }),
   },
   {
