@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** For tests of consoles: a mesh without agents. Runs in browsers as well as in Node.js. */
+export { SimulatedAdministration } from './simulated-administration.js';
 export { type Condition, SimulatedAgent } from './simulated-agent.js';
 export { type Simulation, type SimulationOptions, simulatedAgents } from './simulated-agents.js';
 export { SimulatedClock, seededRandom } from './simulated-clock.js';

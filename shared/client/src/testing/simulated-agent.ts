@@ -9,6 +9,8 @@ import {
   createRouterTransport,
   type HandlerContext,
 } from '@connectrpc/connect';
+import { AccessService } from '@marcher/proto/marcher/v1/access_service_pb';
+import { CertificateService } from '@marcher/proto/marcher/v1/certificate_service_pb';
 import { ConfigService, type Revision } from '@marcher/proto/marcher/v1/config_service_pb';
 import { type Member, MemberSchema, MemberState, MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import type { Service } from '@marcher/proto/marcher/v1/model_pb';
@@ -31,9 +33,17 @@ import {
   type ObserveResponse,
   ObserveService,
 } from '@marcher/proto/marcher/v1/observe_service_pb';
-import { type LogsRequest, type LogsResponse, TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
+import {
+  type LogsRequest,
+  type LogsResponse,
+  type StatsRequest,
+  type StatsResponse,
+  StatsResponseSchema,
+  TrafficService,
+} from '@marcher/proto/marcher/v1/traffic_service_pb';
 import { agentCalls } from '../agent-calls.js';
 import type { AgentCalls, Ambient } from '../fleet/contract.js';
+import type { SimulatedAdministration } from './simulated-administration.js';
 import { SimulatedConfiguration, type StoredObject } from './simulated-configuration.js';
 import { connectionsOf, logsOf } from './simulated-log.js';
 import { SimulatedReader } from './simulated-observe.js';
@@ -46,7 +56,9 @@ export interface SimulatedMesh {
   agents(): readonly SimulatedAgent[];
   /** Another has decided this. */
   replicate(from: SimulatedAgent, steps: Parameters<SimulatedConfiguration['take']>[0], revision: Said): void;
-  /** Calls beyond those that are simulated: of users, keys, certificates, the audit log. */
+  /** What all of them know beside the configuration. */
+  readonly administration: SimulatedAdministration;
+  /** Calls beyond those that are simulated, such as of the audit log; or instead of those. */
   extra(router: ConnectRouter, agent: SimulatedAgent): void;
 }
 
@@ -332,6 +344,20 @@ export class SimulatedAgent {
     if (stop.aborted && !context.signal.aborted) throw new ConnectError('the agent ends', Code.Unavailable);
   }
 
+  async *#stats(request: StatsRequest, context: HandlerContext, entry: SimulatedAgent): AsyncIterable<StatsResponse> {
+    const stop = AbortSignal.any([this.#stop.signal, entry.#stop.signal]);
+    const signal = AbortSignal.any([context.signal, stop]);
+    await this.#admit(entry, signal);
+    do {
+      const nowMs = this.clock.nowMs();
+      const names = request.service === '' ? [...this.traffic.moving()] : [request.service];
+      const services = names.map((service) => ({ service, counters: this.traffic.counters(service, nowMs) }));
+      yield create(StatsResponseSchema, { time: timestampFromMs(nowMs), services });
+      if (request.intervalMs > 0) await this.#sleep(request.intervalMs, signal);
+    } while (request.intervalMs > 0 && !signal.aborted);
+    if (stop.aborted && !context.signal.aborted) throw new ConnectError('the agent ends', Code.Unavailable);
+  }
+
   #routes(router: ConnectRouter, entry: SimulatedAgent): void {
     const admit = (context: HandlerContext): Promise<void> => this.#admit(entry, context.signal);
     const { configuration } = this;
@@ -427,6 +453,7 @@ export class SimulatedAgent {
         return { connections: connections.slice(0, limit === 0 ? 1_000 : limit), total: BigInt(connections.length) };
       },
       logs: (request, context) => this.#logs(request, context, entry),
+      stats: (request, context) => this.#stats(request, context, entry),
     });
     router.service(MeshService, {
       getMesh: async (_, context) => {
@@ -438,7 +465,10 @@ export class SimulatedAgent {
         await admit(context);
         return { members: this.members() };
       },
+      ...admitted(this.#mesh.administration.mesh(), admit),
     });
+    router.service(AccessService, admitted(this.#mesh.administration.access(), admit));
+    router.service(CertificateService, admitted(this.#mesh.administration.certificatesApi(), admit));
     this.#mesh.extra(router, this);
   }
 
@@ -461,3 +491,17 @@ export class SimulatedAgent {
 
 const RELAY_REASONS = ['nothing in the configuration needs more than packet forwarding, but forwarding.mode is relay'];
 const FASTER_IF = ['XDP was available: no interface was named: marcherd --interfaces eth0, or MARCHER_INTERFACES'];
+
+type Handler = (request: unknown, context: HandlerContext) => unknown;
+
+/** The same calls, for whom the agent lets in. */
+function admitted<T extends object>(calls: T, admit: (context: HandlerContext) => Promise<void>): T {
+  const handlers = Object.entries(calls as Readonly<Record<string, Handler>>).map(([name, handler]) => {
+    const guarded: Handler = async (request, context) => {
+      await admit(context);
+      return await handler(request, context);
+    };
+    return [name, guarded];
+  });
+  return Object.fromEntries(handlers) as T;
+}

@@ -5,6 +5,7 @@ import type { ConnectRouter } from '@connectrpc/connect';
 import { Protocol, type Service, ServiceSchema } from '@marcher/proto/marcher/v1/model_pb';
 import { AgentError } from '../agent-error.js';
 import type { AgentCalls, Ambient, Reach } from '../fleet/contract.js';
+import { SimulatedAdministration } from './simulated-administration.js';
 import { SimulatedAgent, type SimulatedMesh } from './simulated-agent.js';
 import { SimulatedClock, seededRandom } from './simulated-clock.js';
 import { changeOf } from './simulated-configuration.js';
@@ -23,7 +24,7 @@ export interface SimulationOptions {
   readonly relayed?: boolean;
   /** Default: a clock that is driven by hand. A real one lets it live by itself. */
   readonly ambient?: Ambient;
-  /** Services of the API that are not simulated: of users, certificates, the audit log. */
+  /** Services of the API that are not simulated, such as the audit log. */
   readonly extra?: (router: ConnectRouter, agent: SimulatedAgent) => void;
 }
 
@@ -33,6 +34,7 @@ export interface Simulation {
   readonly entry: SimulatedAgent;
   readonly reach: Reach;
   readonly ambient: Ambient;
+  readonly administration: SimulatedAdministration;
   /** Of the clock that is driven by hand. */
   advance(ms: number): Promise<void>;
   /** Error: there is none of the name or id. */
@@ -61,6 +63,15 @@ export function simulatedAgents(options: SimulationOptions = {}): Simulation {
         if (agent !== from && !agent.isCutOff && agent.condition !== 'down') agent.configuration.take(steps, said);
       }
     },
+    administration: new SimulatedAdministration(
+      () => ambient.nowMs(),
+      () => agents,
+      (id) => {
+        const agent = agents.find((one) => one.id === id);
+        agent?.kill();
+        if (agent !== undefined) agents.splice(agents.indexOf(agent), 1);
+      },
+    ),
     extra: options.extra ?? (() => {}),
   };
   const add = (name: string): SimulatedAgent => {
@@ -80,6 +91,7 @@ export function simulatedAgents(options: SimulationOptions = {}): Simulation {
       if (random() < moving) agent.traffic.setRate(name, 1 + Math.floor(random() * 20), ambient.nowMs());
     }
   }
+  mesh.administration.fill();
   const find = (nameOrId: string): SimulatedAgent => {
     const found = agents.find(({ id, name }) => id === nameOrId || name === nameOrId);
     if (found === undefined) throw new Error(`there is no simulated agent ${nameOrId}`);
@@ -108,6 +120,7 @@ export function simulatedAgents(options: SimulationOptions = {}): Simulation {
       await clock.advance(ms);
     },
     agent: find,
+    administration: mesh.administration,
     join: (name) => {
       const agent = add(name);
       agent.configuration.copy(entry.configuration);

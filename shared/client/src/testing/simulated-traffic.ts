@@ -59,6 +59,7 @@ export class SimulatedTraffic {
       bytesReceived: BigInt(opened * BYTES_RECEIVED),
       bytesSent: BigInt(opened * BYTES_SENT),
       noBackend: BigInt(failed),
+      ...connectTimes(service, opened),
     });
   }
 
@@ -70,4 +71,15 @@ export class SimulatedTraffic {
       failed: course.failed + Math.round(came * course.failing),
     };
   }
+}
+
+/** Around a time that each service has of its own: most within two buckets, one in sixteen much later. */
+function connectTimes(service: string, opened: number): Pick<Counters, 'connectTimeUs' | 'connectTimeUsSum'> {
+  const middle = 7 + ([...service].reduce((sum, letter) => sum + letter.charCodeAt(0), 0) % 5);
+  const late = Math.floor(opened / 16);
+  const connectTimeUs = Array.from({ length: 24 }, () => 0n);
+  connectTimeUs[middle] = BigInt(Math.ceil((opened - late) / 2));
+  connectTimeUs[middle + 1] = BigInt(Math.floor((opened - late) / 2));
+  connectTimeUs[middle + 5] = BigInt(late);
+  return { connectTimeUs, connectTimeUsSum: BigInt(opened) << BigInt(middle) };
 }
