@@ -1,26 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Component, type ReactNode } from 'react';
+import { Component, type ComponentType, lazy, type ReactNode, Suspense } from 'react';
 import { Shell } from './components/shell.js';
-import { Audit } from './pages/audit.js';
-import { Certificates } from './pages/certificates.js';
-import { Clusters } from './pages/clusters.js';
 import { Dashboard } from './pages/dashboard.js';
-import { History } from './pages/history.js';
-import { Mesh } from './pages/mesh.js';
 import { Proxies } from './pages/proxies.js';
 import { ProxyPage } from './pages/proxy.js';
 import { Service } from './pages/service.js';
 import { Services } from './pages/services.js';
-import { Shaping } from './pages/shaping.js';
 import { useConsole } from './state/console.js';
-import type { Route } from './state/routes.js';
+import { type Page, placeOf, type Route } from './state/routes.js';
+
+/** Loaded when somebody goes there: the first paint is of the others. */
+const LATER: Readonly<Record<Exclude<Page, 'dashboard' | 'services' | 'proxies'>, ComponentType>> = {
+  connections: lazy(() => import('./pages/connections.js')),
+  logs: lazy(() => import('./pages/logs.js')),
+  latency: lazy(() => import('./pages/latency.js')),
+  shaping: lazy(() => import('./pages/shaping.js')),
+  guards: lazy(() => import('./pages/guards.js')),
+  clusters: lazy(() => import('./pages/clusters.js')),
+  certificates: lazy(() => import('./pages/certificates.js')),
+  access: lazy(() => import('./pages/access.js')),
+  mesh: lazy(() => import('./pages/mesh.js')),
+  conflicts: lazy(() => import('./pages/conflicts.js')),
+  history: lazy(() => import('./pages/history.js')),
+  audit: lazy(() => import('./pages/audit.js')),
+};
 
 export function App(): ReactNode {
   const { route } = useConsole();
   return (
     <Shell>
-      <PageFault key={`${route.page}/${route.name ?? ''}`}>
-        <PageOf route={route} />
+      <PageFault key={placeOf(route)}>
+        <Suspense fallback={<p aria-busy="true">Loading…</p>}>
+          <PageOf route={route} />
+        </Suspense>
       </PageFault>
     </Shell>
   );
@@ -34,18 +46,10 @@ function PageOf({ route: { page, name } }: { readonly route: Route }): ReactNode
       return name === undefined ? <Services /> : <Service name={name} />;
     case 'proxies':
       return name === undefined ? <Proxies /> : <ProxyPage nodeKey={name} />;
-    case 'shaping':
-      return <Shaping />;
-    case 'clusters':
-      return <Clusters />;
-    case 'certificates':
-      return <Certificates />;
-    case 'mesh':
-      return <Mesh />;
-    case 'history':
-      return <History />;
-    case 'audit':
-      return <Audit />;
+    default: {
+      const Later = LATER[page];
+      return <Later />;
+    }
   }
 }
 
@@ -63,7 +67,10 @@ class PageFault extends Component<{ readonly children: ReactNode }, { readonly f
     return (
       <div role="alert" className="problem">
         <h1>This page has failed</h1>
-        <p>{fault.message}. The others go on; this is a fault of the console, please report it.</p>
+        <p>
+          {fault.message}. The others go on. Where it could not be loaded, load the console anew; else this is a fault
+          of the console, please report it.
+        </p>
       </div>
     );
   }

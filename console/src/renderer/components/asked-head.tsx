@@ -9,10 +9,12 @@ interface AskedHeadProps {
   /** Why there is no answer. undefined: there is one, or it is awaited. */
   readonly error: string | undefined;
   readonly again: () => void;
+  /** What else may be done. */
+  readonly children?: ReactNode;
 }
 
 /** Of a page that shows one answer, and not what is observed. */
-export function AskedHead({ title, note, error, again }: AskedHeadProps): ReactNode {
+export function AskedHead({ title, note, error, again, children }: AskedHeadProps): ReactNode {
   return (
     <>
       <header className="page-head">
@@ -21,6 +23,7 @@ export function AskedHead({ title, note, error, again }: AskedHeadProps): ReactN
         <button type="button" onClick={again}>
           Ask again
         </button>
+        {children}
       </header>
       {error !== undefined && <Problem>{said(error)}</Problem>}
     </>

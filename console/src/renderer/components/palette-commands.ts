@@ -23,6 +23,12 @@ export function commands(state: FleetState): readonly Command[] {
     ...[...state.services.keys()].map(
       (name): Command => ({ kind: 'go', title: `Service ${name}`, to: { page: 'services', name } }),
     ),
+    ...[...state.objects.values()].map(
+      ({ kind, name }): Command =>
+        kind === 'Guard'
+          ? { kind: 'go', title: `Guard ${name}`, to: { page: 'guards', name } }
+          : { kind: 'go', title: `Traffic policy ${name}`, to: { page: 'shaping', name } },
+    ),
   ];
 }
 

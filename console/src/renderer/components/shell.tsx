@@ -4,7 +4,7 @@ import { type ReactNode, useEffect, useRef, useState } from 'react';
 import { MeshSwitch } from '../desktop/mesh-switch.js';
 import { useConsole, useFleet } from '../state/console.js';
 import { parseFilter } from '../state/filter.js';
-import { formatRoute, PAGE_TITLES, PAGES } from '../state/routes.js';
+import { formatRoute, PAGE_TITLES, PAGES, placeOf } from '../state/routes.js';
 import { coverageSentence, isPartial } from '../text/coverage.js';
 import { said } from '../text/said.js';
 import { Badge } from './badge.js';
@@ -70,7 +70,7 @@ export function Shell({ children }: { readonly children: ReactNode }): ReactNode
       <div className="body">
         <TopBar filter={filter} openPalette={() => setPalette(true)} />
         <CoverageBanner />
-        <main id="main" ref={main} tabIndex={-1} key={`${page}/${name ?? ''}`}>
+        <main id="main" ref={main} tabIndex={-1} key={placeOf(route)}>
           {children}
         </main>
       </div>

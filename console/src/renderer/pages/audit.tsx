@@ -75,7 +75,7 @@ const columns: readonly Column<AuditRecord>[] = [
 ];
 const keyOf = ({ sequence }: AuditRecord): string => String(sequence);
 
-export function Audit(): ReactNode {
+export default function Audit(): ReactNode {
   const { reach } = useConsole();
   const { nodes } = useFleet();
   const [chosen, setChosen] = useState('');

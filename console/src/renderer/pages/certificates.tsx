@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
+
+import type { Reach } from '@marcher/client/fleet';
 import { type Certificate, CertificateSource } from '@marcher/proto/marcher/v1/certificate_service_pb';
-import { type ReactNode, useCallback, useMemo, useState } from 'react';
+import { type ReactNode, useCallback, useMemo } from 'react';
 import { AskedHead } from '../components/asked-head.js';
 import { Badge, type Tone } from '../components/badge.js';
 import { CommandLine } from '../components/command-line.js';
 import { type Column, DataTable } from '../components/data-table.js';
-import { Dialog } from '../components/dialog.js';
-import { Facts } from '../components/panel.js';
+import { Facts, Panel } from '../components/panel.js';
 import { useAnswer } from '../state/answer.js';
-import { useConsole, useFleet } from '../state/console.js';
+import { navigate, useConsole, useFleet } from '../state/console.js';
 import { parseFilter } from '../state/filter.js';
 import { clock, span, timeMs } from '../text/quantity.js';
 import { said } from '../text/said.js';
+import { importing, issuing, renewing, revoking } from '../writes/certificate-forms.js';
+import { type Deeds, DoButton, useDeeds } from '../writes/deeds.js';
 
 /** An operator has the rest of the month for what is not renewed by itself. */
 const SOON_MS = 30 * 86_400_000;
@@ -73,16 +76,16 @@ const columns: readonly Column<Row>[] = [
   },
 ];
 
-export function Certificates(): ReactNode {
+export default function Certificates(): ReactNode {
   const { reach, route } = useConsole();
-  const { atMs } = useFleet();
+  const { atMs, mesh } = useFleet();
   const ask = useCallback(
     async (signal: AbortSignal) =>
       (await reach.entry.certificates.listCertificates({}, { signal, timeoutMs: 20_000 })).certificates,
     [reach],
   );
   const { value, error, isLoading, again } = useAnswer(ask);
-  const [shown, setShown] = useState<Certificate | undefined>(undefined);
+  const { begin, dialog } = useDeeds(again);
   const filter = useMemo(() => parseFilter(route.filter), [route.filter]);
   // In steps of a minute: nothing here moves faster.
   const minute = Math.floor(atMs / 60_000) * 60_000;
@@ -96,19 +99,39 @@ export function Certificates(): ReactNode {
         }),
     [value, filter, minute],
   );
+  const shown = value?.find(({ name }) => name === route.name);
+  const not = mesh === undefined ? 'Certificates are of a mesh, and this node is in none' : undefined;
   return (
     <>
-      <AskedHead title="Certificates" error={error} again={again} />
+      <AskedHead title="Certificates" note="of services, kept by all nodes" error={error} again={again}>
+        <DoButton not={not} tone="primary" onClick={() => begin((actions) => issuing(actions, reach.entry))}>
+          Issue
+        </DoButton>
+        <DoButton not={not} onClick={() => begin((actions) => importing(actions, reach.entry))}>
+          Import
+        </DoButton>
+      </AskedHead>
       <DataTable
         label="Certificates"
         columns={columns}
         rows={rows}
         rowKey={({ certificate }) => certificate.name}
-        open={({ certificate }) => setShown(certificate)}
+        open={({ certificate }) => navigate({ page: 'certificates', name: certificate.name, filter: route.filter })}
         order={{ key: 'until', descending: false }}
         empty={isLoading ? 'Asking…' : error === undefined ? 'There is no certificate of a service here.' : ''}
       />
-      {shown !== undefined && <CertificateDialog certificate={shown} onClose={() => setShown(undefined)} />}
+      {shown !== undefined && (
+        <Panel
+          title={`Certificate ${said(shown.name)}`}
+          side={<CertificateButtons certificate={shown} reach={reach} begin={begin} />}
+        >
+          <CertificateFacts certificate={shown} />
+        </Panel>
+      )}
+      {route.name !== undefined && value !== undefined && shown === undefined && (
+        <p className="note">There is no certificate {said(route.name)}.</p>
+      )}
+      {dialog}
     </>
   );
 }
@@ -125,17 +148,11 @@ export function certificateState(
   return ['good', 'valid'];
 }
 
-function CertificateDialog({
-  certificate,
-  onClose,
-}: {
-  readonly certificate: Certificate;
-  readonly onClose: () => void;
-}): ReactNode {
+function CertificateFacts({ certificate }: { readonly certificate: Certificate }): ReactNode {
   const { name, names, notBefore, notAfter, serial, fingerprint, issuer, keyType, revoked, written, writtenBy } =
     certificate;
   return (
-    <Dialog title={`Certificate ${said(name)}`} onClose={onClose} wide>
+    <>
       <Facts
         facts={[
           ['For', said(names.join(', '))],
@@ -150,11 +167,41 @@ function CertificateDialog({
         ]}
       />
       <CommandLine command={`marcher certificate show ${name}`} />
-      <footer className="dialog-foot">
-        <button type="button" className="primary" onClick={onClose}>
-          Close
-        </button>
-      </footer>
-    </Dialog>
+    </>
+  );
+}
+
+interface CertificateButtonsProps {
+  readonly certificate: Certificate;
+  readonly reach: Reach;
+  readonly begin: Deeds['begin'];
+}
+
+function CertificateButtons({ certificate, reach, begin }: CertificateButtonsProps): ReactNode {
+  const isIssued = certificate.source === CertificateSource.ISSUED;
+  const not = isIssued ? undefined : 'It was imported: import the next one in its place';
+  const calls = reach.entry;
+  return (
+    <span className="buttons">
+      <DoButton not={not} onClick={() => begin((actions) => renewing(actions, calls, certificate))}>
+        Renew
+      </DoButton>
+      {!isIssued && (
+        <DoButton onClick={() => begin((actions) => importing(actions, calls, certificate.name))}>Replace</DoButton>
+      )}
+      <DoButton
+        not={not ?? (certificate.revoked === undefined ? undefined : 'It is revoked')}
+        tone="danger"
+        onClick={() => begin((actions) => revoking(actions, calls, certificate))}
+      >
+        Revoke
+      </DoButton>
+      <DoButton
+        tone="danger"
+        onClick={() => begin((actions) => ({ title: '', make: () => actions.deleteCertificate(calls, certificate) }))}
+      >
+        Delete
+      </DoButton>
+    </span>
   );
 }

@@ -57,7 +57,7 @@ const columns: readonly Column<Revision>[] = [
 ];
 const keyOf = ({ version }: Revision): string => String(version);
 
-export function History(): ReactNode {
+export default function History(): ReactNode {
   const { reach, route } = useConsole();
   const { nodes } = useFleet();
   const version = [...nodes.values()].find(({ isEntry }) => isEntry)?.version ?? 0n;

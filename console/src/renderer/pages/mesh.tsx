@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Who is in the mesh as the entry agent sees it, whether all agree, and where they do not. */
-import type { FleetState, NodeView } from '@marcher/client/fleet';
+import type { AgentCalls, FleetState, NodeView } from '@marcher/client/fleet';
+import type { Cluster } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { type ReactNode, useMemo } from 'react';
 import { Badge, LinkBadge } from '../components/badge.js';
 import { type Column, DataTable } from '../components/data-table.js';
@@ -10,9 +11,11 @@ import { parseFilter } from '../state/filter.js';
 import { formatRoute } from '../state/routes.js';
 import { clock, plural, timeMs } from '../text/quantity.js';
 import { said } from '../text/said.js';
+import { type Deeds, DoButton, useDeeds } from '../writes/deeds.js';
+import { Administration, useAdministration } from './mesh-administration.js';
 import { memberState } from './node-words.js';
 
-const columns: readonly Column<NodeView>[] = [
+const facts: readonly Column<NodeView>[] = [
   {
     key: 'name',
     title: 'Member',
@@ -76,16 +79,53 @@ const columns: readonly Column<NodeView>[] = [
     value: ({ member }) => timeMs(member?.certificateExpires) ?? 0,
   },
 ];
+
+function memberColumns(
+  calls: AgentCalls,
+  clusters: readonly Cluster[],
+  begin: Deeds['begin'],
+): readonly Column<NodeView>[] {
+  return [
+    ...facts,
+    {
+      key: 'remove',
+      title: 'Take out',
+      width: '104px',
+      render: ({ key, name, member, isEntry }) =>
+        member === undefined ? null : (
+          <DoButton
+            label={`Remove ${said(name)}`}
+            not={
+              isEntry ? 'You are connected to it: connect to another one, or use marcher mesh leave there' : undefined
+            }
+            onClick={() =>
+              begin((actions) => ({
+                title: '',
+                make: () => actions.removeMember(calls, { nodeId: key, name }, clusters),
+              }))
+            }
+          >
+            Remove
+          </DoButton>
+        ),
+    },
+  ];
+}
+
 const keyOf = ({ key }: NodeView): string => key;
 const open = ({ key }: NodeView): void => navigate({ page: 'proxies', name: key });
 
-export function Mesh(): ReactNode {
-  const { route } = useConsole();
+export default function Mesh(): ReactNode {
+  const { route, reach } = useConsole();
   const state = useFleet();
   const { mesh, nodes, coverage, configurations } = state;
   const filter = useMemo(() => parseFilter(route.filter), [route.filter]);
   const rows = useMemo(() => [...nodes.values()].filter(({ name }) => filter.matches(name)), [nodes, filter]);
   const differing = useMemo(() => differences(state), [state]);
+  const administration = useAdministration();
+  const { begin, dialog } = useDeeds(administration.again);
+  const clusters = administration.value?.clusters;
+  const columns = useMemo(() => memberColumns(reach.entry, clusters ?? [], begin), [reach, clusters, begin]);
   return (
     <>
       <h1>Mesh</h1>
@@ -114,7 +154,10 @@ export function Mesh(): ReactNode {
         />
         {differing.length > 0 && (
           <>
-            <p>{plural(differing.length, 'object is', 'objects are')} not the same on all nodes:</p>
+            <p>
+              <a href="#/conflicts">Conflicts</a>: {plural(differing.length, 'object is', 'objects are')} not the same
+              on all nodes:
+            </p>
             <ul className="concerns">
               {differing.slice(0, 30).map(({ kind, name, nodes: others }) => (
                 <li key={`${kind}/${name}`}>
@@ -137,6 +180,8 @@ export function Mesh(): ReactNode {
           empty="No member matches the filter."
         />
       </Panel>
+      {mesh !== undefined && <Administration {...administration} calls={reach.entry} begin={begin} />}
+      {dialog}
     </>
   );
 }

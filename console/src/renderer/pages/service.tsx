@@ -6,63 +6,52 @@ import { type ReactNode, useEffect, useMemo, useState } from 'react';
 import { Badge, LinkBadge, type Tone } from '../components/badge.js';
 import { type Column, DataTable } from '../components/data-table.js';
 import { Facts, Panel } from '../components/panel.js';
-import { useConsole, useFleet } from '../state/console.js';
+import { useFleet } from '../state/console.js';
 import { formatRoute } from '../state/routes.js';
 import { listenersText, serviceState, tiersText } from '../state/service-words.js';
 import { bitRate, count } from '../text/quantity.js';
 import { said } from '../text/said.js';
 import { DrainButton } from '../writes/drain.js';
-import { EditDialog } from '../writes/edit-dialog.js';
-import { editing, type Write } from '../writes/write.js';
-import { WriteDialog } from '../writes/write-dialog.js';
+import { useObjectWrites } from '../writes/object-writes.js';
 
 export function Service({ name }: { readonly name: string }): ReactNode {
-  const { unlocked, reach } = useConsole();
-  const state = useFleet();
-  const [doing, setDoing] = useState<'edit' | Write | undefined>(undefined);
-  const [node, setNode] = useState<string>('');
-  const service = state.services.get(name);
-  const remove = async (): Promise<void> => {
-    const edit = { kind: 'Service', name, before: service?.declared, after: undefined } as const;
-    setDoing(await editing(reach.entry, [edit]));
-  };
-  const dialogs = (
+  const { services } = useFleet();
+  const { buttons, dialog } = useObjectWrites();
+  const service = services.get(name);
+  return (
     <>
-      {doing === 'edit' && (
-        <EditDialog edited={{ kind: 'Service', declared: service?.declared }} onClose={() => setDoing(undefined)} />
+      {service === undefined ? (
+        <>
+          <Crumb name={name} />
+          <p>
+            There is no service of this name on the nodes that have answered. <a href="#/services">All services</a>
+          </p>
+        </>
+      ) : (
+        <ServiceThere service={service} buttons={buttons(service)} />
       )}
-      {typeof doing === 'object' && <WriteDialog write={doing} onClose={() => setDoing(undefined)} />}
+      {/* Here, so that what was deleted can be taken back from the dialog. */}
+      {dialog}
     </>
   );
-  if (service === undefined) {
-    return (
-      <>
-        <Crumb name={name} />
-        <p>
-          There is no service of this name on the nodes that have answered. <a href="#/services">All services</a>
-        </p>
-        {dialogs}
-      </>
-    );
-  }
+}
+
+function ServiceThere({ service, buttons }: { readonly service: ServiceView; readonly buttons: ReactNode }): ReactNode {
+  const state = useFleet();
+  const [node, setNode] = useState<string>('');
   const [tone, word] = serviceState(service);
-  const { declared, flow } = service;
+  const { name, declared, flow } = service;
   return (
     <>
       <header className="page-head">
         <Crumb name={name} />
         <Badge tone={tone}>{word}</Badge>
-        <button type="button" disabled={!unlocked || declared === undefined} onClick={() => setDoing('edit')}>
-          Edit
-        </button>
-        <button
-          type="button"
-          className="danger"
-          disabled={!unlocked || declared === undefined}
-          onClick={() => void remove()}
-        >
-          Remove
-        </button>
+        {buttons}
+        <span className="links">
+          <a href={formatRoute({ page: 'connections', name })}>Connections</a>
+          <a href={formatRoute({ page: 'logs', name })}>Logs</a>
+          <a href={formatRoute({ page: 'latency', name })}>Latency</a>
+        </span>
       </header>
       <Panel title="Declared">
         <Facts
@@ -81,7 +70,6 @@ export function Service({ name }: { readonly name: string }): ReactNode {
       </Panel>
       <OnNodes state={state} service={service} chosen={node} choose={setNode} />
       <Backends state={state} service={service} node={node} />
-      {dialogs}
     </>
   );
 }

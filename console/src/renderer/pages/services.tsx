@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { ServiceView } from '@marcher/client/fleet';
-import { type ReactNode, useMemo, useState } from 'react';
+import { type ReactNode, useMemo } from 'react';
 import { Badge } from '../components/badge.js';
 import { type Column, DataTable } from '../components/data-table.js';
 import { navigate, useConsole, useFleet } from '../state/console.js';
@@ -9,7 +9,8 @@ import { formatRoute } from '../state/routes.js';
 import { isProbed, listenersText, serviceState, tiersText } from '../state/service-words.js';
 import { bitRate, count, plural } from '../text/quantity.js';
 import { said } from '../text/said.js';
-import { EditDialog } from '../writes/edit-dialog.js';
+import { DoButton } from '../writes/deeds.js';
+import { useObjectWrites } from '../writes/object-writes.js';
 
 const columns: readonly Column<ServiceView>[] = [
   {
@@ -94,9 +95,9 @@ const keyOf = ({ name }: ServiceView): string => name;
 const open = ({ name }: ServiceView): void => navigate({ page: 'services', name });
 
 export function Services(): ReactNode {
-  const { route, unlocked } = useConsole();
+  const { route } = useConsole();
   const { services } = useFleet();
-  const [making, setMaking] = useState(false);
+  const { make, dialog } = useObjectWrites();
   const filter = useMemo(() => parseFilter(route.filter), [route.filter]);
   const rows = useMemo(
     () =>
@@ -114,9 +115,9 @@ export function Services(): ReactNode {
             ? plural(services.size, 'service')
             : `${rows.length} of ${services.size} services`}
         </span>
-        <button type="button" className="primary" disabled={!unlocked} onClick={() => setMaking(true)}>
+        <DoButton tone="primary" onClick={() => make('Service')}>
           New service
-        </button>
+        </DoButton>
       </header>
       <DataTable
         label="Services"
@@ -127,7 +128,7 @@ export function Services(): ReactNode {
         order={{ key: 'name', descending: false }}
         empty={services.size === 0 ? 'There is no service yet.' : 'No service matches the filter.'}
       />
-      {making && <EditDialog edited={{ kind: 'Service', declared: undefined }} onClose={() => setMaking(false)} />}
+      {dialog}
     </>
   );
 }

@@ -2,7 +2,7 @@
 /** Traffic policies: what each allows, and which services name it. */
 import type { ObjectView, ServiceView } from '@marcher/client/fleet';
 import { type Bandwidth, Ecn, Priority, type TrafficPolicy } from '@marcher/proto/marcher/v1/model_pb';
-import { type ReactNode, useMemo, useState } from 'react';
+import { type ReactNode, useMemo } from 'react';
 import { Badge } from '../components/badge.js';
 import { type Column, DataTable } from '../components/data-table.js';
 import { Facts, Panel } from '../components/panel.js';
@@ -11,9 +11,8 @@ import { parseFilter } from '../state/filter.js';
 import { formatRoute } from '../state/routes.js';
 import { bitRate, count } from '../text/quantity.js';
 import { said } from '../text/said.js';
-import { EditDialog } from '../writes/edit-dialog.js';
-import { editing, type Write } from '../writes/write.js';
-import { WriteDialog } from '../writes/write-dialog.js';
+import { DoButton } from '../writes/deeds.js';
+import { useObjectWrites } from '../writes/object-writes.js';
 
 interface Row {
   readonly view: ObjectView;
@@ -104,10 +103,10 @@ const columns: readonly Column<Row>[] = [
 const keyOf = ({ view }: Row): string => view.name;
 const open = ({ view }: Row): void => navigate({ page: 'shaping', name: view.name });
 
-export function Shaping(): ReactNode {
-  const { route, unlocked, reach } = useConsole();
+export default function Shaping(): ReactNode {
+  const { route } = useConsole();
   const { objects, services } = useFleet();
-  const [doing, setDoing] = useState<'new' | 'edit' | Write | undefined>(undefined);
+  const { make, buttons, dialog } = useObjectWrites();
   const filter = useMemo(() => parseFilter(route.filter), [route.filter]);
   const rows = useMemo(() => {
     const by = new Map<string, ServiceView[]>();
@@ -124,19 +123,13 @@ export function Shaping(): ReactNode {
       });
   }, [objects, services, filter]);
   const chosen = rows.find(({ view }) => view.name === route.name);
-  const chosenName = chosen?.view.name ?? '';
-  const remove = async (): Promise<void> => {
-    const edit = { kind: 'TrafficPolicy', name: chosenName, before: chosen?.view.declared, after: undefined } as const;
-    setDoing(await editing(reach.entry, [edit]));
-  };
-  const close = (): void => setDoing(undefined);
   return (
     <>
       <header className="page-head">
         <h1>Traffic Shaping</h1>
-        <button type="button" className="primary" disabled={!unlocked} onClick={() => setDoing('new')}>
+        <DoButton tone="primary" onClick={() => make('TrafficPolicy')}>
           New policy
-        </button>
+        </DoButton>
       </header>
       <DataTable
         label="Traffic policies"
@@ -148,36 +141,11 @@ export function Shaping(): ReactNode {
         empty={filter.text === '' ? 'There is no traffic policy yet.' : 'No traffic policy matches the filter.'}
       />
       {chosen !== undefined && (
-        <Panel
-          title={`Policy ${said(chosenName)}`}
-          side={
-            <span className="buttons">
-              <button
-                type="button"
-                disabled={!unlocked || chosen.view.declared === undefined}
-                onClick={() => setDoing('edit')}
-              >
-                Edit
-              </button>
-              <button
-                type="button"
-                className="danger"
-                disabled={!unlocked || chosen.view.declared === undefined}
-                onClick={() => void remove()}
-              >
-                Remove
-              </button>
-            </span>
-          }
-        >
+        <Panel title={`Policy ${said(chosen.view.name)}`} side={buttons(chosen.view)}>
           <PolicyFacts row={chosen} />
         </Panel>
       )}
-      {doing === 'new' && <EditDialog edited={{ kind: 'TrafficPolicy', declared: undefined }} onClose={close} />}
-      {doing === 'edit' && (
-        <EditDialog edited={{ kind: 'TrafficPolicy', declared: chosen?.view.declared }} onClose={close} />
-      )}
-      {typeof doing === 'object' && <WriteDialog write={doing} onClose={close} />}
+      {dialog}
     </>
   );
 }

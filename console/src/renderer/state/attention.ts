@@ -46,7 +46,7 @@ export function concerns(state: FleetState): readonly Concern[] {
     }
   }
   for (const { kind, name, agreement } of state.objects.values()) {
-    const page = kind === 'TrafficPolicy' ? 'shaping' : 'mesh';
+    const page = kind === 'TrafficPolicy' ? 'shaping' : 'guards';
     if (agreement === 'differs')
       found.push({ tone: 'warn', what: name, why: 'is not the same on all nodes', page, name });
   }

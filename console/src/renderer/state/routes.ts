@@ -4,10 +4,16 @@ export const PAGES = [
   'dashboard',
   'services',
   'proxies',
+  'connections',
+  'logs',
+  'latency',
   'shaping',
+  'guards',
   'clusters',
   'certificates',
+  'access',
   'mesh',
+  'conflicts',
   'history',
   'audit',
 ] as const;
@@ -17,10 +23,16 @@ export const PAGE_TITLES: Readonly<Record<Page, string>> = {
   dashboard: 'Dashboard',
   services: 'Services',
   proxies: 'Proxies',
+  connections: 'Connections',
+  logs: 'Logs',
+  latency: 'Latency',
   shaping: 'Traffic Shaping',
+  guards: 'Guards',
   clusters: 'Clusters',
   certificates: 'Certificates',
+  access: 'Users and Keys',
   mesh: 'Mesh',
+  conflicts: 'Conflicts',
   history: 'History',
   audit: 'Audit Log',
 };
@@ -30,6 +42,14 @@ export interface Route {
   /** Of what the page is to show; undefined: all. */
   readonly name: string | undefined;
   readonly filter: string;
+}
+
+/** What is named is shown as a page of its own; on the others it is chosen within the page, which stays. */
+const WITH_PAGES: ReadonlySet<Page> = new Set(['services', 'proxies']);
+
+/** The same as long as the page goes on. */
+export function placeOf({ page, name }: Route): string {
+  return WITH_PAGES.has(page) ? `${page}/${name ?? ''}` : page;
 }
 
 const HOME: Route = { page: 'dashboard', name: undefined, filter: '' };

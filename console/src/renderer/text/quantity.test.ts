@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect, test } from 'vitest';
-import { bitRate, bytes, count, span } from './quantity.js';
+import { bitRate, bytes, count, microseconds, span } from './quantity.js';
 import { said } from './said.js';
 
 test('rates are bits, in steps of a thousand', () => {
@@ -22,6 +22,16 @@ test('spans name their two largest units', () => {
     '5 min 3 s',
     '4 h 10 min',
     '9 d 0 h',
+  ]);
+});
+
+test('times of connections are in the unit that is read at once', () => {
+  expect([0, 31, 2_570, 999_600, 90_000_000].map(microseconds)).toEqual([
+    '0 µs',
+    '31 µs',
+    '2.6 ms',
+    '1 s',
+    '1 min 30 s',
   ]);
 });
 

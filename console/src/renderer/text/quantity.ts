@@ -40,6 +40,14 @@ function short(value: number): string {
   return value.toFixed(1).replace(/\.0$/, '');
 }
 
+/** 31 -> "31 µs", 2_570 -> "2.6 ms", 1_500_000 -> "1.5 s" */
+export function microseconds(value: number | bigint): string {
+  const us = Number(value);
+  if (us < 999.5) return `${us.toFixed(0)} µs`;
+  if (us < 999_500) return `${short(us / 1_000)} ms`;
+  return us < 60e6 ? `${short(us / 1e6)} s` : span(us / 1_000);
+}
+
 /** 12_000 -> "12 s", 303_000 -> "5 min 3 s", 15_000_000 -> "4 h 10 min" */
 export function span(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1_000));

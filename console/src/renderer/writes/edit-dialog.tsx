@@ -32,7 +32,10 @@ export function EditDialog({ edited, onClose }: EditDialogProps): ReactNode {
     void import('./file-form.js').then(({ offeredText }) => setText(offeredText(begun)));
   }, [begun]);
 
-  const title = name === undefined ? `New ${NOUNS[kind]}` : `Change ${NOUNS[kind]} ${name}`;
+  const title =
+    name !== undefined
+      ? `Change ${NOUNS[kind]} ${name}`
+      : `${begun.like === undefined ? 'New' : 'Copy of a'} ${NOUNS[kind]}`;
   const plan = async (): Promise<void> => {
     const { readEdit } = await import('./file-form.js');
     const read = readEdit(text ?? '', base);

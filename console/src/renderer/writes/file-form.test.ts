@@ -5,14 +5,18 @@ import { offeredText, readEdit } from './file-form.js';
 
 const newService: Edited = { kind: 'Service', declared: undefined };
 const newPolicy: Edited = { kind: 'TrafficPolicy', declared: undefined };
+const newGuard: Edited = { kind: 'Guard', declared: undefined };
 
 describe('readEdit', () => {
-  test.each([newService, newPolicy])('reads what is offered for a new $kind, and prints it as it was', (base) => {
-    const text = offeredText(base);
-    const { edit } = readEdit(text, base);
-    expect(edit).toMatchObject({ kind: base.kind, before: undefined });
-    expect(offeredText({ kind: base.kind, declared: edit?.after } as Edited)).toBe(text);
-  });
+  test.each([newService, newPolicy, newGuard])(
+    'reads what is offered for a new $kind, and prints it as it was',
+    (base) => {
+      const text = offeredText(base);
+      const { edit } = readEdit(text, base);
+      expect(edit).toMatchObject({ kind: base.kind, before: undefined });
+      expect(offeredText({ kind: base.kind, declared: edit?.after } as Edited)).toBe(text);
+    },
+  );
 
   test('says where the text is wrong', () => {
     const { violations } = readEdit('apiVersion: marcher/v1\nservices:\n  - nam: web\n', newService);

@@ -11,10 +11,16 @@ export type Read =
   | { readonly edit?: undefined; readonly violations: readonly ModelViolation[] };
 
 /** What an editor begins with. */
-export function offeredText({ kind, declared }: Edited): string {
-  if (declared === undefined) return kind === 'Guard' ? '' : TEMPLATES[kind];
-  if (kind === 'Service') return printConfiguration(create(ConfigurationSchema, { services: [declared] }));
-  const { case: of, value } = declared.object;
+export function offeredText(edited: Edited): string {
+  if (edited.kind === 'Service') {
+    const shown = edited.declared ?? edited.like;
+    return shown === undefined
+      ? TEMPLATES.Service
+      : printConfiguration(create(ConfigurationSchema, { services: [shown] }));
+  }
+  const shown = edited.declared ?? edited.like;
+  if (shown === undefined) return TEMPLATES[edited.kind];
+  const { case: of, value } = shown.object;
   if (of === 'guard') return printConfiguration(create(ConfigurationSchema, { guards: [value] }));
   if (of === 'trafficPolicy') return printConfiguration(create(ConfigurationSchema, { trafficPolicies: [value] }));
   return '';
@@ -52,7 +58,7 @@ export function readEdit(text: string, base: Edited): Read {
   return { edit: { ...only, before: base.declared } as Edit };
 }
 
-export const TEMPLATES: Readonly<Record<'Service' | 'TrafficPolicy', string>> = {
+export const TEMPLATES: Readonly<Record<Edited['kind'], string>> = {
   Service: `apiVersion: marcher/v1
 services:
   - name: new-service
@@ -74,5 +80,13 @@ trafficPolicies:
     priority: P1
     ingress:
       rate: 100Mbit
+`,
+  Guard: `apiVersion: marcher/v1
+guards:
+  - name: new-guard
+    rules:
+      - action: deny
+        sources:
+          - 203.0.113.0/24
 `,
 };
