@@ -19,7 +19,7 @@ export interface LatencyRow {
 
 export const SLOTS = 90;
 /** Of the services with the most connects; more cannot be told apart. */
-export const ROWS_MAX = 40;
+export const ROWS_MAX = 24;
 
 /** In µs, between the bucket's bounds by share (as Prometheus' histogram_quantile). undefined: nothing was counted. */
 export function quantileUs(histogram: Histogram, quantile: number): number | undefined {

@@ -133,7 +133,7 @@ const certificateColumns = (
   { key: 'by', title: 'By', render: ({ issuedBy }) => said(issuedBy || '–'), value: ({ issuedBy }) => issuedBy },
   {
     key: 'revoke',
-    title: 'There',
+    title: 'Change',
     width: '110px',
     render: (certificate) => (
       <DoButton
@@ -241,8 +241,8 @@ export default function Access(): ReactNode {
             ]}
           />
           <p className="note">
-            A user cannot be put on hold: what takes all away and can be given back is the role of a viewer, and the end
-            of its sessions. A second factor is enrolled by the user: marcher user totp {said(user.name)}.
+            There is no putting a user on hold: make it a viewer and end its sessions, which leaves it nothing to
+            change, or remove it. A second factor is enrolled by the user: marcher user totp {said(user.name)}.
           </p>
         </Panel>
       )}
@@ -306,14 +306,16 @@ interface UserButtonsProps {
 function UserButtons({ user, isSelf, calls, begin }: UserButtonsProps): ReactNode {
   return (
     <span className="buttons">
-      <DoButton onClick={() => begin((actions) => changingRole(actions, calls, user))}>Role</DoButton>
-      <DoButton onClick={() => begin((actions) => changingPassword(actions, calls, user, isSelf))}>Password</DoButton>
+      <DoButton onClick={() => begin((actions) => changingRole(actions, calls, user))}>Change role</DoButton>
+      <DoButton onClick={() => begin((actions) => changingPassword(actions, calls, user, isSelf))}>
+        Change password
+      </DoButton>
       {user.hasSecondFactor && (
         <DoButton
           tone="danger"
           onClick={() => begin((actions) => ({ title: '', make: () => actions.resetSecondFactor(calls, user) }))}
         >
-          Second factor
+          Take second factor away
         </DoButton>
       )}
       <DoButton onClick={() => begin((actions) => ({ title: '', make: () => actions.endSessions(calls, user) }))}>

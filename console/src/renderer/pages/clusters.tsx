@@ -141,7 +141,7 @@ function Chosen({ cluster, calls, begin }: ChosenProps): ReactNode {
             <li key={node.nodeId}>
               <Badge tone={memberTone(node.state)}>{said(node.name)}</Badge>{' '}
               <DoButton
-                label={`Take ${said(node.name)} out`}
+                label={`Take out ${said(node.name)}`}
                 onClick={() =>
                   begin((actions) => ({ title: '', make: () => actions.unassignCluster(calls, cluster, node) }))
                 }

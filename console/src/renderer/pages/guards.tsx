@@ -58,7 +58,7 @@ const columns: readonly Column<ObjectView>[] = [
   {
     key: 'default',
     title: 'Without a rule',
-    width: '130px',
+    width: '146px',
     render: (view) => defaultOf(guardOf(view)),
     value: (view) => defaultOf(guardOf(view)),
   },

@@ -4,7 +4,7 @@ import type { FannedNode } from '@marcher/client/fleet';
 import { type ReactNode, useEffect, useMemo, useRef, useState } from 'react';
 import { keyOfReached, reached } from '../agents/reached.js';
 import { Heatmap } from '../charts/heatmap.js';
-import { countOf, LatencyCourses, type LatencyRow, quantileUs, SLOTS } from '../charts/latency.js';
+import { countOf, LatencyCourses, type LatencyRow, quantileUs } from '../charts/latency.js';
 import { CommandLine } from '../components/command-line.js';
 import { type Column, DataTable } from '../components/data-table.js';
 import { Panel } from '../components/panel.js';
@@ -19,8 +19,11 @@ const QUANTILES = [
   ['95 %', 0.95],
   ['99 %', 0.99],
 ] as const;
-/** Of a column: the map is 3 minutes, or a quarter of an hour. */
-const SLOTS_MS = [2_000, 10_000] as const;
+/** Of the map, and of a column of it. */
+const SPANS = [
+  ['3 minutes', 2_000],
+  ['15 minutes', 10_000],
+] as const;
 /** Counters that are asked for at once: each is some hundred bytes, from each node. */
 const ASKED_MAX = 20_000;
 
@@ -63,7 +66,7 @@ export default function Latency(): ReactNode {
   const { route, reach } = useConsole();
   const state = useFleet();
   const [quantile, setQuantile] = useState<number>(0.95);
-  const [slotMs, setSlotMs] = useState<number>(SLOTS_MS[0]);
+  const [slotMs, setSlotMs] = useState<number>(SPANS[0][1]);
   const service = route.name ?? '';
   const nodes = reached(state, reach);
   const isTooMuch = service === '' && nodes.length * state.services.size > ASKED_MAX;
@@ -103,9 +106,9 @@ export default function Latency(): ReactNode {
         <label>
           Of the last{' '}
           <select value={slotMs} onChange={({ target }) => setSlotMs(Number(target.value))}>
-            {SLOTS_MS.map((each) => (
-              <option key={each} value={each}>
-                {span(each * SLOTS)}
+            {SPANS.map(([each, value]) => (
+              <option key={each} value={value}>
+                {each}
               </option>
             ))}
           </select>

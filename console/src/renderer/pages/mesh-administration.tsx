@@ -131,7 +131,7 @@ const tokenColumns = (nowMs: number, calls: AgentCalls, begin: Deeds['begin']): 
   {
     key: 'state',
     title: 'State',
-    width: '150px',
+    width: '180px',
     render: (token) => {
       const [tone, word] = tokenState(token, nowMs);
       return <Badge tone={tone}>{word}</Badge>;
@@ -157,12 +157,12 @@ const tokenColumns = (nowMs: number, calls: AgentCalls, begin: Deeds['begin']): 
   { key: 'used', title: 'Used by', width: '160px', render: ({ usedBy }) => said(usedBy || '–') },
   {
     key: 'revoke',
-    title: 'There',
+    title: 'Change',
     width: '112px',
     render: (token) =>
       tokenState(token, nowMs)[0] !== 'info' ? null : (
         <DoButton
-          label={`Take ${said(token.id)} back`}
+          label={`Take back ${said(token.id)}`}
           onClick={() => begin((actions) => ({ title: '', make: () => actions.revokeJoinToken(calls, token) }))}
         >
           Take back
@@ -235,7 +235,7 @@ const rootColumns = (calls: AgentCalls, begin: Deeds['begin']): readonly Column<
   },
   {
     key: 'retire',
-    title: 'There',
+    title: 'Change',
     width: '100px',
     render: (root) =>
       root.state !== MeshRootState.TRUSTED ? null : (

@@ -4,11 +4,12 @@ import { type Deed, isConfirmed, type ShownOnce } from '@marcher/client/actions'
 import { type ReactNode, useEffect, useReducer, useRef, useState } from 'react';
 import { CommandLine } from '../components/command-line.js';
 import { Dialog } from '../components/dialog.js';
-import { Problem } from '../components/panel.js';
 import { useConsole } from '../state/console.js';
 import { said } from '../text/said.js';
 import { type DeedFlow, nextDeed } from './deed-flow.js';
+import { FailureView } from './failure-view.js';
 import { type Field, Fields, initialValues, type Values } from './fields.js';
+import { asFailure, type Failure } from './flow.js';
 
 export interface Doing {
   /** Of the form; without fields there is none. */
@@ -38,16 +39,17 @@ export default function DeedDialog({ doing, onClose, onChange }: DeedDialogProps
     doing,
     (first): DeedFlow => (first.fields === undefined ? { step: 'asking', deed: first.make({}) } : { step: 'filling' }),
   );
-  const failed = (problem: string): void => dispatch({ kind: 'failed', problem });
+  const failed = (reason: unknown): void => {
+    const failure = asFailure(reason);
+    // The history is of the configuration, and this is in none: the message says what to look at.
+    dispatch({ kind: 'failed', problem: failure.code === 'conflict' ? { ...failure, code: 'failed' } : failure });
+  };
   const run = (deed: Deed): void => {
-    change(() => deed.apply(AbortSignal.timeout(CALL_MS))).then(
-      (done) => {
-        dispatch({ kind: 'done', done });
-        notify(said(done.text));
-        onChange();
-      },
-      (reason: unknown) => failed((reason as Error).message),
-    );
+    change(() => deed.apply(AbortSignal.timeout(CALL_MS))).then((done) => {
+      dispatch({ kind: 'done', done });
+      notify(said(done.text));
+      onChange();
+    }, failed);
   };
   const title = flow.step === 'filling' ? doing.title : 'deed' in flow ? flow.deed.confirmation.question : doing.title;
   return (
@@ -59,7 +61,7 @@ export default function DeedDialog({ doing, onClose, onChange }: DeedDialogProps
             try {
               dispatch({ kind: 'made', deed: make(values) });
             } catch (reason) {
-              failed((reason as Error).message);
+              failed(reason);
             }
           }}
         >
@@ -68,9 +70,9 @@ export default function DeedDialog({ doing, onClose, onChange }: DeedDialogProps
             fields={fields}
             values={values}
             set={(name, value) => setValues((before) => ({ ...before, [name]: value }))}
-            failed={failed}
+            failed={(problem) => failed(new Error(problem))}
           />
-          {flow.problem !== undefined && <Problem>{said(flow.problem)}</Problem>}
+          {flow.problem !== undefined && <FailureView failure={flow.problem} />}
           <footer className="dialog-foot">
             <button type="button" onClick={onClose}>
               Cancel
@@ -98,7 +100,7 @@ export default function DeedDialog({ doing, onClose, onChange }: DeedDialogProps
         <>
           <p role="status">{said(flow.done.text)}</p>
           {flow.done.secret !== undefined && <Secret secret={flow.done.secret} />}
-          {flow.step === 'done' && flow.problem !== undefined && <Problem>{said(flow.problem)}</Problem>}
+          {flow.step === 'done' && flow.problem !== undefined && <FailureView failure={flow.problem} />}
           {flow.done.undo === undefined ? (
             <p className="note">{said(flow.deed.lasting ?? 'Nothing takes it back.')}</p>
           ) : (
@@ -140,7 +142,7 @@ export default function DeedDialog({ doing, onClose, onChange }: DeedDialogProps
 interface AskingProps {
   readonly deed: Deed;
   readonly isBusy: boolean;
-  readonly problem: string | undefined;
+  readonly problem: Failure | undefined;
   readonly onBack: (() => void) | undefined;
   readonly onClose: () => void;
   readonly onApply: () => void;
@@ -175,7 +177,7 @@ function Asking({ deed, isBusy, problem, onBack, onClose, onApply }: AskingProps
           />
         </label>
       )}
-      {problem !== undefined && <Problem>{said(problem)}</Problem>}
+      {problem !== undefined && <FailureView failure={problem} />}
       <CommandLine command={deed.asCommand()} />
       <footer className="dialog-foot">
         {onBack !== undefined && (

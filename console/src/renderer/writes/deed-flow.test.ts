@@ -5,6 +5,7 @@ import { type DeedEvent, type DeedFlow, nextDeed } from './deed-flow.js';
 
 const deed = { title: 'revoke API key ci' } as Deed;
 const done = { text: 'Nobody is let in.', undo: deed };
+const WHY = { code: 'unreachable', message: 'nobody answers', violations: [] };
 const START: DeedFlow = { step: 'filling' };
 const after = (...events: DeedEvent[]): DeedFlow => events.reduce(nextDeed, START);
 const DONE: DeedEvent[] = [{ kind: 'made', deed }, { kind: 'apply' }, { kind: 'done', done }];
@@ -18,13 +19,13 @@ test('a write is asked for, done, and taken back', () => {
 });
 
 test('what fails is where it was, with why', () => {
-  const failed = { kind: 'failed', problem: 'nobody answers' } as const;
-  expect(after(failed)).toEqual({ step: 'filling', problem: 'nobody answers' });
+  const failed = { kind: 'failed', problem: WHY } as const;
+  expect(after(failed)).toEqual({ step: 'filling', problem: WHY });
   expect(after({ kind: 'made', deed }, { kind: 'apply' }, failed)).toMatchObject({
     step: 'asking',
-    problem: 'nobody answers',
+    problem: WHY,
   });
-  expect(after(...DONE, { kind: 'undo' }, failed)).toMatchObject({ step: 'done', done, problem: 'nobody answers' });
+  expect(after(...DONE, { kind: 'undo' }, failed)).toMatchObject({ step: 'done', done, problem: WHY });
 });
 
 test('nothing is done twice by a second press, or undone where nothing can undo it', () => {

@@ -9,12 +9,13 @@
  * What was typed stays until the dialog closes, whatever fails.
  */
 import type { Deed, Done } from '@marcher/client/actions';
+import type { Failure } from './flow.js';
 
 export type DeedFlow =
-  | { readonly step: 'filling'; readonly problem?: string }
-  | { readonly step: 'asking'; readonly deed: Deed; readonly problem?: string }
+  | { readonly step: 'filling'; readonly problem?: Failure }
+  | { readonly step: 'asking'; readonly deed: Deed; readonly problem?: Failure }
   | { readonly step: 'doing'; readonly deed: Deed }
-  | { readonly step: 'done'; readonly deed: Deed; readonly done: Done; readonly problem?: string }
+  | { readonly step: 'done'; readonly deed: Deed; readonly done: Done; readonly problem?: Failure }
   | { readonly step: 'undoing'; readonly deed: Deed; readonly done: Done }
   | { readonly step: 'undone'; readonly text: string };
 
@@ -24,7 +25,7 @@ export type DeedEvent =
   | { readonly kind: 'apply' }
   | { readonly kind: 'done'; readonly done: Done }
   | { readonly kind: 'undo' }
-  | { readonly kind: 'failed'; readonly problem: string };
+  | { readonly kind: 'failed'; readonly problem: Failure };
 
 export function nextDeed(flow: DeedFlow, event: DeedEvent): DeedFlow {
   switch (event.kind) {

@@ -6,7 +6,7 @@ import { Dialog } from '../components/dialog.js';
 import { Problem } from '../components/panel.js';
 import { useConsole } from '../state/console.js';
 import { type Edited, nameOf } from './edited.js';
-import { editing, type Kind, type Write } from './write.js';
+import { declaredNow, editing, type Kind, type Write } from './write.js';
 import { WriteSteps } from './write-dialog.js';
 
 interface EditDialogProps {
@@ -24,6 +24,7 @@ export function EditDialog({ edited, onClose }: EditDialogProps): ReactNode {
   const [text, setText] = useState<string | undefined>(undefined);
   const [violations, setViolations] = useState<readonly ModelViolation[]>([]);
   const [write, setWrite] = useState<Write | undefined>(undefined);
+  const [isReading, setReading] = useState(false);
   const area = useRef<HTMLTextAreaElement>(null);
 
   const [begun] = useState(edited);
@@ -45,8 +46,16 @@ export function EditDialog({ edited, onClose }: EditDialogProps): ReactNode {
   };
 
   const goBack = (): void => {
-    setBase(edited);
     setWrite(undefined);
+    if (name === undefined) return;
+    // What others have made of it is what is changed now. Where it is gone, the text makes it anew; where nobody answers, the
+    // next plan says so.
+    setReading(true);
+    declaredNow(reach.entry, { kind, name })
+      .then(setBase, (reason: unknown) => {
+        if ((reason as { code?: string }).code === 'not_found') setBase({ kind, declared: undefined } as Edited);
+      })
+      .finally(() => setReading(false));
   };
 
   return (
@@ -78,7 +87,7 @@ export function EditDialog({ edited, onClose }: EditDialogProps): ReactNode {
             <button type="button" onClick={onClose}>
               Cancel
             </button>
-            <button type="submit" className="primary" disabled={text === undefined}>
+            <button type="submit" className="primary" disabled={text === undefined || isReading}>
               Plan
             </button>
           </footer>

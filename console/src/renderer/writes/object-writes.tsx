@@ -4,13 +4,15 @@ import type { ObjectView, ServiceView } from '@marcher/client/fleet';
 import type { Object$, Service } from '@marcher/proto/marcher/v1/model_pb';
 import { type ReactNode, useState } from 'react';
 import { useConsole, useFleet } from '../state/console.js';
+import { said } from '../text/said.js';
 import { DoButton } from './deeds.js';
 import { EditDialog } from './edit-dialog.js';
-import { type Edited, nameOfCopy } from './edited.js';
-import { type Edit, editing, type Kind, type Write } from './write.js';
+import { type Edited, nameOf, nameOfCopy } from './edited.js';
+import { declaredNow, type Edit, editing, type Kind, type Write } from './write.js';
 import { WriteDialog } from './write-dialog.js';
 
 type Doing = { readonly edited: Edited } | { readonly write: Write };
+type Named = Pick<ServiceView | ObjectView, 'kind' | 'name'>;
 
 export interface ObjectWrites {
   readonly make: (kind: Kind) => void;
@@ -21,15 +23,21 @@ export interface ObjectWrites {
 }
 
 export function useObjectWrites(): ObjectWrites {
-  const { reach } = useConsole();
+  const { reach, notify } = useConsole();
   const { services, objects } = useFleet();
   const [doing, setDoing] = useState<Doing | undefined>(undefined);
   const close = (): void => setDoing(undefined);
   const isTaken = (kind: Kind, name: string): boolean =>
     kind === 'Service' ? services.has(name) : objects.has(`${kind}/${name}`);
-  const remove = async ({ kind, name, declared }: ServiceView | ObjectView): Promise<void> => {
-    const edit = { kind, name, before: declared, after: undefined } as Edit;
-    setDoing({ write: await editing(reach.entry, [edit]) });
+  /** As the agent has it now: what is observed may be half a second older. */
+  const begin = (view: Named, make: (edited: Edited) => Doing | Promise<Doing>): void => {
+    declaredNow(reach.entry, view)
+      .then(make)
+      .then(setDoing, (reason: unknown) => notify(said((reason as Error).message)));
+  };
+  const remove = async (edited: Edited): Promise<Doing> => {
+    const edit = { kind: edited.kind, name: nameOf(edited), before: edited.declared, after: undefined } as Edit;
+    return { write: await editing(reach.entry, [edit]) };
   };
   const copy = (view: ServiceView | ObjectView): void => {
     const name = nameOfCopy(view.name, (each) => isTaken(view.kind, each));
@@ -46,16 +54,13 @@ export function useObjectWrites(): ObjectWrites {
       const not = view.declared === undefined ? 'No node that has answered says what it declares' : undefined;
       return (
         <span className="buttons">
-          <DoButton
-            not={not}
-            onClick={() => setDoing({ edited: { kind: view.kind, declared: view.declared } as Edited })}
-          >
+          <DoButton not={not} onClick={() => begin(view, (edited) => ({ edited }))}>
             Edit
           </DoButton>
           <DoButton not={not} onClick={() => copy(view)}>
             Copy
           </DoButton>
-          <DoButton not={not} tone="danger" onClick={() => void remove(view)}>
+          <DoButton not={not} tone="danger" onClick={() => begin(view, remove)}>
             Delete
           </DoButton>
         </span>

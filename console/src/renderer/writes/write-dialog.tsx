@@ -7,7 +7,8 @@ import { countsSentence, DiffView } from '../components/diff-view.js';
 import { Problem } from '../components/panel.js';
 import { useConsole } from '../state/console.js';
 import { said } from '../text/said.js';
-import { asFailure, type Failure, FLOW_START, isApplicable, nextFlow } from './flow.js';
+import { FailureView } from './failure-view.js';
+import { asFailure, FLOW_START, isApplicable, nextFlow } from './flow.js';
 import type { Write } from './write.js';
 
 interface WriteDialogProps {
@@ -190,31 +191,4 @@ export function WriteSteps({ write, onClose, onBack }: WriteDialogProps): ReactN
         </>
       );
   }
-}
-
-export function FailureView({ failure: { code, message, violations } }: { readonly failure: Failure }): ReactNode {
-  const hint =
-    code === 'conflict'
-      ? ' Look at what has changed since (History), then try again.'
-      : code === 'denied'
-        ? ' Ask an administrator.'
-        : '';
-  return (
-    <>
-      <Problem>
-        {said(message)}
-        {hint}
-      </Problem>
-      {violations.length > 0 && (
-        <ul className="violations">
-          {violations.map(({ path, reason, fix }) => (
-            <li key={`${path} ${reason}`}>
-              <code>{said(path)}</code> {said(reason)}
-              {fix !== '' && <span className="fix">: {said(fix)}</span>}
-            </li>
-          ))}
-        </ul>
-      )}
-    </>
-  );
 }

@@ -4,7 +4,7 @@ import { simulatedAgents } from '@marcher/client/testing';
 import { FieldDiffSchema, ObjectDiffSchema, Operation } from '@marcher/proto/marcher/v1/config_service_pb';
 import { ListenerSchema, type Service } from '@marcher/proto/marcher/v1/model_pb';
 import { describe, expect, test } from 'vitest';
-import { editing, reverting, takenBack } from './write.js';
+import { declaredNow, editing, reverting, takenBack } from './write.js';
 
 const simulation = () => simulatedAgents({ nodes: 1, services: 2 });
 const changed = (before: Service, port: number): Service => ({
@@ -53,6 +53,20 @@ describe('an edit', () => {
     const write = await editing(entry, [{ kind: 'Service', name, before, after: undefined }]);
     expect(write.typed).toBe(name);
   });
+});
+
+test('what is edited is what the agent has, not what was observed a moment ago', async () => {
+  const { entry } = simulation().reach;
+  const name = 'service-0000';
+  const before = await service(entry, name);
+  const other = await editing(entry, [{ kind: 'Service', name, before, after: changed(before, 9_001) }]);
+  await other.plan();
+  await other.apply('');
+  const { declared } = await declaredNow(entry, { kind: 'Service', name });
+  expect(declared).toEqual(await service(entry, name));
+  for (const kind of ['Service', 'Guard'] as const) {
+    await expect(declaredNow(entry, { kind, name: 'nobody' })).rejects.toMatchObject({ code: 'not_found' });
+  }
 });
 
 test('a revert shows what it takes back, and can be taken back', async () => {

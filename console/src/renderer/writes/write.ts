@@ -7,6 +7,8 @@ import type { Edit } from '@marcher/client/actions';
 import type { AgentCalls } from '@marcher/client/fleet';
 import { type ObjectDiff, Operation, type Revision, type Violation } from '@marcher/proto/marcher/v1/config_service_pb';
 
+import type { Edited } from './edited.js';
+
 export type { Edit } from '@marcher/client/actions';
 export type Kind = Edit['kind'];
 
@@ -67,6 +69,26 @@ export async function editing(calls: AgentCalls, edits: readonly Edit[]): Promis
     },
     command: (message) => draft.asCommand({}, plan, message),
   };
+}
+
+const READ_MS = 20_000;
+
+/** What there is to be edited. AgentError: 'not_found'. */
+export async function declaredNow(
+  calls: AgentCalls,
+  { kind, name }: { readonly kind: Kind; readonly name: string },
+): Promise<Edited> {
+  const call = { timeoutMs: READ_MS };
+  if (kind === 'Service') {
+    const { resource } = await calls.config.get({ name }, call);
+    return { kind, declared: resource?.service };
+  }
+  const { resources } = await calls.config.listObjects({ kind, name }, call);
+  const declared = resources[0]?.object;
+  if (declared === undefined) {
+    throw Object.assign(new Error(`${kind} ${name} is not there any more`), { code: 'not_found' });
+  }
+  return { kind, declared };
 }
 
 export async function reverting(calls: AgentCalls, to: bigint): Promise<Write> {

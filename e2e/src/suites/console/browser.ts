@@ -26,7 +26,13 @@ export async function withConsole(
 ): Promise<void> {
   await withContext(async (context) => {
     const console_ = await ConsolePage.open(context, address);
-    await use(console_);
+    try {
+      await use(console_);
+    } catch (error) {
+      // What was to be seen is most of why.
+      await console_.picture('failed').catch(() => undefined);
+      throw error;
+    }
     world.equal(console_.complaints.join('\n'), '', 'errors in the console of the browser');
   });
 }

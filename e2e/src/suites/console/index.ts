@@ -2,9 +2,10 @@
 /** The consoles: the desktop console's renderer in Chromium, behind the gateway; the terminal console in tmux. */
 import type { Case } from '../../harness/suite.js';
 import { desktop } from './desktop.js';
+import { everyWrite } from './every-write.js';
 import { large } from './large.js';
 import { pages } from './pages.js';
 import { terminal } from './terminal.js';
 import { writes } from './writes.js';
 
-export const consoleCases: readonly Case[] = [...pages, ...writes, ...desktop, ...terminal, ...large];
+export const consoleCases: readonly Case[] = [...pages, ...writes, ...everyWrite, ...desktop, ...terminal, ...large];

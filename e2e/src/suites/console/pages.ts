@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { mkdirSync } from 'node:fs';
+import { create } from '@bufbuild/protobuf';
 import { systemAmbient } from '@marcher/client/fleet';
 import { simulatedAgents } from '@marcher/client/testing';
+import { GuardAction, type Object$, ObjectSchema, Priority, Protocol } from '@marcher/proto/marcher/v1/model_pb';
 import type { Case, World } from '../../harness/suite.js';
 import { SHOTS, type Theme, withConsole } from './browser.js';
 import { startGateway } from './gateway.js';
@@ -11,7 +13,34 @@ interface Shot {
   readonly hash: string;
   readonly heading: string | RegExp;
   readonly name: string;
+  /** What it has asked for, once it is there. */
+  readonly there?: string;
 }
+
+/** A telephone, and half of a screen. */
+const WIDTHS = [390, 1_024] as const;
+
+/**
+ * What is to the right of the page, and cannot be scrolled to: within tables, texts and pictures that scroll by themselves it can.
+ * Names of what sticks out.
+ */
+const CUT_OFF = `(() => {
+  const scrolls = (element) => {
+    for (let at = element.parentElement; at !== null && at !== document.body; at = at.parentElement) {
+      if (at.tagName !== 'MAIN' && /auto|scroll|hidden|clip/.test(getComputedStyle(at).overflowX)) return true;
+    }
+    return false;
+  };
+  const out = [...document.querySelectorAll('body *')].filter((element) => {
+    const box = element.getBoundingClientRect();
+    return box.width > 1 && box.height > 1 && (box.right > innerWidth + 1 || box.left < -1) &&
+      !element.closest('.unseen, .skip, .side-word') && !scrolls(element);
+  });
+  const main = document.querySelector('main');
+  const wide = main !== null && main.scrollWidth > main.clientWidth + 1 ? ['main itself'] : [];
+  return [...wide, ...out.slice(0, 5).map((element) =>
+    element.tagName.toLowerCase() + '.' + element.className + ' "' + (element.textContent ?? '').slice(0, 40) + '"')];
+})()`;
 
 const PAGES: readonly Shot[] = [
   { hash: '#/', heading: 'Dashboard', name: 'dashboard' },
@@ -19,10 +48,16 @@ const PAGES: readonly Shot[] = [
   { hash: '#/services/service-0001', heading: /service-0001/, name: 'service' },
   { hash: '#/proxies', heading: 'Proxies', name: 'proxies' },
   { hash: '#/proxies/8a3f0c61d2e90002', heading: /node02/, name: 'proxy' },
-  { hash: '#/shaping', heading: 'Traffic Shaping', name: 'shaping' },
-  { hash: '#/clusters', heading: 'Clusters', name: 'clusters' },
-  { hash: '#/certificates', heading: 'Certificates', name: 'certificates' },
-  { hash: '#/mesh', heading: 'Mesh', name: 'mesh' },
+  { hash: '#/connections', heading: 'Connections', name: 'connections', there: '198.51.100.1:40000' },
+  { hash: '#/logs', heading: 'Logs', name: 'logs', there: 'tcp 198.51.100.7:40112' },
+  { hash: '#/latency', heading: 'Latency', name: 'latency', there: 'service-0001' },
+  { hash: '#/shaping/gold', heading: 'Traffic Shaping', name: 'shaping', there: 'Policy gold' },
+  { hash: '#/guards/edge', heading: 'Guards', name: 'guards', there: 'Guard edge' },
+  { hash: '#/clusters/eu', heading: 'Clusters', name: 'clusters', there: 'Cluster eu' },
+  { hash: '#/certificates/web', heading: 'Certificates', name: 'certificates', there: 'Certificate web' },
+  { hash: '#/access/user:alice', heading: 'Users and Keys', name: 'access', there: 'User alice' },
+  { hash: '#/mesh', heading: 'Mesh', name: 'mesh', there: '5a0b7d1e93c4f286' },
+  { hash: '#/conflicts', heading: 'Conflicts', name: 'conflicts' },
   { hash: '#/history', heading: 'History', name: 'history' },
   { hash: '#/audit', heading: 'Audit Log', name: 'audit' },
 ];
@@ -40,19 +75,30 @@ export const pages: readonly Case[] = [
         moving: 0.5,
       });
       simulation.agents[1]?.setHealthy('service-0001', 'b', false);
+      simulation.entry.traffic.setRate('service-0001', 12, Date.now());
+      await simulation.reach.entry.config.apply({ change: { upsertObjects: [...OBJECTS] } });
       const socket = `${world.scope.dir}/agent.sock`;
       const server = await serveSimulation(simulation, socket);
       try {
         const address = await startGateway(world, `unix:${socket}`);
         await withConsole(world, address, async (console_) => {
           await console_.page.getByText('all of 5 nodes').waitFor();
-          for (const theme of ['dark', 'light'] satisfies Theme[]) {
-            await console_.theme(theme);
-            for (const { hash, heading, name } of PAGES) {
-              await console_.goTo(hash, heading);
+          const { page } = console_;
+          for (const { hash, heading, name, there } of PAGES) {
+            await console_.goTo(hash, heading);
+            if (there !== undefined) await page.getByText(there).first().waitFor();
+            for (const theme of ['dark', 'light'] satisfies Theme[]) {
+              await console_.theme(theme);
               await console_.accessible(`${name}, ${theme}`);
               await console_.picture(`${name}-${theme}`);
             }
+            for (const width of WIDTHS) {
+              await page.setViewportSize({ width, height: 844 });
+              const cut = (await page.evaluate(CUT_OFF)) as string[];
+              world.equal(cut.join(', '), '', `cut off of ${name} at ${width} px`);
+              await console_.picture(`${name}-${width}`);
+            }
+            await page.setViewportSize({ width: 1_440, height: 900 });
           }
         });
       } finally {
@@ -60,4 +106,32 @@ export const pages: readonly Case[] = [
       }
     },
   },
+];
+
+const OBJECTS: readonly Object$[] = [
+  create(ObjectSchema, {
+    object: {
+      case: 'trafficPolicy',
+      value: { name: 'gold', priority: Priority.P1, ingress: { rate: 100_000_000n }, egress: { rate: 400_000_000n } },
+    },
+  }),
+  create(ObjectSchema, {
+    object: {
+      case: 'guard',
+      value: {
+        name: 'edge',
+        rules: [
+          { action: GuardAction.DENY, sources: ['203.0.113.0/24', '2001:db8:bad::/48'] },
+          {
+            action: GuardAction.ALLOW,
+            sources: ['192.0.2.0/24'],
+            protocol: Protocol.TCP,
+            ports: [{ first: 22, last: 22 }],
+          },
+        ],
+        sourceLimits: { packetsPerSecond: 20_000n, connectionsPerSecond: 200n },
+        synCookies: {},
+      },
+    },
+  }),
 ];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Simulated agents as one real server: on a Unix socket, over HTTP/2, with "marcher-node" for the others, as an agent is reached by a
- * gateway. What is simulated nowhere else (certificates, the audit log, clusters) is made up here.
+ * gateway. What is simulated nowhere else (the audit log) is made up here.
  */
 import { createServer, type Http2Server } from 'node:http2';
 import { create, type DescService } from '@bufbuild/protobuf';
@@ -10,26 +10,24 @@ import { Code, ConnectError, type ConnectRouter, createConnectRouter, type Handl
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from '@connectrpc/connect-node';
 import { type AgentCalls, AgentError } from '@marcher/client/fleet';
 import type { Simulation } from '@marcher/client/testing';
+import { AccessService } from '@marcher/proto/marcher/v1/access_service_pb';
 import { AuditOutcome, AuditRecordSchema, AuditService } from '@marcher/proto/marcher/v1/audit_service_pb';
-import {
-  CertificateSchema,
-  CertificateService,
-  CertificateSource,
-} from '@marcher/proto/marcher/v1/certificate_service_pb';
+import { CertificateService } from '@marcher/proto/marcher/v1/certificate_service_pb';
 import { ConfigService, ValidationFailureSchema } from '@marcher/proto/marcher/v1/config_service_pb';
-import { ClusterSchema, MemberState, MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
+import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
 import { ObserveService } from '@marcher/proto/marcher/v1/observe_service_pb';
 import { TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import { handleWithText } from '../../../../agent/dist/adapters/inbound/grpc/grpc-web-text.js';
 
-const DAY_MS = 86_400_000;
 const SERVICES: readonly (readonly [keyof AgentCalls, DescService])[] = [
   ['observe', ObserveService],
   ['config', ConfigService],
   ['node', NodeService],
   ['traffic', TrafficService],
   ['mesh', MeshService],
+  ['access', AccessService],
+  ['certificates', CertificateService],
 ];
 const CODES: Readonly<Record<string, Code>> = {
   invalid: Code.InvalidArgument,
@@ -47,7 +45,7 @@ export async function serveSimulation(simulation: Simulation, socket: string): P
     return node === null ? simulation.reach.entry : simulation.reach.node(node);
   };
   const router = createConnectRouter();
-  routes(router, of, simulation);
+  routes(router, of);
   const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
   const server = createServer((request, response) => {
     const handler = handlers.get(request.url);
@@ -67,7 +65,7 @@ export async function serveSimulation(simulation: Simulation, socket: string): P
 
 type Call = (request: unknown, options: { readonly signal: AbortSignal }) => unknown;
 
-function routes(router: ConnectRouter, of: (context: HandlerContext) => AgentCalls, simulation: Simulation): void {
+function routes(router: ConnectRouter, of: (context: HandlerContext) => AgentCalls): void {
   for (const [key, service] of SERVICES) {
     const methods = Object.fromEntries(
       service.methods.map((method) => {
@@ -92,10 +90,8 @@ function routes(router: ConnectRouter, of: (context: HandlerContext) => AgentCal
         return [method.localName, method.methodKind === 'unary' ? unary : stream];
       }),
     );
-    if (service === MeshService) methods['listClusters'] = async () => ({ clusters: clusters(simulation) });
     router.service(service, methods as never);
   }
-  router.service(CertificateService, { listCertificates: () => ({ certificates: certificates() }) });
   router.service(AuditService, {
     listAuditRecords: () => ({ records: records(), next: 0n }),
     verifyAudit: () => ({ records: 24n, sequence: 24n }),
@@ -109,43 +105,6 @@ function passedOn(error: unknown): ConnectError {
     said.details.push({ desc: ValidationFailureSchema, value: { violations: [...error.violations] } });
   }
   return said;
-}
-
-function clusters({ agents }: Simulation) {
-  const nodes = agents.map(({ id, name }) => ({ nodeId: id, name, state: MemberState.ALIVE }));
-  const made = { created: timestampFromMs(Date.now() - 9 * DAY_MS), createdBy: 'root (uid 0)' };
-  return [
-    create(ClusterSchema, { name: 'eu', nodes: nodes.slice(0, 2), objects: 4n, ...made }),
-    create(ClusterSchema, { name: 'us', nodes: nodes.slice(2, 3), ...made }),
-  ];
-}
-
-function certificates() {
-  const now = Date.now();
-  const one = (name: string, days: number, extra: object = {}) =>
-    create(CertificateSchema, {
-      name,
-      source: CertificateSource.ISSUED,
-      names: [`${name}.example.net`],
-      notBefore: timestampFromMs(now - 30 * DAY_MS),
-      notAfter: timestampFromMs(now + days * DAY_MS),
-      renews: timestampFromMs(now + (days / 2) * DAY_MS),
-      serial: '4f1d0c7a2b',
-      fingerprint: 'ab'.repeat(32),
-      issuer: 'O=simulated, CN=Marcher mesh CA 0123456789abcdef',
-      keyType: 'EC secp384r1',
-      written: timestampFromMs(now - 30 * DAY_MS),
-      writtenBy: 'root (uid 0)',
-      keyAvailable: true,
-      ...extra,
-    });
-  const imported = { source: CertificateSource.IMPORTED, renews: undefined, keyType: 'RSA 2048' };
-  return [
-    one('web', 320),
-    one('api', 190),
-    one('legacy', 12, imported),
-    one('old', 90, { revoked: timestampFromMs(now - DAY_MS) }),
-  ];
 }
 
 function records() {
