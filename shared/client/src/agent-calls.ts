@@ -12,6 +12,7 @@ import { ObserveService } from '@marcher/proto/marcher/v1/observe_service_pb';
 import { TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import { type AgentError, agentErrorOf } from './agent-error.js';
 import type { AgentCalls } from './fleet/contract.js';
+import { observeClient } from './wire/observe-client.js';
 
 export type Translate = (reason: unknown) => AgentError;
 
@@ -24,7 +25,7 @@ export function agentCalls(
   const calls = <S extends DescService>(service: S): Client<S> =>
     translating(service, createClient(service, transport), translate);
   return {
-    observe: calls(ObserveService),
+    observe: translating(ObserveService, observeClient(transport), translate),
     config: calls(ConfigService),
     node: calls(NodeService),
     traffic: calls(TrafficService),
