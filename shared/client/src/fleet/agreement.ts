@@ -4,6 +4,7 @@
  * hold it, and so does not lack it either.
  */
 import type { NodeKey, ObjectOnNode } from './contract.js';
+import type { NodeSlots } from './node-map.js';
 
 export interface HeldObject extends ObjectOnNode {
   /** Of what it declares there, hex. */
@@ -13,11 +14,20 @@ export interface HeldObject extends ObjectOnNode {
 /** Who is heard now, and what they hold. */
 export class FreshNodes {
   readonly #clusters = new Map<NodeKey, readonly string[]>();
+  readonly #slots: NodeSlots;
+  /** By slot, 1: it is heard. */
+  readonly #marks: Uint8Array;
   readonly #entry: NodeKey | undefined;
-  readonly #holders = new Map<string, ReadonlySet<NodeKey>>();
+  readonly #holders = new Map<string, readonly number[]>();
 
-  constructor(nodes: Iterable<readonly [NodeKey, readonly string[]]>, entry: NodeKey | undefined) {
-    for (const [key, clusters] of nodes) this.#clusters.set(key, clusters);
+  constructor(slots: NodeSlots, nodes: Iterable<readonly [NodeKey, readonly string[]]>, entry: NodeKey | undefined) {
+    this.#slots = slots;
+    for (const [key, clusters] of nodes) {
+      this.#clusters.set(key, clusters);
+      slots.of(key);
+    }
+    this.#marks = new Uint8Array(slots.size);
+    for (const key of this.#clusters.keys()) this.#marks[slots.of(key)] = 1;
     this.#entry = entry;
   }
 
@@ -33,12 +43,23 @@ export class FreshNodes {
     return this.#clusters.has(node);
   }
 
-  /** Those that hold a cluster; of '', every node. */
-  holders(cluster: string): ReadonlySet<NodeKey> {
+  hasSlot(slot: number): boolean {
+    return this.#marks[slot] === 1;
+  }
+
+  /** The same nodes, by other numbers. */
+  renumbered(slots: NodeSlots): FreshNodes {
+    return new FreshNodes(slots, this.#clusters, this.#entry);
+  }
+
+  /** Slots of those that hold a cluster; of '', of every node. */
+  holders(cluster: string): readonly number[] {
     const known = this.#holders.get(cluster);
     if (known !== undefined) return known;
-    const holders = new Set<NodeKey>();
-    for (const [key, clusters] of this.#clusters) if (cluster === '' || clusters.includes(cluster)) holders.add(key);
+    const holders: number[] = [];
+    for (const [key, clusters] of this.#clusters) {
+      if (cluster === '' || clusters.includes(cluster)) holders.push(this.#slots.of(key));
+    }
     this.#holders.set(cluster, holders);
     return holders;
   }
@@ -50,35 +71,38 @@ export interface Agreement {
   readonly digest: string | undefined;
 }
 
-/** cluster: undefined where it is not known, so that nobody is said to lack it. */
+/** objects: by slot. cluster: undefined where it is not known, so that nobody is said to lack it. */
 export function agreementOn(
-  objects: ReadonlyMap<NodeKey, HeldObject>,
+  objects: readonly (HeldObject | undefined)[],
   fresh: FreshNodes,
   cluster: string | undefined,
 ): Agreement {
   let counted = 0;
   let only: string | undefined;
   let isOne = true;
-  for (const [node, { digest }] of objects) {
-    if (!fresh.has(node)) continue;
+  for (let slot = 0; slot < objects.length; slot++) {
+    const held = objects[slot];
+    if (held === undefined || !fresh.hasSlot(slot)) continue;
     counted++;
-    only ??= digest;
-    if (digest !== only) isOne = false;
+    only ??= held.digest;
+    if (held.digest !== only) isOne = false;
   }
   const isLacked = cluster !== undefined && counted > 0 && isLackedBy(fresh.holders(cluster), objects);
   const agreement = isOne && !isLacked ? 'same' : 'differs';
   // Mostly so: nothing is to be counted then.
   if (isOne && only !== undefined) return { agreement, digest: only };
   const counts = new Map<string, number>();
-  for (const [node, { digest }] of objects) {
-    if (counted === 0 || fresh.has(node)) counts.set(digest, (counts.get(digest) ?? 0) + 1);
+  let entrys: string | undefined;
+  for (const held of objects) {
+    if (held === undefined) continue;
+    if (held.node === fresh.entry) entrys = held.digest;
+    if (counted === 0 || fresh.has(held.node)) counts.set(held.digest, (counts.get(held.digest) ?? 0) + 1);
   }
-  const { entry } = fresh;
-  return { agreement, digest: commonest(counts, entry === undefined ? undefined : objects.get(entry)?.digest) };
+  return { agreement, digest: commonest(counts, entrys) };
 }
 
-function isLackedBy(holders: ReadonlySet<NodeKey>, objects: ReadonlyMap<NodeKey, unknown>): boolean {
-  for (const node of holders) if (!objects.has(node)) return true;
+function isLackedBy(holders: readonly number[], objects: readonly unknown[]): boolean {
+  for (const slot of holders) if (objects[slot] === undefined) return true;
   return false;
 }
 

@@ -8,6 +8,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Assembly } from './assembly.js';
 import type { BackendView, FleetState, ServiceView } from './contract.js';
+import { NodeMap } from './node-map.js';
 
 const NODES = 3;
 const INTERVAL_MS = 500;
@@ -160,11 +161,14 @@ function plain({ services, backends, flow, coverage }: FleetState): unknown {
 const isSameMap = (a: ReadonlyMap<string, unknown>, b: ReadonlyMap<string, unknown>): boolean =>
   a.size === b.size && [...a].every(([key, value]) => b.get(key) === value);
 
+const isMap = (value: unknown): value is ReadonlyMap<string, unknown> =>
+  value instanceof Map || value instanceof NodeMap;
+
 /** Of the same parts: maps of the same objects, equal values. */
 function isMadeOfTheSame(a: object, b: object): boolean {
   return Object.entries(a).every(([field, value]) => {
     const other = (b as Record<string, unknown>)[field];
-    return value instanceof Map && other instanceof Map ? isSameMap(value, other) : value === other;
+    return isMap(value) && isMap(other) ? isSameMap(value, other) : value === other;
   });
 }
 

@@ -71,6 +71,7 @@ export class Assembly {
     this.#records.get(key)?.drop();
     this.#records.delete(key);
     if (this.#entry === key) this.#entry = undefined;
+    this.#merge.keepNodes(this.#records.size);
   }
 
   /** NotTaken: it says more than is taken. */

@@ -3,19 +3,20 @@
 import { type BackendStatus, Health } from '@marcher/proto/marcher/v1/node_service_pb';
 import type { FreshNodes } from './agreement.js';
 import type { BackendView, NodeKey } from './contract.js';
-import { DraftMap } from './draft-map.js';
+import { NodeDraft, type NodeSlots } from './node-map.js';
 import { isSameBackend, sharedValue } from './shared-values.js';
 
 export class BackendEntry {
   readonly key: string;
   readonly service: string;
   readonly backend: string;
-  readonly nodes = new DraftMap<NodeKey, BackendStatus>();
+  readonly nodes: NodeDraft<BackendStatus>;
   view: BackendView | undefined;
   /** Whether at least one live node finds it healthy. As of the last publication. */
   isFoundHealthy = false;
 
-  constructor(key: string, service: string, backend: string) {
+  constructor(slots: NodeSlots, key: string, service: string, backend: string) {
+    this.nodes = new NodeDraft(slots);
     this.key = key;
     this.service = service;
     this.backend = backend;
@@ -25,7 +26,7 @@ export class BackendEntry {
   set(node: NodeKey, status: BackendStatus): boolean {
     const before = this.nodes.get(node);
     if (before !== undefined && isSameBackend(before, status)) return false;
-    return this.nodes.set(node, sharedValue(status, this.nodes.now.values(), isSameBackend));
+    return this.nodes.set(node, sharedValue(status, this.nodes.cells, isSameBackend));
   }
 
   /** undefined: no node has it any more. */
@@ -37,28 +38,38 @@ export class BackendEntry {
     let healthy = 0;
     let unhealthy = 0;
     let heard = 0;
-    for (const [node, status] of nodes) {
-      if (!fresh.has(node)) continue;
+    const { cells } = nodes;
+    let last: BackendStatus | undefined;
+    let health: ReturnType<typeof healthOf> = 'unknown';
+    let carried = 0;
+    for (let slot = 0; slot < cells.length; slot++) {
+      const status = cells[slot];
+      if (status === undefined || !fresh.hasSlot(slot)) continue;
       heard++;
-      connections += Number(status.connections);
+      // Most nodes say the same, which is one value.
+      if (status !== last) {
+        last = status;
+        health = healthOf(status);
+        carried = Number(status.connections);
+      }
+      connections += carried;
       if (status.draining) draining++;
-      const health = healthOf(status);
       if (health === 'healthy') healthy++;
       else if (health === 'unhealthy') unhealthy++;
     }
     this.isFoundHealthy = healthy > 0;
-    const health =
+    const found =
       healthy > 0 && unhealthy > 0 ? 'mixed' : healthy > 0 ? 'healthy' : unhealthy > 0 ? 'unhealthy' : 'unknown';
     const drained = draining === 0 ? 'no' : draining === heard ? 'yes' : 'some';
     if (nodes.size === 0) this.view = undefined;
     else if (
       before?.nodes !== nodes ||
       before.connections !== connections ||
-      before.health !== health ||
+      before.health !== found ||
       before.draining !== drained
     ) {
       const { key, service, backend } = this;
-      this.view = { key, service, backend, nodes, connections, health, draining: drained };
+      this.view = { key, service, backend, nodes, connections, health: found, draining: drained };
     }
     return this.view;
   }

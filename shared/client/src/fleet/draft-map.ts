@@ -5,6 +5,8 @@ const NOTHING: unknown = new Map();
 export class DraftMap<K, V> {
   #published = NOTHING as ReadonlyMap<K, V>;
   #draft: Map<K, V> | undefined;
+  /** What was set or deleted since the last publication. */
+  readonly #touched = new Set<K>();
 
   get size(): number {
     return this.now.size;
@@ -22,18 +24,19 @@ export class DraftMap<K, V> {
   /** Whether that changed anything. */
   set(key: K, value: V): boolean {
     if (this.now.get(key) === value && (value !== undefined || this.now.has(key))) return false;
-    this.#open().set(key, value);
+    this.#open(key).set(key, value);
     return true;
   }
 
   delete(key: K): boolean {
-    return this.now.has(key) && this.#open().delete(key);
+    return this.now.has(key) && this.#open(key).delete(key);
   }
 
   /** The same map as before where nothing has changed. */
   publish(): ReadonlyMap<K, V> {
     // What was set and set back is no news.
-    if (this.#draft !== undefined && isSameMap(this.#draft, this.#published)) this.#draft = undefined;
+    if (this.#draft !== undefined && this.#isAsBefore(this.#draft)) this.#draft = undefined;
+    this.#touched.clear();
     if (this.#draft !== undefined) {
       this.#published = this.#draft.size === 0 ? (NOTHING as ReadonlyMap<K, V>) : this.#draft;
       this.#draft = undefined;
@@ -41,14 +44,18 @@ export class DraftMap<K, V> {
     return this.#published;
   }
 
-  #open(): Map<K, V> {
+  #isAsBefore(draft: ReadonlyMap<K, V>): boolean {
+    const published = this.#published;
+    if (draft.size !== published.size) return false;
+    for (const key of this.#touched) {
+      if (draft.get(key) !== published.get(key) || draft.has(key) !== published.has(key)) return false;
+    }
+    return true;
+  }
+
+  #open(key: K): Map<K, V> {
+    this.#touched.add(key);
     this.#draft ??= new Map(this.#published);
     return this.#draft;
   }
-}
-
-function isSameMap<K, V>(a: ReadonlyMap<K, V>, b: ReadonlyMap<K, V>): boolean {
-  if (a.size !== b.size) return false;
-  for (const [key, value] of a) if (b.get(key) !== value || !b.has(key)) return false;
-  return true;
 }

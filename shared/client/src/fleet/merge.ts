@@ -12,6 +12,7 @@ import { BackendEntry } from './backend-entry.js';
 import type { BackendView, Flow, NodeKey, ObjectView, ServiceView } from './contract.js';
 import { DraftMap } from './draft-map.js';
 import { NO_FLOW, NO_HISTORY, settledFlow, sumOfFlows, withFlow } from './flow.js';
+import { NodeDraft, type NodeMap, NodeSlots } from './node-map.js';
 import { isSameConditions, isSameTier, sharedTier } from './shared-values.js';
 
 export interface Merged {
@@ -25,14 +26,15 @@ class ObjectEntry<Declared> {
   /** "Kind/name" */
   readonly key: string;
   readonly name: string;
-  readonly nodes = new DraftMap<NodeKey, HeldObject>();
+  readonly nodes: NodeDraft<HeldObject>;
   readonly declared = new Map<NodeKey, Declared>();
   /** As it was found last. undefined: to be found again. */
   #agreement: Agreement['agreement'] | undefined;
   /** What was chosen last: also when who said it has it no more, it is what others with its digest declare. */
   #last: { readonly digest: string; readonly declared: Declared } | undefined;
 
-  constructor(kind: string, name: string) {
+  constructor(slots: NodeSlots, kind: string, name: string) {
+    this.nodes = new NodeDraft(slots);
     this.key = `${kind}/${name}`;
     this.name = name;
   }
@@ -63,10 +65,13 @@ class ObjectEntry<Declared> {
   /** Marks which nodes have what most have. */
   agree(fresh: FreshNodes, cluster: string | undefined): Agreement['agreement'] {
     if (this.#agreement !== undefined) return this.#agreement;
-    const { agreement, digest } = agreementOn(this.nodes.now, fresh, cluster);
-    for (const [node, held] of this.nodes.now) {
+    const { cells } = this.nodes;
+    const { agreement, digest } = agreementOn(cells, fresh, cluster);
+    for (let slot = 0; slot < cells.length; slot++) {
+      const held = cells[slot];
+      if (held === undefined) continue;
       const same = held.digest === digest;
-      if (held.same !== same) this.nodes.set(node, { ...held, same });
+      if (held.same !== same) this.nodes.put(slot, { ...held, same });
     }
     this.#agreement = agreement;
     return agreement;
@@ -83,7 +88,9 @@ class ObjectEntry<Declared> {
       }
       return declared;
     }
-    for (const { digest } of this.nodes.now.values()) if (digest === this.#last?.digest) return this.#last.declared;
+    for (const held of this.nodes.cells) {
+      if (held !== undefined && held.digest === this.#last?.digest) return this.#last.declared;
+    }
     return undefined;
   }
 
@@ -99,16 +106,22 @@ class ObjectEntry<Declared> {
   }
 
   #sharedDigest(digest: string): string {
-    for (const held of this.nodes.now.values()) return held.digest === digest ? held.digest : digest;
-    return digest;
+    const held = this.nodes.cells.find((each) => each !== undefined);
+    return held?.digest === digest ? held.digest : digest;
   }
 }
 
 class ServiceEntry extends ObjectEntry<Service> {
-  readonly tiers = new DraftMap<NodeKey, ServiceTier>();
-  readonly flows = new DraftMap<NodeKey, Flow>();
+  readonly tiers: NodeDraft<ServiceTier>;
+  readonly flows: NodeDraft<Flow>;
   readonly backends = new Set<BackendEntry>();
   view: ServiceView | undefined;
+
+  constructor(slots: NodeSlots, name: string) {
+    super(slots, 'Service', name);
+    this.tiers = new NodeDraft(slots);
+    this.flows = new NodeDraft(slots);
+  }
 
   get isEmpty(): boolean {
     return this.nodes.size + this.tiers.size + this.flows.size + this.backends.size === 0;
@@ -119,13 +132,15 @@ class OtherEntry extends ObjectEntry<Object$> {
   readonly kind: ObjectView['kind'];
   view: ObjectView | undefined;
 
-  constructor(kind: ObjectView['kind'], name: string) {
-    super(kind, name);
+  constructor(slots: NodeSlots, kind: ObjectView['kind'], name: string) {
+    super(slots, kind, name);
     this.kind = kind;
   }
 }
 
 const NONE: readonly never[] = Object.freeze([]);
+/** Numbers of nodes that have gone, beyond as many as there are nodes. */
+const SPARE_SLOTS = 64;
 
 export class Merge {
   readonly #services = new Map<string, ServiceEntry>();
@@ -138,7 +153,8 @@ export class Merge {
   readonly #objectViews = new DraftMap<string, ObjectView>();
   readonly #backendViews = new DraftMap<string, BackendView>();
   #watched: ReadonlySet<string> = new Set();
-  #fresh = new FreshNodes([], undefined);
+  #slots = new NodeSlots();
+  #fresh = new FreshNodes(this.#slots, [], undefined);
 
   /** Of these services alone a history is kept. */
   watch(services: ReadonlySet<string>): void {
@@ -148,7 +164,24 @@ export class Merge {
 
   /** Who is heard, which clusters each holds, and which is the entry: all is looked at again. */
   setFresh(nodes: Iterable<readonly [NodeKey, readonly string[]]>, entry: NodeKey | undefined): void {
-    this.#fresh = new FreshNodes(nodes, entry);
+    this.#fresh = new FreshNodes(this.#slots, nodes, entry);
+    this.#touchAll();
+  }
+
+  /** So many nodes are known: numbers of those that are not any more are taken back when they are the most. */
+  keepNodes(known: number): void {
+    if (this.#slots.size <= 2 * known + SPARE_SLOTS) return;
+    this.#slots = new NodeSlots();
+    this.#fresh = this.#fresh.renumbered(this.#slots);
+    for (const { nodes, tiers, flows } of this.#services.values()) {
+      for (const draft of [nodes, tiers, flows]) draft.renumber(this.#slots);
+    }
+    for (const { nodes } of this.#others.values()) nodes.renumber(this.#slots);
+    for (const { nodes } of this.#backends.values()) nodes.renumber(this.#slots);
+    this.#touchAll();
+  }
+
+  #touchAll(): void {
     for (const service of this.#services.values()) {
       service.doubt();
       this.#touchedServices.add(service);
@@ -173,7 +206,7 @@ export class Merge {
     const key = `${kind}/${name}`;
     let other = this.#others.get(key);
     if (other === undefined) {
-      other = new OtherEntry(kind, name);
+      other = new OtherEntry(this.#slots, kind, name);
       this.#others.set(key, other);
     }
     other.set(node, object, declared.case === 'object' ? declared.value : undefined);
@@ -198,7 +231,7 @@ export class Merge {
     const service = this.#service(tier.service);
     const before = service.tiers.get(node);
     if (before === undefined || !isSameTier(before, tier)) {
-      service.tiers.set(node, sharedTier(tier, service.tiers.now.values()));
+      service.tiers.set(node, sharedTier(tier, service.tiers.cells));
       this.#touchedServices.add(service);
     }
     return service.name;
@@ -226,7 +259,7 @@ export class Merge {
     let backend = this.#backends.get(key);
     if (backend === undefined) {
       const service = this.#service(status.service);
-      backend = new BackendEntry(key, service.name, status.backend);
+      backend = new BackendEntry(this.#slots, key, service.name, status.backend);
       this.#backends.set(key, backend);
       service.backends.add(backend);
       this.#touchedServices.add(service);
@@ -257,7 +290,7 @@ export class Merge {
   #service(name: string): ServiceEntry {
     let service = this.#services.get(name);
     if (service === undefined) {
-      service = new ServiceEntry('Service', name);
+      service = new ServiceEntry(this.#slots, name);
       this.#services.set(name, service);
     }
     return service;
@@ -335,8 +368,13 @@ export class Merge {
     };
   }
 
-  *#freshOf<V>(values: ReadonlyMap<NodeKey, V>): Iterable<V> {
-    for (const [node, value] of values) if (this.#fresh.has(node)) yield value;
+  #freshOf<V>({ cells }: NodeMap<V>): V[] {
+    const values: V[] = [];
+    for (let slot = 0; slot < cells.length; slot++) {
+      const value = cells[slot];
+      if (value !== undefined && this.#fresh.hasSlot(slot)) values.push(value);
+    }
+    return values;
   }
 
   #publishOther(entry: OtherEntry): void {

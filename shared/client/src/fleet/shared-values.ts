@@ -10,11 +10,11 @@ import type { BackendStatus, EndpointStatus, ServiceTier } from '@marcher/proto/
 const COMPARED_MAX = 4;
 
 /** One of the others that says the same, else the value itself. */
-export function sharedValue<T>(value: T, others: Iterable<T>, isSame: (a: T, b: T) => boolean): T {
+export function sharedValue<T>(value: T, others: readonly (T | undefined)[], isSame: (a: T, b: T) => boolean): T {
   let compared = 0;
   let last: T | undefined;
   for (const other of others) {
-    if (other === last) continue;
+    if (other === undefined || other === last) continue;
     last = other;
     if (isSame(value, other)) return other;
     if (++compared >= COMPARED_MAX) break;
@@ -42,7 +42,7 @@ function isSameWay(a: ServiceTier, b: ServiceTier): boolean {
 }
 
 /** Reasons are long and few: of a tier whose counters alone differ they are those of the other. */
-export function sharedTier(tier: ServiceTier, others: Iterable<ServiceTier>): ServiceTier {
+export function sharedTier(tier: ServiceTier, others: readonly (ServiceTier | undefined)[]): ServiceTier {
   const shared = sharedValue(tier, others, isSameTier);
   if (shared !== tier) return shared;
   const alike = sharedValue(tier, others, isSameWay);
