@@ -100,7 +100,7 @@ class Sender {
     }
     const batch = batchOf(news, gone, this.#isWhole, nowMs);
     if (this.#isFirst) {
-      record.begin();
+      record.begin(INTERVAL_MS);
       batch.forget = this.#forgets;
       batch.synced = true;
       this.#isFirst = false;
@@ -239,7 +239,7 @@ describe('merging', () => {
         senders.forEach((sender, at) => {
           const record = scratch.node(`n${at}`);
           if (record === undefined) return;
-          record.begin();
+          record.begin(INTERVAL_MS);
           const batch = batchOf(sender.truth, nothingGone, at === 0, nowMs);
           batch.forget = true;
           batch.synced = true;

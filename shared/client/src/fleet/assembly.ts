@@ -47,6 +47,10 @@ export class Assembly {
     return false;
   }
 
+  get size(): number {
+    return this.#records.size;
+  }
+
   node(key: NodeKey): NodeRecord | undefined {
     return this.#records.get(key);
   }
@@ -62,7 +66,7 @@ export class Assembly {
       if (this.#entry !== undefined) this.remove(this.#entry);
       this.#entry = key;
     }
-    const record = new NodeRecord(key, name, isEntry, this.#merge, link);
+    const record = new NodeRecord(key, name, isEntry, this.#merge, link, this.#intervalMs);
     this.#records.set(key, record);
     return record;
   }
@@ -81,7 +85,7 @@ export class Assembly {
       if (id === '') this.#mesh = undefined;
       else if (this.#mesh?.id !== id || this.#mesh.name !== name) this.#mesh = { id, name };
     }
-    record.take(batch, nowMs, this.#intervalMs);
+    record.take(batch, nowMs);
   }
 
   /** Of these services a history is kept. */
@@ -98,7 +102,7 @@ export class Assembly {
 
   /** The same state as before where nothing has changed. */
   publish(nowMs: number): FleetState {
-    for (const record of this.#records.values()) record.settle(nowMs, this.#intervalMs);
+    for (const record of this.#records.values()) record.settle(nowMs);
     this.#tellFreshness();
     const merged = this.#merge.publish();
     const nodes = this.#publishNodes();

@@ -10,7 +10,7 @@
 import { type Member, MemberState } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import type { ObserveResponse } from '@marcher/proto/marcher/v1/observe_service_pb';
 import { Assembly } from './assembly.js';
-import type { AgentCalls, Ambient, FleetOptions, FleetState, Link, NodeKey } from './contract.js';
+import type { AgentCalls, Ambient, FleetOptions, FleetState, Link, NodeKey, NodeView } from './contract.js';
 import { DialGate } from './dial-gate.js';
 import { type NodeRecord, NotTaken } from './node.js';
 import { NodeStream } from './node-stream.js';
@@ -27,7 +27,8 @@ const SUBSTITUTE_AFTER_MS = 5_000;
 
 /** What a session was made of: what its recording keeps. */
 export interface FleetTap {
-  batch(node: NodeKey, isEntry: boolean, isFirst: boolean, batch: ObserveResponse, atMs: number): void;
+  /** beginsAtMs: it is the first of a stream, whose batches come at that pace. */
+  batch(node: NodeKey, isEntry: boolean, beginsAtMs: number | undefined, batch: ObserveResponse, atMs: number): void;
   link(node: NodeKey, name: string, isEntry: boolean, link: Link, atMs: number): void;
   member(node: NodeKey, name: string, member: Member | undefined, atMs: number): void;
   gone(node: NodeKey, atMs: number): void;
@@ -85,7 +86,7 @@ export class Fleet implements FleetSource {
     const stream = new NodeStream({
       calls: () => this.#options.reach.entry,
       ambient: this.#ambient,
-      intervalMs: this.#intervalMs,
+      intervalMs: () => this.#intervalMs,
       gate: undefined,
       isEntry: true,
       isWhole: true,
@@ -165,7 +166,7 @@ export class Fleet implements FleetSource {
     }
     const record = this.#assembly.entry;
     if (record === undefined) return;
-    this.#take(record, batch, isFirst, nowMs);
+    this.#take(record, batch, isFirst ? this.#intervalMs : undefined, nowMs);
     this.#isEntrySynced = batch.synced || (this.#isEntrySynced && !isFirst && !batch.forget);
     this.#isEntryHeard ||= batch.synced;
     if (this.#isEntrySynced && (batch.synced || batch.members.length + batch.goneMembers.length > 0)) {
@@ -185,12 +186,13 @@ export class Fleet implements FleetSource {
     for (const tap of this.#taps) tap.link(key, name, true, link, this.#ambient.nowMs());
   }
 
-  #take(record: NodeRecord, batch: ObserveResponse, isFirst: boolean, nowMs: number): void {
+  #take(record: NodeRecord, batch: ObserveResponse, beginsAtMs: number | undefined, nowMs: number): void {
     // Before the batch is taken: what it brings is kept, and shared.
-    for (const tap of this.#taps) tap.batch(record.key, record.isEntry, isFirst, batch, nowMs);
-    if (isFirst) record.begin();
+    for (const tap of this.#taps) tap.batch(record.key, record.isEntry, beginsAtMs, batch, nowMs);
+    if (beginsAtMs !== undefined) record.begin(beginsAtMs);
+    const isUrgent = isNews(record.now, batch);
     this.#assembly.take(record, batch, nowMs);
-    this.#publisher.touch();
+    this.#publisher.touch(isUrgent);
   }
 
   #linkEntry(link: Link): void {
@@ -215,7 +217,7 @@ export class Fleet implements FleetSource {
     for (const tap of this.#taps) {
       tap.link(record.key, record.now.name, record.isEntry, link, this.#ambient.nowMs());
     }
-    this.#publisher.touch();
+    this.#publisher.touch(true);
   }
 
   /** The nodes that are observed are those that the entry names. */
@@ -270,10 +272,14 @@ export class Fleet implements FleetSource {
       );
       return;
     }
+    let paceMs = this.#intervalMs;
     const stream = new NodeStream({
       calls: () => this.#options.reach.node(key),
       ambient: this.#ambient,
-      intervalMs: this.#intervalMs,
+      intervalMs: () => {
+        paceMs = paceOf(this.#intervalMs, this.#assembly.size);
+        return paceMs;
+      },
       gate: this.#gate,
       isEntry: false,
       isWhole: false,
@@ -282,7 +288,7 @@ export class Fleet implements FleetSource {
         if (node !== undefined && node.nodeId !== key) {
           throw new NotTaken(`node ${node.nodeId === '' ? 'in no mesh' : node.nodeId} answers in its place`);
         }
-        this.#take(record, batch, isFirst, this.#ambient.nowMs());
+        this.#take(record, batch, isFirst ? paceMs : undefined, this.#ambient.nowMs());
       },
       link: (link) => {
         const wasLive = record.now.link.kind === 'live';
@@ -323,6 +329,25 @@ export class Fleet implements FleetSource {
       this.#streams.get(record.key)?.restart(true);
     }
   }
+}
+
+/** Configuration, members, drains, whether it is ready: what somebody waits for. Health and figures have the interval. */
+function isNews(before: NodeView, { objects, goneObjects, members, goneMembers, status }: ObserveResponse): boolean {
+  if (objects.length + goneObjects.length + members.length + goneMembers.length > 0) return true;
+  return (
+    status !== undefined &&
+    (status.draining !== before.status?.draining ||
+      status.ready !== before.status.ready ||
+      status.configHash !== before.status.configHash)
+  );
+}
+
+/** Batches a second of all nodes together: of more nodes each is asked more seldom. What is configured does not wait for it. */
+const BATCHES_PER_SECOND = 50;
+const PACE_MAX_MS = 10_000;
+
+function paceOf(intervalMs: number, nodes: number): number {
+  return Math.min(PACE_MAX_MS, Math.max(intervalMs, Math.ceil((nodes * 1_000) / BATCHES_PER_SECOND)));
 }
 
 function away(record: NodeRecord, reason: string, nowMs: number): Link {

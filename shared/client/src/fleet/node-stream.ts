@@ -32,7 +32,8 @@ export interface NodeStreamOptions {
   /** May fail, as a call does. */
   calls(): AgentCalls;
   readonly ambient: Ambient;
-  readonly intervalMs: number;
+  /** That batches are asked for at. Asked each time that the stream is opened. */
+  readonly intervalMs: () => number;
   /** undefined: it does not wait for a place. */
   readonly gate: DialGate | undefined;
   readonly isEntry: boolean;
@@ -141,7 +142,7 @@ export class NodeStream {
     let liveSinceMs: number | undefined;
     try {
       const request = {
-        intervalMs,
+        intervalMs: intervalMs(),
         topics: isEntry ? [] : ALL_BUT_MEMBERS,
         summaries: !this.#isWhole,
         resumeVersion: this.#resume?.version ?? 0n,

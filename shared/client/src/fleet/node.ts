@@ -43,9 +43,12 @@ export class NodeRecord {
   #next: NodeView;
   #run = '';
   #flowMoved = false;
+  /** Between its batches. */
+  #paceMs: number;
 
-  constructor(key: NodeKey, name: string, isEntry: boolean, merge: Merge, link: Link) {
+  constructor(key: NodeKey, name: string, isEntry: boolean, merge: Merge, link: Link, paceMs: number) {
     this.key = key;
+    this.#paceMs = paceMs;
     this.isEntry = isEntry;
     this.#merge = merge;
     this.#view = {
@@ -92,13 +95,14 @@ export class NodeRecord {
     }
   }
 
-  /** A stream has begun, whose first batches are the state. */
-  begin(): void {
+  /** A stream has begun, whose first batches are the state. paceMs: between those after them, as they were asked for. */
+  begin(paceMs: number): void {
+    this.#paceMs = paceMs;
     this.#said = saidSets(undefined);
   }
 
   /** NotTaken: nothing more of this node can be taken. */
-  take(batch: ObserveResponse, nowMs: number, intervalMs: number): void {
+  take(batch: ObserveResponse, nowMs: number): void {
     if (batch.node !== undefined) {
       this.#run = batch.node.run;
       if (batch.node.name !== '') this.set({ name: batch.node.name });
@@ -107,7 +111,7 @@ export class NodeRecord {
     if (batch.forget) this.#said = saidSets(new Set());
     this.#takeConfiguration(batch);
     this.#takeBackends(batch);
-    this.#takeTraffic(batch, nowMs, intervalMs);
+    this.#takeTraffic(batch, nowMs);
     this.#takeMembers(batch);
     if (batch.synced) this.#sync();
     const availability: readonly TierAvailability[] = batch.availability;
@@ -136,8 +140,8 @@ export class NodeRecord {
   #heardMs: number | undefined;
 
   /** Silence means that nothing has moved: after three intervals rates are zero. */
-  settle(nowMs: number, intervalMs: number): void {
-    if (!this.#rates.isMoving || this.#heardMs === undefined || nowMs - this.#heardMs < 3 * intervalMs) return;
+  settle(nowMs: number): void {
+    if (!this.#rates.isMoving || this.#heardMs === undefined || nowMs - this.#heardMs < 3 * this.#paceMs) return;
     this.#tellFlows(this.#rates.settle());
   }
 
@@ -198,7 +202,7 @@ export class NodeRecord {
     if (this.#backends.size > BACKENDS_MAX) throw tooMany('backends', BACKENDS_MAX);
   }
 
-  #takeTraffic(batch: ObserveResponse, nowMs: number, intervalMs: number): void {
+  #takeTraffic(batch: ObserveResponse, nowMs: number): void {
     const { tiers, goneTiers, traffic, goneTraffic } = batch;
     for (const tier of tiers) {
       checkName(tier.service);
@@ -215,7 +219,7 @@ export class NodeRecord {
     }
     const measure = this.#said === undefined;
     const timeMs = batch.time === undefined ? nowMs : millisOf(batch.time);
-    this.#tellFlows(this.#rates.take(timeMs, traffic, tiers, { measure, intervalMs }));
+    this.#tellFlows(this.#rates.take(timeMs, traffic, tiers, { measure, intervalMs: this.#paceMs }));
     for (const { service } of traffic) {
       // Also of one that stands still: that it is known to have no traffic is said by a flow of zero.
       this.#merge.setFlow(this.key, service, this.#rates.flow(service));

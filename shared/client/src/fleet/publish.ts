@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/** When states are published: at once after a quiet time, and otherwise at most once per interval. */
+/** When states are published: at once after a quiet time, and otherwise at most once per interval; what is urgent within 100 ms. */
 import type { Ambient } from './contract.js';
 
 /** What comes together is shown together. */
 const GATHER_MS = 15;
+/** Between two states, whatever has happened: ten a second. */
+const HASTE_MS = 100;
 
 export class Publisher {
   readonly #ambient: Ambient;
@@ -20,10 +22,11 @@ export class Publisher {
     this.#publish = publish;
   }
 
-  /** Something may have changed. */
-  touch(): void {
+  /** Something may have changed: figures, which can wait, or what somebody has done or has to know at once. */
+  touch(isUrgent = false): void {
     const nowMs = this.#ambient.nowMs();
-    this.#plan(Math.max(nowMs + Math.min(GATHER_MS, this.#intervalMs), this.#lastMs + this.#intervalMs), nowMs);
+    const afterMs = isUrgent ? Math.min(HASTE_MS, this.#intervalMs) : this.#intervalMs;
+    this.#plan(Math.max(nowMs + Math.min(GATHER_MS, this.#intervalMs), this.#lastMs + afterMs), nowMs);
   }
 
   /** Something changes by itself in a while. */

@@ -49,6 +49,9 @@ import { connectionsOf, logsOf } from './simulated-log.js';
 import { SimulatedReader } from './simulated-observe.js';
 import { SimulatedTraffic } from './simulated-traffic.js';
 
+/** After the batch before: changes of the configuration come no sooner. */
+const CHANGES_MS = 100;
+
 /** What a simulated agent knows of the others. */
 export interface SimulatedMesh {
   readonly id: string;
@@ -310,6 +313,13 @@ export class SimulatedAgent {
     });
   }
 
+  /** Until then, or until another configuration is in force. */
+  #changeWithin(ms: number, signal: AbortSignal): Promise<void> {
+    const changed = new AbortController();
+    const forget = this.configuration.onChange(() => changed.abort());
+    return this.#sleep(ms, AbortSignal.any([signal, changed.signal])).finally(forget);
+  }
+
   async *#observe(
     request: ObserveRequest,
     context: HandlerContext,
@@ -328,7 +338,15 @@ export class SimulatedAgent {
     const reader = new SimulatedReader(this, request);
     yield* reader.begin();
     while (!signal.aborted) {
-      await this.#sleep(intervalMs, signal);
+      const dueMs = this.clock.nowMs() + intervalMs;
+      // Changes of the configuration don't wait for the interval.
+      for (let leftMs = intervalMs; leftMs > 0 && !signal.aborted; leftMs = dueMs - this.clock.nowMs()) {
+        await this.#sleep(Math.min(leftMs, CHANGES_MS), signal);
+        leftMs = dueMs - this.clock.nowMs();
+        if (leftMs > 0 && !reader.hasChanges) await this.#changeWithin(leftMs, signal);
+        const changes = dueMs > this.clock.nowMs() && this.#condition === 'up' ? reader.changes() : undefined;
+        if (changes !== undefined && !signal.aborted) yield changes;
+      }
       if (signal.aborted || this.#condition === 'silent') continue;
       const batch = reader.next();
       if (batch !== undefined) yield batch;

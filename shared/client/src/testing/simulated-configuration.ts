@@ -51,6 +51,8 @@ export class SimulatedConfiguration {
   readonly #nowMs: () => number;
   version = 0n;
   #hash = 0n;
+  /** Of the next version; then they are forgotten. */
+  readonly #waiting = new Set<() => void>();
 
   constructor(nowMs: () => number) {
     this.#nowMs = nowMs;
@@ -67,6 +69,12 @@ export class SimulatedConfiguration {
     this.#hash = other.#hash;
     this.version = other.version;
     this.#history.push(...other.#history);
+  }
+
+  /** Runs once, with the next version. Gives what takes that back. */
+  onChange(run: () => void): () => void {
+    this.#waiting.add(run);
+    return () => void this.#waiting.delete(run);
   }
 
   services(): Service[] {
@@ -143,6 +151,9 @@ export class SimulatedConfiguration {
     });
     this.#history.push({ revision, steps });
     if (this.#history.length > HISTORY_MAX) this.#history.shift();
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const run of waiting) run();
   }
 
   /** Newest first. */

@@ -24,6 +24,7 @@ export class SimulatedReader {
   readonly #traffic = new Map<string, bigint>();
   readonly #members = new Map<string, string>();
   #version = 0n;
+  #tiersVersion = 0n;
   #status = '';
   #sentMs = 0;
 
@@ -55,6 +56,21 @@ export class SimulatedReader {
     }
     first.synced = true;
     yield first;
+  }
+
+  get hasChanges(): boolean {
+    return this.#wants(Topic.CONFIGURATION) && this.#version !== this.#agent.configuration.version;
+  }
+
+  /** Of the configuration alone. undefined: it is as it was. */
+  changes(): ObserveResponse | undefined {
+    if (!this.hasChanges) return undefined;
+    const { version } = this.#agent.configuration;
+    this.#sentMs = this.#agent.clock.nowMs();
+    const batch = create(ObserveResponseSchema, { time: timestampFromMs(this.#sentMs), version });
+    this.#tellObjects(batch);
+    this.#version = version;
+    return batch;
   }
 
   /** What is new since the batch before. undefined: nothing, and no heartbeat is due. */
@@ -91,10 +107,11 @@ export class SimulatedReader {
     if (this.#wants(Topic.CONFIGURATION) && isChanged) this.#tellObjects(batch);
     if (this.#wants(Topic.STATUS)) this.#tellStatus(batch);
     if (this.#wants(Topic.BACKENDS)) this.#tellBackends(batch);
-    if (this.#wants(Topic.TIERS)) this.#tellTiers(batch, isChanged);
+    if (this.#wants(Topic.TIERS)) this.#tellTiers(batch, this.#tiersVersion !== version);
     if (this.#wants(Topic.TRAFFIC)) this.#tellTraffic(batch);
     if (this.#wants(Topic.MEMBERS)) this.#tellMembers(batch);
     this.#version = version;
+    this.#tiersVersion = version;
     return batch;
   }
 

@@ -49,7 +49,7 @@ export function record(options: RecorderOptions): Recording {
   };
   put({ kind: 'head', atMs: nowMs(), intervalMs: options.intervalMs ?? 500 });
   untap = fleet.tap({
-    batch: (node, isEntry, isFirst, batch, atMs) => put({ kind: 'batch', atMs, node, isEntry, isFirst, batch }),
+    batch: (node, isEntry, beginsAtMs, batch, atMs) => put({ kind: 'batch', atMs, node, isEntry, beginsAtMs, batch }),
     link: (node, name, isEntry, link, atMs) => put({ kind: 'link', atMs, node, name, isEntry, link }),
     member: (node, name, member, atMs) => put({ kind: 'member', atMs, node, name, member }),
     gone: (node, atMs) => put({ kind: 'gone', atMs, node }),

@@ -5,7 +5,8 @@
  *   {"t":1,"marcher":"recording/v1","intervalMs":500}             the first
  *   {"t":1,"node":K,"name":N,"entry":true,"link":{…}}             how the node is known (Link)
  *   {"t":1,"node":K,"name":N,"member":{…}}                        as the entry sees it (Member)
- *   {"t":1,"node":K,"entry":true,"first":true,"batch":{…}}        what it said (ObserveResponse); first: a stream has begun
+ *   {"t":1,"node":K,"entry":true,"batch":{…}}                     what it said (ObserveResponse)
+ *   {"t":1,"node":K,"first":true,"paceMs":500,"batch":{…}}        the same, and a stream has begun, with batches at that pace
  *   {"t":1,"node":K,"gone":true}                                  it is not shown any more
  *   {"t":1,"end":"stopped" or "full"}                             the last
  *
@@ -43,7 +44,8 @@ export type RecordingLine =
       readonly atMs: number;
       readonly node: string;
       readonly isEntry: boolean;
-      readonly isFirst: boolean;
+      /** It is the first of a stream, whose batches come at that pace, ms. */
+      readonly beginsAtMs: number | undefined;
       readonly batch: ObserveResponse;
     }
   | { readonly kind: 'gone'; readonly atMs: number; readonly node: string }
@@ -72,12 +74,12 @@ function plain(line: RecordingLine): object {
       return { t, node: line.node, name: line.name, member: member ?? null };
     }
     case 'batch': {
-      const { node, isEntry, isFirst, batch } = line;
+      const { node, isEntry, beginsAtMs, batch } = line;
       return {
         t,
         node,
         ...(isEntry && { entry: true }),
-        ...(isFirst && { first: true }),
+        ...(beginsAtMs !== undefined && { first: true, paceMs: beginsAtMs }),
         batch: toJson(ObserveResponseSchema, batch),
       };
     }
@@ -103,8 +105,7 @@ export function parseLine(text: string, number: number): RecordingLine {
   const atMs = value['t'];
   if (value['marcher'] !== undefined) {
     if (value['marcher'] !== FORMAT) throw wrong(`is of ${JSON.stringify(value['marcher'])}, not of ${FORMAT}`);
-    const intervalMs = typeof value['intervalMs'] === 'number' ? value['intervalMs'] : 500;
-    return { kind: 'head', atMs, intervalMs: Math.min(10_000, Math.max(100, intervalMs)) };
+    return { kind: 'head', atMs, intervalMs: pace(value['intervalMs']) };
   }
   if (value['end'] !== undefined) return { kind: 'end', atMs, why: String(value['end']).slice(0, 100) };
   const { node } = value;
@@ -125,10 +126,22 @@ export function parseLine(text: string, number: number): RecordingLine {
       return { kind: 'member', atMs, node, name, member };
     }
     const batch = fromJson(ObserveResponseSchema, (value['batch'] ?? null) as JsonValue, options);
-    return { kind: 'batch', atMs, node, isEntry, isFirst: value['first'] === true, batch };
+    return {
+      kind: 'batch',
+      atMs,
+      node,
+      isEntry,
+      beginsAtMs: value['first'] === true ? pace(value['paceMs']) : undefined,
+      batch,
+    };
   } catch (error) {
     throw wrong(`can't be read (${error instanceof Error ? error.message.slice(0, 200) : 'unknown'})`);
   }
+}
+
+/** Recordings of before have none. */
+function pace(value: unknown): number {
+  return typeof value === 'number' ? Math.min(10_000, Math.max(100, value)) : 500;
 }
 
 function isFields(value: unknown): value is { readonly [field: string]: unknown } {

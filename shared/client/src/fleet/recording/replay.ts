@@ -161,7 +161,7 @@ export class Replay implements FleetSource {
     if (line.kind === 'link') record.set({ link: line.link, ...(name === '' ? {} : { name }) });
     else if (line.kind === 'member') record.set({ member: line.member, ...(name === '' ? {} : { name }) });
     else {
-      if (line.isFirst) record.begin();
+      if (line.beginsAtMs !== undefined) record.begin(line.beginsAtMs);
       this.#assembly.take(record, line.batch, line.atMs);
     }
   }
