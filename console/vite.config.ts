@@ -9,6 +9,7 @@ export default defineConfig({
   // Under app:// as well as at a host's root.
   base: './',
   plugins: [react()],
+  worker: { format: 'es' },
   build: {
     outDir: path.join(import.meta.dirname, 'web'),
     emptyOutDir: true,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Fleet, systemAmbient } from '@marcher/client/fleet';
 import { createRoot } from 'react-dom/client';
+import { startFleet } from './agents/fleet-thread.js';
 import { reachThrough } from './agents/reach.js';
 import { beginSession } from './agents/session.js';
 import { gatewayTransports } from './agents/transport.js';
@@ -13,11 +13,9 @@ import { applyTheme, storedTheme } from './state/theme.js';
 const root = createRoot(document.getElementById('root') as HTMLElement);
 applyTheme(storedTheme());
 try {
-  const { transports, around } = await opened();
+  const { transports, mesh, around } = await opened();
   const reach = reachThrough(transports);
-  const fleet = new Fleet({ reach, ambient: systemAmbient() });
-  fleet.start();
-  addEventListener('pagehide', () => fleet.close());
+  const fleet = startFleet({ base: location.origin, mesh }, stopped);
   root.render(
     around(
       <ConsoleProvider fleet={fleet} reach={reach}>
@@ -26,10 +24,14 @@ try {
     ),
   );
 } catch (error) {
+  stopped((error as Error).message);
+}
+
+function stopped(why: string): void {
   root.render(
     <main className="stopped">
       <h1>Marcher</h1>
-      <p role="alert">{(error as Error).message}</p>
+      <p role="alert">{why}</p>
       {desktopBridge() !== undefined && <a href="/?mesh=local">To the agent of this machine</a>}
     </main>,
   );
@@ -40,5 +42,5 @@ async function opened(): Promise<OpenedDesktop> {
   const bridge = desktopBridge();
   if (bridge !== undefined) return await (await import('./desktop/open.js')).openDesktop(bridge);
   await beginSession(location.origin);
-  return { transports: gatewayTransports(location.origin), around: (children) => children };
+  return { transports: gatewayTransports(location.origin), mesh: undefined, around: (children) => children };
 }

@@ -12,6 +12,8 @@ import { desktopTransports } from './transports.js';
 
 export interface OpenedDesktop {
   readonly transports: TransportTo;
+  /** The one that is shown. undefined: that of the gateway, which knows no other. */
+  readonly mesh: string | undefined;
   /** Puts the desktop around the console. */
   around(children: ReactNode): ReactNode;
 }
@@ -25,6 +27,7 @@ export async function openDesktop(bridge: Bridge): Promise<OpenedDesktop> {
   history.replaceState(null, '', `/?${new URLSearchParams({ mesh: shown })}${location.hash || '#/'}`);
   return {
     transports: desktopTransports(location.origin, shown),
+    mesh: shown,
     around: (children) => (
       <DesktopParts bridge={bridge} first={meshes} shown={shown}>
         {children}

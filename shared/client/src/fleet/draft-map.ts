@@ -44,6 +44,11 @@ export class DraftMap<K, V> {
     return this.#published;
   }
 
+  /** In place of what was published, as one with the same entries in another order. */
+  become(published: ReadonlyMap<K, V>): void {
+    this.#published = published;
+  }
+
   #isAsBefore(draft: ReadonlyMap<K, V>): boolean {
     const published = this.#published;
     if (draft.size !== published.size) return false;
