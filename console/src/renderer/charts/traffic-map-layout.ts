@@ -79,6 +79,7 @@ export function layOut(state: FleetState, matches: (name: string) => boolean): T
   };
   const nodeKey = (key: NodeKey): string => (shownNodes.has(key) ? `n:${key}` : `1${OTHERS}`);
   for (const { name, flows } of [...services.shown, ...services.others]) {
+    if (flows.size === 0) continue;
     const from = shownServices.has(name) ? `s:${name}` : `0${OTHERS}`;
     for (const [key, flow] of flows) {
       if (weight(flow) > 0) add(from, nodeKey(key), 'service', weight(flow), nodeHealth(state.nodes.get(key)));

@@ -4,3 +4,4 @@ export { SimulatedAdministration } from './simulated-administration.js';
 export { type Condition, SimulatedAgent } from './simulated-agent.js';
 export { type Simulation, type SimulationOptions, simulatedAgents } from './simulated-agents.js';
 export { SimulatedClock, seededRandom } from './simulated-clock.js';
+export { changeOf } from './simulated-configuration.js';

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+/** 50 nodes and 5,000 services in the page: from the address to the first paint, and frames while it loads and while it is used. */
+import { ConsolePage } from '@marcher/e2e/suites/console/browser';
+import { type Frames, watchFrames } from '@marcher/e2e/suites/console/frames';
+import { useLargeMesh } from '@marcher/e2e/suites/console/large';
+import { withOpened } from './opened.js';
+
+export interface PageFrames {
+  readonly firstContentfulPaintMs: number;
+  /** From the reload until all nodes are shown. */
+  readonly loading: Frames & { readonly ms: number };
+  readonly using: Frames;
+  readonly passed: boolean;
+}
+
+export const FIRST_PAINT_GOAL_MS = 1_000;
+
+export async function pageFrames(nodes: number, services: number): Promise<PageFrames> {
+  return await withOpened({ nodes, services, backends: 2, moving: 0.01 }, async ({ page }) => {
+    const began = performance.now();
+    await page.reload({ waitUntil: 'commit' });
+    const loaded = await watchFrames(page);
+    await page.getByText(`all of ${nodes} nodes`).waitFor();
+    await page.waitForTimeout(1_000);
+    const loading = { ...(await loaded()), ms: performance.now() - began - 1_000 };
+    const firstContentfulPaintMs = (await page.evaluate(
+      `performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0`,
+    )) as number;
+    const used = await watchFrames(page);
+    await useLargeMesh(new ConsolePage(page), services);
+    const using = await used();
+    const passed = using.long === 0 && loading.long === 0 && firstContentfulPaintMs < FIRST_PAINT_GOAL_MS;
+    return { firstContentfulPaintMs, loading, using, passed };
+  });
+}
