@@ -7,14 +7,24 @@ import { serveFleet } from './served-fleet.js';
 import { gatewayTransports, type TransportTo } from './transport.js';
 
 const page = globalThis as unknown as Port<FromFleet, ToFleet | BeginFleet>;
+/** What the page has said before there was a fleet. */
+const early: ToFleet[] = [];
+let hear = (data: ToFleet): void => void early.push(data);
 
 page.addEventListener('message', ({ data }) => {
   if (data.kind === 'begin') void begin(data);
+  else hear(data);
 });
 
 async function begin(place: FleetPlace): Promise<void> {
   const fleet = new Fleet({ reach: reachThrough(await transportsTo(place)), ambient: systemAmbient() });
-  serveFleet(fleet, page as Port<FromFleet, ToFleet>);
+  serveFleet(fleet, {
+    postMessage: (message, transfer) => page.postMessage(message, transfer),
+    addEventListener: (_, listener) => {
+      hear = (data) => listener({ data });
+    },
+  });
+  for (const data of early.splice(0)) hear(data);
   fleet.start();
 }
 
