@@ -53,7 +53,7 @@ export async function openConsole(options: ConsoleOptions): Promise<ExitCode> {
   const redraw = (): void => {
     app?.clear();
     controller.resize(screen.clear());
-    app?.rerender(createElement(App, { controller, onReady }));
+    app?.rerender(createElement(App, { controller, codes: screen.codes, onReady }));
   };
   /** Another program has the terminal meanwhile. */
   const outside = async (run: () => Promise<void>): Promise<void> => {
@@ -103,7 +103,7 @@ export async function openConsole(options: ConsoleOptions): Promise<ExitCode> {
   if (stdin.isTTY) stdin.setRawMode(true);
   screen.enter();
   try {
-    app = render(createElement(App, { controller, onReady }), {
+    app = render(createElement(App, { controller, codes: screen.codes, onReady }), {
       ...{ stdin, stdout: screen as unknown as NodeJS.WriteStream, stderr: process.stderr },
       ...{ interactive: true, exitOnCtrlC: false, patchConsole: false },
       ...{ incrementalRendering: true, maxFps: FRAMES_PER_SECOND },

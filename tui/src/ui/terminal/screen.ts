@@ -6,12 +6,15 @@
  *   shut ──enter──▶ open ──leave──▶ shut     enter and leave again and again: an editor, Ctrl-Z, the end
  */
 import type { Size } from '../components/frame.js';
+import { LineCodes } from './line-codes.js';
 
 const ENTER = '\u001b[?1049h\u001b[?25l\u001b[0m\u001b[H\u001b[2J';
 const LEAVE = '\u001b[0m\u001b[?2004l\u001b[?25h\u001b[?1049l';
 const CLEAR = '\u001b[0m\u001b[H\u001b[2J';
 
 export class Screen {
+  /** What Ink writes stands for lines. */
+  readonly codes = new LineCodes();
   private isOpen = false;
   private measured: Size;
   /** Since the beginning: for measurements and tests. */
@@ -61,7 +64,7 @@ export class Screen {
 
   /** As a stream's. */
   write(data: string | Uint8Array, done?: () => void): boolean {
-    this.put(typeof data === 'string' ? data : Buffer.from(data).toString());
+    this.put(this.codes.written(typeof data === 'string' ? data : Buffer.from(data).toString()));
     done?.();
     return true;
   }
