@@ -27,7 +27,7 @@ export class Context {
   readonly sizeOf: (message: Message) => number;
   readonly self: Member;
   readonly members = new MemberTable();
-  readonly timers = new Timers();
+  readonly timers: Timers;
   readonly awareness: Awareness;
   readonly broadcasts: BroadcastQueue<Message>;
   readonly userBroadcasts: BroadcastQueue<Message>;
@@ -44,6 +44,7 @@ export class Context {
     this.limits = { ...defaultLimits, ...options.limits };
     this.hooks = options.hooks ?? {};
     this.random = options.random;
+    this.timers = options.timers ?? new Timers();
     this.datagramBytes = options.datagramBytes;
     this.sizeOf = options.sizeOf;
     this.awareness = new Awareness(options.tuning.awarenessLimit);

@@ -6,6 +6,7 @@
  */
 import type { Address, Message, NodeState, StreamMessage, Versions } from '../wire/message.js';
 import type { Random } from './random.js';
+import type { Timers } from './timers.js';
 import type { Limits, Tuning } from './tuning.js';
 
 /**
@@ -37,6 +38,8 @@ export interface Options {
   /** Bytes of one encoded message, without compound's overhead. */
   readonly sizeOf: (message: Message) => number;
   readonly random: Random;
+  /** Where this node keeps what it means to do later, and nobody else. Absent: its own. */
+  readonly timers?: Timers;
   readonly hooks?: Hooks;
 }
 

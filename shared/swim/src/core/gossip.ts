@@ -25,7 +25,7 @@ export class Gossip {
 
   start(): void {
     const { timers, random, tuning, nowMs } = this.#context;
-    timers.at(nowMs + random() * tuning.gossipIntervalMs, () => this.#round());
+    timers.at(nowMs + random() * tuning.gossipIntervalMs, () => this.#round(), 'gossip');
   }
 
   /** About a member: it takes the place of what was to be said of it before. */
@@ -50,7 +50,7 @@ export class Gossip {
 
   #round(): void {
     const { timers, tuning, members, random, nowMs } = this.#context;
-    timers.at(nowMs + tuning.gossipIntervalMs, () => this.#round());
+    timers.at(nowMs + tuning.gossipIntervalMs, () => this.#round(), 'gossip');
     if (this.#nothingWaits()) return;
     for (const member of members.pick(tuning.gossipMembers, random, (other) => this.#hears(other))) {
       const messages = this.#waiting([]);

@@ -162,8 +162,8 @@ export class Prober {
       nacks: 0,
       streamAnswered: false,
       timers: [
-        timers.at(nowMs + tuning.probeTimeoutMs, () => this.#askOthers()),
-        timers.at(deadlineMs, () => this.#conclude()),
+        timers.at(nowMs + tuning.probeTimeoutMs, () => this.#askOthers(), 'probe'),
+        timers.at(deadlineMs, () => this.#conclude(), 'probe'),
       ],
     };
     const messages: Message[] = [ping];

@@ -7,6 +7,9 @@ export interface Timer {
   readonly atMs: number;
 }
 
+/** What a timer belongs to that sends by itself, and does one thing after another; the others only keep time. */
+export type Activity = 'probe' | 'gossip';
+
 interface Entry extends Timer {
   readonly order: number;
   readonly run: () => void;
@@ -26,7 +29,8 @@ export class Timers {
     return this.#heap.length;
   }
 
-  at(atMs: number, run: () => void): Timer {
+  /** activity: nothing to these timers; a simulation's own can make an activity wait. */
+  at(atMs: number, run: () => void, _activity?: Activity): Timer {
     const entry: Entry = { atMs, order: this.#order++, run, index: this.#heap.length };
     this.#heap.push(entry);
     this.#up(entry);

@@ -23,10 +23,12 @@ export interface Setup {
 
 /**
  * What is wrong with a slow member. still: it stands still for ms, runs for gapMs, and so on, from a time of its own on.
- * blocked: the same, but its timers go on, and it only neither sends nor reads. late: it reads everything ms late, while its timers run in time.
+ * blocked: from the beginning it neither sends nor reads for ms (World.block), does for gapMs, and so on, so that all that
+ * are blocked are so at once. late: it reads everything ms late, while its timers run in time.
  */
 export type Slowness =
-  | { readonly kind: 'still' | 'blocked'; readonly ms: number; readonly gapMs: number }
+  | { readonly kind: 'still'; readonly ms: number; readonly gapMs: number }
+  | { readonly kind: 'blocked'; readonly ms: number; readonly gapMs: number; readonly readMs: number }
   | { readonly kind: 'late'; readonly ms: number };
 
 /** Deaths told by some member of another that runs: each pair counts, each time. */
@@ -171,10 +173,11 @@ function beSlow(world: World, index: number, slow: Slowness, random: Random): vo
   }
   const pause = (): void => {
     if (slow.kind === 'still') world.pause(index, slow.ms);
-    else world.block(index, slow.ms);
+    else world.block(index, slow.ms, slow.readMs);
     world.at(world.nowMs + slow.ms + slow.gapMs, pause);
   };
-  world.at(world.nowMs + below(random, slow.ms + slow.gapMs), pause);
+  const startMs = slow.kind === 'blocked' ? 0 : below(random, slow.ms + slow.gapMs);
+  world.at(world.nowMs + startMs, pause);
 }
 
 function since(now: Traffic, then: Traffic, ms: number): Traffic & { ms: number } {

@@ -24,8 +24,8 @@ const HELP = `Usage: node shared/swim/dist/sim/main.js [options]
   --seconds N       of watching for false positives (60)
   --kills N         members killed one after another (10)
   --lifeguard WHAT  on, off or both (both)
-  --paper           instead: 128 members that are blocked by turns, and the parts of Lifeguard one by one, after the
-                    Lifeguard paper's experiments; takes --seed and --seeds
+  --paper           instead: the experiments of the Lifeguard paper, 128 members that are blocked by turns, with the
+                    parts of Lifeguard one by one, and its figures beside; takes --seed and --seeds (8 minutes each)
 `;
 
 function main(args: string[]): void {

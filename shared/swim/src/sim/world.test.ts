@@ -4,6 +4,7 @@ import { below, seededRandom } from '../core/random.js';
 import { lan, local, type Tuning } from '../core/tuning.js';
 import { assemble, experiment, type Setup, stand } from './experiment.js';
 import type { Link } from './network.js';
+import { swimOnly } from './variants.js';
 import { World } from './world.js';
 
 const clean: Link = { latencyMs: [0.2, 2], loss: 0 };
@@ -83,27 +84,98 @@ describe('a cluster', () => {
     expect(world.swim(0).member('node-4')?.incarnation).toBeGreaterThan(1);
   });
 
-  it('a blocked member sends nothing and is declared dead, goes on with its own timers, and refutes when it reads', () => {
-    const told: string[] = [];
-    const world = new World({
-      seed: 9,
-      link: clean,
-      tuning: lan,
-      onEvent: (index, event) => {
-        if (event.type !== 'dead' && event.type !== 'suspect') return;
-        told.push(`${index === 4 ? 'it' : 'others'}: ${event.node.name} ${event.type}`);
-      },
+  describe('with a member that is blocked', () => {
+    /** Node 4 of ten, and what it and the others tell of suspects and the dead: "node-1 dead". */
+    function withBlocked(tuning: Tuning = lan): { world: World; own: string[]; others: string[] } {
+      const own: string[] = [];
+      const others: string[] = [];
+      const world = new World({
+        seed: 9,
+        link: clean,
+        tuning,
+        onEvent: (index, event) => {
+          if (event.type !== 'dead' && event.type !== 'suspect') return;
+          (index === 4 ? own : others).push(`${event.node.name} ${event.type}`);
+        },
+      });
+      stand(world, 10);
+      return { world, own, others };
+    }
+    const deathOfHealthy = expect.stringMatching(/^node-[^4] dead$/);
+    /** Streams would bring news, too. */
+    const datagramsOnly: Tuning = { ...lan, streamPing: false, pushPullIntervalMs: 0, reconnectIntervalMs: 0 };
+
+    it('the others declare it dead; it stands in its probe, and suspects that one member when it is free', () => {
+      const { world, own, others } = withBlocked();
+      const fromMs = world.nowMs;
+      world.block(4, 30_000, 0.1);
+      world.run(fromMs + 29_999);
+      expect(others.filter((one) => one === 'node-4 dead')).toHaveLength(9);
+      expect(own).toEqual([]);
+      world.run(fromMs + 30_000);
+      expect(own).toEqual([expect.stringMatching(/suspect$/)]);
+      expect(agree(world, 60_000)).toEqual([]);
+      expect([...own, ...others]).not.toContainEqual(deathOfHealthy);
     });
-    stand(world, 10);
-    world.block(4, 30_000);
-    world.run(world.nowMs + 29_000);
-    expect(world.swim(0).member('node-4')?.state).toBe('dead');
-    // It hears nothing, so that it takes some of the others for dead, and cannot tell anyone.
-    expect(told.filter((one) => one === 'others: node-4 dead').length).toBe(9);
-    expect(told.some((one) => /^it: .* dead$/.test(one))).toBe(true);
-    expect(told.filter((one) => /^others: node-[^4]/.test(one))).toEqual([]);
-    world.run(world.nowMs + 2000);
-    expect(agree(world, 60_000)).toEqual([]);
+
+    it('a suspicion of its own times out meanwhile; the others have heard the refutation, which it reads then', () => {
+      const { world, own, others } = withBlocked(swimOnly(lan));
+      const fromMs = world.nowMs;
+      world.block(4, 5000, 0.1);
+      // It suspects, is heard, and is blocked again before the answer comes.
+      world.run(fromMs + 5000);
+      world.block(4, 20_000, 0.1);
+      world.run(fromMs + 24_999);
+      const [suspect = ''] = own;
+      expect(own).toEqual([suspect, suspect.replace('suspect', 'dead')]);
+      expect(agree(world, 60_000)).toEqual([]);
+      expect(others).toContain(suspect);
+      expect(others).not.toContainEqual(deathOfHealthy);
+    });
+
+    it('nothing of it goes out until then, and nothing is lost of what was about to', () => {
+      const { world, own } = withBlocked({ ...lan, indirectChecks: 0, streamPing: false });
+      const heard = (): number => indexes(world).filter((index) => world.swim(index).member('node-4')?.meta[0]).length;
+      world.drive(4, (swim, nowMs) => swim.updateMeta(1, Uint8Array.of(1), nowMs));
+      for (let times = 0; times < 10; times++) {
+        world.block(4, 900, 0.1);
+        world.run(world.nowMs + 899);
+        if (times === 0) expect(heard()).toBe(1);
+        world.run(world.nowMs + 1101);
+      }
+      expect(heard()).toBe(10);
+      // Each probe was late, and answered before its deadline.
+      expect(own).toEqual([]);
+    });
+
+    it('it reads what has waited a datagram at a time, each in the time that it is given, and answers behind those', () => {
+      const slowly = (readMs: number): { refutedMs: number; suspicions: number } => {
+        const { world, own } = withBlocked(swimOnly(datagramsOnly));
+        const freeMs = world.nowMs + 30_000;
+        world.block(4, 30_000, readMs);
+        world.run(freeMs + 60_000, () => world.swim(4).stats().incarnation > 1);
+        const refutedMs = world.nowMs - freeMs;
+        world.run(freeMs + 3000);
+        return { refutedMs, suspicions: own.length };
+      };
+      const fast = slowly(0.1);
+      expect(fast.refutedMs).toBeLessThan(100);
+      expect(fast.suspicions).toBe(1);
+      const slow = slowly(100);
+      expect(slow.refutedMs).toBeGreaterThan(300);
+      expect(slow.suspicions).toBeGreaterThan(1);
+    });
+
+    it('a stream that has waited for longer than one is kept is read by nobody', () => {
+      const { world } = withBlocked(datagramsOnly);
+      const stranger = world.add();
+      world.block(4, 15_000, 0.1);
+      world.drive(stranger, (swim, nowMs) => swim.join(1, [world.address(4)], nowMs));
+      world.run(world.nowMs + 12_000);
+      world.kill(stranger);
+      world.run(world.nowMs + 4000);
+      expect(world.swim(4).member(world.name(stranger))).toBeUndefined();
+    });
   });
 
   it('that stands was not assembled, and is as one that was: nothing is left to say, and it goes on', () => {
@@ -248,6 +320,16 @@ describe('experiment', () => {
     const lifeguard = experiment({ ...setup, kills: 0 }).falsePositives.about;
     expect(swim).toBeGreaterThan(20);
     expect(lifeguard * 10).toBeLessThan(swim);
+  });
+
+  it('members blocked by turns take healthy ones for dead, hardly with Lifeguard, and hardly anybody believes them', () => {
+    const slow = { kind: 'blocked', ms: 8192, gapMs: 16, readMs: 0.1 } as const;
+    const blocked = { ...setup, slowNodes: 6, link: clean, slow, kills: 0 };
+    const swim = experiment({ ...blocked, tuning: swimOnly(lan) }).falsePositives;
+    const lifeguard = experiment(blocked).falsePositives;
+    expect(swim.about).toBeGreaterThan(40);
+    expect(swim.atHealthy * 20).toBeLessThan(swim.about);
+    expect(lifeguard.about * 10).toBeLessThan(swim.about);
   });
 
   it('a death is seen after probe and least suspicion, and soon known to all', () => {

@@ -2,8 +2,10 @@
 import type { Effect, Hooks, SwimEvent } from '../core/contract.js';
 import { type Random, seededRandom } from '../core/random.js';
 import { type RememberedMember, Swim } from '../core/swim.js';
+import type { Activity } from '../core/timers.js';
 import type { Limits, Tuning } from '../core/tuning.js';
 import type { Address, StreamMessage } from '../wire/message.js';
+import { ActivityTimers } from './activity-timers.js';
 import { EventQueue } from './event-queue.js';
 import { type Link, Network } from './network.js';
 import { datagramBytes, messageBytes, streamBytes } from './size.js';
@@ -36,19 +38,28 @@ interface Process {
   readonly name: string;
   readonly address: Address;
   swim: Swim;
+  timers: ActivityTimers;
   running: boolean;
   /** Counts its lives: what was on its way to an earlier one is lost. */
   life: number;
   /** When it is woken next; events for other times are stale. */
   wakeMs: number;
   pausedUntilMs: number;
-  /** What it would have sent since it was blocked; undefined: it is not. */
+  /** What it was about to send when it was blocked, and since; undefined: it is not blocked. */
   held: Effect[] | undefined;
-  waiting: ((nowMs: number) => Effect[])[];
+  waiting: Arrival[];
   waitingDatagrams: number;
+  /** A datagram that waited has been read, and the next is not yet. */
+  reading: boolean;
   /** What arrives is read so much later. */
   lagMs: number;
   incarnation: number;
+}
+
+interface Arrival {
+  readonly atMs: number;
+  readonly datagram: boolean;
+  readonly input: (nowMs: number) => Effect[];
 }
 
 interface OpenedStream {
@@ -89,11 +100,13 @@ export class World {
   add(): number {
     const index = this.#processes.length;
     const address = { host: `10.${(index >> 16) & 255}.${(index >> 8) & 255}.${index & 255}`, port: PORT };
+    const timers = new ActivityTimers();
     const process: Process = {
       index,
       name: `node-${index}`,
       address,
-      swim: this.#swim(index, `node-${index}`, address, 1),
+      swim: this.#swim(index, `node-${index}`, address, 1, timers),
+      timers,
       running: false,
       life: 0,
       wakeMs: Number.POSITIVE_INFINITY,
@@ -101,6 +114,7 @@ export class World {
       held: undefined,
       waiting: [],
       waitingDatagrams: 0,
+      reading: false,
       lagMs: 0,
       incarnation: 1,
     };
@@ -144,6 +158,7 @@ export class World {
     process.held = undefined;
     process.waiting = [];
     process.waitingDatagrams = 0;
+    process.reading = false;
     process.wakeMs = Number.POSITIVE_INFINITY;
   }
 
@@ -151,7 +166,9 @@ export class World {
   restart(index: number, kept?: { readonly members: readonly RememberedMember[] }): void {
     const process = this.#process(index);
     if (process.running) this.kill(index);
-    process.swim = this.#swim(index, process.name, process.address, kept ? process.incarnation + 1 : 1);
+    const incarnation = kept ? process.incarnation + 1 : 1;
+    process.timers = new ActivityTimers();
+    process.swim = this.#swim(index, process.name, process.address, incarnation, process.timers);
     process.pausedUntilMs = 0;
     this.#start(process);
     if (kept) this.drive(index, (swim, nowMs) => swim.remember(kept.members, nowMs));
@@ -171,19 +188,18 @@ export class World {
   }
 
   /**
-   * Runs its timers in time, and for so long neither sends nor reads: then all that waited goes out, and what has arrived
-   * is read.
+   * For so long neither sends nor reads, as memberlist when each send and each read blocks. What of it does one thing
+   * after another stands in its first send: the probe, whose deadline passes meanwhile, and the round of gossip (state.go,
+   * probeNode and gossip, each a loop of its own). Suspicions time out all the while. Then what was about to be sent goes
+   * out, the two go on with what is overdue, which takes them no time, and after that what has arrived is read, each
+   * datagram in readMs; later ones queue behind it. What is not read when the next block begins stays.
    */
-  block(index: number, forMs: number): void {
+  block(index: number, forMs: number, readMs: number): void {
     const process = this.#process(index);
     const { life } = process;
     process.held = [];
     this.at(this.#nowMs + forMs, () => {
-      const { held } = process;
-      if (process.life !== life || !held) return;
-      process.held = undefined;
-      for (const effect of held) this.#effect(process, effect);
-      this.#readWaiting(process);
+      if (process.life === life && process.held) this.#unblock(process, process.held, readMs);
     });
   }
 
@@ -219,7 +235,7 @@ export class World {
     return process;
   }
 
-  #swim(index: number, name: string, address: Address, incarnation: number): Swim {
+  #swim(index: number, name: string, address: Address, incarnation: number, timers: ActivityTimers): Swim {
     const { tuning, limits, hooks } = this.#options;
     return new Swim({
       name,
@@ -231,6 +247,7 @@ export class World {
       datagramBytes: ROOM_BYTES,
       sizeOf: messageBytes,
       random: seededRandom(Math.floor(this.#random() * 0x1_0000_0000)),
+      timers,
     });
   }
 
@@ -245,16 +262,46 @@ export class World {
     this.#readWaiting(process);
   }
 
+  #unblock(process: Process, held: readonly Effect[], readMs: number): void {
+    process.held = undefined;
+    process.timers.goOn(this.#nowMs);
+    // A stream whose deadline has passed has failed meanwhile.
+    for (const effect of held) {
+      if (effect.type !== 'open-stream' || effect.deadlineMs > this.#nowMs) this.#effect(process, effect);
+    }
+    this.#carryOut(process, process.swim.tick(this.#nowMs));
+    // Each stream has a reader of its own, which gives it so much time.
+    const since = this.#nowMs - this.#options.tuning.streamTimeoutMs;
+    const streams = process.waiting.filter(({ datagram, atMs }) => !datagram && atMs >= since);
+    process.waiting = process.waiting.filter(({ datagram }) => datagram);
+    for (const { input } of streams) this.#carryOut(process, input(this.#nowMs));
+    if (!process.reading) this.#readNext(process, process.life, readMs);
+  }
+
+  #readNext(process: Process, life: number, readMs: number): void {
+    const next = process.held ? undefined : process.waiting.shift();
+    if (!next) return;
+    process.waitingDatagrams--;
+    this.#carryOut(process, next.input(this.#nowMs));
+    process.reading = true;
+    this.at(this.#nowMs + readMs, () => {
+      if (process.life !== life) return;
+      process.reading = false;
+      this.#readNext(process, life, readMs);
+    });
+  }
+
   #readWaiting(process: Process): void {
     const { waiting } = process;
     process.waiting = [];
     process.waitingDatagrams = 0;
-    for (const input of waiting) this.#carryOut(process, input(this.#nowMs));
+    for (const { input } of waiting) this.#carryOut(process, input(this.#nowMs));
   }
 
   #deliver(process: Process, life: number, datagram: boolean, input: (nowMs: number) => Effect[]): void {
     if (!process.running || process.life !== life) return;
-    const paused = process.pausedUntilMs > this.#nowMs || process.held !== undefined;
+    const behind = datagram && (process.reading || process.waiting.length > 0);
+    const paused = process.pausedUntilMs > this.#nowMs || process.held !== undefined || behind;
     if (!paused && process.lagMs === 0) {
       this.#carryOut(process, input(this.#nowMs));
       return;
@@ -262,7 +309,7 @@ export class World {
     if (datagram && process.waitingDatagrams >= SOCKET_DATAGRAMS) return;
     if (datagram) process.waitingDatagrams++;
     if (paused) {
-      process.waiting.push(input);
+      process.waiting.push({ atMs: this.#nowMs, datagram, input });
       return;
     }
     this.at(this.#nowMs + process.lagMs, () => {
@@ -288,8 +335,11 @@ export class World {
     if (effect.type === 'event') {
       if (effect.event.type === 'incarnation') process.incarnation = effect.event.incarnation;
       this.#options.onEvent?.(process.index, effect.event, this.#nowMs);
-    } else if (process.held) process.held.push(effect);
-    else if (effect.type === 'datagram') {
+    } else if (process.held) {
+      process.held.push(effect);
+      const activity = senderOf(effect);
+      if (activity) process.timers.wait(activity);
+    } else if (effect.type === 'datagram') {
       this.traffic.datagrams++;
       this.traffic.datagramBytes += datagramBytes(effect.messages, effect.crc);
       const to = this.#byHost.get(effect.to.host);
@@ -332,8 +382,10 @@ export class World {
       const toLife = to.life;
       this.at(openMs + afterMs, () => {
         if (to.life !== toLife) return;
-        this.#streams.set(stream, { opener, life, id, answerer: to });
-        this.#deliver(to, toLife, false, (nowMs) => to.swim.receiveStream(stream, opener.address, request, nowMs));
+        this.#deliver(to, toLife, false, (nowMs) => {
+          this.#streams.set(stream, { opener, life, id, answerer: to });
+          return to.swim.receiveStream(stream, opener.address, request, nowMs);
+        });
       });
     });
   }
@@ -351,4 +403,12 @@ export class World {
     this.traffic.streamMessages++;
     this.traffic.streamBytes += streamBytes(message);
   }
+}
+
+/** Whose loop stands in this send; undefined: nobody's, as with a nack, which waits by itself. */
+function senderOf(effect: Effect): Activity | undefined {
+  if (effect.type !== 'datagram') return undefined;
+  const [first] = effect.messages;
+  if (first?.type === 'ping' || first?.type === 'indirect-ping') return 'probe';
+  return first?.type === 'ack' || first?.type === 'nack' ? undefined : 'gossip';
 }
