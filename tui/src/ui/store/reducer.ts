@@ -36,6 +36,8 @@ export type UiEvent =
   /** In the place of the whole way. */
   | { readonly type: 'go'; readonly page: Page }
   | { readonly type: 'back' }
+  /** The page, whatever narrows its list. */
+  | { readonly type: 'leave' }
   | { readonly type: 'move'; readonly motion: Motion; readonly shown: Shown }
   | { readonly type: 'mark'; readonly shown: Shown }
   | { readonly type: 'clear-marks' }
@@ -63,6 +65,10 @@ export function reduce(state: UiState, event: UiEvent): UiState {
       return { ...state, pages: opened(state.pages, event.page), notice: undefined };
     case 'go':
       return { ...state, pages: [event.page], notice: undefined };
+    case 'leave': {
+      const [first, ...rest] = state.pages;
+      return { ...state, pages: [first, ...rest.slice(0, -1)], notice: undefined };
+    }
     case 'back':
       return back(state);
     case 'move':

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What a text says, made anew from what is known whenever it is drawn. */
+import type { FleetState, ObjectView, ServiceView } from '@marcher/client/fleet';
+import { helpLines } from '../components/help.js';
+import type { TextPage } from '../store/ui-state.js';
+import { type Line, piece } from '../theme/line.js';
+import { dashboard } from './dashboard.js';
+import { explainService } from './explain.js';
+import { VIEWS } from './index.js';
+import type { Sight } from './view.js';
+import { yamlLines, yamlOf } from './yaml.js';
+
+/** Of a text that an agent was asked for first. */
+export interface Loaded {
+  readonly id: string;
+  readonly lines: readonly Line[];
+}
+
+export function textLines(page: TextPage, sight: Sight, loaded: Loaded | undefined): readonly Line[] {
+  switch (page.text) {
+    case 'dashboard':
+      return dashboard(sight);
+    case 'help':
+      return helpLines();
+    case 'loaded':
+      return loaded?.id === page.id ? loaded.lines : [[piece('dim', 'Asking ...')]];
+    case 'detail': {
+      const view = VIEWS.get(page.view);
+      const item = view?.items(sight).find((each) => view.id(each) === page.id);
+      return item === undefined ? gone(page) : (view?.detail?.(item, sight) ?? []);
+    }
+    case 'yaml': {
+      const object = objectOf(page.id, sight.state);
+      if (object === undefined) return gone(page);
+      const text = yamlOf(object);
+      return text === undefined ? [[piece('dim', 'No node has said yet what it declares.')]] : yamlLines(text);
+    }
+    case 'explain': {
+      const service = sight.state.services.get(page.id);
+      return service === undefined ? gone(page) : explainService(service, sight);
+    }
+  }
+}
+
+/** By "Service/web", "Guard/edge". */
+function objectOf(key: string, { services, objects }: FleetState): ServiceView | ObjectView | undefined {
+  return key.startsWith('Service/') ? services.get(key.slice('Service/'.length)) : objects.get(key);
+}
+
+function gone({ title }: TextPage): readonly Line[] {
+  return [[piece('warn', `${title} is gone.`)]];
+}
