@@ -59,6 +59,10 @@ export class HandClock implements Clock {
     return this.now;
   }
 
+  steadyMs(): number {
+    return this.now;
+  }
+
   after(ms: number, run: () => void): () => void {
     const entry = { at: this.now + ms, run };
     this.due.push(entry);

@@ -32,6 +32,7 @@ const FRAMES_PER_SECOND = 120;
 
 const systemClock: Clock = {
   nowMs: () => Date.now(),
+  steadyMs: () => performance.now(),
   after(ms, run) {
     const timer = setTimeout(run, ms);
     return () => clearTimeout(timer);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import { create } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
-import type { AgentCalls } from '@marcher/client/fleet';
+import { type AgentCalls, AgentError } from '@marcher/client/fleet';
 import { ObjectDiffSchema, Operation, RevisionSchema } from '@marcher/proto/marcher/v1/config_service_pb';
 import { type Service, ServiceSchema } from '@marcher/proto/marcher/v1/model_pb';
 import { LogEntrySchema, LogKind } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import { describe, expect, test, vi } from 'vitest';
 import { type Harness, type HarnessOptions, harness, settled } from '../testing/console-harness.js';
-import { changed, meshState, NOW_MS, nodeKey, stale } from '../testing/mesh-state.js';
+import { changed, flow, meshState, NOW_MS, nodeKey, stale } from '../testing/mesh-state.js';
 import { VIEW_NAMES } from './views/index.js';
 
 const small = meshState({ nodes: 3, services: 40, backends: 2 });
@@ -34,6 +34,7 @@ describe('every view', () => {
     traffic: { listConnections: quiet, logs: quiet },
     certificates: { listCertificates: quiet },
     access: { listUsers: quiet, listApiKeys: quiet },
+    mesh: { listClusters: quiet },
     audit: { listAuditRecords: quiet },
   } as unknown as AgentCalls;
 
@@ -449,6 +450,124 @@ describe('editing', () => {
     expect(text(broken)).toContain('the editor "vi" ended with 127');
     expect(applied).toEqual([]);
   });
+});
+
+describe('objects', () => {
+  function agent() {
+    const applied: { readonly change: { readonly upsert: { name: string }[]; readonly remove: string[] } }[] = [];
+    const entry = {
+      config: {
+        get: async ({ name }: { name: string }) => {
+          const service = small.services.get(name)?.declared;
+          if (service === undefined) throw new AgentError('not_found', 'there is none', [], undefined);
+          return { version: 7n, resource: { service } };
+        },
+        listObjects: async ({ kind, name }: { kind: string; name: string }) => {
+          const object = small.objects.get(`${kind}/${name}`)?.declared;
+          return { version: 7n, resources: object === undefined ? [] : [{ object }] };
+        },
+        plan: async () => ({
+          ...{ version: 7n, violations: [] },
+          diffs: [create(ObjectDiffSchema, { kind: 'Service', name: 'x', operation: Operation.CREATE })],
+        }),
+        apply: async (request: (typeof applied)[number]) => {
+          applied.push(request);
+          return { version: 8n, changed: true, diffs: [], acks: 0 };
+        },
+      },
+    } as unknown as AgentCalls;
+    return { applied, entry };
+  }
+  const unlocked = (view: string, options: HarnessOptions): Harness => {
+    const made = open(view, options);
+    made.type(':unlock');
+    made.press('enter');
+    return made;
+  };
+
+  test.each(['services', 'listeners', 'shaping', 'guards'])(
+    'a new one is begun from a template that is valid: %s',
+    async (view) => {
+      const { applied, entry } = agent();
+      // The template as it is, without what is only said in it.
+      const made = unlocked(view, { entry, editor: async (template) => `${template}# done\n` });
+      made.press('n');
+      await settled();
+      expect(text(made)).toMatch(/Create (service|guard|traffic policy) new-/);
+      made.press('y');
+      await settled();
+      expect(applied).toHaveLength(1);
+      expect(text(made)).toContain('Applied version 8. :undo takes it back.');
+    },
+  );
+
+  test('a copy has to have a name of its own', async () => {
+    const { applied, entry } = agent();
+    const seen: string[] = [];
+    const editor = async (before: string): Promise<string> => {
+      seen.push(before);
+      return seen.length === 1 ? before.replace('web-0000-copy', 'web-0001') : before.replace('web-0001', 'shop');
+    };
+    const made = unlocked('services', { entry, editor });
+    made.press('o');
+    await settled();
+    expect(seen[0]).toContain('name: web-0000-copy');
+    expect(text(made)).toContain('there is service web-0001 already');
+    made.press('e');
+    await settled();
+    expect(text(made)).toContain('Create service shop?');
+    made.press('y');
+    await settled();
+    expect(applied[0]?.change.upsert).toMatchObject([{ name: 'shop' }]);
+  });
+
+  test('those that are marked are deleted by what has to be typed, of listeners the services', async () => {
+    const { applied, entry } = agent();
+    const made = unlocked('services', { entry });
+    made.press('space', 'space', 'ctrl-k');
+    await settled();
+    expect(text(made)).toContain('Delete 2 objects?');
+    made.type('delete 2');
+    made.press('enter');
+    await settled();
+    const listeners = unlocked('listeners', { entry });
+    listeners.press('j', 'ctrl-k');
+    await settled();
+    expect(text(listeners)).toContain('Type web-0001 and Enter');
+    listeners.type('web-0001');
+    listeners.press('enter');
+    await settled();
+    expect(applied.map(({ change }) => change.remove)).toEqual([['web-0000', 'web-0001'], ['web-0001']]);
+  });
+});
+
+describe('a tree', () => {
+  test('of a service has its listeners, its nodes, and their backends', () => {
+    const made = open('services web-0003');
+    made.press('t');
+    expect(text(made)).toContain('web-0003  2 of 2 backends healthy');
+    expect(text(made)).toContain('├─ listener tcp');
+    expect(text(made)).toMatch(/├─ node01 +live/);
+    expect(text(made)).toMatch(/└─ node03 +live/);
+    expect(text(made)).toMatch(/│ {2}├─ b0/);
+  });
+
+  test('from the services of a node is that of the node alone, as is why', () => {
+    const made = open('nodes');
+    made.press('j', 's', 't');
+    expect(text(made)).toContain('node02');
+    expect(text(made)).not.toContain('node01 ');
+    made.press('esc', 'x');
+    expect(text(made)).toContain('On node02');
+  });
+});
+
+test('of a policy is shown what moves of the services that go by it', () => {
+  const declared = { ...(small.services.get('web-0001')?.declared as Service), trafficPolicy: 'gold' };
+  const made = open('shaping', { columns: 140 });
+  expect(text(made)).toMatch(/gold .* 4 +5.9KiB\/s +12KiB\/s/);
+  made.fleet.set(changed(small, { services: { 'web-0001': { declared, flow: flow(1, 8 << 20) } } }));
+  expect(text(made)).toMatch(/gold .* 5 +8(\.0)?MiB\/s +16MiB\/s/);
 });
 
 test('histories are kept of the services on the screen alone', () => {

@@ -5,6 +5,7 @@ import type { Size } from './components/frame.js';
 import { Asking } from './desk/asking.js';
 import { Commanding } from './desk/commanding.js';
 import { Desk } from './desk/desk.js';
+import { Filling } from './desk/filling.js';
 import { Navigation } from './desk/navigation.js';
 import { Prompting } from './desk/prompting.js';
 import { type Action, bindingOf, type Subject } from './keys/table.js';
@@ -27,6 +28,7 @@ export class Controller {
   private readonly ports: ConsolePorts;
   private readonly desk: Desk;
   private readonly asking: Asking;
+  private readonly filling: Filling;
   private readonly writes: Writes;
   private readonly navigation: Navigation;
   private readonly commanding: Commanding;
@@ -44,13 +46,18 @@ export class Controller {
     this.subscribe = desk.subscribe;
     this.lines = desk.lines;
     this.asking = new Asking(desk);
+    this.filling = new Filling(desk);
     this.writes = new Writes(ports, {
       say: (tone, text) => desk.say(tone, text),
       ask: (question) => this.asking.ask(question),
-      unmark: () => desk.dispatch({ type: 'clear-marks' }),
+      fill: (form, submit, values, problem) => this.filling.fill(form, submit, values, problem),
+      done: () => {
+        desk.dispatch({ type: 'clear-marks' });
+        desk.feed.renew(desk.ui.pages);
+      },
     });
     this.navigation = new Navigation(desk);
-    this.commanding = new Commanding(desk, this.writes, this.navigation, resolve);
+    this.commanding = new Commanding(desk, this.writes, this.navigation, this.filling, resolve);
     this.prompting = new Prompting(desk, (meaning) => this.commanding.run(meaning));
   }
 
@@ -81,12 +88,15 @@ export class Controller {
     else if (chord === 'ctrl-l') this.onRedraw();
     else if (chord === 'ctrl-z') this.ports.suspend();
     else if (this.desk.ui.dialog !== undefined) this.asking.press(chord);
+    else if (this.desk.ui.form !== undefined) this.filling.press(chord);
     else if (this.desk.ui.prompt !== undefined) this.prompting.press(chord);
     else this.pressPage(chord);
   }
 
   paste(text: string): void {
-    if (this.desk.ui.prompt !== undefined) this.desk.dispatch({ type: 'type', text });
+    const { dialog, form, prompt } = this.desk.ui;
+    if (dialog === undefined && form !== undefined) this.filling.paste(text);
+    else if (dialog === undefined && prompt !== undefined) this.desk.dispatch({ type: 'type', text });
     // What is pasted by mistake is no command: into a question it is no answer either.
   }
 
@@ -151,6 +161,7 @@ export class Controller {
         return;
       case 'yaml':
       case 'explain':
+      case 'tree':
         navigation.text(action.do);
         return;
       case 'backends':
@@ -162,6 +173,10 @@ export class Controller {
       case 'edit':
       case 'drain':
       case 'undrain':
+      case 'new':
+      case 'copy':
+      case 'delete':
+      case 'actions':
         commanding.command(action.do);
         return;
     }

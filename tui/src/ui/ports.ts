@@ -13,6 +13,8 @@ export interface ConsoleFleet extends FleetSource {
 
 export interface Clock {
   nowMs(): number;
+  /** Of no clock on the wall: it only goes on. */
+  steadyMs(): number;
   /** Gives what cancels it. */
   after(ms: number, run: () => void): () => void;
 }
@@ -29,4 +31,6 @@ export interface ConsolePorts {
   suspend(): void;
   /** As the operator named it: for the header, and for commands that do the same. */
   readonly target: string;
+  /** Why nothing can be changed from here at all; absent: it can, once it is unlocked. */
+  readonly readOnly?: string;
 }

@@ -1,35 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-/**
- * Certificates of services from files and into files. A key that is sealed by a passphrase is opened here: the passphrase is in
- * no message. What OpenSSL says of a key is not passed on, as it could quote from it.
- */
-import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
-import {
-  closeSync,
-  fsyncSync,
-  linkSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+/** Certificates of services from files and into files. */
+import type { KeyObject } from 'node:crypto';
+import { closeSync, fsyncSync, linkSync, openSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { ExitCode } from '../exit-code.js';
-import { Failure, usage } from '../failure.js';
+import { Failure } from '../failure.js';
 import { printable } from '../output/style.js';
 import { askSecret, readSecretFile } from '../secret-input.js';
 import type { Session, TargetOptions } from '../session.js';
+import { isOpenToOthers, isSealed, openKey, readCertificates } from './certificate-input.js';
 import { certificateOf, tellWritten } from './certificates.js';
 import { asked } from './mesh.js';
 import type { TextOptions } from './users.js';
-
-const CERTIFICATE = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g;
-const PRIVATE_KEY = /-----BEGIN ((?:[A-Z]+ )?PRIVATE KEY)-----[\s\S]+?-----END \1-----/;
-const ENCRYPTED = /-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED/m;
-const FILE_MAX_BYTES = 262_144;
-const OTHERS = 0o077;
 
 interface ImportOptions extends TextOptions {
   readonly certificate: string;
@@ -43,7 +25,7 @@ export async function importCertificate(session: Session, options: ImportOptions
   const files = [options.certificate, ...(options.chain === undefined ? [] : [options.chain])];
   // A full chain beside a chain file is no fault: each is sent once.
   const blocks = [...new Set(files.flatMap(readCertificates))];
-  const key = await readKey(options);
+  const key = await keyOf(options);
   const privateKey = new Uint8Array(key.export({ format: 'der', type: 'pkcs8' }));
   const request = { name, chain: `${blocks.join('\n')}\n`, privateKey, replace: options.replace === true };
   const agent = await session.agent(options);
@@ -77,46 +59,15 @@ export async function exportCertificate(
   process.stderr.write(`The key of ${printable(name)} is in ${printable(privateKey)}, and that is in the audit log.\n`);
 }
 
-/** PEM blocks; a file without one is taken for DER. */
-function readCertificates(path: string): string[] {
-  const bytes = readBounded(path);
-  const blocks = bytes.toString('latin1').match(CERTIFICATE);
-  if (blocks !== null) return blocks.map((block) => block.replaceAll('\r\n', '\n'));
-  try {
-    return [new X509Certificate(bytes).toString().trimEnd()];
-  } catch {
-    throw usage(`${path} has no certificate: expected PEM or DER`);
-  }
-}
-
-async function readKey({ privateKey: path, passphraseFile }: ImportOptions): Promise<KeyObject> {
-  const bytes = readBounded(path);
-  if ((statSync(path).mode & OTHERS) !== 0) {
+async function keyOf({ privateKey: path, passphraseFile }: ImportOptions): Promise<KeyObject> {
+  if (isOpenToOthers(path)) {
     process.stderr.write(`Others can read ${printable(path)}, which has a private key: chmod 600 ${printable(path)}\n`);
   }
-  const text = bytes.toString('latin1');
-  const [block] = PRIVATE_KEY.exec(text) ?? [];
-  if (block !== undefined && ENCRYPTED.test(block)) {
-    const option = 'give --passphrase-file';
-    const passphrase =
-      passphraseFile === undefined ? await askSecret(`Passphrase of ${path}`, option) : readSecretFile(passphraseFile);
-    try {
-      return createPrivateKey({ key: block, passphrase });
-    } catch {
-      throw new Failure(ExitCode.error, `${path} does not open with that passphrase; nothing was changed`);
-    }
-  }
-  try {
-    if (block !== undefined) return createPrivateKey(block);
-    return createPrivateKey({ key: bytes, format: 'der', type: 'pkcs8' });
-  } catch {
-    throw usage(`${path} has no private key that can be read: expected PEM, or PKCS #8 in DER`);
-  }
-}
-
-function readBounded(path: string): Buffer {
-  if (statSync(path).size > FILE_MAX_BYTES) throw usage(`${path} is larger than ${FILE_MAX_BYTES} bytes`);
-  return readFileSync(path);
+  if (!isSealed(path)) return openKey(path, undefined);
+  const option = 'give --passphrase-file';
+  const passphrase =
+    passphraseFile === undefined ? await askSecret(`Passphrase of ${path}`, option) : readSecretFile(passphraseFile);
+  return openKey(path, passphrase);
 }
 
 function refuseExisting(path: string): void {

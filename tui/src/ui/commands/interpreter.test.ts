@@ -43,7 +43,8 @@ describe('Tab', () => {
   });
 
   test('writes what all have in common, then goes through them', () => {
-    expect(completed('co', completions('co', VIEW_NAMES, none))).toBe('con');
+    const webs = ['webshop', 'website'].map((name) => ({ name, aliases: [] }));
+    expect(completed('we', completions('we', webs, none))).toBe('webs');
     const all = completions('con', VIEW_NAMES, none);
     expect(all).toEqual(['connections', 'conflicts']);
     expect(completed('con', all)).toBe('connections');

@@ -12,7 +12,23 @@ export type CommandName =
   | 'drain'
   | 'undrain'
   | 'edit'
-  | 'undo';
+  | 'undo'
+  | 'actions'
+  | 'new'
+  | 'copy'
+  | 'delete'
+  | 'import'
+  | 'renew'
+  | 'revoke'
+  | 'rotate'
+  | 'role'
+  | 'password'
+  | 'totp'
+  | 'logout'
+  | 'token'
+  | 'assign'
+  | 'unassign'
+  | 'revert';
 
 export interface CommandSpec {
   readonly name: CommandName;
@@ -35,4 +51,30 @@ export const COMMANDS: readonly CommandSpec[] = [
   { name: 'undrain', aliases: [], argument: '', help: 'takes that back' },
   { name: 'edit', aliases: [], argument: '', help: 'the chosen object in $EDITOR' },
   { name: 'undo', aliases: [], argument: '', help: 'takes back the last change that was applied here' },
+  { name: 'actions', aliases: [], argument: '', help: 'all that can be done here' },
+  { name: 'new', aliases: [], argument: '', help: 'one more of what is listed: objects in $EDITOR, others in a form' },
+  { name: 'copy', aliases: [], argument: '', help: 'another service, guard or policy like the chosen one, in $EDITOR' },
+  {
+    name: 'delete',
+    aliases: ['remove'],
+    argument: '',
+    help: 'the chosen one; objects and keys also as many as are marked',
+  },
+  { name: 'import', aliases: [], argument: '', help: 'in :certificates: one from files, with its key' },
+  { name: 'renew', aliases: [], argument: '', help: 'gives the chosen certificate another key and certificate' },
+  { name: 'revoke', aliases: [], argument: '', help: 'the chosen certificate or API key' },
+  {
+    name: 'rotate',
+    aliases: [],
+    argument: '',
+    help: 'gives the chosen API key another secret; in :mesh gossip another key',
+  },
+  { name: 'role', aliases: [], argument: '', help: 'gives the chosen user another role' },
+  { name: 'password', aliases: [], argument: '', help: 'gives the chosen user another password' },
+  { name: 'totp', aliases: [], argument: '', help: "takes the chosen user's second factor away" },
+  { name: 'logout', aliases: [], argument: '', help: 'ends all sessions of the chosen user' },
+  { name: 'token', aliases: [], argument: '', help: 'in :mesh: a token that lets a machine join, once' },
+  { name: 'assign', aliases: [], argument: '', help: 'puts the chosen node into clusters' },
+  { name: 'unassign', aliases: [], argument: '', help: 'takes it out of clusters' },
+  { name: 'revert', aliases: [], argument: '', help: 'in :history: makes all as it was in the chosen version' },
 ];

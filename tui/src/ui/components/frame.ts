@@ -12,6 +12,7 @@ import type { Theme, Tone } from '../theme/theme.js';
 import { cut, widthOf } from '../theme/width.js';
 import { coverageText, nodeName } from '../views/shown.js';
 import type { Sight, View } from '../views/view.js';
+import { FORM_KEYS, formLines } from './form.js';
 import { listLines } from './list.js';
 
 export interface Size {
@@ -58,9 +59,14 @@ export function frame(picture: Picture, size: Size): readonly string[] {
   const { columns, rows } = size;
   const { theme } = picture.sight;
   if (columns < LEAST.columns || rows < LEAST.rows) return tooSmall(size, theme);
-  const body =
-    picture.ui.dialog === undefined ? bodyLines(picture, size) : dialogLines(picture.ui.dialog, picture, size);
   const height = rows - CHROME;
+  const { dialog, form } = picture.ui;
+  const body =
+    dialog !== undefined
+      ? dialogLines(dialog, picture, size)
+      : form !== undefined
+        ? formLines(form, theme, columns, height)
+        : bodyLines(picture, size);
   const blank = ' '.repeat(columns);
   return [
     paintLine(theme, header(picture, columns), columns),
@@ -230,6 +236,7 @@ function promptLine(
 
 function hints({ ui, body }: Picture, columns: number): Line {
   if (ui.dialog !== undefined) return dialogHints(ui.dialog);
+  if (ui.form !== undefined) return keyHints(FORM_KEYS);
   if (ui.prompt !== undefined) {
     return ui.prompt.mode === 'command'
       ? keyHints([
@@ -265,13 +272,13 @@ function keyHints(all: readonly (readonly [string, string])[]): Line {
   return [' ', ...all.flatMap(([key, help]): Line => [piece('accent', key), piece('dim', ` ${help}  `)])];
 }
 
-function dialogHints({ word, others, lines, commands }: Dialog): Line {
+function dialogHints({ word, stays, others, lines, commands }: Dialog): Line {
   const more = others.map(({ key, help }): readonly [string, string] => [key, help]);
   const scroll: readonly (readonly [string, string])[] =
     lines.length + commands.length > 5 ? [['Up/Down', 'scroll']] : [];
   return word === undefined
     ? keyHints([['y', 'yes'], ['n', 'no'], ...more, ...scroll])
-    : keyHints([['Enter', 'do it'], ['Esc', 'do nothing'], ...scroll]);
+    : keyHints(stays ? scroll : [['Enter', 'do it'], ['Esc', 'do nothing'], ...scroll]);
 }
 
 function dialogLines(dialog: Dialog, { sight }: Picture, size: Size): string[] {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Questions: what is asked before something is done, and what each answer does. */
-import type { Question } from '../actions/writes.js';
+import type { Question } from '../actions/writer.js';
 import { dialogEnd, dialogRoom } from '../components/frame.js';
 import { characterOf } from '../keys/chord.js';
 import type { Desk } from './desk.js';
@@ -23,12 +23,12 @@ export class Asking {
     this.desk = desk;
   }
 
-  ask({ title, lines, commands = [], word, yes, others = {} }: Question): void {
+  ask({ title, lines, commands = [], word, stays = false, yes, others = {} }: Question): void {
     this.answers = { yes, others: Object.fromEntries(Object.entries(others).map(([key, { run }]) => [key, run])) };
     this.desk.dispatch({
       type: 'ask',
       dialog: {
-        ...{ id: ++this.asked, title, lines, commands, word, typed: '', offset: 0 },
+        ...{ id: ++this.asked, title, lines, commands, word, stays, typed: '', offset: 0 },
         others: Object.entries(others).map(([key, { help }]) => ({ key, help })),
       },
     });
@@ -45,7 +45,7 @@ export class Asking {
     }
     const { yes, others } = this.answers;
     if (chord === 'esc') {
-      this.close(() => desk.say('dim', 'Nothing was changed.'));
+      if (!dialog.stays) this.close(() => desk.say('dim', 'Nothing was changed.'));
       return;
     }
     if (dialog.word === undefined) {

@@ -5,21 +5,28 @@ import type { Verb } from '../actions/drain.js';
 import type { Writes } from '../actions/writes.js';
 import type { Meaning } from '../commands/interpreter.js';
 import type { CommandName } from '../commands/table.js';
+import { DEEDS, deedOf } from '../deeds/index.js';
+import type { Subject } from '../keys/table.js';
+import type { FormFieldSpec } from '../store/form.js';
 import { listPage, textPage } from '../store/ui-state.js';
 import { DASHBOARD, VIEWS } from '../views/index.js';
+import type { View } from '../views/view.js';
 import type { Desk } from './desk.js';
+import type { Filling } from './filling.js';
 import type { Navigation } from './navigation.js';
 
 export class Commanding {
   private readonly desk: Desk;
   private readonly writes: Writes;
   private readonly navigation: Navigation;
+  private readonly filling: Filling;
   private readonly finish: () => void;
 
-  constructor(desk: Desk, writes: Writes, navigation: Navigation, finish: () => void) {
+  constructor(desk: Desk, writes: Writes, navigation: Navigation, filling: Filling, finish: () => void) {
     this.desk = desk;
     this.writes = writes;
     this.navigation = navigation;
+    this.filling = filling;
     this.finish = finish;
   }
 
@@ -75,7 +82,65 @@ export class Commanding {
       case 'undo':
         this.writes.undoLast();
         return;
+      case 'actions':
+        this.offerAll();
+        return;
+      default:
+        this.write(command);
     }
+  }
+
+  /** One of the commands that change something. */
+  private write(command: CommandName): void {
+    const { page } = this.desk;
+    const view = page.kind === 'list' ? VIEWS.get(page.view) : undefined;
+    const subject = view?.subject ?? 'other';
+    if (view !== undefined && (subject === 'service' || subject === 'object') && this.writeObjects(command, view))
+      return;
+    const deed = deedOf(command, subject);
+    if (deed === undefined) {
+      this.desk.say(
+        'bad',
+        `:${command} is not for ${view === undefined ? 'this page' : `:${view.name}`}. ${whereFor(command)}`,
+      );
+      return;
+    }
+    const items = this.desk.chosenItems();
+    if (deed.isOfNone !== true && items.length === 0) this.desk.say('bad', `There is nothing to ${command} here.`);
+    else if (deed.isOfNone !== true && deed.isOfMany !== true && items.length > 1)
+      this.desk.say('bad', `:${command} is for one at a time: Esc takes the marks away.`);
+    else this.writes.do(deed, items);
+  }
+
+  private writeObjects(command: CommandName, view: View): boolean {
+    const { objects } = this.writes;
+    if (command === 'new') objects.make(kindOf(view));
+    else if (command === 'delete') objects.remove(this.chosenObjects());
+    else if (command === 'copy') {
+      const object = this.chosenObject();
+      if (object === undefined) this.desk.say('bad', 'There is nothing to copy here.');
+      else objects.copy(object);
+    } else return false;
+    return true;
+  }
+
+  /** A form with one choice: what can be done here. */
+  private offerAll(): void {
+    const { page } = this.desk;
+    const view = page.kind === 'list' ? VIEWS.get(page.view) : undefined;
+    const all = view === undefined ? [] : actionsOn(view.subject);
+    const [first] = all;
+    if (view === undefined || first === undefined) {
+      this.desk.say('dim', 'Nothing can be done here but looking.');
+      return;
+    }
+    const chosen = this.desk.chosen();
+    const field: FormFieldSpec = {
+      ...{ kind: 'choice', name: 'action', label: 'do', choices: all.map(({ command }) => command), hint: first.help },
+      helps: Object.fromEntries(all.map(({ command, help }) => [command, help])),
+    };
+    const title = chosen === undefined ? view.name : `${view.name}: ${view.label(chosen.row.item)}`;
+    this.filling.fill({ title, fields: [field] }, ({ action }) => this.command(action as CommandName));
   }
 
   /** Of the chosen node alone. */
@@ -130,15 +195,69 @@ export class Commanding {
   private edit(): void {
     const object = this.chosenObject();
     if (object === undefined) this.desk.say('bad', 'Choose a service, a guard or a traffic policy to edit.');
-    else this.writes.edit(object);
+    else this.writes.objects.edit(object);
   }
 
   private chosenObject(): ServiceView | ObjectView | undefined {
     const chosen = this.desk.chosen();
-    if (chosen === undefined) return undefined;
-    const { view, row } = chosen;
-    if (view.subject === 'object') return row.item as ObjectView;
-    const service = view.scopeOf?.(row.item).service;
+    return chosen === undefined ? undefined : this.objectOf(chosen.view, chosen.row.item);
+  }
+
+  private chosenObjects(): readonly (ServiceView | ObjectView)[] {
+    const chosen = this.desk.chosen();
+    if (chosen === undefined) return [];
+    // Two listeners may be of one service.
+    return [...new Set(this.desk.chosenItems().flatMap((item) => this.objectOf(chosen.view, item) ?? []))];
+  }
+
+  /** Of a row: itself, or the service that it is a part of. */
+  private objectOf(view: View, item: object): ServiceView | ObjectView | undefined {
+    if (view.subject === 'object') return item as ObjectView;
+    const service = view.scopeOf?.(item).service;
     return service === undefined ? undefined : this.desk.ports.fleet.state.services.get(service);
   }
+}
+
+/** Of what the view lists. */
+function kindOf({ name, subject }: View): 'Service' | 'Guard' | 'TrafficPolicy' {
+  return subject === 'service' ? 'Service' : name === 'guards' ? 'Guard' : 'TrafficPolicy';
+}
+
+interface Offered {
+  readonly command: CommandName;
+  readonly help: string;
+}
+
+/** Beside the deeds. */
+const OF_OBJECTS: readonly Offered[] = [
+  { command: 'edit', help: 'change it in $EDITOR' },
+  { command: 'new', help: 'one more, from a template in $EDITOR' },
+  { command: 'copy', help: 'another one like it, in $EDITOR' },
+  { command: 'delete', help: 'delete it, or what is marked' },
+];
+const OF_BACKENDS: readonly Offered[] = [
+  { command: 'drain', help: 'no new connections for it' },
+  { command: 'undrain', help: 'new connections again' },
+];
+const OWN: Readonly<Partial<Record<Subject, readonly Offered[]>>> = {
+  ...{
+    service: OF_OBJECTS,
+    object: OF_OBJECTS,
+    node: OF_BACKENDS,
+    backend: [...OF_BACKENDS, ...OF_OBJECTS.slice(0, 1)],
+  },
+};
+
+function actionsOn(subject: Subject): readonly Offered[] {
+  return [...(OWN[subject] ?? []), ...DEEDS.filter((deed) => deed.subject === subject)];
+}
+
+/** Where a command would be for something. */
+function whereFor(command: CommandName): string {
+  const subjects = new Set(
+    [...VIEWS.values()]
+      .filter(({ subject }) => actionsOn(subject).some((each) => each.command === command))
+      .map(({ name }) => `:${name}`),
+  );
+  return subjects.size === 0 ? '' : `It is for ${[...subjects].join(', ')}.`;
 }

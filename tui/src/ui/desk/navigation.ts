@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From one page to the next: what Enter, y, x and the keys that lead on open. */
-import { messageOf } from '../actions/writes.js';
+import { messageOf } from '../actions/writer.js';
 import { revisionLines } from '../feeds/loaded.js';
 import { listPage, textPage } from '../store/ui-state.js';
 import { type Line, piece } from '../theme/line.js';
@@ -31,7 +31,7 @@ export class Navigation {
     this.desk.dispatch({ type: 'open', page: textPage('detail', title, view.name, row.id, page.scope) });
   }
 
-  text(what: 'yaml' | 'explain'): void {
+  text(what: 'yaml' | 'explain' | 'tree'): void {
     const chosen = this.desk.chosen();
     if (chosen === undefined) return;
     const { view, row, page } = chosen;
@@ -43,7 +43,10 @@ export class Navigation {
     const service = view.scopeOf?.(row.item).service;
     const key = view.subject === 'object' ? row.id : `Service/${service ?? name}`;
     const id = what === 'yaml' ? key : (service ?? name);
-    this.desk.dispatch({ type: 'open', page: textPage(what, `${what} of ${service ?? name}`, view.name, id) });
+    // Of the services of a node: there.
+    const scope = what === 'yaml' || page.scope.node === undefined ? {} : { node: page.scope.node };
+    const title = `${what} of ${service ?? name}`;
+    this.desk.dispatch({ type: 'open', page: textPage(what, title, view.name, id, scope) });
   }
 
   /** A list of what has to do with the chosen row. */

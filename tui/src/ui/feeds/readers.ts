@@ -38,6 +38,9 @@ export const FEEDS: Readonly<Record<string, FeedReader>> = {
     const { certificates } = await reach.entry.certificates.listCertificates({}, { signal, timeoutMs: TIMEOUT_MS });
     return { items: certificates.sort((one, other) => (timeMs(one.notAfter) ?? 0) - (timeMs(other.notAfter) ?? 0)) };
   }),
+  clusters: polled(10_000, async ({ reach }, signal) => {
+    return { items: (await reach.entry.mesh.listClusters({}, { signal, timeoutMs: TIMEOUT_MS })).clusters };
+  }),
   users: polled(10_000, async ({ reach }, signal) => {
     return { items: (await reach.entry.access.listUsers({}, { signal, timeoutMs: TIMEOUT_MS })).users };
   }),

@@ -22,9 +22,14 @@ export type Action =
         | 'detail'
         | 'yaml'
         | 'explain'
+        | 'tree'
         | 'edit'
         | 'drain'
         | 'undrain'
+        | 'new'
+        | 'copy'
+        | 'delete'
+        | 'actions'
         | 'mark'
         | 'backends'
         | 'services'
@@ -47,7 +52,17 @@ export interface Binding {
 }
 
 /** What a row is of. */
-export type Subject = 'node' | 'service' | 'backend' | 'object' | 'other';
+export type Subject =
+  | 'node'
+  | 'service'
+  | 'backend'
+  | 'object'
+  | 'certificate'
+  | 'user'
+  | 'key'
+  | 'cluster'
+  | 'version'
+  | 'other';
 
 const move = (motion: Motion, keys: readonly string[], help: string): Binding => ({
   ...{ keys, where: 'everywhere', action: { do: 'move', motion }, help },
@@ -70,6 +85,10 @@ export const BINDINGS: readonly Binding[] = [
   {
     ...{ keys: ['x'], where: 'list', action: { do: 'explain' }, help: 'which tier carries it on each node, and why' },
     ...{ hint: 'explain', subjects: ['service', 'node', 'backend'] },
+  },
+  {
+    ...{ keys: ['t'], where: 'list', action: { do: 'tree' }, help: 'its listeners, nodes and backends as a tree' },
+    ...{ hint: 'tree', subjects: ['service', 'backend'] },
   },
   {
     ...{ keys: ['b'], where: 'list', action: { do: 'backends' }, help: 'its backends', hint: 'backends' },
@@ -113,6 +132,25 @@ export const BINDINGS: readonly Binding[] = [
       hint: 'retry',
     },
     subjects: ['node'],
+  },
+  {
+    ...{ keys: ['n'], where: 'list', action: { do: 'new' }, help: 'one more of what is listed', hint: 'new' },
+    subjects: ['service', 'object', 'certificate', 'user', 'key', 'cluster'],
+  },
+  {
+    ...{ keys: ['o'], where: 'list', action: { do: 'copy' }, help: 'another one like it, in $EDITOR' },
+    subjects: ['service', 'object'],
+  },
+  {
+    ...{ keys: ['ctrl-k'], where: 'list', action: { do: 'delete' }, help: 'delete it, or what is marked' },
+    ...{ hint: 'delete', subjects: ['service', 'object', 'certificate', 'user', 'key', 'cluster', 'node'] },
+  },
+  {
+    ...{ keys: ['a'], where: 'list', action: { do: 'actions' }, help: 'all that can be done here' },
+    ...{
+      hint: 'actions',
+      subjects: ['service', 'object', 'backend', 'node', 'certificate', 'user', 'key', 'cluster', 'version'],
+    },
   },
   { keys: ['space'], where: 'list', action: { do: 'mark' }, help: 'mark it, or not any more' },
   { keys: [':'], where: 'everywhere', action: { do: 'command' }, help: 'a command', hint: 'command' },

@@ -3,6 +3,7 @@
  * What each thing that the operator does makes of the console's state. Pure: what is on the screen (the ids of the rows, how
  * many fit) comes with the event.
  */
+import type { Form } from './form.js';
 import { deleteBefore, insertText, moveCursor } from './prompt-text.js';
 import {
   type Dialog,
@@ -56,6 +57,8 @@ export type UiEvent =
   /** last: the offset at which the end is seen. */
   | { readonly type: 'scroll-dialog'; readonly by: number; readonly last: number }
   | { readonly type: 'close-dialog' }
+  /** It was begun, typed in, or is over. */
+  | { readonly type: 'form'; readonly form: Form | undefined }
   | { readonly type: 'notify'; readonly notice: Notice | undefined }
   | { readonly type: 'unlock'; readonly unlocked: boolean };
 
@@ -112,6 +115,8 @@ export function reduce(state: UiState, event: UiEvent): UiState {
       return scrolledDialog(state, event.by, event.last);
     case 'close-dialog':
       return { ...state, dialog: undefined };
+    case 'form':
+      return { ...state, form: event.form, prompt: undefined };
     case 'notify':
       return { ...state, notice: event.notice };
     case 'unlock':

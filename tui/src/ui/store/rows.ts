@@ -47,7 +47,8 @@ export class RowStore {
     const now = view.timed === true ? sight.nowMs : 0;
     const key = [view, sight.state, sight.feed, page.filter, page.sort, page.scope, now];
     if (this.last !== undefined && key.every((part, i) => part === this.last?.key[i])) return this.last.rows;
-    const rows = this.make(view, page, sight, `${page.scope.node ?? ''} ${now}`);
+    const state = view.composed === true ? sight.state.revision : 0;
+    const rows = this.make(view, page, sight, `${page.scope.node ?? ''} ${now} ${state}`);
     this.last = { key, rows };
     return rows;
   }

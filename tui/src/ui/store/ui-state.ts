@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** All that the console keeps of what the operator has done: where one is, and what is being typed. Nothing of the mesh. */
 import type { Tone } from '../theme/theme.js';
+import type { Form } from './form.js';
 import type { Chosen } from './window.js';
 
 /** What a list is narrowed to by where one came from. */
@@ -28,7 +29,7 @@ export interface ListPage extends Chosen {
 /** Something to read, which is made anew from what is known whenever it is drawn. */
 export interface TextPage {
   readonly kind: 'text';
-  readonly text: 'dashboard' | 'help' | 'detail' | 'yaml' | 'explain' | 'loaded';
+  readonly text: 'dashboard' | 'help' | 'detail' | 'yaml' | 'explain' | 'tree' | 'loaded';
   /** Of a row: the view that it is in, and its id. */
   readonly view: string;
   readonly id: string;
@@ -62,6 +63,8 @@ export interface Dialog {
   readonly word: string | undefined;
   readonly typed: string;
   readonly offset: number;
+  /** It shows what is shown once: it goes when the word was typed, and by nothing else. */
+  readonly stays: boolean;
   /** What else may be answered, such as "e" to edit again. */
   readonly others: readonly { readonly key: string; readonly help: string }[];
 }
@@ -76,6 +79,7 @@ export interface UiState {
   readonly pages: readonly [Page, ...Page[]];
   readonly prompt: Prompt | undefined;
   readonly dialog: Dialog | undefined;
+  readonly form: Form | undefined;
   readonly notice: Notice | undefined;
   /** Until then nothing can be changed. */
   readonly unlocked: boolean;
@@ -99,7 +103,7 @@ export function textPage(text: TextPage['text'], title: string, view = '', id = 
 
 export function startState(page: Page): UiState {
   return {
-    ...{ pages: [page], prompt: undefined, dialog: undefined, notice: undefined },
+    ...{ pages: [page], prompt: undefined, dialog: undefined, form: undefined, notice: undefined },
     ...{ unlocked: false, typed: [] },
   };
 }

@@ -49,16 +49,24 @@ export interface Glyphs {
   readonly ascending: string;
   readonly descending: string;
   readonly more: string;
+  /** Stands for a character that nobody is to see. */
+  readonly hidden: string;
+  /** Of trees. */
+  readonly branch: string;
+  readonly lastBranch: string;
+  readonly trunk: string;
   /** From nothing to all. */
   readonly bars: readonly string[];
 }
 
 const unicode: Glyphs = {
-  ...{ ellipsis: '…', rule: '─', crumb: '›', ascending: '↑', descending: '↓', more: '·' },
+  ...{ ellipsis: '…', rule: '─', crumb: '›', ascending: '↑', descending: '↓', more: '·', hidden: '•' },
+  ...{ branch: '├─', lastBranch: '└─', trunk: '│ ' },
   bars: ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'],
 };
 const asciiOnly: Glyphs = {
-  ...{ ellipsis: '~', rule: '-', crumb: '>', ascending: '^', descending: 'v', more: '|' },
+  ...{ ellipsis: '~', rule: '-', crumb: '>', ascending: '^', descending: 'v', more: '|', hidden: '*' },
+  ...{ branch: '|-', lastBranch: '`-', trunk: '| ' },
   bars: ['_', '.', ':', '-', '=', '+', '*', '#'],
 };
 

@@ -9,7 +9,7 @@ export const users: View<User> = {
   name: 'users',
   aliases: ['user'],
   help: 'users: role, scope, second factor',
-  subject: 'other',
+  subject: 'user',
   feed: 'users',
   columns: [
     { title: 'NAME', key: 'N', rank: 0, min: 12, max: 64, value: ({ name }) => name },
@@ -28,14 +28,14 @@ export const users: View<User> = {
   items: ({ feed }) => feed.items as readonly User[],
   id: ({ name }) => name,
   label: ({ name }) => name,
-  none: () => 'There are no users: marcher user add NAME makes one.',
+  none: () => 'There are no users: n makes one.',
 };
 
 export const keys: View<ApiKey> = {
   name: 'keys',
   aliases: ['key', 'apikeys'],
   help: 'API keys: role, scope, how long they last',
-  subject: 'other',
+  subject: 'key',
   feed: 'keys',
   timed: true,
   columns: [
@@ -60,7 +60,7 @@ export const keys: View<ApiKey> = {
   items: ({ feed }) => feed.items as readonly ApiKey[],
   id: ({ id }) => id,
   label: ({ name }) => name,
-  none: () => 'There are no API keys: marcher key create NAME makes one.',
+  none: () => 'There are no API keys: n makes one.',
 };
 
 function leftText(endMs: number | undefined, nowMs: number): string {

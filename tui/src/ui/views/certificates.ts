@@ -16,7 +16,7 @@ export const certificates: View<Certificate> = {
   name: 'certificates',
   aliases: ['certificate', 'certs', 'cert'],
   help: 'certificates of services: those that end first at the top',
-  subject: 'other',
+  subject: 'certificate',
   feed: 'certificates',
   timed: true,
   columns: [
@@ -52,7 +52,7 @@ export const certificates: View<Certificate> = {
   items: ({ feed }) => feed.items as readonly Certificate[],
   id: ({ name }) => name,
   label: ({ name }) => name,
-  none: () => 'There are no certificates of services: marcher certificate issue NAME --san NAME makes one.',
+  none: () => 'There are no certificates of services: n has one issued, :import brings one.',
   detail,
 };
 

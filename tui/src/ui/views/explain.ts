@@ -6,11 +6,13 @@ import { type Line, piece } from '../theme/line.js';
 import { BLANK, heading, nodesText } from './shown.js';
 import type { Sight } from './view.js';
 
-export function explainService(service: ServiceView, { state }: Sight): Line[] {
-  if (service.tiers.size === 0) return [['No node has said yet what carries it.']];
+/** scope: of one node, where one came from that. */
+export function explainService(service: ServiceView, { state, scope }: Sight): Line[] {
+  const tiers = [...service.tiers].filter(([key]) => scope.node === undefined || key === scope.node);
+  if (tiers.length === 0) return [['No node has said yet what carries it.']];
   // Nodes that say the same are told of once.
   const groups = new Map<string, { nodes: string[]; lines: Line[] }>();
-  for (const [key, tier] of service.tiers) {
+  for (const [key, tier] of tiers) {
     const sameAs = JSON.stringify([tier.tier, tier.reasons, tier.fasterIf]);
     const group = groups.get(sameAs) ?? {
       nodes: [],
@@ -24,7 +26,7 @@ export function explainService(service: ServiceView, { state }: Sight): Line[] {
     group.nodes.push(key);
     groups.set(sameAs, group);
   }
-  const carried = [...service.tiers].filter(([, { xdpPackets }]) => xdpPackets > 0n);
+  const carried = tiers.filter(([, { xdpPackets }]) => xdpPackets > 0n);
   return [
     ...[...groups.values()].flatMap(({ nodes, lines }) => [heading(`On ${nodesText(state, nodes)}`), ...lines, BLANK]),
     ...carried.map(([key, { xdpPackets, xdpBytes, bytesReturned }]): Line => {

@@ -8,7 +8,7 @@ export const history: View<Revision> = {
   name: 'history',
   aliases: ['versions', 'hist'],
   help: 'versions of the configuration, and what each changed',
-  subject: 'other',
+  subject: 'version',
   feed: 'history',
   columns: [
     {

@@ -5,6 +5,7 @@ import { keys, users } from './access.js';
 import { audit } from './audit.js';
 import { backends } from './backends.js';
 import { certificates } from './certificates.js';
+import { clusters } from './clusters.js';
 import { conflicts } from './conflicts.js';
 import { connections } from './connections.js';
 import { guards } from './guards.js';
@@ -20,7 +21,7 @@ import type { View } from './view.js';
 // A view is only given items of its own.
 const all = [
   ...[nodes, services, backends, listeners, policies, guards, connections, logs],
-  ...[members, conflicts, history, certificates, users, keys, audit],
+  ...[members, clusters, conflicts, history, certificates, users, keys, audit],
 ] as unknown as readonly View[];
 
 export const VIEWS: ReadonlyMap<string, View> = new Map(all.map((view) => [view.name, view]));

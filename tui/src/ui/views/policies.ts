@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Traffic shaping: the policies, and which services go by them. */
-import type { ObjectView } from '@marcher/client/fleet';
+import type { FleetState, Flow, ObjectView, ServiceView } from '@marcher/client/fleet';
 import { printBandwidth, printDscp } from '@marcher/model/scalar';
 import { type Bandwidth, Ecn, Priority, type TrafficPolicy } from '@marcher/proto/marcher/v1/model_pb';
 import { type Line, piece } from '../theme/line.js';
 import { stateText } from './services.js';
 import { BLANK, bytesRate, field, heading, nodeName } from './shown.js';
-import type { Sight, View } from './view.js';
+import type { Column, Sight, View } from './view.js';
 
 const rate = (bandwidth: Bandwidth | undefined): string =>
   bandwidth === undefined ? '-' : printBandwidth(bandwidth.rate);
@@ -16,6 +16,7 @@ export const policies: View<ObjectView> = {
   aliases: ['policies', 'policy', 'tp'],
   help: 'traffic policies: rates, priorities, marks, who goes by them',
   subject: 'object',
+  composed: true,
   columns: [
     { title: 'NAME', key: 'N', rank: 0, min: 12, max: 63, value: ({ name }) => name },
     { title: 'PRIORITY', key: 'P', rank: 1, value: (view) => Priority[policyOf(view)?.priority || Priority.P2] ?? '-' },
@@ -43,12 +44,12 @@ export const policies: View<ObjectView> = {
     },
     { title: 'DSCP', key: 'D', rank: 3, value: (view) => dscpText(policyOf(view)) },
     {
-      title: 'SERVICES',
-      key: 'S',
-      rank: 2,
-      align: 'right',
+      ...{ title: 'SERVICES', key: 'S', rank: 2, align: 'right' },
       value: (view, sight) => String(usersOf(view, sight).length),
+      order: (view, sight) => usersOf(view, sight).length,
     },
+    movedColumn('IN', 'V', ({ bytesReceived }) => bytesReceived),
+    movedColumn('OUT', 'U', ({ bytesSent }) => bytesSent),
     { title: 'STATE', rank: 1, value: (view) => stateText(view), tone: (text) => (text === 'ok' ? 'good' : 'bad') },
     { title: 'CLUSTER', key: 'K', rank: 5, value: (view) => policyOf(view)?.cluster || '-' },
   ],
@@ -67,13 +68,31 @@ function dscpText(policy: TrafficPolicy | undefined): string {
   return policy?.dscp === undefined ? '-' : String(printDscp(policy.dscp));
 }
 
-function usersOf({ name }: ObjectView, { state }: Sight) {
-  return [...state.services.values()].filter(({ declared }) => declared?.trafficPolicy === name);
+/** What moves of all services that go by it. A policy stays the same object while that changes: its cells are made each time. */
+function movedColumn(title: string, key: string, take: (flow: Flow) => number): Column<ObjectView> {
+  const sum = (view: ObjectView, sight: Sight): number =>
+    usersOf(view, sight).reduce((all, { flow }) => all + take(flow), 0);
+  return {
+    ...{ title, key, rank: 2, align: 'right', order: sum },
+    value: (view, sight) => bytesRate(sum(view, sight)),
+  };
+}
+
+/** By policy; made once for all services as they are at a time. */
+const users = new WeakMap<FleetState['services'], ReadonlyMap<string, readonly ServiceView[]>>();
+
+function usersOf({ name }: ObjectView, { state: { services } }: Sight): readonly ServiceView[] {
+  let known = users.get(services);
+  if (known === undefined) {
+    known = Map.groupBy(services.values(), ({ declared }) => declared?.trafficPolicy ?? '');
+    users.set(services, known);
+  }
+  return known.get(name) ?? [];
 }
 
 function detail(view: ObjectView, sight: Sight): Line[] {
   const policy = policyOf(view);
-  const users = usersOf(view, sight);
+  const goers = usersOf(view, sight);
   return [
     field('Policy', view.name, 'strong'),
     field('Priority', Priority[policy?.priority || Priority.P2] ?? '-'),
@@ -84,8 +103,8 @@ function detail(view: ObjectView, sight: Sight): Line[] {
     field('ECN', policy?.ecn === Ecn.MARK ? 'marks what is over the rate' : 'as it came'),
     field('Cluster', policy?.cluster || 'every node'),
     BLANK,
-    heading(`Services that go by it: ${users.length}`),
-    ...users
+    heading(`Services that go by it: ${goers.length}`),
+    ...goers
       .slice(0, 200)
       .map(
         ({ name, flow }): Line => [

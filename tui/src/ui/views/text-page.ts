@@ -7,6 +7,7 @@ import { type Line, piece } from '../theme/line.js';
 import { dashboard } from './dashboard.js';
 import { explainService } from './explain.js';
 import { VIEWS } from './index.js';
+import { serviceTree } from './tree.js';
 import type { Sight } from './view.js';
 import { yamlLines, yamlOf } from './yaml.js';
 
@@ -35,9 +36,11 @@ export function textLines(page: TextPage, sight: Sight, loaded: Loaded | undefin
       const text = yamlOf(object);
       return text === undefined ? [[piece('dim', 'No node has said yet what it declares.')]] : yamlLines(text);
     }
-    case 'explain': {
+    case 'explain':
+    case 'tree': {
       const service = sight.state.services.get(page.id);
-      return service === undefined ? gone(page) : explainService(service, sight);
+      if (service === undefined) return gone(page);
+      return page.text === 'tree' ? serviceTree(service, sight) : explainService(service, sight);
     }
   }
 }

@@ -44,6 +44,8 @@ export interface View<Item extends object = object> {
   readonly feed?: string;
   /** Cells change with time alone. */
   readonly timed?: boolean;
+  /** Cells say also what other things are: they are made anew with each state. */
+  readonly composed?: boolean;
   /** A log: the newest is at the end, and followed. */
   readonly tail?: boolean;
   readonly columns: readonly Column<Item>[];

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * A deed: something that is done to what is chosen, or to the mesh, beside editing objects and draining.
+ *
+ *   form (where something has to be known) ──▶ plan: what will come of it, as a command, too ──▶ question ──▶ done, and perhaps undone
+ */
+import type { CommandTarget } from '@marcher/client/actions';
+import type { AgentCalls, FleetState } from '@marcher/client/fleet';
+import type { CommandName } from '../commands/table.js';
+import type { Subject } from '../keys/table.js';
+import type { FormFieldSpec, Values } from '../store/form.js';
+
+export interface DeedContext {
+  /** The agent that the console has chosen: it passes on what is for the whole mesh. */
+  readonly calls: AgentCalls;
+  readonly state: FleetState;
+  readonly target: CommandTarget;
+  readonly nowMs: number;
+}
+
+export interface DeedPlan {
+  readonly question: string;
+  /** What comes of it, and whether it can be taken back. */
+  readonly lines: readonly string[];
+  /** That do the same. */
+  readonly commands: readonly string[];
+  /** Has to be typed, as something is taken away. */
+  readonly word?: string;
+  /** AgentError: it was refused, and nothing was changed. */
+  apply(call: { readonly timeoutMs: number }): Promise<Done>;
+}
+
+export interface Done {
+  readonly text: string;
+  /** Shown once, and kept nowhere. */
+  readonly secret?: { readonly title: string; readonly lines: readonly string[] };
+  /** What takes it back; absent: nothing does. */
+  readonly undo?: () => DeedPlan | Promise<DeedPlan>;
+}
+
+export interface Deed {
+  readonly command: CommandName;
+  readonly subject: Subject;
+  /** For the list of all that can be done here: "end all of its sessions". */
+  readonly help: string;
+  /** Nothing has to be chosen for it. */
+  readonly isOfNone?: boolean;
+  /** Also of several that are marked. */
+  readonly isOfMany?: boolean;
+  /** items: those that it is for; none for one that is of none. */
+  form?(
+    items: readonly object[],
+    context: DeedContext,
+  ): { readonly title: string; readonly fields: readonly FormFieldSpec[] };
+  /** Faulty: what was given can't be right. */
+  plan(items: readonly object[], values: Values, context: DeedContext): DeedPlan | Promise<DeedPlan>;
+}
+
+/** What was given in a form can't be right: the form comes back as it was filled in. */
+export class Faulty extends Error {}
+
+/** Words that are separated by blanks or commas. */
+export function wordsOf(text: string | undefined): string[] {
+  return [...new Set((text ?? '').split(/[\s,]+/).filter((word) => word !== ''))];
+}
+
+const NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+const ACCOUNT = /^[a-z0-9][a-z0-9._-]{0,63}$/;
+
+/** Of services, certificates and clusters. */
+export function nameOf(values: Values): string {
+  const name = (values['name'] ?? '').trim();
+  if (!NAME.test(name)) throw new Faulty(`"${name}" is no name: expected 1 to 63 of a-z, 0-9 and -, not - at an end`);
+  return name;
+}
+
+/** Of users and API keys. */
+export function accountOf(values: Values): string {
+  const name = (values['name'] ?? '').trim();
+  if (!ACCOUNT.test(name))
+    throw new Faulty(`"${name}" is no name: expected 1 to 64 of a-z, 0-9, ., _ and -, the first a letter or digit`);
+  return name;
+}
+
+const UNITS: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** "90d", "12h", "30m"; "0" where that is allowed; in ms. */
+export function timeOf(text: string | undefined, what: string, min: string, max: string): number {
+  const ms = msOf(text?.trim() ?? '');
+  if (ms === undefined || ms < (msOf(min) ?? 0) || ms > (msOf(max) ?? 0))
+    throw new Faulty(`${what} is "${text ?? ''}": expected a time such as 90d or 12h, from ${min} to ${max}`);
+  return ms;
+}
+
+function msOf(text: string): number | undefined {
+  if (text === '0') return 0;
+  const [, count, unit = ''] = /^(\d{1,6})([mhd])$/.exec(text) ?? [];
+  return count === undefined ? undefined : Number(count) * (UNITS[unit] ?? Number.NaN);
+}
+
+export const NO_UNDO = 'This can not be taken back.';
