@@ -12,6 +12,6 @@ export {
 export { fetchPinnedRoot, fingerprintOf, parseFingerprint } from './pinned-root.js';
 export type { KnownRevocations } from './revocations.js';
 export { meshRoots } from './server-identity.js';
-export { isOver, type SessionTokenOptions, sessionToken } from './session-token.js';
+export { isOver, type SessionTokenOptions, type SessionTokenSource, sessionToken } from './session-token.js';
 export { DEFAULT_TARGET, formatTarget, parseHostPort, parseTarget, type SshTarget, type Target } from './target.js';
 export type { Tunnels } from './tunnels.js';

@@ -60,3 +60,20 @@ test('at the end of the session there is nothing to renew', async () => {
   clock.nowMs = 14 * MINUTE;
   expect([await token(), asked()]).toEqual(['t1', 0]);
 });
+
+test('another login takes the place of a session that is over, and of a renewal of it that comes late', async () => {
+  let answer = (_session: StoredSession): void => undefined;
+  const { clock, kept, token } = source(first, () => new Promise((resolve) => (answer = resolve)));
+  clock.nowMs = 16 * MINUTE;
+  await expect(token()).rejects.toThrow('marcher login');
+  const second = { ...first, token: 't2', grantedMs: 16 * MINUTE, expiresMs: 31 * MINUTE };
+  token.begin(second);
+  expect(await token()).toBe('t2');
+  clock.nowMs = 25 * MINUTE;
+  const asking = token();
+  const third = { ...second, token: 't3', grantedMs: 25 * MINUTE, expiresMs: 40 * MINUTE };
+  token.begin(third);
+  answer({ ...second, token: 'late' });
+  await asking;
+  expect([await token(), token.session(), kept]).toEqual(['t3', third, []]);
+});

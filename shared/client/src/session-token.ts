@@ -19,26 +19,43 @@ export interface SessionTokenOptions {
 /** Tokens that end at the session's end are not renewed: there is no later one. */
 const END_MS = 1_000;
 
-export function sessionToken({ session, renew, keep, nowMs }: SessionTokenOptions): TokenSource {
+/** For whoever stays longer than a session does. */
+export interface SessionTokenSource extends TokenSource {
+  /** As it is now. */
+  session(): StoredSession;
+  /** Another login has begun it: from now on its token is shown. */
+  begin(session: StoredSession): void;
+}
+
+export function sessionToken({ session, renew, keep, nowMs }: SessionTokenOptions): SessionTokenSource {
   let current = session;
   let renewing: Promise<void> | undefined;
   const renewed = async (): Promise<void> => {
     const before = current.token;
     const next = await renew(before);
+    // Another was begun meanwhile: this one is of the session before.
+    if (current.token !== before) return;
     current = next;
     await keep(before, next);
   };
-  return async () => {
+  const source = async (): Promise<string> => {
     const now = nowMs();
     if (now >= current.expiresMs) throw ended(current);
     if (isDue(current, now)) {
-      renewing ??= renewed().finally(() => {
-        renewing = undefined;
-      });
-      await renewing.catch(() => undefined);
+      renewing ??= renewed();
+      const mine = renewing;
+      await mine.catch(() => undefined);
+      if (renewing === mine) renewing = undefined;
     }
     return current.token;
   };
+  return Object.assign(source, {
+    session: () => current,
+    begin(begun: StoredSession): void {
+      current = begun;
+      renewing = undefined;
+    },
+  });
 }
 
 /** Whether it can't be used any more. */

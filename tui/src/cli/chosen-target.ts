@@ -4,7 +4,7 @@
  * chosen, else this machine's. Of a target by name, what an option says goes before what the target has, and that before
  * what variables name.
  */
-import type { Credentials, Target } from '@marcher/client';
+import type { Credentials, SessionTokenSource, Target } from '@marcher/client';
 import type { NamedTarget, StoredSession } from '@marcher/client/address-book';
 import { type CredentialOptions, readCredentials, refuseCredentials } from './credentials.js';
 import { ExitCode } from './exit-code.js';
@@ -19,6 +19,8 @@ export interface ChosenTarget {
   readonly credentials: Credentials;
   /** Where no other token is shown. */
   readonly session?: StoredSession;
+  /** Told of what shows the session's token, by whoever stays longer than it is good for. */
+  readonly onSession?: (source: SessionTokenSource) => void;
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;

@@ -56,6 +56,8 @@ export const optionKinds: Readonly<Record<string, ValueKind>> = {
   '--out': 'file',
   '--cluster': 'cluster',
   '--node': 'member',
+  '--record': 'file',
+  '--replay': 'file',
 };
 
 export const kinds = ['services', 'backends', 'listeners', 'guards', 'policies', 'nodes'] as const;
@@ -99,6 +101,8 @@ export function createProgram(session: Session, outcome: Outcome): Command {
       '-t, --target <TARGET>',
       'the agent: a name (marcher target), unix:PATH, HOST:PORT or https://HOST:PORT (for the commands that ask one)',
     )
+    .option('--record <FILE>', 'without a command: the console, and what it shows into a file')
+    .option('--replay <FILE>', 'without a command: the console, on what was recorded')
     .addHelpText(
       'after',
       `\n${exitCodeText}\n\nEnvironment: MARCHER_TARGET (default for --target), MARCHER_CA_FILE, MARCHER_CERT_FILE, MARCHER_KEY_FILE, MARCHER_TOKEN_FILE, XDG_CONFIG_HOME, NO_COLOR, FORCE_COLOR.`,

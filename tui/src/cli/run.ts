@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Runs one command line and answers with the exit code. */
 import { CommanderError } from 'commander';
+import { consoleArguments } from './console-arguments.js';
 import { ExitCode } from './exit-code.js';
 import { type Failure, toFailure } from './failure.js';
 import { createStyle, printable } from './output/style.js';
 import { createProgram, type Outcome } from './program.js';
-import { Session, type TargetOptions } from './session.js';
+import { Session } from './session.js';
 
 const problemsShown = 50;
 
@@ -19,17 +20,17 @@ export async function run(args: readonly string[]): Promise<ExitCode> {
     for (const sub of command.commands) visit(sub);
   };
   visit(program);
-  const target = consoleTarget(args);
-  if (target !== undefined && !isTerminal()) {
-    program.outputHelp({ error: true });
-    process.stderr.write(NO_TERMINAL);
-    return ExitCode.usage;
-  }
   // Completion is asked about words that look like flags; they are not flags of this command line.
   const line = args[0] === '__complete' ? ['__complete', '--', ...args.slice(1)] : args;
   const usageCode = args.includes('--detailed-exitcode') ? ExitCode.error : ExitCode.usage;
   try {
-    if (target !== undefined) return await (await import('./commands/console.js')).openConsoleOn(session, target);
+    const opened = consoleArguments(args);
+    if (opened !== undefined) {
+      if (isTerminal()) return await (await import('./commands/console.js')).openConsoleOn(opened);
+      program.outputHelp({ error: true });
+      process.stderr.write(NO_TERMINAL);
+      return ExitCode.usage;
+    }
     await program.parseAsync(line, { from: 'user' });
     return outcome.code;
   } catch (reason) {
@@ -45,16 +46,6 @@ export async function run(args: readonly string[]): Promise<ExitCode> {
   } finally {
     session.close();
   }
-}
-
-/** Of a line without a subcommand; undefined: there is one, or something else that is not the console's. */
-function consoleTarget(args: readonly string[]): TargetOptions | undefined {
-  const [option, value, ...more] = args;
-  if (option === undefined) return {};
-  const joined = /^--target=(.+)$/.exec(option)?.[1];
-  if (joined !== undefined) return value === undefined ? { target: joined } : undefined;
-  const isTarget = (option === '-t' || option === '--target') && value !== undefined && more.length === 0;
-  return isTarget ? { target: value } : undefined;
 }
 
 function isTerminal(): boolean {

@@ -11,7 +11,7 @@ import { timeMs } from './output/quantity.js';
 const RENEW_MS = 10_000;
 
 export async function withSessionToken(
-  { target, name, credentials, session }: ChosenTarget,
+  { target, name, credentials, session, onSession }: ChosenTarget,
   environment: Readonly<Record<string, string | undefined>>,
 ): Promise<Credentials> {
   if (session === undefined || name === undefined) return credentials;
@@ -32,6 +32,7 @@ export async function withSessionToken(
     },
     nowMs: Date.now,
   });
+  onSession?.(token);
   return { ...credentials, token };
 }
 

@@ -2,7 +2,7 @@
 /** The console without a terminal: a mesh that a test turns as it likes, keys, and what stands on the screen. */
 import type { AgentCalls, FleetState, NodeKey } from '@marcher/client/fleet';
 import { Controller } from '../ui/controller.js';
-import type { Clock, ConsoleFleet, ConsolePorts, Editor } from '../ui/ports.js';
+import type { Clock, ConsoleFleet, ConsolePorts, ConsoleSession, Editor } from '../ui/ports.js';
 import type { Page } from '../ui/store/ui-state.js';
 import { createTheme } from '../ui/theme/theme.js';
 import { NOW_MS } from './mesh-state.js';
@@ -104,6 +104,7 @@ export interface HarnessOptions {
   readonly node?: (key: NodeKey) => Partial<AgentCalls>;
   readonly editor?: Editor;
   readonly page?: Page;
+  readonly session?: ConsoleSession;
 }
 
 export function harness(state: FleetState, options: HarnessOptions = {}): Harness {
@@ -117,6 +118,7 @@ export function harness(state: FleetState, options: HarnessOptions = {}): Harnes
       entry: (options.entry ?? none) as AgentCalls,
       node: (key) => (options.node?.(key) ?? options.entry ?? none) as AgentCalls,
     },
+    ...(options.session === undefined ? {} : { session: options.session }),
     editor: options.editor ?? (async () => undefined),
     suspend: () => {
       made.suspended++;

@@ -9,11 +9,12 @@ import { createElement } from 'react';
 import { ExitCode } from '../cli/exit-code.js';
 import { App, type Suspend } from './components/App.js';
 import { Controller } from './controller.js';
-import type { Clock, ConsoleFleet, ConsolePorts } from './ports.js';
+import type { Clock, ConsoleFleet, ConsolePorts, ConsoleSession, Player } from './ports.js';
 import { edited } from './terminal/editor.js';
 import { type EndingSignal, guard } from './terminal/guard.js';
 import { Screen } from './terminal/screen.js';
 import { createTheme } from './theme/theme.js';
+import { timeOfDay } from './theme/time.js';
 
 export interface ConsoleOptions {
   readonly fleet: ConsoleFleet;
@@ -25,12 +26,20 @@ export interface ConsoleOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Default: this machine's. */
   readonly clock?: Clock;
+  /** In the header: of a recording that is made. */
+  readonly banner?: () => string;
+  /** A recording is shown, which nothing can be changed of. */
+  readonly player?: Player;
+  /** That it is let in by; absent: it is by something else. */
+  readonly session?: ConsoleSession;
+  /** Given what says something to the operator from outside. */
+  readonly onOpen?: (say: (text: string) => void) => void;
 }
 
 /** A frame each 8 ms at most: a key waits no longer than that for the frame of a state that came just before it. */
 const FRAMES_PER_SECOND = 120;
 
-const systemClock: Clock = {
+export const systemClock: Clock = {
   nowMs: () => Date.now(),
   steadyMs: () => performance.now(),
   after(ms, run) {
@@ -78,6 +87,9 @@ export async function openConsole(options: ConsoleOptions): Promise<ExitCode> {
   };
   const ports: ConsolePorts = {
     ...{ fleet, reach, clock, target, suspend: stop },
+    ...(options.banner === undefined ? {} : { banner: options.banner }),
+    ...(options.session === undefined ? {} : { session: options.session }),
+    ...(options.player === undefined ? {} : ofRecording(options.player)),
     editor: async (text, name) => {
       let result: string | undefined;
       await outside(async () => {
@@ -111,6 +123,7 @@ export async function openConsole(options: ConsoleOptions): Promise<ExitCode> {
     });
     controller.onRedraw = redraw;
     controller.start();
+    options.onOpen?.((text) => controller.complain(text));
     controller.done.then(() => end(undefined));
     // It settles before only where a component has failed.
     app.waitUntilExit().catch(fail);
@@ -125,6 +138,14 @@ export async function openConsole(options: ConsoleOptions): Promise<ExitCode> {
     if (stdin.isTTY) stdin.setRawMode(false);
     stdin.pause();
   }
+}
+
+function ofRecording(player: Player): Pick<ConsolePorts, 'player' | 'banner' | 'readOnly'> {
+  return {
+    player,
+    banner: () => `RECORDED ${timeOfDay(player.positionMs)} of ${timeOfDay(player.endMs)}`,
+    readOnly: 'This is a recording: nothing can be changed of it.',
+  };
 }
 
 /** As a shell sees it: 128 and the signal's number. */

@@ -8,6 +8,7 @@ import { Desk } from './desk/desk.js';
 import { Filling } from './desk/filling.js';
 import { Navigation } from './desk/navigation.js';
 import { Prompting } from './desk/prompting.js';
+import { SessionKeeping } from './desk/session-keeping.js';
 import { type Action, bindingOf, type Subject } from './keys/table.js';
 import type { ConsolePorts } from './ports.js';
 import { type Page, textPage } from './store/ui-state.js';
@@ -34,6 +35,7 @@ export class Controller {
   private readonly commanding: Commanding;
   private readonly prompting: Prompting;
   private readonly finish: () => void;
+  private readonly session: SessionKeeping | undefined;
   private endings: (() => void)[] = [];
 
   constructor(ports: ConsolePorts, theme: Theme, size: Size, first: Page = textPage('dashboard', 'dashboard')) {
@@ -56,8 +58,10 @@ export class Controller {
         desk.feed.renew(desk.ui.pages);
       },
     });
+    if (ports.session !== undefined) this.session = new SessionKeeping(desk, this.filling, ports.session);
+    desk.warning = () => this.session?.banner;
     this.navigation = new Navigation(desk);
-    this.commanding = new Commanding(desk, this.writes, this.navigation, this.filling, resolve);
+    this.commanding = new Commanding(desk, this.writes, this.navigation, this.filling, this.session, resolve);
     this.prompting = new Prompting(desk, (meaning) => this.commanding.run(meaning));
   }
 
@@ -71,9 +75,11 @@ export class Controller {
     let cancel = this.ports.clock.after(TICK_MS, tick);
     this.endings.push(() => cancel());
     this.desk.open();
+    this.session?.start();
   }
 
   close(): void {
+    this.session?.close();
     this.desk.close();
     for (const end of this.endings) end();
     this.endings = [];
@@ -152,6 +158,10 @@ export class Controller {
         return;
       case 'pause':
         desk.hold(!this.ports.fleet.state.paused);
+        return;
+      case 'earlier':
+      case 'later':
+        commanding.command('seek', action.do === 'earlier' ? '-10s' : '+10s');
         return;
       case 'retry':
         commanding.retry();

@@ -19,6 +19,32 @@ export interface Clock {
   after(ms: number, run: () => void): () => void;
 }
 
+/** A recording that is shown in the place of a mesh. */
+export interface Player {
+  /** Unix time, of its first line and its last. */
+  readonly startMs: number;
+  readonly endMs: number;
+  readonly positionMs: number;
+  isPlaying(): boolean;
+  /** RecordingError: a line on the way can't be read. */
+  seek(atMs: number): void;
+  /** 1: as it was. Gives what it is now. */
+  setSpeed(speed: number): number;
+}
+
+/** The session that the console is let in by. */
+export interface ConsoleSession {
+  readonly user: string;
+  /** Unix time: from then on its token is good for nothing, unless it is renewed before. */
+  expiresMs(): number;
+  /** Unix time: it is not renewed beyond that. */
+  endsMs(): number;
+  /** Renews it where that is due. Fails where it is over. */
+  keep(): Promise<void>;
+  /** Begins another. code: of the second factor; empty: none. */
+  login(password: string, code: string): Promise<void>;
+}
+
 /** Has a text edited by the operator. undefined: it was left as it was. */
 export type Editor = (text: string, name: string) => Promise<string | undefined>;
 
@@ -33,4 +59,9 @@ export interface ConsolePorts {
   readonly target: string;
   /** Why nothing can be changed from here at all; absent: it can, once it is unlocked. */
   readonly readOnly?: string;
+  /** What else is said in the header: of a recording that is made, or shown. */
+  readonly banner?: () => string;
+  readonly player?: Player;
+  /** Absent: it is let in by something else. */
+  readonly session?: ConsoleSession;
 }

@@ -1,28 +1,95 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `marcher` without a subcommand: the console, on the mesh of the agent that is the target. */
-import { Fleet, type Reach, systemAmbient } from '@marcher/client/fleet';
+import type { AgentClient, SessionTokenSource } from '@marcher/client';
+import { type Ambient, Fleet, type Reach, Replay, systemAmbient } from '@marcher/client/fleet';
+import type { ConsoleSession } from '../../ui/ports.js';
+import { chooseTarget } from '../chosen-target.js';
+import type { ConsoleArguments } from '../console-arguments.js';
+import { consoleSession } from '../console-session.js';
 import type { ExitCode } from '../exit-code.js';
-import type { Session, TargetOptions } from '../session.js';
+import { openAgent } from '../opened-agent.js';
+import { notARecording, readRecording, recordTo } from './console-recording.js';
 
+const CONNECT_MS = 5_000;
 /** Of the first call: whoever can't be reached at all is told before the screen is taken. */
 const FIRST_CALL_MS = 10_000;
 
-export async function openConsoleOn(session: Session, options: TargetOptions): Promise<ExitCode> {
-  const agent = await session.agent(options);
+export async function openConsoleOn(options: ConsoleArguments): Promise<ExitCode> {
+  if (options.replay !== undefined) return await openReplay(options.replay);
+  const chosen = await chooseTarget(options, process.env);
+  let source: SessionTokenSource | undefined;
+  const onSession = (given: SessionTokenSource): void => {
+    source = given;
+  };
+  const agent = await openAgent({ ...chosen, onSession }, process.env, CONNECT_MS);
+  try {
+    return await onMesh(agent, options, source === undefined ? undefined : consoleSession(chosen, source, process.env));
+  } finally {
+    agent.close();
+  }
+}
+
+async function onMesh(
+  agent: AgentClient,
+  options: ConsoleArguments,
+  session: ConsoleSession | undefined,
+): Promise<ExitCode> {
   await agent.node.status({}, { timeoutMs: FIRST_CALL_MS });
   const [{ openConsole }, { formatTarget }] = await Promise.all([loadConsole(), import('@marcher/client/target')]);
   // Other members through the agent that is connected, over the same connection.
   const reach: Reach = { entry: agent, node: (nodeId) => agent.throughNode(nodeId) };
   const fleet = new Fleet({ reach, ambient: systemAmbient() });
+  let complain = (text: string): void => void process.stderr.write(`${text}\n`);
+  // Whatever keeps it from being recorded is told before the screen is taken.
+  const recording =
+    options.record === undefined ? undefined : recordTo(options.record, fleet, (text) => complain(text));
   fleet.start();
   try {
     const target = options.target ?? formatTarget(agent.target);
     return await openConsole({
       ...{ fleet, reach, target, env: process.env },
       ...{ stdin: process.stdin, stdout: process.stdout },
+      ...(session === undefined ? {} : { session }),
+      ...(recording === undefined ? {} : { banner: recording.state }),
+      onOpen: (say) => {
+        complain = say;
+      },
     });
   } finally {
+    recording?.close();
     fleet.close();
+  }
+}
+
+async function openReplay(path: string): Promise<ExitCode> {
+  const [{ openConsole, systemClock }, { careful, clockOf, fleetOf, nobody, playerOf }] = await Promise.all([
+    loadConsole(),
+    import('../../ui/replaying.js'),
+  ]);
+  let complain = (_text: string): void => undefined;
+  const ambient = careful(systemAmbient(), (text) => complain(text));
+  const replay = replayOf(path, ambient);
+  const player = playerOf(replay);
+  replay.play(1);
+  try {
+    return await openConsole({
+      ...{ fleet: fleetOf(replay, player.speedNow), reach: nobody(), clock: clockOf(replay, systemClock) },
+      ...{ target: path, env: process.env, stdin: process.stdin, stdout: process.stdout, player },
+      onOpen: (say) => {
+        complain = say;
+      },
+    });
+  } finally {
+    replay.close();
+  }
+}
+
+function replayOf(path: string, ambient: Ambient): Replay {
+  const lines = readRecording(path);
+  try {
+    return new Replay({ lines, ambient });
+  } catch (error) {
+    throw notARecording(path, error);
   }
 }
 

@@ -5,6 +5,7 @@ export type CommandName =
   | 'help'
   | 'unlock'
   | 'lock'
+  | 'login'
   | 'pause'
   | 'resume'
   | 'retry'
@@ -28,7 +29,9 @@ export type CommandName =
   | 'token'
   | 'assign'
   | 'unassign'
-  | 'revert';
+  | 'revert'
+  | 'seek'
+  | 'speed';
 
 export interface CommandSpec {
   readonly name: CommandName;
@@ -43,6 +46,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   { name: 'help', aliases: ['h'], argument: '', help: 'keys, views and commands' },
   { name: 'unlock', aliases: [], argument: '', help: 'lets this console change things, until :lock' },
   { name: 'lock', aliases: [], argument: '', help: 'nothing can be changed from here' },
+  { name: 'login', aliases: [], argument: '', help: 'begins another session, when this one ends or is over' },
   { name: 'pause', aliases: [], argument: '', help: 'holds the picture' },
   { name: 'resume', aliases: [], argument: '', help: 'lets it go on' },
   { name: 'retry', aliases: [], argument: '', help: 'asks all nodes that are stale again, now' },
@@ -76,5 +80,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   { name: 'token', aliases: [], argument: '', help: 'in :mesh: a token that lets a machine join, once' },
   { name: 'assign', aliases: [], argument: '', help: 'puts the chosen node into clusters' },
   { name: 'unassign', aliases: [], argument: '', help: 'takes it out of clusters' },
+  { name: 'seek', aliases: [], argument: 'TIME', help: 'in a recording: 12:30:00, +30s, -5m, start or end' },
+  { name: 'speed', aliases: [], argument: 'TIMES', help: 'in a recording: 0.1 to 100 times as fast as it was' },
   { name: 'revert', aliases: [], argument: '', help: 'in :history: makes all as it was in the chosen version' },
 ];

@@ -29,6 +29,8 @@ export interface Picture {
   readonly sight: Sight;
   readonly target: string;
   readonly body: Body;
+  /** What else is said in the header; instead: of what can't be unlocked. */
+  readonly banner?: { readonly text: string; readonly instead: boolean };
   /** What Tab would make of the command that is typed. */
   readonly suggestions: readonly string[];
 }
@@ -83,7 +85,7 @@ function tooSmall({ columns, rows }: Size, theme: Theme): string[] {
   return Array.from({ length: rows }, (_, i) => paintLine(theme, i === 0 ? [text] : [''], columns));
 }
 
-function header({ ui, sight, target }: Picture, columns: number): Line {
+function header({ ui, sight, target, banner }: Picture, columns: number): Line {
   const { state, nowMs } = sight;
   const { coverage } = state;
   const whole = coverage.live === coverage.nodes;
@@ -95,7 +97,8 @@ function header({ ui, sight, target }: Picture, columns: number): Line {
   const right: Line = [
     piece(whole ? 'good' : 'warn', coverageText(coverage, nowMs)),
     state.paused ? piece('marked', '  PAUSED') : '',
-    ui.unlocked ? piece('bad', '  UNLOCKED ') : piece('dim', '  read-only '),
+    banner === undefined ? '' : piece('marked', `  ${banner.text}${banner.instead ? ' ' : ''}`),
+    banner?.instead === true ? '' : ui.unlocked ? piece('bad', '  UNLOCKED ') : piece('dim', '  read-only '),
   ];
   return apart(left, right, columns);
 }

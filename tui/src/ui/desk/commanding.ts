@@ -9,24 +9,36 @@ import { DEEDS, deedOf } from '../deeds/index.js';
 import type { Subject } from '../keys/table.js';
 import type { FormFieldSpec } from '../store/form.js';
 import { listPage, textPage } from '../store/ui-state.js';
+import { timeOfDay } from '../theme/time.js';
 import { DASHBOARD, VIEWS } from '../views/index.js';
 import type { View } from '../views/view.js';
 import type { Desk } from './desk.js';
 import type { Filling } from './filling.js';
 import type { Navigation } from './navigation.js';
+import { seekTime } from './seek-time.js';
+import type { SessionKeeping } from './session-keeping.js';
 
 export class Commanding {
   private readonly desk: Desk;
   private readonly writes: Writes;
   private readonly navigation: Navigation;
   private readonly filling: Filling;
+  private readonly session: SessionKeeping | undefined;
   private readonly finish: () => void;
 
-  constructor(desk: Desk, writes: Writes, navigation: Navigation, filling: Filling, finish: () => void) {
+  constructor(
+    desk: Desk,
+    writes: Writes,
+    navigation: Navigation,
+    filling: Filling,
+    session: SessionKeeping | undefined,
+    finish: () => void,
+  ) {
     this.desk = desk;
     this.writes = writes;
     this.navigation = navigation;
     this.filling = filling;
+    this.session = session;
     this.finish = finish;
   }
 
@@ -62,6 +74,11 @@ export class Commanding {
       case 'lock':
         this.lock(command === 'lock');
         return;
+      case 'login':
+        if (this.session === undefined)
+          this.desk.say('dim', 'This console is let in by something else than a session.');
+        else this.session.ask();
+        return;
       case 'pause':
       case 'resume':
         this.desk.hold(command === 'pause');
@@ -81,6 +98,10 @@ export class Commanding {
         return;
       case 'undo':
         this.writes.undoLast();
+        return;
+      case 'seek':
+      case 'speed':
+        this.play(command, argument);
         return;
       case 'actions':
         this.offerAll();
@@ -164,7 +185,36 @@ export class Commanding {
     this.desk.say('normal', away.length === 0 ? 'All nodes answer.' : `Asked again: ${names}`);
   }
 
+  /** Of a recording. */
+  private play(command: 'seek' | 'speed', argument: string): void {
+    const { player } = this.desk.ports;
+    if (player === undefined) {
+      this.desk.say('bad', `:${command} is for a recording: marcher --replay FILE`);
+      return;
+    }
+    try {
+      if (command === 'seek') {
+        player.seek(seekTime(argument, player));
+        this.desk.say(
+          'dim',
+          `${timeOfDay(player.positionMs)} of ${timeOfDay(player.startMs)} to ${timeOfDay(player.endMs)}`,
+        );
+      } else {
+        const wanted = Number(argument);
+        if (!(wanted > 0)) throw new Error(`the speed is "${argument}": expected a number from 0.1 to 100`);
+        this.desk.say('dim', `${player.setSpeed(wanted)} times as fast as it was.`);
+      }
+    } catch (error) {
+      this.desk.say('bad', (error as Error).message);
+    }
+  }
+
   private lock(locked: boolean): void {
+    const { readOnly } = this.desk.ports;
+    if (readOnly !== undefined) {
+      this.desk.say('warn', readOnly);
+      return;
+    }
     this.writes.setUnlocked(!locked);
     this.desk.dispatch({ type: 'unlock', unlocked: !locked });
     this.desk.say(

@@ -38,6 +38,9 @@ export class Desk {
   /** What Tab would make of the command that is typed. */
   suggestions: () => readonly string[] = () => [];
 
+  /** What is wrong with the console itself, for the header. */
+  warning: () => string | undefined = () => undefined;
+
   private readonly rowStore = new RowStore();
   private readonly listeners = new Set<() => void>();
   private state: UiState;
@@ -163,7 +166,12 @@ export class Desk {
   private picture(): Picture {
     const sight = this.sight();
     const suggestions = this.state.prompt?.mode === 'command' ? this.suggestions() : [];
-    return { ui: this.state, sight, target: this.ports.target, body: this.body(sight), suggestions };
+    const { target, banner, readOnly } = this.ports;
+    const said = [this.warning(), banner?.()].filter((text) => text !== undefined).join('  ');
+    return {
+      ...{ ui: this.state, sight, target, body: this.body(sight), suggestions },
+      ...(said === '' ? {} : { banner: { text: said, instead: readOnly !== undefined } }),
+    };
   }
 
   private body(sight: Sight): Body {

@@ -51,7 +51,8 @@ export class PageFeed {
       ...{ reach, clock, state, scope: page.scope },
       publish: (feed) => {
         if (this.opened !== opened) return;
-        if (state().paused) this.held = feed;
+        // A picture that is held has to be there first.
+        if (state().paused && opened.feed !== LOADING) this.held = feed;
         else {
           opened.feed = feed;
           changed();

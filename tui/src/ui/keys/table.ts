@@ -19,6 +19,8 @@ export type Action =
         | 'pause'
         | 'retry'
         | 'redraw'
+        | 'earlier'
+        | 'later'
         | 'detail'
         | 'yaml'
         | 'explain'
@@ -168,6 +170,8 @@ export const BINDINGS: readonly Binding[] = [
     help: 'hold the picture, and let it go on',
     hint: 'pause',
   },
+  { keys: ['['], where: 'everywhere', action: { do: 'earlier' }, help: 'in a recording: 10 s back' },
+  { keys: [']'], where: 'everywhere', action: { do: 'later' }, help: 'in a recording: 10 s on' },
   { keys: ['?'], where: 'everywhere', action: { do: 'help' }, help: 'this', hint: 'help' },
   {
     keys: ['esc'],
