@@ -5,7 +5,7 @@
  *   node console-program.js [NODES SERVICES BACKENDS [MOVING]]     a state by hand; MOVING: services that change, ten times a second
  *   node console-program.js agents NODES SERVICES BACKENDS         simulated agents, each observed by its stream
  */
-import { clearInterval, setInterval } from 'node:timers';
+import { clearInterval, setInterval, setTimeout } from 'node:timers';
 import { type AgentCalls, Fleet, type Reach, systemAmbient } from '@marcher/client/fleet';
 import { simulatedAgents } from '@marcher/client/testing';
 import { openConsole } from '../ui/console.js';
@@ -32,6 +32,8 @@ try {
   process.exitCode = 1;
 } finally {
   end();
+  // As main.ts does.
+  if (process.stdout.writableLength + process.stderr.writableLength > 0) setTimeout(() => process.exit(), 1_000);
 }
 
 interface Mesh {

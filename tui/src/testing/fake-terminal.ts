@@ -9,11 +9,13 @@ export class FakeOutput extends EventEmitter {
   written = '';
   /** Called with each piece that is written. */
   onWrite: (text: string) => void = () => undefined;
+  /** False: nobody reads it, and it has as much as it takes. */
+  takes = true;
 
   write(text: string): boolean {
     this.written += text;
     this.onWrite(text);
-    return true;
+    return this.takes;
   }
 }
 

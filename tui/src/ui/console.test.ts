@@ -82,7 +82,7 @@ test('of a row that changes that row is written, and no other', async () => {
 
 test('the alternate screen is entered, and left once at the end: nothing is written behind', async () => {
   const { input, output, ended, news } = await open(5);
-  expect((await news()).startsWith('\u001b[?1049h\u001b[?25l')).toBe(true);
+  expect((await news()).startsWith('\u001b[?1049h\u001b[?7l\u001b[?25l')).toBe(true);
   input.type('q');
   expect(await ended).toBe(0);
   await setTimeout(40);
@@ -108,4 +108,24 @@ test('another size wipes the screen and writes it whole', async () => {
   expect(written).toContain('\u001b[H\u001b[2J');
   expect(written.match(/ Marcher /g)).toHaveLength(1);
   expect(written).toContain('60x12');
+});
+
+test('a terminal that is not read gets nothing more, and then the picture as it is by then, once', async () => {
+  const { input, output, news, fleet } = await open(50);
+  input.type(':svc\r');
+  await news('web-0020');
+  output.takes = false;
+  for (let i = 1; i <= 50; i++) {
+    fleet.set(changed(fleet.state, { services: { [serviceName(3)]: { flow: flow(i) } } }));
+    await setTimeout(2);
+  }
+  const piled = await news();
+  expect(piled.length).toBeLessThan(1_000);
+  output.takes = true;
+  output.emit('drain');
+  const written = await news('web-0020');
+  expect(written).toContain('\u001b[H\u001b[2J');
+  expect(written.match(/ Marcher /g)).toHaveLength(1);
+  expect(written).toMatch(/web-0003.* 50 /);
+  expect(written.length).toBeLessThan(20_000);
 });

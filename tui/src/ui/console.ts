@@ -51,7 +51,7 @@ export const systemClock: Clock = {
 /** Resolves when the operator leaves, or is made to. The fleet is the caller's to start and to close. */
 export async function openConsole(options: ConsoleOptions): Promise<ExitCode> {
   const { fleet, reach, target, stdin, stdout, env, clock = systemClock } = options;
-  const screen = new Screen(stdout);
+  const screen = new Screen(stdout, () => redraw());
   const { promise: ended, resolve: end, reject: fail } = Promise.withResolvers<EndingSignal | undefined>();
   let app: Instance | undefined;
   let suspend: Suspend = async () => undefined;
@@ -68,7 +68,7 @@ export async function openConsole(options: ConsoleOptions): Promise<ExitCode> {
   /** Another program has the terminal meanwhile. */
   const outside = async (run: () => Promise<void>): Promise<void> => {
     await suspend(async () => {
-      screen.leave();
+      screen.leave(true);
       // Ink listens no more, but Node.js would still read: what is typed is for the other program alone.
       await nextTurn();
       stdin.pause();
@@ -135,6 +135,7 @@ export async function openConsole(options: ConsoleOptions): Promise<ExitCode> {
     screen.leave();
     app?.unmount();
     release();
+    screen.close();
     if (stdin.isTTY) stdin.setRawMode(false);
     stdin.pause();
   }

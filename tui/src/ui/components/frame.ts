@@ -81,8 +81,10 @@ export function frame(picture: Picture, size: Size): readonly string[] {
 }
 
 function tooSmall({ columns, rows }: Size, theme: Theme): string[] {
-  const text = `${columns}x${rows} is too small: ${LEAST.columns}x${LEAST.rows} at least`;
-  return Array.from({ length: rows }, (_, i) => paintLine(theme, i === 0 ? [text] : [''], columns));
+  const small = `${columns}x${rows} is too small: `;
+  const least = `${LEAST.columns}x${LEAST.rows} at least`;
+  const texts = small.length + least.length <= columns || rows < 2 ? [small + least] : [small.trim(), least];
+  return Array.from({ length: rows }, (_, i) => paintLine(theme, [texts[i] ?? ''], columns));
 }
 
 function header({ ui, sight, target, banner }: Picture, columns: number): Line {

@@ -56,6 +56,7 @@ export function followLogs({ reach, clock, scope, state, publish }: FeedContext)
   const follow = async (node: NodeView): Promise<void> => {
     const calls = node.isEntry ? reach.entry : reach.node(node.key);
     const since = newestMs.get(node.key) ?? -1;
+    let seen = 0;
     try {
       const query = { service: scope.service ?? '', follow: true, tail: TAIL };
       for await (const { entry, dropped: lost } of calls.traffic.logs(query, { signal: ending.signal })) {
@@ -63,7 +64,9 @@ export function followLogs({ reach, clock, scope, state, publish }: FeedContext)
         problems.delete(node.key);
         dropped += Number(lost);
         const at = timeMs(entry?.time) ?? 0;
-        if (entry === undefined || at <= since) continue;
+        if (entry === undefined) continue;
+        // Only what has been: a node whose clock was set back goes on to say something.
+        if (seen++ < TAIL && at <= since) continue;
         newestMs.set(node.key, at);
         entries.push({ serial: serial++, node: node.key, entry });
         // Between two publications no more is kept than could be shown.

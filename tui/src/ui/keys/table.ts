@@ -81,6 +81,13 @@ export const BINDINGS: readonly Binding[] = [
   move('page-up', ['pgup', 'ctrl-b'], 'a page up'),
   { keys: ['enter'], where: 'list', action: { do: 'detail' }, help: 'all about it', hint: 'detail' },
   {
+    ...{ keys: ['a'], where: 'list', action: { do: 'actions' }, help: 'all that can be done here' },
+    ...{
+      hint: 'actions',
+      subjects: ['service', 'object', 'backend', 'node', 'certificate', 'user', 'key', 'cluster', 'version'],
+    },
+  },
+  {
     ...{ keys: ['y'], where: 'list', action: { do: 'yaml' }, help: 'as YAML, as apply takes it', hint: 'yaml' },
     subjects: ['service', 'object', 'backend'],
   },
@@ -146,13 +153,6 @@ export const BINDINGS: readonly Binding[] = [
   {
     ...{ keys: ['ctrl-k'], where: 'list', action: { do: 'delete' }, help: 'delete it, or what is marked' },
     ...{ hint: 'delete', subjects: ['service', 'object', 'certificate', 'user', 'key', 'cluster', 'node'] },
-  },
-  {
-    ...{ keys: ['a'], where: 'list', action: { do: 'actions' }, help: 'all that can be done here' },
-    ...{
-      hint: 'actions',
-      subjects: ['service', 'object', 'backend', 'node', 'certificate', 'user', 'key', 'cluster', 'version'],
-    },
   },
   { keys: ['space'], where: 'list', action: { do: 'mark' }, help: 'mark it, or not any more' },
   { keys: [':'], where: 'everywhere', action: { do: 'command' }, help: 'a command', hint: 'command' },
