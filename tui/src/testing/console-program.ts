@@ -3,18 +3,22 @@
  * The console on this terminal over a mesh that is made up: what tests run in a terminal of their own.
  *
  *   node console-program.js [NODES SERVICES BACKENDS [MOVING]]     a state by hand; MOVING: services that change, ten times a second
+ *   node console-program.js hostile ...                            the same, with names that terminals take for wider
  *   node console-program.js agents NODES SERVICES BACKENDS         simulated agents, each observed by its stream
  */
 import { clearInterval, setInterval, setTimeout } from 'node:timers';
-import { type AgentCalls, Fleet, type Reach, systemAmbient } from '@marcher/client/fleet';
+import { type AgentCalls, Fleet, type FleetState, type Reach, systemAmbient } from '@marcher/client/fleet';
 import { simulatedAgents } from '@marcher/client/testing';
 import { openConsole } from '../ui/console.js';
 import type { ConsoleFleet } from '../ui/ports.js';
 import { HandFleet } from './console-harness.js';
 import { changed, flow, meshState, serviceName } from './mesh-state.js';
 
-const isOfAgents = process.argv[2] === 'agents';
-const [nodes = 3, services = 40, backends = 3, moving = 0] = process.argv.slice(isOfAgents ? 3 : 2).map(Number);
+const [kind = ''] = process.argv.slice(2);
+const isOfAgents = kind === 'agents';
+const isHostile = kind === 'hostile';
+const numbers = process.argv.slice(isOfAgents || isHostile ? 3 : 2).map(Number);
+const [nodes = 3, services = 40, backends = 3, moving = 0] = numbers;
 process.on('SIGUSR2', () => {
   throw new Error('made to fail');
 });
@@ -43,7 +47,8 @@ interface Mesh {
 }
 
 function byHand(): Mesh {
-  const fleet = new HandFleet(meshState({ nodes, services, backends }));
+  const state = meshState({ nodes, services, backends });
+  const fleet = new HandFleet(isHostile ? hostile(state) : state);
   let turn = 0;
   const timer = setInterval(() => {
     if (moving === 0) return;
@@ -54,6 +59,15 @@ function byHand(): Mesh {
   }, 100);
   const calls = {} as AgentCalls;
   return { fleet, reach: { entry: calls, node: () => calls }, end: () => clearInterval(timer) };
+}
+
+/** Flags, families and skin tones are one character of two cells here, and several of four cells or more in many a terminal. */
+function hostile(state: FleetState): FleetState {
+  const wide = '👩‍👩‍👧‍👦🏳️‍🌈👍🏽'.repeat(20);
+  const named = [...state.services.values()].map(
+    (view) => [view.name, { ...view, name: `${view.name}${wide}` }] as const,
+  );
+  return { ...state, services: new Map(named) };
 }
 
 function ofAgents(): Mesh {

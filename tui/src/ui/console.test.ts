@@ -82,7 +82,7 @@ test('of a row that changes that row is written, and no other', async () => {
 
 test('the alternate screen is entered, and left once at the end: nothing is written behind', async () => {
   const { input, output, ended, news } = await open(5);
-  expect((await news()).startsWith('\u001b[?1049h\u001b[?7l\u001b[?25l')).toBe(true);
+  expect((await news()).startsWith('\u001b[?1049h\u001b[?7l\u001b[?2004h\u001b[?25l')).toBe(true);
   input.type('q');
   expect(await ended).toBe(0);
   await setTimeout(40);
@@ -95,6 +95,15 @@ test('keys that come together are keys one after the other', async () => {
   const { input, news } = await open(50);
   input.type(':svc\rjjj');
   expect(await news('web-0003')).toMatch(/>\s+web-0003/);
+});
+
+test('control keys among them are no text', async () => {
+  const { input, news } = await open(50);
+  input.type(':svc\r');
+  await news('web-0020');
+  input.type('/web-0001\u0015web-0007x\u007f\r');
+  const written = await news('/web-0007');
+  expect(written).toMatch(/1\/1 of 50/);
 });
 
 test('another size wipes the screen and writes it whole', async () => {

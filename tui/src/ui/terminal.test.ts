@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The console on real terminals: those of tmux, on a server of their own. */
-import { execFile } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -13,6 +14,8 @@ const run = promisify(execFile);
 const program = fileURLToPath(new URL('../../dist/testing/console-program.js', import.meta.url));
 /** Of one thing that is to come to be: a program of Node.js starts in a second, unless the machine is busy. */
 const DEADLINE_MS = 20_000;
+/** Bytes: less than a screen of 80x24. */
+const PICTURE = 1_000;
 vi.setConfig({ testTimeout: 120_000 });
 
 let directory = '';
@@ -108,16 +111,19 @@ test('Ctrl-Z gives the terminal to the shell, fg takes it again', async () => {
   await expectShell('stopped');
 });
 
-test.each(['TERM', 'HUP', 'USR2'])('SIG%s (USR2: an exception) gives the terminal back as it was', async (signal) => {
-  const name = `killed-${signal}`;
-  await open(name, 90, 26);
-  const pid = (
-    await run('pgrep', ['-P', (await tmux('display-message', '-p', '-t', name, '#{pane_pid}')).trim()])
-  ).stdout.trim();
-  process.kill(Number(pid), `SIG${signal}` as NodeJS.Signals);
-  const screen = await expectShell(name);
-  if (signal === 'USR2') expect(screen).toContain('error: made to fail');
-});
+test.each(['TERM', 'HUP', 'QUIT', 'USR2'])(
+  'SIG%s (USR2: an exception) gives the terminal back as it was',
+  async (signal) => {
+    const name = `killed-${signal}`;
+    await open(name, 90, 26);
+    const pid = (
+      await run('pgrep', ['-P', (await tmux('display-message', '-p', '-t', name, '#{pane_pid}')).trim()])
+    ).stdout.trim();
+    process.kill(Number(pid), `SIG${signal}` as NodeJS.Signals);
+    const screen = await expectShell(name);
+    if (signal === 'USR2') expect(screen).toContain('error: made to fail');
+  },
+);
 
 test('an editor has the terminal to itself, and what it leaves is planned', async () => {
   await open('editor', 100, 30);
@@ -145,4 +151,77 @@ test('agents that are observed by their streams are shown live, and are drained'
   await until('agents', (screen) => / logs/.test(screen) && !screen.includes('Asking'));
   await keys('agents', 'C-c');
   await expectShell('agents');
+});
+
+test('fifty sizes at once, names that terminals take for wider, and what is pasted: one header, no line out of its place', async () => {
+  await open('storm', 100, 30, 'hostile', 3, 200, 1, 5);
+  await keys('storm', ':svc', 'Enter');
+  await until('storm', (screen) => screen.includes('NAME'));
+  const sizes = Array.from({ length: 50 }, (_, i) => [40 + ((i * 37) % 200), 10 + ((i * 13) % 60)] as const);
+  const resize = ['resize-window', '-t', 'storm'];
+  // In one call, so that they come faster than frames.
+  await tmux(...[...sizes, [90, 20] as const].flatMap(([x, y]) => [...resize, '-x', String(x), '-y', String(y), ';']));
+  const isWhole = (screen: string): boolean => {
+    const lines = screen.replace(/\n$/, '').split('\n');
+    const named = lines.map((line) => /^[> ] ?web-\d{4}/.test(line));
+    return headers(screen) === 1 && /^ Marcher/.test(lines[0] ?? '') && named.slice(3, 18).every(Boolean);
+  };
+  await until('storm', (screen) => screen.includes('90x20') && isWhole(screen));
+  // As the terminal does it: within the brackets that the console has asked for.
+  await tmux('set-buffer', ':q\nq\n');
+  await tmux('paste-buffer', '-p', '-t', 'storm');
+  await keys('storm', '/');
+  await tmux('paste-buffer', '-p', '-t', 'storm');
+  await until('storm', (screen) => screen.includes('/:q q') && headers(screen) === 1);
+  await keys('storm', 'C-u', 'web-0007', 'Enter');
+  await until('storm', (screen) => /1\/1 of 200/.test(screen));
+  // After the terminal was another program's, pasting is as before.
+  await keys('storm', 'C-z');
+  await until('storm', (screen) => screen.includes('Stopped') && headers(screen) === 0);
+  await keys('storm', 'fg', 'Enter');
+  await until('storm', (screen) => /1\/1 of 200/.test(screen));
+  await tmux('paste-buffer', '-p', '-t', 'storm');
+  await keys('storm', 'Escape');
+  await until('storm', (screen) => isWhole(screen) && screen.includes('/200'));
+  await tmux('resize-window', '-t', 'storm', '-x', '20', '-y', '5');
+  await until('storm', (screen) => screen.startsWith('20x5 is too small:\n40x10 at least'));
+  await keys('storm', 'q');
+  await tmux('resize-window', '-t', 'storm', '-x', '90', '-y', '20');
+  await expectShell('storm');
+});
+
+test('a signal ends it although nobody reads its terminal', async () => {
+  // script(1) reads it, until what it writes itself is not read: by this test, from the beginning.
+  const words = [process.execPath, program, '3', '200', '2', '50'].join(' ');
+  const holder = spawn('script', ['-qec', `exec ${words}`, '/dev/null'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  try {
+    const child = async (): Promise<string> => {
+      const { stdout } = await run('pgrep', ['-P', String(holder.pid)]).catch(() => ({ stdout: '' }));
+      return stdout.trim();
+    };
+    let pid = '';
+    while (pid === '') pid = await child();
+    // Until it has drawn: then each key is a whole picture.
+    await once(holder.stdout, 'readable');
+    for (let i = 0; i < 200; i++) holder.stdin.write('\f');
+    // What it writes to wake itself is some bytes.
+    const written = async (): Promise<number> =>
+      Number(/wchar: (\d+)/.exec(await readFile(`/proc/${pid}/io`, 'utf8'))?.[1]);
+    for (let before = -PICTURE; ; ) {
+      const now = await written();
+      if (now - before < PICTURE) break;
+      before = now;
+      await setTimeout(200);
+    }
+    process.kill(Number(pid), 'SIGTERM');
+    const end = Date.now() + DEADLINE_MS;
+    // script(1) waits for whom nobody reads, and does not look after its child: Z is one that has ended.
+    const state = async (): Promise<string> => /\) (\w)/.exec(await readFile(`/proc/${pid}/stat`, 'utf8'))?.[1] ?? '';
+    while ((await state().catch(() => 'Z')) !== 'Z') {
+      if (Date.now() > end) throw new Error('it goes on');
+      await setTimeout(50);
+    }
+  } finally {
+    holder.kill('SIGKILL');
+  }
 });

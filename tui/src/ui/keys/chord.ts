@@ -31,7 +31,11 @@ export function chordsOf(input: string, key: Key): readonly string[] {
   return [...input].map((character) => {
     if (character === ' ') return 'space';
     if (character === '\r' || character === '\n') return 'enter';
-    return character === '\t' ? 'tab' : character;
+    if (character === '\t') return 'tab';
+    if (character === '\u007f' || character === '\b') return 'backspace';
+    const code = character.charCodeAt(0);
+    // Ctrl with a letter is its place in the alphabet.
+    return code >= 1 && code <= 26 ? `ctrl-${String.fromCharCode(code + 96)}` : character;
   });
 }
 

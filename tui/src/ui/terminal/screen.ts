@@ -12,7 +12,8 @@
 import type { Size } from '../components/frame.js';
 import { LineCodes } from './line-codes.js';
 
-const ENTER = '\u001b[?1049h\u001b[?7l\u001b[?25l\u001b[0m\u001b[H\u001b[2J';
+/** What is pasted comes in brackets (2004): Ink asks for that once, and not again behind a stop. */
+const ENTER = '\u001b[?1049h\u001b[?7l\u001b[?2004h\u001b[?25l\u001b[0m\u001b[H\u001b[2J';
 const LEAVE = '\u001b[0m\u001b[?7h\u001b[?2004l\u001b[?25h\u001b[?1049l';
 const CLEAR = '\u001b[0m\u001b[H\u001b[2J';
 
