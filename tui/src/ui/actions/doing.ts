@@ -6,8 +6,15 @@ import type { Values } from '../store/form.js';
 import { messageOf, type Writer } from './writer.js';
 
 const TIMEOUT_MS = 30_000;
-/** After these it may have been done all the same. */
-const UNCERTAIN = new Set<AgentError['code']>(['unreachable', 'unavailable', 'timeout']);
+/** By these nothing was done; whatever else fails may have been done all the same. */
+const REFUSALS = new Set<AgentError['code']>([
+  'denied',
+  'invalid',
+  'conflict',
+  'refused',
+  'not_found',
+  'unimplemented',
+]);
 
 export class Doing {
   private readonly writer: Writer;
@@ -63,7 +70,7 @@ export class Doing {
         person.ask({ title: secret.title, lines: secret.lines, ...stays });
       }
     } catch (error) {
-      const mayBe = error instanceof AgentError && UNCERTAIN.has(error.code);
+      const mayBe = !(error instanceof AgentError && REFUSALS.has(error.code));
       const then = mayBe ? 'It may have been done all the same: look before you try again.' : 'Nothing was changed.';
       person.ask({
         title: 'It was not done',

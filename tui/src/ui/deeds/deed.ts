@@ -4,7 +4,7 @@
  *
  *   form (where something has to be known) ──▶ plan: what will come of it, as a command, too ──▶ question ──▶ done, and perhaps undone
  */
-import type { CommandTarget } from '@marcher/client/actions';
+import type { CommandTarget, Deed as Write } from '@marcher/client/actions';
 import type { AgentCalls, FleetState } from '@marcher/client/fleet';
 import type { CommandName } from '../commands/table.js';
 import type { Subject } from '../keys/table.js';
@@ -56,6 +56,44 @@ export interface Deed {
   plan(items: readonly object[], values: Values, context: DeedContext): DeedPlan | Promise<DeedPlan>;
 }
 
+/** Of a write that both consoles have. */
+export function planOf(write: Write, target: CommandTarget): DeedPlan {
+  const { confirmation, consequences, lasting } = write;
+  return {
+    question: confirmation.question,
+    lines: [...consequences, lasting === undefined ? ':undo takes it back.' : `:undo can not take it back. ${lasting}`],
+    commands: write.asCommand(target).split('\n'),
+    ...(confirmation.kind === 'typed' ? { word: confirmation.text } : {}),
+    apply: async ({ timeoutMs }) => {
+      const { text, secret, undo } = await write.apply(AbortSignal.timeout(timeoutMs));
+      return {
+        text: undo === undefined ? text : `${text} :undo takes it back.`,
+        ...(secret === undefined ? {} : { secret: { title: secret.what, lines: [secret.text, '', secret.advice] } }),
+        ...(undo === undefined ? {} : { undo: () => planOf(undo, target) }),
+      };
+    },
+  };
+}
+
+/** Of several at once, one after the other; word: has to be typed. */
+export function planOfAll(writes: readonly Write[], target: CommandTarget, question: string, word: string): DeedPlan {
+  const plans = writes.map((write) => planOf(write, target));
+  const [first] = plans;
+  if (first !== undefined && plans.length === 1) return first;
+  return {
+    ...{
+      question,
+      word,
+      lines: [...writes.map(({ title }) => `- ${title}`), ...new Set(plans.flatMap(({ lines }) => lines))],
+    },
+    commands: plans.flatMap(({ commands }) => commands),
+    apply: async (call) => {
+      for (const plan of plans) await plan.apply(call);
+      return { text: `Done with all ${plans.length}.` };
+    },
+  };
+}
+
 /** What was given in a form can't be right: the form comes back as it was filled in. */
 export class Faulty extends Error {}
 
@@ -82,20 +120,9 @@ export function accountOf(values: Values): string {
   return name;
 }
 
-const UNITS: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000 };
-
-/** "90d", "12h", "30m"; "0" where that is allowed; in ms. */
-export function timeOf(text: string | undefined, what: string, min: string, max: string): number {
-  const ms = msOf(text?.trim() ?? '');
-  if (ms === undefined || ms < (msOf(min) ?? 0) || ms > (msOf(max) ?? 0))
-    throw new Faulty(`${what} is "${text ?? ''}": expected a time such as 90d or 12h, from ${min} to ${max}`);
-  return ms;
+export function numberOf(text: string | undefined, what: string, min: number, max: number): number {
+  const value = Number(text?.trim() || Number.NaN);
+  if (!Number.isInteger(value) || value < min || value > max)
+    throw new Faulty(`${what}: "${text ?? ''}", expected a whole number from ${min} to ${max}`);
+  return value;
 }
-
-function msOf(text: string): number | undefined {
-  if (text === '0') return 0;
-  const [, count, unit = ''] = /^(\d{1,6})([mhd])$/.exec(text) ?? [];
-  return count === undefined ? undefined : Number(count) * (UNITS[unit] ?? Number.NaN);
-}
-
-export const NO_UNDO = 'This can not be taken back.';
