@@ -5,7 +5,11 @@ import { desktop } from './desktop.js';
 import { everyWrite } from './every-write.js';
 import { large } from './large.js';
 import { pages } from './pages.js';
+import { provision } from './provision.js';
 import { terminal } from './terminal.js';
 import { writes } from './writes.js';
 
-export const consoleCases: readonly Case[] = [...pages, ...writes, ...everyWrite, ...desktop, ...terminal, ...large];
+export const consoleCases: readonly Case[] = [
+  ...[...pages, ...writes, ...everyWrite],
+  ...[...desktop, ...provision, ...terminal, ...large],
+];

@@ -2,4 +2,5 @@
 /** Agents by SSH, for Node.js alone. Whoever needs none does not load it. */
 export type { Surroundings } from './files.js';
 export type { Questions, ServerQuestions, UnknownServer } from './questions.js';
+export { RemoteShell, type RemoteShellOptions } from './remote-shell.js';
 export { SshTunnels, type SshTunnelsOptions } from './tunnels.js';

@@ -136,10 +136,15 @@ export class Link {
     return await this.channel(`${host}:${port}`, (done) => this.client.forwardOut('127.0.0.1', 0, host, port, done));
   }
 
+  /** A command of the shell there, without a terminal. Not on one that streams are acknowledged on: it has said that there is none. */
+  async command(text: string): Promise<ClientChannel> {
+    return await this.channel('a shell', (done) => this.client.exec(text, done));
+  }
+
   /**
    * What a stream has got is acknowledged at once: sshd leaves Nagle's algorithm on where nobody has a terminal, and would keep
    * the next piece of an answer until the kernel here does so by itself, after 40 ms. An ACK goes with whatever is sent; this
-   * is a few bytes that want no answer, and true: no session is ever opened here.
+   * is a few bytes that want no answer, and true where they are sent: commands have connections of their own.
    */
   acknowledge(): void {
     if (this.acknowledgement !== undefined) return;

@@ -3,18 +3,16 @@
  * Streams to agents' Unix sockets through SSH connections: one connection for each server and user, whatever streams go
  * through it, made when first needed, made anew when it has ended, and ended when nothing goes through it any more.
  */
-import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { formatTarget, type SshTarget } from '../target.js';
 import type { Tunnels } from '../tunnels.js';
-import { configFiles, type Surroundings, surroundings } from './files.js';
+import { type Surroundings, surroundings } from './files.js';
 import { ForwardedStream } from './forwarded-stream.js';
-import { Link, type LinkParts } from './link.js';
-import { where } from './login.js';
+import type { Link, LinkParts } from './link.js';
 import { DecryptedKeys } from './private-keys.js';
 import type { Questions } from './questions.js';
-import { type Hop, routeTo } from './route.js';
-import { plainText, sshError } from './ssh-error.js';
+import { sshError } from './ssh-error.js';
+import { connectWay } from './way.js';
 
 const TIMEOUT_MS = 10_000;
 const IDLE_MS = 10_000;
@@ -78,6 +76,11 @@ export class SshTunnels implements Tunnels {
     this.passwords.clear();
   }
 
+  private parts(signal: AbortSignal): LinkParts {
+    const { ask, decrypted, passwords, timeoutMs } = this;
+    return { ask, decrypted, passwords, timeoutMs, signal };
+  }
+
   private async through<T>(
     target: SshTarget,
     signal: AbortSignal | undefined,
@@ -104,7 +107,13 @@ export class SshTunnels implements Tunnels {
       return before;
     }
     const abort = new AbortController();
-    const way: Way = { links: this.connected(target, abort.signal), abort, streams: 0, isOver: false, idle: undefined };
+    const way: Way = {
+      links: connectWay(target, this.parts(abort.signal), this.around),
+      abort,
+      streams: 0,
+      isOver: false,
+      idle: undefined,
+    };
     this.ways.set(key, way);
     const forget = (): void => {
       way.isOver = true;
@@ -121,68 +130,6 @@ export class SshTunnels implements Tunnels {
     clearTimeout(way.idle);
     way.idle = setTimeout(() => way.abort.abort(new Error('nothing goes through it')), this.idleMs);
   }
-
-  private async connected(target: SshTarget, signal: AbortSignal): Promise<readonly Link[]> {
-    const links: Link[] = [];
-    const parts: LinkParts = {
-      ask: this.ask,
-      decrypted: this.decrypted,
-      passwords: this.passwords,
-      timeoutMs: this.timeoutMs,
-      signal,
-    };
-    const end = (): void => {
-      const reason = sshError('unreachable', `the connection to ${target.host} was closed here`, signal.reason);
-      for (const link of links.toReversed()) link.close(reason);
-    };
-    signal.addEventListener('abort', end);
-    try {
-      for (const hop of routeTo(target, configFiles, this.around)) {
-        const before = links.at(-1);
-        const stream =
-          before === undefined ? await connectTo(hop, this.timeoutMs, signal) : await before.toHost(hop.host, hop.port);
-        const link = await Link.open(hop, stream, parts);
-        links.push(link);
-        // What was before on the way has no use without what comes after, nor this without that.
-        link.onClose((reason) => before?.close(reason));
-        before?.onClose((reason) => link.close(reason));
-      }
-      signal.throwIfAborted();
-      return links;
-    } catch (error) {
-      end();
-      throw error;
-    }
-  }
-}
-
-async function connectTo(hop: Hop, timeoutMs: number, signal: AbortSignal): Promise<Socket> {
-  const socket = connect({ host: hop.host, port: hop.port, noDelay: true });
-  let timer: NodeJS.Timeout | undefined;
-  try {
-    await new Promise<void>((resolve, reject) => {
-      socket.once('connect', resolve);
-      socket.once('error', (error) => reject(unreachable(hop, error)));
-      timer = setTimeout(() => reject(sshError('unreachable', `${where(hop)} does not answer`)), timeoutMs);
-      signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
-    });
-    return socket;
-  } catch (error) {
-    socket.on('error', () => undefined).destroy();
-    throw error;
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-function unreachable(hop: Hop, error: NodeJS.ErrnoException): Error {
-  const why =
-    error.code === 'ECONNREFUSED'
-      ? 'nobody listens there: is that the port of its SSH server?'
-      : error.code === 'ENOTFOUND' || error.code === 'EAI_AGAIN'
-        ? 'the host name does not resolve'
-        : plainText(error.message);
-  return sshError('unreachable', `${where(hop)} can't be reached by SSH: ${why}`, error);
 }
 
 /** Whoever waits may go; what is waited for goes on for others. */
