@@ -62,4 +62,13 @@ const consolePreload = defineConfig({
   logLevel: 'warn',
 });
 
-export default [bundle('agent'), bundle('tui'), consoleMain, consolePreload];
+// And the process that has its ptys, whose machine code is beside node-pty.
+const consolePty = defineConfig({
+  input: path('console/dist/pty/main.js'),
+  platform: 'node',
+  external: ['@lydell/node-pty'],
+  output: { file: path('console/bundle/pty.cjs'), format: 'cjs' },
+  logLevel: 'warn',
+});
+
+export default [bundle('agent'), bundle('tui'), consoleMain, consolePreload, consolePty];

@@ -1,22 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What each method takes and gives. The main process checks both: what comes, and that nothing more goes out than is said here. */
 import { z } from 'zod';
+import { type AssistantMethod, assistantContract } from './assistant-contract.js';
 import type { Method } from './names.js';
-
-interface Shape<Parameters extends z.ZodTuple = z.ZodTuple, Result extends z.ZodType = z.ZodType> {
-  readonly parameters: Parameters;
-  readonly result: Result;
-}
-
-function shape<Parameters extends z.ZodTuple, Result extends z.ZodType>(
-  parameters: Parameters,
-  result: Result,
-): Shape<Parameters, Result> {
-  return { parameters, result };
-}
-
-/** A name of the address book. */
-const meshName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'expected the name of a target');
+import { meshName, type Shape, shape } from './shape.js';
+import { type TerminalMethod, terminalContract } from './terminal-contract.js';
 
 const mesh = z.object({
   name: meshName,
@@ -75,6 +63,8 @@ export const contract = {
   /** id, answers, whether they are to be kept. */
   answerQuestion: shape(z.tuple([z.int().positive(), answers, z.boolean()]), z.void()),
   openLink: shape(z.tuple([link]), z.void()),
+  ...terminalContract,
+  ...assistantContract,
 } satisfies Record<Method, Shape>;
 
 type Contract = typeof contract;
@@ -89,6 +79,9 @@ export type Handlers = {
     ...parameters: z.output<Contract[Name]['parameters']>
   ) => Promise<z.input<Contract[Name]['result']>> | z.input<Contract[Name]['result']>;
 };
+
+/** Of meshes, secrets and questions; those of the Terminal page and of setting up have files of their own. */
+export type PageHandlers = Omit<Handlers, 'openLink' | TerminalMethod | AssistantMethod>;
 
 /** What the renderer finds as `marcher`. Fails as Error with a sentence. */
 export type Bridge = {

@@ -1,4 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
+/** Of the Terminal page: terminal-contract.ts. */
+export const TERMINAL_METHODS = [
+  'openTerminal',
+  'readTerminal',
+  'writeTerminal',
+  'resizeTerminal',
+  'closeTerminal',
+] as const;
+
+/** Of setting up: assistant-contract.ts. */
+export const ASSISTANT_METHODS = [
+  'localAgent',
+  'startLocalAgent',
+  'rootsOf',
+  'addMesh',
+  'logIn',
+  'lookAtMachine',
+  'addNode',
+  'nodeProgress',
+  'stopAddingNode',
+  'undoAddedNode',
+  'keepAddedNode',
+] as const;
+
 /** What the desktop's renderer may ask of the main process, by name. Everything else it asks of agents, by gRPC-Web. */
 export const METHODS = [
   'meshes',
@@ -10,6 +34,8 @@ export const METHODS = [
   'nextQuestion',
   'answerQuestion',
   'openLink',
+  ...TERMINAL_METHODS,
+  ...ASSISTANT_METHODS,
 ] as const;
 
 export type Method = (typeof METHODS)[number];

@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import type { Method } from '../ipc/names.js';
+import type { Handlers } from '../ipc/contract.js';
+import { METHODS, type Method } from '../ipc/names.js';
 import { exposeBridge } from '../preload/bridge.js';
 import { startMesh } from './arguments.js';
 import { type Host, startDesktop, type Window } from './desktop.js';
@@ -156,6 +157,7 @@ async function start(electron: FakeElectron): Promise<FakeElectron> {
       giveUp: (stream) => void stream.destroy(),
     },
     handlers: {
+      ...(Object.fromEntries(METHODS.map((method) => [method, () => undefined])) as unknown as Handlers),
       meshes: () => [],
       chooseMesh: () => undefined,
       vaultState: () => 'new',

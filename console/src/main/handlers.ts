@@ -3,7 +3,7 @@
 import { AddressBookError, LOCAL_NAME, type NamedTarget, named } from '@marcher/client/address-book';
 import type { AddressBookFile } from '@marcher/client/address-book-file';
 import { DEFAULT_TARGET } from '@marcher/client/target';
-import type { Handlers } from '../ipc/contract.js';
+import type { PageHandlers } from '../ipc/contract.js';
 import type { ChosenMesh } from './chosen-mesh.js';
 import { ConsoleError } from './ipc-server.js';
 import type { OpenQuestions } from './open-questions.js';
@@ -18,7 +18,7 @@ export interface PageParts {
   shows(mesh: string): void;
 }
 
-export function pageHandlers({ book, vault, chosen, questions, shows }: PageParts): Omit<Handlers, 'openLink'> {
+export function pageHandlers({ book, vault, chosen, questions, shows }: PageParts): PageHandlers {
   return {
     meshes() {
       const known = told(() => book.read());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { Handlers } from '../ipc/contract.js';
-import type { Reply } from '../ipc/names.js';
+import { METHODS, type Reply } from '../ipc/names.js';
 import { ConsoleError, type Frame, type Invocation, serveIpc } from './ipc-server.js';
 
 const page: Frame = { url: 'app://agent/#/services', parent: null };
@@ -16,7 +16,9 @@ beforeEach(() => {
     asked.push(parameters);
     return undefined;
   };
+  const others = Object.fromEntries(METHODS.map((method) => [method, took])) as unknown as Handlers;
   handlers = {
+    ...others,
     meshes: () => [{ name: 'prod', url: 'https://192.0.2.1:7443', isChosen: true }],
     chooseMesh: took,
     vaultState: () => 'locked',

@@ -5,8 +5,21 @@ import path from 'node:path';
 import { AddressBookFile } from '@marcher/client/address-book-file';
 import { configurationDirectory } from '@marcher/client/private-file';
 import { SshTunnels } from '@marcher/client/ssh';
-import { app, BrowserWindow, dialog, ipcMain, Menu, protocol, safeStorage, screen, session, shell } from 'electron';
+import {
+  app,
+  BrowserWindow,
+  dialog,
+  ipcMain,
+  Menu,
+  protocol,
+  safeStorage,
+  screen,
+  session,
+  shell,
+  utilityProcess,
+} from 'electron';
 import { startMesh } from './arguments.js';
+import { assistantOf } from './assistant/assistant.js';
 import { ChosenMesh } from './chosen-mesh.js';
 import { startDesktop } from './desktop.js';
 import { pageHandlers } from './handlers.js';
@@ -17,6 +30,8 @@ import { MeshAgents } from './mesh-agents.js';
 import { OpenQuestions } from './open-questions.js';
 import { rendererFiles } from './renderer-files.js';
 import { sshQuestions } from './ssh-questions.js';
+import { terminalHandlers } from './terminal/terminal-handlers.js';
+import { Terminals } from './terminal/terminals.js';
 import { Vault } from './vault.js';
 
 const configuration = configurationDirectory(process.env);
@@ -45,13 +60,32 @@ async function start(): Promise<void> {
   const book = new AddressBookFile(configuration);
   const vault = new Vault({ path: path.join(home, 'vault.json'), safeStorage });
   const questions = new OpenQuestions();
-  const tunnels = new SshTunnels({ ask: sshQuestions(questions, new KeptSecrets(questions, vault, logger)) });
+  const ask = sshQuestions(questions, new KeptSecrets(questions, vault, logger));
+  const tunnels = new SshTunnels({ ask });
   const agents = new MeshAgents({ environment: process.env, book, tunnels });
   const chosen = new ChosenMesh(path.join(home, 'mesh.json'));
+  // In development the tree, else what is packed: the archive, which has no parent that counts.
+  const tree = path.join(import.meta.dirname, '../..');
+  const terminals = new Terminals(
+    () => utilityProcess.fork(path.join(import.meta.dirname, 'pty.cjs'), [], { serviceName: 'Marcher terminals' }),
+    logger,
+  );
+  const archives = [path.join(home, 'archives'), path.join(process.resourcesPath ?? tree, 'archives')];
+  const assistant = assistantOf({
+    ...{ book, tunnels, ask, logger, environment: process.env },
+    archives: app.isPackaged ? archives : [...archives, path.join(tree, '.cache/archives')],
+  });
   app.on('will-quit', () => {
+    terminals.closeAll();
+    assistant.close();
     agents.close();
     tunnels.close();
   });
+  /** A page that begins: with another mesh's agents, and none of the terminals of the one before. */
+  const shows = (mesh: string): void => {
+    agents.keepOnly(mesh);
+    terminals.closeAll();
+  };
   Menu.setApplicationMenu(
     Menu.buildFromTemplate(menuTemplate({ isMac: process.platform === 'darwin', isPackaged: app.isPackaged })),
   );
@@ -60,7 +94,11 @@ async function start(): Promise<void> {
     {
       files: rendererFiles(path.join(import.meta.dirname, '../web')),
       agents,
-      handlers: pageHandlers({ book, vault, chosen, questions, shows: (mesh) => agents.keepOnly(mesh) }),
+      handlers: {
+        ...pageHandlers({ book, vault, chosen, questions, shows }),
+        ...terminalHandlers({ terminals, environment: process.env, own: [path.join(tree, 'tui/bin/marcher')] }),
+        ...assistant.handlers,
+      },
       logger,
       meshOf: startMesh,
       argv: process.argv,

@@ -9,7 +9,7 @@ export {
   knownRevocations,
   type RevocationStore,
 } from './heard-revocations.js';
-export { fetchPinnedRoot, fingerprintOf, parseFingerprint } from './pinned-root.js';
+export { fetchPinnedRoot, fingerprintOf, parseFingerprint, shownRoots } from './pinned-root.js';
 export type { KnownRevocations } from './revocations.js';
 export { meshRoots } from './server-identity.js';
 export { isOver, type SessionTokenOptions, type SessionTokenSource, sessionToken } from './session-token.js';

@@ -23,11 +23,23 @@ export function fingerprintOf(certificate: X509Certificate): string {
 }
 
 /** PEM. Fails as AgentError: "untrusted" when the agent shows no such root. */
-export function fetchPinnedRoot(
+export async function fetchPinnedRoot(
   target: Target & { kind: 'tls' },
   fingerprint: string,
   timeoutMs: number,
 ): Promise<string> {
+  const root = (await shownRoots(target, timeoutMs)).find((each) => fingerprintOf(each) === fingerprint);
+  if (root !== undefined) return root.toString();
+  const fix = 'compare it with what marcher mesh certificate roots says there, and check the address';
+  const message = `${formatTarget(target)} is not of the mesh whose root is ${fingerprint}: ${fix}`;
+  throw new AgentError('untrusted', message, [], undefined);
+}
+
+/**
+ * The roots in what the agent shows, of which nothing is proven: for somebody who compares a fingerprint. Fails as AgentError
+ * 'unreachable'.
+ */
+export function shownRoots(target: Target & { kind: 'tls' }, timeoutMs: number): Promise<readonly X509Certificate[]> {
   const { host, port } = target;
   const where = formatTarget(target);
   return new Promise((resolve, reject) => {
@@ -40,53 +52,33 @@ export function fetchPinnedRoot(
       rejectUnauthorized: false,
       ...(isIP(host) === 0 ? { servername: host } : {}),
     });
-    const finish = (outcome: string | AgentError): void => {
+    const finish = (outcome: readonly X509Certificate[] | AgentError): void => {
       clearTimeout(timer);
       // Not before the handshake's last message is out: the agent would log a broken one.
       socket.destroySoon();
-      if (typeof outcome === 'string') resolve(outcome);
-      else reject(outcome);
+      if (outcome instanceof AgentError) reject(outcome);
+      else resolve(outcome);
     };
     const unreachable = (reason: string): void => {
-      finish(
-        new AgentError(
-          'unreachable',
-          `${where} ${reason}: is it the port of an agent's API (marcherd --api)?`,
-          [],
-          undefined,
-        ),
-      );
+      const message = `${where} ${reason}: is it the port of an agent's API (marcherd --api)?`;
+      finish(new AgentError('unreachable', message, [], undefined));
     };
     const timer = setTimeout(() => unreachable(`did not answer within ${timeoutMs} ms`), timeoutMs);
     socket.on('error', (error) => unreachable(`can't be asked for its root (${error.message})`));
     socket.on('close', () => unreachable('has closed the connection'));
-    socket.once('secureConnect', () => {
-      const root = rootIn(socket.getPeerX509Certificate(), fingerprint);
-      if (root !== undefined) finish(root.toString());
-      else {
-        const fix = 'compare it with what marcher mesh certificate roots says there, and check the address';
-        finish(
-          new AgentError(
-            'untrusted',
-            `${where} is not of the mesh whose root is ${fingerprint}: ${fix}`,
-            [],
-            undefined,
-          ),
-        );
-      }
-    });
+    socket.once('secureConnect', () => finish(rootsIn(socket.getPeerX509Certificate())));
   });
 }
 
-function rootIn(leaf: X509Certificate | undefined, fingerprint: string): X509Certificate | undefined {
+function rootsIn(leaf: X509Certificate | undefined): readonly X509Certificate[] {
+  const roots: X509Certificate[] = [];
   let certificate = leaf;
   for (let depth = 0; certificate !== undefined && depth < CHAIN_MAX; depth++) {
     // A leaf's own fingerprint would pin that leaf alone, and an intermediate is replaced.
-    const isRoot = certificate.ca && certificate.checkIssued(certificate);
-    if (isRoot && fingerprintOf(certificate) === fingerprint) return certificate;
+    if (certificate.ca && certificate.checkIssued(certificate)) roots.push(certificate);
     const issuer: X509Certificate | undefined = certificate.issuerCertificate;
-    if (issuer?.fingerprint256 === certificate.fingerprint256) return undefined;
+    if (issuer?.fingerprint256 === certificate.fingerprint256) break;
     certificate = issuer;
   }
-  return undefined;
+  return roots;
 }
