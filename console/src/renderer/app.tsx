@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Component, type ComponentType, lazy, type ReactNode, Suspense } from 'react';
 import { Shell } from './components/shell.js';
+import { DesktopPage } from './desktop/desktop-page.js';
 import { Dashboard } from './pages/dashboard.js';
 import { Proxies } from './pages/proxies.js';
 import { ProxyPage } from './pages/proxy.js';
@@ -10,7 +11,7 @@ import { useConsole } from './state/console.js';
 import { type Page, placeOf, type Route } from './state/routes.js';
 
 /** Loaded when somebody goes there: the first paint is of the others. */
-const LATER: Readonly<Record<Exclude<Page, 'dashboard' | 'services' | 'proxies'>, ComponentType>> = {
+const LATER: Readonly<Record<Exclude<Page, 'dashboard' | 'services' | 'proxies' | 'terminal' | 'setup'>, ComponentType>> = {
   connections: lazy(() => import('./pages/connections.js')),
   logs: lazy(() => import('./pages/logs.js')),
   latency: lazy(() => import('./pages/latency.js')),
@@ -46,6 +47,9 @@ function PageOf({ route: { page, name } }: { readonly route: Route }): ReactNode
       return name === undefined ? <Services /> : <Service name={name} />;
     case 'proxies':
       return name === undefined ? <Proxies /> : <ProxyPage nodeKey={name} />;
+    case 'terminal':
+    case 'setup':
+      return <DesktopPage page={page} />;
     default: {
       const Later = LATER[page];
       return <Later />;

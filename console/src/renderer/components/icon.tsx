@@ -18,6 +18,8 @@ const PATHS: Readonly<Record<Page, string>> = {
   mesh: 'M12 5a2 2 0 1 0 .01 0M5 18a2 2 0 1 0 .01 0M19 18a2 2 0 1 0 .01 0M11 8l-5 8M13 8l5 8M8 19h8',
   history: 'M4 12a8 8 0 1 0 3-6.2M4 4v4h4M12 8v4l3 2',
   audit: 'M6 3h9l4 4v14H6zM9 11h7M9 15h7M9 7h3',
+  terminal: 'M3 4h18v16H3zM6 9l3 3-3 3M12 15h5',
+  setup: 'M12 4v16M4 12h16M12 4l-3 3M12 4l3 3',
 };
 
 export function Icon({ page }: { readonly page: Page }): ReactNode {

@@ -2,7 +2,7 @@
 /** What the command palette offers, and in which order for what was typed. */
 import type { FleetState } from '@marcher/client/fleet';
 import { fuzzyScore } from '../state/filter.js';
-import { PAGE_TITLES, PAGES, type Route } from '../state/routes.js';
+import { PAGE_TITLES, PAGES, type Page, type Route } from '../state/routes.js';
 
 export type Command =
   | { readonly kind: 'go'; readonly title: string; readonly to: Pick<Route, 'page' | 'name'> }
@@ -11,9 +11,9 @@ export type Command =
 
 const SHOWN_MAX = 12;
 
-export function commands(state: FleetState): readonly Command[] {
+export function commands(state: FleetState, pages: readonly Page[] = PAGES): readonly Command[] {
   return [
-    ...PAGES.map((page): Command => ({ kind: 'go', title: PAGE_TITLES[page], to: { page, name: undefined } })),
+    ...pages.map((page): Command => ({ kind: 'go', title: PAGE_TITLES[page], to: { page, name: undefined } })),
     { kind: 'act', title: 'Unlock or lock changes', act: 'lock' },
     { kind: 'act', title: 'Change between dark and light', act: 'theme' },
     { kind: 'act', title: 'Pause or go on', act: 'pause' },

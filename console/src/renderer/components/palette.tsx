@@ -4,6 +4,7 @@ import { type KeyboardEvent, type ReactNode, useId, useMemo, useState } from 're
 import { useDesktop } from '../desktop/desktop.js';
 import { desktopCommands } from '../desktop/desktop-commands.js';
 import { navigate, useConsole, useFleet } from '../state/console.js';
+import { offeredPages } from '../state/routes.js';
 import { said } from '../text/said.js';
 import { Dialog } from './dialog.js';
 import { type Command, commands, ranked } from './palette-commands.js';
@@ -16,7 +17,7 @@ export function Palette({ onClose }: { readonly onClose: () => void }): ReactNod
   const id = useId();
   // What there was when it opened: the list does not move under the hand.
   const desktop = useDesktop();
-  const [all] = useState(() => [...commands(state), ...desktopCommands(desktop)]);
+  const [all] = useState(() => [...commands(state, offeredPages(desktop !== undefined)), ...desktopCommands(desktop)]);
   const shown = useMemo(() => ranked(all, typed), [all, typed]);
 
   const run = (command: Command | undefined): void => {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What is around every page: where one can go, which mesh this is, how much of it has answered, and what is allowed. */
 import { type ReactNode, useEffect, useRef, useState } from 'react';
+import { useDesktop } from '../desktop/desktop.js';
 import { MeshSwitch } from '../desktop/mesh-switch.js';
 import { useConsole, useFleet } from '../state/console.js';
 import { parseFilter } from '../state/filter.js';
-import { formatRoute, PAGE_TITLES, PAGES, placeOf } from '../state/routes.js';
+import { formatRoute, offeredPages, PAGE_TITLES, placeOf } from '../state/routes.js';
 import { coverageSentence, isPartial } from '../text/coverage.js';
 import { said } from '../text/said.js';
 import { Badge } from './badge.js';
@@ -14,6 +15,7 @@ import { UnlockDialog } from './unlock-dialog.js';
 
 export function Shell({ children }: { readonly children: ReactNode }): ReactNode {
   const { route, notice } = useConsole();
+  const desktop = useDesktop();
   const [palette, setPalette] = useState(false);
   const filter = useRef<HTMLInputElement>(null);
   const main = useRef<HTMLElement>(null);
@@ -57,7 +59,7 @@ export function Shell({ children }: { readonly children: ReactNode }): ReactNode
           <span className="side-word">Marcher</span>
         </div>
         <ul>
-          {PAGES.map((each) => (
+          {offeredPages(desktop !== undefined).map((each) => (
             <li key={each}>
               <a href={formatRoute({ page: each })} aria-current={each === page ? 'page' : undefined}>
                 <Icon page={each} />

@@ -8,6 +8,7 @@ import { addressOf, meshOf } from './mesh-address.js';
 import { meshColour } from './mesh-colour.js';
 import { Questions } from './questions.js';
 import { SecretsDialog } from './secrets-dialog.js';
+import { offerSetUp } from './setup/first-run.js';
 import { desktopTransports } from './transports.js';
 
 export interface OpenedDesktop {
@@ -25,6 +26,7 @@ export async function openDesktop(bridge: Bridge): Promise<OpenedDesktop> {
   document.documentElement.dataset['meshColour'] = String(meshColour(shown));
   await bridge.chooseMesh(shown);
   history.replaceState(null, '', `/?${new URLSearchParams({ mesh: shown })}${location.hash || '#/'}`);
+  void offerSetUp(bridge, meshes);
   return {
     transports: desktopTransports(location.origin, shown),
     mesh: shown,

@@ -16,6 +16,8 @@ export const PAGES = [
   'conflicts',
   'history',
   'audit',
+  'terminal',
+  'setup',
 ] as const;
 export type Page = (typeof PAGES)[number];
 
@@ -35,7 +37,16 @@ export const PAGE_TITLES: Readonly<Record<Page, string>> = {
   conflicts: 'Conflicts',
   history: 'History',
   audit: 'Audit Log',
+  terminal: 'Terminal',
+  setup: 'Set Up',
 };
+
+/** Those that take the desktop app: in a browser they say so, and are not offered. */
+const DESKTOP_PAGES: ReadonlySet<Page> = new Set(['terminal', 'setup']);
+
+export function offeredPages(isDesktop: boolean): readonly Page[] {
+  return isDesktop ? PAGES : PAGES.filter((page) => !DESKTOP_PAGES.has(page));
+}
 
 export interface Route {
   readonly page: Page;

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * A document for xterm where no style may be inline (Content-Security-Policy: style-src 'self'). xterm writes its rules into <style>
+ * elements and colours of 24 bits into style attributes, both of which would be refused; style sheets and declarations that are made
+ * by script are not, since a script of the page is what may run here anyway.
+ */
+export function strictDocument(real: Document): Document {
+  return new Proxy(real, {
+    get(target, key) {
+      if (key === 'createElement') return (name: string) => (name === 'style' ? sheetElement(real) : plain(real, name));
+      const value: unknown = Reflect.get(target, key, target);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+    set: (target, key, value) => Reflect.set(target, key, value, target),
+  });
+}
+
+/**
+ * While a terminal is opened: one of its parts takes the window's document in any case (xterm 6.0, CoreBrowserTerminal.open, where
+ * "??" and "?" are taken in the other order than was meant).
+ */
+export function openedStrictly(real: Document, open: () => void): void {
+  Object.defineProperty(real, 'createElement', {
+    configurable: true,
+    value: (name: string) =>
+      name === 'style' ? sheetElement(real) : Document.prototype.createElement.call(real, name as 'div'),
+  });
+  try {
+    open();
+  } finally {
+    Reflect.deleteProperty(real, 'createElement');
+  }
+}
+
+/** In the place of a <style> element: what is written into it is a sheet of the document, for as long as it is in the page. */
+function sheetElement(real: Document): HTMLElement {
+  const element = real.createElement('span');
+  element.hidden = true;
+  const sheet = new CSSStyleSheet();
+  Object.defineProperty(element, 'textContent', {
+    set: (text: string) => {
+      sheet.replaceSync(text);
+      if (!real.adoptedStyleSheets.includes(sheet)) real.adoptedStyleSheets.push(sheet);
+    },
+    get: () => '',
+  });
+  Object.defineProperty(element, 'remove', {
+    value: () => {
+      real.adoptedStyleSheets = real.adoptedStyleSheets.filter((each) => each !== sheet);
+      HTMLElement.prototype.remove.call(element);
+    },
+  });
+  return element;
+}
+
+function plain(real: Document, name: string): HTMLElement {
+  const element = real.createElement(name);
+  if (name !== 'span') return element;
+  // Characters with colours of their own.
+  Object.defineProperty(element, 'setAttribute', {
+    value: (attribute: string, value: string) => {
+      if (attribute === 'style') element.style.cssText = value;
+      else HTMLElement.prototype.setAttribute.call(element, attribute, value);
+    },
+  });
+  return element;
+}
