@@ -7,7 +7,8 @@
 export function strictDocument(real: Document): Document {
   return new Proxy(real, {
     get(target, key) {
-      if (key === 'createElement') return (name: string) => (name === 'style' ? sheetElement(real) : plain(real, name));
+      if (key === 'createElement')
+        return (name: string) => (name === 'style' ? sheetElement(real.createElement('span')) : plain(real, name));
       const value: unknown = Reflect.get(target, key, target);
       return typeof value === 'function' ? value.bind(target) : value;
     },
@@ -20,10 +21,10 @@ export function strictDocument(real: Document): Document {
  * "??" and "?" are taken in the other order than was meant).
  */
 export function openedStrictly(real: Document, open: () => void): void {
+  const create = real.createElement.bind(real);
   Object.defineProperty(real, 'createElement', {
     configurable: true,
-    value: (name: string) =>
-      name === 'style' ? sheetElement(real) : Document.prototype.createElement.call(real, name as 'div'),
+    value: (name: string) => (name === 'style' ? sheetElement(create('span')) : create(name)),
   });
   try {
     open();
@@ -33,8 +34,8 @@ export function openedStrictly(real: Document, open: () => void): void {
 }
 
 /** In the place of a <style> element: what is written into it is a sheet of the document, for as long as it is in the page. */
-function sheetElement(real: Document): HTMLElement {
-  const element = real.createElement('span');
+function sheetElement(element: HTMLElement): HTMLElement {
+  const real = element.ownerDocument;
   element.hidden = true;
   const sheet = new CSSStyleSheet();
   Object.defineProperty(element, 'textContent', {
