@@ -11,7 +11,9 @@ import { useConsole } from './state/console.js';
 import { type Page, placeOf, type Route } from './state/routes.js';
 
 /** Loaded when somebody goes there: the first paint is of the others. */
-const LATER: Readonly<Record<Exclude<Page, 'dashboard' | 'services' | 'proxies' | 'terminal' | 'setup'>, ComponentType>> = {
+const LATER: Readonly<
+  Record<Exclude<Page, 'dashboard' | 'services' | 'proxies' | 'terminal' | 'setup'>, ComponentType>
+> = {
   connections: lazy(() => import('./pages/connections.js')),
   logs: lazy(() => import('./pages/logs.js')),
   latency: lazy(() => import('./pages/latency.js')),

@@ -2,6 +2,7 @@
 /** The consoles: the desktop console's renderer in Chromium, behind the gateway; the terminal console in tmux. */
 import type { Case } from '../../harness/suite.js';
 import { desktop } from './desktop.js';
+import { desktopProvision } from './desktop-provision.js';
 import { desktopTerminal } from './desktop-terminal.js';
 import { everyWrite } from './every-write.js';
 import { large } from './large.js';
@@ -12,5 +13,6 @@ import { writes } from './writes.js';
 
 export const consoleCases: readonly Case[] = [
   ...[...pages, ...writes, ...everyWrite],
-  ...[...desktop, ...desktopTerminal, ...provision, ...terminal, ...large],
+  ...[...desktop, ...desktopTerminal, ...desktopProvision, ...provision],
+  ...[...terminal, ...large],
 ];

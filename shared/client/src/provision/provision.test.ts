@@ -52,6 +52,8 @@ const machine: Machine = {
     else (input as Readable).pipe(child.stdin);
     const code = await new Promise<number>((resolve, reject) => {
       child.once('error', reject);
+      // By a signal: what it has started may have the pipes for longer.
+      child.once('exit', (status) => status === null && resolve(255));
       child.once('close', (status) => resolve(status ?? 255));
     });
     return { code, stdout, stderr };
@@ -125,12 +127,15 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
-function provision(told: Progress[] = [], by: Runner = runner): Provision {
+function provision(told: Progress[] = [], by: Runner = runner, heard?: (text: string) => unknown): Provision {
   const plan = { nodeName: 'node2', meshAddress: '192.0.2.2:7400', archive, layout: layoutUnder(root) };
   const agent = { mesh: mesh.calls } as unknown as Pick<AgentCalls, 'mesh'>;
   const pause = async (): Promise<void> => undefined;
   const ground = { plan, machine, privilege: 'none' as const, runner: by, agent, pause, joinMs: 1_000 };
-  return new Provision(ground, (progress) => told.push(progress));
+  return new Provision(ground, (progress) => {
+    told.push(progress);
+    for (const { lines } of progress.steps) heard?.(lines.at(-1) ?? '');
+  });
 }
 
 const files = (): string[] =>
@@ -266,6 +271,19 @@ test('one who stops it has the step that ran as failed, and may take it back', a
   expect(stopped.phase).toBe('failed');
   expect(stopped.steps.find(({ phase }) => phase === 'failed')?.reason).toBe('it was stopped');
   expect((await adding.undo()).phase).toBe('undone');
+  expect(files()).toEqual([]);
+});
+
+test('what was stopped here and goes on there is waited for before anything is taken back', async () => {
+  const abort = new AbortController();
+  const slow: Runner = {
+    ...runner,
+    start: ({ state }) => `(echo begun; sleep 0.3; mkdir -p '${state}'; echo late > '${state}/late')`,
+  };
+  const adding = provision([], slow, (text) => text.includes('begun') && abort.abort());
+  expect((await adding.run(abort.signal)).steps[4]).toMatchObject({ name: 'start', phase: 'failed' });
+  expect((await adding.undo()).phase).toBe('undone');
+  await new Promise((resolve) => setTimeout(resolve, 400));
   expect(files()).toEqual([]);
 });
 

@@ -37,7 +37,7 @@ export const plainProcess: Runner = {
   start: ({ tree, state, run, socket, settings }) => `set -a; . ${quoted(settings)}; set +a
 umask 077; mkdir -p -- ${quoted(run)}
 setsid ${quoted(`${tree}/agent/bin/marcherd`)} --state ${quoted(state)} --run ${quoted(run)} \\
-  --socket ${quoted(socket)} >> ${quoted(`${run}/agent.log`)} 2>&1 < /dev/null &`,
+  --socket ${quoted(socket)} >> ${quoted(`${run}/agent.log`)} 2>&1 < /dev/null 9>&- &`,
   stop: ({ tree }) => endAllOf(tree),
   lastWords: ({ run }) => `tail -n 15 ${quoted(`${run}/agent.log`)}`,
 };

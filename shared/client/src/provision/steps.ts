@@ -48,8 +48,10 @@ export interface Step {
 }
 
 const CALL_MS = 10_000;
+/** With what it may wait for the one before. */
+const SCRIPT_MS = 180_000;
 const SEND_MS = 3_600_000;
-const START_MS = 150_000;
+const START_MS = 300_000;
 const LOOK_MS = 500;
 const JOIN_MS = 90_000;
 const TOKEN_MS = 900_000;
@@ -273,7 +275,13 @@ function checkedAddress(address: string): string {
   throw failed(`the agent says that it is reached at ${plainText(address, 80)}, which is no address`);
 }
 
-const JOURNAL = `note() { printf '%s\\n' "$1" >> "$at/journal"; }
+/**
+ * One at a time, also where a step was stopped here and goes on there: what it started has the lock as long as it runs. fd 9: whoever
+ * starts what stays closes it.
+ */
+const JOURNAL = `exec 9> "$at/lock"
+flock -w 120 9 || { echo "what was stopped still runs there" >&2; exit 1; }
+note() { printf '%s\\n' "$1" >> "$at/journal"; }
 noted() { grep -qxF -- "$1" "$at/journal" 2>/dev/null; }
 `;
 
@@ -301,6 +309,7 @@ async function rooted(
   input?: string,
 ): Promise<void> {
   const options = {
+    timeoutMs: SCRIPT_MS,
     ...asked(report),
     heard: linesTo(report.said),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
