@@ -96,7 +96,7 @@ export class ConsolePage {
   async theme(theme: Theme): Promise<void> {
     const button = this.page.getByRole('button', { name: theme === 'light' ? 'Light' : 'Dark', exact: true });
     if (await button.isVisible()) await button.click();
-    await this.page.waitForFunction(`document.documentElement.dataset.theme === '${theme}'`);
+    await this.page.locator(`html[data-theme='${theme}']`).waitFor({ state: 'attached' });
   }
 
   async unlock(): Promise<void> {
