@@ -53,10 +53,17 @@ export class HandFleet implements ConsoleFleet {
 /** Time that passes when a test says so. */
 export class HandClock implements Clock {
   private now = NOW_MS;
+  /** How far the clock on the wall is from it. */
+  private off = 0;
   private due: { readonly at: number; readonly run: () => void }[] = [];
 
   nowMs(): number {
-    return this.now;
+    return this.now + this.off;
+  }
+
+  /** Somebody sets the clock on the wall. */
+  jump(ms: number): void {
+    this.off += ms;
   }
 
   steadyMs(): number {

@@ -587,6 +587,60 @@ test('the console locks by itself after a time without a change', () => {
   expect(made.screen()[0]).toContain('read-only');
 });
 
+describe('a clock that is set', () => {
+  const HOUR = 60 * 60_000;
+
+  test('back does not keep the console unlocked, forth does not lock it', () => {
+    const made = open('unlock');
+    made.clock.pass(10 * 60_000);
+    made.clock.jump(-HOUR);
+    made.clock.pass(4 * 60_000);
+    expect(made.screen()[0]).toContain('UNLOCKED');
+    made.clock.pass(2 * 60_000);
+    expect(made.screen()[0]).toContain('read-only');
+    const other = open('unlock');
+    other.clock.jump(HOUR);
+    other.clock.pass(60_000);
+    expect(other.screen()[0]).toContain('UNLOCKED');
+  });
+
+  test('back makes no age negative', () => {
+    const coverage = { nodes: 3, live: 2, stale: 1, refused: 0, connecting: 0, oldestMs: NOW_MS };
+    const made = open('nodes', {}, changed(small, { nodes: { [nodeKey(1)]: { link: stale(NOW_MS) } }, coverage }));
+    made.clock.jump(-HOUR);
+    made.clock.pass(1_000);
+    expect(made.screen()[0]).toContain('1 stale for 0s');
+    expect(text(made)).not.toMatch(/-\d+[smhd]/);
+  });
+
+  test('back at a node does not end its log here', async () => {
+    const said = (ms: number, service: string) => ({
+      dropped: 0n,
+      entry: create(LogEntrySchema, { time: timestampFromMs(NOW_MS + ms), kind: LogKind.CONNECTION_CLOSED, service }),
+    });
+    let streams = 0;
+    const entry = {
+      traffic: {
+        async *logs() {
+          if (streams++ === 0) yield said(0, 'of-before');
+          else {
+            // As of a stream that begins again: first what has been, then what comes.
+            for (let i = 0; i < 200; i++) yield said(-i - 1, 'of-old');
+            yield said(-HOUR, 'of-after');
+            await new Promise(() => undefined);
+          }
+        },
+      },
+    } as unknown as AgentCalls;
+    const made = open('logs', { entry }, meshState({ nodes: 1, services: 1, backends: 1 }));
+    await vi.waitFor(() => {
+      made.clock.pass(3_000);
+      expect(text(made)).toContain('of-after');
+    });
+    expect(text(made)).not.toContain('of-old');
+  });
+});
+
 describe('what is asked for while it is looked at', () => {
   test('history: rows, and of one what it has changed', async () => {
     const revisions = [

@@ -50,6 +50,10 @@ describe('what agents say', () => {
     expect(plain('ab\u202ecd\u200b')).toBe('ab\ufffdcd\ufffd');
   });
 
+  test('has nothing that makes the character before it wider in some terminals', () => {
+    expect(plain('🏳\ufe0f👍\u{1f3fd}a\ufe0e')).toBe('🏳👍a');
+  });
+
   test('is ASCII where the terminal has no more', () => {
     for (const env of [{ LANG: 'C' }, { LANG: 'C.UTF-8', TERM: 'linux' }, { LANG: 'de_DE.UTF-8', LC_ALL: 'POSIX' }]) {
       const theme = createTheme(env);
