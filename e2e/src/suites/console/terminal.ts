@@ -49,7 +49,7 @@ const nodesAre = (screen: string, link: string, count: number): boolean =>
 
 export const terminal: readonly Case[] = [
   {
-    name: 'three agents from a terminal over SSH: sizes, one killed and back, one drained through another, and the shell again',
+    name: 'three agents from a terminal over SSH: sizes, one killed and back, one drained through another, a cluster made and taken back, the shell again',
     run: async (world: World) => {
       const ground = new MeshGround(world, 3);
       await ground.start();
@@ -103,6 +103,20 @@ export const terminal: readonly Case[] = [
         await window.shows('what is to be undone', /Have node-2 take connections again\?/);
         await window.keys('y');
         await until('node-2 to take connections again', async () => !(await second.agent.node.status({})).draining);
+
+        await window.keys(':clusters', 'Enter', 'n');
+        await window.shows('a form', /Make a cluster/);
+        await window.keys('eu', 'Enter');
+        await window.shows('what comes of it, and the same as a command', /Make cluster eu\?[\s\S]*cluster create eu/);
+        await window.keys('y');
+        const clusters = async (): Promise<string> =>
+          (await third.mesh.listClusters({})).clusters.map(({ name }) => name).join();
+        await until('another node to know the cluster', async () => (await clusters()) === 'eu');
+        await window.shows('its row', /^> ?\s*eu +0\/0/m);
+        await window.keys(':undo', 'Enter');
+        await window.shows('what takes it back', /Delete cluster eu\?[\s\S]*Type eu and Enter/);
+        await window.keys('eu', 'Enter');
+        await until('another node to know it no more', async () => (await clusters()) === '');
 
         await window.keys('C-c');
         const left = await window.shows('the shell', (screen) => /shell>\s*$/.test(screen.trimEnd()));
