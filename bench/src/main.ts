@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** npm run bench -- l4|config|xdp|nat|floods|qos|mesh|terminal [--rounds N] [--seconds S] [--only NAME]; ends with 1 when a goal was missed. */
+/** npm run bench -- l4|config|xdp|nat|floods|qos|mesh|terminal|console [--rounds N] [--seconds S] [--only NAME]; ends with 1 when a goal was missed. */
 import { parseArgs } from 'node:util';
 import { config } from './config.js';
+import { consoles } from './console.js';
 import { floods } from './floods.js';
 import { l4 } from './l4.js';
 import { mesh } from './mesh.js';
@@ -18,7 +19,9 @@ const usage = `usage: npm run bench -- l4 [--rounds N] [--seconds S] [--only NAM
        npm run bench -- qos [--rounds N] [--seconds S] [--only rates|tiers|priorities|uplink]
        npm run bench -- mesh [--nodes N]
        npm run bench -- terminal [--seconds S]
+       npm run bench -- console [--only frames|changes|cpu|memory|lighthouse] [--seconds S] [--minutes M]
   --nodes N     agents (20)
+  --minutes M   console: the page is watched for what it keeps (5)
   --rounds N    rounds that a median is taken over (l4: 9, others: 5)
   --seconds S   l4, nat, floods: length of each one's slice of a round (1); qos: time over which a rate is measured (10); terminal: of each measurement (10)
   --only NAME   l4: only the workloads whose name contains NAME; the result goes to a file of its own`;
@@ -30,6 +33,7 @@ try {
       seconds: { type: 'string' },
       only: { type: 'string' },
       nodes: { type: 'string', default: '20' },
+      minutes: { type: 'string', default: '5' },
       help: { type: 'boolean', default: false },
     },
   });
@@ -38,7 +42,7 @@ try {
     process.exit(0);
   }
   const rounds = Number(values.rounds ?? (positionals[0] === 'l4' ? 9 : 5));
-  const seconds = Number(values.seconds ?? (positionals[0] === 'qos' || positionals[0] === 'terminal' ? 10 : 1));
+  const seconds = Number(values.seconds ?? (['qos', 'terminal', 'console'].includes(positionals[0] ?? '') ? 10 : 1));
   if (!(seconds >= 0.2 && seconds <= 60))
     throw new Error(`--seconds '${values.seconds}': a number from 0.2 to 60 is expected`);
   if (!Number.isInteger(rounds) || rounds < 1)
@@ -46,6 +50,9 @@ try {
   const nodes = Number(values.nodes);
   if (!Number.isInteger(nodes) || nodes < 3 || nodes > 50)
     throw new Error(`--nodes '${values.nodes}': a whole number from 3 to 50 is expected`);
+  const minutes = Number(values.minutes);
+  if (!(minutes >= 0.1 && minutes <= 600))
+    throw new Error(`--minutes '${values.minutes}': a number from 0.1 to 600 is expected`);
   const [name] = positionals;
   const benchmarks: Readonly<Record<string, () => Promise<boolean>>> = {
     l4: () => l4({ rounds, seconds, only: values.only }),
@@ -55,6 +62,7 @@ try {
     floods: () => floods(rounds, seconds),
     mesh: () => mesh(nodes),
     terminal: () => terminal(seconds),
+    console: () => consoles({ seconds, minutes, only: values.only }),
     qos: () => qos({ rounds, seconds, only: values.only }),
   };
   const benchmark = benchmarks[name ?? ''];

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The consoles at the size that issue 5 names: 50 nodes and 5,000 services. Parts: frames, changes, cpu, memory, lighthouse. */
+import { printTable } from '@marcher/e2e/demo/table';
+import { CHANGE_GOAL_MS, changesShown } from './console/changes.js';
+import { clientCpu } from './console/client-cpu.js';
+import { FIRST_PAINT_GOAL_MS, pageFrames } from './console/frames.js';
+import { lighthouse } from './console/lighthouse.js';
+import { GROWTH_GOAL, pageMemory, simulatedDay } from './console/memory.js';
+import { machine } from './console/opened.js';
+import { writeResult } from './result.js';
+
+const NODES = 50;
+const SERVICES = 5_000;
+const CHANGES = 200;
+const DAY_HOURS = 24;
+/** Of the terminal console, of which this is the larger part. */
+const CPU_GOAL_PERCENT = 5;
+
+export interface ConsoleOptions {
+  /** One part alone. */
+  readonly only: string | undefined;
+  /** Of the measurement of CPU time. */
+  readonly seconds: number;
+  /** That the page is watched for what it keeps. */
+  readonly minutes: number;
+}
+
+interface Part {
+  readonly result: unknown;
+  readonly rows: readonly (readonly [string, string, string])[];
+  readonly passed: boolean;
+}
+
+type Measure = (options: ConsoleOptions) => Promise<Part>;
+
+const ms = (value: number): string => `${value.toFixed(1)} ms`;
+const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
+
+const parts: Readonly<Record<string, Measure>> = {
+  frames: async () => {
+    const result = await pageFrames(NODES, SERVICES);
+    const { firstContentfulPaintMs, loading, using, passed } = result;
+    const frames = ({ p50Ms, p99Ms, maxMs, long, longestMs }: typeof using): string =>
+      `${long} above 50 ms (${ms(longestMs)}); apart p50 ${ms(p50Ms)}, p99 ${ms(p99Ms)}, most ${ms(maxMs)}`;
+    return {
+      ...{ result, passed },
+      rows: [
+        ['first contentful paint', ms(firstContentfulPaintMs), `< ${FIRST_PAINT_GOAL_MS} ms`],
+        ['frames while it loads', frames(loading), 'none above 50 ms'],
+        ['frames while it is used', frames(using), 'none above 50 ms'],
+      ],
+    };
+  },
+  changes: async () => {
+    const result = await changesShown(NODES, SERVICES, CHANGES);
+    const figures = `p50 ${ms(result.p50Ms)}, p95 ${ms(result.p95Ms)}, most ${ms(result.maxMs)}`;
+    return {
+      result,
+      passed: result.passed,
+      rows: [['a change until it is shown', figures, `p95 < ${CHANGE_GOAL_MS} ms`]],
+    };
+  },
+  cpu: async ({ seconds }) => {
+    const result = await clientCpu(NODES, SERVICES, seconds);
+    const [alike] = result;
+    return {
+      ...{ result, passed: (alike?.percent ?? 100) < CPU_GOAL_PERCENT },
+      rows: result.map((each, i) => [
+        `client, 1 % moves: ${each.moving}`,
+        `${each.percent.toFixed(1)} % of a core, ${each.heapMiB.toFixed(0)} MiB`,
+        i === 0 ? `< ${CPU_GOAL_PERCENT} %` : '',
+      ]),
+    };
+  },
+  memory: async ({ minutes }) => {
+    const [day, page] = [await simulatedDay(DAY_HOURS), await pageMemory(10, 500, minutes)];
+    const heaps = (each: readonly number[]): string =>
+      [each[0], each[Math.floor(each.length / 2)], each.at(-1)].map((mib) => `${mib?.toFixed(1)}`).join(', ');
+    return {
+      ...{ result: { day, page }, passed: day.passed && page.passed },
+      rows: [
+        [
+          `a simulated day, ${day.states} states`,
+          `${heaps(day.heapsMiB)} MiB: ${percent(day.growth)}`,
+          `<= ${percent(GROWTH_GOAL)}`,
+        ],
+        [
+          `${minutes} min of the page, 10 states/s`,
+          `${heaps(page.heapsMiB)} MiB: ${percent(page.growth)}`,
+          `<= ${percent(GROWTH_GOAL)}`,
+        ],
+      ],
+    };
+  },
+  lighthouse: async () => {
+    const result = await lighthouse(NODES, SERVICES);
+    return {
+      ...{ result, passed: result.every(({ passed }) => passed) },
+      rows: result.map(({ preset, performance, accessibility, short }) => [
+        `Lighthouse, ${preset}`,
+        `performance ${performance}, accessibility ${accessibility}${short.length === 0 ? '' : ` (${short.join('; ')})`}`,
+        '>= 95',
+      ]),
+    };
+  },
+};
+
+/** False: a goal was missed. Each part has a file of its own in bench/results. */
+export const consoles = async (options: ConsoleOptions): Promise<boolean> => {
+  const chosen = Object.entries(parts).filter(([name]) => options.only === undefined || options.only === name);
+  if (chosen.length === 0) throw new Error(`--only '${options.only}': expected ${Object.keys(parts).join(', ')}`);
+  const rows: (readonly [string, string, string])[] = [];
+  let allPassed = true;
+  for (const [name, measure] of chosen) {
+    const before = machine();
+    const { result, passed, rows: own } = await measure(options);
+    allPassed &&= passed;
+    rows.push(...own);
+    writeResult(`console-${name}`, {
+      nodes: NODES,
+      services: SERVICES,
+      machine: before,
+      after: machine(),
+      passed,
+      result,
+    });
+  }
+  console.log('Consoles: 50 nodes, 5,000 services, 1 % moving\n');
+  printTable(['what', 'figure', 'goal'], rows);
+  console.log(`\n${allPassed ? 'All goals are met' : 'A goal was missed'}: bench/results/console-*.json`);
+  return allPassed;
+};
