@@ -74,6 +74,8 @@ export async function simulatedDay(hours: number): Promise<Memory> {
 /** What happens in a minute. */
 function churn(simulation: Simulation, minute: number): void {
   const { entry, agents, ambient } = simulation;
+  // The agents are in this process, too: what they keep of a day is not what is measured.
+  for (const { configuration } of agents) configuration.historyMax = 10;
   const service = (name: string) =>
     create(ServiceSchema, {
       name,

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+import { create } from '@bufbuild/protobuf';
 import { MemberState } from '@marcher/proto/marcher/v1/mesh_service_pb';
-import type { Service } from '@marcher/proto/marcher/v1/model_pb';
+import { type Service, ServiceSchema } from '@marcher/proto/marcher/v1/model_pb';
 import { afterEach, expect, test } from 'vitest';
 import { AgentError } from '../agent-error.js';
 import { StreamLimitReached } from '../stream-limit.js';
-import { type Simulation, type SimulationOptions, simulatedAgents } from '../testing/index.js';
+import { changeOf, type Simulation, type SimulationOptions, simulatedAgents } from '../testing/index.js';
 import type { AgentCalls, FleetOptions, FleetState } from './contract.js';
 import { coverageText } from './coverage.js';
 import { Fleet } from './fleet.js';
@@ -371,4 +372,63 @@ test('what comes and goes for a long time leaves nothing behind', async () => {
   expect([services.size, backends.size, nodes.size]).toEqual([3, 6, 3]);
   expect(history).toHaveLength(120);
   for (const view of services.values()) expect([view.nodes.size, view.tiers.size]).toEqual([3, 3]);
+});
+
+test('a change of the configuration is shown at once, while figures that move have the interval', async () => {
+  const { mesh, states } = await started({ nodes: 3, services: 20, moving: 1 });
+  await mesh.advance(5_000);
+  const before = states.length;
+  await mesh.advance(10_000);
+  expect(states.length - before).toBeLessThanOrEqual(21);
+  const lateMs: number[] = [];
+  for (let i = 0; i < 10; i++) {
+    await mesh.advance(230 + i * 37);
+    const atMs = mesh.ambient.nowMs();
+    const name = `new-${i}`;
+    const service = create(ServiceSchema, { name, backends: [{ name: 'a', address: '10.0.0.1:80' }] });
+    await mesh.entry.calls().config.apply({ change: changeOf([service]) });
+    await mesh.advance(1_000);
+    const shown = states.find(({ services }) => services.has(name));
+    lateMs.push((shown?.atMs ?? Number.POSITIVE_INFINITY) - atMs);
+  }
+  // The agent's 100 ms between two batches, and the fleet's between two states.
+  expect(Math.max(...lateMs)).toBeLessThanOrEqual(220);
+});
+
+test('of many nodes each is asked more seldom, and their rates are what they are', async () => {
+  const asked: number[] = [];
+  const { mesh, fleet } = await started({ nodes: 40, services: 4, moving: 0 });
+  const spied = simulatedAgents({ nodes: 40, services: 4 });
+  const reach = {
+    entry: spied.reach.entry,
+    node: (id: string): AgentCalls => {
+      const calls = spied.reach.node(id);
+      const observe: AgentCalls['observe']['observe'] = (request, options) => {
+        asked.push(request.intervalMs ?? 0);
+        return calls.observe.observe(request, options);
+      };
+      return { ...calls, observe: { observe } };
+    },
+  };
+  const other = new Fleet({ reach, ambient: spied.ambient });
+  open.push(other);
+  other.start();
+  await spied.advance(2_000);
+  expect(asked).toHaveLength(39);
+  expect(new Set(asked)).toEqual(new Set([800]));
+  mesh.agent('node07').traffic.setRate('service-0001', 10, mesh.ambient.nowMs());
+  await mesh.advance(5_000);
+  const rates: number[] = [];
+  fleet.subscribe(({ flow }) => rates.push(flow.connections));
+  for (let i = 0; i < 8; i++) {
+    // Batches between those that have figures: nothing has stood still because of them.
+    const service = create(ServiceSchema, { name: `new-${i}`, backends: [{ name: 'a', address: '10.0.0.1:80' }] });
+    await mesh
+      .agent('node07')
+      .calls()
+      .config.apply({ change: changeOf([service]) });
+    await mesh.advance(700);
+  }
+  expect(rates.length).toBeGreaterThan(8);
+  for (const rate of rates) expect(Math.abs(rate - 10)).toBeLessThan(3);
 });

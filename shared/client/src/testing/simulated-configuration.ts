@@ -40,9 +40,6 @@ interface Made {
   readonly steps: readonly Step[];
 }
 
-/** How many versions can be gone back. */
-const HISTORY_MAX = 1_000;
-
 export class SimulatedConfiguration {
   readonly objects = new Map<string, StoredObject>();
   /** Keys that are no more, with the version since when. */
@@ -50,6 +47,8 @@ export class SimulatedConfiguration {
   readonly #history: Made[] = [];
   readonly #nowMs: () => number;
   version = 0n;
+  /** How many versions can be gone back. */
+  historyMax = 1_000;
   #hash = 0n;
   /** Of the next version; then they are forgotten. */
   readonly #waiting = new Set<() => void>();
@@ -150,7 +149,7 @@ export class SimulatedConfiguration {
       diffs,
     });
     this.#history.push({ revision, steps });
-    if (this.#history.length > HISTORY_MAX) this.#history.shift();
+    while (this.#history.length > this.historyMax) this.#history.shift();
     const waiting = [...this.#waiting];
     this.#waiting.clear();
     for (const run of waiting) run();
