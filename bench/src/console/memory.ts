@@ -88,15 +88,11 @@ function churn(simulation: Simulation, minute: number): void {
     const steps = entry.configuration.apply(change, 0n, by);
     for (const agent of agents) if (agent !== entry) agent.configuration.take(steps, by);
   };
-  const whole = changeOf([service(made)]);
-  apply(whole);
+  apply(changeOf([service(made)]));
   entry.traffic.setRate(made, 5, ambient.nowMs());
   const old = `made-${Math.floor(minute) - 5}`;
   if (entry.configuration.service(old) !== undefined) {
-    apply({
-      ...changeOf([]),
-      delete: [{ $typeName: 'marcher.v1.ObjectKey', kind: 'Service', name: old }],
-    } as typeof whole);
+    apply({ ...changeOf([]), remove: [old] });
     for (const agent of agents) agent.traffic.forget(old);
   }
   const victim = agents[1 + (Math.floor(minute) % (agents.length - 1))];
