@@ -94,6 +94,8 @@ async function startHosted(world: World, options: DesktopOptions): Promise<Deskt
   const browser = await chromium.connectOverCDP(shown.debuggerUrl);
   const page = browser.contexts()[0]?.pages()[0];
   world.check(page !== undefined, 'the desktop console has no page');
+  // Whoever connects brings the media of its own.
+  await page.emulateMedia({ colorScheme: 'dark', reducedMotion: 'reduce' });
   const say = (message: ToHost): void => void child.send(message);
   return {
     isElectron: false,
