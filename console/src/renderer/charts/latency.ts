@@ -83,7 +83,7 @@ export class LatencyCourses {
     }
   }
 
-  /** Those with the most connects, by name. */
+  /** Those with the most connects, by key. */
   rows(nowMs: number): readonly LatencyRow[] {
     const last = Math.floor(nowMs / this.#slotMs);
     const all = [...this.#courses].map(([key, { slots }]): LatencyRow => {

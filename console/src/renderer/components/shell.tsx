@@ -61,7 +61,11 @@ export function Shell({ children }: { readonly children: ReactNode }): ReactNode
         <ul>
           {offeredPages(desktop !== undefined).map((each) => (
             <li key={each}>
-              <a href={formatRoute({ page: each })} aria-current={each === page ? 'page' : undefined}>
+              <a
+                href={formatRoute({ page: each })}
+                title={PAGE_TITLES[each]}
+                aria-current={each === page ? 'page' : undefined}
+              >
                 <Icon page={each} />
                 <span className="side-word">{PAGE_TITLES[each]}</span>
               </a>

@@ -82,7 +82,7 @@ const columns: readonly Column<Row>[] = [
   {
     key: 'received',
     title: 'From client',
-    width: '104px',
+    width: '118px',
     align: 'end',
     render: ({ connection }) => bytes(connection.bytesReceived),
     value: ({ connection }) => connection.bytesReceived,

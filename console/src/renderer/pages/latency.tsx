@@ -77,7 +77,8 @@ export default function Latency(): ReactNode {
     () =>
       rows
         .map((row): Row => ({ ...row, name: service === '' ? row.key : (names.get(row.key)?.name ?? row.key) }))
-        .filter(({ name }) => filter.matches(name)),
+        .filter(({ name }) => filter.matches(name))
+        .sort((a, b) => (a.name < b.name ? -1 : 1)),
     [rows, names, service, filter],
   );
   const columns = useMemo(() => columnsOf(service === '' ? 'Service' : 'Node'), [service]);

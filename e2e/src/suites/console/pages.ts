@@ -94,6 +94,10 @@ export const pages: readonly Case[] = [
             }
             for (const width of WIDTHS) {
               await page.setViewportSize({ width, height: 844 });
+              // Charts take a frame or two to follow.
+              await page
+                .waitForFunction(`${CUT_OFF}.length === 0`, undefined, { timeout: 2_000 })
+                .catch(() => undefined);
               const cut = (await page.evaluate(CUT_OFF)) as string[];
               world.equal(cut.join(', '), '', `cut off of ${name} at ${width} px`);
               await console_.picture(`${name}-${width}`);

@@ -51,19 +51,23 @@ test('a user is made, given another role, and both are taken back', async () => 
 });
 
 test('what somebody else has changed since it was looked at is left as it is', async () => {
-  const { calls, administration } = simulation();
+  const { calls, administration, mesh } = simulation();
   const [user] = administration.users.values();
-  const [key] = administration.keys.values();
+  const [key, rotated] = administration.keys.values();
   const certificate = administration.certificates.get('web');
-  if (user === undefined || key === undefined || certificate === undefined) throw new Error('nothing was simulated');
+  if (user === undefined || key === undefined || rotated === undefined || certificate === undefined)
+    throw new Error('nothing was simulated');
   await calls.access.setRole({ name: user.name, role: 3 });
   await calls.certificates.renewCertificate({ name: 'web' });
   await calls.access.revokeApiKey({ id: key.id });
+  await mesh.advance(1_000);
+  await calls.access.rotateApiKey({ id: rotated.id });
   for (const deed of [
     setRole(calls, user, VIEWER),
     removeUser(calls, user),
     rotateApiKey(calls, key, 24),
     revokeApiKey(calls, key),
+    revokeApiKey(calls, rotated),
     renewCertificate(calls, certificate, undefined),
     revokeCertificate(calls, certificate, 'superseded'),
     deleteCertificate(calls, certificate),
