@@ -9,6 +9,11 @@ export class StreamLimitReached extends ConnectError {
       Code.Unavailable,
     );
   }
+
+  /** ConnectError's own takes each ConnectError for one of whatever class is asked about. */
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return value instanceof Error && Object.getPrototypeOf(value) === StreamLimitReached.prototype;
+  }
 }
 
 /** Wherever in the chain of causes it is: errors of calls are translated on their way. */

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import { simulatedAgents } from '@marcher/client/testing';
+import { AgentError } from '@marcher/client/fleet';
+import { StreamLimitReached, simulatedAgents } from '@marcher/client/testing';
 import { expect, test } from 'vitest';
+
 import { LogFeed } from './log-feed.js';
 
 function following(keptMax?: number) {
@@ -42,4 +44,29 @@ test('of a log without end the newest lines are kept', async () => {
   feed.close();
   await mesh.advance(10_000);
   expect(lines.at(-1)?.serial).toBe(feed.serial);
+});
+
+test('a stream that this side has ended goes on without a word', async () => {
+  const mesh = simulatedAgents({ nodes: 1, services: 4, moving: 1 });
+  const calls = mesh.entry.calls();
+  let streams = 0;
+  async function* logs(...parameters: Parameters<typeof calls.traffic.logs>) {
+    const isFirst = streams++ === 0;
+    let told = 0;
+    for await (const response of calls.traffic.logs(...parameters)) {
+      if (isFirst && ++told > 103) throw new AgentError('unavailable', 'open it again', [], new StreamLimitReached(1));
+      yield response;
+    }
+  }
+  const traffic = { ...calls.traffic, logs };
+  const nodes = [{ key: mesh.entry.id, calls: { ...calls, traffic } }];
+  const feed = new LogFeed({ ambient: mesh.ambient, service: '', nodes });
+  feed.start();
+  await mesh.advance(15_000);
+  expect(streams).toBe(2);
+  const lines = feed.lines();
+  expect(lines.every(({ note }) => note === '')).toBe(true);
+  expect(new Set(lines.map(({ atMs }) => atMs)).size).toBe(lines.length);
+  expect(lines.length).toBeGreaterThan(108);
+  feed.close();
 });

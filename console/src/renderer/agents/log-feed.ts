@@ -91,8 +91,12 @@ export class LogFeed {
         this.#say(node, `${log.count} entries were lost: they came faster than they were read`);
         return;
       case 'failed': {
-        this.#say(node, `its log has ended, and is asked for again: ${log.reason}`);
         const again = this.#options.nodes.filter(({ key }) => key === node);
+        if (log.isLimit) {
+          void this.#follow(again);
+          return;
+        }
+        this.#say(node, `its log has ended, and is asked for again: ${log.reason}`);
         const cancel = this.#options.ambient.after(AGAIN_MS, () => {
           this.#cancels.delete(cancel);
           void this.#follow(again);

@@ -179,13 +179,16 @@ function useLatency(
     setRows([]);
     const rowOf = (node: string) => (each: string) => (service === '' ? each : node);
     const follow = async ({ key: node, calls }: FannedNode): Promise<void> => {
-      try {
-        for await (const stats of calls.traffic.stats({ service, intervalMs: slotMs }, { signal: giveUp.signal })) {
-          if (giveUp.signal.aborted) return;
-          courses.kept.take(node, stats, Date.now(), rowOf(node));
+      while (!giveUp.signal.aborted) {
+        try {
+          for await (const stats of calls.traffic.stats({ service, intervalMs: slotMs }, { signal: giveUp.signal })) {
+            if (giveUp.signal.aborted) return;
+            courses.kept.take(node, stats, Date.now(), rowOf(node));
+          }
+        } catch {
+          // That a node does not answer is said by the banner. Totals go on where they were.
         }
-      } catch {
-        // A node that does not answer is the banner's; when it is live again, all are asked anew.
+        await new Promise((resolve) => setTimeout(resolve, slotMs));
       }
     };
     for (const node of nodes) void follow(node);

@@ -7,6 +7,7 @@
  */
 import type { Timestamp } from '@bufbuild/protobuf/wkt';
 import type { Connection, LogEntry } from '@marcher/proto/marcher/v1/traffic_service_pb';
+import { isStreamLimit } from '../stream-limit.js';
 import type { AgentCalls, Ambient, NodeKey } from './contract.js';
 import { DialGate } from './dial-gate.js';
 import { plainText } from './plain-text.js';
@@ -20,8 +21,8 @@ export type MergedLog =
   | { readonly kind: 'entry'; readonly node: NodeKey; readonly entry: LogEntry }
   /** Lost at the node before this, as nobody took them in time. */
   | { readonly kind: 'dropped'; readonly node: NodeKey; readonly count: bigint }
-  /** Nothing more comes of this node. */
-  | { readonly kind: 'failed'; readonly node: NodeKey; readonly reason: string };
+  /** Nothing more comes of this node. isLimit: by this side, which can begin anew at once; nothing is wrong with the node. */
+  | { readonly kind: 'failed'; readonly node: NodeKey; readonly reason: string; readonly isLimit: boolean };
 
 export interface LogsOptions {
   readonly nodes: readonly FannedNode[];
@@ -71,7 +72,7 @@ export async function* mergedLogs(options: LogsOptions): AsyncIterable<MergedLog
       }
     } catch (error) {
       const reason = plainText(error instanceof Error ? error.message : String(error));
-      if (!stop.aborted) put({ kind: 'failed', node, reason }, ambient.nowMs());
+      if (!stop.aborted) put({ kind: 'failed', node, reason, isLimit: isStreamLimit(error) }, ambient.nowMs());
     } finally {
       open--;
       wake();
