@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A node that is added by SSH from the desktop app's Set Up page, as a service, to a mesh of one: what is sent is what this tree makes. */
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { makeKey } from '@marcher/client/testing/sshd';
-import { REPOSITORY } from '../../harness/scope.js';
 import type { Case, World } from '../../harness/suite.js';
 import { MESH_PORT, MeshGround } from '../mesh/ground.js';
 import { ConsolePage } from './browser.js';
 import { startDesktop } from './desktop-app.js';
+import { installation } from './installation.js';
 import { startMachine } from './other-machine.js';
 
 /** What a node leaves on a machine, and nothing else of it. */
@@ -35,10 +34,8 @@ export const desktopProvision: readonly Case[] = [
       const targets = { edge: { url: `unix:${first.agent.socket}` } };
       const book = JSON.stringify({ version: 1, current: 'edge', targets });
       writeFileSync(path.join(configuration, 'marcher/targets.json'), book, { mode: 0o600 });
-      const archives = path.join(configuration, 'marcher/console/archives');
-      const begun = Date.now();
-      execFileSync(path.join(REPOSITORY, 'scripts/archive'), ['--built', '--quick', '--output', archives]);
-      world.note('archive made, s', (Date.now() - begun) / 1_000);
+      mkdirSync(path.join(configuration, 'marcher/console'), { mode: 0o700 });
+      symlinkSync(installation(world), path.join(configuration, 'marcher/console/archives'));
 
       const machine = await startMachine(world, other.netns, [makeKey(path.join(home, '.ssh/id_ed25519'))]);
       const app = await startDesktop(world, { configuration, env: { HOME: home } });

@@ -64,7 +64,7 @@ touch ready; exec chroot root /bin/sh -c 'while :; do sleep 1; done'`;
   await until('the other machine', () => existsSync(path.join(at, 'ready')) || holder.exitCode !== null);
   if (holder.exitCode !== null) throw new Error('the other machine could not be made: other-machine.log');
   const [pid] = childrenOf(holder.pid as number);
-  const enter = ['nsenter', `--target=${pid}`, '--mount', '--pid', '--net', '--root', '--wd=/'];
+  const enter = ['nsenter', `--target=${pid}`, '--mount', '--pid', '--net', '--root', '--wdns=/'];
   const config = [`ForceCommand exec ${enter.join(' ')} -- /bin/sh -c "$SSH_ORIGINAL_COMMAND"`];
   const sshd = await startSshd({ directory: path.join(at, 'sshd'), authorizedKeys, config });
   return {

@@ -20,9 +20,9 @@ import {
 } from '@marcher/client/provision';
 import { RemoteShell } from '@marcher/client/ssh';
 import { makeKey, startSshd } from '@marcher/client/testing/sshd';
-import { REPOSITORY } from '../../harness/scope.js';
 import type { Case, World } from '../../harness/suite.js';
 import { MESH_PORT, MeshGround } from '../mesh/ground.js';
+import { installation } from './installation.js';
 
 function phases({ steps }: Progress): string {
   return steps.map(({ name, phase }) => `${name} ${phase}`).join(', ');
@@ -51,11 +51,7 @@ export const provision: readonly Case[] = [
       const { code, stderr } = await first.agent.marcher('mesh', 'init', 'edge');
       world.equal(code, 0, `marcher mesh init: ${stderr}`);
 
-      const archives = path.join(scope.dir, 'archives');
-      const making = Date.now();
-      execFileSync(path.join(REPOSITORY, 'scripts/archive'), ['--built', '--quick', '--output', archives]);
-      world.note('archive made, s', (Date.now() - making) / 1_000);
-      const [archive] = archivesIn([archives]);
+      const [archive] = archivesIn([installation(world)]);
       world.check(archive !== undefined, 'there is no archive');
       world.note('archive, MiB', archive.bytes / 2 ** 20);
 
@@ -103,7 +99,7 @@ export const provision: readonly Case[] = [
         world.equal(confirmed.length, 1, 'times that the unknown host key was asked about');
 
         // An address that the machine does not have: the agent ends, and says so.
-        const wrong = provisionOf(`10.78.99.9:${MESH_PORT}`, 4_000);
+        const wrong = provisionOf(`10.78.99.9:${MESH_PORT}`, 2_000);
         const failure = await wrong.run();
         world.equal(failure.phase, 'failed', phases(failure));
         const reason = failure.steps.find(({ phase }) => phase === 'failed')?.reason ?? '';
