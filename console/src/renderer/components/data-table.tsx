@@ -10,7 +10,7 @@ import { type Order, sorted } from './sorted.js';
 export interface Column<T> {
   readonly key: string;
   readonly title: string;
-  /** As in grid-template-columns. Default "1fr". */
+  /** As in grid-template-columns. Default "minmax(120px, 1fr)": what does not fit is scrolled to. */
   readonly width?: string;
   readonly align?: 'end';
   readonly render: (row: T) => ReactNode;
@@ -56,7 +56,7 @@ export function DataTable<T>({
     estimateSize: () => ROW_PX,
     overscan: 8,
   });
-  const template = columns.map(({ width }) => width ?? 'minmax(0, 1fr)').join(' ');
+  const template = columns.map(({ width }) => width ?? 'minmax(120px, 1fr)').join(' ');
   const at = chosen === undefined ? -1 : shown.findIndex((row) => rowKey(row) === chosen);
 
   const move = (to: number): void => {

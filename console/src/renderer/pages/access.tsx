@@ -116,7 +116,7 @@ const certificateColumns = (
   {
     key: 'serial',
     title: 'Serial',
-    width: 'minmax(0, 1.6fr)',
+    width: 'minmax(160px, 1.6fr)',
     render: ({ serial }) => <code>{said(serial)}</code>,
     value: ({ serial }) => serial,
   },

@@ -22,7 +22,7 @@ const columns: readonly Column<Cluster>[] = [
   {
     key: 'nodes',
     title: 'Nodes',
-    width: 'minmax(0, 3fr)',
+    width: 'minmax(200px, 3fr)',
     render: ({ nodes }) =>
       nodes.length === 0
         ? 'none: what is in it is served nowhere'

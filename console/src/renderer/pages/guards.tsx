@@ -166,7 +166,7 @@ const ruleColumns: readonly Column<RuleRow>[] = [
   {
     key: 'sources',
     title: 'Sources',
-    width: 'minmax(0, 2.4fr)',
+    width: 'minmax(200px, 2.4fr)',
     render: ({ rule: { sources } }) => (
       <span title={said(sources.slice(0, 50).join(' '))}>
         {sources.length === 0 ? 'every source' : said(sources.slice(0, 50).join(' '))}

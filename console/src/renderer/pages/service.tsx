@@ -131,7 +131,7 @@ const nodeColumns: readonly Column<OnNode>[] = [
   {
     key: 'why',
     title: 'Why',
-    width: 'minmax(0, 2fr)',
+    width: 'minmax(160px, 2fr)',
     render: ({ view, service }) => said(service.tiers.get(view.key)?.reasons.join('; ') ?? ''),
   },
   {
