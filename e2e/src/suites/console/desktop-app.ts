@@ -77,7 +77,8 @@ async function startHosted(world: World, options: DesktopOptions): Promise<Deskt
   const child = world.scope.spawn([process.execPath, HOST, path.join(BUNDLE, 'main.js'), ...argv], {
     ipc: true,
     log: 'desktop.log',
-    env: { ...env, XDG_CONFIG_HOME: configuration, FAKE_ELECTRON_KEYRING: keyring },
+    // What it leaves behind goes with the case.
+    env: { TMPDIR: world.scope.dir, ...env, XDG_CONFIG_HOME: configuration, FAKE_ELECTRON_KEYRING: keyring },
   });
   const told: FromHost[] = [];
   child.on('message', (message) => told.push(message as FromHost));
