@@ -134,6 +134,7 @@ export function simulatedAgents(options: SimulationOptions = {}): Simulation {
       const agent = find(nameOrId);
       agent.kill();
       agents.splice(agents.indexOf(agent), 1);
+      calls.delete(agent.id);
     },
   };
 }
