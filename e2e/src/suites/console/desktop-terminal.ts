@@ -80,8 +80,11 @@ export const desktopTerminal: readonly Case[] = [
         await page.getByRole('button', { name: 'New console' }).click();
         await shows('the terminal console of the mesh', /Marcher simulated +prod +3 nodes/, 30_000);
         await page.locator('.xterm-helper-textarea').press('Control+Shift+K');
-        await page.getByRole('combobox', { name: 'Page, proxy, service or command' }).waitFor();
+        const palette = page.getByRole('combobox', { name: 'Page, proxy, service or command' });
+        await palette.waitFor();
         await page.keyboard.press('Escape');
+        await palette.waitFor({ state: 'hidden' });
+        world.check((await page.locator('#main').count()) === 1, 'the page is empty after the palette was closed');
         await console_.theme('light');
         await console_.accessible('Terminal, light');
         await console_.picture('desktop-terminal-light');
