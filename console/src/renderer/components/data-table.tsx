@@ -30,6 +30,7 @@ interface DataTableProps<T> {
 }
 
 const ROW_PX = 36;
+const DEFAULT_WIDTH = 'minmax(120px, 1fr)';
 /** So many rows are shown whole; of more, as many as the window has room for. */
 const SHORT_ROWS = 12;
 
@@ -56,7 +57,8 @@ export function DataTable<T>({
     estimateSize: () => ROW_PX,
     overscan: 8,
   });
-  const template = columns.map(({ width }) => width ?? 'minmax(120px, 1fr)').join(' ');
+  const template = columns.map(({ width }) => width ?? DEFAULT_WIDTH).join(' ');
+  const least = columns.reduce((sum, { width }) => sum + leastWidthPx(width), 0);
   const at = chosen === undefined ? -1 : shown.findIndex((row) => rowKey(row) === chosen);
 
   const move = (to: number): void => {
@@ -102,7 +104,7 @@ export function DataTable<T>({
       tabIndex={0}
       ref={scroller}
       onKeyDown={onKeyDown}
-      style={{ '--columns': template, '--rows': `${height + ROW_PX + 2}px` } as CSSProperties}
+      style={{ '--columns': template, '--least': `${least}px`, '--rows': `${height + ROW_PX + 2}px` } as CSSProperties}
       data-long={shown.length > SHORT_ROWS}
     >
       {/* biome-ignore lint/a11y/useSemanticElements: as above */}
@@ -145,6 +147,15 @@ export function DataTable<T>({
       )}
     </div>
   );
+}
+
+/** So much a share of the width is to have: where there is less, the table scrolls rather than cut names to a letter. */
+const SHARE_PX = 104;
+
+export function leastWidthPx(width = DEFAULT_WIDTH): number {
+  const [, px] = /^(?:minmax\()?(\d+)px/.exec(width) ?? [];
+  const [, share = '1'] = /([\d.]+)fr/.exec(width) ?? [];
+  return px === undefined ? SHARE_PX * Number(share) : Number(px);
 }
 
 interface HeaderCellProps<T> {
