@@ -33,6 +33,20 @@ export function openedStrictly(real: Document, open: () => void): void {
   }
 }
 
+/**
+ * After a terminal was opened: what makes its rows has taken the window's document in any case, too (xterm 6.0, DomRenderer), and goes
+ * on making characters by it. There is no public way to it; where it is not found the colours of 24 bits are missing.
+ */
+export function strictRows(terminal: object, strict: Document): void {
+  const { _core: core } = terminal as { _core?: { _renderService?: { _renderer?: { value?: RowRenderer } } } };
+  const rows = core?._renderService?._renderer?.value?._rowFactory;
+  if (rows?._document !== undefined) rows._document = strict;
+}
+
+interface RowRenderer {
+  readonly _rowFactory?: { _document?: Document };
+}
+
 /** In the place of a <style> element: what is written into it is a sheet of the document, for as long as it is in the page. */
 function sheetElement(element: HTMLElement): HTMLElement {
   const real = element.ownerDocument;

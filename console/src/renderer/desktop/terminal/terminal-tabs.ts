@@ -10,7 +10,7 @@ import { FitAddon } from '@xterm/addon-fit';
 import { Terminal } from '@xterm/xterm';
 import type { Bridge } from '../../../ipc/contract.js';
 import { linkProvider } from './links.js';
-import { openedStrictly, strictDocument } from './strict-document.js';
+import { openedStrictly, strictDocument, strictRows } from './strict-document.js';
 import '@xterm/xterm/css/xterm.css';
 
 export type TerminalKind = 'console' | 'shell';
@@ -28,6 +28,8 @@ interface Held {
   tab: Tab;
   id: number | undefined;
   readonly terminal: Terminal;
+  /** What it makes its elements by. */
+  readonly document: Document;
   readonly fit: FitAddon;
   /** It is moved into the page that shows it. */
   readonly host: HTMLElement;
@@ -68,12 +70,13 @@ export class TerminalTabs {
   /** Its key. The program starts when it is shown, at the size that it has there. */
   add(kind: TerminalKind): number {
     const key = ++this.#last;
+    const strict = strictDocument(document);
     const terminal = new Terminal({
       scrollback: SCROLLBACK,
       fontFamily: 'ui-monospace, "SF Mono", "DejaVu Sans Mono", Menlo, monospace',
       fontSize: 13,
       minimumContrastRatio: 4.5,
-      documentOverride: strictDocument(document),
+      documentOverride: strict,
       linkHandler: { activate: (_event, text) => this.#openLink(text) },
     });
     const fit = new FitAddon();
@@ -83,7 +86,7 @@ export class TerminalTabs {
     const host = document.createElement('div');
     host.className = 'terminal-host';
     const tab: Tab = { key, kind, title: `${TITLES[kind]} ${key}`, state: 'opening', said: '' };
-    this.#held.push({ tab, id: undefined, terminal, fit, host });
+    this.#held.push({ tab, id: undefined, terminal, document: strict, fit, host });
     this.#changed();
     return key;
   }
@@ -94,7 +97,10 @@ export class TerminalTabs {
     if (held === undefined) return () => undefined;
     const isNew = held.terminal.element === undefined;
     place.append(held.host);
-    if (isNew) openedStrictly(document, () => held.terminal.open(held.host));
+    if (isNew) {
+      openedStrictly(document, () => held.terminal.open(held.host));
+      strictRows(held.terminal, held.document);
+    }
     held.fit.fit();
     if (isNew) void this.#run(held);
     held.terminal.focus();
