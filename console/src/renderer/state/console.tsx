@@ -14,7 +14,7 @@ import {
   useSyncExternalStore,
 } from 'react';
 import { formatRoute, type Page, parseRoute, type Route } from './routes.js';
-import { keepTheme, storedTheme, type Theme } from './theme.js';
+import { applyTheme, keepTheme, storedTheme, type Theme } from './theme.js';
 import { type TrendPoint, withPoint } from './trend.js';
 
 /** What the renderer needs of a Fleet. */
@@ -69,6 +69,8 @@ interface ConsoleProps {
 export function ConsoleProvider({ fleet, reach, children }: ConsoleProps): ReactNode {
   const route = useRoute();
   const [theme, setThemeState] = useState(storedTheme);
+  // What the system prefers may have changed since the page was painted first.
+  useEffect(() => applyTheme(theme), [theme]);
   const [notice, notify] = useState('');
   const trend = useTrend(fleet);
   const meshId = useSyncExternalStore(

@@ -94,8 +94,9 @@ export class ConsolePage {
   }
 
   async theme(theme: Theme): Promise<void> {
-    const button = this.page.getByRole('button', { name: theme === 'light' ? 'Light' : 'Dark', exact: true });
-    if (await button.isVisible()) await button.click();
+    const page = this.page.locator('html');
+    if ((await page.getAttribute('data-theme')) === theme) return;
+    await this.page.getByRole('button', { name: theme === 'light' ? 'Light' : 'Dark', exact: true }).click();
     await this.page.locator(`html[data-theme='${theme}']`).waitFor({ state: 'attached' });
   }
 

@@ -57,6 +57,7 @@ export const desktopTerminal: readonly Case[] = [
       };
       try {
         await page.getByText('all of 3 nodes').waitFor();
+        await console_.theme('dark');
         await console_.goTo('#/terminal', 'Terminal');
         await page.getByRole('button', { name: 'New shell' }).click();
         await page.locator('.xterm-rows').waitFor();
