@@ -7,7 +7,7 @@ import { type Case, runSuite } from './harness/suite.js';
 const suites: Readonly<Record<string, () => Promise<readonly Case[]>>> = {
   basic: async () => (await import('./suites/basic/index.js')).basic,
   console: async () => (await import('./suites/console/index.js')).consoleCases,
-  'console-large': async () => (await import('./suites/console/large.js')).consoleLarge,
+  'console-large': async () => (await import('./suites/console/index.js')).consoleLongCases,
   faults: async () => (await import('./suites/faults/index.js')).faults,
   guest: async () => (await import('./suites/guest/index.js')).guest,
   qos: async () => (await import('./suites/qos/index.js')).qos,

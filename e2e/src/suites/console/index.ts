@@ -5,7 +5,7 @@ import { desktop } from './desktop.js';
 import { desktopProvision } from './desktop-provision.js';
 import { desktopTerminal } from './desktop-terminal.js';
 import { everyWrite } from './every-write.js';
-import { large } from './large.js';
+import { consoleLarge, large } from './large.js';
 import { pages } from './pages.js';
 import { provision } from './provision.js';
 import { terminal } from './terminal.js';
@@ -13,6 +13,9 @@ import { writes } from './writes.js';
 
 export const consoleCases: readonly Case[] = [
   ...[...pages, ...writes, ...everyWrite],
-  ...[...desktop, ...desktopTerminal, ...desktopProvision, ...provision],
+  ...[...desktop, ...desktopTerminal, ...desktopProvision],
   ...[...terminal, ...large],
 ];
+
+/** `npm run e2e -- console-large`: what is not part of `npm test`. */
+export const consoleLongCases: readonly Case[] = [...provision, ...consoleLarge];
