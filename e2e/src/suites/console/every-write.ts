@@ -10,9 +10,9 @@ import { CertificateService } from '@marcher/proto/marcher/v1/certificate_servic
 import type { Locator, Page } from 'playwright-core';
 import { until } from '../../harness/scope.js';
 import type { Case, World } from '../../harness/suite.js';
-import { MeshGround, type MeshNode } from '../mesh/ground.js';
+import type { MeshGround, MeshNode } from '../mesh/ground.js';
 import { type ConsolePage, withConsole } from './browser.js';
-import { startGateway } from './gateway.js';
+import { threeAgents } from './three-agents.js';
 
 const PASSWORD = 'correct horse battery staple';
 const OTHER_PASSWORD = 'staple battery horse correct';
@@ -113,13 +113,8 @@ export const everyWrite: readonly Case[] = [
   {
     name: 'three agents: each thing that the console does is planned or said, done at all of them, and taken back',
     run: async (world: World) => {
-      const ground = new MeshGround(world, 3);
-      await ground.start();
-      const [first, second, third] = [ground.node(1), ground.node(2), ground.node(3)];
-      await ground.apply(first, ground.service('web', 8001));
-      await ground.agreed(['web']);
-      const loads = await Promise.all([first, second].map((node) => ground.load(node, 8001)));
-      const address = await startGateway(world, `unix:${first.agent.socket}`);
+      const { ground, nodes, loads, address } = await threeAgents(world);
+      const [first, second, third] = nodes;
       const began = Date.now();
       await withConsole(world, address, async (console_) => {
         await console_.page.getByText('all of 3 nodes').waitFor();

@@ -2,9 +2,8 @@
 /** Three agents that carry traffic, changed and watched from the browser. */
 import { until } from '../../harness/scope.js';
 import type { Case, World } from '../../harness/suite.js';
-import { MeshGround } from '../mesh/ground.js';
 import { withConsole } from './browser.js';
-import { startGateway } from './gateway.js';
+import { threeAgents } from './three-agents.js';
 
 const TEXT = `apiVersion: marcher/v1
 services:
@@ -17,13 +16,8 @@ export const writes: readonly Case[] = [
   {
     name: 'three agents: a service planned, applied and taken back; a node drained through another; one killed and back',
     run: async (world: World) => {
-      const ground = new MeshGround(world, 3);
-      await ground.start();
-      const [first, second, third] = [ground.node(1), ground.node(2), ground.node(3)];
-      await ground.apply(first, ground.service('web', 8001));
-      await ground.agreed(['web']);
-      const loads = await Promise.all([first, second].map((node) => ground.load(node, 8001)));
-      const address = await startGateway(world, `unix:${first.agent.socket}`);
+      const { ground, nodes, loads, address } = await threeAgents(world);
+      const [first, second, third] = nodes;
       await withConsole(world, address, async (console_) => {
         const { page } = console_;
         await page.getByText('all of 3 nodes').waitFor();
