@@ -99,6 +99,12 @@ test.each([{ args: [] }, { args: ['-t', 'unix:/nowhere'] }])(
   },
 );
 
+test.each(['--record', '--replay'])('a command takes no %s, which is for the console', async (option) => {
+  const { code, stdout, stderr } = await run([option, join(directory, 'a.jsonl'), 'status']);
+  expect([code, stdout]).toEqual([2, '']);
+  expect(stderr).toContain(`${option} is for the console`);
+});
+
 describe('apply and plan', () => {
   test('apply shows the diff, then says that nothing changes', async () => {
     const path = file('web.yaml', web);

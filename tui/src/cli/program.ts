@@ -11,6 +11,7 @@ import { defineCertificates } from './certificate-program.js';
 import { defineClusters } from './cluster-program.js';
 import type { ExitCode } from './exit-code.js';
 import { exitCodeText } from './exit-code.js';
+import { usage as misuse } from './failure.js';
 import { defineLogin } from './login-program.js';
 import { defineMesh } from './mesh-program.js';
 import type { Session, TargetOptions } from './session.js';
@@ -103,6 +104,13 @@ export function createProgram(session: Session, outcome: Outcome): Command {
     )
     .option('--record <FILE>', 'without a command: the console, and what it shows into a file')
     .option('--replay <FILE>', 'without a command: the console, on what was recorded')
+    .hook('preAction', (whole) => {
+      const { record, replay } = whole.opts();
+      if (record === undefined && replay === undefined) return;
+      throw misuse(
+        `${record === undefined ? '--replay' : '--record'} is for the console: it stands where no command does`,
+      );
+    })
     .addHelpText(
       'after',
       `\n${exitCodeText}\n\nEnvironment: MARCHER_TARGET (default for --target), MARCHER_CA_FILE, MARCHER_CERT_FILE, MARCHER_KEY_FILE, MARCHER_TOKEN_FILE, XDG_CONFIG_HOME, NO_COLOR, FORCE_COLOR.`,

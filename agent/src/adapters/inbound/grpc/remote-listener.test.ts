@@ -412,6 +412,23 @@ describe('many, or slow', () => {
     expect(await asked(some(4, 3_000))).not.toBe('answered');
   });
 
+  test('who has not said who it is has room for few calls, and an operator for those of a console', async () => {
+    const api = await remoteApi(authority, node);
+    const session = connectHttp2(`https://127.0.0.1:${api.port}`, {
+      rejectUnauthorized: false,
+      cert: alice.certificatePem,
+      key: alice.privateKeyPem,
+    });
+    onTestFinished(() => session.destroy());
+    session.on('error', () => undefined);
+    const rooms: (number | undefined)[] = [];
+    session.on('remoteSettings', ({ maxConcurrentStreams }) => rooms.push(maxConcurrentStreams));
+    await vi.waitFor(() => expect(rooms).toEqual([128]));
+    const path = '/marcher.v1.NodeService/Status';
+    session.request({ ':method': 'POST', ':path': path, 'content-type': 'application/grpc' }).end(Buffer.alloc(5));
+    await vi.waitFor(() => expect(rooms).toEqual([128, 2_048]));
+  });
+
   test('a request that does not come to its end is given up, and a connection without one is closed', async () => {
     const api = await remoteApi(authority, node, {}, undefined, { requestMs: 40, idleMs: 150 });
     const session = connectHttp2(`https://127.0.0.1:${api.port}`, {

@@ -82,6 +82,8 @@ const HEADER_BYTES = 8 * 1024;
 const LINGER_MS = 2_000;
 const LISTEN_AGAIN_MS = 5_000;
 const KNOWN_WINDOW_BYTES = 4 << 20;
+/** Calls at a time of who has not said who it is: a console's many come once it has. */
+const STRANGER_STREAMS = 128;
 
 export type RemoteRefusal =
   | CallerRefusal
@@ -313,7 +315,7 @@ export class RemoteListener {
       maxSessionMemory: 64 + Math.ceil(limits.changeMaxBytes / (1 << 20)),
       settings: {
         enablePush: false,
-        maxConcurrentStreams: limits.streamsPerConnection,
+        maxConcurrentStreams: Math.min(STRANGER_STREAMS, limits.streamsPerConnection),
         initialWindowSize: 1 << 20,
         maxHeaderListSize: HEADER_BYTES,
       },
@@ -407,6 +409,8 @@ export class RemoteListener {
     }
     this.#known.set(key, mine + 1);
     session.setLocalWindowSize(KNOWN_WINDOW_BYTES);
+    const maxConcurrentStreams = this.#apiLimits?.streamsPerConnection;
+    if (maxConcurrentStreams !== undefined) session.settings({ maxConcurrentStreams });
     session.setTimeout(this.#apiLimits?.idleMs ?? 0, () => session.close());
     return true;
   }

@@ -4,7 +4,7 @@
  * without a copy, and a few values, which are copied as structured clones. A state of 5,000 services on 50 nodes that is copied whole
  * takes seconds; a patch of it takes a thread that draws some milliseconds.
  *
- *   StateDiffer (state.ts) ──StatePatch──▶ StateMirror (mirror.ts)
+ *   StateDiffer (differ.ts) ──StatePatch──▶ StateMirror (mirror.ts)
  *
  * Numbers are a list of steps (Step), each with what it needs. The last patch of a state ends with Step.STATE; a large state comes as
  * several patches.
