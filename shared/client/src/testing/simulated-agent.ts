@@ -43,6 +43,7 @@ import {
 } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import { agentCalls } from '../agent-calls.js';
 import type { AgentCalls, Ambient } from '../fleet/contract.js';
+import { ChangedKeys } from './changed-keys.js';
 import type { SimulatedAdministration } from './simulated-administration.js';
 import { SimulatedConfiguration, type StoredObject } from './simulated-configuration.js';
 import { connectionsOf, logsOf } from './simulated-log.js';
@@ -80,9 +81,13 @@ export class SimulatedAgent {
   readonly #startedMs: number;
   /** By "service/backend". */
   readonly #backends = new Map<string, BackendStatus>();
+  /** Keys of a service's. */
+  readonly #backendsOf = new Map<string, readonly string[]>();
+  /** As of backends(). */
+  readonly changedBackends = new ChangedKeys();
   readonly #unhealthy = new Set<string>();
   readonly #drained = new Set<string>();
-  #backendsAt = { version: -1n, ms: -1 };
+  #backendsAt = { version: -1n, clusters: '', ms: -1 };
   #stop = new AbortController();
   #condition: Condition = 'up';
   #runs = 0;
@@ -208,28 +213,34 @@ export class SimulatedAgent {
   }
 
   tiers(): ServiceTier[] {
-    return this.#held().map(({ name }) =>
-      create(ServiceTierSchema, { service: name, tier: 'relay', reasons: RELAY_REASONS, fasterIf: FASTER_IF }),
-    );
+    return this.#held().map(({ name }) => tierOf(name));
+  }
+
+  /** undefined: the service is not there, or not held here. */
+  tier(service: string): ServiceTier | undefined {
+    const stored = this.configuration.objects.get(`Service/${service}`);
+    return stored !== undefined && this.holds(stored) ? tierOf(service) : undefined;
   }
 
   /** By "service/backend"; a message that is as it was is the same object. */
   backends(): ReadonlyMap<string, BackendStatus> {
     const nowMs = this.clock.nowMs();
     const { version } = this.configuration;
-    if (this.#backendsAt.version !== version) {
-      const services = this.#held();
-      const keys = new Set(services.flatMap(({ name, backends }) => backends.map((one) => `${name}/${one.name}`)));
-      for (const key of this.#backends.keys()) if (!keys.has(key)) this.#backends.delete(key);
-      for (const service of services) this.#setBackends(service, nowMs);
-    } else if (this.#backendsAt.ms !== nowMs) {
-      for (const name of this.traffic.moving()) {
-        const service = this.configuration.service(name);
-        if (service !== undefined) this.#setBackends(service, nowMs);
-      }
+    const at = this.#backendsAt;
+    const clusters = this.clusters.join(' ');
+    if (at.version !== version || at.clusters !== clusters) {
+      const changed = at.clusters === clusters ? this.configuration.changedSince(at.version) : undefined;
+      const names = changed === undefined ? this.#allServices() : servicesAmong(changed);
+      for (const name of names) this.#setBackends(name, nowMs);
     }
-    this.#backendsAt = { version, ms: nowMs };
+    if (at.ms !== nowMs) for (const name of this.traffic.moving()) this.#setBackends(name, nowMs);
+    this.#backendsAt = { version, clusters, ms: nowMs };
     return this.#backends;
+  }
+
+  /** With those that are no more. */
+  #allServices(): Iterable<string> {
+    return new Set([...this.#backendsOf.keys(), ...this.configuration.services().map(({ name }) => name)]);
   }
 
   members(): Member[] {
@@ -252,17 +263,29 @@ export class SimulatedAgent {
   }
 
   #touchBackends(): void {
-    this.#backendsAt = { version: -1n, ms: -1 };
+    this.#backendsAt = { version: -1n, clusters: '', ms: -1 };
   }
 
   #held(): Service[] {
     return this.configuration.services().filter(({ cluster }) => cluster === '' || this.clusters.includes(cluster));
   }
 
-  #setBackends({ name, backends }: Service, nowMs: number): void {
+  #setBackends(name: string, nowMs: number): void {
+    const stored = this.configuration.objects.get(`Service/${name}`);
+    const service = stored !== undefined && this.holds(stored) ? (stored.declared.value as Service) : undefined;
+    const keys = service === undefined ? [] : service.backends.map((backend) => `${name}/${backend.name}`);
+    for (const key of this.#backendsOf.get(name) ?? []) {
+      if (!keys.includes(key) && this.#backends.delete(key)) this.changedBackends.add(key);
+    }
+    if (service === undefined) {
+      this.#backendsOf.delete(name);
+      return;
+    }
+    this.#backendsOf.set(name, keys);
+    const { backends } = service;
     const open = this.traffic.open(name, nowMs);
     backends.forEach((backend, at) => {
-      const key = `${name}/${backend.name}`;
+      const key = keys[at] as string;
       const health = this.#unhealthy.has(key) ? Health.UNHEALTHY : Health.HEALTHY;
       const draining = backend.drain || this.#drained.has(key);
       const weight = backend.weight ?? 1;
@@ -286,6 +309,7 @@ export class SimulatedAgent {
         endpoints: [{ address: backend.address, health, reason, connections }],
       });
       this.#backends.set(key, status);
+      this.changedBackends.add(key);
     });
   }
 
@@ -509,6 +533,15 @@ export class SimulatedAgent {
 
 const RELAY_REASONS = ['nothing in the configuration needs more than packet forwarding, but forwarding.mode is relay'];
 const FASTER_IF = ['XDP was available: no interface was named: marcherd --interfaces eth0, or MARCHER_INTERFACES'];
+
+function tierOf(service: string): ServiceTier {
+  return create(ServiceTierSchema, { service, tier: 'relay', reasons: RELAY_REASONS, fasterIf: FASTER_IF });
+}
+
+/** Names of services by keys of objects. */
+function servicesAmong(keys: Iterable<string>): readonly string[] {
+  return [...keys].filter((key) => key.startsWith('Service/')).map((key) => key.slice('Service/'.length));
+}
 
 type Handler = (request: unknown, context: HandlerContext) => unknown;
 

@@ -40,6 +40,8 @@ interface Made {
   readonly steps: readonly Step[];
 }
 
+const NOTHING: ReadonlySet<string> = new Set();
+
 export class SimulatedConfiguration {
   readonly objects = new Map<string, StoredObject>();
   /** Keys that are no more, with the version since when. */
@@ -50,6 +52,7 @@ export class SimulatedConfiguration {
   /** How many versions can be gone back. */
   historyMax = 1_000;
   #hash = 0n;
+  #services: { readonly version: bigint; readonly list: readonly Service[] } = { version: -1n, list: [] };
   /** Of the next version; then they are forgotten. */
   readonly #waiting = new Set<() => void>();
 
@@ -76,8 +79,21 @@ export class SimulatedConfiguration {
     return () => void this.#waiting.delete(run);
   }
 
-  services(): Service[] {
-    return [...this.objects.values()].flatMap(({ declared }) => (declared.kind === 'Service' ? [declared.value] : []));
+  /** Keys of what was changed after that version. undefined: it is too long ago. */
+  changedSince(version: bigint): ReadonlySet<string> | undefined {
+    if (version >= this.version) return NOTHING;
+    const after = Number(this.version - version);
+    if (version <= 0n || after > this.#history.length) return undefined;
+    return new Set(this.#history.slice(-after).flatMap(({ steps }) => steps.map(({ key }) => key)));
+  }
+
+  services(): readonly Service[] {
+    if (this.#services.version !== this.version) {
+      const list: Service[] = [];
+      for (const { declared } of this.objects.values()) if (declared.kind === 'Service') list.push(declared.value);
+      this.#services = { version: this.version, list };
+    }
+    return this.#services.list;
   }
 
   service(name: string): Service | undefined {
@@ -137,7 +153,7 @@ export class SimulatedConfiguration {
         this.#hash ^= asNumber(digest);
       }
     }
-    const diffs = steps.slice(0, 1_000).map(diffOf);
+    const diffs = diffsOf(steps);
     const count = (operation: Operation): number => diffs.filter((diff) => diff.operation === operation).length;
     const revision = create(RevisionSchema, {
       ...by,
@@ -146,7 +162,7 @@ export class SimulatedConfiguration {
       created: count(Operation.CREATE),
       updated: count(Operation.UPDATE),
       deleted: count(Operation.DELETE),
-      diffs,
+      diffs: [...diffs],
     });
     this.#history.push({ revision, steps });
     while (this.#history.length > this.historyMax) this.#history.shift();
@@ -252,8 +268,23 @@ function violationsOf(change: Change): Violation[] {
   return violations;
 }
 
+/** Of the first thousand. All nodes take the same steps. */
+function diffsOf(steps: readonly Step[]): readonly ObjectDiff[] {
+  let diffs = knownDiffs.get(steps);
+  if (diffs === undefined) {
+    diffs = steps.slice(0, 1_000).map(diffOf);
+    knownDiffs.set(steps, diffs);
+  }
+  return diffs;
+}
+
+const knownDiffs = new WeakMap<readonly Step[], readonly ObjectDiff[]>();
+const knownDigests = new WeakMap<Declared, Uint8Array<ArrayBuffer>>();
+
 /** FNV-1a, 64 bits. */
 function digestOf(declared: Declared): Uint8Array<ArrayBuffer> {
+  const known = knownDigests.get(declared);
+  if (known !== undefined) return known;
   const bytes =
     declared.kind === 'Service' ? toBinary(ServiceSchema, declared.value) : toBinary(ObjectSchema, declared.value);
   // Two halves of 32 bits, each with another basis: good enough to tell objects of a test apart, and fast.
@@ -265,6 +296,7 @@ function digestOf(declared: Declared): Uint8Array<ArrayBuffer> {
   const digest = new Uint8Array(8);
   new DataView(digest.buffer).setUint32(0, high);
   new DataView(digest.buffer).setUint32(4, low);
+  knownDigests.set(declared, digest);
   return digest;
 }
 

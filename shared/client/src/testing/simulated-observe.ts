@@ -19,12 +19,13 @@ const OBJECTS_PER_BATCH = 5_000;
 export class SimulatedReader {
   readonly #agent: SimulatedAgent;
   readonly #request: ObserveRequest;
-  readonly #backends = new Map<string, object>();
-  readonly #tiers = new Map<string, string>();
+  readonly #backends = new Set<string>();
+  readonly #tiers = new Set<string>();
   readonly #traffic = new Map<string, bigint>();
   readonly #members = new Map<string, string>();
   #version = 0n;
-  #tiersVersion = 0n;
+  #tiersAt = { version: 0n, clusters: '' };
+  #backendsAt: number | undefined;
   #status = '';
   #sentMs = 0;
 
@@ -107,21 +108,27 @@ export class SimulatedReader {
     if (this.#wants(Topic.CONFIGURATION) && isChanged) this.#tellObjects(batch);
     if (this.#wants(Topic.STATUS)) this.#tellStatus(batch);
     if (this.#wants(Topic.BACKENDS)) this.#tellBackends(batch);
-    if (this.#wants(Topic.TIERS)) this.#tellTiers(batch, this.#tiersVersion !== version);
+    if (this.#wants(Topic.TIERS)) this.#tellTiers(batch);
     if (this.#wants(Topic.TRAFFIC)) this.#tellTraffic(batch);
     if (this.#wants(Topic.MEMBERS)) this.#tellMembers(batch);
     this.#version = version;
-    this.#tiersVersion = version;
     return batch;
   }
 
   #tellObjects(batch: ObserveResponse): void {
-    for (const object of this.#agent.configuration.objects.values()) {
-      if (object.generation > this.#version && this.#agent.holds(object)) batch.objects.push(this.#observed(object));
+    const { objects, gone } = this.#agent.configuration;
+    const changed = this.#agent.configuration.changedSince(this.#version);
+    for (const key of changed ?? objects.keys()) {
+      const object = objects.get(key);
+      if (object !== undefined && object.generation > this.#version && this.#agent.holds(object)) {
+        batch.objects.push(this.#observed(object));
+      }
     }
-    for (const [key, version] of this.#agent.configuration.gone) {
+    for (const key of changed ?? gone.keys()) {
       const [kind = '', name = ''] = key.split('/');
-      if (version > this.#version) batch.goneObjects.push({ $typeName: 'marcher.v1.ObjectKey', kind, name });
+      if ((gone.get(key) ?? 0n) > this.#version) {
+        batch.goneObjects.push({ $typeName: 'marcher.v1.ObjectKey', kind, name });
+      }
     }
   }
 
@@ -148,34 +155,40 @@ export class SimulatedReader {
 
   #tellBackends(batch: ObserveResponse): void {
     const backends = this.#agent.backends();
-    for (const [key, status] of backends) {
-      if (this.#backends.get(key) === status) continue;
-      this.#backends.set(key, status);
-      batch.backends.push(status);
-    }
-    if (this.#backends.size === backends.size) return;
-    for (const key of this.#backends.keys()) {
-      if (backends.has(key)) continue;
-      this.#backends.delete(key);
-      const [service = '', backend = ''] = key.split('/');
-      batch.goneBackends.push({ $typeName: 'marcher.v1.BackendName', service, backend });
+    const { changedBackends } = this.#agent;
+    const changed = this.#backendsAt === undefined ? undefined : changedBackends.since(this.#backendsAt);
+    this.#backendsAt = changedBackends.end;
+    for (const key of changed ?? new Set([...this.#backends, ...backends.keys()])) {
+      const status = backends.get(key);
+      if (status !== undefined) {
+        this.#backends.add(key);
+        batch.backends.push(status);
+      } else if (this.#backends.delete(key)) {
+        const [service = '', backend = ''] = key.split('/');
+        batch.goneBackends.push({ $typeName: 'marcher.v1.BackendName', service, backend });
+      }
     }
   }
 
-  #tellTiers(batch: ObserveResponse, isChanged: boolean): void {
-    if (!isChanged) return;
-    const tiers = this.#agent.tiers();
-    for (const tier of tiers) {
-      if (this.#tiers.get(tier.service) === tier.tier) continue;
-      this.#tiers.set(tier.service, tier.tier);
-      batch.tiers.push(tier);
-    }
-    if (this.#tiers.size === tiers.length) return;
-    const names = new Set(tiers.map(({ service }) => service));
-    for (const name of this.#tiers.keys()) {
-      if (names.has(name)) continue;
-      this.#tiers.delete(name);
-      batch.goneTiers.push(name);
+  #tellTiers(batch: ObserveResponse): void {
+    const { configuration } = this.#agent;
+    const clusters = this.#agent.clusters.join(' ');
+    const at = this.#tiersAt;
+    if (at.version === configuration.version && at.clusters === clusters) return;
+    const changed = at.clusters === clusters ? configuration.changedSince(at.version) : undefined;
+    this.#tiersAt = { version: configuration.version, clusters };
+    const all = (): Iterable<string> =>
+      new Set([...this.#tiers, ...configuration.services().map(({ name }) => name)].map((name) => `Service/${name}`));
+    for (const key of changed ?? all()) {
+      const [kind, name = ''] = key.split('/');
+      if (kind !== 'Service') continue;
+      const tier = this.#agent.tier(name);
+      if (tier === undefined) {
+        if (this.#tiers.delete(name)) batch.goneTiers.push(name);
+      } else if (!this.#tiers.has(name)) {
+        this.#tiers.add(name);
+        batch.tiers.push(tier);
+      }
     }
   }
 

@@ -12,6 +12,7 @@ import type {
   ServiceView,
 } from '../contract.js';
 import { HISTORY_MAX } from '../contract.js';
+import { changedEntries, goneKeys } from '../draft-map.js';
 import { NodeMap, type NodeSlots } from '../node-map.js';
 import { isSameConditions } from '../shared-values.js';
 import {
@@ -28,7 +29,6 @@ import {
 } from './patch.js';
 
 const NO_CELLS: readonly undefined[] = [];
-const NO_ONE: ReadonlyMap<string, undefined> = new Map<string, undefined>();
 
 type PutCell<V> = (value: V, before: V | undefined) => boolean;
 
@@ -56,37 +56,37 @@ export class StateDiffer {
   /** In pieces. */
   *#steps(state: FleetState, before: FleetState | undefined): Iterable<void> {
     const { nodes, services, objects, backends } = this.#names;
-    for (const [key, view] of changed(state.nodes, before?.nodes)) {
+    for (const [key, view] of changedEntries(state.nodes, before?.nodes)) {
       this.#node(nodes.id(key, this.#writer), view, before?.nodes.get(key));
       yield;
     }
-    for (const key of gone(state.nodes, before?.nodes)) this.#writer.put(Step.GONE, Table.NODES, nodes.free(key));
+    for (const key of goneKeys(state.nodes, before?.nodes)) this.#writer.put(Step.GONE, Table.NODES, nodes.free(key));
     if (!isSameOrder(state.nodes, before?.nodes)) {
       this.#writer.put(Step.NODE_ORDER, state.nodes.size);
       for (const key of state.nodes.keys()) this.#writer.put(nodes.known(key));
     }
-    for (const [key, view] of changed(state.services, before?.services)) {
+    for (const [key, view] of changedEntries(state.services, before?.services)) {
       this.#tellSlots(view.nodes);
       this.#object(Step.SERVICE, services.id(key, this.#writer), view, before?.services.get(key));
       yield;
     }
-    for (const key of gone(state.services, before?.services)) {
+    for (const key of goneKeys(state.services, before?.services)) {
       this.#writer.put(Step.GONE, Table.SERVICES, services.free(key));
     }
-    for (const [key, view] of changed(state.objects, before?.objects)) {
+    for (const [key, view] of changedEntries(state.objects, before?.objects)) {
       this.#tellSlots(view.nodes);
       this.#object(Step.OBJECT, objects.id(key, this.#writer), view, before?.objects.get(key));
       yield;
     }
-    for (const key of gone(state.objects, before?.objects)) {
+    for (const key of goneKeys(state.objects, before?.objects)) {
       this.#writer.put(Step.GONE, Table.OBJECTS, objects.free(key));
     }
-    for (const [key, view] of changed(state.backends, before?.backends)) {
+    for (const [key, view] of changedEntries(state.backends, before?.backends)) {
       this.#tellSlots(view.nodes);
       this.#backend(backends.id(key, this.#writer), view, before?.backends.get(key));
       yield;
     }
-    for (const key of gone(state.backends, before?.backends)) {
+    for (const key of goneKeys(state.backends, before?.backends)) {
       this.#writer.put(Step.GONE, Table.BACKENDS, backends.free(key));
     }
     this.#state(state, before);
@@ -328,21 +328,9 @@ class Names {
   }
 }
 
-function* changed<V>(
-  now: ReadonlyMap<string, V>,
-  before: ReadonlyMap<string, V | undefined> = NO_ONE,
-): Iterable<readonly [string, V]> {
-  if (now === before) return;
-  for (const entry of now) if (before.get(entry[0]) !== entry[1]) yield entry;
-}
-
-function gone(now: ReadonlyMap<string, unknown>, before: ReadonlyMap<string, unknown> = NO_ONE): readonly string[] {
-  return now === before ? [] : [...before.keys()].filter((key) => !now.has(key));
-}
-
-function isSameOrder(now: ReadonlyMap<string, unknown>, before: ReadonlyMap<string, unknown> = NO_ONE): boolean {
+function isSameOrder(now: ReadonlyMap<string, unknown>, before: ReadonlyMap<string, unknown> | undefined): boolean {
   if (now === before) return true;
-  if (now.size !== before.size) return false;
+  if (now.size !== before?.size) return false;
   const keys = before.keys();
   for (const key of now.keys()) if (keys.next().value !== key) return false;
   return true;

@@ -113,13 +113,8 @@ export class StateMirror {
     const coverage = reader.value<FleetState['coverage']>();
     const flow = flowOf(reader, before.flow);
     const history = historyOf(reader, before.history);
-    let nodes = this.#nodes.publish();
-    if (this.#order !== undefined) {
-      const views = nodes;
-      nodes = new Map(this.#order.map((key) => [key, views.get(key) as NodeView]));
-      this.#nodes.become(nodes);
-      this.#order = undefined;
-    }
+    const nodes = this.#order === undefined ? this.#nodes.publish() : this.#nodes.publishInOrder(this.#order);
+    this.#order = undefined;
     this.#state = {
       revision,
       atMs,
@@ -267,9 +262,9 @@ export class StateMirror {
     return this.#names[table]?.[reader.number()] as string;
   }
 
-  #table(table: Table): DraftMap<string, unknown> {
+  #table(table: Table): DraftMap<string, object> {
     const tables = [this.#nodes, this.#services, this.#objects, this.#backends] as const;
-    return tables[table] as DraftMap<string, unknown>;
+    return tables[table] as DraftMap<string, object>;
   }
 }
 
