@@ -395,6 +395,26 @@ test('a change of the configuration is shown at once, while figures that move ha
   expect(Math.max(...lateMs)).toBeLessThanOrEqual(220);
 });
 
+test('that nodes have a change, one after the other, keeps nothing waiting and hurries nobody', async () => {
+  const { mesh, fleet, states } = await started({ nodes: 6, services: 4, moving: 0 });
+  await mesh.advance(5_000);
+  const others = mesh.agents.filter((agent) => agent !== mesh.entry);
+  for (const agent of others) agent.isCutOff = true;
+  const calls = mesh.entry.calls();
+  const service = create(ServiceSchema, { name: 'new', backends: [{ name: 'a', address: '10.0.0.1:80' }] });
+  await calls.config.apply({ change: changeOf([service]) });
+  await mesh.advance(200);
+  expect(fleet.state.services.get('new')?.nodes.size).toBe(1);
+  const before = states.length;
+  for (const agent of others) {
+    agent.configuration.apply(changeOf([service]), 0n, { author: 'simulated', origin: 'api', message: '' });
+    await mesh.advance(100);
+  }
+  await mesh.advance(1_000);
+  expect(fleet.state.services.get('new')?.nodes.size).toBe(6);
+  expect(states.length - before).toBeLessThanOrEqual(3);
+});
+
 test('of many nodes each is asked more seldom, and their rates are what they are', async () => {
   const asked: number[] = [];
   const { mesh, fleet } = await started({ nodes: 40, services: 4, moving: 0 });

@@ -10,7 +10,7 @@
 import { type Member, MemberState } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import type { ObserveResponse } from '@marcher/proto/marcher/v1/observe_service_pb';
 import { Assembly } from './assembly.js';
-import type { AgentCalls, Ambient, FleetOptions, FleetState, Link, NodeKey, NodeView } from './contract.js';
+import type { AgentCalls, Ambient, FleetOptions, FleetState, Link, NodeKey } from './contract.js';
 import { DialGate } from './dial-gate.js';
 import { type NodeRecord, NotTaken } from './node.js';
 import { NodeStream } from './node-stream.js';
@@ -190,7 +190,7 @@ export class Fleet implements FleetSource {
     // Before the batch is taken: what it brings is kept, and shared.
     for (const tap of this.#taps) tap.batch(record.key, record.isEntry, beginsAtMs, batch, nowMs);
     if (beginsAtMs !== undefined) record.begin(beginsAtMs);
-    const isUrgent = isNews(record.now, batch);
+    const isUrgent = isNews(record, batch);
     this.#assembly.take(record, batch, nowMs);
     this.#publisher.touch(isUrgent);
   }
@@ -331,15 +331,14 @@ export class Fleet implements FleetSource {
   }
 }
 
-/** Configuration, members, drains, whether it is ready: what somebody waits for. Health and figures have the interval. */
-function isNews(before: NodeView, { objects, goneObjects, members, goneMembers, status }: ObserveResponse): boolean {
-  if (objects.length + goneObjects.length + members.length + goneMembers.length > 0) return true;
-  return (
-    status !== undefined &&
-    (status.draining !== before.status?.draining ||
-      status.ready !== before.status.ready ||
-      status.configHash !== before.status.configHash)
-  );
+/**
+ * What somebody waits for: what is configured, who is a member, drains, and whether a node is ready. Health, figures and which nodes
+ * have it already have the interval: fifty nodes that say so one after the other would keep what was configured waiting.
+ */
+function isNews({ now, isEntry }: NodeRecord, { objects, goneObjects, members, goneMembers, status }: ObserveResponse) {
+  if (objects.some(({ declared }) => declared.case !== undefined)) return true;
+  if (isEntry && goneObjects.length + members.length + goneMembers.length > 0) return true;
+  return status !== undefined && (status.draining !== now.status?.draining || status.ready !== now.status.ready);
 }
 
 /** Batches a second of all nodes together: of more nodes each is asked more seldom. What is configured does not wait for it. */
