@@ -5,15 +5,15 @@ import type { FleetState, NodeKey, Reach } from '@marcher/client/fleet';
 import {
   createContext,
   type ReactNode,
+  startTransition,
   useCallback,
   useContext,
   useEffect,
   useMemo,
   useRef,
   useState,
-  useSyncExternalStore,
 } from 'react';
-import { formatRoute, type Page, parseRoute, type Route } from './routes.js';
+import { formatRoute, type Page, parseRoute, placeOf, type Route } from './routes.js';
 import { applyTheme, keepTheme, storedTheme, type Theme } from './theme.js';
 import { type TrendPoint, withPoint } from './trend.js';
 
@@ -52,12 +52,13 @@ export function useConsole(): Console {
   return found;
 }
 
+const FleetContext = createContext<FleetState | undefined>(undefined);
+
+/** As it is drawn: one state for the whole page. */
 export function useFleet(): FleetState {
-  const { fleet } = useConsole();
-  return useSyncExternalStore(
-    useCallback((listener) => fleet.subscribe(listener), [fleet]),
-    () => fleet.state,
-  );
+  const found = useContext(FleetContext);
+  if (found === undefined) throw new Error('there is no console around this component');
+  return found;
 }
 
 interface ConsoleProps {
@@ -68,15 +69,13 @@ interface ConsoleProps {
 
 export function ConsoleProvider({ fleet, reach, children }: ConsoleProps): ReactNode {
   const route = useRoute();
+  const state = useFleetState(fleet);
   const [theme, setThemeState] = useState(storedTheme);
   // What the system prefers may have changed since the page was painted first.
   useEffect(() => applyTheme(theme), [theme]);
   const [notice, notify] = useState('');
   const trend = useTrend(fleet);
-  const meshId = useSyncExternalStore(
-    useCallback((listener) => fleet.subscribe(listener), [fleet]),
-    () => fleet.state.mesh?.id ?? '',
-  );
+  const meshId = state.mesh?.id ?? '';
   useEffect(() => {
     if (notice === '') return;
     const timer = setTimeout(() => notify(''), 8_000);
@@ -107,22 +106,47 @@ export function ConsoleProvider({ fleet, reach, children }: ConsoleProps): React
     }),
     [fleet, reach, route, theme, trend, notice, unlocked, setUnlocked, change],
   );
-  return <ConsoleContext value={value}>{children}</ConsoleContext>;
+  return (
+    <ConsoleContext value={value}>
+      <FleetContext value={state}>{children}</FleetContext>
+    </ConsoleContext>
+  );
 }
 
 export function navigate(route: Partial<Route> & { readonly page: Page }): void {
   location.hash = formatRoute(route);
 }
 
+/** What comes by itself is drawn in slices, and never keeps waiting who types or clicks. */
+function useFleetState(fleet: FleetSource): FleetState {
+  const [state, setState] = useState(fleet.state);
+  useEffect(() => {
+    const draw = (): void => startTransition(() => setState(fleet.state));
+    draw();
+    return fleet.subscribe(draw);
+  }, [fleet]);
+  return state;
+}
+
+/** Another page is drawn in slices; what is typed is there at once. */
 function useRoute(): Route {
-  const hash = useSyncExternalStore(
-    (listener) => {
-      addEventListener('hashchange', listener);
-      return () => removeEventListener('hashchange', listener);
-    },
-    () => location.hash,
-  );
-  return useMemo(() => parseRoute(hash), [hash]);
+  const [route, setRoute] = useState(() => parseRoute(location.hash));
+  useEffect(() => {
+    let shown = location.hash;
+    const go = (): void => {
+      if (location.hash === shown) return;
+      const next = parseRoute(location.hash);
+      const isAnother = placeOf(next) !== placeOf(parseRoute(shown));
+      shown = location.hash;
+      if (isAnother) startTransition(() => setRoute(next));
+      else setRoute(next);
+    };
+    addEventListener('hashchange', go);
+    // It may be another one since it was drawn first.
+    setRoute(parseRoute(location.hash));
+    return () => removeEventListener('hashchange', go);
+  }, []);
+  return route;
 }
 
 const LOCK_LOOK_MS = 5_000;

@@ -1,17 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-/** When states are published: at once after a quiet time, and otherwise at most once per interval; what is urgent within 100 ms. */
+/**
+ * When states are published: at once after a quiet time, and otherwise at most once per interval; what is urgent within 100 ms. One that
+ * was much work, as while many nodes tell what they have, is followed by a pause.
+ */
 import type { Ambient } from './contract.js';
 
 /** What comes together is shown together. */
 const GATHER_MS = 15;
 /** Between two states, whatever has happened: ten a second. */
 const HASTE_MS = 100;
+/** States take no more than a ninth of the time. */
+const REST_PER_WORK = 8;
+const REST_MAX_MS = 2_000;
 
 export class Publisher {
   readonly #ambient: Ambient;
   readonly #intervalMs: number;
   readonly #publish: () => void;
   #lastMs = Number.NEGATIVE_INFINITY;
+  /** After the last one. */
+  #restMs = 0;
   #dueMs = Number.POSITIVE_INFINITY;
   #cancel: (() => void) | undefined;
   #isHeld = false;
@@ -25,7 +33,7 @@ export class Publisher {
   /** Something may have changed: figures, which can wait, or what somebody has done or has to know at once. */
   touch(isUrgent = false): void {
     const nowMs = this.#ambient.nowMs();
-    const afterMs = isUrgent ? Math.min(HASTE_MS, this.#intervalMs) : this.#intervalMs;
+    const afterMs = isUrgent ? Math.min(HASTE_MS, this.#intervalMs) : Math.max(this.#intervalMs, this.#restMs);
     this.#plan(Math.max(nowMs + Math.min(GATHER_MS, this.#intervalMs), this.#lastMs + afterMs), nowMs);
   }
 
@@ -61,6 +69,7 @@ export class Publisher {
     this.#clear();
     this.#lastMs = this.#ambient.nowMs();
     this.#publish();
+    this.#restMs = Math.min(REST_MAX_MS, REST_PER_WORK * (this.#ambient.nowMs() - this.#lastMs));
   }
 
   #clear(): void {
