@@ -19,7 +19,7 @@ export interface MachineFacts {
   /** sudo without a password. */
   readonly maySudo: boolean;
   readonly hasSystemd: boolean;
-  /** Of tar, gzip, sha256sum, mktemp and flock those that are not there. */
+  /** Of tar, gzip, sha256sum and flock those that are not there. */
   readonly lacks: readonly string[];
   /** Where the installation would be, and where its state. */
   readonly freeBytes: number;
@@ -47,7 +47,7 @@ say glibc "$(getconf GNU_LIBC_VERSION 2>/dev/null | sed 's/^glibc //')"
 say uid "$(id -u)"
 sudo -n true 2>/dev/null && say sudo yes
 [ -d /run/systemd/system ] && say systemd yes
-for tool in tar gzip sha256sum mktemp flock; do command -v "$tool" >/dev/null || say lacks "$tool"; done
+for tool in tar gzip sha256sum flock; do command -v "$tool" >/dev/null || say lacks "$tool"; done
 # The nearest directory above that is there.
 free() { at=$1; while [ ! -d "$at" ]; do at=\${at%/*}; at=\${at:-/}; done; df -Pk "$at" | awk 'NR == 2 { print $4 }'; }
 say free "$(free ${quoted(layout.tree)})"; say free "$(free ${quoted(layout.state)})"; say free "$(free ${quoted(layout.temporary)})"

@@ -33,7 +33,7 @@ let scripts: string[];
 /** Scripts that match end with 1, without being run. */
 let failing: RegExp | undefined;
 
-const machine: Machine = {
+const machine: { run: Machine['run'] } = {
   async run(script, { input, signal, heard } = {}) {
     scripts.push(script);
     if (failing?.test(script)) return { code: 1, stdout: '', stderr: 'it is broken on purpose\n' };
@@ -285,6 +285,34 @@ test('what was stopped here and goes on there is waited for before anything is t
   expect((await adding.undo()).phase).toBe('undone');
   await new Promise((resolve) => setTimeout(resolve, 400));
   expect(files()).toEqual([]);
+});
+
+test.each([
+  ['before the journal is gone', /rm -rf -- "\$at"/],
+  ['when all is taken back', undefined],
+])('what was stopped before it had begun there, and begins %s, does nothing', async (_when, before) => {
+  const abort = new AbortController();
+  const { run } = machine;
+  let late: string | undefined;
+  machine.run = async (script, options) => {
+    if (script.includes('tar -xzf')) {
+      late = script;
+      abort.abort();
+      throw new Error('it was stopped');
+    }
+    if (before?.test(script) && late !== undefined) await run(late);
+    return await run(script, options);
+  };
+  try {
+    const adding = provision();
+    expect((await adding.run(abort.signal)).steps[1]).toMatchObject({ name: 'unpack', phase: 'failed' });
+    expect((await adding.undo()).phase).toBe('undone');
+    if (before === undefined) expect((await run(late ?? '')).code).not.toBe(0);
+    expect(files()).toEqual([]);
+    expect(existsSync(join(root, 'opt/marcher'))).toBe(false);
+  } finally {
+    machine.run = run;
+  }
 });
 
 test('as a service: the unit of the tree at its place, started by systemctl, and stopped before it goes', () => {

@@ -4,6 +4,7 @@
  * journal on the machine, and undoing takes away only what is noted: so what was there before stays, whichever step has failed,
  * and whether or not the answer to it has come.
  */
+import { randomBytes } from 'node:crypto';
 import { type Member, MemberState, NodeRole } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { AgentError } from '../errors.js';
 import type { AgentCalls } from '../fleet/contract.js';
@@ -55,22 +56,19 @@ const START_MS = 300_000;
 const LOOK_MS = 500;
 const JOIN_MS = 90_000;
 const TOKEN_MS = 900_000;
-const DIRECTORY = /^\/[A-Za-z0-9._/-]+\/marcher-add\.[A-Za-z0-9]+$/;
 
 export const STEPS_DONE_BY: Readonly<Record<StepName, Step>> = {
   send: {
     async do(ground, made, report) {
       const { plan, machine } = ground;
-      const template = quoted(`${plan.layout.temporary}/marcher-add.XXXXXXXX`);
       const within = quoted(plan.layout.temporary);
-      const { stdout } = succeeded(
-        await machine.run(`umask 077; mkdir -p -- ${within} && mktemp -d -- ${template}`, asked(report)),
+      // Known before it is made: so it can be taken away though the answer never came. Nobody there can guess it.
+      const directory = `${plan.layout.temporary}/marcher-add.${randomBytes(8).toString('hex')}`;
+      made.directory = directory;
+      succeeded(
+        await machine.run(`umask 077; mkdir -p -- ${within} && mkdir -- ${quoted(directory)}`, asked(report)),
         'no directory could be made for what is sent',
       );
-      const directory = stdout.trim();
-      if (!DIRECTORY.test(directory))
-        throw failed(`mktemp there said ${plainText(directory, 80)}, which is no directory`);
-      made.directory = directory;
       report.said(`to ${directory}`);
       const input = contentOf(plan.archive, (bytes) => report.share(bytes / plan.archive.bytes));
       const packed = quoted(`${directory}/archive.tar.gz`);
@@ -91,7 +89,7 @@ export const STEPS_DONE_BY: Readonly<Record<StepName, Step>> = {
     },
     async undo(ground, made, report) {
       if (made.directory === undefined) return;
-      await rooted(ground, `rm -rf -- ${quoted(made.directory)}`, 'what was sent could not be removed', report);
+      await undoing(ground, made, 'rm -rf -- "$at"', 'what was sent could not be removed', report);
     },
   },
   unpack: {
@@ -111,7 +109,7 @@ ln -s -- ${quoted(`${tree}/tui/bin/marcher`)} ${quoted(command)}; note command`;
       const { tree, command } = ground.plan.layout;
       const script = `if noted command; then rm -f -- ${quoted(command)}; fi
 if noted tree; then rm -rf -- ${quoted(tree)}; fi`;
-      await journaled(ground, made, script, 'the installation could not be removed', report, START_MS);
+      await undoing(ground, made, script, 'the installation could not be removed', report, START_MS);
     },
   },
   account: {
@@ -132,7 +130,7 @@ systemd-sysusers ${quoted(account)}`;
   if getent passwd marcher > /dev/null; then userdel marcher; fi
   if getent group marcher > /dev/null; then groupdel marcher; fi
 fi`;
-      await journaled(ground, made, script, 'the user marcher could not be removed', report);
+      await undoing(ground, made, script, 'the user marcher could not be removed', report);
     },
   },
   token: {
@@ -185,7 +183,7 @@ printf '%s\\n' ${lines.map(quoted).join(' ')} > ${quoted(settings)}`;
   rm -f -- ${quoted(settings)} ${quoted(token)}
   rmdir -- ${quoted(within)} 2>/dev/null || :
 fi`;
-      await journaled(ground, made, script, 'its settings could not be removed', report);
+      await undoing(ground, made, script, 'its settings could not be removed', report);
     },
   },
   start: {
@@ -211,7 +209,7 @@ ${runner.start(plan.layout)}`;
   ${runner.stop(plan.layout)}
   rm -rf -- ${quoted(state)} ${quoted(above)}
 fi`;
-      await journaled(ground, made, script, 'the agent could not be stopped', report, START_MS);
+      await undoing(ground, made, script, 'the agent could not be stopped', report, START_MS);
     },
   },
   join: {
@@ -284,8 +282,13 @@ flock -w 120 9 || { echo "what was stopped still runs there" >&2; exit 1; }
 note() { printf '%s\\n' "$1" >> "$at/journal"; }
 noted() { grep -qxF -- "$1" "$at/journal" 2>/dev/null; }
 `;
+/** One that was stopped here may begin there later than what takes it back: it comes too late, and does nothing. */
+const DOING = `[ -d "$at" ] && [ ! -e "$at/undoing" ] || { echo "it is being taken back" >&2; exit 1; }
+`;
+const UNDOING = `: > "$at/undoing"
+`;
 
-/** A script with the journal at hand, as root. Without one there was nothing done on the machine. */
+/** A script with the journal at hand, as root. */
 async function journaled(
   ground: Ground,
   made: Made,
@@ -296,8 +299,31 @@ async function journaled(
   input?: string,
 ): Promise<void> {
   if (made.directory === undefined) return;
-  const whole = `set -eu\nexport LC_ALL=C\nat=${quoted(made.directory)}\n${JOURNAL}${script}`;
-  await rooted(ground, whole, otherwise, report, timeoutMs, input);
+  await rooted(ground, `${headOf(made.directory)}${JOURNAL}${DOING}${script}`, otherwise, report, timeoutMs, input);
+}
+
+/** The same, of what takes back: where there is no journal, there was nothing done. */
+async function undoing(
+  ground: Ground,
+  made: Made,
+  script: string,
+  otherwise: string,
+  report: StepReport,
+  timeoutMs?: number,
+): Promise<void> {
+  if (made.directory === undefined) return;
+  const nothing = '[ -d "$at" ] || exit 0\n';
+  await rooted(
+    ground,
+    `${headOf(made.directory)}${nothing}${JOURNAL}${UNDOING}${script}`,
+    otherwise,
+    report,
+    timeoutMs,
+  );
+}
+
+function headOf(directory: string): string {
+  return `set -eu\nexport LC_ALL=C\nat=${quoted(directory)}\n`;
 }
 
 async function rooted(
