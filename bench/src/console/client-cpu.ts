@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { createAgentClient } from '@marcher/client';
 import { Fleet, systemAmbient } from '@marcher/client/fleet';
 import { parseTarget } from '@marcher/client/target';
-import { simulatedAgents } from '@marcher/client/testing';
+import { type Simulation, simulatedAgents } from '@marcher/client/testing';
 import { REPOSITORY, Scope } from '@marcher/e2e/harness/scope';
 import { serveSimulation } from '@marcher/e2e/suites/console/served-simulation';
 
@@ -32,14 +32,7 @@ export async function clientCpu(nodes: number, services: number, seconds: number
   const results: ClientCpu[] = [];
   for (const moving of ['the same on all nodes', 'others on each node'] as const) {
     const scope = new Scope(path.join(REPOSITORY, '.cache/bench-console'));
-    const alike = moving === 'the same on all nodes';
-    const ambient = systemAmbient();
-    const simulation = simulatedAgents({ nodes, services, backends: 2, moving: alike ? 0 : 0.01, ambient });
-    for (const agent of alike ? simulation.agents : []) {
-      for (let at = 0; at < services; at += 100) {
-        agent.traffic.setRate(`service-${String(at).padStart(4, '0')}`, 1 + (at % 19), ambient.nowMs());
-      }
-    }
+    const simulation = watchedMesh(nodes, services, moving);
     const socket = path.join(scope.dir, 'agent.sock');
     const server = await serveSimulation(simulation, socket);
     try {
@@ -50,6 +43,19 @@ export async function clientCpu(nodes: number, services: number, seconds: number
     }
   }
   return results;
+}
+
+/** One in a hundred services has traffic. */
+export function watchedMesh(nodes: number, services: number, moving: ClientCpu['moving']): Simulation {
+  const alike = moving === 'the same on all nodes';
+  const ambient = systemAmbient();
+  const simulation = simulatedAgents({ nodes, services, backends: 2, moving: alike ? 0 : 0.01, ambient });
+  for (const agent of alike ? simulation.agents : []) {
+    for (let at = 0; at < services; at += 100) {
+      agent.traffic.setRate(`service-${String(at).padStart(4, '0')}`, 1 + (at % 19), ambient.nowMs());
+    }
+  }
+  return simulation;
 }
 
 async function measured(socket: string, nodes: number, seconds: number): Promise<Omit<ClientCpu, 'moving'>> {

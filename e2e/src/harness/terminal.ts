@@ -40,6 +40,11 @@ export class Terminal {
     await this.#tmux('send-keys', ...keys);
   }
 
+  /** Of what was begun in it: the shell, or what has taken its place. */
+  async processId(): Promise<number> {
+    return Number((await this.#tmux('display-message', '-p', '#{pane_pid}')).trim());
+  }
+
   async resize(columns: number, rows: number): Promise<void> {
     await this.#tmux('resize-window', '-x', String(columns), '-y', String(rows));
   }

@@ -114,7 +114,8 @@ class ObjectEntry<Declared> {
 class ServiceEntry extends ObjectEntry<Service> {
   readonly tiers: NodeDraft<ServiceTier>;
   readonly flows: NodeDraft<Flow>;
-  readonly backends = new Set<BackendEntry>();
+  /** By name. */
+  readonly backends = new Map<string, BackendEntry>();
   view: ServiceView | undefined;
 
   constructor(slots: NodeSlots, name: string) {
@@ -255,13 +256,14 @@ export class Merge {
   }
 
   setBackend(node: NodeKey, status: BackendStatus): string {
-    const key = `${status.service}/${status.backend}`;
-    let backend = this.#backends.get(key);
+    // By two names that have been looked for before: a text that is put together each time is found more slowly.
+    let backend = this.#services.get(status.service)?.backends.get(status.backend);
     if (backend === undefined) {
       const service = this.#service(status.service);
+      const key = `${service.name}/${status.backend}`;
       backend = new BackendEntry(this.#slots, key, service.name, status.backend);
       this.#backends.set(key, backend);
-      service.backends.add(backend);
+      service.backends.set(status.backend, backend);
       this.#touchedServices.add(service);
     }
     if (backend.set(node, status)) this.#touchedBackends.add(backend);
@@ -309,7 +311,7 @@ export class Merge {
     if (view === undefined) {
       this.#backends.delete(backend.key);
       this.#backendViews.delete(backend.key);
-      this.#services.get(backend.service)?.backends.delete(backend);
+      this.#services.get(backend.service)?.backends.delete(backend.backend);
     } else {
       this.#backendViews.set(backend.key, view);
     }
@@ -334,7 +336,7 @@ export class Merge {
     const flows = entry.flows.publish();
     const flow = settledFlow(before?.flow ?? NO_FLOW, sumOfFlows(this.#freshOf(flows)));
     let healthyBackends = 0;
-    for (const backend of entry.backends) if (backend.isFoundHealthy) healthyBackends++;
+    for (const backend of entry.backends.values()) if (backend.isFoundHealthy) healthyBackends++;
     const backends = entry.backends.size;
     let history = before?.history ?? NO_HISTORY;
     if (!this.#watched.has(name)) history = NO_HISTORY;

@@ -8,6 +8,9 @@ export class Unreadable extends Error {}
 const EXACT_BYTES = 7;
 const VARINT_BYTES_MAX = 10;
 
+/** Each bigint is an object of its own, but for these. */
+const SMALL: readonly bigint[] = Array.from({ length: 0x80 }, (_, value) => BigInt(value));
+
 export class FieldReader {
   readonly #bytes: Uint8Array;
   readonly #texts: TextCache;
@@ -60,8 +63,18 @@ export class FieldReader {
     throw new Unreadable();
   }
 
+  /** A varint of one byte, which most of them are. undefined: it is longer, and not read yet. */
+  small(): number | undefined {
+    const byte = this.#bytes[this.#at];
+    if (byte === undefined || byte >= 0x80 || this.#at >= this.#end) return undefined;
+    this.#at++;
+    return byte;
+  }
+
   /** uint64 */
   whole(): bigint {
+    const small = this.small();
+    if (small !== undefined) return SMALL[small] as bigint;
     const from = this.#at;
     let at = from;
     while (at < this.#end && at < from + EXACT_BYTES) {

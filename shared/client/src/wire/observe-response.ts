@@ -296,11 +296,11 @@ function observedObject(reader: FieldReader): ObservedObject | undefined {
 
 /** Of what a varint says, as protobuf has it: the lower half. */
 function uint32(reader: FieldReader): number {
-  return Number(BigInt.asUintN(32, reader.whole()));
+  return reader.small() ?? Number(BigInt.asUintN(32, reader.whole()));
 }
 
 function int32(reader: FieldReader): number {
-  return Number(BigInt.asIntN(32, reader.whole()));
+  return reader.small() ?? Number(BigInt.asIntN(32, reader.whole()));
 }
 
 function skip(reader: FieldReader, tag: number): void {
