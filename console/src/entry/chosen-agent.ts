@@ -5,23 +5,16 @@
  */
 import { readFileSync } from 'node:fs';
 import {
+  bookSession,
   type Credentials,
-  createAgentClient,
   DEFAULT_TARGET,
   knownRevocations,
   meshRoots,
   parseTarget,
-  sessionToken,
+  type SessionTokenSource,
   type Target,
 } from '@marcher/client';
-import {
-  isTargetName,
-  LOCAL_NAME,
-  type NamedTarget,
-  named,
-  type StoredSession,
-  withRenewed,
-} from '@marcher/client/address-book';
+import { isTargetName, LOCAL_NAME, named } from '@marcher/client/address-book';
 import { AddressBookFile } from '@marcher/client/address-book-file';
 import { configurationDirectory, readPrivate } from '@marcher/client/private-file';
 import { RevocationsFile } from '@marcher/client/revocations-file';
@@ -37,20 +30,23 @@ export interface CredentialFiles {
 export interface ChosenAgent {
   readonly target: Target;
   readonly credentials: Credentials;
+  /** That the credentials show; undefined: there is none. */
+  readonly session?: SessionTokenSource;
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
 const FILE_MAX_BYTES = 65_536;
-const RENEW_MS = 10_000;
 
 /** Fails as Error with a sentence. */
 export function chooseAgent(given: string | undefined, files: CredentialFiles, environment: Environment): ChosenAgent {
-  const { target, credentials } = chosenOf(given, files, environment);
-  if (target.kind !== 'tls') return { target, credentials };
+  const chosen = chosenOf(given, files, environment);
+  const { target, credentials } = chosen;
+  if (target.kind !== 'tls') return chosen;
   // What marcher has heard: a node that was removed is refused, as far as that is known.
   const store = new RevocationsFile(configurationDirectory(environment));
-  return { target, credentials: { ...credentials, revocations: knownRevocations(store, meshRoots(credentials.ca)) } };
+  const revocations = knownRevocations(store, meshRoots(credentials.ca));
+  return { ...chosen, credentials: { ...credentials, revocations } };
 }
 
 function chosenOf(given: string | undefined, files: CredentialFiles, environment: Environment): ChosenAgent {
@@ -71,12 +67,13 @@ function chosenOf(given: string | undefined, files: CredentialFiles, environment
   });
   if (chosen.target.kind !== 'tls') return chosen;
   const credentials = { ...(entry.ca === undefined ? {} : { ca: entry.ca }), ...chosen.credentials };
-  const { session } = entry;
-  if (session === undefined || credentials.token !== undefined) return { ...chosen, credentials };
-  return {
-    ...chosen,
-    credentials: { ...credentials, token: renewing(chosen.target, credentials, name, entry, session, book) },
-  };
+  if (entry.session === undefined || credentials.token !== undefined) return { ...chosen, credentials };
+  // As `marcher` does: renewed while it is used, and kept for the next.
+  const session = bookSession({
+    ...{ name, target: chosen.target, credentials, session: entry.session },
+    update: (change) => book.update(change),
+  });
+  return { ...chosen, credentials: { ...credentials, token: session }, session };
 }
 
 function onlyGiven(files: CredentialFiles): CredentialFiles {
@@ -111,36 +108,4 @@ function secret(file: string): string {
   } catch (error) {
     throw new Error(`${file} is not used: ${(error as Error).message}`);
   }
-}
-
-/** As `marcher` does: renewed while it is used, and kept for the next. */
-function renewing(
-  target: Target,
-  credentials: Credentials,
-  name: string,
-  { url }: NamedTarget,
-  session: StoredSession,
-  book: AddressBookFile,
-): NonNullable<Credentials['token']> {
-  return sessionToken({
-    session,
-    renew: async (token) => {
-      const client = createAgentClient(target, { credentials: { ...credentials, token } });
-      try {
-        const { session: grant } = await client.access.renew({}, { timeoutMs: RENEW_MS });
-        const [expires, ends] = [grant?.expires?.seconds, grant?.sessionEnds?.seconds];
-        if (grant === undefined || expires === undefined || ends === undefined) {
-          throw new Error(`${url} has answered without a session: is it as new as this program?`);
-        }
-        const times = { grantedMs: Date.now(), expiresMs: Number(expires) * 1_000, endsMs: Number(ends) * 1_000 };
-        return { user: session.user, token: grant.token, ...times };
-      } finally {
-        client.close();
-      }
-    },
-    keep: async (before, renewed) => {
-      await book.update((read) => withRenewed(read, name, before, renewed));
-    },
-    nowMs: Date.now,
-  });
 }

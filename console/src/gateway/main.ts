@@ -6,6 +6,7 @@ import { formatTarget } from '@marcher/client';
 import { Connection } from '@marcher/client/connection';
 import { AgentDoor } from '../entry/agent-door.js';
 import { chooseAgent } from '../entry/chosen-agent.js';
+import { keepRenewed } from '../entry/keep-renewed.js';
 import { Assets } from './assets.js';
 import { startGateway } from './gateway.js';
 
@@ -41,15 +42,17 @@ try {
     tokenFile: values['token-file'],
     nodeId: values['node-id'],
   };
-  const { target, credentials } = chooseAgent(values.target, files, process.env);
+  const { target, credentials, session } = chooseAgent(values.target, files, process.env);
   const connection = new Connection(target, CONNECT_TIMEOUT_MS, credentials);
   const assets = new Assets(path.join(import.meta.dirname, '../../web'));
   const gateway = await startGateway({ agents: new AgentDoor(connection, target), assets, port });
   console.log(
     `The console of ${formatTarget(target)}, for whoever has this address, until Ctrl-C:\n${gateway.address}`,
   );
+  const letGo = session === undefined ? () => {} : keepRenewed(session);
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => {
+      letGo();
       connection.close();
       void gateway.close();
     });

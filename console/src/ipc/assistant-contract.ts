@@ -88,18 +88,6 @@ export const assistantContract = {
   rootsOf: shape(z.tuple([url]), z.array(root).max(3)),
   /** fingerprint: of the root that somebody has compared; for https:// alone. */
   addMesh: shape(z.tuple([z.object({ name: meshName, url, fingerprint: fingerprint.optional() })]), z.void()),
-  /** Begins a session, as `marcher login`. code: empty where there is no second factor. */
-  logIn: shape(
-    z.tuple([
-      z.object({
-        mesh: meshName,
-        user: z.string().min(1).max(256),
-        password: z.string().min(1).max(1_024),
-        code: z.string().max(100),
-      }),
-    ]),
-    z.void(),
-  ),
   /** Changes nothing there. Asks, by nextQuestion, whose key that is and what the login takes. */
   lookAtMachine: shape(z.tuple([machine]), looked),
   /** The machine that was looked at last. Returns when it has begun. */

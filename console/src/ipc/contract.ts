@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { type AssistantMethod, assistantContract } from './assistant-contract.js';
 import type { Method } from './names.js';
+import { type SessionMethod, sessionContract } from './session-contract.js';
 import { meshName, type Shape, shape } from './shape.js';
 import { type TerminalMethod, terminalContract } from './terminal-contract.js';
 
@@ -65,6 +66,7 @@ export const contract = {
   openLink: shape(z.tuple([link]), z.void()),
   ...terminalContract,
   ...assistantContract,
+  ...sessionContract,
 } satisfies Record<Method, Shape>;
 
 type Contract = typeof contract;
@@ -80,8 +82,8 @@ export type Handlers = {
   ) => Promise<z.input<Contract[Name]['result']>> | z.input<Contract[Name]['result']>;
 };
 
-/** Of meshes, secrets and questions; those of the Terminal page and of setting up have files of their own. */
-export type PageHandlers = Omit<Handlers, 'openLink' | TerminalMethod | AssistantMethod>;
+/** Of meshes, secrets and questions; those of the Terminal page, of setting up and of sessions have files of their own. */
+export type PageHandlers = Omit<Handlers, 'openLink' | TerminalMethod | AssistantMethod | SessionMethod>;
 
 /** What the renderer finds as `marcher`. Fails as Error with a sentence. */
 export type Bridge = {

@@ -14,7 +14,6 @@ export const ASSISTANT_METHODS = [
   'startLocalAgent',
   'rootsOf',
   'addMesh',
-  'logIn',
   'lookAtMachine',
   'addNode',
   'nodeProgress',
@@ -22,6 +21,9 @@ export const ASSISTANT_METHODS = [
   'undoAddedNode',
   'keepAddedNode',
 ] as const;
+
+/** Of who is logged in at a mesh: session-contract.ts. */
+export const SESSION_METHODS = ['session', 'keepSession', 'logIn', 'logOut'] as const;
 
 /** What the desktop's renderer may ask of the main process, by name. Everything else it asks of agents, by gRPC-Web. */
 export const METHODS = [
@@ -36,6 +38,7 @@ export const METHODS = [
   'openLink',
   ...TERMINAL_METHODS,
   ...ASSISTANT_METHODS,
+  ...SESSION_METHODS,
 ] as const;
 
 export type Method = (typeof METHODS)[number];

@@ -29,6 +29,7 @@ import { menuTemplate } from './menu.js';
 import { MeshAgents } from './mesh-agents.js';
 import { OpenQuestions } from './open-questions.js';
 import { rendererFiles } from './renderer-files.js';
+import { sessionHandlers } from './sessions.js';
 import { sshQuestions } from './ssh-questions.js';
 import { terminalHandlers } from './terminal/terminal-handlers.js';
 import { Terminals } from './terminal/terminals.js';
@@ -98,6 +99,7 @@ async function start(): Promise<void> {
         ...pageHandlers({ book, vault, chosen, questions, shows }),
         ...terminalHandlers({ terminals, environment: process.env, own: [path.join(tree, 'tui/bin/marcher')] }),
         ...assistant.handlers,
+        ...sessionHandlers({ book, environment: process.env, renewed: (mesh) => agents.renewedSession(mesh) }),
       },
       logger,
       meshOf: startMesh,

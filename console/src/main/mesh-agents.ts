@@ -5,8 +5,8 @@
  */
 import type { IncomingHttpHeaders } from 'node:http';
 import type { ClientHttp2Stream } from 'node:http2';
-import type { Tunnels } from '@marcher/client';
-import { type AddressBook, LOCAL_NAME, named } from '@marcher/client/address-book';
+import type { SessionTokenSource, Tunnels } from '@marcher/client';
+import { type AddressBook, LOCAL_NAME, named, type StoredSession } from '@marcher/client/address-book';
 import { Connection } from '@marcher/client/connection';
 import { AgentDoor, giveUp } from '../entry/agent-door.js';
 import { chooseAgent } from '../entry/chosen-agent.js';
@@ -27,6 +27,8 @@ interface Entry {
   readonly by: string;
   readonly connection: Connection;
   readonly door: AgentDoor;
+  /** That calls show. undefined: none. */
+  readonly session: SessionTokenSource | undefined;
 }
 
 export class MeshAgents implements Agents<ClientHttp2Stream> {
@@ -39,7 +41,7 @@ export class MeshAgents implements Agents<ClientHttp2Stream> {
   }
 
   async open({ mesh, ...call }: MeshCall, headers: IncomingHttpHeaders): Promise<ClientHttp2Stream> {
-    const door = this.#entry(mesh);
+    const { door } = this.#entry(mesh);
     const stream = await door.open(call, headers);
     this.#doors.set(stream, door);
     return stream;
@@ -55,6 +57,16 @@ export class MeshAgents implements Agents<ClientHttp2Stream> {
     giveUp(stream);
   }
 
+  /**
+   * The session that calls show, renewed where that is due; undefined: they show none. Fails as AgentError where it is over. Streams
+   * stay open without it, so that whoever only watches would be without one.
+   */
+  async renewedSession(mesh: string): Promise<StoredSession | undefined> {
+    const { session } = this.#entry(mesh);
+    await session?.();
+    return session?.session();
+  }
+
   /** The page shows that mesh from now on: connections to others have nobody left who would use them. */
   keepOnly(mesh: string): void {
     for (const name of [...this.#entries.keys()]) if (name !== mesh) this.#drop(name);
@@ -64,17 +76,17 @@ export class MeshAgents implements Agents<ClientHttp2Stream> {
     for (const name of [...this.#entries.keys()]) this.#drop(name);
   }
 
-  #entry(mesh: string): AgentDoor {
+  #entry(mesh: string): Entry {
     const by = this.#identityOf(mesh);
     const known = this.#entries.get(mesh);
-    if (known?.by === by) return known.door;
+    if (known?.by === by) return known;
     this.#drop(mesh);
     const { environment, tunnels } = this.#options;
-    const { target, credentials } = chooseAgent(mesh, {}, environment);
+    const { target, credentials, session } = chooseAgent(mesh, {}, environment);
     const connection = new Connection(target, CONNECT_TIMEOUT_MS, credentials, tunnels);
-    const door = new AgentDoor(connection, target);
-    this.#entries.set(mesh, { by, connection, door });
-    return door;
+    const entry = { by, connection, door: new AgentDoor(connection, target), session };
+    this.#entries.set(mesh, entry);
+    return entry;
   }
 
   /** Without the token itself: it is renewed all along, which is nothing new. */

@@ -19,7 +19,7 @@ function source(session: StoredSession, renew?: () => Promise<StoredSession>) {
       const grantedMs = clock.nowMs;
       return {
         ...session,
-        token: `${before}+`,
+        token: `${before.token}+`,
         grantedMs,
         expiresMs: Math.min(grantedMs + 15 * MINUTE, session.endsMs),
       };
@@ -47,6 +47,22 @@ test('one that is over is shown to nobody', async () => {
   clock.nowMs = 15 * MINUTE;
   await expect(token()).rejects.toMatchObject({ code: 'denied', message: expect.stringContaining('marcher login') });
   expect(asked()).toBe(0);
+});
+
+test('where nobody is logged in nothing is shown until somebody is', async () => {
+  const token = sessionToken({
+    session: undefined,
+    renew: async (before) => before,
+    keep: async () => {},
+    nowMs: () => 0,
+  });
+  await expect(token()).rejects.toMatchObject({
+    code: 'denied',
+    message: expect.stringContaining('nobody is logged in'),
+  });
+  expect(token.session()).toBeUndefined();
+  token.begin(first);
+  expect(await token()).toBe('t1');
 });
 
 test('while a renewal fails the one before is good, and the next call tries again', async () => {

@@ -8,9 +8,10 @@ import type { TokenSource } from './credentials.js';
 import { AgentError } from './errors.js';
 
 export interface SessionTokenOptions {
-  readonly session: StoredSession;
-  /** Another token for this one. */
-  readonly renew: (token: string) => Promise<StoredSession>;
+  /** undefined: nobody is logged in. */
+  readonly session: StoredSession | undefined;
+  /** Another token for the one of this. */
+  readonly renew: (session: StoredSession) => Promise<StoredSession>;
   /** Keeps what was renewed; before: the token that it takes the place of. */
   readonly keep: (before: string, renewed: StoredSession) => Promise<unknown>;
   readonly nowMs: () => number;
@@ -21,8 +22,8 @@ const END_MS = 1_000;
 
 /** For whoever stays longer than a session does. */
 export interface SessionTokenSource extends TokenSource {
-  /** As it is now. */
-  session(): StoredSession;
+  /** As it is now. undefined: nobody is logged in. */
+  session(): StoredSession | undefined;
   /** Another login has begun it: from now on its token is shown. */
   begin(session: StoredSession): void;
 }
@@ -30,24 +31,24 @@ export interface SessionTokenSource extends TokenSource {
 export function sessionToken({ session, renew, keep, nowMs }: SessionTokenOptions): SessionTokenSource {
   let current = session;
   let renewing: Promise<void> | undefined;
-  const renewed = async (): Promise<void> => {
-    const before = current.token;
+  const renewed = async (before: StoredSession): Promise<void> => {
     const next = await renew(before);
     // Another was begun meanwhile: this one is of the session before.
-    if (current.token !== before) return;
+    if (current?.token !== before.token) return;
     current = next;
-    await keep(before, next);
+    await keep(before.token, next);
   };
   const source = async (): Promise<string> => {
     const now = nowMs();
-    if (now >= current.expiresMs) throw ended(current);
-    if (isDue(current, now)) {
-      renewing ??= renewed();
+    const known = current;
+    if (known === undefined || now >= known.expiresMs) throw ended(known);
+    if (isDue(known, now)) {
+      renewing ??= renewed(known);
       const mine = renewing;
       await mine.catch(() => undefined);
       if (renewing === mine) renewing = undefined;
     }
-    return current.token;
+    return (current ?? known).token;
   };
   return Object.assign(source, {
     session: () => current,
@@ -67,12 +68,10 @@ function isDue({ grantedMs, expiresMs, endsMs }: StoredSession, nowMs: number): 
   return nowMs >= grantedMs + (expiresMs - grantedMs) / 2 && expiresMs + END_MS < endsMs;
 }
 
-function ended({ user, expiresMs }: StoredSession): AgentError {
-  const when = new Date(expiresMs).toISOString();
-  return new AgentError(
-    'denied',
-    `the session of ${user} was good until ${when}: marcher login begins another`,
-    [],
-    undefined,
-  );
+function ended(session: StoredSession | undefined): AgentError {
+  const reason =
+    session === undefined
+      ? 'nobody is logged in here: marcher login begins a session'
+      : `the session of ${session.user} was good until ${new Date(session.expiresMs).toISOString()}: marcher login begins another`;
+  return new AgentError('denied', reason, [], undefined);
 }

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The session of a console that stays open: renewed meanwhile, and begun anew when it is over. */
-import type { SessionTokenSource } from '@marcher/client';
+import { beginSession, type SessionTokenSource } from '@marcher/client';
 import { withSession } from '@marcher/client/address-book';
 import type { ConsoleSession } from '../ui/ports.js';
 import { addressBook, type ChosenTarget } from './chosen-target.js';
-import { asked } from './commands/mesh.js';
 import { openAgent } from './opened-agent.js';
-import { storedSession } from './stored-session.js';
 
 const CONNECT_MS = 5_000;
 const LOGIN_MS = 20_000;
@@ -16,22 +14,18 @@ export function consoleSession(
   source: SessionTokenSource,
   environment: Readonly<Record<string, string | undefined>>,
 ): ConsoleSession {
-  const { user } = source.session();
   return {
-    user,
-    endsMs: () => source.session().endsMs,
-    expiresMs: () => source.session().expiresMs,
+    user: () => source.session()?.user ?? chosen.entry?.session?.user,
+    endsMs: () => source.session()?.endsMs ?? 0,
+    expiresMs: () => source.session()?.expiresMs ?? 0,
     keep: async () => void (await source()),
-    login: async (password, code) => {
+    login: async (login) => {
       // What the session before has shown is not shown now, nor what a variable names: who logs in is who has the password.
       const { session: _session, onSession: _onSession, ...rest } = chosen;
       const { token: _token, ...credentials } = chosen.credentials;
       const agent = await openAgent({ ...rest, credentials }, environment, CONNECT_MS, false, false);
       try {
-        const { session: grant } = await asked(
-          agent.access.login({ name: user, password, code }, { timeoutMs: LOGIN_MS }),
-        );
-        const stored = storedSession(user, grant, Date.now());
+        const stored = await beginSession(agent, login, LOGIN_MS, Date.now);
         source.begin(stored);
         const { name } = chosen;
         if (name !== undefined)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the terminal console needs of the world. Whoever opens it brings them; tests bring their own. */
+import type { Login } from '@marcher/client';
 import type { FleetSource, NodeKey, Reach } from '@marcher/client/fleet';
+import type { KeptSession } from '@marcher/client/session-watch';
 
 /** The mesh as it is known. Each state replaces the one before. */
 export interface ConsoleFleet extends FleetSource {
@@ -33,16 +35,11 @@ export interface Player {
 }
 
 /** The session that the console is let in by. */
-export interface ConsoleSession {
-  readonly user: string;
-  /** Unix time: from then on its token is good for nothing, unless it is renewed before. */
-  expiresMs(): number;
-  /** Unix time: it is not renewed beyond that. */
-  endsMs(): number;
-  /** Renews it where that is due. Fails where it is over. */
-  keep(): Promise<void>;
-  /** Begins another. code: of the second factor; empty: none. */
-  login(password: string, code: string): Promise<void>;
+export interface ConsoleSession extends KeptSession {
+  /** Who is logged in, or was. undefined: nobody. */
+  user(): string | undefined;
+  /** Begins another. */
+  login(login: Login): Promise<void>;
 }
 
 /** Has a text edited by the operator. undefined: it was left as it was. */

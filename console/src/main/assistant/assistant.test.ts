@@ -7,15 +7,14 @@ import path from 'node:path';
 import { createServer as createTlsServer, type Server } from 'node:tls';
 import { Code, ConnectError } from '@connectrpc/connect';
 import { connectNodeAdapter } from '@connectrpc/connect-node';
-import { type AgentClient, AgentError } from '@marcher/client';
-import { withTarget } from '@marcher/client/address-book';
+import type { AgentClient } from '@marcher/client';
 import { AddressBookFile } from '@marcher/client/address-book-file';
 import { layoutUnder, systemd } from '@marcher/client/provision';
 import type { RemoteShell } from '@marcher/client/ssh';
 import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { addMesh, logIn, rootsAt } from './add-mesh.js';
+import { addMesh, rootsAt } from './add-mesh.js';
 import { type LocalMachine, lookForAgent, startAgent } from './local-agent.js';
 import { NodeAdding } from './node-adding.js';
 
@@ -159,26 +158,6 @@ describe('a mesh elsewhere', () => {
     await expect(addMesh(book, { name: 'plain', url: '192.0.2.1:7000' })).rejects.toThrow(/use https/);
     await expect(addMesh(book, { name: 'bad', url: 'not an address' })).rejects.toThrow();
     await expect(addMesh(book, { name: 'lab', url: 'ssh://b' })).rejects.toThrow(/there is a target lab/);
-  });
-
-  test('that is reached as a user of its machine takes no login', async () => {
-    await book.update((before) => withTarget(before, 'lab', { url: 'ssh://alice@node1' }));
-    const login = logIn(book, {}, { mesh: 'lab', user: 'alice', password: 'SECRET', code: '' });
-    await expect(login).rejects.toThrow(/takes no login/);
-  });
-
-  test('gets no password before it has proven to be of the mesh', async () => {
-    await book.update((before) => withTarget(before, 'edge', { url, ca }));
-    let said = '';
-    server.on('secureConnection', (socket) => socket.on('data', (chunk: Buffer) => (said += chunk.toString('latin1'))));
-    const environment = { XDG_CONFIG_HOME: directory };
-    const config = new AddressBookFile(path.join(directory, 'marcher'));
-    await config.update((before) => withTarget(before, 'edge', { url, ca }));
-    // Its certificate names no node of a mesh.
-    const login = logIn(config, environment, { mesh: 'edge', user: 'alice', password: 'SECRET', code: '' });
-    await expect(login).rejects.toBeInstanceOf(AgentError);
-    expect(said).not.toContain('SECRET');
-    expect(config.read().targets.get('edge')?.session).toBeUndefined();
   });
 });
 

@@ -41,7 +41,7 @@ export function assistantOf({ book, tunnels, ask, logger, environment, archives 
     logger,
   });
   return {
-    handlers: assistantHandlers({ book, environment, local: thisMachine, adding }),
+    handlers: assistantHandlers({ book, local: thisMachine, adding }),
     close: () => adding.close(),
   };
 }

@@ -6,7 +6,7 @@ import { PAGE_TITLES, PAGES, type Page, type Route } from '../state/routes.js';
 
 export type Command =
   | { readonly kind: 'go'; readonly title: string; readonly to: Pick<Route, 'page' | 'name'> }
-  | { readonly kind: 'act'; readonly title: string; readonly act: 'theme' | 'lock' | 'pause' }
+  | { readonly kind: 'act'; readonly title: string; readonly act: 'theme' | 'lock' | 'pause' | 'account' }
   | { readonly kind: 'do'; readonly title: string; readonly run: () => void };
 
 const SHOWN_MAX = 12;
@@ -17,6 +17,7 @@ export function commands(state: FleetState, pages: readonly Page[] = PAGES): rea
     { kind: 'act', title: 'Unlock or lock changes', act: 'lock' },
     { kind: 'act', title: 'Change between dark and light', act: 'theme' },
     { kind: 'act', title: 'Pause or go on', act: 'pause' },
+    { kind: 'act', title: 'Account: who I am, log in, log out', act: 'account' },
     ...[...state.nodes.values()].map(
       ({ key, name }): Command => ({ kind: 'go', title: `Proxy ${name}`, to: { page: 'proxies', name: key } }),
     ),

@@ -9,7 +9,12 @@ import { said } from '../text/said.js';
 import { Dialog } from './dialog.js';
 import { type Command, commands, ranked } from './palette-commands.js';
 
-export function Palette({ onClose }: { readonly onClose: () => void }): ReactNode {
+interface PaletteProps {
+  readonly onClose: () => void;
+  readonly openAccount: () => void;
+}
+
+export function Palette({ onClose, openAccount }: PaletteProps): ReactNode {
   const { fleet, theme, setTheme, unlocked, setUnlocked } = useConsole();
   const state = useFleet();
   const [typed, setTyped] = useState('');
@@ -27,6 +32,7 @@ export function Palette({ onClose }: { readonly onClose: () => void }): ReactNod
     else if (command.kind === 'do') command.run();
     else if (command.act === 'theme') setTheme(theme === 'dark' ? 'light' : 'dark');
     else if (command.act === 'lock') setUnlocked(!unlocked);
+    else if (command.act === 'account') openAccount();
     else if (fleet.state.paused) fleet.resume();
     else fleet.pause();
   };

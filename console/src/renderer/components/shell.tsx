@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What is around every page: where one can go, which mesh this is, how much of it has answered, and what is allowed. */
-import { type ReactNode, useEffect, useRef, useState } from 'react';
+import { lazy, type ReactNode, Suspense, useEffect, useRef, useState } from 'react';
 import { useDesktop } from '../desktop/desktop.js';
 import { MeshSwitch } from '../desktop/mesh-switch.js';
 import { useConsole, useFleet } from '../state/console.js';
@@ -13,10 +13,18 @@ import { Icon } from './icon.js';
 import { Palette } from './palette.js';
 import { UnlockDialog } from './unlock-dialog.js';
 
+const AccountDialog = lazy(async () => ({
+  default: (await import('../account/account-dialog.js')).AccountDialog,
+}));
+const SessionPart = lazy(async () => ({
+  default: (await import('../desktop/session/session-part.js')).SessionPart,
+}));
+
 export function Shell({ children }: { readonly children: ReactNode }): ReactNode {
   const { route, notice } = useConsole();
   const desktop = useDesktop();
   const [palette, setPalette] = useState(false);
+  const [account, setAccount] = useState(false);
   const filter = useRef<HTMLInputElement>(null);
   const main = useRef<HTMLElement>(null);
 
@@ -74,7 +82,13 @@ export function Shell({ children }: { readonly children: ReactNode }): ReactNode
         </ul>
       </nav>
       <div className="body">
-        <TopBar filter={filter} openPalette={() => setPalette(true)} />
+        <TopBar filter={filter} openPalette={() => setPalette(true)} openAccount={() => setAccount(true)} />
+        <Suspense fallback={null}>
+          {desktop !== undefined && (
+            <SessionPart desktop={desktop} isAccountOpen={account} closeAccount={() => setAccount(false)} />
+          )}
+          {desktop === undefined && account && <AccountDialog onClose={() => setAccount(false)} />}
+        </Suspense>
         <CoverageBanner />
         <main id="main" ref={main} tabIndex={-1} key={placeOf(route)}>
           {children}
@@ -83,7 +97,7 @@ export function Shell({ children }: { readonly children: ReactNode }): ReactNode
       <div role="status" className="notice" data-shown={notice !== ''}>
         {notice}
       </div>
-      {palette && <Palette onClose={() => setPalette(false)} />}
+      {palette && <Palette onClose={() => setPalette(false)} openAccount={() => setAccount(true)} />}
     </div>
   );
 }
@@ -91,9 +105,10 @@ export function Shell({ children }: { readonly children: ReactNode }): ReactNode
 interface TopBarProps {
   readonly filter: React.RefObject<HTMLInputElement | null>;
   readonly openPalette: () => void;
+  readonly openAccount: () => void;
 }
 
-function TopBar({ filter, openPalette }: TopBarProps): ReactNode {
+function TopBar({ filter, openPalette, openAccount }: TopBarProps): ReactNode {
   const { fleet, route, theme, setTheme, setFilter, unlocked, setUnlocked } = useConsole();
   const { mesh, coverage, atMs, paused } = useFleet();
   const [unlocking, setUnlocking] = useState(false);
@@ -136,6 +151,9 @@ function TopBar({ filter, openPalette }: TopBarProps): ReactNode {
       </button>
       <button type="button" onClick={() => setTheme(theme === 'dark' ? 'light' : 'dark')}>
         {theme === 'dark' ? 'Light' : 'Dark'}
+      </button>
+      <button type="button" onClick={openAccount}>
+        Account
       </button>
       {unlocking && <UnlockDialog onClose={() => setUnlocking(false)} />}
     </header>

@@ -13,6 +13,8 @@ export interface Desktop {
   readonly shown: string;
   /** The page begins anew with another one. */
   switchTo(mesh: string): void;
+  /** Reads the address book again. */
+  refresh(): void;
   /** Shows what there is to say of the console's secrets. */
   openSecrets(): void;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The page in the desktop app: the mesh that its address names, or the one of the last time. Loaded where the bridge is. */
-import { type ReactNode, useEffect, useMemo, useState } from 'react';
+import { type ReactNode, useCallback, useEffect, useMemo, useState } from 'react';
 import type { Bridge, Mesh } from '../../ipc/contract.js';
 import type { TransportTo } from '../agents/transport.js';
 import { type Desktop, DesktopContext } from './desktop.js';
@@ -46,7 +46,7 @@ interface DesktopPartsProps {
 }
 
 function DesktopParts({ bridge, first, shown, children }: DesktopPartsProps): ReactNode {
-  const meshes = useMeshes(bridge, first);
+  const { meshes, refresh } = useMeshes(bridge, first);
   const [secrets, setSecrets] = useState(false);
   const desktop = useMemo<Desktop>(
     () => ({
@@ -54,9 +54,10 @@ function DesktopParts({ bridge, first, shown, children }: DesktopPartsProps): Re
       meshes,
       shown,
       switchTo: (mesh) => location.assign(addressOf(mesh, location.hash)),
+      refresh,
       openSecrets: () => setSecrets(true),
     }),
-    [bridge, meshes, shown],
+    [bridge, meshes, shown, refresh],
   );
   return (
     <DesktopContext value={desktop}>
@@ -68,13 +69,16 @@ function DesktopParts({ bridge, first, shown, children }: DesktopPartsProps): Re
 }
 
 /** `marcher target add` in a terminal: it is here when the person is back. */
-function useMeshes(bridge: Bridge, first: readonly Mesh[]): readonly Mesh[] {
+function useMeshes(
+  bridge: Bridge,
+  first: readonly Mesh[],
+): { readonly meshes: readonly Mesh[]; readonly refresh: () => void } {
   const [meshes, setMeshes] = useState(first);
+  // One that can't be read now is told of where it is needed.
+  const refresh = useCallback((): void => void bridge.meshes().then(setMeshes, () => undefined), [bridge]);
   useEffect(() => {
-    // One that can't be read now is told of where it is needed.
-    const read = (): void => void bridge.meshes().then(setMeshes, () => undefined);
-    addEventListener('focus', read);
-    return () => removeEventListener('focus', read);
-  }, [bridge]);
-  return meshes;
+    addEventListener('focus', refresh);
+    return () => removeEventListener('focus', refresh);
+  }, [refresh]);
+  return { meshes, refresh };
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What one call has answered, for pages that ask once rather than watch. */
 import { useCallback, useEffect, useState } from 'react';
+import { onLogin } from './logins.js';
 
 export interface Asked<T> {
   readonly value: T | undefined;
@@ -35,5 +36,7 @@ export function useAnswer<T>(ask: (signal: AbortSignal) => Promise<T>): Asked<T>
       });
     return () => giveUp.abort();
   }, [ask, round]);
-  return { value, error, isLoading, again: useCallback(() => setRound((before) => before + 1), []) };
+  const again = useCallback(() => setRound((before) => before + 1), []);
+  useEffect(() => onLogin(again), [again]);
+  return { value, error, isLoading, again };
 }

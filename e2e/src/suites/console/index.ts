@@ -6,6 +6,7 @@ import { desktopProvision } from './desktop-provision.js';
 import { desktopTerminal } from './desktop-terminal.js';
 import { everyWrite } from './every-write.js';
 import { consoleLarge, large } from './large.js';
+import { logins } from './logins.js';
 import { pages } from './pages.js';
 import { provision } from './provision.js';
 import { terminal } from './terminal.js';
@@ -13,7 +14,7 @@ import { writes } from './writes.js';
 
 export const consoleCases: readonly Case[] = [
   ...[...pages, ...writes, ...everyWrite],
-  ...[...desktop, ...desktopTerminal, ...desktopProvision],
+  ...[...desktop, ...desktopTerminal, ...desktopProvision, ...logins],
   ...[...terminal, ...large],
 ];
 

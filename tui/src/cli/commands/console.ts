@@ -3,11 +3,12 @@
 import type { AgentClient, SessionTokenSource } from '@marcher/client';
 import { type Ambient, Fleet, type Reach, Replay, systemAmbient } from '@marcher/client/fleet';
 import type { ConsoleSession } from '../../ui/ports.js';
-import { chooseTarget } from '../chosen-target.js';
+import { type ChosenTarget, chooseTarget } from '../chosen-target.js';
 import type { ConsoleArguments } from '../console-arguments.js';
 import { consoleSession } from '../console-session.js';
 import type { ExitCode } from '../exit-code.js';
 import { openAgent } from '../opened-agent.js';
+import { takesLogin } from '../stored-session.js';
 import { notARecording, readRecording, recordTo } from './console-recording.js';
 
 const CONNECT_MS = 5_000;
@@ -17,11 +18,7 @@ const FIRST_CALL_MS = 10_000;
 export async function openConsoleOn(options: ConsoleArguments): Promise<ExitCode> {
   if (options.replay !== undefined) return await openReplay(options.replay);
   const chosen = await chooseTarget(options, process.env);
-  let source: SessionTokenSource | undefined;
-  const onSession = (given: SessionTokenSource): void => {
-    source = given;
-  };
-  const agent = await openAgent({ ...chosen, onSession }, process.env, CONNECT_MS);
+  const { agent, source } = await opened(chosen);
   try {
     return await onMesh(agent, options, source === undefined ? undefined : consoleSession(chosen, source, process.env));
   } finally {
@@ -29,12 +26,45 @@ export async function openConsoleOn(options: ConsoleArguments): Promise<ExitCode
   }
 }
 
+interface Opened {
+  readonly agent: AgentClient;
+  /** undefined: it is let in by something else than a session. */
+  readonly source: SessionTokenSource | undefined;
+}
+
+/** Has answered, but where somebody has to log in first: the console asks for that. Fails as AgentError or Failure. */
+async function opened(chosen: ChosenTarget): Promise<Opened> {
+  try {
+    const known = await connected(chosen, true);
+    try {
+      await known.agent.node.status({}, { timeoutMs: FIRST_CALL_MS });
+      return known;
+    } catch (error) {
+      known.agent.close();
+      throw error;
+    }
+  } catch (error) {
+    const { name, code } = error as Error & { readonly code?: string };
+    if (name !== 'AgentError' || code !== 'denied' || !takesLogin(chosen)) throw error;
+    const { session: _over, ...rest } = chosen;
+    return await connected(rest, false);
+  }
+}
+
+async function connected(chosen: ChosenTarget, asks: boolean): Promise<Opened> {
+  let source: SessionTokenSource | undefined;
+  const onSession = (given: SessionTokenSource): void => {
+    source = given;
+  };
+  const agent = await openAgent({ ...chosen, onSession }, process.env, CONNECT_MS, asks);
+  return { agent, source };
+}
+
 async function onMesh(
   agent: AgentClient,
   options: ConsoleArguments,
   session: ConsoleSession | undefined,
 ): Promise<ExitCode> {
-  await agent.node.status({}, { timeoutMs: FIRST_CALL_MS });
   const [{ openConsole }, { formatTarget }] = await Promise.all([loadConsole(), import('@marcher/client/target')]);
   // Other members through the agent that is connected, over the same connection.
   const reach: Reach = { entry: agent, node: (nodeId) => agent.throughNode(nodeId) };

@@ -11,7 +11,6 @@ import { writeMessage, writeValue } from '../output/structured.js';
 import { printable } from '../output/style.js';
 import { askSecret, askText, readSecretFile } from '../secret-input.js';
 import type { Session, TargetOptions } from '../session.js';
-import { storedSession } from '../stored-session.js';
 import { asked } from './mesh.js';
 import { roleText, scopeText } from './scope.js';
 
@@ -42,8 +41,10 @@ export async function login(session: Session, options: LoginOptions): Promise<un
   const { token: _other, ...credentials } = chosen.credentials;
   const agent = await openAgent({ ...chosen, credentials }, process.env, CONNECT_MS, false);
   try {
-    const { session: grant } = await asked(agent.access.login(answers, session.call(options)));
-    const stored = storedSession(answers.name, grant, Date.now());
+    const { beginSession } = await import('@marcher/client');
+    const { name: user, password, code } = answers;
+    const { timeoutMs } = session.call(options);
+    const stored = await asked(beginSession(agent, { user, password, code }, timeoutMs, Date.now));
     await (await addressBook(process.env)).update((book) => withSession(book, target, stored));
     const ends = clock(stored.endsMs);
     if (options.output !== 'text') await writeValue(session, options.output, { target, user: answers.name, ends });
@@ -99,16 +100,14 @@ export async function logout(session: Session, options: TextOptions): Promise<un
       CONNECT_MS,
     );
     try {
-      await agent.access.logout({}, session.call(options));
+      const { endSession } = await import('@marcher/client');
+      await endSession(agent, session.call(options).timeoutMs);
     } catch (error) {
-      // It was ended before, or its user is gone.
-      if ((error as { readonly code?: string }).code !== 'denied') {
-        const when = clock(stored.expiresMs);
-        process.stderr.write(
-          `The session is forgotten here, but the mesh was not told: its token is good until ${when}.\n`,
-        );
-        throw error;
-      }
+      const when = clock(stored.expiresMs);
+      process.stderr.write(
+        `The session is forgotten here, but the mesh was not told: its token is good until ${when}.\n`,
+      );
+      throw error;
     } finally {
       agent.close();
     }

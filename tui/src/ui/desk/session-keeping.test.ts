@@ -15,15 +15,15 @@ function open(session: Partial<ConsoleSession>, entry: Partial<AgentCalls> = {})
     entry,
     columns: 110,
     session: {
-      user: 'alice',
+      user: () => 'alice',
       endsMs: () => NOW_MS + 12 * 60 * MINUTE,
       expiresMs: () => (isOver ? NOW_MS : NOW_MS + 60 * MINUTE),
       keep: async () => {
         asked.kept++;
         if (isOver) throw new AgentError('denied', 'the session of alice was good until then', [], undefined);
       },
-      login: async (password, code) => {
-        asked.logins.push(`${password}/${code}`);
+      login: async ({ user, password, code }) => {
+        asked.logins.push(`${user}/${password}/${code}`);
         if (password !== 'right') throw new AgentError('denied', 'name, password or code is wrong', [], undefined);
         isOver = false;
       },
@@ -77,7 +77,7 @@ test('when it is over whoever is there logs in again, and what was on the screen
   made.type('123456');
   made.press('enter');
   await settled();
-  expect(asked.logins).toEqual(['wrong/', 'right/123456']);
+  expect(asked.logins).toEqual(['alice/wrong/', 'alice/right/123456']);
   expect(made.fleet.retried).toEqual([nodeKey(0)]);
   expect(made.screen()[0]).not.toContain('SESSION OVER');
   expect(text(made)).toContain('/0001');

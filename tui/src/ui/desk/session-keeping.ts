@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Keeps the session that the console is let in by: renewed while nobody calls, too, and begun anew by whoever is at the terminal
- * when it is over. What is on the screen stays there meanwhile.
- *
- *   good ──renewed──▶ good ──12 hours, ended by somebody, agent away for too long──▶ over ──password──▶ good
+ * Has the session that the console is let in by begun anew by whoever is at the terminal when it is over. What is on the screen
+ * stays there meanwhile.
  */
-import { AgentError } from '@marcher/client/fleet';
+import { type SessionPhase, SessionWatch } from '@marcher/client/session-watch';
 import { messageOf } from '../actions/writer.js';
 import type { ConsoleSession } from '../ports.js';
+import type { FormFieldSpec } from '../store/form.js';
 import { timeOfDay } from '../theme/time.js';
 import type { Desk } from './desk.js';
 import type { Filling } from './filling.js';
 
-const LOOK_MS = 15_000;
-/** Before it can't be renewed any more. */
-const WARN_MS = 5 * 60_000;
-const ASK_MS = 10_000;
+const USER: FormFieldSpec = {
+  kind: 'text',
+  name: 'user',
+  label: 'user',
+  hint: 'Esc: go on without; :login asks again',
+};
 
 export class SessionKeeping {
   private readonly desk: Desk;
   private readonly filling: Filling;
   private readonly session: ConsoleSession;
-  private cancel = (): void => undefined;
-  private isOver = false;
+  private readonly watch: SessionWatch;
   private isAsked = false;
   private isWarned = false;
   private isClosed = false;
@@ -31,34 +31,39 @@ export class SessionKeeping {
     this.desk = desk;
     this.filling = filling;
     this.session = session;
+    const { fleet, reach, clock } = desk.ports;
+    const looked = (phase: SessionPhase, isNews: boolean): void => this.looked(phase, isNews);
+    this.watch = new SessionWatch({ session, fleet, reach, clock, looked });
   }
 
   /** For the header. */
   get banner(): string | undefined {
-    return this.isOver ? 'SESSION OVER' : undefined;
+    if (this.watch.phase !== 'over') return undefined;
+    return this.session.user() === undefined ? 'NOBODY IS LOGGED IN' : 'SESSION OVER';
   }
 
   start(): void {
-    this.again();
+    this.watch.start();
   }
 
   close(): void {
     this.isClosed = true;
-    this.cancel();
+    this.watch.close();
   }
 
-  /** Asks whoever is there. problem: why it was not begun before. */
-  ask(problem = ''): void {
-    const { user } = this.session;
+  /** Asks whoever is there. values: what was given before; problem: why it was not enough. */
+  ask(values: Readonly<Record<string, string>> = {}, problem = ''): void {
+    const user = this.session.user();
     this.isAsked = true;
     this.filling.fill(
       {
-        title: this.isOver ? `The session of ${user} is over: log in again` : `Begin another session of ${user}`,
+        title: this.title(user),
         fields: [
+          ...(user === undefined ? [USER] : []),
           {
             kind: 'secret',
             name: 'password',
-            label: `password of ${user}`,
+            label: user === undefined ? 'password' : `password of ${user}`,
             hint: 'Esc: go on without; :login asks again',
           },
           {
@@ -69,41 +74,30 @@ export class SessionKeeping {
           },
         ],
       },
-      ({ password = '', code = '' }) => void this.login(password, code.trim()),
-      {},
+      ({ user: given = '', password = '', code = '' }) => void this.login(user ?? given.trim(), password, code),
+      values,
       problem,
     );
   }
 
-  private again(): void {
-    this.cancel = this.desk.ports.clock.after(LOOK_MS, () => {
-      void this.look().finally(() => {
-        if (!this.isClosed) this.again();
-      });
-    });
+  private title(user: string | undefined): string {
+    if (user === undefined) return `Nobody is logged in at ${this.desk.ports.target}`;
+    return this.watch.phase === 'over'
+      ? `The session of ${user} is over: log in again`
+      : `Begin another session of ${user}`;
   }
 
-  private async look(): Promise<void> {
-    const { clock } = this.desk.ports;
-    let isOver = false;
-    try {
-      await this.session.keep();
-      isOver = await this.isRefused();
-    } catch (error) {
-      isOver = clock.nowMs() >= this.session.expiresMs() || (error instanceof AgentError && error.code === 'denied');
-    }
-    if (this.isClosed) return;
-    if (isOver !== this.isOver) {
-      this.isOver = isOver;
-      if (!isOver) this.isAsked = false;
+  private looked(phase: SessionPhase, isNews: boolean): void {
+    if (isNews) {
+      if (phase !== 'over') this.isAsked = false;
       this.desk.draw();
     }
     const { dialog, form, prompt } = this.desk.ui;
-    const isBusy = dialog !== undefined || form !== undefined || prompt !== undefined;
-    if (isOver) {
-      // Who is in the middle of something is asked afterwards.
-      if (!this.isAsked && !isBusy) this.ask();
-    } else if (clock.nowMs() >= this.session.endsMs() - WARN_MS && !this.isWarned && !isBusy) {
+    // Who is in the middle of something is asked afterwards.
+    if (dialog !== undefined || form !== undefined || prompt !== undefined) return;
+    if (phase === 'over') {
+      if (!this.isAsked) this.ask();
+    } else if (phase === 'ending' && !this.isWarned) {
       this.isWarned = true;
       this.desk.say(
         'warn',
@@ -112,33 +106,20 @@ export class SessionKeeping {
     }
   }
 
-  /** Somebody has ended it: by its times it is good, and the agent wants it no more. */
-  private async isRefused(): Promise<boolean> {
-    const { fleet, reach } = this.desk.ports;
-    const entry = [...fleet.state.nodes.values()].find(({ isEntry }) => isEntry);
-    if (entry?.link.kind !== 'refused') return false;
-    try {
-      await reach.entry.access.whoAmI({}, { timeoutMs: ASK_MS });
-      return false;
-    } catch (error) {
-      return error instanceof AgentError && error.code === 'denied';
-    }
-  }
-
-  private async login(password: string, code: string): Promise<void> {
+  private async login(user: string, password: string, code: string): Promise<void> {
     this.desk.say('dim', 'Logging in ...');
     try {
-      await this.session.login(password, code);
+      await this.session.login({ user, password, code });
     } catch (error) {
-      if (!this.isClosed) this.ask(messageOf(error));
+      if (!this.isClosed) this.ask({ user }, messageOf(error));
       return;
     }
-    this.isOver = false;
+    this.watch.begun();
     this.isAsked = false;
     this.isWarned = false;
     const { fleet } = this.desk.ports;
     for (const { key, link } of fleet.state.nodes.values()) if (link.kind !== 'live') fleet.retry(key);
     this.desk.feed.renew(this.desk.ui.pages);
-    this.desk.say('good', `The session of ${this.session.user} goes on until ${timeOfDay(this.session.endsMs())}.`);
+    this.desk.say('good', `The session of ${user} goes on until ${timeOfDay(this.session.endsMs())}.`);
   }
 }

@@ -4,8 +4,9 @@ import { type FormEvent, type ReactNode, useState } from 'react';
 import type { RootView } from '../../../ipc/assistant-contract.js';
 import { Panel, Problem } from '../../components/panel.js';
 import { said } from '../../text/said.js';
+import { useAsking } from '../asking.js';
 import type { Desktop } from '../desktop.js';
-import { useAsking } from './asking.js';
+import { LoginFields } from '../session/login-fields.js';
 
 type Stage =
   | { readonly at: 'address' }
@@ -17,9 +18,7 @@ export function AddMesh({ desktop: { bridge, switchTo } }: { readonly desktop: D
   const [name, setName] = useState('');
   const [url, setUrl] = useState('https://');
   const [compared, setCompared] = useState<string | undefined>(undefined);
-  const [user, setUser] = useState('');
-  const [password, setPassword] = useState('');
-  const [code, setCode] = useState('');
+  const [login, setLogin] = useState({ user: '', password: '', code: '' });
   const { isBusy, problem, ask } = useAsking();
   const isTls = url.startsWith('https://');
 
@@ -39,10 +38,9 @@ export function AddMesh({ desktop: { bridge, switchTo } }: { readonly desktop: D
         setStage({ at: 'login' });
       } else {
         try {
-          await bridge.logIn({ mesh: name, user, password, code });
+          await bridge.logIn({ mesh: name, ...login });
         } finally {
-          setPassword('');
-          setCode('');
+          setLogin({ user: login.user, password: '', code: '' });
         }
         switchTo(name);
       }
@@ -112,31 +110,7 @@ export function AddMesh({ desktop: { bridge, switchTo } }: { readonly desktop: D
         )}
         {stage.at === 'login' && (
           <div className="setup-form">
-            <label className="field">
-              User of {said(name)}
-              <input value={user} required maxLength={256} onChange={(event) => setUser(event.target.value)} />
-            </label>
-            <label className="field">
-              Password
-              <input
-                type="password"
-                value={password}
-                required
-                maxLength={1_024}
-                autoComplete="off"
-                onChange={(event) => setPassword(event.target.value)}
-              />
-            </label>
-            <label className="field">
-              Code, where there is a second factor
-              <input
-                type="password"
-                value={code}
-                maxLength={100}
-                autoComplete="off"
-                onChange={(event) => setCode(event.target.value)}
-              />
-            </label>
+            <LoginFields mesh={name} values={login} set={setLogin} />
             <button type="submit" className="primary" disabled={isBusy}>
               Log in
             </button>

@@ -5,8 +5,8 @@ import type { MachineView, ProgressView } from '../../../ipc/assistant-contract.
 import { Badge } from '../../components/badge.js';
 import { Facts, Panel, Problem } from '../../components/panel.js';
 import { said } from '../../text/said.js';
+import { useAsking } from '../asking.js';
 import type { Desktop } from '../desktop.js';
-import { useAsking } from './asking.js';
 import { NodeSteps } from './node-steps.js';
 
 const MESH_PORT = 7_400;

@@ -3,8 +3,8 @@ import { type ReactNode, useEffect, useState } from 'react';
 import type { LocalAgentView } from '../../../ipc/assistant-contract.js';
 import { Panel, Problem } from '../../components/panel.js';
 import { said } from '../../text/said.js';
+import { useAsking } from '../asking.js';
 import type { Desktop } from '../desktop.js';
-import { useAsking } from './asking.js';
 
 /** Found, or started: by the command that is shown, once somebody has seen it and wants it. */
 export function LocalAgent({ desktop: { bridge, shown, switchTo } }: { readonly desktop: Desktop }): ReactNode {

@@ -4,8 +4,8 @@ import { type ReactNode, useState } from 'react';
 import type { ProgressView } from '../../../ipc/assistant-contract.js';
 import { Problem } from '../../components/panel.js';
 import { said } from '../../text/said.js';
+import { useAsking } from '../asking.js';
 import type { Desktop } from '../desktop.js';
-import { useAsking } from './asking.js';
 
 type StepPhase = ProgressView['steps'][number]['phase'];
 
