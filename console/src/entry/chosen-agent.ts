@@ -40,19 +40,9 @@ const FILE_MAX_BYTES = 65_536;
 
 /** Fails as Error with a sentence. */
 export function chooseAgent(given: string | undefined, files: CredentialFiles, environment: Environment): ChosenAgent {
-  const chosen = chosenOf(given, files, environment);
-  const { target, credentials } = chosen;
-  if (target.kind !== 'tls') return chosen;
-  // What marcher has heard: a node that was removed is refused, as far as that is known.
-  const store = new RevocationsFile(configurationDirectory(environment));
-  const revocations = knownRevocations(store, meshRoots(credentials.ca));
-  return { ...chosen, credentials: { ...credentials, revocations } };
-}
-
-function chosenOf(given: string | undefined, files: CredentialFiles, environment: Environment): ChosenAgent {
   const asked = given ?? (environment['MARCHER_TARGET'] || undefined);
   if (asked !== undefined && asked !== LOCAL_NAME && !isTargetName(asked)) {
-    return byAddress(parseTarget(asked), files);
+    return informed(byAddress(parseTarget(asked), files), environment);
   }
   const book = new AddressBookFile(configurationDirectory(environment));
   const known = asked === LOCAL_NAME ? undefined : book.read();
@@ -60,20 +50,29 @@ function chosenOf(given: string | undefined, files: CredentialFiles, environment
   if (known === undefined || name === undefined) return byAddress(parseTarget(DEFAULT_TARGET), files);
   const entry = named(known, name);
   const { certFile, keyFile, nodeId } = entry;
-  const chosen = byAddress(parseTarget(entry.url), {
+  const target = parseTarget(entry.url);
+  const { credentials: shown } = byAddress(target, {
     ...(certFile === undefined ? {} : { certFile, keyFile }),
     ...(nodeId === undefined ? {} : { nodeId }),
     ...onlyGiven(files),
   });
-  if (chosen.target.kind !== 'tls') return chosen;
-  const credentials = { ...(entry.ca === undefined ? {} : { ca: entry.ca }), ...chosen.credentials };
-  if (entry.session === undefined || credentials.token !== undefined) return { ...chosen, credentials };
+  const ca = entry.ca === undefined || target.kind !== 'tls' ? {} : { ca: entry.ca };
+  const { credentials } = informed({ target, credentials: { ...ca, ...shown } }, environment);
+  if (target.kind !== 'tls' || entry.session === undefined || credentials.token !== undefined)
+    return { target, credentials };
   // As `marcher` does: renewed while it is used, and kept for the next.
   const session = bookSession({
-    ...{ name, target: chosen.target, credentials, session: entry.session },
+    ...{ name, target, credentials, session: entry.session },
     update: (change) => book.update(change),
   });
-  return { ...chosen, credentials: { ...credentials, token: session }, session };
+  return { target, credentials: { ...credentials, token: session }, session };
+}
+
+/** Of what marcher has heard: a node that was removed is refused, as far as that is known, by a renewal as by any other call. */
+function informed({ target, credentials }: ChosenAgent, environment: Environment): ChosenAgent {
+  if (target.kind !== 'tls') return { target, credentials };
+  const store = new RevocationsFile(configurationDirectory(environment));
+  return { target, credentials: { ...credentials, revocations: knownRevocations(store, meshRoots(credentials.ca)) } };
 }
 
 function onlyGiven(files: CredentialFiles): CredentialFiles {

@@ -56,6 +56,8 @@ test('what consoles show as a command line is taken as it stands', async () => {
     actions.endSessions(calls, user),
     actions.resetSecondFactor(calls, user),
     actions.removeUser(calls, user),
+    actions.enrolSecondFactor(calls, 'alice', 'SECRET'),
+    actions.renewRecoveryCodes(calls, 'alice', 'SECRET'),
     actions.createApiKey(calls, 'ci', OWNER, 90),
     actions.rotateApiKey(calls, key, 0),
     actions.rotateApiKey(calls, key, 24),

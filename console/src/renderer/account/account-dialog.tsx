@@ -9,8 +9,12 @@ import { Facts } from '../components/panel.js';
 import { useConsole } from '../state/console.js';
 import { clock, timeMs } from '../text/quantity.js';
 import { said } from '../text/said.js';
+import { enrolling, renewingCodes } from '../writes/access-forms.js';
+import { DoButton, useDeeds } from '../writes/deeds.js';
 
 const ASK_MS = 10_000;
+/** Of a name as agents say it: a user, and not a key or whoever is on the machine. */
+const USER = 'user:';
 
 /** As an agent says by what it knows somebody (docs/access.md). */
 const BY: Readonly<Record<string, string>> = {
@@ -53,10 +57,23 @@ export function AccountDialog({ onClose, session }: AccountDialogProps): ReactNo
       .finally(() => setBusy(false));
   };
   const isIn = session?.view.by === 'session' && session.view.user !== undefined;
+  const { begin, dialog } = useDeeds(() => undefined);
+  const user = caller?.name.startsWith(USER) === true ? caller.name.slice(USER.length) : undefined;
+  if (dialog !== null) return dialog;
   return (
     <Dialog title="Account" onClose={onClose}>
       {caller === undefined && problem === '' && <p aria-busy="true">Asking…</p>}
       {caller !== undefined && <Facts facts={factsOf(caller)} />}
+      {user !== undefined && (
+        <p className="buttons">
+          <DoButton onClick={() => begin((actions) => enrolling(actions, reach.entry, user))}>
+            Enrol authenticator
+          </DoButton>
+          <DoButton onClick={() => begin((actions) => renewingCodes(actions, reach.entry, user))}>
+            New recovery codes
+          </DoButton>
+        </p>
+      )}
       {problem !== '' && (
         <p role="alert" className="problem-line">
           {said(problem)}

@@ -20,7 +20,15 @@ import { navigate, useConsole, useFleet } from '../state/console.js';
 import { parseFilter } from '../state/filter.js';
 import { clock, span, timeMs } from '../text/quantity.js';
 import { said } from '../text/said.js';
-import { addingUser, changingPassword, changingRole, makingKey, rotatingKey } from '../writes/access-forms.js';
+import {
+  addingUser,
+  changingPassword,
+  changingRole,
+  enrolling,
+  makingKey,
+  renewingCodes,
+  rotatingKey,
+} from '../writes/access-forms.js';
 import { type Deeds, DoButton, useDeeds } from '../writes/deeds.js';
 
 interface Answer {
@@ -316,6 +324,16 @@ function UserButtons({ user, isSelf, calls, begin }: UserButtonsProps): ReactNod
           onClick={() => begin((actions) => ({ title: '', make: () => actions.resetSecondFactor(calls, user) }))}
         >
           Take second factor away
+        </DoButton>
+      )}
+      {user.hasPassword && (
+        <DoButton onClick={() => begin((actions) => enrolling(actions, calls, user.name))}>
+          Enrol authenticator
+        </DoButton>
+      )}
+      {user.hasSecondFactor && (
+        <DoButton onClick={() => begin((actions) => renewingCodes(actions, calls, user.name))}>
+          New recovery codes
         </DoButton>
       )}
       <DoButton onClick={() => begin((actions) => ({ title: '', make: () => actions.endSessions(calls, user) }))}>

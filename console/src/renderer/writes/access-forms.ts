@@ -111,6 +111,27 @@ export function changingPassword(actions: Actions, calls: AgentCalls, user: User
   };
 }
 
+/** By the password of that user, which seals the second factor. */
+export function enrolling(actions: Actions, calls: AgentCalls, name: string): Doing {
+  return {
+    title: `An authenticator for user ${name}`,
+    fields: [ownPassword(name)],
+    make: ({ password = '' }) => actions.enrolSecondFactor(calls, name, password),
+  };
+}
+
+export function renewingCodes(actions: Actions, calls: AgentCalls, name: string): Doing {
+  return {
+    title: `New recovery codes for user ${name}`,
+    fields: [ownPassword(name)],
+    make: ({ password = '' }) => actions.renewRecoveryCodes(calls, name, password),
+  };
+}
+
+function ownPassword(name: string): Field {
+  return { kind: 'password', isNew: false, name: 'password', label: `Password of ${name}` };
+}
+
 export function makingKey(actions: Actions, calls: AgentCalls): Doing {
   return {
     title: 'New API key',

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A write that no agent plans: what is asked for, what it will do, done, and taken back. */
-import { type Deed, isConfirmed, type ShownOnce } from '@marcher/client/actions';
+import { type Deed, isConfirmed, type NextDeed, type ShownOnce } from '@marcher/client/actions';
 import { type ReactNode, useEffect, useReducer, useRef, useState } from 'react';
 import { CommandLine } from '../components/command-line.js';
 import { Dialog } from '../components/dialog.js';
@@ -27,10 +27,22 @@ interface DeedDialogProps {
   readonly onChange: () => void;
 }
 
+/** What has a step that follows has that in the same place. */
+export default function DeedDialog(props: DeedDialogProps): ReactNode {
+  const [following, setFollowing] = useState<Doing | undefined>(undefined);
+  if (following === undefined) return <DeedStep {...props} onNext={setFollowing} />;
+  return <DeedStep key="next" {...props} doing={following} onNext={setFollowing} />;
+}
+
 const CALL_MS = 30_000;
 const NO_FIELDS: readonly Field[] = [];
 
-export default function DeedDialog({ doing, onClose, onChange }: DeedDialogProps): ReactNode {
+function DeedStep({
+  doing,
+  onClose,
+  onChange,
+  onNext,
+}: DeedDialogProps & { readonly onNext: (doing: Doing) => void }): ReactNode {
   const { notify, change } = useConsole();
   const { fields = NO_FIELDS, make } = doing;
   const [values, setValues] = useState(() => initialValues(fields));
@@ -51,6 +63,7 @@ export default function DeedDialog({ doing, onClose, onChange }: DeedDialogProps
       onChange();
     }, failed);
   };
+  const next = flow.step === 'done' ? flow.done.next : undefined;
   const title = flow.step === 'filling' ? doing.title : 'deed' in flow ? flow.deed.confirmation.question : doing.title;
   return (
     <Dialog title={said(title)} onClose={onClose}>
@@ -101,7 +114,7 @@ export default function DeedDialog({ doing, onClose, onChange }: DeedDialogProps
           <p role="status">{said(flow.done.text)}</p>
           {flow.done.secret !== undefined && <Secret secret={flow.done.secret} />}
           {flow.step === 'done' && flow.problem !== undefined && <FailureView failure={flow.problem} />}
-          {flow.done.undo === undefined ? (
+          {next !== undefined ? null : flow.done.undo === undefined ? (
             <p className="note">{said(flow.deed.lasting ?? 'Nothing takes it back.')}</p>
           ) : (
             <CommandLine command={flow.done.undo.asCommand()} what="Show undo as CLI" />
@@ -119,9 +132,15 @@ export default function DeedDialog({ doing, onClose, onChange }: DeedDialogProps
                 Undo
               </button>
             )}
-            <button type="button" className="primary" onClick={onClose}>
-              Done
-            </button>
+            {next === undefined ? (
+              <button type="button" className="primary" onClick={onClose}>
+                Done
+              </button>
+            ) : (
+              <button type="button" className="primary" onClick={() => onNext(asDoing(next))}>
+                Go on
+              </button>
+            )}
           </footer>
         </>
       )}
@@ -137,6 +156,14 @@ export default function DeedDialog({ doing, onClose, onChange }: DeedDialogProps
       )}
     </Dialog>
   );
+}
+
+function asDoing({ title, label, make }: NextDeed): Doing {
+  return {
+    title,
+    fields: [{ kind: 'text', name: 'answer', label }],
+    make: ({ answer = '' }) => make(answer),
+  };
 }
 
 interface AskingProps {
@@ -198,14 +225,17 @@ function Asking({ deed, isBusy, problem, onBack, onClose, onApply }: AskingProps
 
 /** In this answer alone: it goes with the dialog. */
 function Secret({ secret: { what, text, advice } }: { readonly secret: ShownOnce }): ReactNode {
-  const box = useRef<HTMLInputElement>(null);
+  const box = useRef<HTMLTextAreaElement>(null);
+  const lines = text.split('\n').length;
+  // An address takes more than one.
+  const rows = lines === 1 ? 1 : lines + 2;
   const [copied, setCopied] = useState(false);
   useEffect(() => box.current?.select(), []);
   return (
     <div className="secret">
       <label className="field">
         {said(what)}, shown here alone
-        <input ref={box} className="secret-text" readOnly value={text} autoComplete="off" spellCheck={false} />
+        <textarea ref={box} className="secret-text" readOnly rows={rows} value={text} spellCheck={false} />
       </label>
       <button
         type="button"

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
-import { createClient } from '@connectrpc/connect';
+import { type Client, createClient } from '@connectrpc/connect';
 import { createGrpcTransport } from '@connectrpc/connect-node';
 import { AccessRole, AccessService } from '@marcher/proto/marcher/v1/access_service_pb';
 import { CertificateService } from '@marcher/proto/marcher/v1/certificate_service_pb';
@@ -12,6 +12,7 @@ import { until } from '../../harness/scope.js';
 import type { Case, World } from '../../harness/suite.js';
 import type { MeshGround, MeshNode } from '../mesh/ground.js';
 import { type ConsolePage, withConsole } from './browser.js';
+import { totpOf } from './second-factor.js';
 import { threeAgents } from './three-agents.js';
 
 const PASSWORD = 'correct horse battery staple';
@@ -332,6 +333,41 @@ async function certificates(world: World, hand: Hand, second: MeshNode): Promise
   await there();
 }
 
+/** Of eve: nothing of it counts before a code of the authenticator was typed. */
+async function secondFactor(world: World, hand: Hand, calls: Client<typeof AccessService>): Promise<void> {
+  const shown = async (what: string): Promise<string[]> =>
+    (await hand.dialog.getByLabel(`${what}, shown here alone`).inputValue()).split('\n');
+  const login = { name: 'eve', password: OTHER_PASSWORD };
+  const isIn = async (code: string): Promise<boolean> =>
+    await calls.login({ ...login, code }).then(
+      () => true,
+      () => false,
+    );
+  await hand.begin('Enrol authenticator');
+  await hand.fill({ 'Password of eve': OTHER_PASSWORD });
+  await hand.press('Go on');
+  await hand.doIt(/marcher user totp eve/, /does not count yet/);
+  const [secret = '', address = ''] = await shown('secret of the authenticator, and the same as an address');
+  world.check(address.startsWith('otpauth://') && address.includes(secret), `the address is ${address}`);
+  await hand.console.accessible('the secret of an authenticator');
+  await hand.console.picture('authenticator-dark');
+  await hand.press('Go on');
+  await hand.fill({ 'Code that it shows now': totpOf(secret, 0) });
+  await hand.press('Go on');
+  await hand.doIt(/marcher user totp eve/, /logs in with a code/);
+  const before = await shown('recovery codes of eve');
+  await hand.close();
+  world.equal(await isIn(''), false, 'a login without a code');
+  world.equal(await isIn(before[0] as string), true, 'a login by a recovery code');
+  await hand.begin('New recovery codes');
+  await hand.fill({ 'Password of eve': OTHER_PASSWORD });
+  await hand.press('Go on');
+  await hand.doIt(/marcher user recovery-codes eve/, /has other recovery codes/);
+  const after = await shown('recovery codes of eve');
+  await hand.close();
+  world.equal([await isIn(before[1] as string), await isIn(after[1] as string)].join(), 'false,true', 'other codes');
+}
+
 async function access(world: World, hand: Hand, second: MeshNode): Promise<void> {
   const calls = createClient(AccessService, over(second));
   const role = async (name: string, wanted: AccessRole | undefined): Promise<void> =>
@@ -372,6 +408,7 @@ async function access(world: World, hand: Hand, second: MeshNode): Promise<void>
   await hand.doIt(/marcher user password eve/, /has another password/);
   await hand.close();
   world.equal((await calls.login({ name: 'eve', password: OTHER_PASSWORD })).session !== undefined, true, 'a login');
+  await secondFactor(world, hand, calls);
   await hand.begin('End sessions');
   await hand.doIt(/marcher user logout eve/, /has no session any more/);
   await hand.close();

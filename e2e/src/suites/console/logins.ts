@@ -9,6 +9,7 @@ import { Terminal } from '../../harness/terminal.js';
 import { MeshGround, type MeshNode } from '../mesh/ground.js';
 import { ConsolePage } from './browser.js';
 import { startDesktop } from './desktop-app.js';
+import { CUT_OFF } from './pages.js';
 import { type Account, accessOf, createAccount } from './second-factor.js';
 
 const API_PORT = 7443;
@@ -139,6 +140,7 @@ async function inDesktop(world: World, { account, configuration, node, ground, e
     await page.getByRole('region', { name: 'Session' }).getByText('The session of bob is over.').waitFor();
     await console_.theme('light');
     await console_.accessible('a session that is over');
+    world.equal(((await page.evaluate(CUT_OFF)) as string[]).join(), '', 'cut off at 390 px');
     await console_.picture('desktop-session-over-light-390');
     await ground.apply(node, ground.service('meanwhile', 8003));
     await page.getByRole('button', { name: 'Log in…' }).click();

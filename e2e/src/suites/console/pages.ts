@@ -24,7 +24,7 @@ const WIDTHS = [390, 1_024] as const;
  * What is to the right of the page, and cannot be scrolled to: within tables, texts and pictures that scroll by themselves it can.
  * Names of what sticks out.
  */
-const CUT_OFF = `(() => {
+export const CUT_OFF = `(() => {
   const scrolls = (element) => {
     for (let at = element.parentElement; at !== null && at !== document.body; at = at.parentElement) {
       if (at.tagName !== 'MAIN' && /auto|scroll|hidden|clip/.test(getComputedStyle(at).overflowX)) return true;
@@ -104,6 +104,12 @@ export const pages: readonly Case[] = [
             }
             await page.setViewportSize({ width: 1_440, height: 900 });
           }
+          await page.getByRole('button', { name: 'Account' }).click();
+          const account = page.getByRole('dialog', { name: 'Account' });
+          await account.getByText('root (uid 0)').waitFor();
+          await account.getByText(/^This page is served by a gateway/).waitFor();
+          await console_.accessible('account');
+          world.equal(await account.getByRole('button', { name: 'Log in' }).count(), 0, 'a login in a browser');
         });
       } finally {
         server.close();

@@ -27,11 +27,23 @@ export interface Done {
   /** In this answer alone. */
   readonly secret?: ShownOnce;
   readonly undo?: Deed;
+  /** It is not complete without that. */
+  readonly next?: NextDeed;
+}
+
+/** What an answer has to be known for, which nobody could give before. */
+export interface NextDeed {
+  readonly title: string;
+  /** Of the answer. */
+  readonly label: string;
+  /** answer: SECRET */
+  make(answer: string): Deed;
 }
 
 export interface ShownOnce {
   /** "API key ci" */
   readonly what: string;
+  /** Lines. */
   readonly text: string;
   /** What to do with it. */
   readonly advice: string;

@@ -34,7 +34,7 @@ export {
 export { assignCluster, createCluster, deleteCluster, unassignCluster } from './cluster.js';
 export { type CommandTarget, commandLine, shellWord, withInput } from './command.js';
 export { type Confirmation, isConfirmed } from './confirmation.js';
-export type { Deed, Done, ShownOnce } from './deed.js';
+export type { Deed, Done, NextDeed, ShownOnce } from './deed.js';
 export { DrainDraft, type DrainedNode, type DrainOptions, type DrainResult } from './drain.js';
 export { type Applied, type Edit, EditDraft, type EditPlan, nounOf, type WriteOptions } from './edit.js';
 export {
@@ -49,5 +49,6 @@ export {
 } from './membership.js';
 export { RemoveMemberDraft } from './remove-member.js';
 export { RevertDraft, type RevertPlan } from './revert.js';
+export { enrolSecondFactor, renewRecoveryCodes } from './second-factor.js';
 export { UndoDraft, type UndoPlan } from './undo.js';
 export { LockedError, WriteLock } from './write-lock.js';

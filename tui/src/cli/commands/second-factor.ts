@@ -43,8 +43,8 @@ export async function recoveryCodes(
   options: TextOptions & PasswordOptions,
   name: string,
 ): Promise<undefined> {
-  const password = await passwordOf(options.passwordFile, name);
   const agent = await session.agent(options);
+  const password = await passwordOf(options.passwordFile, name);
   const { recoveryCodes: codes } = await asked(
     agent.access.createRecoveryCodes({ name, password }, session.call(options)),
   );

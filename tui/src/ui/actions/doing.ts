@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Deeds carried out: the form, the plan, the question, what came of it. What was typed is lost by no mistake and no refusal. */
 import { AgentError } from '@marcher/client/fleet';
-import type { Deed, DeedContext, DeedPlan } from '../deeds/deed.js';
+import type { Deed, DeedContext, DeedPlan, FollowingDeed } from '../deeds/deed.js';
 import type { Values } from '../store/form.js';
 import { messageOf, type Writer } from './writer.js';
 
@@ -43,6 +43,11 @@ export class Doing {
     if (form !== undefined) this.writer.person.fill(form, (given) => this.plan(deed, items, given), values, problem);
   }
 
+  private follow(next: FollowingDeed, values?: Values): void {
+    const again = (given: Values): void => this.offer(next.plan(given), () => this.follow(next, given));
+    this.writer.person.fill(next.form, again, values);
+  }
+
   private plan(deed: Deed, items: readonly object[], values: Values): void {
     this.writer.busy('Planning ...', async () => {
       try {
@@ -58,7 +63,7 @@ export class Doing {
   private async carryOut(plan: DeedPlan, again?: () => void): Promise<void> {
     const { person } = this.writer;
     try {
-      const { text, secret, undo } = await this.writer.write(() => plan.apply({ timeoutMs: TIMEOUT_MS }));
+      const { text, secret, undo, next } = await this.writer.write(() => plan.apply({ timeoutMs: TIMEOUT_MS }));
       this.writer.undo =
         undo === undefined
           ? { kind: 'none', why: `The last thing that was done can not be taken back: ${text}` }
@@ -66,7 +71,8 @@ export class Doing {
       person.done();
       person.say('good', text);
       if (secret !== undefined) {
-        const stays = { word: 'done', stays: true, yes: () => person.say('good', text) };
+        const then = (): void => (next === undefined ? person.say('good', text) : this.follow(next));
+        const stays = { word: 'done', stays: true, yes: then };
         person.ask({ title: secret.title, lines: secret.lines, ...stays });
       }
     } catch (error) {

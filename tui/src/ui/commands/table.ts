@@ -25,6 +25,8 @@ export type CommandName =
   | 'role'
   | 'password'
   | 'totp'
+  | 'enrol'
+  | 'codes'
   | 'logout'
   | 'token'
   | 'assign'
@@ -76,6 +78,8 @@ export const COMMANDS: readonly CommandSpec[] = [
   { name: 'role', aliases: [], argument: '', help: 'gives the chosen user another role' },
   { name: 'password', aliases: [], argument: '', help: 'gives the chosen user another password' },
   { name: 'totp', aliases: [], argument: '', help: "takes the chosen user's second factor away" },
+  { name: 'enrol', aliases: [], argument: '', help: 'gives the chosen user an authenticator as second factor' },
+  { name: 'codes', aliases: [], argument: '', help: 'gives the chosen user new recovery codes' },
   { name: 'logout', aliases: [], argument: '', help: 'ends all sessions of the chosen user' },
   { name: 'token', aliases: [], argument: '', help: 'in :mesh: a token that lets a machine join, once' },
   { name: 'assign', aliases: [], argument: '', help: 'puts the chosen node into a cluster' },

@@ -5,10 +5,12 @@ import {
   createApiKey,
   createUser,
   endSessions,
+  enrolSecondFactor,
   type Grant,
   grantOf,
   type RoleWord,
   removeUser,
+  renewRecoveryCodes,
   resetSecondFactor,
   revokeApiKey,
   rotateApiKey,
@@ -17,7 +19,7 @@ import {
 } from '@marcher/client/actions';
 import type { ApiKey, User } from '@marcher/proto/marcher/v1/access_service_pb';
 import type { FormFieldSpec, Values } from '../store/form.js';
-import { accountOf, type Deed, Faulty, numberOf, planOf, planOfAll, wordsOf } from './deed.js';
+import { accountOf, type Deed, type DeedForm, Faulty, numberOf, planOf, planOfAll, wordsOf } from './deed.js';
 
 /** The one that may least first: what is not chosen on purpose is that. */
 const ROLES = Object.keys(ACCESS_ROLES).reverse() as RoleWord[];
@@ -67,6 +69,17 @@ const passwordFields = (hint: string): FormFieldSpec[] => [
   { kind: 'secret', name: 'password', label: 'new password', hint },
   { kind: 'secret', name: 'again', label: 'once more', hint: 'the same' },
 ];
+
+/** The second factor is sealed by it. */
+function passwordForm(title: string, name: string): DeedForm {
+  const hint = 'it is asked for each time, also of an administrator';
+  return { title, fields: [{ kind: 'secret', name: 'password', label: `password of ${name}`, hint }] };
+}
+
+function knownPassword({ password = '' }: Values): string {
+  if (password === '') throw new Faulty('expected the password');
+  return password;
+}
 
 const user = (items: readonly object[]): User => items[0] as User;
 const key = (items: readonly object[]): ApiKey => items[0] as ApiKey;
@@ -130,6 +143,18 @@ export const accessDeeds: readonly Deed[] = [
   {
     ...{ command: 'totp', subject: 'user', help: 'take its second factor away' },
     plan: (items, _values, { calls, target }) => planOf(resetSecondFactor(calls, user(items)), target),
+  },
+  {
+    ...{ command: 'enrol', subject: 'user', help: 'give it an authenticator as second factor' },
+    form: (items) => passwordForm(`An authenticator for user ${user(items).name}`, user(items).name),
+    plan: (items, values, { calls, target }) =>
+      planOf(enrolSecondFactor(calls, user(items).name, knownPassword(values)), target),
+  },
+  {
+    ...{ command: 'codes', subject: 'user', help: 'give it new recovery codes' },
+    form: (items) => passwordForm(`New recovery codes for user ${user(items).name}`, user(items).name),
+    plan: (items, values, { calls, target }) =>
+      planOf(renewRecoveryCodes(calls, user(items).name, knownPassword(values)), target),
   },
   {
     ...{ command: 'logout', subject: 'user', help: 'end all of its sessions' },

@@ -4,7 +4,7 @@
  *
  *   form (where something has to be known) ──▶ plan: what will come of it, as a command, too ──▶ question ──▶ done, and perhaps undone
  */
-import type { CommandTarget, Deed as Write } from '@marcher/client/actions';
+import type { CommandTarget, NextDeed, Deed as Write } from '@marcher/client/actions';
 import type { AgentCalls, FleetState } from '@marcher/client/fleet';
 import type { CommandName } from '../commands/table.js';
 import type { Subject } from '../keys/table.js';
@@ -36,6 +36,19 @@ export interface Done {
   readonly secret?: { readonly title: string; readonly lines: readonly string[] };
   /** What takes it back; absent: nothing does. */
   readonly undo?: () => DeedPlan | Promise<DeedPlan>;
+  /** It is not complete without that. */
+  readonly next?: FollowingDeed;
+}
+
+/** What one answer has to be known for, which nobody could give before. */
+export interface FollowingDeed {
+  readonly form: DeedForm;
+  plan(values: Values): DeedPlan;
+}
+
+export interface DeedForm {
+  readonly title: string;
+  readonly fields: readonly FormFieldSpec[];
 }
 
 export interface Deed {
@@ -48,10 +61,7 @@ export interface Deed {
   /** Also of several that are marked. */
   readonly isOfMany?: boolean;
   /** items: those that it is for; none for one that is of none. */
-  form?(
-    items: readonly object[],
-    context: DeedContext,
-  ): { readonly title: string; readonly fields: readonly FormFieldSpec[] };
+  form?(items: readonly object[], context: DeedContext): DeedForm;
   /** Faulty: what was given can't be right. */
   plan(items: readonly object[], values: Values, context: DeedContext): DeedPlan | Promise<DeedPlan>;
 }
@@ -65,13 +75,24 @@ export function planOf(write: Write, target: CommandTarget): DeedPlan {
     commands: write.asCommand(target).split('\n'),
     ...(confirmation.kind === 'typed' ? { word: confirmation.text } : {}),
     apply: async ({ timeoutMs }) => {
-      const { text, secret, undo } = await write.apply(AbortSignal.timeout(timeoutMs));
+      const { text, secret, undo, next } = await write.apply(AbortSignal.timeout(timeoutMs));
       return {
         text: undo === undefined ? text : `${text} :undo takes it back.`,
-        ...(secret === undefined ? {} : { secret: { title: secret.what, lines: [secret.text, '', secret.advice] } }),
+        ...(secret === undefined
+          ? {}
+          : { secret: { title: secret.what, lines: [...secret.text.split('\n'), '', secret.advice] } }),
+        ...(next === undefined ? {} : { next: followingOf(next, target) }),
         ...(undo === undefined ? {} : { undo: () => planOf(undo, target) }),
       };
     },
+  };
+}
+
+function followingOf({ title, label, make }: NextDeed, target: CommandTarget): FollowingDeed {
+  const hint = 'Esc leaves it undone';
+  return {
+    form: { title, fields: [{ kind: 'secret', name: 'answer', label, hint }] },
+    plan: ({ answer = '' }) => planOf(make(answer), target),
   };
 }
 

@@ -65,6 +65,8 @@ const MADE: Readonly<Record<string, object>> = {
   createJoinToken: { token: 'mt_SECRET', address: '192.0.2.1:7400', details: { id: 'aa'.repeat(8) } },
   setRole: { user: { ...alice, role: AccessRole.VIEWER, scope: undefined } },
   revert: { version: 8n, diffs: [] },
+  enrolTotp: { secret: 'JBSWY3DP', uri: 'otpauth://totp/edge:alice?secret=JBSWY3DP' },
+  confirmTotp: { recoveryCodes: ['aaaa-bbbb', 'cccc-dddd'] },
 };
 
 /** An agent that does what it is told, and keeps what that was; failure: of what changes something. */
@@ -232,6 +234,44 @@ describe('a deed', () => {
     expect(text(made)).toContain('Another role for user alice');
     made.press('esc');
     expect(text(made)).toContain('Nothing was changed.');
+  });
+});
+
+describe('an authenticator', () => {
+  const typed = (made: Harness, ...keys: string[]): void => {
+    for (const key of keys) key === 'enter' ? made.press(key) : made.type(key);
+  };
+
+  test('is enrolled by the password, its secret, a code of it, and recovery codes that are shown once', async () => {
+    let refusal: Error | undefined;
+    const { told, entry } = agent(() => refusal);
+    const made = await open('users', entry);
+    command(made, 'enrol');
+    typed(made, 'not', 'enter');
+    await settled();
+    expect(text(made)).toContain('within ten minutes');
+    made.press('y');
+    await settled();
+    expect(text(made)).toContain('otpauth://totp/edge:alice');
+    typed(made, 'done', 'enter');
+    expect(text(made)).toContain('The authenticator of alice');
+    // A code that is wrong is another one to be typed, not all of it once more.
+    refusal = new AgentError('refused', 'the code is wrong', [], undefined);
+    typed(made, '000000', 'enter', 'y');
+    await settled();
+    expect(text(made)).toContain('the code is wrong');
+    refusal = undefined;
+    made.press('e');
+    typed(made, 'enter');
+    made.press('y');
+    await settled();
+    expect(text(made)).toContain('cccc-dddd');
+    typed(made, 'done', 'enter');
+    expect(text(made)).not.toContain('cccc-dddd');
+    expect(told).toEqual([
+      { call: 'enrolTotp', request: { name: 'alice', password: 'not' } },
+      { call: 'confirmTotp', request: { name: 'alice', code: '000000' } },
+    ]);
   });
 });
 
@@ -416,6 +456,10 @@ const SAMPLES: Readonly<Record<string, { readonly items: readonly object[]; read
   'password user': { items: [alice], values: { password: 'x'.repeat(15), again: 'x'.repeat(15), reset: 'goes' } },
   ...{ 'totp user': { items: [alice] }, 'logout user': { items: [alice] }, 'delete user': { items: [alice] } },
   'new key': { items: [], values: { name: 'ci', role: 'viewer', clusters: '', services: '', days: '90' } },
+  ...{
+    'enrol user': { items: [alice], values: { password: 'x' } },
+    'codes user': { items: [alice], values: { password: 'x' } },
+  },
   'rotate key': { items: [ci], values: { hours: '0' } },
   ...{ 'delete key': { items: [ci, cd] }, 'revoke key': { items: [ci] } },
   'token node': { items: [], values: { minutes: '90', role: 'authority', clusters: 'eu' } },
