@@ -250,7 +250,7 @@ export default function Access(): ReactNode {
           />
           <p className="note">
             There is no putting a user on hold: make it a viewer and end its sessions, which leaves it nothing to
-            change, or remove it. A second factor is enrolled by the user: marcher user totp {said(user.name)}.
+            change, or remove it. An authenticator is enrolled with the password of the user, by nobody else.
           </p>
         </Panel>
       )}

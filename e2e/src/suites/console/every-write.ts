@@ -347,7 +347,7 @@ async function secondFactor(world: World, hand: Hand, calls: Client<typeof Acces
   await hand.fill({ 'Password of eve': OTHER_PASSWORD });
   await hand.press('Go on');
   await hand.doIt(/marcher user totp eve/, /does not count yet/);
-  const [secret = '', address = ''] = await shown('secret of the authenticator, and the same as an address');
+  const [secret = '', address = ''] = await shown('Secret of the authenticator, and the same as an address');
   world.check(address.startsWith('otpauth://') && address.includes(secret), `the address is ${address}`);
   await hand.console.accessible('the secret of an authenticator');
   await hand.console.picture('authenticator-dark');
@@ -355,7 +355,7 @@ async function secondFactor(world: World, hand: Hand, calls: Client<typeof Acces
   await hand.fill({ 'Code that it shows now': totpOf(secret, 0) });
   await hand.press('Go on');
   await hand.doIt(/marcher user totp eve/, /logs in with a code/);
-  const before = await shown('recovery codes of eve');
+  const before = await shown('Recovery codes of eve');
   await hand.close();
   world.equal(await isIn(''), false, 'a login without a code');
   world.equal(await isIn(before[0] as string), true, 'a login by a recovery code');
@@ -363,7 +363,7 @@ async function secondFactor(world: World, hand: Hand, calls: Client<typeof Acces
   await hand.fill({ 'Password of eve': OTHER_PASSWORD });
   await hand.press('Go on');
   await hand.doIt(/marcher user recovery-codes eve/, /has other recovery codes/);
-  const after = await shown('recovery codes of eve');
+  const after = await shown('Recovery codes of eve');
   await hand.close();
   world.equal([await isIn(before[1] as string), await isIn(after[1] as string)].join(), 'false,true', 'other codes');
 }

@@ -25,7 +25,7 @@ test('an authenticator is enrolled in two steps: its secret, then a code of it, 
   expect(begun.secret?.text.split('\n')).toEqual(['JBSWY3DP', 'otpauth://totp/alice?secret=JBSWY3DP']);
   expect(begun.undo).toBeUndefined();
   const done = await begun.next?.make(' 123456 ').apply();
-  expect(done).toMatchObject({ secret: { what: 'recovery codes of alice', text: 'aaaa\nbbbb' } });
+  expect(done).toMatchObject({ secret: { what: 'Recovery codes of alice', text: 'aaaa\nbbbb' } });
   expect(done?.next).toBeUndefined();
   expect(asked).toEqual([
     ['enrolTotp', { name: 'alice', password: 'PASSWORD' }],

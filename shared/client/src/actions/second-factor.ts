@@ -22,7 +22,7 @@ export function enrolSecondFactor(calls: AgentCalls, name: string, password: str
       return {
         text: `The authenticator of ${name} does not count yet: type a code of it.`,
         secret: {
-          what: 'secret of the authenticator, and the same as an address',
+          what: 'Secret of the authenticator, and the same as an address',
           text: `${secret}\n${uri}`,
           advice: 'Give it to the authenticator, by hand or as a QR code of the address.',
         },
@@ -68,5 +68,5 @@ export function renewRecoveryCodes(calls: AgentCalls, name: string, password: st
 }
 
 function shownCodes(name: string, codes: readonly string[]) {
-  return { what: `recovery codes of ${name}`, text: codes.join('\n'), advice: KEEP };
+  return { what: `Recovery codes of ${name}`, text: codes.join('\n'), advice: KEEP };
 }
