@@ -70,10 +70,29 @@ const passwordFields = (hint: string): FormFieldSpec[] => [
   { kind: 'secret', name: 'again', label: 'once more', hint: 'the same' },
 ];
 
-/** The second factor is sealed by it. */
-function passwordForm(title: string, name: string): DeedForm {
+/** The second factor is sealed by the password. Who may not list users has none to choose, and one account. */
+function passwordForm(title: string, items: readonly object[]): DeedForm {
   const hint = 'it is asked for each time, also of an administrator';
-  return { title, fields: [{ kind: 'secret', name: 'password', label: `password of ${name}`, hint }] };
+  const name = onlyName(items);
+  if (name !== undefined) {
+    const label = `password of ${name}`;
+    return { title: `${title} for user ${name}`, fields: [{ kind: 'secret', name: 'password', label, hint }] };
+  }
+  return {
+    title,
+    fields: [
+      { kind: 'text', name: 'name', label: 'user', hint: 'yourself; an administrator also another one' },
+      { kind: 'secret', name: 'password', label: 'password', hint },
+    ],
+  };
+}
+
+function onlyName(items: readonly object[]): string | undefined {
+  return items.length === 1 ? user(items).name : undefined;
+}
+
+function whose(items: readonly object[], values: Values): string {
+  return onlyName(items) ?? accountOf(values);
 }
 
 function knownPassword({ password = '' }: Values): string {
@@ -145,16 +164,16 @@ export const accessDeeds: readonly Deed[] = [
     plan: (items, _values, { calls, target }) => planOf(resetSecondFactor(calls, user(items)), target),
   },
   {
-    ...{ command: 'enrol', subject: 'user', help: 'give it an authenticator as second factor' },
-    form: (items) => passwordForm(`An authenticator for user ${user(items).name}`, user(items).name),
+    ...{ command: 'enrol', subject: 'user', isOfNone: true, help: 'give it an authenticator as second factor' },
+    form: (items) => passwordForm('An authenticator', items),
     plan: (items, values, { calls, target }) =>
-      planOf(enrolSecondFactor(calls, user(items).name, knownPassword(values)), target),
+      planOf(enrolSecondFactor(calls, whose(items, values), knownPassword(values)), target),
   },
   {
-    ...{ command: 'codes', subject: 'user', help: 'give it new recovery codes' },
-    form: (items) => passwordForm(`New recovery codes for user ${user(items).name}`, user(items).name),
+    ...{ command: 'codes', subject: 'user', isOfNone: true, help: 'give it new recovery codes' },
+    form: (items) => passwordForm('New recovery codes', items),
     plan: (items, values, { calls, target }) =>
-      planOf(renewRecoveryCodes(calls, user(items).name, knownPassword(values)), target),
+      planOf(renewRecoveryCodes(calls, whose(items, values), knownPassword(values)), target),
   },
   {
     ...{ command: 'logout', subject: 'user', help: 'end all of its sessions' },

@@ -66,6 +66,7 @@ const MADE: Readonly<Record<string, object>> = {
   setRole: { user: { ...alice, role: AccessRole.VIEWER, scope: undefined } },
   revert: { version: 8n, diffs: [] },
   enrolTotp: { secret: 'JBSWY3DP', uri: 'otpauth://totp/edge:alice?secret=JBSWY3DP' },
+  createRecoveryCodes: { recoveryCodes: ['eeee-ffff'] },
   confirmTotp: { recoveryCodes: ['aaaa-bbbb', 'cccc-dddd'] },
 };
 
@@ -273,6 +274,29 @@ describe('an authenticator', () => {
       { call: 'confirmTotp', request: { name: 'alice', code: '000000' } },
     ]);
   });
+});
+
+test('who may not list users renews recovery codes of the own account', async () => {
+  const { told, entry } = agent();
+  const nobody = {
+    ...entry.access,
+    listUsers: async () => Promise.reject(new AgentError('denied', 'no', [], undefined)),
+  };
+  const access = new Proxy(nobody, { get: (own, call) => Reflect.get(own, call) ?? Reflect.get(entry.access, call) });
+  const made = await open(
+    'users',
+    new Proxy(entry, { get: (own, name) => (name === 'access' ? access : Reflect.get(own, name)) }),
+  );
+  command(made, 'codes');
+  made.type('bob');
+  made.press('enter');
+  made.type('secret');
+  made.press('enter');
+  await settled();
+  made.press('y');
+  await settled();
+  expect(told).toEqual([{ call: 'createRecoveryCodes', request: { name: 'bob', password: 'secret' } }]);
+  expect(text(made)).toContain('eeee-ffff');
 });
 
 describe('a secret', () => {
