@@ -92,12 +92,14 @@ test('a mesh lives by intermediates of a root whose key no node has', { timeout:
   // Nobody changes the CA without the root's key, nor by another's.
   await expect(one.mesh.rotateCa({ overlapMs: DAY_MS, now: true }, CALLER)).rejects.toThrow('--root-key FILE');
   const pace = { overlapMs: DAY_MS, now: true } as const;
-  const stranger = await createOfflineRoot(root.mesh, Date.now());
+  // Newer than what the mesh has, by whole seconds, however little time has gone since.
+  const stranger = await createOfflineRoot(root.mesh, Date.now() + 2_000);
   const { request: asked } = await one.mesh.requestIntermediate('');
-  const mine = await offered(stranger, asked);
+  const mine = await offered(stranger, asked, 2_000);
   await expect(one.mesh.rotateCa({ ...pace, intermediate: mine }, CALLER)).rejects.toThrow('--root-key FILE');
-  const by = await introduceRoot({ ...stranger, certificate: root.certificate }, stranger.certificate, Date.now());
-  const endorsement = { by, plannedMs: Date.now() };
+  const forgedMs = Date.now();
+  const by = await introduceRoot({ ...stranger, certificate: root.certificate }, stranger.certificate, forgedMs);
+  const endorsement = { by, plannedMs: forgedMs };
   const forged = one.mesh.rotateCa({ ...pace, intermediate: mine, endorsement }, CALLER);
   await expect(forged).rejects.toThrow('not believed here');
 

@@ -124,6 +124,35 @@ describe('decodeObserveResponse', () => {
     );
   });
 
+  test('gives what the descriptors give of a field that is cut short, and reads on in what comes after it', () => {
+    const said = create(ObserveResponseSchema, {
+      time: { seconds: 268_435_456n, nanos: 268_435_456 },
+      node: { nodeId: '   ', name: ' ' },
+      version: 1n << 35n,
+      objects: [
+        { kind: '  ', name: 'web', generation: 1n << 35n, digest: new Uint8Array(2) },
+        { kind: 'service-0001', name: ' ', declared: { case: 'service', value: { name: ' ' } } },
+      ],
+      goneTiers: ['x'.repeat(300)],
+      members: [{ nodeId: 'x'.repeat(300) }],
+    });
+    const bytes = toBinary(ObserveResponseSchema, said);
+    const of = (decode: () => unknown): unknown => {
+      try {
+        return decode();
+      } catch {
+        return 'no message';
+      }
+    };
+    for (let at = 0; at < bytes.length; at++) {
+      for (const byte of [0, 1, 21, 58, 101, 178]) {
+        const changed = bytes.slice();
+        changed[at] = byte;
+        expect(of(() => decodeObserveResponse(changed))).toEqual(of(() => fromBinary(ObserveResponseSchema, changed)));
+      }
+    }
+  });
+
   test('takes fields that a newer agent has', () => {
     const known = toBinary(
       ObserveResponseSchema,

@@ -7,7 +7,7 @@
  * What is not as it is known here (a field that a newer agent has, another wire type, bytes that are no message) is decoded by the
  * descriptors too: with their result, or their error.
  */
-import { fromBinary } from '@bufbuild/protobuf';
+import { create, fromBinary, mergeFromBinary } from '@bufbuild/protobuf';
 import type { BackendStatus, EndpointStatus, ServiceTier } from '@marcher/proto/marcher/v1/node_service_pb';
 import {
   type ObservedObject,
@@ -45,7 +45,7 @@ function decoded(bytes: Uint8Array): ObserveResponse {
   const backends: BackendStatus[] = [];
   const tiers: ServiceTier[] = [];
   const traffic: ServiceStats[] = [];
-  /** From, to: what the descriptors decode. */
+  /** From, to: what the descriptors decode, as long as it goes without anything else between. */
   const rest: number[] = [];
   while (reader.hasMore) {
     const from = reader.at;
@@ -68,10 +68,16 @@ function decoded(bytes: Uint8Array): ObserveResponse {
       }
       default:
         skip(reader, tag);
-        rest.push(from, reader.at);
+        if (rest.at(-1) === from) rest.pop();
+        else rest.push(from);
+        rest.push(reader.at);
     }
   }
-  const response = fromBinary(ObserveResponseSchema, joined(bytes, rest));
+  // Each as it stands there: by the descriptors a field that says less than it holds reads what follows it.
+  const response = create(ObserveResponseSchema);
+  for (let i = 0; i < rest.length; i += 2) {
+    mergeFromBinary(ObserveResponseSchema, response, bytes.subarray(rest[i], rest[i + 1]));
+  }
   response.objects = objects;
   response.backends = backends;
   response.tiers = tiers;
@@ -315,18 +321,4 @@ function contents(bytes: Uint8Array, from: number, to: number): Uint8Array {
   let at = from;
   while ((bytes[at] as number) >= 0x80) at++;
   return bytes.subarray(at + 1, to);
-}
-
-function joined(bytes: Uint8Array, ranges: readonly number[]): Uint8Array {
-  if (ranges.length === 2) return bytes.subarray(ranges[0], ranges[1]);
-  let length = 0;
-  for (let i = 0; i < ranges.length; i += 2) length += (ranges[i + 1] as number) - (ranges[i] as number);
-  const all = new Uint8Array(length);
-  let at = 0;
-  for (let i = 0; i < ranges.length; i += 2) {
-    const piece = bytes.subarray(ranges[i], ranges[i + 1]);
-    all.set(piece, at);
-    at += piece.length;
-  }
-  return all;
 }
