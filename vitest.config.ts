@@ -1,8 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 import { defineConfig } from 'vitest/config';
 
-/** What computes and keeps nothing of its own in modules: a process takes one file after the other. */
-const pure = ['shared/*/src/**/*.test.ts', 'agent/src/domain/**/*.test.ts', 'agent/src/application/**/*.test.ts'];
+/**
+ * What leaves nothing behind, in modules or in the process: a process takes one file after the other, and loads what they import
+ * once.
+ */
+const shared = [
+  'shared/*/src/**/*.test.ts',
+  'agent/src/{domain,application,mesh,simulation}/**/*.test.ts',
+  'agent/src/adapters/outbound/{access,identity,sqlite}/**/*.test.ts',
+  'agent/src/*.test.ts',
+  'console/src/{entry,gateway,main,preload,renderer,wire}/**/*.test.ts',
+  'tui/src/ui/*/**/*.test.ts',
+];
 
 export default defineConfig({
   test: {
@@ -17,10 +27,10 @@ export default defineConfig({
         test: {
           name: 'each',
           include: ['{agent,tui,console,e2e,bench}/src/**/*.test.ts', 'scripts/**/*.test.ts'],
-          exclude: pure,
+          exclude: shared,
         },
       },
-      { extends: true, test: { name: 'pure', include: pure, isolate: false } },
+      { extends: true, test: { name: 'shared', include: shared, isolate: false } },
     ],
   },
 });

@@ -18,7 +18,7 @@ const suites: Readonly<Record<string, () => Promise<readonly Case[]>>> = {
 };
 
 /** Suites of which several cases run at once: most of their time is that of processes that start, and waiting. */
-const LANES: Readonly<Record<string, number>> = { basic: 2, mesh: 2, packet: 2, faults: 2, console: 2 };
+const LANES: Readonly<Record<string, number>> = { basic: 2, mesh: 2, packet: 2, faults: 2, console: 3 };
 
 const usage = `usage: npm run e2e -- ${Object.keys(suites).join('|')} [--list] [--only TEXT] [--engine PATH] [--label NAME]`;
 

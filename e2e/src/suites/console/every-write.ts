@@ -113,6 +113,7 @@ class Hand {
 export const everyWrite: readonly Case[] = [
   {
     name: 'three agents: each thing that the console does is planned or said, done at all of them, and taken back',
+    limitSeconds: 240,
     run: async (world: World) => {
       const { ground, nodes, loads, address } = await threeAgents(world);
       const [first, second, third] = nodes;

@@ -12,10 +12,11 @@ import { provision } from './provision.js';
 import { terminal } from './terminal.js';
 import { writes } from './writes.js';
 
+/** What takes longest first: several run at once, and it is the last of them that the suite waits for. */
 export const consoleCases: readonly Case[] = [
-  ...[...pages, ...writes, ...everyWrite],
-  ...[...desktop, ...desktopTerminal, ...desktopProvision, ...logins],
-  ...[...terminal, ...large],
+  ...[...pages, ...everyWrite, ...desktopProvision],
+  ...[...desktopTerminal, ...writes, ...logins, ...terminal, ...desktop],
+  ...large,
 ];
 
 /** `npm run e2e -- console-large`: what is not part of `npm test`. */

@@ -65,6 +65,7 @@ const PAGES: readonly Shot[] = [
 export const pages: readonly Case[] = [
   {
     name: 'every page in both themes: no error, and nothing that axe finds',
+    limitSeconds: 240,
     run: async (world: World) => {
       mkdirSync(SHOTS, { recursive: true });
       const simulation = simulatedAgents({
