@@ -42,11 +42,7 @@ export async function terminalCpu(nodes: number, services: number, seconds: numb
     const [{ columns, rows }] = LOOKS;
     const terminal = await Terminal.open(scope, { columns, rows });
     await terminal.keys(`exec ${MARCHER} --target unix:${socket}`, 'Enter');
-    await terminal.shows(
-      'all nodes',
-      new RegExp(`\\b${nodes}/${nodes}\\b|${nodes} of ${nodes}|all of ${nodes}`),
-      120_000,
-    );
+    await terminal.shows('all nodes', (screen) => screen.includes(` ${nodes} nodes `), 120_000);
     const pid = await terminal.processId();
     await setTimeout(SETTLE_MS);
     const results: TerminalCpu[] = [];

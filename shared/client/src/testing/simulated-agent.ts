@@ -325,23 +325,28 @@ export class SimulatedAgent {
   }
 
   #sleep(ms: number, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      if (signal.aborted) return resolve();
-      const end = (): void => {
-        cancel();
-        signal.removeEventListener('abort', end);
-        resolve();
-      };
-      const cancel = this.clock.after(ms, end);
-      signal.addEventListener('abort', end, { once: true });
-    });
+    return this.#wait(ms, signal, () => () => undefined);
   }
 
   /** Until then, or until another configuration is in force. */
   #changeWithin(ms: number, signal: AbortSignal): Promise<void> {
-    const changed = new AbortController();
-    const forget = this.configuration.onChange(() => changed.abort());
-    return this.#sleep(ms, AbortSignal.any([signal, changed.signal])).finally(forget);
+    return this.#wait(ms, signal, (end) => this.configuration.onChange(end));
+  }
+
+  /** until: told what ends it, gives what takes that back. */
+  #wait(ms: number, signal: AbortSignal, until: (end: () => void) => () => void): Promise<void> {
+    return new Promise((resolve) => {
+      if (signal.aborted) return resolve();
+      const end = (): void => {
+        cancel();
+        forget();
+        signal.removeEventListener('abort', end);
+        resolve();
+      };
+      const cancel = this.clock.after(ms, end);
+      const forget = until(end);
+      signal.addEventListener('abort', end, { once: true });
+    });
   }
 
   async *#observe(
