@@ -7,13 +7,14 @@ import { FIRST_PAINT_GOAL_MS, pageFrames } from './console/frames.js';
 import { lighthouse } from './console/lighthouse.js';
 import { GROWTH_GOAL, pageMemory, simulatedDay } from './console/memory.js';
 import { machine } from './console/opened.js';
+import { terminalCpu } from './console/terminal-cpu.js';
 import { writeResult } from './result.js';
 
 const NODES = 50;
 const SERVICES = 5_000;
 const CHANGES = 200;
 const DAY_HOURS = 24;
-/** Of the terminal console, of which this is the larger part. */
+/** Of the terminal console. */
 const CPU_GOAL_PERCENT = 5;
 
 export interface ConsoleOptions {
@@ -61,15 +62,22 @@ const parts: Readonly<Record<string, Measure>> = {
     };
   },
   cpu: async ({ seconds }) => {
-    const result = await clientCpu(NODES, SERVICES, seconds);
-    const [alike] = result;
+    const whole = await terminalCpu(NODES, SERVICES, seconds);
+    const client = await clientCpu(NODES, SERVICES, seconds);
     return {
-      ...{ result, passed: (alike?.percent ?? 100) < CPU_GOAL_PERCENT },
-      rows: result.map((each, i) => [
-        `client, 1 % moves: ${each.moving}`,
-        `${each.percent.toFixed(1)} % of a core, ${each.heapMiB.toFixed(0)} MiB`,
-        i === 0 ? `< ${CPU_GOAL_PERCENT} %` : '',
-      ]),
+      ...{ result: { whole, client }, passed: whole.every(({ percent }) => percent < CPU_GOAL_PERCENT) },
+      rows: [
+        ...whole.map((each): Part['rows'][number] => [
+          `marcher, ${each.page} at ${each.size}`,
+          `${each.percent.toFixed(1)} % of a core, ${each.memoryMiB.toFixed(0)} MiB resident`,
+          `< ${CPU_GOAL_PERCENT} %`,
+        ]),
+        ...client.map((each): Part['rows'][number] => [
+          `its client alone: ${each.moving}`,
+          `${each.percent.toFixed(1)} % of a core, ${each.heapMiB.toFixed(0)} MiB of heap`,
+          '',
+        ]),
+      ],
     };
   },
   memory: async ({ minutes }) => {

@@ -190,8 +190,8 @@ export interface FleetOptions {
   readonly reach: Reach;
   readonly ambient: Ambient;
   /**
-   * Between two states, and what agents are asked for: 100 to 10,000. Default 500. Of more than 25 nodes at 500 each is asked more seldom, so
-   * that all of them send 50 batches a second.
+   * Between two states, and what agents are asked for: 100 to 10,000. Default 500. Of more than 12 nodes at 500 each is asked more seldom, so
+   * that all of them send 25 batches a second.
    */
   readonly intervalMs?: number;
   /** Nodes whose stream is opened at the same time. Default 16. */

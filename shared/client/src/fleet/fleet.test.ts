@@ -435,7 +435,7 @@ test('of many nodes each is asked more seldom, and their rates are what they are
   other.start();
   await spied.advance(2_000);
   expect(asked).toHaveLength(39);
-  expect(new Set(asked)).toEqual(new Set([800]));
+  expect(new Set(asked)).toEqual(new Set([1_600]));
   mesh.agent('node07').traffic.setRate('service-0001', 10, mesh.ambient.nowMs());
   await mesh.advance(5_000);
   const rates: number[] = [];

@@ -342,7 +342,7 @@ function isNews({ now, isEntry }: NodeRecord, { objects, goneObjects, members, g
 }
 
 /** Batches a second of all nodes together: of more nodes each is asked more seldom. What is configured does not wait for it. */
-const BATCHES_PER_SECOND = 50;
+const BATCHES_PER_SECOND = 25;
 const PACE_MAX_MS = 10_000;
 
 function paceOf(intervalMs: number, nodes: number): number {
