@@ -8,6 +8,7 @@ import type { ConsoleArguments } from '../console-arguments.js';
 import { consoleSession } from '../console-session.js';
 import type { ExitCode } from '../exit-code.js';
 import { openAgent } from '../opened-agent.js';
+import { keepHeapSmall } from '../small-heap.js';
 import { takesLogin } from '../stored-session.js';
 import { notARecording, readRecording, recordTo } from './console-recording.js';
 
@@ -65,6 +66,7 @@ async function onMesh(
   options: ConsoleArguments,
   session: ConsoleSession | undefined,
 ): Promise<ExitCode> {
+  keepHeapSmall();
   const [{ openConsole }, { formatTarget }] = await Promise.all([loadConsole(), import('@marcher/client/target')]);
   // Other members through the agent that is connected, over the same connection.
   const reach: Reach = { entry: agent, node: (nodeId) => agent.throughNode(nodeId) };
