@@ -88,7 +88,6 @@ export const STEPS_DONE_BY: Readonly<Record<StepName, Step>> = {
       }
     },
     async undo(ground, made, report) {
-      if (made.directory === undefined) return;
       await undoing(ground, made, 'rm -rf -- "$at"', 'what was sent could not be removed', report);
     },
   },
@@ -288,8 +287,7 @@ const DOING = `[ -d "$at" ] && [ ! -e "$at/undoing" ] || { echo "it is being tak
 const UNDOING = `: > "$at/undoing"
 `;
 
-/** A script with the journal at hand, as root. */
-async function journaled(
+type Journaled = (
   ground: Ground,
   made: Made,
   script: string,
@@ -297,33 +295,19 @@ async function journaled(
   report: StepReport,
   timeoutMs?: number,
   input?: string,
-): Promise<void> {
-  if (made.directory === undefined) return;
-  await rooted(ground, `${headOf(made.directory)}${JOURNAL}${DOING}${script}`, otherwise, report, timeoutMs, input);
-}
+) => Promise<void>;
 
+/** A script with the journal at hand, as root. */
+const journaled = withJournal('', DOING);
 /** The same, of what takes back: where there is no journal, there was nothing done. */
-async function undoing(
-  ground: Ground,
-  made: Made,
-  script: string,
-  otherwise: string,
-  report: StepReport,
-  timeoutMs?: number,
-): Promise<void> {
-  if (made.directory === undefined) return;
-  const nothing = '[ -d "$at" ] || exit 0\n';
-  await rooted(
-    ground,
-    `${headOf(made.directory)}${nothing}${JOURNAL}${UNDOING}${script}`,
-    otherwise,
-    report,
-    timeoutMs,
-  );
-}
+const undoing = withJournal('[ -d "$at" ] || exit 0\n', UNDOING);
 
-function headOf(directory: string): string {
-  return `set -eu\nexport LC_ALL=C\nat=${quoted(directory)}\n`;
+function withJournal(before: string, after: string): Journaled {
+  return async (ground, { directory }, script, ...rest) => {
+    if (directory === undefined) return;
+    const head = `set -eu\nexport LC_ALL=C\nat=${quoted(directory)}\n`;
+    await rooted(ground, `${head}${before}${JOURNAL}${after}${script}`, ...rest);
+  };
 }
 
 async function rooted(
