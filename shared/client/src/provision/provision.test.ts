@@ -287,6 +287,23 @@ test('what was stopped here and goes on there is waited for before anything is t
   expect(files()).toEqual([]);
 });
 
+test('taking back makes no file: a full disk may be why it is done', async () => {
+  const adding = provision();
+  await adding.run();
+  scripts = [];
+  await adding.undo();
+  expect(scripts.length).toBeGreaterThan(3);
+  for (const script of scripts) {
+    // But for functions that it has at hand, and does not call.
+    const done = script
+      .replace(/^note\(\).*$/m, '')
+      .replaceAll('2>/dev/null', '')
+      .replaceAll('>&2', '')
+      .replaceAll('> /dev/null', '');
+    expect(done).not.toMatch(/>|\b(mkdir|touch|install|cp|mv|note|tee)\b/);
+  }
+});
+
 test.each([
   ['before the journal is gone', /rm -rf -- "\$at"/],
   ['when all is taken back', undefined],

@@ -66,7 +66,10 @@ export const STEPS_DONE_BY: Readonly<Record<StepName, Step>> = {
       const directory = `${plan.layout.temporary}/marcher-add.${randomBytes(8).toString('hex')}`;
       made.directory = directory;
       succeeded(
-        await machine.run(`umask 077; mkdir -p -- ${within} && mkdir -- ${quoted(directory)}`, asked(report)),
+        await machine.run(
+          `umask 077; mkdir -p -- ${within} && mkdir -- ${quoted(directory)} && : > ${quoted(`${directory}/open`)}`,
+          asked(report),
+        ),
         'no directory could be made for what is sent',
       );
       report.said(`to ${directory}`);
@@ -274,17 +277,17 @@ function checkedAddress(address: string): string {
 
 /**
  * One at a time, also where a step was stopped here and goes on there: what it started has the lock as long as it runs. fd 9: whoever
- * starts what stays closes it.
+ * starts what stays closes it. The lock is the directory's own, since taking back makes no file: a full disk may be why it is done.
  */
-const JOURNAL = `exec 9> "$at/lock"
+const JOURNAL = `exec 9< "$at"
 flock -w 120 9 || { echo "what was stopped still runs there" >&2; exit 1; }
 note() { printf '%s\\n' "$1" >> "$at/journal"; }
 noted() { grep -qxF -- "$1" "$at/journal" 2>/dev/null; }
 `;
 /** One that was stopped here may begin there later than what takes it back: it comes too late, and does nothing. */
-const DOING = `[ -d "$at" ] && [ ! -e "$at/undoing" ] || { echo "it is being taken back" >&2; exit 1; }
+const DOING = `[ -e "$at/open" ] || { echo "it is being taken back" >&2; exit 1; }
 `;
-const UNDOING = `: > "$at/undoing"
+const UNDOING = `rm -f -- "$at/open"
 `;
 
 type Journaled = (
