@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Callers from elsewhere, over real sockets: who is let in, who is not and what is said, and what many of them can do. */
 import { once } from 'node:events';
-import { connect as connectHttp2 } from 'node:http2';
+import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect, type TLSSocket } from 'node:tls';
 import { Code, createClient } from '@connectrpc/connect';
@@ -33,6 +33,15 @@ const shown = ({ certificatePem, privateKeyPem }: NodeCredentials) => ({
   certificate: certificatePem,
   privateKey: privateKeyPem,
 });
+
+/** Until the end of the test, whatever becomes of it. */
+function connected({ port }: RemoteApi, who?: Issued): ClientHttp2Session {
+  const identity = who === undefined ? {} : { cert: who.certificatePem, key: who.privateKeyPem };
+  const session = connectHttp2(`https://127.0.0.1:${port}`, { rejectUnauthorized: false, ...identity });
+  onTestFinished(() => session.destroy());
+  session.on('error', () => undefined);
+  return session;
+}
 
 /** What a call of these comes to. */
 async function outcome(api: RemoteApi, credentials: Parameters<RemoteApi['client']>[0]): Promise<unknown> {
@@ -234,9 +243,7 @@ describe('what is open', () => {
     api.authenticator.pause = new Promise((resolve) => {
       proceed = resolve;
     });
-    const session = connectHttp2(`https://127.0.0.1:${api.port}`, { rejectUnauthorized: false });
-    onTestFinished(() => session.destroy());
-    session.on('error', () => undefined);
+    const session = connected(api);
     // As many as there may be of this call at a time: none of them keeps its place. Reset with an error.
     const streams = Array.from({ length: 8 }, () => {
       const stream = session.request({
@@ -392,9 +399,7 @@ describe('many, or slow', () => {
   test('headers are bounded, in size and in number', async () => {
     const api = await remoteApi(authority, node);
     const asked = async (headers: Record<string, string>): Promise<string> => {
-      const session = connectHttp2(`https://127.0.0.1:${api.port}`, { rejectUnauthorized: false });
-      onTestFinished(() => session.destroy());
-      session.on('error', () => undefined);
+      const session = connected(api);
       // The bound on their size counts once the caller has heard of it; until then, 64 KiB.
       await once(session, 'remoteSettings');
       const type = { ':method': 'POST', ':path': '/grpc.health.v1.Health/Check', 'content-type': 'application/grpc' };
@@ -414,13 +419,7 @@ describe('many, or slow', () => {
 
   test('who has not said who it is has room for few calls, and an operator for those of a console', async () => {
     const api = await remoteApi(authority, node);
-    const session = connectHttp2(`https://127.0.0.1:${api.port}`, {
-      rejectUnauthorized: false,
-      cert: alice.certificatePem,
-      key: alice.privateKeyPem,
-    });
-    onTestFinished(() => session.destroy());
-    session.on('error', () => undefined);
+    const session = connected(api, alice);
     const rooms: (number | undefined)[] = [];
     session.on('remoteSettings', ({ maxConcurrentStreams }) => rooms.push(maxConcurrentStreams));
     await vi.waitFor(() => expect(rooms).toEqual([128]));
@@ -431,13 +430,7 @@ describe('many, or slow', () => {
 
   test('a request that does not come to its end is given up, and a connection without one is closed', async () => {
     const api = await remoteApi(authority, node, {}, undefined, { requestMs: 40, idleMs: 150 });
-    const session = connectHttp2(`https://127.0.0.1:${api.port}`, {
-      rejectUnauthorized: false,
-      cert: alice.certificatePem,
-      key: alice.privateKeyPem,
-    });
-    onTestFinished(() => session.destroy());
-    session.on('error', () => undefined);
+    const session = connected(api, alice);
     const headers = {
       ':method': 'POST',
       ':path': '/marcher.v1.NodeService/Status',
