@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -199,28 +200,36 @@ static int by_size(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static bool listens(unsigned long inode)
+/* The inodes of all TCP sockets that listen. Read once for all descriptors, and only as far as they go (the kernel
+ * prints those that listen first): with thousands in TIME_WAIT, reading it for each took longer than what is looked at
+ * stays as it is. */
+static size_t all_listening(unsigned long *inodes, size_t max)
 {
 	char line[512];
-	bool found = false;
+	size_t n = 0;
 	FILE *table = fopen("/proc/net/tcp", "r");
 
-	while (table && !found && fgets(line, sizeof(line), table)) {
+	assert_non_null(table);
+	assert_non_null(fgets(line, sizeof(line), table)); /* the heading */
+	while (n < max && fgets(line, sizeof(line), table)) {
 		unsigned state;
-		unsigned long of;
-		found = sscanf(line, " %*u: %*s %*s %x %*s %*s %*s %*u %*d %lu", &state, &of) == 2 && state == 0x0a &&
-		        of == inode;
+		if (sscanf(line, " %*u: %*s %*s %x %*s %*s %*s %*u %*d %lu", &state, &inodes[n]) != 2 ||
+		    state != TCP_LISTEN)
+			break;
+		n++;
 	}
-	if (table)
-		fclose(table);
-	return found;
+	fclose(table);
+	assert_true(n < max);
+	qsort(inodes, n, sizeof(inodes[0]), by_size);
+	return n;
 }
 
 size_t rig_listening(int pid, unsigned long *inodes, size_t max)
 {
 	char path[64], target[64];
 	struct dirent *entry;
-	size_t n = 0, distinct = 0;
+	static unsigned long all[4096];
+	size_t n = 0, distinct = 0, nall = all_listening(all, 4096);
 
 	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
 	DIR *fds = opendir(path);
@@ -228,7 +237,7 @@ size_t rig_listening(int pid, unsigned long *inodes, size_t max)
 		unsigned long inode;
 		ssize_t length = readlinkat(dirfd(fds), entry->d_name, target, sizeof(target) - 1);
 		target[length > 0 ? length : 0] = '\0';
-		if (sscanf(target, "socket:[%lu]", &inode) == 1 && listens(inode))
+		if (sscanf(target, "socket:[%lu]", &inode) == 1 && bsearch(&inode, all, nall, sizeof(all[0]), by_size))
 			inodes[n++] = inode;
 	}
 	if (fds)

@@ -473,7 +473,9 @@ static void what_is_kept_is_told_also_when_the_list_cannot_be_fetched(void **sta
 	assert_true(
 	        rig_eventually(strstr(rig_status(rig).last_error, "fetching the listening sockets"), RIG_PATIENCE_MS));
 	/* While it is tried again, the first of them are here for a moment. */
-	assert_true(rig_eventually(rig_listening(getpid(), inodes, 128) == 0, RIG_PATIENCE_MS));
+	if (!rig_eventually(rig_listening(getpid(), inodes, 128) == 0, RIG_PATIENCE_MS))
+		fail_msg("%zu sockets that listen stay here; last error: %s", rig_listening(getpid(), inodes, 128),
+		         rig_status(rig).last_error);
 	assert_int_equal(rig_status(rig).banked_sockets, 0);
 	assert_int_equal(rig_apply_listeners(rig, 3, 42), MARCHER_OK);
 	assert_true(rig_eventually(rig_status(rig).banked_sockets == 42, RIG_PATIENCE_MS));
