@@ -55,6 +55,11 @@ export class PublishedMap<K, V extends object> implements ReadonlyMap<K, V> {
   }
 }
 
+/** The values, in an array that is not to be changed: of a published map it is its own, and none is made. */
+export function listOf<V>(map: ReadonlyMap<unknown, V>): readonly V[] {
+  return map instanceof PublishedMap ? map.cells : [...map.values()];
+}
+
 const NOTHING = new PublishedMap<unknown, object>(new Map(), [], []);
 
 /** The entries that are others than before, or new. */

@@ -36,17 +36,19 @@ export function settledFlow(before: Flow, now: Flow): Flow {
 
 export function sumOfFlows(flows: Iterable<Flow>): Flow {
   const sum = { ...NO_FLOW };
-  for (const flow of flows) {
-    if (flow === NO_FLOW) continue;
-    sum.open += flow.open;
-    sum.connections += flow.connections;
-    sum.bytesReceived += flow.bytesReceived;
-    sum.bytesSent += flow.bytesSent;
-    sum.packetsReceived += flow.packetsReceived;
-    sum.packetsSent += flow.packetsSent;
-    sum.failures += flow.failures;
-  }
+  for (const flow of flows) addFlow(sum, flow);
   return sum;
+}
+
+export function addFlow(sum: { -readonly [Key in keyof Flow]: Flow[Key] }, flow: Flow): void {
+  if (flow === NO_FLOW) return;
+  sum.open += flow.open;
+  sum.connections += flow.connections;
+  sum.bytesReceived += flow.bytesReceived;
+  sum.bytesSent += flow.bytesSent;
+  sum.packetsReceived += flow.packetsReceived;
+  sum.packetsSent += flow.packetsSent;
+  sum.failures += flow.failures;
 }
 
 /** The history with one more, at most HISTORY_MAX. */

@@ -7,6 +7,7 @@ export { systemAmbient } from './ambient.js';
 export { healthOf } from './backend-entry.js';
 export * from './contract.js';
 export { ageText, coverageText } from './coverage.js';
+export { listOf } from './draft-map.js';
 export {
   type ConnectionsOptions,
   type FannedNode,

@@ -11,7 +11,7 @@ import { type Agreement, agreementOn, FreshNodes, type HeldObject } from './agre
 import { BackendEntry } from './backend-entry.js';
 import type { BackendView, Flow, NodeKey, ObjectView, ServiceView } from './contract.js';
 import { DraftMap } from './draft-map.js';
-import { NO_FLOW, NO_HISTORY, settledFlow, sumOfFlows, withFlow } from './flow.js';
+import { addFlow, NO_FLOW, NO_HISTORY, settledFlow, withFlow } from './flow.js';
 import { NodeDraft, type NodeMap, NodeSlots } from './node-map.js';
 import { isSameConditions, isSameTier, sharedTier } from './shared-values.js';
 
@@ -334,7 +334,7 @@ export class Merge {
     const nodes = entry.nodes.publish();
     const tiers = entry.tiers.publish();
     const flows = entry.flows.publish();
-    const flow = settledFlow(before?.flow ?? NO_FLOW, sumOfFlows(this.#freshOf(flows)));
+    const flow = settledFlow(before?.flow ?? NO_FLOW, this.#sumOf(flows));
     let healthyBackends = 0;
     for (const backend of entry.backends.values()) if (backend.isFoundHealthy) healthyBackends++;
     const backends = entry.backends.size;
@@ -370,13 +370,14 @@ export class Merge {
     };
   }
 
-  #freshOf<V>({ cells }: NodeMap<V>): V[] {
-    const values: V[] = [];
+  /** Of nodes that are live. */
+  #sumOf({ cells }: NodeMap<Flow>): Flow {
+    const sum = { ...NO_FLOW };
     for (let slot = 0; slot < cells.length; slot++) {
-      const value = cells[slot];
-      if (value !== undefined && this.#fresh.hasSlot(slot)) values.push(value);
+      const flow = cells[slot];
+      if (flow !== undefined && this.#fresh.hasSlot(slot)) addFlow(sum, flow);
     }
-    return values;
+    return sum;
   }
 
   #publishOther(entry: OtherEntry): void {

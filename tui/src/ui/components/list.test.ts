@@ -33,3 +33,19 @@ test('a service that is the same object has the same cells, also when others hav
   expect(after.rows[0]).toBe(before.rows[0]);
   expect(after.rows[1]?.cells).toContain('1/9');
 });
+
+test('columns are as wide as what is in them, also when that has changed in one row, or rows have moved', () => {
+  const store = new RowStore();
+  const page = listPage('services');
+  const named = (at: number, name: string): typeof state.services =>
+    new Map([...state.services].map(([key, value], i) => [key, i === at ? { ...value, name } : value]));
+  const [of, long] = [(rows: { widths: readonly number[] }) => rows.widths[0], 'a-service-with-a-long-name'];
+  const shown = (services: typeof state.services): number | undefined =>
+    of(store.rowsOf(view, page, { ...sight, state: { ...state, services } }));
+  expect(shown(state.services)).toBe('web-0001'.length);
+  expect(shown(named(7, long))).toBe(long.length);
+  expect(shown(named(9, long))).toBe(long.length);
+  expect(shown(named(9, `${long}er`))).toBe(long.length + 2);
+  expect(shown(state.services)).toBe('web-0001'.length);
+  expect(shown(new Map([...named(7, long)].slice(0, 7)))).toBe('web-0001'.length);
+});

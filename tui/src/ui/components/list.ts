@@ -22,6 +22,7 @@ export function listLines(
 ): string[] {
   const fitted = fitColumns(view.columns, rows.widths, width - GUTTER);
   const lines = [titles(view, page, fitted, sight.theme, width)];
+  const shape = `${width} ${fitted.map(({ index: column, width: cell }) => `${column}:${cell}`).join(' ')}`;
   const { index, offset } = place(page, rows.ids, height - 1, view.tail);
   for (let i = offset; i < Math.min(rows.rows.length, offset + height - 1); i++) {
     const row = rows.rows[i];
@@ -30,10 +31,29 @@ export function listLines(
     lines.push(
       i === index
         ? chosenLine(view, row, fitted, isMarked, sight.theme, width)
-        : rowLine(view, row, fitted, isMarked, sight, width),
+        : paintedOnce(row, `${isMarked ? '*' : ''}${shape}`, sight.theme, () =>
+            rowLine(view, row, fitted, isMarked, sight.theme, width),
+          ),
     );
   }
   return lines;
+}
+
+interface Painted {
+  readonly shape: string;
+  readonly theme: Theme;
+  readonly line: string;
+}
+
+/** Of most rows nothing is another than in the frame before. */
+const paintedRows = new WeakMap<Row, Painted>();
+
+function paintedOnce(row: Row, shape: string, theme: Theme, paint: () => string): string {
+  const before = paintedRows.get(row);
+  if (before !== undefined && before.shape === shape && before.theme === theme) return before.line;
+  const line = paint();
+  paintedRows.set(row, { shape, theme, line });
+  return line;
 }
 
 function titles(view: View, { sort }: ListPage, fitted: readonly Fitted[], theme: Theme, width: number): string {
@@ -51,17 +71,16 @@ function rowLine(
   row: Row,
   fitted: readonly Fitted[],
   isMarked: boolean,
-  sight: Sight,
+  theme: Theme,
   width: number,
 ): string {
-  const { theme } = sight;
   let line = isMarked ? theme.paint('marked', ' *') : '  ';
   let used = GUTTER;
   for (const [nth, { index, width: cell }] of fitted.entries()) {
     const column = view.columns[index] as Column<object>;
     const text = row.cells[index] ?? '';
     const shown = fit(text, cell, column.align, theme.glyphs.ellipsis);
-    line += `${nth === 0 ? '' : blanks}${theme.paint(isMarked ? 'marked' : (column.tone?.(text, row.item, sight) ?? 'normal'), shown)}`;
+    line += `${nth === 0 ? '' : blanks}${theme.paint(isMarked ? 'marked' : (column.tone?.(text, row.item) ?? 'normal'), shown)}`;
     used += cell + (nth === 0 ? 0 : GAP);
   }
   return line + ' '.repeat(Math.max(0, width - used));

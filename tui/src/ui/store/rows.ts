@@ -38,10 +38,20 @@ interface Made {
 /** Titles need a cell more: for the arrow of what is sorted. */
 const ARROW = 1;
 
+/** What a list was made of: most of it stands where it stood, and is found there without being looked up. */
+interface Listed {
+  readonly view: View;
+  readonly when: string;
+  readonly items: readonly object[];
+  readonly all: readonly Row[];
+  readonly rows: Rows;
+}
+
 export class RowStore {
   /** By view, and there by thing. */
   private readonly made = new Map<string, WeakMap<object, Made>>();
   private last: { readonly key: readonly unknown[]; readonly rows: Rows } | undefined;
+  private listed: Listed | undefined;
 
   rowsOf(view: View, page: ListPage, sight: Sight): Rows {
     const now = view.timed === true ? sight.nowMs : 0;
@@ -56,15 +66,23 @@ export class RowStore {
   private make(view: View, page: ListPage, sight: Sight, when: string): Rows {
     const filter = parseFilter(page.filter);
     const items = view.items(sight);
-    const all = items.map((item) => this.rowOf(view, item, sight, when));
+    const before = this.listed?.view === view ? this.listed : undefined;
+    const same = before?.when === when ? before : undefined;
+    const all = items.map((item, at) => {
+      const row = same?.items[at] === item ? same.all[at] : undefined;
+      return row ?? this.rowOf(view, item, sight, when);
+    });
     const selected = select(filter, all, ({ text }) => text);
     const rows = page.sort === undefined ? selected : sorted(selected, view, page.sort, sight);
-    const widths = view.columns.map(({ title }) => title.length + ARROW);
-    for (const row of rows) {
-      for (let i = 0; i < widths.length; i++) widths[i] = Math.max(widths[i] ?? 0, row.widths[i] ?? 0);
-    }
-    const faulty = filter.kind === 'faulty' ? filter.reason : undefined;
-    return { rows, ids: rows.map(({ id }) => id), all: all.length, faulty, widths };
+    const made: Rows = {
+      rows,
+      ids: rows.map(({ id }) => id),
+      all: all.length,
+      faulty: filter.kind === 'faulty' ? filter.reason : undefined,
+      widths: widthsAfter(view, rows, before?.rows),
+    };
+    this.listed = { view, when, items, all, rows: made };
+    return made;
   }
 
   private rowOf(view: View, item: object, sight: Sight, when: string): Row {
@@ -80,6 +98,36 @@ export class RowStore {
     ofView.set(item, { row, when });
     return row;
   }
+}
+
+/** Of the columns that are named: how wide each is by its widest cell. */
+function widest(view: View, rows: readonly Row[], columns: Iterable<number>): readonly number[] {
+  const widths = view.columns.map(({ title }) => title.length + ARROW);
+  for (const column of columns) {
+    let width = widths[column] ?? 0;
+    for (const row of rows) width = Math.max(width, row.widths[column] ?? 0);
+    widths[column] = width;
+  }
+  return widths;
+}
+
+/** The columns that rows have made narrower are looked through; the others are as wide as before, or as what is wider now. */
+function widthsAfter(view: View, rows: readonly Row[], before: Rows | undefined): readonly number[] {
+  if (before?.rows.length !== rows.length) return widest(view, rows, view.columns.keys());
+  const widths = [...before.widths];
+  const narrowed = new Set<number>();
+  for (let at = 0; at < rows.length; at++) {
+    const [row, other] = [rows[at], before.rows[at]];
+    if (row === undefined || other === undefined || other === row) continue;
+    for (let i = 0; i < widths.length; i++) {
+      const [was, is] = [other.widths[i] ?? 0, row.widths[i] ?? 0];
+      if (is < was && was === before.widths[i]) narrowed.add(i);
+      if (is > (widths[i] ?? 0)) widths[i] = is;
+    }
+  }
+  if (narrowed.size === 0) return widths;
+  const anew = widest(view, rows, narrowed);
+  return widths.map((width, i) => (narrowed.has(i) ? (anew[i] ?? width) : width));
 }
 
 function sorted(

@@ -44,9 +44,8 @@ export class Screen {
     output.on('drain', this.onDrain);
   }
 
-  get columns(): number {
-    return this.measured.columns;
-  }
+  /** For Ink, which makes a cell of each of a frame's: it is given one character a line, however wide the terminal is. */
+  readonly columns = INK_COLUMNS;
 
   get rows(): number {
     return this.measured.rows;
@@ -126,6 +125,8 @@ function sizeOf({ columns, rows }: NodeJS.WriteStream): Size {
   return { columns: Math.min(columns || 80, COLUMNS_MAX), rows: Math.min(rows || 24, ROWS_MAX) };
 }
 
+/** That of a line's character, and one beside it. */
+const INK_COLUMNS = 2;
 /** A terminal may say anything. */
 const COLUMNS_MAX = 500;
 const ROWS_MAX = 200;

@@ -1,15 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * How the console looks on this terminal: 16 colours, or none; Unicode, or ASCII. Painted pieces are whole: each begins with
- * its attributes and ends with what takes them back, so that they can be put side by side in any order. Each attribute has a
- * sequence of its own, as Ink writes them: a text that is as Ink would write it is taken apart once, and not twice.
+ * its attributes and ends with what takes them back, so that they can be put side by side in any order.
  */
 import { plain } from './plain.js';
 
 export type Tone = 'normal' | 'dim' | 'strong' | 'good' | 'warn' | 'bad' | 'accent' | 'head' | 'chosen' | 'marked';
 
+/** What takes an attribute back. */
+const ENDING: Readonly<Record<string, string>> = {
+  ...{ '1': '22', '2': '22', '7': '27' },
+  ...{ '31': '39', '32': '39', '33': '39', '34': '39', '36': '39' },
+};
+
+interface Sequences {
+  readonly begin: string;
+  readonly end: string;
+}
+
 /** Select Graphic Rendition parameters (ECMA-48, 8.3.117) with colours, and without. */
-const coloured: Readonly<Record<Tone, string>> = {
+const coloured = sequences({
   normal: '',
   dim: '2',
   strong: '1',
@@ -20,27 +30,11 @@ const coloured: Readonly<Record<Tone, string>> = {
   head: '1;34',
   chosen: '7',
   marked: '1;33',
-};
-const colourless: Readonly<Record<Tone, string>> = {
-  ...{
-    normal: '',
-    dim: '',
-    strong: '1',
-    good: '',
-    warn: '1',
-    bad: '1',
-    accent: '',
-    head: '1',
-    chosen: '7',
-    marked: '1',
-  },
-};
-
-/** What takes an attribute back. */
-const ENDING: Readonly<Record<string, string>> = {
-  ...{ '1': '22', '2': '22', '7': '27' },
-  ...{ '31': '39', '32': '39', '33': '39', '34': '39', '36': '39' },
-};
+});
+const colourless = sequences({
+  ...{ normal: '', dim: '', strong: '1', good: '', warn: '1', bad: '1' },
+  ...{ accent: '', head: '1', chosen: '7', marked: '1' },
+});
 
 export interface Glyphs {
   readonly ellipsis: string;
@@ -82,18 +76,13 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 export function createTheme(env: Environment): Theme {
   const ascii = !hasUnicode(env);
-  const tones = env['NO_COLOR'] ? colourless : coloured;
+  const codes = env['NO_COLOR'] ? colourless : coloured;
   return {
     ascii,
     glyphs: ascii ? asciiOnly : unicode,
     paint(tone, text) {
-      if (text === '' || tones[tone] === '') return text;
-      const attributes = tones[tone].split(';');
-      const opened = attributes.map((code) => `\u001b[${code}m`).join('');
-      return `${opened}${text}${attributes
-        .reverse()
-        .map((code) => `\u001b[${ENDING[code]}m`)
-        .join('')}`;
+      const { begin, end } = codes[tone];
+      return text === '' ? text : begin + text + end;
     },
     plain: (text) => plain(text, ascii),
   };
@@ -103,4 +92,21 @@ export function createTheme(env: Environment): Theme {
 function hasUnicode(env: Environment): boolean {
   const locale = env['LC_ALL'] || env['LC_CTYPE'] || env['LANG'] || '';
   return /utf-?8/i.test(locale) && env['TERM'] !== 'linux';
+}
+
+function sequences(tones: Readonly<Record<Tone, string>>): Readonly<Record<Tone, Sequences>> {
+  const sequence = (codes: readonly (string | undefined)[]): string => `\u001b[${codes.join(';')}m`;
+  const of = (codes: string): Sequences =>
+    codes === ''
+      ? { begin: '', end: '' }
+      : {
+          begin: sequence([codes]),
+          end: sequence(
+            codes
+              .split(';')
+              .reverse()
+              .map((code) => ENDING[code]),
+          ),
+        };
+  return Object.fromEntries(Object.entries(tones).map(([tone, codes]) => [tone, of(codes)])) as Record<Tone, Sequences>;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check';
+import stringWidth from 'string-width';
 import { describe, expect, test } from 'vitest';
 import { paintLine } from './line.js';
 import { plain } from './plain.js';
@@ -12,6 +13,13 @@ describe('widths', () => {
     expect(widthOf('日本')).toBe(4);
     expect(widthOf('e\u0301')).toBe(1);
     expect(widthOf('👩‍👩‍👧')).toBe(2);
+  });
+
+  test('what a theme draws with takes one cell each, as everywhere', () => {
+    const drawn = ['·•…›', '←↑→↓', span(0x20, 0x7e), span(0x2500, 0x259f), span(0x2800, 0x28ff)].join('');
+    for (const character of drawn) expect([character, widthOf(character)]).toEqual([character, stringWidth(character)]);
+    expect(widthOf(drawn)).toBe(drawn.length);
+    expect(stringWidth(drawn)).toBe(drawn.length);
   });
 
   test('a wide character that does not fit whole is left out', () => {
@@ -75,4 +83,8 @@ describe('a sparkline', () => {
 function bare(line: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what begins a colour
   return line.replace(/\u001b\[[0-9;]*m/g, '');
+}
+
+function span(first: number, last: number): string {
+  return String.fromCodePoint(...Array.from({ length: last - first + 1 }, (_, i) => first + i));
 }

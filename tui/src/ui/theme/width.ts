@@ -2,17 +2,18 @@
 /** Texts measured and cut in the cells of a terminal: wide characters take two, combining marks none. */
 import stringWidth from 'string-width';
 
-const ascii = /^[\x20-\x7e]*$/;
+/** One cell each, alone and beside each other: what themes draw with is among them (arrows, boxes, blocks, Braille). */
+const narrow = /^[\x20-\x7e\xb7\u2022\u2026\u203a\u2190-\u2193\u2500-\u259f\u2800-\u28ff]*$/;
 const segmenter = new Intl.Segmenter(undefined, { granularity: 'grapheme' });
 
 export function widthOf(text: string): number {
-  return ascii.test(text) ? text.length : stringWidth(text);
+  return narrow.test(text) ? text.length : stringWidth(text);
 }
 
 /** Its first cells; a wide character that does not fit whole is left out. */
 export function cut(text: string, width: number): string {
   if (width <= 0) return '';
-  if (ascii.test(text)) return text.slice(0, width);
+  if (narrow.test(text)) return text.slice(0, width);
   let used = 0;
   let end = 0;
   for (const { segment, index } of segmenter.segment(text)) {

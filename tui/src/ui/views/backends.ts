@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Backends as the nodes find them: which may differ from node to node, as each probes by itself. */
-import type { BackendView } from '@marcher/client/fleet';
+import { type BackendView, listOf } from '@marcher/client/fleet';
 import { type BackendStatus, Health } from '@marcher/proto/marcher/v1/node_service_pb';
 import { type Line, piece } from '../theme/line.js';
 import { BLANK, field, heading, nodeName } from './shown.js';
@@ -42,7 +42,7 @@ export const backends: View<BackendView> = {
   ],
   items: ({ state, scope }) => {
     const { service, node } = scope;
-    const all = [...state.backends.values()];
+    const all = listOf(state.backends);
     if (service === undefined && node === undefined) return all;
     return all.filter(
       (backend) =>

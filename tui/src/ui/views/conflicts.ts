@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Objects that are not in force as they are declared, or that are not the same on all nodes. */
-import type { NodeKey, ObjectView, ServiceView } from '@marcher/client/fleet';
+import { listOf, type NodeKey, type ObjectView, type ServiceView } from '@marcher/client/fleet';
 import { nounOf } from '../../cli/commands/kind.js';
 import { type Line, piece } from '../theme/line.js';
 import { field, heading, nodesText } from './shown.js';
@@ -31,8 +31,7 @@ export const conflicts: View<Conflict> = {
     { title: 'NODES', key: 'O', rank: 1, max: 32, value: ({ nodes }, { state }) => nodesText(state, nodes) },
     { title: 'MESSAGE', key: 'M', rank: 2, min: 20, max: 120, value: ({ message }) => message },
   ],
-  items: ({ state }) =>
-    [...state.services.values(), ...state.objects.values()].flatMap((object) => conflictsOf(object)),
+  items: ({ state }) => [...listOf(state.services), ...listOf(state.objects)].flatMap((object) => conflictsOf(object)),
   id: ({ object, reason }) => `${object.kind}/${object.name}/${reason}`,
   label: ({ object }) => object.name,
   none: ({ state }) =>

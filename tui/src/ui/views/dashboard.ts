@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The mesh at a glance: who answers, what moves, what is wrong, who is busiest. */
-import type { FleetState, Flow, ServiceView } from '@marcher/client/fleet';
+import { type FleetState, type Flow, listOf, type ServiceView } from '@marcher/client/fleet';
 import { plural } from '../../cli/output/quantity.js';
 import { type Line, piece } from '../theme/line.js';
 import type { Tone } from '../theme/theme.js';
@@ -56,7 +56,7 @@ export function dashboard(sight: Sight): Line[] {
 
 function servingText({ services, backends }: FleetState): string {
   let healthy = 0;
-  for (const { health } of backends.values()) if (health === 'healthy') healthy++;
+  for (const { health } of listOf(backends)) if (health === 'healthy') healthy++;
   return `${plural(services.size, 'service')}, ${healthy} of ${plural(backends.size, 'backend')} healthy`;
 }
 
@@ -101,7 +101,7 @@ function troubles(sight: Sight): Line[] {
         lines.push([piece('bad', `node ${name}: ${reason || type}`), piece('dim', `  ${message}`)]);
     }
   }
-  for (const { key, health, draining } of state.backends.values()) {
+  for (const { key, health, draining } of listOf(state.backends)) {
     if (health === 'unhealthy') lines.push([piece('bad', `backend ${key}: unhealthy`)]);
     else if (health === 'mixed') lines.push([piece('warn', `backend ${key}: unhealthy on some nodes`)]);
     else if (draining !== 'no') lines.push([piece('warn', `backend ${key}: draining`)]);
@@ -133,7 +133,7 @@ function troubles(sight: Sight): Line[] {
 
 function busiest({ services }: FleetState): Line[] {
   const busy: ServiceView[] = [];
-  for (const service of services.values()) if (volume(service.flow) > 0 || service.flow.open > 0) busy.push(service);
+  for (const service of listOf(services)) if (volume(service.flow) > 0 || service.flow.open > 0) busy.push(service);
   if (busy.length === 0) return [];
   busy.sort((one, other) => volume(other.flow) - volume(one.flow) || other.flow.open - one.flow.open);
   return [

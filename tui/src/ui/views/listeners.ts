@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Where clients come in: the listeners of all services. */
-import type { ServiceView } from '@marcher/client/fleet';
+import { listOf, type ServiceView } from '@marcher/client/fleet';
 import type { Listener } from '@marcher/proto/marcher/v1/model_pb';
 import { portsText, protocolName } from '../../cli/commands/services.js';
 import { services, stateText } from './services.js';
@@ -43,7 +43,7 @@ export const listeners: View<ListenerRow> = {
     },
   ],
   items: ({ state, scope }) =>
-    [...state.services.values()].flatMap((service) =>
+    listOf(state.services).flatMap((service) =>
       scope.node === undefined || service.nodes.has(scope.node) ? rowsOf(service) : [],
     ),
   id: ({ service, index }) => `${service.name}/${index}`,

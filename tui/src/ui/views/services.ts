@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The services of the mesh: what carries them, how their backends are, what moves. */
-import type { FleetState, ObjectOnNode, ServiceView } from '@marcher/client/fleet';
+import { type FleetState, listOf, type ObjectOnNode, type ServiceView } from '@marcher/client/fleet';
 import {
   algorithmText,
   forwardingText,
@@ -20,6 +20,7 @@ import {
   field,
   flowColumns,
   heading,
+  madeOnce,
   nodeName,
   nodesText,
   trendColumn,
@@ -56,7 +57,7 @@ export const services: View<ServiceView> = {
   ],
   items: ({ state, scope }) => {
     const { node } = scope;
-    const all = [...state.services.values()];
+    const all = listOf(state.services);
     return node === undefined ? all : all.filter((service) => service.nodes.has(node));
   },
   id: ({ name }) => name,
@@ -68,13 +69,16 @@ export const services: View<ServiceView> = {
 
 /** "xdp", or where nodes differ "xdp 2, relay 1", the most first. */
 function tiersText({ tiers }: ServiceView, { scope }: Sight): string {
-  if (scope.node !== undefined) return tiers.get(scope.node)?.tier ?? '-';
+  return scope.node === undefined ? tiersOf(tiers) : (tiers.get(scope.node)?.tier ?? '-');
+}
+
+const tiersOf = madeOnce((tiers: ServiceView['tiers']): string => {
   const counts = new Map<string, number>();
   for (const { tier } of tiers.values()) counts.set(tier, (counts.get(tier) ?? 0) + 1);
   const [first, ...others] = [...counts].sort(([, one], [, other]) => other - one);
   if (first === undefined) return '-';
   return others.length === 0 ? first[0] : [first, ...others].map(([tier, count]) => `${tier} ${count}`).join(', ');
-}
+});
 
 export function healthTone(healthy: number, all: number): Tone {
   return healthy === all ? 'good' : healthy === 0 ? 'bad' : 'warn';
@@ -88,12 +92,16 @@ export function stateText({
   nodes: ReadonlyMap<string, ObjectOnNode>;
   agreement: string;
 }): string {
+  return unmetOf(nodes) || (agreement === 'differs' ? 'differs' : 'ok');
+}
+
+const unmetOf = madeOnce((nodes: ReadonlyMap<string, ObjectOnNode>): string => {
   for (const { unmet } of nodes.values()) {
     const [first] = unmet;
     if (first !== undefined) return first.reason || `Not${first.type}`;
   }
-  return agreement === 'differs' ? 'differs' : 'ok';
-}
+  return '';
+});
 
 function detail(service: ServiceView, { state, theme }: Sight): Line[] {
   const { declared, flow, history } = service;

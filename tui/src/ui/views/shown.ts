@@ -121,3 +121,15 @@ export function stateOf(node: NodeView): { readonly text: string; readonly tone:
 export function bars(history: readonly Flow[], take: (flow: Flow) => number, width: number, theme: Theme): string {
   return sparkline(history.map(take), width, theme.glyphs.bars);
 }
+
+/** Of the same thing the same text: what moves is seldom what nodes say of the configuration. */
+export function madeOnce<Thing extends object>(textOf: (thing: Thing) => string): (thing: Thing) => string {
+  const made = new WeakMap<Thing, string>();
+  return (thing) => {
+    const before = made.get(thing);
+    if (before !== undefined) return before;
+    const text = textOf(thing);
+    made.set(thing, text);
+    return text;
+  };
+}

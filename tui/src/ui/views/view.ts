@@ -23,7 +23,8 @@ export interface Column<Item> {
   readonly value: (item: Item, sight: Sight) => string;
   /** What it is sorted by; absent: the text. */
   readonly order?: (item: Item, sight: Sight) => number | string | bigint;
-  readonly tone?: (text: string, item: Item, sight: Sight) => Tone | undefined;
+  /** By what the row was made of alone: a line is painted once. */
+  readonly tone?: (text: string, item: Item) => Tone | undefined;
   readonly align?: 'right';
   /** Shift with this letter sorts by it. */
   readonly key?: string;
