@@ -40,7 +40,7 @@ const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
 const parts: Readonly<Record<string, Measure>> = {
   frames: async () => {
     const result = await pageFrames(NODES, SERVICES);
-    const { firstContentfulPaintMs, loading, using, passed } = result;
+    const { firstContentfulPaintMs, loading, work, using, passed } = result;
     const frames = ({ p50Ms, p99Ms, maxMs, long, longestMs }: typeof using): string =>
       `${long} above 50 ms (${ms(longestMs)}); apart p50 ${ms(p50Ms)}, p99 ${ms(p99Ms)}, most ${ms(maxMs)}`;
     return {
@@ -48,6 +48,11 @@ const parts: Readonly<Record<string, Measure>> = {
       rows: [
         ['first contentful paint', ms(firstContentfulPaintMs), `< ${FIRST_PAINT_GOAL_MS} ms`],
         ['frames while it loads', frames(loading), 'none above 50 ms'],
+        [
+          'its longest task while it loads',
+          `${work.longestCpuMs.toFixed(1)} ms of CPU, ${work.longestCpuTookMs.toFixed(1)} ms with its waiting; ${work.long} above 50 ms of CPU`,
+          '',
+        ],
         ['frames while it is used', frames(using), 'none above 50 ms'],
       ],
     };

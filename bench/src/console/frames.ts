@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /** 50 nodes and 5,000 services in the page: from the address to the first paint, and frames while it loads and while it is used. */
+import { constants, getPriority, setPriority } from 'node:os';
 import { ConsolePage } from '@marcher/e2e/suites/console/browser';
 import { type Frames, watchFrames } from '@marcher/e2e/suites/console/frames';
 import { useLargeMesh } from '@marcher/e2e/suites/console/large';
+import type { Page } from 'playwright-core';
+import { type MainThread, mainThreadDuring } from './main-thread.js';
 import { withOpened } from './opened.js';
 
 export interface PageFrames {
   readonly firstContentfulPaintMs: number;
   /** From the reload until all nodes are shown. */
   readonly loading: Frames & { readonly ms: number };
+  /** Of another load. */
+  readonly work: MainThread;
   readonly using: Frames;
   readonly passed: boolean;
 }
@@ -17,19 +22,37 @@ export const FIRST_PAINT_GOAL_MS = 1_000;
 
 export async function pageFrames(nodes: number, services: number): Promise<PageFrames> {
   return await withOpened({ nodes, services, backends: 2, moving: 0.01 }, async ({ page }) => {
-    const began = performance.now();
-    await page.reload({ waitUntil: 'commit' });
-    const loaded = await watchFrames(page);
+    const priority = getPriority();
+    // The agents, which are fifty in this process: those of a mesh run elsewhere.
+    setPriority(constants.priority.PRIORITY_LOW);
+    try {
+      return await measured(page, nodes, services);
+    } finally {
+      setPriority(priority);
+    }
+  });
+}
+
+async function measured(page: Page, nodes: number, services: number): Promise<PageFrames> {
+  const loads = async (): Promise<void> => {
     await page.getByText(`all of ${nodes} nodes`).waitFor();
     await page.waitForTimeout(1_000);
-    const loading = { ...(await loaded()), ms: performance.now() - began - 1_000 };
-    const firstContentfulPaintMs = (await page.evaluate(
-      `performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0`,
-    )) as number;
-    const used = await watchFrames(page);
-    await useLargeMesh(new ConsolePage(page), services);
-    const using = await used();
-    const passed = using.long === 0 && loading.long === 0 && firstContentfulPaintMs < FIRST_PAINT_GOAL_MS;
-    return { firstContentfulPaintMs, loading, using, passed };
+  };
+  const began = performance.now();
+  await page.reload({ waitUntil: 'commit' });
+  const loaded = await watchFrames(page);
+  await loads();
+  const loading = { ...(await loaded()), ms: performance.now() - began - 1_000 };
+  const firstContentfulPaintMs = (await page.evaluate(
+    `performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0`,
+  )) as number;
+  const used = await watchFrames(page);
+  await useLargeMesh(new ConsolePage(page), services);
+  const using = await used();
+  const work = await mainThreadDuring(page, async () => {
+    await page.reload({ waitUntil: 'commit' });
+    await loads();
   });
+  const passed = using.long === 0 && loading.long === 0 && firstContentfulPaintMs < FIRST_PAINT_GOAL_MS;
+  return { firstContentfulPaintMs, loading, work, using, passed };
 }
