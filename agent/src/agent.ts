@@ -138,6 +138,7 @@ export function createAgent(options: AgentOptions): Agent {
       config.touched([service]);
     },
     onHealth: (service) => {
+      observe.hurry('backends');
       if (config.packetServices.has(service)) packets.healthChanged(service);
     },
   });
@@ -155,6 +156,7 @@ export function createAgent(options: AgentOptions): Agent {
     pid: process.pid,
     ...(options.audit === undefined ? {} : { audit: options.audit }),
     onDrained: () => {
+      observe.hurry('status', 'backends');
       void packets.sync();
       options.onDrained?.();
     },

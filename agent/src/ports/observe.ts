@@ -15,7 +15,7 @@ export const TOPICS = ['status', 'configuration', 'backends', 'tiers', 'traffic'
 export type Topic = (typeof TOPICS)[number];
 
 export interface ObserveQuery {
-  /** At least so much between two batches, but for changes of the configuration. */
+  /** At least so much between two batches, but for changes of the configuration, of health and of what is drained. */
   readonly intervalMs: number;
   readonly topics: ReadonlySet<Topic>;
   /** Objects without what they declare. */

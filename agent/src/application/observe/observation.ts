@@ -23,7 +23,7 @@ import { type ObservedTables, SEPARATOR } from './tables.js';
 
 /** A batch is encoded in one piece, which takes milliseconds. */
 const PART_BYTES = 64 << 10;
-/** A change of the configuration comes so long after the batch before it at the soonest. */
+/** News (of the configuration, health, drains) come so long after the batch before them at the soonest. */
 const SOONEST_MS = 100;
 /** What takes longer to be looked at comes with a later batch. */
 const PATIENCE_MS = 50;
@@ -69,10 +69,10 @@ export class Observation {
   /** What was told of the configuration includes all until this version. */
   #version = 0n;
   #node: ObservedNode | undefined;
-  /** The configuration has changed since it was looked at. */
-  #changed = false;
+  /** What has changed since it was looked at, and does not wait for the interval. */
+  readonly #news = new Set<Topic>();
   #sentMs = 0;
-  /** When the configuration was to be looked at last. */
+  /** When something of that was to be looked at last. */
   #triedMs = 0;
   #wake: () => void = () => undefined;
 
@@ -86,12 +86,11 @@ export class Observation {
   async *batches(): AsyncGenerator<ObservedBatch> {
     const { tables, clock, heartbeatMs } = this.#options;
     const { intervalMs } = this.#query;
-    const leave = this.#query.topics.has('configuration')
-      ? tables.onConfiguration(() => {
-          this.#changed = true;
-          this.#wake();
-        })
-      : () => undefined;
+    const leave = tables.onNews((topic) => {
+      if (!this.#query.topics.has(topic)) return;
+      this.#news.add(topic);
+      this.#wake();
+    });
     try {
       let lookedMs = clock.monotonicMs();
       await tables.fresh(this.#topics, intervalMs);
@@ -101,16 +100,19 @@ export class Observation {
         if (this.#signal.aborted) return;
         const due = clock.monotonicMs() >= lookedMs + intervalMs;
         if (due) lookedMs = clock.monotonicMs();
-        const topics: readonly Topic[] = due ? this.#topics : this.#changed ? ['configuration'] : [];
-        if (topics.includes('configuration')) this.#triedMs = clock.monotonicMs();
+        const topics: readonly Topic[] = due ? this.#topics : [...this.#news];
+        if (topics.length > 0) this.#triedMs = clock.monotonicMs();
         await this.#patiently(tables.fresh(topics, intervalMs));
-        if (topics.includes('configuration')) this.#changed = tables.objects.isBehind;
+        for (const topic of topics) {
+          if (tables.isBehind(topic)) this.#news.add(topic);
+          else this.#news.delete(topic);
+        }
         if (this.#node !== tables.node || !this.#reaches()) {
           await tables.fresh(this.#topics, intervalMs);
           yield* this.#state(undefined);
           continue;
         }
-        yield* this.#news(topics);
+        yield* this.#newer(topics);
         if (this.#signal.aborted) return;
         if (clock.monotonicMs() - this.#sentMs >= heartbeatMs) yield this.#cut();
       }
@@ -145,7 +147,7 @@ export class Observation {
     if (!this.#signal.aborted) yield this.#cut({ ...opening, synced: true });
   }
 
-  async *#news(topics: readonly Topic[]): AsyncGenerator<ObservedBatch> {
+  async *#newer(topics: readonly Topic[]): AsyncGenerator<ObservedBatch> {
     for await (const _ of this.#filling(topics, { resume: undefined, gone: true })) yield this.#cut();
     if (!this.#draft.isEmpty && !this.#signal.aborted) yield this.#cut();
   }
@@ -273,7 +275,7 @@ export class Observation {
     return batch;
   }
 
-  /** Until then, or until there is a change of the configuration to be sent. */
+  /** Until then, or until there are news to be sent. */
   #turn(atMs: number): Promise<void> {
     const { clock } = this.#options;
     return new Promise((resolve) => {
@@ -286,7 +288,7 @@ export class Observation {
       };
       const arm = (): void => {
         cancel();
-        const untilMs = this.#changed ? Math.min(atMs, Math.max(this.#sentMs, this.#triedMs) + SOONEST_MS) : atMs;
+        const untilMs = this.#news.size > 0 ? Math.min(atMs, Math.max(this.#sentMs, this.#triedMs) + SOONEST_MS) : atMs;
         cancel = clock.after(Math.max(0, untilMs - clock.monotonicMs()), over);
       };
       this.#signal.addEventListener('abort', over, { once: true });

@@ -218,6 +218,54 @@ describe('when it comes', () => {
     expect(got.slice(1).map(shown)).toEqual([{ objects: ['Service web'] }]);
   });
 
+  test('nor do health and drains, where a reader asked for them', async () => {
+    furnish();
+    const got = read({ intervalMs: 10_000 });
+    const others = read({ intervalMs: 10_000, topics: new Set(['traffic'] as const) });
+    await clock.pass(500);
+    const { looks } = node;
+    const before = { ...looks };
+    node.connect('web', 'a', 2n);
+    observatory.hurry('backends');
+    await clock.pass(0);
+    expect(got.slice(1).map(shown)).toEqual([{ backends: ['web/a 2'] }]);
+    // Soon after, more often than once, and told while it is being looked at.
+    node.connect('web', 'a', 3n);
+    observatory.hurry('backends', 'status');
+    await clock.pass(50);
+    node.connect('web', 'a', 4n);
+    node.statusNow = { ...node.statusNow, draining: true };
+    observatory.hurry('backends', 'status');
+    await clock.pass(49);
+    expect(got).toHaveLength(2);
+    await clock.pass(1);
+    expect(got.slice(2).map(shown)).toEqual([{ backends: ['web/a 4'], status: true }]);
+    expect([looks.backends - before.backends, looks.traffic - before.traffic]).toEqual([2, 0]);
+    expect(others).toHaveLength(1);
+  });
+
+  test('what is said of health while it is being looked at is not lost', async () => {
+    furnish();
+    const got = read({ intervalMs: 60_000 });
+    await clock.pass(500);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const { backends } = node;
+    node.backends = async () => {
+      const seen = await backends.call(node);
+      await promise;
+      return seen;
+    };
+    node.connect('web', 'a', 2n);
+    observatory.hurry('backends');
+    await clock.pass(0);
+    node.backends = backends;
+    node.connect('web', 'a', 3n);
+    observatory.hurry('backends');
+    resolve();
+    await clock.pass(300);
+    expect(got.slice(1).flatMap((batch) => shown(batch)['backends'])).toEqual(['web/a 2', 'web/a 3']);
+  });
+
   test('counters wait for it', async () => {
     furnish();
     const got = read({ intervalMs: 2_000 });

@@ -47,6 +47,11 @@ export class Observatory implements ObserveUseCases {
     }
   }
 
+  /** Health of a backend, or what is drained, has changed: readers get it now, and not with the interval. */
+  hurry(...topics: readonly ('status' | 'backends')[]): void {
+    for (const topic of topics) this.#tables?.hurry(topic);
+  }
+
   #enter(): ObservedTables {
     const { sources, hash, clock, newRun } = this.#options;
     this.#forget();

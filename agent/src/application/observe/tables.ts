@@ -48,7 +48,9 @@ export class ObservedTables {
   readonly members = new RevisedTable<MeshMember>(isDeepStrictEqual);
   readonly #sources: ObservedSources;
   readonly #paced: Readonly<Record<Topic | 'node', PacedSource>>;
-  readonly #wakers = new Set<() => void>();
+  readonly #wakers = new Set<(topic: Topic) => void>();
+  /** What is known to be another than it was seen, and how often that was said. */
+  readonly #hurried = new Map<Topic, number>();
   #node: ObservedNode;
   /** Why the engine is out of step with the configuration: the conditions of all services say so. */
   #outOfStep = '';
@@ -58,15 +60,15 @@ export class ObservedTables {
     this.#sources = sources;
     this.#node = sources.node();
     this.status = new ObservedStatus((options) => sources.status(options), monotonicMs);
-    this.objects = new ObservedObjects(sources.configuration, hash, () => this.#wake());
+    this.objects = new ObservedObjects(sources.configuration, hash, () => this.#wake('configuration'));
     this.tiers = new ObservedTiers(sources.tiers, sources.configuration);
     const paced = (look: (slices: Slices) => Promise<void>, leastMs = 0, rest?: number): PacedSource =>
       new PacedSource(look, { nowMs: monotonicMs, leastMs, ...(rest === undefined ? {} : { rest }) });
     this.#paced = {
       node: paced(async () => this.#lookAtNode(), MEMBERS_MS),
-      status: paced(async () => this.#lookAtStatus()),
+      status: paced(() => this.#caughtUp('status', async () => this.#lookAtStatus())),
       configuration: paced((slices) => this.objects.look(slices), 0, OBJECTS_REST),
-      backends: paced((slices) => this.#lookAtBackends(slices)),
+      backends: paced((slices) => this.#caughtUp('backends', () => this.#lookAtBackends(slices))),
       tiers: paced((slices) => this.tiers.look(slices), TIERS_MS),
       traffic: paced((slices) => this.#lookAtTraffic(slices)),
       members: paced((slices) => fill(this.members, sources.members(), ({ nodeId }) => nodeId, slices), MEMBERS_MS),
@@ -84,17 +86,36 @@ export class ObservedTables {
     const asked = new Set(topics);
     // Conditions of objects depend on how the engine is.
     if (asked.has('configuration')) await this.#paced.status.fresh(maxAgeMs);
-    await Promise.all([...asked].map((topic) => this.#paced[topic].fresh(topic === 'configuration' ? 0 : maxAgeMs)));
+    const ageOf = (topic: Topic): number => (topic === 'configuration' || this.#hurried.has(topic) ? 0 : maxAgeMs);
+    await Promise.all([...asked].map((topic) => this.#paced[topic].fresh(ageOf(topic))));
   }
 
-  /** onChange: the configuration has changed. Gives what ends that. */
-  onConfiguration(onChange: () => void): () => void {
-    this.#wakers.add(onChange);
-    return () => this.#wakers.delete(onChange);
+  /** Health or a drain has changed: whoever observes is not to wait for it until the next look. */
+  hurry(topic: 'status' | 'backends'): void {
+    this.#hurried.set(topic, (this.#hurried.get(topic) ?? 0) + 1);
+    this.#wake(topic);
   }
 
-  #wake(): void {
-    for (const waker of this.#wakers) waker();
+  /** There is something newer than what was seen of it. */
+  isBehind(topic: Topic): boolean {
+    return topic === 'configuration' ? this.objects.isBehind : this.#hurried.has(topic);
+  }
+
+  /** onNews: the configuration has changed, or something was hurried. Gives what ends that. */
+  onNews(onNews: (topic: Topic) => void): () => void {
+    this.#wakers.add(onNews);
+    return () => this.#wakers.delete(onNews);
+  }
+
+  #wake(topic: Topic): void {
+    for (const waker of this.#wakers) waker(topic);
+  }
+
+  /** What is said while it is being looked at may have come too late for that. */
+  async #caughtUp(topic: Topic, look: () => Promise<void>): Promise<void> {
+    const said = this.#hurried.get(topic);
+    await look();
+    if (this.#hurried.get(topic) === said) this.#hurried.delete(topic);
   }
 
   #lookAtNode(): void {

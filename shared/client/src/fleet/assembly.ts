@@ -88,6 +88,11 @@ export class Assembly {
     record.take(batch, nowMs);
   }
 
+  /** A backend's health, or whether it is drained, is another one than in the state. */
+  get hasTurned(): boolean {
+    return this.#merge.hasTurned;
+  }
+
   /** Of these services a history is kept. */
   watch(services: ReadonlySet<string>): void {
     this.#merge.watch(services);

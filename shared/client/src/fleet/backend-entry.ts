@@ -22,57 +22,75 @@ export class BackendEntry {
     this.backend = backend;
   }
 
-  /** Whether that is news. */
-  set(node: NodeKey, status: BackendStatus): boolean {
+  /** Whether that is another one than before, and may be another word for all nodes ("turned"). */
+  set(node: NodeKey, status: BackendStatus): 'same' | 'changed' | 'turned' {
     const before = this.nodes.get(node);
-    if (before !== undefined && isSameBackend(before, status)) return false;
-    return this.nodes.set(node, sharedValue(status, this.nodes.cells, isSameBackend));
+    if (before !== undefined && isSameBackend(before, status)) return 'same';
+    if (!this.nodes.set(node, sharedValue(status, this.nodes.cells, isSameBackend))) return 'same';
+    if (before === undefined) return 'changed';
+    return before.draining !== status.draining || healthOf(before) !== healthOf(status) ? 'turned' : 'changed';
+  }
+
+  /** Live nodes find it otherwise in a word than was published. Of fifty that find it so one after the other, the first and the last say so. */
+  isOtherwise(fresh: FreshNodes): boolean {
+    if (this.view === undefined) return false;
+    const { health, draining } = standOf(this.nodes.cells, fresh);
+    return health !== this.view.health || draining !== this.view.draining;
   }
 
   /** undefined: no node has it any more. */
   publish(fresh: FreshNodes): BackendView | undefined {
     const before = this.view;
     const nodes = this.nodes.publish();
-    let connections = 0;
-    let draining = 0;
-    let healthy = 0;
-    let unhealthy = 0;
-    let heard = 0;
-    const { cells } = nodes;
-    let last: BackendStatus | undefined;
-    let health: ReturnType<typeof healthOf> = 'unknown';
-    let carried = 0;
-    for (let slot = 0; slot < cells.length; slot++) {
-      const status = cells[slot];
-      if (status === undefined || !fresh.hasSlot(slot)) continue;
-      heard++;
-      // Most nodes say the same, which is one value.
-      if (status !== last) {
-        last = status;
-        health = healthOf(status);
-        carried = Number(status.connections);
-      }
-      connections += carried;
-      if (status.draining) draining++;
-      if (health === 'healthy') healthy++;
-      else if (health === 'unhealthy') unhealthy++;
-    }
-    this.isFoundHealthy = healthy > 0;
-    const found =
-      healthy > 0 && unhealthy > 0 ? 'mixed' : healthy > 0 ? 'healthy' : unhealthy > 0 ? 'unhealthy' : 'unknown';
-    const drained = draining === 0 ? 'no' : draining === heard ? 'yes' : 'some';
+    const { connections, health, draining } = standOf(nodes.cells, fresh);
+    this.isFoundHealthy = health === 'healthy' || health === 'mixed';
     if (nodes.size === 0) this.view = undefined;
     else if (
       before?.nodes !== nodes ||
       before.connections !== connections ||
-      before.health !== found ||
-      before.draining !== drained
+      before.health !== health ||
+      before.draining !== draining
     ) {
       const { key, service, backend } = this;
-      this.view = { key, service, backend, nodes, connections, health: found, draining: drained };
+      this.view = { key, service, backend, nodes, connections, health, draining };
     }
     return this.view;
   }
+}
+
+/** As live nodes find it, together. */
+function standOf(
+  cells: readonly (BackendStatus | undefined)[],
+  fresh: FreshNodes,
+): Pick<BackendView, 'connections' | 'health' | 'draining'> {
+  let connections = 0;
+  let draining = 0;
+  let healthy = 0;
+  let unhealthy = 0;
+  let heard = 0;
+  let last: BackendStatus | undefined;
+  let health: ReturnType<typeof healthOf> = 'unknown';
+  let carried = 0;
+  for (let slot = 0; slot < cells.length; slot++) {
+    const status = cells[slot];
+    if (status === undefined || !fresh.hasSlot(slot)) continue;
+    heard++;
+    // Most nodes say the same, which is one value.
+    if (status !== last) {
+      last = status;
+      health = healthOf(status);
+      carried = Number(status.connections);
+    }
+    connections += carried;
+    if (status.draining) draining++;
+    if (health === 'healthy') healthy++;
+    else if (health === 'unhealthy') unhealthy++;
+  }
+  return {
+    connections,
+    health: healthy > 0 && unhealthy > 0 ? 'mixed' : healthy > 0 ? 'healthy' : unhealthy > 0 ? 'unhealthy' : 'unknown',
+    draining: draining === 0 ? 'no' : draining === heard ? 'yes' : 'some',
+  };
 }
 
 /** One address that answers is enough for a backend; an ejected one takes no connections, whatever probes say. */

@@ -415,6 +415,31 @@ test('that nodes have a change, one after the other, keeps nothing waiting and h
   expect(states.length - before).toBeLessThanOrEqual(3);
 });
 
+test('a backend that fails is shown at once, when the first node finds it so and when the last does, and not with each', async () => {
+  const { mesh, fleet, states } = await started({ nodes: 40, services: 4, moving: 0 });
+  await mesh.advance(15_000);
+  const [service] = [...fleet.state.services.keys()];
+  const [view] = [...fleet.state.backends.values()].filter((each) => each.service === service);
+  if (service === undefined || view === undefined) throw new Error('there is no backend');
+  const healthOf = (): string | undefined => fleet.state.backends.get(view.key)?.health;
+  for (const healthy of [false, true]) {
+    const before = states.length;
+    for (const [at, agent] of mesh.agents.entries()) {
+      agent.setHealthy(service, view.backend, healthy);
+      await mesh.advance(at === 0 ? 220 : 30);
+      if (at < mesh.agents.length - 1) expect(healthOf()).toBe('mixed');
+    }
+    await mesh.advance(220);
+    expect(healthOf()).toBe(healthy ? 'healthy' : 'unhealthy');
+    // 1.6 s: the first, the last, and those of the interval.
+    expect(states.length - before).toBeLessThanOrEqual(6);
+  }
+  const calls = mesh.entry.calls();
+  await calls.node.drain({ service, backend: view.backend });
+  await mesh.advance(220);
+  expect(fleet.state.backends.get(view.key)?.draining).toBe('some');
+});
+
 test('of many nodes each is asked more seldom, and their rates are what they are', async () => {
   const asked: number[] = [];
   const { mesh, fleet } = await started({ nodes: 40, services: 4, moving: 0 });

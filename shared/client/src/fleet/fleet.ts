@@ -192,7 +192,7 @@ export class Fleet implements FleetSource {
     if (beginsAtMs !== undefined) record.begin(beginsAtMs);
     const isUrgent = isNews(record, batch);
     this.#assembly.take(record, batch, nowMs);
-    this.#publisher.touch(isUrgent);
+    this.#publisher.touch(isUrgent || this.#assembly.hasTurned);
   }
 
   #linkEntry(link: Link): void {
@@ -332,8 +332,9 @@ export class Fleet implements FleetSource {
 }
 
 /**
- * What somebody waits for: what is configured, who is a member, drains, and whether a node is ready. Health, figures and which nodes
- * have it already have the interval: fifty nodes that say so one after the other would keep what was configured waiting.
+ * What somebody waits for: what is configured, who is a member, drains, and whether a node is ready. (Health of a backend: hasTurned.)
+ * Figures and which nodes have it already have the interval: fifty nodes that say so one after the other would keep what was configured
+ * waiting.
  */
 function isNews({ now, isEntry }: NodeRecord, { objects, goneObjects, members, goneMembers, status }: ObserveResponse) {
   if (objects.some(({ declared }) => declared.case !== undefined)) return true;

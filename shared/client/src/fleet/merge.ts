@@ -149,6 +149,7 @@ export class Merge {
   readonly #backends = new Map<string, BackendEntry>();
   readonly #touchedServices = new Set<ServiceEntry>();
   readonly #touchedOthers = new Set<OtherEntry>();
+  #hasTurned = false;
   readonly #touchedBackends = new Set<BackendEntry>();
   readonly #serviceViews = new DraftMap<string, ServiceView>();
   readonly #objectViews = new DraftMap<string, ObjectView>();
@@ -266,7 +267,9 @@ export class Merge {
       service.backends.set(status.backend, backend);
       this.#touchedServices.add(service);
     }
-    if (backend.set(node, status)) this.#touchedBackends.add(backend);
+    const change = backend.set(node, status);
+    if (change !== 'same') this.#touchedBackends.add(backend);
+    if (change === 'turned' && backend.isOtherwise(this.#fresh)) this.#hasTurned = true;
     return backend.key;
   }
 
@@ -275,7 +278,13 @@ export class Merge {
     if (backend?.nodes.delete(node) === true) this.#touchedBackends.add(backend);
   }
 
+  /** A backend's health, or whether it is drained, is another one than was published. */
+  get hasTurned(): boolean {
+    return this.#hasTurned;
+  }
+
   publish(): Merged {
+    this.#hasTurned = false;
     for (const backend of this.#touchedBackends) this.#publishBackend(backend);
     this.#touchedBackends.clear();
     for (const service of this.#touchedServices) this.#publishService(service);

@@ -86,6 +86,10 @@ export class SimulatedAgent {
   /** As of backends(). */
   readonly changedBackends = new ChangedKeys();
   readonly #unhealthy = new Set<string>();
+  /** Told when health or a drain is another. */
+  readonly #turned = new Set<() => void>();
+  /** How often that was. */
+  turns = 0;
   readonly #drained = new Set<string>();
   #backendsAt = { version: -1n, clusters: '', ms: -1 };
   #stop = new AbortController();
@@ -160,7 +164,7 @@ export class SimulatedAgent {
     const key = `${service}/${backend}`;
     if (healthy) this.#unhealthy.delete(key);
     else this.#unhealthy.add(key);
-    this.#touchBackends();
+    this.#turn(service);
   }
 
   /** entry: the one that it is reached through. */
@@ -262,10 +266,6 @@ export class SimulatedAgent {
     this.#condition = condition;
   }
 
-  #touchBackends(): void {
-    this.#backendsAt = { version: -1n, clusters: '', ms: -1 };
-  }
-
   #held(): Service[] {
     return this.configuration.services().filter(({ cluster }) => cluster === '' || this.clusters.includes(cluster));
   }
@@ -328,9 +328,22 @@ export class SimulatedAgent {
     return this.#wait(ms, signal, () => () => undefined);
   }
 
-  /** Until then, or until another configuration is in force. */
+  /** Until then, or until another configuration is in force, or health or a drain is another. */
   #changeWithin(ms: number, signal: AbortSignal): Promise<void> {
-    return this.#wait(ms, signal, (end) => this.configuration.onChange(end));
+    return this.#wait(ms, signal, (end) => {
+      const leave = this.configuration.onChange(end);
+      this.#turned.add(end);
+      return () => {
+        leave();
+        this.#turned.delete(end);
+      };
+    });
+  }
+
+  #turn(service?: string): void {
+    this.turns++;
+    if (service !== undefined) this.#setBackends(service, this.clock.nowMs());
+    for (const end of [...this.#turned]) end();
   }
 
   /** until: told what ends it, gives what takes that back. */
@@ -368,7 +381,7 @@ export class SimulatedAgent {
     yield* reader.begin();
     while (!signal.aborted) {
       const dueMs = this.clock.nowMs() + intervalMs;
-      // Changes of the configuration don't wait for the interval.
+      // Changes of the configuration, of health and of drains don't wait for the interval.
       for (let leftMs = intervalMs; leftMs > 0 && !signal.aborted; leftMs = dueMs - this.clock.nowMs()) {
         await this.#sleep(Math.min(leftMs, CHANGES_MS), signal);
         leftMs = dueMs - this.clock.nowMs();
@@ -522,6 +535,7 @@ export class SimulatedAgent {
   #drain(service: string, backend: string, drained: boolean): bigint {
     if (service === '') {
       this.isDraining = drained;
+      this.#turn();
       return [...this.backends().values()].reduce((sum, { connections }) => sum + connections, 0n);
     }
     const key = `${service}/${backend}`;
@@ -531,7 +545,7 @@ export class SimulatedAgent {
     }
     if (drained) this.#drained.add(key);
     else this.#drained.delete(key);
-    this.#touchBackends();
+    this.#turn(service);
     return status.connections;
   }
 }

@@ -28,6 +28,7 @@ export class SimulatedReader {
   #backendsAt: number | undefined;
   #status = '';
   #sentMs = 0;
+  #turns = 0;
 
   constructor(agent: SimulatedAgent, request: ObserveRequest) {
     this.#agent = agent;
@@ -60,17 +61,28 @@ export class SimulatedReader {
   }
 
   get hasChanges(): boolean {
+    return this.#isConfiguredAnew || this.#turns !== this.#agent.turns;
+  }
+
+  get #isConfiguredAnew(): boolean {
     return this.#wants(Topic.CONFIGURATION) && this.#version !== this.#agent.configuration.version;
   }
 
-  /** Of the configuration alone. undefined: it is as it was. */
+  /** Of the configuration, health and drains alone. undefined: it is as it was. */
   changes(): ObserveResponse | undefined {
     if (!this.hasChanges) return undefined;
     const { version } = this.#agent.configuration;
     this.#sentMs = this.#agent.clock.nowMs();
     const batch = create(ObserveResponseSchema, { time: timestampFromMs(this.#sentMs), version });
-    this.#tellObjects(batch);
-    this.#version = version;
+    if (this.#isConfiguredAnew) {
+      this.#tellObjects(batch);
+      this.#version = version;
+    }
+    if (this.#turns !== this.#agent.turns) {
+      if (this.#wants(Topic.STATUS)) this.#tellStatus(batch);
+      if (this.#wants(Topic.BACKENDS)) this.#tellBackends(batch);
+      this.#turns = this.#agent.turns;
+    }
     return batch;
   }
 
@@ -112,6 +124,7 @@ export class SimulatedReader {
     if (this.#wants(Topic.TRAFFIC)) this.#tellTraffic(batch);
     if (this.#wants(Topic.MEMBERS)) this.#tellMembers(batch);
     this.#version = version;
+    this.#turns = agent.turns;
     return batch;
   }
 
