@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The consoles at the size that issue 5 names: 50 nodes and 5,000 services. Parts: frames, changes, cpu, memory, lighthouse. */
 import { printTable } from '@marcher/e2e/demo/table';
-import { CHANGE_GOAL_MS, changesShown } from './console/changes.js';
+import { CHANGE_GOAL_MS, changesShown, type Times } from './console/changes.js';
 import { clientCpu } from './console/client-cpu.js';
 import { FIRST_PAINT_GOAL_MS, pageFrames } from './console/frames.js';
 import { lighthouse } from './console/lighthouse.js';
@@ -59,11 +59,18 @@ const parts: Readonly<Record<string, Measure>> = {
   },
   changes: async () => {
     const result = await changesShown(NODES, SERVICES, CHANGES);
-    const figures = `p50 ${ms(result.p50Ms)}, p95 ${ms(result.p95Ms)}, most ${ms(result.maxMs)}`;
+    const figures = ({ p50Ms, p95Ms, maxMs }: Times): string => `p50 ${ms(p50Ms)}, p95 ${ms(p95Ms)}, most ${ms(maxMs)}`;
     return {
       result,
       passed: result.passed,
-      rows: [['a change until it is shown', figures, `p95 < ${CHANGE_GOAL_MS} ms`]],
+      rows: [
+        [
+          'a change of the configuration until it is shown',
+          figures(result.configuration),
+          `p95 < ${CHANGE_GOAL_MS} ms`,
+        ],
+        ['a backend that fails at all nodes until it is shown', figures(result.health), `p95 < ${CHANGE_GOAL_MS} ms`],
+      ],
     };
   },
   cpu: async ({ seconds }) => {
