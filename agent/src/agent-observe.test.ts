@@ -5,11 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { create } from '@bufbuild/protobuf';
 import { type Object$, ObjectSchema, parseConfiguration, type Service } from '@marcher/model';
+import { Health } from '@marcher/proto/marcher/v1/node_service_pb';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { InMemoryDataplane } from './adapters/outbound/dataplane/in-memory.js';
 import { type OpenedStore, openStore } from './adapters/outbound/sqlite/open-store.js';
 import { type Agent, createAgent } from './agent.js';
-import { Counter } from './ports/dataplane.js';
+import { Counter, EventKind } from './ports/dataplane.js';
 import { type ObservedBatch, TOPICS } from './ports/observe.js';
 
 const CALLER = { author: 'tester', origin: 'api' } as const;
@@ -32,7 +33,7 @@ beforeEach(async () => {
   agent = createAgent({
     ...{ store: opened.store, dataplane, version: 'test', log: QUIET },
     identity: { name: 'north', region: '', country: '', geoipPath: '' },
-    ...{ reconcileMs: 3_600_000, collectMs: 3_600_000 },
+    ...{ reconcileMs: 3_600_000, collectMs: 20 },
   });
   await agent.start();
 });
@@ -59,9 +60,9 @@ async function apply(upsert: Service[], remove: string[] = [], objects: Object$[
   );
 }
 
-function read(): ObservedBatch[] {
+function read(intervalMs = 100): ObservedBatch[] {
   const got: ObservedBatch[] = [];
-  const query = { intervalMs: 100, topics: new Set(TOPICS), summaries: false, resume: { version: 0n, run: '' } };
+  const query = { intervalMs, topics: new Set(TOPICS), summaries: false, resume: { version: 0n, run: '' } };
   void (async () => {
     for await (const batch of agent.observe.observe(query, leaving.signal)) got.push(batch);
   })();
@@ -124,6 +125,24 @@ test('counters and backends are told when they have moved, and what they are the
     .toMatchObject([{ service: 'dns', backend: 'a', connections: 7n }]);
   expect(got.slice(1).flatMap(({ traffic }) => traffic)).toEqual(agent.traffic.stats('', false));
   expect(got.flatMap(({ backends }) => backends).slice(-1)).toEqual((await agent.node.backends('dns')).slice(-1));
+});
+
+test('a backend that fails, and what is drained, are told before the interval is over', async () => {
+  await apply([service('web')]);
+  dataplane.health.set('web/a', 'healthy');
+  const got = read(60_000);
+  await expect.poll(() => got.length, SOON).toBe(1);
+  dataplane.health.set('web/a', 'unhealthy');
+  dataplane.log({ service: 'web', backend: 'a', kind: EventKind.healthChanged, reason: 0 });
+  await expect
+    .poll(() => got.slice(1).flatMap(({ backends }) => backends), SOON)
+    .toMatchObject([{ backend: 'a', endpoints: [{ health: Health.UNHEALTHY }] }]);
+  await agent.node.drain({ service: 'web', backend: 'a' }, CALLER);
+  await expect
+    .poll(() => got.slice(2).flatMap(({ backends }) => backends), SOON)
+    .toMatchObject([{ backend: 'a', draining: true }]);
+  await agent.node.drain({ service: '', backend: '' }, CALLER);
+  await expect.poll(() => got.at(-1)?.status?.draining, SOON).toBe(true);
 });
 
 test('equal objects have equal digests at every node, whatever way they came', async () => {
