@@ -141,6 +141,7 @@ export function createAgent(options: AgentOptions): Agent {
       observe.hurry('backends');
       if (config.packetServices.has(service)) packets.healthChanged(service);
     },
+    onEjected: () => observe.hurry('backends'),
   });
   const node = new Node({
     configuration: config,

@@ -34,6 +34,7 @@ beforeEach(() => {
   log = new EventLog(source, {
     onListener: ({ service, bound: is, message }) => bound.push(`${service} ${is} ${message}`),
     onHealth: (service) => health.push(service),
+    onEjected: (service) => health.push(`${service} ejected`),
   });
 });
 
@@ -111,15 +112,16 @@ test('entries keep the names that their slots had when these were settled', asyn
   expect(await names()).toEqual(['web/10.0.0.1:80', 'other/']);
 });
 
-test('listeners and health are told as they are collected', () => {
+test('listeners, health and what is ejected are told as they are collected', () => {
   pending = [
     event({ kind: EventKind.healthChanged, serviceSlot: 3 }),
     event({}),
     event({ kind: EventKind.listenerChanged, serviceSlot: 1, reason: 1, message: 'tcp:80' }),
     event({ kind: EventKind.healthChanged, serviceSlot: 99 }),
+    event({ kind: EventKind.backendEjected, serviceSlot: 1 }),
   ];
   log.collect();
-  expect([health, bound]).toEqual([['dns'], ['web true tcp:80']]);
+  expect([health, bound]).toEqual([['dns', 'web ejected'], ['web true tcp:80']]);
 });
 
 test('a follower gets what comes, of its service, and ends with the signal', async () => {

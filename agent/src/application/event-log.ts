@@ -43,6 +43,12 @@ const KINDS: Readonly<Record<number, LogKind>> = {
   [EventKind.engine]: LogKind.ENGINE,
 };
 
+const NOTICED: ReadonlySet<number> = new Set([
+  EventKind.listenerChanged,
+  EventKind.healthChanged,
+  EventKind.backendEjected,
+]);
+
 function reasonText(event: EngineEvent): string {
   switch (event.kind) {
     case EventKind.connectionClosed:
@@ -79,6 +85,8 @@ export interface EventCallbacks {
   readonly onListener: (change: ListenerChange) => void;
   /** An address of a backend of the service became healthy or unhealthy. */
   readonly onHealth?: (service: string) => void;
+  /** A backend of the service takes no connections for a while, because of what it answered. */
+  readonly onEjected?: (service: string) => void;
 }
 
 export interface ListenerChange {
@@ -122,18 +130,19 @@ export class EventLog {
     return batch.length;
   }
 
-  /** Listeners concern the status of the node, health what the packet tiers forward to. */
+  /** Listeners concern the status of the node, health what the packet tiers forward to, and all that what consoles show. */
   #notice(batch: EventBatch): void {
-    const { onListener, onHealth } = this.#callbacks;
+    const { onListener, onHealth, onEjected } = this.#callbacks;
     for (let i = 0; i < batch.length; i++) {
       const kind = batch.kind(i);
-      if (kind !== EventKind.listenerChanged && kind !== EventKind.healthChanged) continue;
+      if (!NOTICED.has(kind)) continue;
       const event = batch.at(i);
       const service = this.#source.slotName(event.serviceSlot)?.service ?? '';
       if (service === '') continue;
       if (kind === EventKind.listenerChanged)
         onListener({ service, bound: event.reason === 1, message: event.message });
-      else onHealth?.(service);
+      else if (kind === EventKind.healthChanged) onHealth?.(service);
+      else onEjected?.(service);
     }
   }
 

@@ -47,7 +47,8 @@ export async function serveSimulation(simulation: Simulation, socket: string): P
   const router = createConnectRouter();
   routes(router, of);
   const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
-  const server = createServer((request, response) => {
+  // As an agent's: beyond Node's own 10 MB streams are refused while many of them begin.
+  const server = createServer({ maxSessionMemory: 64 }, (request, response) => {
     const handler = handlers.get(request.url);
     if (handler === undefined) {
       response.writeHead(404).end();

@@ -14,7 +14,9 @@ import type { SimulatedAgent } from './simulated-agent.js';
 import type { StoredObject } from './simulated-configuration.js';
 
 const HEARTBEAT_MS = 15_000;
-const OBJECTS_PER_BATCH = 5_000;
+/** About 64 KiB, as agents send them. */
+const ENTRIES_PER_PART = 500;
+const LISTS = ['objects', 'backends', 'tiers', 'traffic'] as const;
 
 export class SimulatedReader {
   readonly #agent: SimulatedAgent;
@@ -42,22 +44,11 @@ export class SimulatedReader {
     const goesOn = resumeRun === run && resumeVersion <= configuration.version && resumeVersion > 0n;
     if (goesOn) this.#version = resumeVersion;
     this.#sentMs = this.#agent.clock.nowMs();
-    const first = this.#batch();
-    first.node = this.#agent.observedNode();
-    first.forget = !goesOn;
-    first.availability = this.#wants(Topic.TIERS) ? this.#agent.availability() : [];
-    const { objects } = first;
-    first.objects = objects.slice(0, OBJECTS_PER_BATCH);
-    for (let at = OBJECTS_PER_BATCH; at < objects.length; at += OBJECTS_PER_BATCH) {
-      const { time, version } = first;
-      yield create(ObserveResponseSchema, {
-        time: time as object,
-        version,
-        objects: objects.slice(at, at + OBJECTS_PER_BATCH),
-      });
-    }
-    first.synced = true;
-    yield first;
+    const whole = this.#batch();
+    whole.node = this.#agent.observedNode();
+    whole.forget = !goesOn;
+    whole.availability = this.#wants(Topic.TIERS) ? this.#agent.availability() : [];
+    yield* inParts(whole, goesOn ? resumeVersion : 0n);
   }
 
   get hasChanges(): boolean {
@@ -239,4 +230,27 @@ export class SimulatedReader {
       batch.goneMembers.push(id);
     }
   }
+}
+
+/** The last one says that it is. version: of those before it. */
+function* inParts(whole: ObserveResponse, version: bigint): Iterable<ObserveResponse> {
+  const lists = LISTS.map((list) => whole[list] as unknown[]);
+  for (const list of LISTS) whole[list] = [];
+  let part = whole;
+  let left = ENTRIES_PER_PART;
+  for (const [i, list] of LISTS.entries()) {
+    for (const entry of lists[i] ?? []) {
+      if (left === 0) {
+        const { time, version: atEnd } = part;
+        part.version = version;
+        yield part;
+        part = create(ObserveResponseSchema, { version: atEnd, ...(time === undefined ? {} : { time }) });
+        left = ENTRIES_PER_PART;
+      }
+      (part[list] as unknown[]).push(entry);
+      left--;
+    }
+  }
+  part.synced = true;
+  yield part;
 }
