@@ -6,7 +6,7 @@ import { MeshSwitch } from '../desktop/mesh-switch.js';
 import { useConsole, useFleet } from '../state/console.js';
 import { parseFilter } from '../state/filter.js';
 import { formatRoute, offeredPages, PAGE_TITLES, placeOf } from '../state/routes.js';
-import { coverageSentence, isPartial } from '../text/coverage.js';
+import { coverageSentence, isPartial, meshTitle } from '../text/coverage.js';
 import { said } from '../text/said.js';
 import { Badge } from './badge.js';
 import { Icon } from './icon.js';
@@ -117,7 +117,7 @@ function TopBar({ filter, openPalette, openAccount }: TopBarProps): ReactNode {
     <header className="top">
       <div className="mesh-name">
         <MeshSwitch />
-        <strong>{mesh === undefined ? 'One node, in no mesh' : said(mesh.name)}</strong>
+        <strong>{meshTitle(mesh, coverage)}</strong>
         <Badge tone={isPartial(coverage) ? 'warn' : 'good'}>{coverageSentence(coverage, atMs)}</Badge>
       </div>
       <search>
