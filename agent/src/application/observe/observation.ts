@@ -87,7 +87,8 @@ export class Observation {
     const { tables, clock, heartbeatMs } = this.#options;
     const { intervalMs } = this.#query;
     const leave = tables.onNews((topic) => {
-      if (!this.#query.topics.has(topic)) return;
+      // Ten thousand backends that fail at once are said one by one.
+      if (!this.#query.topics.has(topic) || this.#news.has(topic)) return;
       this.#news.add(topic);
       this.#wake();
     });
