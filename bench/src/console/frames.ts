@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** 50 nodes and 5,000 services in the page: from the address to the first paint, and frames while it loads and while it is used. */
-import { constants, getPriority, setPriority } from 'node:os';
 import { ConsolePage } from '@marcher/e2e/suites/console/browser';
 import { type Frames, watchFrames } from '@marcher/e2e/suites/console/frames';
 import { useLargeMesh } from '@marcher/e2e/suites/console/large';
 import type { Page } from 'playwright-core';
+import { atLowestPriority } from './lowest-priority.js';
 import { type MainThread, mainThreadDuring } from './main-thread.js';
 import { withOpened } from './opened.js';
 
@@ -22,14 +22,8 @@ export const FIRST_PAINT_GOAL_MS = 1_000;
 
 export async function pageFrames(nodes: number, services: number): Promise<PageFrames> {
   return await withOpened({ nodes, services, backends: 2, moving: 0.01 }, async ({ page }) => {
-    const priority = getPriority();
-    // The agents, which are fifty in this process: those of a mesh run elsewhere. Who is not root could not take it back.
-    if (process.getuid?.() === 0) setPriority(constants.priority.PRIORITY_LOW);
-    try {
-      return await measured(page, nodes, services);
-    } finally {
-      setPriority(priority);
-    }
+    // The agents are in this process: those of a mesh run elsewhere.
+    return await atLowestPriority(() => measured(page, nodes, services));
   });
 }
 

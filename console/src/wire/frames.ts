@@ -16,6 +16,7 @@ export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind];
 export interface Frame {
   readonly kind: FrameKind;
   readonly call: number;
+  /** Shares what was read, which nobody else keeps. */
   readonly payload: Uint8Array<ArrayBuffer>;
 }
 
@@ -44,8 +45,8 @@ export class FrameReader {
   #kept: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 
   /** Throws RangeError where a frame is larger than PAYLOAD_MAX or of no known kind: then nothing after it can be read. */
-  *read(piece: Uint8Array): Generator<Frame> {
-    let bytes = joined(this.#kept, piece);
+  *read(piece: Uint8Array<ArrayBuffer>): Generator<Frame> {
+    let bytes = this.#kept.length === 0 ? piece : joined(this.#kept, piece);
     while (bytes.length >= HEAD_BYTES) {
       const view = new DataView(bytes.buffer, bytes.byteOffset, HEAD_BYTES);
       const [kind, call, length] = [view.getUint8(0), view.getUint32(1), view.getUint32(5)];
@@ -53,15 +54,15 @@ export class FrameReader {
         throw new RangeError(`a frame has ${length} bytes, and at most ${PAYLOAD_MAX} are taken`);
       if (kind > FrameKind.BROKEN) throw new RangeError(`there is no frame of kind ${kind}`);
       if (bytes.length < HEAD_BYTES + length) break;
-      const payload = bytes.slice(HEAD_BYTES, HEAD_BYTES + length);
+      const payload = bytes.subarray(HEAD_BYTES, HEAD_BYTES + length);
       bytes = bytes.subarray(HEAD_BYTES + length);
       yield { kind: kind as FrameKind, call, payload };
     }
-    this.#kept = bytes.slice();
+    this.#kept = bytes;
   }
 }
 
-function joined(first: Uint8Array<ArrayBuffer>, second: Uint8Array): Uint8Array<ArrayBuffer> {
+function joined(first: Uint8Array, second: Uint8Array): Uint8Array<ArrayBuffer> {
   const all = new Uint8Array(first.length + second.length);
   all.set(first);
   all.set(second, first.length);

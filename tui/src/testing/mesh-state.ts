@@ -94,7 +94,7 @@ function nodeOf(index: number, services: number): NodeView {
 
 function serviceOf(index: number, backends: number, keys: readonly string[]): ServiceView {
   const name = serviceName(index);
-  const on = (): ObjectOnNode => ({ node: '', generation: 7n, same: true, unmet: [] });
+  const on = (): ObjectOnNode => ({ generation: 7n, same: true, unmet: [] });
   return {
     ...{ kind: 'Service', name, agreement: 'same', healthyBackends: backends, backends },
     declared: create(ServiceSchema, {

@@ -78,7 +78,7 @@ export class StreamChannel {
     return this.#opened;
   }
 
-  async #read(body: ReadableStream<Uint8Array>): Promise<void> {
+  async #read(body: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<void> {
     const frames = new FrameReader();
     const reader = body.getReader();
     let why = new Error('the gateway has closed the channel');

@@ -198,6 +198,6 @@ function differences({ services, objects, nodes }: FleetState): readonly Differe
     .map(({ kind, name, nodes: on }) => ({
       kind,
       name,
-      nodes: [...on.values()].filter(({ same }) => !same).map(({ node }) => nodes.get(node)?.name ?? node),
+      nodes: [...on].filter(([, { same }]) => !same).map(([node]) => nodes.get(node)?.name ?? node),
     }));
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What is said of a service in a line. */
-import type { ServiceView } from '@marcher/client/fleet';
+import { findValue, type ServiceView } from '@marcher/client/fleet';
 import type { Condition } from '@marcher/proto/marcher/v1/config_service_pb';
 import { type Listener, Protocol } from '@marcher/proto/marcher/v1/model_pb';
 import type { Tone } from '../components/badge.js';
@@ -23,8 +23,7 @@ export function isProbed({ declared }: ServiceView): boolean {
 
 /** Of any node: why it is not in force there. Asked of each service with each state. */
 export function firstUnmet(nodes: ServiceView['nodes']): Condition | undefined {
-  for (const { unmet } of nodes.values()) if (unmet[0] !== undefined) return unmet[0];
-  return undefined;
+  return findValue(nodes, ({ unmet }) => unmet.length > 0)?.unmet[0];
 }
 
 export function serviceState(service: ServiceView): readonly [Tone, string] {

@@ -7,49 +7,51 @@ import { createServer, type Http2Server } from 'node:http2';
 import { create, type DescService } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import { Code, ConnectError, type ConnectRouter, createConnectRouter, type HandlerContext } from '@connectrpc/connect';
+import type { UniversalHandler } from '@connectrpc/connect/protocol';
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from '@connectrpc/connect-node';
-import { type AgentCalls, AgentError } from '@marcher/client/fleet';
-import type { Simulation } from '@marcher/client/testing';
+import type { SimulatedAgent, Simulation } from '@marcher/client/testing';
 import { AccessService } from '@marcher/proto/marcher/v1/access_service_pb';
 import { AuditOutcome, AuditRecordSchema, AuditService } from '@marcher/proto/marcher/v1/audit_service_pb';
 import { CertificateService } from '@marcher/proto/marcher/v1/certificate_service_pb';
-import { ConfigService, ValidationFailureSchema } from '@marcher/proto/marcher/v1/config_service_pb';
+import { ConfigService } from '@marcher/proto/marcher/v1/config_service_pb';
 import { MeshService } from '@marcher/proto/marcher/v1/mesh_service_pb';
 import { NodeService } from '@marcher/proto/marcher/v1/node_service_pb';
 import { ObserveService } from '@marcher/proto/marcher/v1/observe_service_pb';
 import { TrafficService } from '@marcher/proto/marcher/v1/traffic_service_pb';
 import { handleWithText } from '../../../../agent/dist/adapters/inbound/grpc/grpc-web-text.js';
 
-const SERVICES: readonly (readonly [keyof AgentCalls, DescService])[] = [
-  ['observe', ObserveService],
-  ['config', ConfigService],
-  ['node', NodeService],
-  ['traffic', TrafficService],
-  ['mesh', MeshService],
-  ['access', AccessService],
-  ['certificates', CertificateService],
+const SERVICES: readonly DescService[] = [
+  ObserveService,
+  ConfigService,
+  NodeService,
+  TrafficService,
+  MeshService,
+  AccessService,
+  CertificateService,
+  AuditService,
 ];
-const CODES: Readonly<Record<string, Code>> = {
-  invalid: Code.InvalidArgument,
-  conflict: Code.Aborted,
-  refused: Code.FailedPrecondition,
-  denied: Code.PermissionDenied,
-  not_found: Code.NotFound,
-  unavailable: Code.Unavailable,
-  unimplemented: Code.Unimplemented,
-};
+type Handlers = ReadonlyMap<string, UniversalHandler>;
 
 export async function serveSimulation(simulation: Simulation, socket: string): Promise<Http2Server> {
-  const of = (context: HandlerContext): AgentCalls => {
-    const node = context.requestHeader.get('marcher-node');
-    return node === null ? simulation.reach.entry : simulation.reach.node(node);
+  const stranger = handlersOf(strangers);
+  const known = new WeakMap<SimulatedAgent, Handlers>();
+  const handlersAt = (nodeId: string): Handlers => {
+    const agent = simulation.agents.find(({ id }) => id === nodeId);
+    if (agent === undefined) return stranger;
+    let handlers = known.get(agent);
+    if (handlers === undefined) {
+      handlers = handlersOf((router) => {
+        simulation.routes(router, agent);
+        audit(router);
+      });
+      known.set(agent, handlers);
+    }
+    return handlers;
   };
-  const router = createConnectRouter();
-  routes(router, of);
-  const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
   // As an agent's: beyond Node's own 10 MB streams are refused while many of them begin.
   const server = createServer({ maxSessionMemory: 64 }, (request, response) => {
-    const handler = handlers.get(request.url);
+    const node = request.headers['marcher-node'];
+    const handler = handlersAt(typeof node === 'string' ? node : simulation.entry.id).get(request.url);
     if (handler === undefined) {
       response.writeHead(404).end();
       return;
@@ -64,48 +66,26 @@ export async function serveSimulation(simulation: Simulation, socket: string): P
   return server;
 }
 
-type Call = (request: unknown, options: { readonly signal: AbortSignal }) => unknown;
+function handlersOf(routes: (router: ConnectRouter) => void): Handlers {
+  const router = createConnectRouter();
+  routes(router);
+  return new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+}
 
-function routes(router: ConnectRouter, of: (context: HandlerContext) => AgentCalls): void {
-  for (const [key, service] of SERVICES) {
-    const methods = Object.fromEntries(
-      service.methods.map((method) => {
-        const call = (request: unknown, context: HandlerContext): unknown => {
-          const calls = of(context)[key] as unknown as Readonly<Record<string, Call>>;
-          return calls[method.localName]?.(request, { signal: context.signal });
-        };
-        const unary = async (request: unknown, context: HandlerContext): Promise<unknown> => {
-          try {
-            return await call(request, context);
-          } catch (error) {
-            throw passedOn(error);
-          }
-        };
-        const stream = async function* (request: unknown, context: HandlerContext): AsyncIterable<unknown> {
-          try {
-            yield* call(request, context) as AsyncIterable<unknown>;
-          } catch (error) {
-            throw passedOn(error);
-          }
-        };
-        return [method.localName, method.methodKind === 'unary' ? unary : stream];
-      }),
-    );
-    router.service(service, methods as never);
-  }
+/** Of a node that is no member: every call fails. */
+function strangers(router: ConnectRouter): void {
+  const refuse = (_: unknown, { requestHeader }: HandlerContext): never => {
+    throw new ConnectError(`there is no member ${requestHeader.get('marcher-node')}`, Code.NotFound);
+  };
+  for (const service of SERVICES)
+    router.service(service, Object.fromEntries(service.methods.map(({ localName }) => [localName, refuse])) as never);
+}
+
+function audit(router: ConnectRouter): void {
   router.service(AuditService, {
     listAuditRecords: () => ({ records: records(), next: 0n }),
     verifyAudit: () => ({ records: 24n, sequence: 24n }),
   });
-}
-
-function passedOn(error: unknown): ConnectError {
-  if (!(error instanceof AgentError)) return ConnectError.from(error);
-  const said = new ConnectError(error.message, CODES[error.code] ?? Code.Unavailable);
-  if (error.violations.length > 0) {
-    said.details.push({ desc: ValidationFailureSchema, value: { violations: [...error.violations] } });
-  }
-  return said;
 }
 
 function records() {

@@ -35,6 +35,11 @@ export class FreshNodes {
     return this.#entry;
   }
 
+  /** undefined: it has said nothing yet. */
+  get entrySlot(): number | undefined {
+    return this.#entry === undefined ? undefined : this.#slots.find(this.#entry);
+  }
+
   get size(): number {
     return this.#clusters.size;
   }
@@ -93,10 +98,10 @@ export function agreementOn(
   if (isOne && only !== undefined) return { agreement, digest: only };
   const counts = new Map<string, number>();
   let entrys: string | undefined;
-  for (const held of objects) {
+  for (const [slot, held] of objects.entries()) {
     if (held === undefined) continue;
-    if (held.node === fresh.entry) entrys = held.digest;
-    if (counted === 0 || fresh.has(held.node)) counts.set(held.digest, (counts.get(held.digest) ?? 0) + 1);
+    if (slot === fresh.entrySlot) entrys = held.digest;
+    if (counted === 0 || fresh.hasSlot(slot)) counts.set(held.digest, (counts.get(held.digest) ?? 0) + 1);
   }
   return { agreement, digest: commonest(counts, entrys) };
 }

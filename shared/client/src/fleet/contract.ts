@@ -108,7 +108,6 @@ export interface NodeView {
 
 /** An object on one node. */
 export interface ObjectOnNode {
-  readonly node: NodeKey;
   readonly generation: bigint;
   /** Whether it declares there what most of the fresh nodes have. */
   readonly same: boolean;

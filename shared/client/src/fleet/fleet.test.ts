@@ -415,6 +415,34 @@ test('that nodes have a change, one after the other, keeps nothing waiting and h
   expect(states.length - before).toBeLessThanOrEqual(3);
 });
 
+test('that nodes are heard for the first time, one after the other, is no news each', async () => {
+  const mesh = simulatedAgents({ nodes: 41, services: 4, moving: 0 });
+  const late = (calls: AgentCalls, ms: number): AgentCalls => ({
+    ...calls,
+    observe: {
+      async *observe(request, options) {
+        await new Promise<void>((resolve) => mesh.ambient.after(ms, resolve));
+        yield* calls.observe.observe(request, options);
+      },
+    },
+  });
+  const lateMs = (id: string): number => mesh.agents.findIndex((agent) => agent.id === id) * 100;
+  const reach = { entry: mesh.reach.entry, node: (id: string) => late(mesh.reach.node(id), lateMs(id)) };
+  const fleet = new Fleet({ reach, ambient: mesh.ambient, dialsMax: 64 });
+  open.push(fleet);
+  fleet.start();
+  const states: FleetState[] = [];
+  fleet.subscribe((state) => states.push(state));
+  await mesh.advance(5_000);
+  expect(states.at(-1)?.coverage.live).toBe(41);
+  // 4 s, of which each has two.
+  expect(states.length).toBeLessThanOrEqual(11);
+  expect(states.length).toBeGreaterThanOrEqual(7);
+  mesh.agent('node07').kill();
+  await mesh.advance(150);
+  expect(states.at(-1)?.coverage.live).toBe(40);
+});
+
 test('a backend that fails is shown at once, when the first node finds it so and when the last does, and not with each', async () => {
   const { mesh, fleet, states } = await started({ nodes: 40, services: 4, moving: 0 });
   await mesh.advance(15_000);

@@ -213,11 +213,13 @@ export class Fleet implements FleetSource {
   }
 
   #setLink(record: NodeRecord, link: Link): void {
+    // Of fifty nodes that are heard for the first time each would be a state of its own.
+    const isFirst = record.now.link.kind === 'connecting' && link.kind === 'live' && !record.isEntry;
     record.set({ link });
     for (const tap of this.#taps) {
       tap.link(record.key, record.now.name, record.isEntry, link, this.#ambient.nowMs());
     }
-    this.#publisher.touch(true);
+    this.#publisher.touch(!isFirst);
   }
 
   /** The nodes that are observed are those that the entry names. */
@@ -339,7 +341,9 @@ export class Fleet implements FleetSource {
 function isNews({ now, isEntry }: NodeRecord, { objects, goneObjects, members, goneMembers, status }: ObserveResponse) {
   if (objects.some(({ declared }) => declared.case !== undefined)) return true;
   if (isEntry && goneObjects.length + members.length + goneMembers.length > 0) return true;
-  return status !== undefined && (status.draining !== now.status?.draining || status.ready !== now.status.ready);
+  // The first of a node is no news: fifty of them come one after the other.
+  if (status === undefined || now.status === undefined) return false;
+  return status.draining !== now.status.draining || status.ready !== now.status.ready;
 }
 
 /** Batches a second of all nodes together: of more nodes each is asked more seldom. What is configured does not wait for it. */

@@ -19,6 +19,7 @@ export {
 } from './fan-out.js';
 export { Fleet, type FleetTap } from './fleet.js';
 export { NO_FLOW } from './flow.js';
+export { findValue } from './node-map.js';
 export { plainText } from './plain-text.js';
 export { type RecorderOptions, type Recording, record } from './recording/recorder.js';
 export { RecordingError } from './recording/recording-line.js';

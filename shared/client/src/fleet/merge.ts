@@ -13,7 +13,7 @@ import type { BackendView, Flow, NodeKey, ObjectView, ServiceView } from './cont
 import { DraftMap } from './draft-map.js';
 import { addFlow, NO_FLOW, NO_HISTORY, settledFlow, withFlow } from './flow.js';
 import { NodeDraft, type NodeMap, NodeSlots } from './node-map.js';
-import { isSameConditions, isSameTier, sharedTier } from './shared-values.js';
+import { isSameConditions, isSameTier, sharedTier, sharedValue } from './shared-values.js';
 
 export interface Merged {
   readonly services: ReadonlyMap<string, ServiceView>;
@@ -28,6 +28,9 @@ class ObjectEntry<Declared> {
   readonly name: string;
   readonly nodes: NodeDraft<HeldObject>;
   readonly declared = new Map<NodeKey, Declared>();
+  /** What was said last, and what it is kept as. */
+  #said: ObservedObject | undefined;
+  #held: HeldObject | undefined;
   /** As it was found last. undefined: to be found again. */
   #agreement: Agreement['agreement'] | undefined;
   /** What was chosen last: also when who said it has it no more, it is what others with its digest declare. */
@@ -47,19 +50,21 @@ class ObjectEntry<Declared> {
   set(node: NodeKey, object: ObservedObject, declared: Declared | undefined): void {
     this.doubt();
     const before = this.nodes.get(node);
-    const digest = this.#sharedDigest(hex(object.digest));
-    if (declared !== undefined && (before?.digest !== digest || !this.declared.has(node)))
+    const held = this.#heldAs(object, before?.same ?? true);
+    if (declared !== undefined && (before?.digest !== held.digest || !this.declared.has(node)))
       this.declared.set(node, declared);
+    if (before === undefined || !isSameHeld(before, held)) this.nodes.set(node, held);
+  }
+
+  /** Most nodes hold it in the same way, which is one value then. */
+  #heldAs(object: ObservedObject, same: boolean): HeldObject {
+    // The same bytes of another node were decoded to the same object.
+    if (object === this.#said && same === this.#held?.same) return this.#held;
     const unmet = object.unmet.length === 0 ? NONE : object.unmet;
-    if (
-      before !== undefined &&
-      before.digest === digest &&
-      before.generation === object.generation &&
-      isSameConditions(before.unmet, unmet)
-    ) {
-      return;
-    }
-    this.nodes.set(node, { node, generation: object.generation, same: before?.same ?? true, unmet, digest });
+    const held = { generation: object.generation, same, unmet, digest: hex(object.digest) };
+    this.#said = object;
+    this.#held = sharedValue(held, this.nodes.cells, isSameHeld);
+    return this.#held;
   }
 
   /** Marks which nodes have what most have. */
@@ -67,11 +72,15 @@ class ObjectEntry<Declared> {
     if (this.#agreement !== undefined) return this.#agreement;
     const { cells } = this.nodes;
     const { agreement, digest } = agreementOn(cells, fresh, cluster);
+    let [from, to]: (HeldObject | undefined)[] = [];
     for (let slot = 0; slot < cells.length; slot++) {
       const held = cells[slot];
       if (held === undefined) continue;
       const same = held.digest === digest;
-      if (held.same !== same) this.nodes.put(slot, { ...held, same });
+      if (held.same === same) continue;
+      // What several have in the same way becomes one value again.
+      if (held !== from || to === undefined) [from, to] = [held, { ...held, same }];
+      this.nodes.put(slot, to);
     }
     this.#agreement = agreement;
     return agreement;
@@ -103,11 +112,6 @@ class ObjectEntry<Declared> {
       first ??= node;
     }
     return entry !== undefined && this.declared.has(entry) ? entry : first;
-  }
-
-  #sharedDigest(digest: string): string {
-    const held = this.nodes.cells.find((each) => each !== undefined);
-    return held?.digest === digest ? held.digest : digest;
   }
 }
 
@@ -403,6 +407,12 @@ export class Merge {
     entry.view = { kind, name, declared, nodes, agreement };
     this.#objectViews.set(key, entry.view);
   }
+}
+
+function isSameHeld(a: HeldObject, b: HeldObject): boolean {
+  return (
+    a.digest === b.digest && a.generation === b.generation && a.same === b.same && isSameConditions(a.unmet, b.unmet)
+  );
 }
 
 function hex(bytes: Uint8Array): string {

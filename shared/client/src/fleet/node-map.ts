@@ -10,6 +10,8 @@ import type { NodeKey } from './contract.js';
 export class NodeSlots {
   readonly keys: NodeKey[] = [];
   readonly #slots = new Map<NodeKey, number>();
+  /** As many cells as there are nodes. */
+  readonly #blank: undefined[] = [];
 
   get size(): number {
     return this.keys.length;
@@ -24,7 +26,16 @@ export class NodeSlots {
     const known = this.#slots.get(key);
     if (known !== undefined) return known;
     this.#slots.set(key, this.keys.length);
+    this.#blank.push(undefined);
     return this.keys.push(key) - 1;
+  }
+
+  /** These cells with a place for each node: an array that grows by each of fifty nodes is made anew again and again. */
+  wide<V>(cells: readonly (V | undefined)[]): (V | undefined)[] {
+    if (cells.length >= this.#blank.length) return cells.slice();
+    const wide: (V | undefined)[] = this.#blank.slice();
+    for (let slot = 0; slot < cells.length; slot++) wide[slot] = cells[slot];
+    return wide;
   }
 }
 
@@ -33,7 +44,7 @@ type Cells<V> = (V | undefined)[];
 /** Never changes, once it was published. */
 export class NodeMap<V> implements ReadonlyMap<NodeKey, V> {
   readonly slots: NodeSlots;
-  /** By slot. Shorter than there are nodes where the last ones are not in it. */
+  /** By slot. May be shorter than there are nodes, where the last ones are not in it. */
   readonly cells: readonly (V | undefined)[];
   readonly size: number;
 
@@ -81,6 +92,20 @@ export class NodeMap<V> implements ReadonlyMap<NodeKey, V> {
   [Symbol.iterator](): MapIterator<[NodeKey, V]> {
     return this.entries();
   }
+}
+
+/**
+ * The first value that is such. Nodes that say the same in the same words have one value, which is looked at once: of thousands of maps
+ * this is asked with each state.
+ */
+export function findValue<V>(map: ReadonlyMap<NodeKey, V>, isSuch: (value: V) => boolean): V | undefined {
+  let last: V | undefined;
+  for (const value of map instanceof NodeMap ? (map.cells as readonly (V | undefined)[]) : map.values()) {
+    if (value === undefined || value === last) continue;
+    if (isSuch(value)) return value;
+    last = value;
+  }
+  return undefined;
 }
 
 /** A NodeMap that is being made: what is set goes into a copy, which is made once per publication and only if needed. */
@@ -159,7 +184,7 @@ export class NodeDraft<V> {
   }
 
   #open(): Cells<V> {
-    this.#draft ??= this.#published.cells.slice();
+    this.#draft ??= this.#slots.wide(this.#published.cells);
     return this.#draft;
   }
 }

@@ -19,7 +19,7 @@ const NAME_MAX = 512;
 /** What an agent says is not what was asked for, or more than is taken. */
 export class NotTaken extends Error {}
 
-/** Keys that were said since a stream has begun: what is not among them when the state is complete is no more. */
+/** Keys that were said since a stream has begun: what is kept and is not among them when the state is complete is no more. */
 interface Said {
   readonly objects: Set<string> | undefined;
   readonly tiers: Set<string>;
@@ -38,7 +38,9 @@ export class NodeRecord {
   readonly #backends = new Set<string>();
   readonly #members = new Map<string, Member>();
   readonly #rates = new Rates();
+  /** undefined: the state is complete, or there is nothing that it may lack. */
   #said: Said | undefined;
+  #isComplete = true;
   #view: NodeView;
   #next: NodeView;
   #run = '';
@@ -82,6 +84,10 @@ export class NodeRecord {
     return this.#members;
   }
 
+  get #isEmpty(): boolean {
+    return this.#objects.size + this.#tiers.size + this.#traffic.size + this.#backends.size + this.#members.size === 0;
+  }
+
   get isMoving(): boolean {
     return this.#rates.isMoving;
   }
@@ -98,7 +104,8 @@ export class NodeRecord {
   /** A stream has begun, whose first batches are the state. paceMs: between those after them, as they were asked for. */
   begin(paceMs: number): void {
     this.#paceMs = paceMs;
-    this.#said = saidSets(undefined);
+    this.#isComplete = false;
+    this.#said = this.#isEmpty ? undefined : saidSets(undefined);
   }
 
   /** NotTaken: nothing more of this node can be taken. */
@@ -108,7 +115,10 @@ export class NodeRecord {
       if (batch.node.name !== '') this.set({ name: batch.node.name });
     }
     // Kept until the state is complete, so that nothing flickers; what is not said again is dropped then.
-    if (batch.forget) this.#said = saidSets(new Set());
+    if (batch.forget) {
+      this.#isComplete = false;
+      this.#said = this.#isEmpty ? undefined : saidSets(new Set());
+    }
     this.#takeConfiguration(batch);
     this.#takeBackends(batch);
     this.#takeTraffic(batch, nowMs);
@@ -217,7 +227,7 @@ export class NodeRecord {
       this.#traffic.add(stats.service);
       this.#said?.traffic.add(stats.service);
     }
-    const measure = this.#said === undefined;
+    const measure = this.#isComplete;
     const timeMs = batch.time === undefined ? nowMs : millisOf(batch.time);
     this.#tellFlows(this.#rates.take(timeMs, traffic, tiers, { measure, intervalMs: this.#paceMs }));
     for (const { service } of traffic) {
@@ -268,6 +278,7 @@ export class NodeRecord {
   #sync(): void {
     const said = this.#said;
     this.#said = undefined;
+    this.#isComplete = true;
     this.#flowMoved = true;
     if (said === undefined) return;
     if (said.objects !== undefined) {

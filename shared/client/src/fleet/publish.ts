@@ -9,8 +9,8 @@ import type { Ambient } from './contract.js';
 const GATHER_MS = 15;
 /** Between two states, whatever has happened: ten a second. */
 const HASTE_MS = 100;
-/** States take no more than a ninth of the time. */
-const REST_PER_WORK = 8;
+/** States take no more than a fiftieth of the time, and what is made of them some times that. */
+const REST_PER_WORK = 50;
 const REST_MAX_MS = 2_000;
 
 export class Publisher {

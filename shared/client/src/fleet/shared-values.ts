@@ -16,14 +16,17 @@ export function sharedValue<T>(value: T, others: readonly (T | undefined)[], isS
   for (const other of others) {
     if (other === undefined || other === last) continue;
     last = other;
-    if (isSame(value, other)) return other;
+    if (value === other || isSame(value, other)) return other;
     if (++compared >= COMPARED_MAX) break;
   }
   return value;
 }
 
 function isSameList<T>(a: readonly T[], b: readonly T[], isSame: (a: T, b: T) => boolean): boolean {
-  return a.length === b.length && a.every((value, at) => isSame(value, b[at] as T));
+  if (a === b) return true;
+  if (a.length !== b.length) return false;
+  for (let at = 0; at < a.length; at++) if (!isSame(a[at] as T, b[at] as T)) return false;
+  return true;
 }
 
 const isSameText = (a: string, b: string): boolean => a === b;

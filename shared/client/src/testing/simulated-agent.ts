@@ -170,7 +170,7 @@ export class SimulatedAgent {
   /** entry: the one that it is reached through. */
   calls(entry: SimulatedAgent = this): AgentCalls {
     const where = entry === this ? `node ${this.name}` : `node ${this.name}, through ${entry.name}`;
-    const transport = createRouterTransport((router) => this.#routes(router, entry));
+    const transport = createRouterTransport((router) => this.routes(router, entry));
     return agentCalls(transport, where);
   }
 
@@ -217,13 +217,13 @@ export class SimulatedAgent {
   }
 
   tiers(): ServiceTier[] {
-    return this.#held().map(({ name }) => tierOf(name));
+    return this.#held().map(tierOf);
   }
 
   /** undefined: the service is not there, or not held here. */
   tier(service: string): ServiceTier | undefined {
     const stored = this.configuration.objects.get(`Service/${service}`);
-    return stored !== undefined && this.holds(stored) ? tierOf(service) : undefined;
+    return stored?.declared.kind === 'Service' && this.holds(stored) ? tierOf(stored.declared.value) : undefined;
   }
 
   /** By "service/backend"; a message that is as it was is the same object. */
@@ -418,7 +418,8 @@ export class SimulatedAgent {
     if (stop.aborted && !context.signal.aborted) throw new ConnectError('the agent ends', Code.Unavailable);
   }
 
-  #routes(router: ConnectRouter, entry: SimulatedAgent): void {
+  /** Its API. entry: the one that it is reached through. */
+  routes(router: ConnectRouter, entry: SimulatedAgent): void {
     const admit = (context: HandlerContext): Promise<void> => this.#admit(entry, context.signal);
     const { configuration } = this;
     const by = (message: string, origin: string): Said => ({ author: 'simulated', origin, message });
@@ -553,8 +554,17 @@ export class SimulatedAgent {
 const RELAY_REASONS = ['nothing in the configuration needs more than packet forwarding, but forwarding.mode is relay'];
 const FASTER_IF = ['XDP was available: no interface was named: marcherd --interfaces eth0, or MARCHER_INTERFACES'];
 
-function tierOf(service: string): ServiceTier {
-  return create(ServiceTierSchema, { service, tier: 'relay', reasons: RELAY_REASONS, fasterIf: FASTER_IF });
+const tiers = new WeakMap<Service, ServiceTier>();
+
+/** One for all agents: fifty of 5,000 services are asked for again with each page that is loaded. */
+function tierOf(service: Service): ServiceTier {
+  let tier = tiers.get(service);
+  if (tier === undefined) {
+    const { name } = service;
+    tier = create(ServiceTierSchema, { service: name, tier: 'relay', reasons: RELAY_REASONS, fasterIf: FASTER_IF });
+    tiers.set(service, tier);
+  }
+  return tier;
 }
 
 /** Names of services by keys of objects. */

@@ -33,6 +33,8 @@ export interface Simulation {
   readonly agents: readonly SimulatedAgent[];
   readonly entry: SimulatedAgent;
   readonly reach: Reach;
+  /** What an agent answers, by the way that it is reached. */
+  routes(router: ConnectRouter, agent: SimulatedAgent): void;
   readonly ambient: Ambient;
   readonly administration: SimulatedAdministration;
   /** Of the clock that is driven by hand. */
@@ -99,6 +101,7 @@ export function simulatedAgents(options: SimulationOptions = {}): Simulation {
   };
   const calls = new Map<string, AgentCalls>();
   const entryCalls = entry.calls();
+  const wayTo = (agent: SimulatedAgent): SimulatedAgent => (relayed ? entry : agent);
   return {
     agents,
     entry,
@@ -110,11 +113,12 @@ export function simulatedAgents(options: SimulationOptions = {}): Simulation {
         if (known !== undefined) return known;
         const agent = agents.find(({ id }) => id === nodeId);
         if (agent === undefined) throw new AgentError('not_found', `there is no member ${nodeId}`, [], undefined);
-        const made = agent === entry ? entryCalls : agent.calls(relayed ? entry : agent);
+        const made = agent === entry ? entryCalls : agent.calls(wayTo(agent));
         calls.set(nodeId, made);
         return made;
       },
     },
+    routes: (router, agent) => agent.routes(router, wayTo(agent)),
     advance: async (ms) => {
       if (clock === undefined) throw new Error('this simulation has a clock of its own: it is not driven by hand');
       await clock.advance(ms);

@@ -136,10 +136,10 @@ export class SimulatedReader {
     }
   }
 
-  #observed({ declared, generation, digest, key }: StoredObject): ObservedObject {
-    const [kind = '', name = ''] = key.split('/');
-    const observed = create(ObservedObjectSchema, { kind, name, generation, digest });
-    if (this.#request.summaries) return observed;
+  #observed(stored: StoredObject): ObservedObject {
+    if (this.#request.summaries) return summaryOf(stored);
+    const { declared } = stored;
+    const observed = create(ObservedObjectSchema, headOf(stored));
     observed.declared =
       declared.kind === 'Service'
         ? { case: 'service', value: declared.value }
@@ -230,6 +230,23 @@ export class SimulatedReader {
       batch.goneMembers.push(id);
     }
   }
+}
+
+const summaries = new WeakMap<StoredObject, ObservedObject>();
+
+/** One for all agents that have it. */
+function summaryOf(stored: StoredObject): ObservedObject {
+  let summary = summaries.get(stored);
+  if (summary === undefined) {
+    summary = create(ObservedObjectSchema, headOf(stored));
+    summaries.set(stored, summary);
+  }
+  return summary;
+}
+
+function headOf({ key, generation, digest }: StoredObject) {
+  const [kind = '', name = ''] = key.split('/');
+  return { kind, name, generation, digest };
 }
 
 /** The last one says that it is. version: of those before it. */

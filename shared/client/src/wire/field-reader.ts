@@ -28,6 +28,11 @@ export class FieldReader {
     return this.#at;
   }
 
+  /** To where it has been before. */
+  back(at: number): void {
+    this.#at = at;
+  }
+
   /** Of the message that is being read. */
   get end(): number {
     return this.#end;

@@ -24,7 +24,12 @@ async function* decodedAnswers(
   request: Parameters<Observe>[0],
   options: CallOptions | undefined,
 ): AsyncIterable<ObserveResponse> {
-  for await (const answer of call(request, options)) yield decodeObserveResponse(bytesOf(answer.$unknown ?? []));
+  let isSynced = false;
+  for await (const answer of call(request, options)) {
+    const response = decodeObserveResponse(bytesOf(answer.$unknown ?? []), !isSynced);
+    isSynced ||= response.synced;
+    yield response;
+  }
 }
 
 /** Fields below 16 have a tag of one byte, those below 2,048 one of two. */

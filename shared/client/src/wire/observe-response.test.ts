@@ -96,10 +96,30 @@ describe('decodeObserveResponse', () => {
     fc.assert(
       fc.property(response, (said) => {
         const bytes = toBinary(ObserveResponseSchema, said);
-        expect(decodeObserveResponse(bytes)).toEqual(fromBinary(ObserveResponseSchema, bytes));
+        const expected = fromBinary(ObserveResponseSchema, bytes);
+        expect(decodeObserveResponse(bytes)).toEqual(expected);
+        // Not known, and known.
+        for (let i = 0; i < 2; i++) expect(decodeObserveResponse(bytes, true)).toEqual(expected);
       }),
       { numRuns: 300 },
     );
+  });
+
+  test('of a state what has the same bytes is the same object, and what moves is one of its own', () => {
+    const bytes = toBinary(
+      ObserveResponseSchema,
+      create(ObserveResponseSchema, {
+        objects: [{ kind: 'Service', name: 'web', generation: 7n, digest: new Uint8Array(8) }],
+        backends: [{ service: 'web', backend: 'a', endpoints: [{ address: '10.0.0.1:80' }] }],
+        tiers: [{ service: 'web', tier: 'relay', reasons: ['it is so'] }],
+      }),
+    );
+    const [one, other, own] = [true, true, false].map((isCommon) => decodeObserveResponse(bytes, isCommon));
+    for (const list of ['objects', 'backends', 'tiers'] as const) {
+      expect(other?.[list][0]).toBe(one?.[list][0]);
+      expect(own?.[list][0]).not.toBe(one?.[list][0]);
+      expect(own?.[list][0]).toEqual(one?.[list][0]);
+    }
   });
 
   test('gives what the descriptors give, or their error, of bytes that somebody has changed', () => {
@@ -109,6 +129,7 @@ describe('decodeObserveResponse', () => {
         fc.array(fc.tuple(fc.nat(), fc.nat(255)), { minLength: 1, maxLength: 3 }),
         (said, changes) => {
           const bytes = toBinary(ObserveResponseSchema, said);
+          decodeObserveResponse(bytes, true);
           for (const [at, byte] of changes) if (bytes.length > 0) bytes[at % bytes.length] = byte;
           const of = (decode: () => unknown): unknown => {
             try {
@@ -117,7 +138,9 @@ describe('decodeObserveResponse', () => {
               return 'no message';
             }
           };
-          expect(of(() => decodeObserveResponse(bytes))).toEqual(of(() => fromBinary(ObserveResponseSchema, bytes)));
+          const expected = of(() => fromBinary(ObserveResponseSchema, bytes));
+          for (const isCommon of [false, true])
+            expect(of(() => decodeObserveResponse(bytes, isCommon))).toEqual(expected);
         },
       ),
       { numRuns: 500 },

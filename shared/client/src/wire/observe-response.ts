@@ -16,6 +16,7 @@ import {
   ObserveResponseSchema,
 } from '@marcher/proto/marcher/v1/observe_service_pb';
 import type { Counters, ServiceStats } from '@marcher/proto/marcher/v1/traffic_service_pb';
+import { DecodedCache } from './decoded-cache.js';
 import { FieldReader, TextCache, Unreadable } from './field-reader.js';
 
 const LENGTH_DELIMITED = 2;
@@ -29,17 +30,26 @@ const TRAFFIC = field(14, LENGTH_DELIMITED);
 
 const texts = new TextCache();
 
-/** Error of @bufbuild/protobuf: the bytes are no ObserveResponse. */
-export function decodeObserveResponse(bytes: Uint8Array): ObserveResponse {
+const known = {
+  backends: new DecodedCache<BackendStatus>(),
+  tiers: new DecodedCache<ServiceTier>(),
+  objects: new DecodedCache<ObservedObject>(),
+};
+
+/**
+ * isCommon: it is of a state, of which most is what other nodes have said before. A backend, tier or object of it may be the same object
+ * as of another one that had the same bytes. Error of @bufbuild/protobuf: the bytes are no ObserveResponse.
+ */
+export function decodeObserveResponse(bytes: Uint8Array, isCommon = false): ObserveResponse {
   try {
-    return decoded(bytes);
+    return decoded(bytes, isCommon);
   } catch (error) {
     if (error instanceof Unreadable || error instanceof RangeError) return fromBinary(ObserveResponseSchema, bytes);
     throw error;
   }
 }
 
-function decoded(bytes: Uint8Array): ObserveResponse {
+function decoded(bytes: Uint8Array, isCommon: boolean): ObserveResponse {
   const reader = new FieldReader(bytes, texts);
   const objects: ObservedObject[] = [];
   const backends: BackendStatus[] = [];
@@ -47,25 +57,39 @@ function decoded(bytes: Uint8Array): ObserveResponse {
   const traffic: ServiceStats[] = [];
   /** From, to: what the descriptors decode, as long as it goes without anything else between. */
   const rest: number[] = [];
+  const view = isCommon ? new DataView(bytes.buffer, bytes.byteOffset, bytes.length) : undefined;
+  const read = <T>(cache: DecodedCache<T>, decode: (reader: FieldReader) => T): T => {
+    if (view === undefined) return decode(reader);
+    const from = reader.at;
+    reader.pass();
+    const to = reader.at;
+    const before = cache.find(view, from, to);
+    if (before !== undefined) return before;
+    reader.back(from);
+    const value = decode(reader);
+    cache.keep(bytes, from, to, value);
+    return value;
+  };
+  const object = (): ObservedObject => {
+    const from = reader.at;
+    return observedObject(reader) ?? fromBinary(ObservedObjectSchema, contents(bytes, from, reader.at));
+  };
   while (reader.hasMore) {
     const from = reader.at;
     const tag = reader.tag();
     switch (tag) {
       case BACKENDS:
-        backends.push(backendStatus(reader));
+        backends.push(read(known.backends, backendStatus));
         break;
       case TRAFFIC:
         traffic.push(serviceStats(reader));
         break;
       case TIERS:
-        tiers.push(serviceTier(reader));
+        tiers.push(read(known.tiers, serviceTier));
         break;
-      case OBJECTS: {
-        const start = reader.at;
-        const object = observedObject(reader);
-        objects.push(object ?? fromBinary(ObservedObjectSchema, contents(bytes, start, reader.at)));
+      case OBJECTS:
+        objects.push(read(known.objects, object));
         break;
-      }
       default:
         skip(reader, tag);
         if (rest.at(-1) === from) rest.pop();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The services of the mesh: what carries them, how their backends are, what moves. */
-import { type FleetState, listOf, type ObjectOnNode, type ServiceView } from '@marcher/client/fleet';
+import { type FleetState, findValue, listOf, type ObjectOnNode, type ServiceView } from '@marcher/client/fleet';
 import {
   algorithmText,
   forwardingText,
@@ -96,11 +96,8 @@ export function stateText({
 }
 
 const unmetOf = madeOnce((nodes: ReadonlyMap<string, ObjectOnNode>): string => {
-  for (const { unmet } of nodes.values()) {
-    const [first] = unmet;
-    if (first !== undefined) return first.reason || `Not${first.type}`;
-  }
-  return '';
+  const first = findValue(nodes, ({ unmet }) => unmet.length > 0)?.unmet[0];
+  return first === undefined ? '' : first.reason || `Not${first.type}`;
 });
 
 function detail(service: ServiceView, { state, theme }: Sight): Line[] {

@@ -223,8 +223,6 @@ export class StateDiffer {
     const { cells, slots } = next as NodeMap<V>;
     const goesOn = before instanceof NodeMap && before.slots === slots;
     const old: readonly (V | undefined)[] = goesOn ? (before as NodeMap<V>).cells : NO_CELLS;
-    /** As the mirror has it by now. */
-    const there = old.slice();
     writer.put(Number(goesOn));
     const count = writer.hold();
     let runs = 0;
@@ -236,14 +234,15 @@ export class StateDiffer {
       let end = slot + 1;
       while (end < length && cells[end] !== old[end] && isSameCell(cells[end], value, isAlike)) end++;
       writer.put(slot, end - slot);
-      const like = value === undefined ? -1 : there.indexOf(value);
+      // As the mirror has it by now: what is new before this one, and what is old behind it.
+      const first = value === undefined ? -1 : cells.indexOf(value);
+      const like = first < slot ? first : old.indexOf(value, slot);
       if (value === undefined) writer.put(Cell.NOTHING);
       else if (like >= 0) writer.put(Cell.LIKE, like);
       else if (!put(value, was)) {
         writer.put(Cell.VALUE);
         writer.value(value);
       }
-      for (let each = slot; each < end; each++) there[each] = cells[each];
       slot = end - 1;
       runs++;
     }

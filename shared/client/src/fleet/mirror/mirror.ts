@@ -19,6 +19,7 @@ import { NodeMap, NodeSlots } from '../node-map.js';
 import { DRAININGS, HEALTHS } from './differ.js';
 import { Cell, History, NO_VALUE, NodeField, ObjectField, PatchReader, type StatePatch, Step, Table } from './patch.js';
 
+const NO_CELLS: readonly undefined[] = [];
 const NO_CONDITIONS: ObjectOnNode['unmet'] = Object.freeze([]);
 
 /** Before anything has come. */
@@ -37,7 +38,7 @@ export const NOTHING_KNOWN: FleetState = Object.freeze({
   paused: false,
 });
 
-type ReadCell<V> = (reader: PatchReader, before: V | undefined, node: NodeKey) => V;
+type ReadCell<V> = (reader: PatchReader, before: V | undefined) => V;
 
 export class StateMirror {
   readonly #nodes = new DraftMap<NodeKey, NodeView>();
@@ -222,9 +223,11 @@ export class StateMirror {
   }
 
   #cells<V>(reader: PatchReader, before: ReadonlyMap<NodeKey, V> | undefined, read: ReadCell<V>): NodeMap<V> {
-    const goesOn = reader.number() === 1;
-    const cells: (V | undefined)[] = goesOn ? (before as NodeMap<V>).cells.slice() : [];
-    for (let runs = reader.number(); runs > 0; runs--) {
+    const old = reader.number() === 1 ? (before as NodeMap<V>) : undefined;
+    const count = reader.number();
+    if (count === 0) return old ?? new NodeMap<V>(this.#slots, NO_CELLS, 0);
+    const cells = this.#slots.wide(old?.cells ?? NO_CELLS);
+    for (let runs = count; runs > 0; runs--) {
       const from = reader.number();
       const to = from + reader.number();
       while (cells.length < to) cells.push(undefined);
@@ -242,15 +245,10 @@ export class StateMirror {
     read: ReadCell<V>,
   ): void {
     const kind = reader.number();
-    if (kind === Cell.NUMBERS && read === (onNode as unknown)) {
-      const make = sameOnNodes(reader);
-      for (let slot = from; slot < to; slot++) cells[slot] = make(this.#slots.keys[slot] as NodeKey) as V;
-      return;
-    }
     let value: V | undefined;
     if (kind === Cell.VALUE) value = reader.value<V>();
     else if (kind === Cell.LIKE) value = cells[reader.number()];
-    else if (kind === Cell.NUMBERS) value = read(reader, cells[from], this.#slots.keys[from] as NodeKey);
+    else if (kind === Cell.NUMBERS) value = read(reader, cells[from]);
     cells.fill(value, from, to);
   }
 
@@ -310,16 +308,13 @@ function historyOf(reader: PatchReader, before: readonly Flow[]): readonly Flow[
   return flows.length === 0 ? before : [...before, ...flows].slice(-HISTORY_MAX);
 }
 
-/** Made for each node of a run by itself: it has the node's name. */
-function sameOnNodes(reader: PatchReader): (node: NodeKey) => ObjectOnNode {
+const onNode: ReadCell<ObjectOnNode> = (reader) => {
   const number = reader.number();
   const same = reader.number() === 1;
   const generation = number === NO_VALUE ? reader.value<bigint>() : BigInt(number);
   const unmet = reader.value<ObjectOnNode['unmet'] | undefined>() ?? NO_CONDITIONS;
-  return (node) => ({ node, generation, same, unmet });
-}
-
-const onNode: ReadCell<ObjectOnNode> = (reader, _, node) => sameOnNodes(reader)(node);
+  return { generation, same, unmet };
+};
 
 const notInNumbers = (): never => {
   throw new RangeError('a patch of a state has a cell that is not known here');

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect, test } from 'vitest';
 import { SimulatedClock, simulatedAgents } from '../../testing/index.js';
-import type { FleetState } from '../contract.js';
+import type { FleetState, ServiceView } from '../contract.js';
 import { Fleet } from '../fleet.js';
 import { record } from './recorder.js';
 import { parseLine, RecordingError } from './recording-line.js';
@@ -16,9 +16,15 @@ function shown({ mesh, nodes, services, backends, coverage, configurations }: Fl
     nodes: [...nodes.values()].map(({ history: _, heardMs: _heard, link, ...node }) => ({ ...node, link: link.kind })),
     services: [...services.values()]
       .toSorted((a, b) => (a.name < b.name ? -1 : 1))
-      .map(({ history: _, ...view }) => view),
-    backends: [...backends.values()].toSorted((a, b) => (a.key < b.key ? -1 : 1)),
+      .map(({ history: _, ...view }) => ({ ...view, ...byNode(view) })),
+    backends: [...backends.values()]
+      .toSorted((a, b) => (a.key < b.key ? -1 : 1))
+      .map((view) => ({ ...view, nodes: new Map(view.nodes) })),
   };
+}
+
+function byNode({ nodes, tiers, flows }: Pick<ServiceView, 'nodes' | 'tiers' | 'flows'>) {
+  return { nodes: new Map(nodes), tiers: new Map(tiers), flows: new Map(flows) };
 }
 
 async function recorded(charactersMax?: number) {
