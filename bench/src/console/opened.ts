@@ -45,7 +45,7 @@ export async function withOpened<T>(options: SimulationOptions, use: (opened: Op
     ],
   });
   try {
-    const address = await startGateway(new World(scope, undefined), `unix:${socket}`);
+    const address = await startGateway(new World(scope, undefined), `unix:${socket}`, { isApart: true });
     const page = context.pages()[0] ?? (await context.newPage());
     page.setDefaultTimeout(60_000);
     await page.goto(address);

@@ -2,7 +2,7 @@
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { chooseAgent } from './chosen-agent.js';
 
 let directory: string;
@@ -27,6 +27,29 @@ describe('chooseAgent', () => {
     const other = { ...environment, MARCHER_TARGET: '127.0.0.1:7000' };
     expect(chooseAgent(undefined, {}, other).target).toMatchObject({ kind: 'tcp', port: 7000 });
     expect(() => chooseAgent('nobody', {}, environment)).toThrow('there are: prod');
+  });
+
+  test('waits for a login where nobody is logged in, and goes on with it', async () => {
+    const file = path.join(directory, 'marcher/targets.json');
+    const write = (prod: object): void =>
+      writeFileSync(file, JSON.stringify({ version: 1, current: 'prod', targets: { prod } }), { mode: 0o600 });
+    const prod = { url: 'https://192.0.2.1:7443' };
+    write(prod);
+    const { session } = chooseAgent(undefined, {}, environment);
+    if (session === undefined) throw new Error('nobody waits');
+    await expect(session()).rejects.toThrow('marcher login');
+    const nowMs = Date.now();
+    const stored = {
+      user: 'alice',
+      token: 'ms_1',
+      grantedMs: nowMs,
+      expiresMs: nowMs + 60_000,
+      endsMs: nowMs + 90_000,
+    };
+    write({ ...prod, session: stored });
+    vi.spyOn(Date, 'now').mockReturnValue(nowMs + 5_000);
+    expect(await session()).toBe('ms_1');
+    vi.restoreAllMocks();
   });
 
   test('shows credentials to agents on other machines alone, and takes no secret that others can read', () => {

@@ -58,11 +58,13 @@ export function chooseAgent(given: string | undefined, files: CredentialFiles, e
   });
   const ca = entry.ca === undefined || target.kind !== 'tls' ? {} : { ca: entry.ca };
   const { credentials } = informed({ target, credentials: { ...ca, ...shown } }, environment);
-  if (target.kind !== 'tls' || entry.session === undefined || credentials.token !== undefined)
+  const isOther = credentials.token !== undefined || credentials.certificate !== undefined;
+  if (target.kind !== 'tls' || credentials.token !== undefined || (entry.session === undefined && isOther))
     return { target, credentials };
-  // As `marcher` does: renewed while it is used, and kept for the next.
+  // As `marcher` does: renewed while it is used, kept for the next, and begun by its login.
   const session = bookSession({
     ...{ name, target, credentials, session: entry.session },
+    read: async () => book.read(),
     update: (change) => book.update(change),
   });
   return { target, credentials: { ...credentials, token: session }, session };

@@ -17,10 +17,12 @@ export interface BookSessionOptions {
   readonly credentials: Credentials;
   /** undefined: nobody is logged in, and calls fail until begin(). */
   readonly session: StoredSession | undefined;
+  readonly read: () => Promise<AddressBook>;
   readonly update: (change: (book: AddressBook) => AddressBook) => Promise<unknown>;
 }
 
-export function bookSession({ name, target, credentials, session, update }: BookSessionOptions): SessionTokenSource {
+export function bookSession(options: BookSessionOptions): SessionTokenSource {
+  const { name, target, credentials, session, read, update } = options;
   return sessionToken({
     session,
     renew: async ({ user, token }) => {
@@ -32,7 +34,8 @@ export function bookSession({ name, target, credentials, session, update }: Book
         client.close();
       }
     },
+    kept: async () => (await read()).targets.get(name)?.session,
     keep: (before, renewed) => update((book) => withRenewed(book, name, before, renewed)),
-    nowMs: Date.now,
+    nowMs: () => Date.now(),
   });
 }

@@ -10,6 +10,7 @@ const first: StoredSession = { user: 'alice', token: 't1', grantedMs: 0, expires
 function source(session: StoredSession, renew?: () => Promise<StoredSession>) {
   const clock = { nowMs: session.grantedMs };
   const kept: [string, string][] = [];
+  const book: { now: StoredSession | undefined } = { now: undefined };
   let asked = 0;
   const token = sessionToken({
     session,
@@ -25,9 +26,13 @@ function source(session: StoredSession, renew?: () => Promise<StoredSession>) {
       };
     },
     keep: async (before, { token }) => void kept.push([before, token]),
+    kept: async () => {
+      if (book.now === undefined) throw new Error('it is not JSON');
+      return book.now;
+    },
     nowMs: () => clock.nowMs,
   });
-  return { clock, kept, token, asked: () => asked };
+  return { clock, kept, book, token, asked: () => asked };
 }
 
 test('a token is renewed at half of its time, once for all who ask, and kept', async () => {
@@ -54,6 +59,7 @@ test('where nobody is logged in nothing is shown until somebody is', async () =>
     session: undefined,
     renew: async (before) => before,
     keep: async () => {},
+    kept: async () => undefined,
     nowMs: () => 0,
   });
   await expect(token()).rejects.toMatchObject({
@@ -63,6 +69,30 @@ test('where nobody is logged in nothing is shown until somebody is', async () =>
   expect(token.session()).toBeUndefined();
   token.begin(first);
   expect(await token()).toBe('t1');
+});
+
+test('what another program has renewed or begun is shown within 2 s', async () => {
+  const { clock, book, token, asked } = source(first);
+  expect(await token()).toBe('t1');
+  book.now = { ...first, token: 't1+', grantedMs: 8 * MINUTE, expiresMs: 23 * MINUTE };
+  clock.nowMs = 1_999;
+  expect(await token()).toBe('t1');
+  clock.nowMs = 8 * MINUTE;
+  expect(await Promise.all([token(), token()])).toContain('t1+');
+  expect([await token(), asked()]).toEqual(['t1+', 0]);
+  // One that was kept before it is none that takes its place.
+  book.now = first;
+  clock.nowMs = 9 * MINUTE;
+  expect(await token()).toBe('t1+');
+});
+
+test('another user takes the place of one whose session is over, and not before', async () => {
+  const { clock, book, token } = source(first);
+  book.now = { ...first, user: 'bob', token: 'b1', grantedMs: 2 * MINUTE, expiresMs: 30 * MINUTE };
+  clock.nowMs = 2 * MINUTE;
+  expect(await token()).toBe('t1');
+  clock.nowMs = 15 * MINUTE;
+  expect(await token()).toBe('b1');
 });
 
 test('while a renewal fails the one before is good, and the next call tries again', async () => {

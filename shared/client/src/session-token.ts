@@ -14,11 +14,16 @@ export interface SessionTokenOptions {
   readonly renew: (session: StoredSession) => Promise<StoredSession>;
   /** Keeps what was renewed; before: the token that it takes the place of. */
   readonly keep: (before: string, renewed: StoredSession) => Promise<unknown>;
+  /** As it is kept now: another program may have renewed it, or begun another. What it fails with is not this one's to say. */
+  readonly kept: () => Promise<StoredSession | undefined>;
   readonly nowMs: () => number;
 }
 
 /** Tokens that end at the session's end are not renewed: there is no later one. */
 const END_MS = 1_000;
+
+/** Between two looks at what is kept, by who has a session. */
+const LOOK_MS = 2_000;
 
 /** For whoever stays longer than a session does. */
 export interface SessionTokenSource extends TokenSource {
@@ -28,7 +33,7 @@ export interface SessionTokenSource extends TokenSource {
   begin(session: StoredSession): void;
 }
 
-export function sessionToken({ session, renew, keep, nowMs }: SessionTokenOptions): SessionTokenSource {
+export function sessionToken({ session, renew, keep, kept, nowMs }: SessionTokenOptions): SessionTokenSource {
   let current = session;
   let renewing: Promise<void> | undefined;
   const renewed = async (before: StoredSession): Promise<void> => {
@@ -38,8 +43,27 @@ export function sessionToken({ session, renew, keep, nowMs }: SessionTokenOption
     current = next;
     await keep(before.token, next);
   };
+  let lookedMs = Number.NEGATIVE_INFINITY;
+  let looking: Promise<void> | undefined;
+  const look = async (now: number): Promise<void> => {
+    const before = current;
+    const found = await kept().catch(() => undefined);
+    if (found === undefined || current !== before || !isLater(found, before)) return;
+    // Who calls is not another user all at once: only when the one before can't any more.
+    if (before === undefined || before.user === found.user || isOver(before, now)) begin(found);
+  };
+  const begin = (begun: StoredSession): void => {
+    current = begun;
+    renewing = undefined;
+  };
   const source = async (): Promise<string> => {
     const now = nowMs();
+    // Who has none that is good looks each time.
+    if (current === undefined || isOver(current, now) || now - lookedMs >= LOOK_MS) {
+      lookedMs = now;
+      looking = look(now);
+    }
+    await looking;
     const known = current;
     if (known === undefined || now >= known.expiresMs) throw ended(known);
     if (isDue(known, now)) {
@@ -52,11 +76,12 @@ export function sessionToken({ session, renew, keep, nowMs }: SessionTokenOption
   };
   return Object.assign(source, {
     session: () => current,
-    begin(begun: StoredSession): void {
-      current = begun;
-      renewing = undefined;
-    },
+    begin,
   });
+}
+
+function isLater(found: StoredSession, before: StoredSession | undefined): boolean {
+  return before === undefined || (found.token !== before.token && found.grantedMs > before.grantedMs);
 }
 
 /** Whether it can't be used any more. */

@@ -13,6 +13,7 @@ export async function withSessionToken(chosen: ChosenTarget, environment: Enviro
   const { bookSession } = await import('@marcher/client');
   const token = bookSession({
     ...{ name, target, credentials, session },
+    read: async () => (await addressBook(environment)).read(),
     update: async (change) => await (await addressBook(environment)).update(change),
   });
   onSession?.(token);

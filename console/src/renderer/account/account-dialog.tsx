@@ -112,7 +112,7 @@ function factsOf(caller: WhoAmIResponse): readonly (readonly [string, ReactNode]
 function sentence(view: SessionView | undefined): string {
   switch (view?.by) {
     case undefined:
-      return 'This page is served by a gateway, which stands for whoever has started it. Logging in and out: marcher login and marcher logout in a terminal, then start the gateway anew.';
+      return 'This page is served by a gateway, which stands for whoever has started it. Logging in and out: marcher login and marcher logout in a terminal. It goes on with the next login by itself.';
     case 'machine':
       return "The agent's machine knows who you are: there is no login.";
     case 'certificate':

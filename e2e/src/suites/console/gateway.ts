@@ -3,10 +3,18 @@ import path from 'node:path';
 import { REPOSITORY, until } from '../../harness/scope.js';
 import type { World } from '../../harness/suite.js';
 
+interface GatewayOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  /** In a session of its own, which has a share of the processor of its own. */
+  readonly isApart?: boolean;
+}
+
 /** `npm run console:web`, built; gives the address with the token. */
-export async function startGateway(world: World, target: string): Promise<string> {
+export async function startGateway(world: World, target: string, options: GatewayOptions = {}): Promise<string> {
   const main = path.join(REPOSITORY, 'console/dist/gateway/main.js');
-  const child = world.scope.spawn([process.execPath, main, '-t', target]);
+  const apart = options.isApart === true ? ['setsid'] : [];
+  const { env } = options;
+  const child = world.scope.spawn([...apart, process.execPath, main, '-t', target], env === undefined ? {} : { env });
   let said = '';
   for (const output of [child.stdout, child.stderr]) {
     output?.setEncoding('utf8').on('data', (text: string) => {

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /** People with a password and a second factor, who log in within the consoles, and again when somebody has ended their session. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { AccessRole } from '@marcher/proto/marcher/v1/access_service_pb';
 import { MARCHER } from '../../harness/agent.js';
 import { Doorway } from '../../harness/doorway.js';
+import { until } from '../../harness/scope.js';
 import type { Case, World } from '../../harness/suite.js';
 import { Terminal } from '../../harness/terminal.js';
 import { MeshGround, type MeshNode } from '../mesh/ground.js';
-import { ConsolePage } from './browser.js';
+import { ConsolePage, withConsole } from './browser.js';
 import { startDesktop } from './desktop-app.js';
+import { startGateway } from './gateway.js';
 import { CUT_OFF } from './pages.js';
 import { type Account, accessOf, createAccount } from './second-factor.js';
 
@@ -27,7 +30,53 @@ interface Person {
   kept(): { readonly text: string; readonly user: string | undefined };
 }
 
+const gatewayLogin: Case = {
+  name: 'logins: a gateway that nobody has logged in at goes on with what marcher login begins, and with the next',
+  run: async (world: World) => {
+    const ground = new MeshGround(world, 1, () => [], API_PORT);
+    await ground.start();
+    const node = ground.node(1);
+    await ground.apply(node, ground.service('web', 8001));
+    const { stderr } = await node.agent.marcher('mesh', 'certificate', 'roots');
+    const root = /[0-9a-f]{64}/.exec(stderr)?.[0] ?? '';
+    const door = await Doorway.open(world.scope, node.netns, 'carol', node.v4, API_PORT);
+    const env = { XDG_CONFIG_HOME: path.join(world.scope.dir, 'of-carol') };
+    const add = ['target', 'add', 'edge', '--url', `https://127.0.0.1:${door.port}`, '--mesh-root', root, '--use'];
+    await world.scope.must([MARCHER, ...add], { env });
+    await accessOf(node.agent).createUser({ name: 'carol', role: AccessRole.VIEWER, password: PASSWORD });
+    const passwordFile = path.join(world.scope.dir, 'password');
+    writeFileSync(passwordFile, `${PASSWORD}\n`, { mode: 0o600 });
+    const logIn = ['login', '--user', 'carol', '--password-file', passwordFile];
+    try {
+      const address = await startGateway(world, 'edge', { env });
+      await withConsole(world, address, async (console_) => {
+        const { page } = console_;
+        const unknown = page.getByRole('region', { name: 'What is not known' });
+        await unknown.getByText(/nobody is logged in here: marcher login begins a session/).waitFor();
+        await world.scope.must([MARCHER, ...logIn], { env });
+        const tryNow = page.getByRole('button', { name: /try now/ });
+        await tryNow.click();
+        await page.getByText('all of 1 node', { exact: true }).waitFor();
+        await accessOf(node.agent).revokeSessions({ name: 'carol' });
+        door.cut();
+        await unknown.waitFor();
+        await world.scope.must([MARCHER, ...logIn], { env });
+        // Another login is looked for once in 2 s: by itself a node that has refused is asked once a minute.
+        await until('the next login to be taken', async () => {
+          if (await tryNow.isVisible()) await tryNow.click();
+          return (await page.getByText('all of 1 node', { exact: true }).isVisible()) || undefined;
+        });
+        await console_.goTo('#/services', 'Services');
+        await page.getByRole('link', { name: 'web' }).waitFor();
+      });
+    } finally {
+      door.close();
+    }
+  },
+};
+
 export const logins: readonly Case[] = [
+  gatewayLogin,
   {
     name: 'logins: within the terminal console and the desktop app, by password and second factor, and again when the session was ended',
     run: async (world: World) => {
