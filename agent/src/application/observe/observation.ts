@@ -156,7 +156,7 @@ export class Observation {
   /** Gives a turn whenever the draft is as large as a batch may be. */
   async *#filling(topics: readonly Topic[], what: Wanted): AsyncGenerator<void> {
     const partBytes = this.#options.partBytes ?? PART_BYTES;
-    const slices = new Slices();
+    const slices = new Slices(() => this.#options.clock.monotonicMs());
     for (const topic of topics) {
       for (const _ of this.#fill(topic, what)) {
         if (this.#draft.bytes >= partBytes) {

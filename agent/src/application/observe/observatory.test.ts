@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { create } from '@bufbuild/protobuf';
 import { ConditionSchema } from '@marcher/proto/marcher/v1/config_service_pb';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { type ObservedBatch, type ObserveQuery, TOPICS } from '../../ports/observe.js';
 import { ApplicationError } from '../../ports/use-cases.js';
 import { Observatory } from './observatory.js';
@@ -204,15 +204,14 @@ describe('when it comes', () => {
     furnish();
     const { declared } = node.configuration;
     node.configuration.declared = (kind, name) => {
-      const endMs = performance.now() + 80;
-      while (performance.now() < endMs);
+      clock.work(80);
       return declared(kind, name);
     };
     const got = read({ intervalMs: 60_000, summaries: true });
     await clock.pass(0);
     node.configuration.declared = declared;
     node.apply('web');
-    await clock.pass(100);
+    await clock.pass(60);
     expect(got).toHaveLength(1);
     await clock.pass(200);
     expect(got.slice(1).map(shown)).toEqual([{ objects: ['Service web'] }]);
@@ -264,6 +263,37 @@ describe('when it comes', () => {
     resolve();
     await clock.pass(300);
     expect(got.slice(1).flatMap((batch) => shown(batch)['backends'])).toEqual(['web/a 2', 'web/a 3']);
+  });
+
+  test('ten thousand that fail within a second, each told by itself, are ten looks, and are said once', async () => {
+    for (let i = 0; i < 10_000; i++) node.connect(`service-${i}`, 'a', 0n);
+    const streams = [read({ intervalMs: 10_000 }), read({ intervalMs: 10_000 }), read({ intervalMs: 10_000 })];
+    // The state is in many parts, each of which is a turn.
+    while (!streams.every((got) => got.at(-1)?.synced)) await clock.pass(10);
+    await clock.pass(500);
+    const begun = streams.map(({ length }) => length);
+    const { looks } = node;
+    const looked = looks.backends;
+    const armed = vi.spyOn(clock, 'after');
+    for (let tenth = 0; tenth < 100; tenth++) {
+      for (let i = tenth * 100; i < (tenth + 1) * 100; i++) {
+        node.connect(`service-${i}`, 'a', 1n);
+        observatory.hurry('backends');
+      }
+      await clock.pass(10);
+    }
+    for (let i = 0; i < 20; i++) await clock.pass(10);
+    expect(looks.backends - looked).toBeLessThanOrEqual(12);
+    // Timers: some for each look, and none for each that fails.
+    expect(armed.mock.calls.length).toBeLessThanOrEqual(200);
+    for (const [at, got] of streams.entries()) {
+      const news = got.slice(begun[at]);
+      // Of each look as many as have 64 KiB.
+      expect(news.length).toBeLessThanOrEqual(60);
+      const said = news.flatMap(({ backends }) => backends.map(({ service }) => service));
+      expect(new Set(said).size).toBe(10_000);
+      expect(said.length).toBe(10_000);
+    }
   });
 
   test('counters wait for it', async () => {

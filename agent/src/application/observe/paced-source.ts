@@ -41,7 +41,7 @@ export class PacedSource {
     const pauseMs = Math.max(Math.max(maxAgeMs, this.#leastMs) - JITTER_MS, this.#workedMs * this.#rest);
     if (this.#nowMs() - this.#begunMs < pauseMs) return Promise.resolve();
     this.#begunMs = this.#nowMs();
-    const slices = new Slices();
+    const slices = new Slices(this.#nowMs);
     this.#running = this.#look(slices).finally(() => {
       this.#workedMs = slices.workedMs;
       this.#running = undefined;

@@ -13,17 +13,24 @@ function turn(): Promise<void> {
 }
 
 export class Slices {
-  #begunMs = performance.now();
+  readonly #nowMs: () => number;
+  #begunMs: number;
   #workedMs = 0;
+
+  /** Of a monotonic clock. */
+  constructor(nowMs: () => number = () => performance.now()) {
+    this.#nowMs = nowMs;
+    this.#begunMs = nowMs();
+  }
 
   /** Without what others did meanwhile. */
   get workedMs(): number {
-    return this.#workedMs + performance.now() - this.#begunMs;
+    return this.#workedMs + this.#nowMs() - this.#begunMs;
   }
 
   /** Whether it is time for others. */
   get due(): boolean {
-    return performance.now() - this.#begunMs >= SLICE_MS;
+    return this.#nowMs() - this.#begunMs >= SLICE_MS;
   }
 
   async rest(): Promise<void> {
@@ -36,7 +43,7 @@ export class Slices {
     try {
       return await work;
     } finally {
-      this.#begunMs = performance.now();
+      this.#begunMs = this.#nowMs();
     }
   }
 
