@@ -266,6 +266,21 @@ describe('merging', () => {
     expect(assembly.publish(300).services.get('s1')?.backends).toBe(0);
   });
 
+  test('something that goes, and was not there, takes nothing else with it', () => {
+    const assembly = assemblyOf([true, false, false]);
+    const sender = new Sender('n0', true);
+    sender.truth.objects.set('s1', 1);
+    sender.send(assembly, 100);
+    const record = assembly.node('n0');
+    if (record === undefined) throw new Error('there is no node');
+    const gone = ['Guard/xys1', 'Service/s2', 'Cluster/s1', 'TrafficPolicy/s1'].map((key) => {
+      const [kind = '', name = ''] = key.split('/');
+      return { kind, name };
+    });
+    assembly.take(record, create(ObserveResponseSchema, { goneObjects: gone, version: 9n }), 200);
+    expect([...assembly.publish(300).services.keys()]).toEqual(['s1']);
+  });
+
   test('a node that goes takes all that it has said with it', () => {
     fc.assert(
       fc.property(steps, (list) => {

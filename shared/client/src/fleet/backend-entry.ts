@@ -23,11 +23,11 @@ export class BackendEntry {
   }
 
   /** Whether that is another one than before, and may be another word for all nodes ("turned"). */
-  set(node: NodeKey, status: BackendStatus): 'same' | 'changed' | 'turned' {
+  set(node: NodeKey, status: BackendStatus): 'same' | 'new' | 'changed' | 'turned' {
     const before = this.nodes.get(node);
     if (before !== undefined && isSameBackend(before, status)) return 'same';
     if (!this.nodes.set(node, sharedValue(status, this.nodes.cells, isSameBackend))) return 'same';
-    if (before === undefined) return 'changed';
+    if (before === undefined) return 'new';
     return before.draining !== status.draining || healthOf(before) !== healthOf(status) ? 'turned' : 'changed';
   }
 

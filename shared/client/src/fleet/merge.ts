@@ -36,9 +36,9 @@ class ObjectEntry<Declared> {
   /** What was chosen last: also when who said it has it no more, it is what others with its digest declare. */
   #last: { readonly digest: string; readonly declared: Declared } | undefined;
 
-  constructor(slots: NodeSlots, kind: string, name: string) {
+  constructor(slots: NodeSlots, key: string, name: string) {
     this.nodes = new NodeDraft(slots);
-    this.key = `${kind}/${name}`;
+    this.key = key;
     this.name = name;
   }
 
@@ -47,13 +47,22 @@ class ObjectEntry<Declared> {
     this.#agreement = undefined;
   }
 
-  set(node: NodeKey, object: ObservedObject, declared: Declared | undefined): void {
+  /** Whether the node had none. */
+  set(node: NodeKey, object: ObservedObject, declared: Declared | undefined): boolean {
     this.doubt();
     const before = this.nodes.get(node);
     const held = this.#heldAs(object, before?.same ?? true);
     if (declared !== undefined && (before?.digest !== held.digest || !this.declared.has(node)))
       this.declared.set(node, declared);
     if (before === undefined || !isSameHeld(before, held)) this.nodes.set(node, held);
+    return before === undefined;
+  }
+
+  /** Whether the node had one. */
+  drop(node: NodeKey): boolean {
+    this.doubt();
+    this.declared.delete(node);
+    return this.nodes.delete(node);
   }
 
   /** Most nodes hold it in the same way, which is one value then. */
@@ -123,7 +132,7 @@ class ServiceEntry extends ObjectEntry<Service> {
   view: ServiceView | undefined;
 
   constructor(slots: NodeSlots, name: string) {
-    super(slots, 'Service', name);
+    super(slots, SERVICE + name, name);
     this.tiers = new NodeDraft(slots);
     this.flows = new NodeDraft(slots);
   }
@@ -138,11 +147,24 @@ class OtherEntry extends ObjectEntry<Object$> {
   view: ObjectView | undefined;
 
   constructor(slots: NodeSlots, kind: ObjectView['kind'], name: string) {
-    super(slots, kind, name);
+    super(slots, `${kind}/${name}`, name);
     this.kind = kind;
   }
 }
 
+/** One node, and of how much it has said something: what that is stands with what others have said of the same. */
+export class Holding {
+  readonly node: NodeKey;
+  objects = 0;
+  tiers = 0;
+  backends = 0;
+
+  constructor(node: NodeKey) {
+    this.node = node;
+  }
+}
+
+const SERVICE = 'Service/';
 const NONE: readonly never[] = Object.freeze([]);
 /** Numbers of nodes that have gone, beyond as many as there are nodes. */
 const SPARE_SLOTS = 64;
@@ -199,12 +221,13 @@ export class Merge {
     for (const backend of this.#backends.values()) this.#touchedBackends.add(backend);
   }
 
-  /** Gives the key that the caller is to keep, "Kind/name": one text for all nodes. undefined: of a kind that is not known here. */
-  setObject(node: NodeKey, object: ObservedObject): string | undefined {
+  /** Gives its key, "Kind/name". undefined: of a kind that is not known here. */
+  setObject(holding: Holding, object: ObservedObject): string | undefined {
+    const { node } = holding;
     const { kind, name, declared } = object;
     if (kind === 'Service') {
       const service = this.#service(name);
-      service.set(node, object, declared.case === 'service' ? declared.value : undefined);
+      if (service.set(node, object, declared.case === 'service' ? declared.value : undefined)) holding.objects++;
       this.#touchedServices.add(service);
       return service.key;
     }
@@ -215,27 +238,31 @@ export class Merge {
       other = new OtherEntry(this.#slots, kind, name);
       this.#others.set(key, other);
     }
-    other.set(node, object, declared.case === 'object' ? declared.value : undefined);
+    if (other.set(node, object, declared.case === 'object' ? declared.value : undefined)) holding.objects++;
     this.#touchedOthers.add(other);
     return other.key;
   }
 
-  /** By the key that setObject gave. */
-  dropObject(node: NodeKey, key: string): void {
-    const other = this.#others.get(key);
-    const service = other === undefined ? this.#services.get(key.slice('Service/'.length)) : undefined;
-    for (const entry of [other, service]) {
-      entry?.nodes.delete(node);
-      entry?.declared.delete(node);
-      entry?.doubt();
+  /** By its key. */
+  dropObject(holding: Holding, key: string): void {
+    if (key.startsWith(SERVICE)) {
+      const service = this.#services.get(key.slice(SERVICE.length));
+      if (service?.drop(holding.node) !== true) return;
+      this.#touchedServices.add(service);
+    } else {
+      const other = this.#others.get(key);
+      if (other?.drop(holding.node) !== true) return;
+      this.#touchedOthers.add(other);
     }
-    if (other !== undefined) this.#touchedOthers.add(other);
-    if (service !== undefined) this.#touchedServices.add(service);
+    holding.objects--;
   }
 
-  setTier(node: NodeKey, tier: ServiceTier): string {
+  /** Gives the service's name: one text for all nodes. */
+  setTier(holding: Holding, tier: ServiceTier): string {
+    const { node } = holding;
     const service = this.#service(tier.service);
     const before = service.tiers.get(node);
+    if (before === undefined) holding.tiers++;
     if (before === undefined || !isSameTier(before, tier)) {
       service.tiers.set(node, sharedTier(tier, service.tiers.cells));
       this.#touchedServices.add(service);
@@ -243,8 +270,12 @@ export class Merge {
     return service.name;
   }
 
-  dropTier(node: NodeKey, name: string): void {
-    if (this.#services.get(name)?.tiers.delete(node) === true) this.#touch(name);
+  /** Whether there was one. */
+  dropTier(holding: Holding, name: string): boolean {
+    if (this.#services.get(name)?.tiers.delete(holding.node) !== true) return false;
+    holding.tiers--;
+    this.#touch(name);
+    return true;
   }
 
   /** The same text for the same service, whichever node names it. A flow is set next. */
@@ -253,14 +284,15 @@ export class Merge {
   }
 
   /** undefined: nothing is known of it any more. */
-  setFlow(node: NodeKey, name: string, flow: Flow | undefined): void {
+  setFlow({ node }: Holding, name: string, flow: Flow | undefined): void {
     const service = this.#service(name);
     const changed = flow === undefined ? service.flows.delete(node) : service.flows.set(node, flow);
     // An empty one goes when it is published: until then it may be named again.
     if (changed || service.isEmpty) this.#touchedServices.add(service);
   }
 
-  setBackend(node: NodeKey, status: BackendStatus): string {
+  /** Gives its key, "service/backend". */
+  setBackend(holding: Holding, status: BackendStatus): string {
     // By two names that have been looked for before: a text that is put together each time is found more slowly.
     let backend = this.#services.get(status.service)?.backends.get(status.backend);
     if (backend === undefined) {
@@ -271,15 +303,32 @@ export class Merge {
       service.backends.set(status.backend, backend);
       this.#touchedServices.add(service);
     }
-    const change = backend.set(node, status);
+    const change = backend.set(holding.node, status);
+    if (change === 'new') holding.backends++;
     if (change !== 'same') this.#touchedBackends.add(backend);
     if (change === 'turned' && backend.isOtherwise(this.#fresh)) this.#hasTurned = true;
     return backend.key;
   }
 
-  dropBackend(node: NodeKey, key: string): void {
+  dropBackend(holding: Holding, key: string): void {
     const backend = this.#backends.get(key);
-    if (backend?.nodes.delete(node) === true) this.#touchedBackends.add(backend);
+    if (backend?.nodes.delete(holding.node) !== true) return;
+    holding.backends--;
+    this.#touchedBackends.add(backend);
+  }
+
+  /** Keys of what the node has. A key for each node that has it would be most of what is kept of many nodes. */
+  *objectsOf({ node }: Holding): Iterable<string> {
+    for (const entry of this.#services.values()) if (entry.nodes.get(node) !== undefined) yield entry.key;
+    for (const entry of this.#others.values()) if (entry.nodes.get(node) !== undefined) yield entry.key;
+  }
+
+  *tiersOf({ node }: Holding): Iterable<string> {
+    for (const { name, tiers } of this.#services.values()) if (tiers.get(node) !== undefined) yield name;
+  }
+
+  *backendsOf({ node }: Holding): Iterable<string> {
+    for (const { key, nodes } of this.#backends.values()) if (nodes.get(node) !== undefined) yield key;
   }
 
   /** A backend's health, or whether it is drained, is another one than was published. */

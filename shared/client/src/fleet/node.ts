@@ -6,7 +6,7 @@ import type { StatusResponse, TierAvailability } from '@marcher/proto/marcher/v1
 import type { ObserveResponse } from '@marcher/proto/marcher/v1/observe_service_pb';
 import type { Flow, Link, NodeKey, NodeView } from './contract.js';
 import { NO_FLOW, NO_HISTORY, settledFlow, withFlow } from './flow.js';
-import type { Merge } from './merge.js';
+import { Holding, type Merge } from './merge.js';
 import { Rates } from './rates.js';
 
 /** A node that says more than this is not observed: a console must not run out of memory by what one agent says. */
@@ -32,10 +32,7 @@ export class NodeRecord {
   readonly key: NodeKey;
   readonly isEntry: boolean;
   readonly #merge: Merge;
-  readonly #objects = new Set<string>();
-  readonly #tiers = new Set<string>();
-  readonly #traffic = new Set<string>();
-  readonly #backends = new Set<string>();
+  readonly #holding: Holding;
   readonly #members = new Map<string, Member>();
   readonly #rates = new Rates();
   /** undefined: the state is complete, or there is nothing that it may lack. */
@@ -53,6 +50,7 @@ export class NodeRecord {
     this.#paceMs = paceMs;
     this.isEntry = isEntry;
     this.#merge = merge;
+    this.#holding = new Holding(key);
     this.#view = {
       key,
       name,
@@ -85,7 +83,8 @@ export class NodeRecord {
   }
 
   get #isEmpty(): boolean {
-    return this.#objects.size + this.#tiers.size + this.#traffic.size + this.#backends.size + this.#members.size === 0;
+    const { objects, tiers, backends } = this.#holding;
+    return objects + tiers + backends + this.#rates.size + this.#members.size === 0;
   }
 
   get isMoving(): boolean {
@@ -174,57 +173,53 @@ export class NodeRecord {
 
   /** Takes what it has said out of the merge. */
   drop(): void {
-    for (const key of this.#objects) this.#merge.dropObject(this.key, key);
-    for (const name of this.#tiers) this.#merge.dropTier(this.key, name);
-    for (const key of this.#backends) this.#merge.dropBackend(this.key, key);
-    for (const name of this.#rates.services()) this.#merge.setFlow(this.key, name, undefined);
+    const [merge, holding] = [this.#merge, this.#holding];
+    for (const key of merge.objectsOf(holding)) merge.dropObject(holding, key);
+    for (const name of merge.tiersOf(holding)) merge.dropTier(holding, name);
+    for (const key of merge.backendsOf(holding)) merge.dropBackend(holding, key);
+    for (const name of this.#rates.services()) merge.setFlow(holding, name, undefined);
   }
 
   #takeConfiguration({ objects, goneObjects }: ObserveResponse): void {
     for (const object of objects) {
       checkName(object.name);
-      const key = this.#merge.setObject(this.key, object);
-      if (key === undefined) continue;
-      this.#objects.add(key);
-      this.#said?.objects?.add(key);
+      const key = this.#merge.setObject(this.#holding, object);
+      if (key !== undefined) this.#said?.objects?.add(key);
     }
     for (const { kind, name } of goneObjects) {
       const key = `${kind}/${name}`;
       this.#said?.objects?.delete(key);
-      if (this.#objects.delete(key)) this.#merge.dropObject(this.key, key);
+      this.#merge.dropObject(this.#holding, key);
     }
-    if (this.#objects.size > OBJECTS_MAX) throw tooMany('objects', OBJECTS_MAX);
+    if (this.#holding.objects > OBJECTS_MAX) throw tooMany('objects', OBJECTS_MAX);
   }
 
   #takeBackends({ backends, goneBackends }: ObserveResponse): void {
     for (const status of backends) {
       checkName(status.service);
       checkName(status.backend);
-      const key = this.#merge.setBackend(this.key, status);
-      this.#backends.add(key);
+      const key = this.#merge.setBackend(this.#holding, status);
       this.#said?.backends.add(key);
     }
     for (const { service, backend } of goneBackends) {
       const key = `${service}/${backend}`;
       this.#said?.backends.delete(key);
-      if (this.#backends.delete(key)) this.#merge.dropBackend(this.key, key);
+      this.#merge.dropBackend(this.#holding, key);
     }
-    if (this.#backends.size > BACKENDS_MAX) throw tooMany('backends', BACKENDS_MAX);
+    if (this.#holding.backends > BACKENDS_MAX) throw tooMany('backends', BACKENDS_MAX);
   }
 
   #takeTraffic(batch: ObserveResponse, nowMs: number): void {
     const { tiers, goneTiers, traffic, goneTraffic } = batch;
     for (const tier of tiers) {
       checkName(tier.service);
-      tier.service = this.#merge.setTier(this.key, tier);
-      this.#tiers.add(tier.service);
+      tier.service = this.#merge.setTier(this.#holding, tier);
       this.#said?.tiers.add(tier.service);
     }
     for (const stats of traffic) {
       checkName(stats.service);
       // One text for all nodes, as of tiers.
       stats.service = this.#merge.nameOf(stats.service);
-      this.#traffic.add(stats.service);
       this.#said?.traffic.add(stats.service);
     }
     const measure = this.#isComplete;
@@ -232,24 +227,23 @@ export class NodeRecord {
     this.#tellFlows(this.#rates.take(timeMs, traffic, tiers, { measure, intervalMs: this.#paceMs }));
     for (const { service } of traffic) {
       // Also of one that stands still: that it is known to have no traffic is said by a flow of zero.
-      this.#merge.setFlow(this.key, service, this.#rates.flow(service));
+      this.#merge.setFlow(this.#holding, service, this.#rates.flow(service));
     }
     for (const name of goneTiers) this.#dropTier(name);
     for (const name of goneTraffic) this.#dropTraffic(name);
-    if (this.#tiers.size > OBJECTS_MAX || this.#rates.size > OBJECTS_MAX) throw tooMany('services', OBJECTS_MAX);
+    if (this.#holding.tiers > OBJECTS_MAX || this.#rates.size > OBJECTS_MAX) throw tooMany('services', OBJECTS_MAX);
   }
 
   #dropTier(name: string): void {
     this.#said?.tiers.delete(name);
-    if (!this.#tiers.delete(name)) return;
-    this.#merge.dropTier(this.key, name);
+    if (!this.#merge.dropTier(this.#holding, name)) return;
     this.#rates.forget(name, 'tier');
     this.#tellFlow(name);
   }
 
   #dropTraffic(name: string): void {
     this.#said?.traffic.delete(name);
-    if (!this.#traffic.delete(name)) return;
+    if (!this.#rates.counts(name)) return;
     this.#rates.forget(name, 'counters');
     this.#tellFlow(name);
   }
@@ -260,7 +254,7 @@ export class NodeRecord {
 
   #tellFlow(service: string): void {
     const flow: Flow | undefined = this.#rates.has(service) ? this.#rates.flow(service) : undefined;
-    this.#merge.setFlow(this.key, service, flow);
+    this.#merge.setFlow(this.#holding, service, flow);
     this.#flowMoved = true;
   }
 
@@ -281,18 +275,13 @@ export class NodeRecord {
     this.#isComplete = true;
     this.#flowMoved = true;
     if (said === undefined) return;
+    const [merge, holding] = [this.#merge, this.#holding];
     if (said.objects !== undefined) {
-      for (const key of missing(this.#objects, said.objects)) {
-        this.#objects.delete(key);
-        this.#merge.dropObject(this.key, key);
-      }
+      for (const key of missing(merge.objectsOf(holding), said.objects)) merge.dropObject(holding, key);
     }
-    for (const key of missing(this.#backends, said.backends)) {
-      this.#backends.delete(key);
-      this.#merge.dropBackend(this.key, key);
-    }
-    for (const name of missing(this.#tiers, said.tiers)) this.#dropTier(name);
-    for (const name of missing(this.#traffic, said.traffic)) this.#dropTraffic(name);
+    for (const key of missing(merge.backendsOf(holding), said.backends)) merge.dropBackend(holding, key);
+    for (const name of missing(merge.tiersOf(holding), said.tiers)) this.#dropTier(name);
+    for (const name of missing(this.#rates.counted(), said.traffic)) this.#dropTraffic(name);
     for (const id of missing(this.#members.keys(), said.members)) this.#members.delete(id);
   }
 }

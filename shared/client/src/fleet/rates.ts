@@ -71,6 +71,18 @@ export class Rates {
     yield* this.#idle;
   }
 
+  /** Whether counters of it have been heard. */
+  counts(service: string): boolean {
+    const row = this.#rows.get(service);
+    return this.#idle.has(service) || (row !== undefined && (this.#at(row, HEARD) & HEARD_COUNTERS) !== 0);
+  }
+
+  /** Of which counters have been heard. */
+  *counted(): Iterable<string> {
+    yield* this.#idle;
+    for (const [service, row] of this.#rows) if ((this.#at(row, HEARD) & HEARD_COUNTERS) !== 0) yield service;
+  }
+
   flow(service: string): Flow {
     return this.#flows.get(service) ?? NO_FLOW;
   }
