@@ -10,7 +10,7 @@ import { withOpened } from './opened.js';
 
 export interface PageFrames {
   readonly firstContentfulPaintMs: number;
-  /** From the reload until all nodes are shown. */
+  /** From the address until all nodes are shown. */
   readonly loading: Frames & { readonly ms: number };
   /** Of another load. */
   readonly work: MainThread;
@@ -32,8 +32,7 @@ async function measured(page: Page, nodes: number, services: number): Promise<Pa
     await page.getByText(`all of ${nodes} nodes`).waitFor();
     await page.waitForTimeout(1_000);
   };
-  const began = performance.now();
-  await page.reload({ waitUntil: 'commit' });
+  const began = await opened(page);
   const loaded = await watchFrames(page);
   await loads();
   const loading = { ...(await loaded()), ms: performance.now() - began - 1_000 };
@@ -44,9 +43,19 @@ async function measured(page: Page, nodes: number, services: number): Promise<Pa
   await useLargeMesh(new ConsolePage(page), services);
   const using = await used();
   const work = await mainThreadDuring(page, async () => {
-    await page.reload({ waitUntil: 'commit' });
+    await opened(page);
     await loads();
   });
   const passed = using.long === 0 && loading.long === 0 && firstContentfulPaintMs < FIRST_PAINT_GOAL_MS;
   return { firstContentfulPaintMs, loading, work, using, passed };
+}
+
+/** As by somebody who opens the console: of a page that is loaded again the one before it is being taken apart meanwhile. Gives when. */
+async function opened(page: Page): Promise<number> {
+  const { origin } = new URL(page.url());
+  await page.goto('about:blank');
+  await page.waitForTimeout(2_000);
+  const began = performance.now();
+  await page.goto(origin, { waitUntil: 'commit' });
+  return began;
 }

@@ -4,6 +4,7 @@ import { type Deed, isConfirmed, type NextDeed, type ShownOnce } from '@marcher/
 import { type ReactNode, useEffect, useReducer, useRef, useState } from 'react';
 import { CommandLine } from '../components/command-line.js';
 import { Dialog } from '../components/dialog.js';
+import { QrCode } from '../components/qr-code.js';
 import { useConsole } from '../state/console.js';
 import { said } from '../text/said.js';
 import { type DeedFlow, nextDeed } from './deed-flow.js';
@@ -224,7 +225,7 @@ function Asking({ deed, isBusy, problem, onBack, onClose, onApply }: AskingProps
 }
 
 /** In this answer alone: it goes with the dialog. */
-function Secret({ secret: { what, text, advice } }: { readonly secret: ShownOnce }): ReactNode {
+function Secret({ secret: { what, text, advice, qr } }: { readonly secret: ShownOnce }): ReactNode {
   const box = useRef<HTMLTextAreaElement>(null);
   const lines = text.split('\n').length;
   // An address takes more than one.
@@ -248,6 +249,7 @@ function Secret({ secret: { what, text, advice } }: { readonly secret: ShownOnce
       >
         {copied ? 'Copied' : 'Copy'}
       </button>
+      {qr !== undefined && <QrCode text={qr} label="QR code of the address" />}
       <p>{said(advice)}</p>
     </div>
   );

@@ -350,6 +350,7 @@ async function secondFactor(world: World, hand: Hand, calls: Client<typeof Acces
   await hand.doIt(/marcher user totp eve/, /does not count yet/);
   const [secret = '', address = ''] = await shown('Secret of the authenticator, and the same as an address');
   world.check(address.startsWith('otpauth://') && address.includes(secret), `the address is ${address}`);
+  await hand.dialog.getByRole('img', { name: 'QR code of the address' }).waitFor();
   await hand.console.accessible('the secret of an authenticator');
   await hand.console.picture('authenticator-dark');
   await hand.press('Go on');

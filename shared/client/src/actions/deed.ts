@@ -47,6 +47,8 @@ export interface ShownOnce {
   readonly text: string;
   /** What to do with it. */
   readonly advice: string;
+  /** What a QR code of it has. */
+  readonly qr?: string;
 }
 
 /** What is asked before is plain: nobody loses anything by it. */

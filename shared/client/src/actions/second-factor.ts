@@ -24,6 +24,7 @@ export function enrolSecondFactor(calls: AgentCalls, name: string, password: str
         secret: {
           what: 'Secret of the authenticator, and the same as an address',
           text: `${secret}\n${uri}`,
+          qr: uri,
           advice: 'Give it to the authenticator, by hand or as a QR code of the address.',
         },
         next: {

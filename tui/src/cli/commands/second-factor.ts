@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Authenticators and recovery codes of users. What is shown here is shown nowhere else. */
+import { hasUnicode } from '../../locale.js';
 import { usage } from '../failure.js';
 import { writeValue } from '../output/structured.js';
-import { printable } from '../output/style.js';
+import { createStyle, printable } from '../output/style.js';
 import { askSecret } from '../secret-input.js';
 import type { Session, TargetOptions } from '../session.js';
 import { asked } from './mesh.js';
@@ -30,7 +31,16 @@ export async function totp(
   const password = await passwordOf(options.passwordFile, name);
   const { secret, uri } = await asked(agent.access.enrolTotp({ name, password }, session.call(options)));
   await session.write(`Secret  ${printable(secret)}\nURI     ${printable(uri)}\n`);
-  process.stderr.write('Give it to the authenticator, by hand or as a QR code of the URI.\n');
+  // On the terminal alone: whoever keeps what this prints keeps the text.
+  const isShown = hasUnicode(process.env);
+  if (isShown) {
+    const { qrLines } = await import('../output/qr-code.js');
+    const { enabled } = createStyle(process.stderr, process.env);
+    process.stderr.write(`${qrLines(uri, enabled).join('\n')}\n`);
+  }
+  process.stderr.write(
+    `Give it to the authenticator, by hand or as ${isShown ? 'this QR code' : 'a QR code of the URI'}.\n`,
+  );
   const code = await askSecret('The code that it shows now', 'be there');
   const request = { name, code: code.trim() };
   const { recoveryCodes: codes } = await asked(agent.access.confirmTotp(request, session.call(options)));

@@ -3,6 +3,7 @@
  * How the console looks on this terminal: 16 colours, or none; Unicode, or ASCII. Painted pieces are whole: each begins with
  * its attributes and ends with what takes them back, so that they can be put side by side in any order.
  */
+import { hasUnicode } from '../../locale.js';
 import { plain } from './plain.js';
 
 export type Tone = 'normal' | 'dim' | 'strong' | 'good' | 'warn' | 'bad' | 'accent' | 'head' | 'chosen' | 'marked';
@@ -86,12 +87,6 @@ export function createTheme(env: Environment): Theme {
     },
     plain: (text) => plain(text, ascii),
   };
-}
-
-/** By the locale (POSIX, 8.2: LC_ALL, then LC_CTYPE, then LANG). The kernel's own console has few glyphs whatever it says. */
-function hasUnicode(env: Environment): boolean {
-  const locale = env['LC_ALL'] || env['LC_CTYPE'] || env['LANG'] || '';
-  return /utf-?8/i.test(locale) && env['TERM'] !== 'linux';
 }
 
 function sequences(tones: Readonly<Record<Tone, string>>): Readonly<Record<Tone, Sequences>> {
