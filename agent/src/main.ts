@@ -178,6 +178,7 @@ async function run(config: AgentConfig, log: Log): Promise<void> {
       loads: () => loads,
       backends: () => agent.config.inventory.backends,
       onMaterial: (material) => remote?.take(material),
+      onAccess: () => remote?.accessChanged(),
       answer: (request, response, caller) => api.handle(request, response, caller),
       log,
       audit: { log: auditLog, trail: audit },

@@ -52,6 +52,11 @@ export class RemoteApi {
     this.#files.start();
   }
 
+  /** Users or keys of the mesh are others. */
+  accessChanged(): void {
+    this.listener.reviewSoon();
+  }
+
   /** What the mesh says now. */
   take(material: MeshTlsMaterial): void {
     this.#material = material;

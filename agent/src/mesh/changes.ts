@@ -2,6 +2,8 @@
 /** What follows here from changes of what is replicated beside the configuration. */
 import { AUDIT_HEAD_KIND } from '../application/audit/heads.js';
 import { LIST_KIND } from '../application/mesh/revocations.js';
+import { API_KEY_KIND } from '../domain/access/api-key-record.js';
+import { USER_KIND } from '../domain/access/user-record.js';
 import { CLIENT_CERTIFICATE_KIND } from '../domain/mesh/client-certificate.js';
 import { CLUSTER_KIND } from '../domain/mesh/cluster.js';
 import { NODE_KIND } from '../domain/mesh/node-record.js';
@@ -25,6 +27,7 @@ export function changed(part: Part, kind: string, ids: readonly string[]): void 
     void revokeWanted(part);
   }
   if (kind === NODE_KIND) nodesChanged(part, ids);
+  if (kind === USER_KIND || kind === API_KEY_KIND) part.options.onAccess?.();
   part.certificates.changed(kind, ids);
   if (kind === REVOKED_CERTIFICATE_KIND) {
     updateTls(part);

@@ -44,6 +44,8 @@ export interface MeshOptions {
   readonly exclusively: <T>(work: () => Promise<T>) => Promise<T>;
   /** What this node shows to operators elsewhere, and whom it takes for one: at first, and when it changes. */
   readonly onMaterial?: ((material: MeshTlsMaterial) => void) | undefined;
+  /** Users or API keys have changed, here or elsewhere. */
+  readonly onAccess?: () => void;
   /** The API's, for calls that other members pass on. Absent: they are not taken. */
   readonly answer?: RelayDoorOptions['answer'];
   /** How this node is doing. */

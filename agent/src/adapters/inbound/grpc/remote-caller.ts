@@ -109,10 +109,13 @@ export class RemoteCaller {
     return AbortSignal.any([call, stream.end.signal]);
   }
 
+  /** A console has a stream for each node, all of them by one token: that is looked at once. */
   async review(): Promise<void> {
-    for (const { authorization, end } of [...this.#held]) {
+    const byAuthorization = Map.groupBy(this.#held, ({ authorization }) => authorization);
+    for (const [authorization, streams] of byAuthorization) {
       const reason = await this.#standing(authorization);
-      if (reason !== undefined) end.abort(new ConnectError(reason, Code.Unauthenticated));
+      if (reason === undefined) continue;
+      for (const { end } of streams) end.abort(new ConnectError(reason, Code.Unauthenticated));
     }
   }
 

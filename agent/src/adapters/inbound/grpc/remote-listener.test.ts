@@ -226,6 +226,32 @@ describe('what is open', () => {
     await expect(ended).rejects.toMatchObject({ code: 'denied', message: 'the token is not valid' });
   });
 
+  test('it ends at once where users are known to have changed, and each token is looked at once', async () => {
+    const api = await remoteApi(authority, node);
+    const client = api.client({ token: TOKEN });
+    const watches = await Promise.all(
+      [1, 2, 3].map(async () => {
+        const watch = client.config.watch({})[Symbol.asyncIterator]();
+        await watch.next();
+        return watch;
+      }),
+    );
+    const ends = watches.map(async (watch) => {
+      for (;;) if ((await watch.next()).done === true) return;
+    });
+    const asked = api.authenticator.asked.length;
+    api.listener.reviewSoon();
+    await vi.waitFor(() => expect(api.authenticator.asked).toHaveLength(asked + 1), 5_000);
+    api.authenticator.users.delete('bob');
+    // A second time: not before a second is over, and once.
+    for (let i = 0; i < 10; i++) api.listener.reviewSoon();
+    const outcomes = await Promise.allSettled(ends);
+    for (const outcome of outcomes) {
+      expect(outcome).toMatchObject({ status: 'rejected', reason: { message: 'the token is not valid' } });
+    }
+    expect(api.authenticator.asked).toHaveLength(asked + 2);
+  });
+
   test('goes on when the certificate that is shown is replaced; the next connection sees the new one', async () => {
     const api = await remoteApi(authority, node);
     const first = api.client({ ...shown(alice), nodeId: NODE_A });

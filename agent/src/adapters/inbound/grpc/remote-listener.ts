@@ -50,6 +50,8 @@ export interface RemoteLimits {
   readonly familiar: FamiliarRules;
   /** Between two looks whether those with open streams would still be let in. */
   readonly reviewMs: number;
+  /** The same where it is known that some would not be. */
+  readonly reviewSoonMs: number;
 }
 
 export const REMOTE_LIMITS: RemoteLimits = {
@@ -66,6 +68,7 @@ export const REMOTE_LIMITS: RemoteLimits = {
   knownPerSourceMax: 64,
   familiar: { most: 1_000, keptMs: 30 * 86_400_000 },
   reviewMs: 30_000,
+  reviewSoonMs: 1_000,
 };
 
 /** Beside what the API allows elsewhere: headers, settings, frames that are wrong, streams that are opened and reset. */
@@ -127,6 +130,8 @@ export class RemoteListener {
   #listener: Server | undefined;
   #bound: TcpAddress | undefined;
   #review: NodeJS.Timeout | undefined;
+  #reviewSoon: NodeJS.Timeout | undefined;
+  #reviewedMs = 0;
   #again: NodeJS.Timeout | undefined;
   #fault: string | undefined;
   #stopped = false;
@@ -198,9 +203,24 @@ export class RemoteListener {
     }
   }
 
+  /** Users or keys have changed: streams of who would not be let in any more end within a second. */
+  reviewSoon(): void {
+    if (this.#stopped || this.#reviewSoon !== undefined) return;
+    const waitMs = Math.max(0, this.#reviewedMs + this.#limits.reviewSoonMs - this.#nowMs());
+    this.#reviewSoon = setTimeout(
+      () => {
+        this.#reviewSoon = undefined;
+        void this.#reviewAll();
+      },
+      Math.min(waitMs, this.#limits.reviewSoonMs),
+    );
+    this.#reviewSoon.unref();
+  }
+
   async stop(graceMs: number): Promise<void> {
     this.#stopped = true;
     clearInterval(this.#review);
+    clearTimeout(this.#reviewSoon);
     clearTimeout(this.#again);
     const closed = new Promise<void>((resolve) => {
       if (this.#listener?.listening === true) this.#listener.close(() => resolve());
@@ -423,6 +443,7 @@ export class RemoteListener {
   }
 
   async #reviewAll(): Promise<void> {
+    this.#reviewedMs = this.#nowMs();
     this.judgeAgain();
     for (const { caller } of [...this.#connections]) await caller.review();
   }
