@@ -42,13 +42,8 @@ export class Doorway {
     return new Doorway(server, open);
   }
 
-  /** Every connection breaks; another one is taken. */
-  cut(): void {
-    for (const socket of this.#open) socket.destroy();
-  }
-
   close(): void {
     this.#server.close();
-    this.cut();
+    for (const socket of this.#open) socket.destroy();
   }
 }
