@@ -7,7 +7,7 @@ import { hash as digest } from 'node:crypto';
 import { type AuditEntry, clipped, dropObject, encodeRecord, linkHash, startOf } from '@marcher/audit';
 import { ACTION } from '../../../domain/audit/actions.js';
 import type { Anchor, AuditLog, Head, Link } from '../../../ports/audit.js';
-import { storeError } from './sqlite-config-store.js';
+import { storeError } from './store-error.js';
 import type { Writer } from './writer.js';
 
 export interface AuditLimits {

@@ -9,8 +9,9 @@ import { packService } from '../../../application/service-codec.js';
 import { ACTION } from '../../../domain/audit/actions.js';
 import { type CommitChange, StoreError } from '../../../ports/config-store.js';
 import { readLastGoodCopy, readLastGoodDrains } from './last-good-copy.js';
-import { SqliteConfigStore, storeError } from './sqlite-config-store.js';
+import { SqliteConfigStore } from './sqlite-config-store.js';
 import { lockState } from './state-lock.js';
+import { storeError } from './store-error.js';
 
 const FILE = 'marcher.db';
 const ASIDE = `${FILE}.damaged-`;

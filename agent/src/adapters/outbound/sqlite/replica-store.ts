@@ -19,7 +19,7 @@ import { StoreError } from '../../../ports/config-store.js';
 import { ObjectCache } from './object-cache.js';
 import { readState, writeState } from './replica-state.js';
 import { type ReplicaTables, replicaTables } from './replica-tables.js';
-import { storeError } from './sqlite-config-store.js';
+import { storeError } from './store-error.js';
 import type { Writer } from './writer.js';
 
 interface CellRow {

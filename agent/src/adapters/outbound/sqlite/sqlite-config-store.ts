@@ -23,13 +23,13 @@ import {
   type StoredRevision,
   type StoredService,
   StoreError,
-  type StoreErrorCode,
 } from '../../../ports/config-store.js';
 import { AUDIT_LIMITS, type AuditLimits, SqliteAuditLog } from './audit-log.js';
 import { MIGRATIONS } from './migrations/index.js';
 import { type ObjectChange, ObjectTables } from './object-tables.js';
 import { SqliteReplicaStore } from './replica-store.js';
 import { createTables, dropTables, readHeldUnder, storedClusters, writeHeldUnder } from './replica-tables.js';
+import { storeError } from './store-error.js';
 import { Writer } from './writer.js';
 
 export interface HistoryLimits {
@@ -45,31 +45,6 @@ interface ServiceRow {
   name: string;
   body: Uint8Array;
   generation: bigint;
-}
-
-function errorCode(code: string): StoreErrorCode {
-  if (code.startsWith('SQLITE_FULL')) return 'full';
-  if (code.startsWith('SQLITE_CORRUPT') || code.startsWith('SQLITE_NOTADB')) return 'corrupt';
-  if (code.startsWith('SQLITE_BUSY') || code.startsWith('SQLITE_LOCKED')) return 'busy';
-  if (code.startsWith('SQLITE_IOERR') || code.startsWith('SQLITE_READONLY') || code.startsWith('SQLITE_CANTOPEN')) {
-    return 'io';
-  }
-  return 'failed';
-}
-
-const ADVICE: Readonly<Record<StoreErrorCode, string>> = {
-  full: 'the disk of the state directory is full: free some space and try again',
-  io: 'the state directory cannot be written: check the disk, its mount and the permissions',
-  busy: 'the database is locked by another process: stop it and try again',
-  corrupt: 'the database file is damaged: restart the agent, which sets it aside and recovers',
-  failed: 'see the log of the agent',
-};
-
-export function storeError(error: unknown): StoreError {
-  if (error instanceof StoreError) return error;
-  const code = errorCode(String((error as { code?: unknown }).code ?? ''));
-  const text = error instanceof Error ? error.message : String(error);
-  return new StoreError(code, `${text}; ${ADVICE[code]}`);
 }
 
 function guarded<T>(work: () => T): T {
