@@ -3,7 +3,6 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync, openSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { meshOf } from './adapters/outbound/identity/authority.js';
 import {
   adoptAuthority,
   createAuthorityFile,
@@ -15,6 +14,7 @@ import {
   readKeyFile,
 } from './adapters/outbound/identity/authority-file.js';
 import { readCertificate } from './adapters/outbound/identity/certificate-facts.js';
+import { meshOf } from './adapters/outbound/identity/certificate-mesh.js';
 import { openIdentityDirectory } from './adapters/outbound/identity/identity-directory.js';
 import { type IntermediateRequest, readOffered } from './adapters/outbound/identity/intermediate.js';
 import { gossipKey, newGossipKey, newMeshId, newNodeId } from './adapters/outbound/identity/new-ids.js';

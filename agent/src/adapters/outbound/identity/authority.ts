@@ -17,9 +17,10 @@ import {
   serviceProfile,
 } from '../../../domain/identity/issue.js';
 import { LIFETIME, validityFrom } from '../../../domain/identity/lifetime.js';
-import { isMeshId, parseMeshUri } from '../../../domain/identity/names.js';
+import { isMeshId } from '../../../domain/identity/names.js';
 import { type CertificateAuthority, IdentityError, type IssuedCertificate } from '../../../ports/identity.js';
 import { factsOf, parseCertificate, readCertificate } from './certificate-facts.js';
+import { meshNamedBy, meshOf } from './certificate-mesh.js';
 import { checkNodeRequest } from './node-request.js';
 import { signRevocations } from './revocation-list.js';
 import { signStatement } from './root-statements.js';
@@ -45,24 +46,6 @@ export async function createAuthority(mesh: Mesh, nowMs: number): Promise<Create
   const root = await caCertificate(subject, undefined, keys.privateKey);
   const privateKey = new Uint8Array(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey));
   return { pem: `${root.toString('pem')}\n`, privateKey };
-}
-
-/** A root certificate's mesh. Fails as IdentityError "invalid" when it is not the root of one. */
-export function meshOf(pem: string): Mesh {
-  const certificate = parseCertificate(pem);
-  const mesh = meshNamedBy(certificate);
-  if (mesh === undefined || !certificate.verify(certificate.publicKey)) {
-    throw new IdentityError('invalid', 'it is not the root certificate of a mesh');
-  }
-  return mesh;
-}
-
-/** What the certificate of a root or an intermediate says; who has signed it is not asked. undefined: it is none of a mesh. */
-export function meshNamedBy(certificate: X509Certificate): Mesh | undefined {
-  const { uris, isAuthority } = factsOf(certificate);
-  const id = parseMeshUri(uris[0] ?? '');
-  const name = /^O=(.*)$/m.exec(certificate.subject)?.[1] ?? '';
-  return isAuthority && id !== undefined ? { id, name } : undefined;
 }
 
 /**

@@ -11,7 +11,7 @@ import { intermediateFault, isOffline } from '../../../domain/identity/issuer.js
 import { validityAt } from '../../../domain/identity/lifetime.js';
 import { IdentityError } from '../../../ports/identity.js';
 import type { OfferedIntermediate } from '../../../ports/mesh.js';
-import { meshOf } from './authority.js';
+import { meshOf } from './certificate-mesh.js';
 import { createNodeRequest } from './node-request.js';
 import { hasSigned, readRoot } from './root-statements.js';
 

@@ -9,8 +9,8 @@ import { intermediateFault } from '../../../domain/identity/issuer.js';
 import { validityAt } from '../../../domain/identity/lifetime.js';
 import { firstRoot, type TrustedRoot } from '../../../domain/identity/trust.js';
 import { IdentityError } from '../../../ports/identity.js';
-import { meshOf } from './authority.js';
 import { factsOf } from './certificate-facts.js';
+import { meshOf } from './certificate-mesh.js';
 import { PROTOCOL } from './mesh-tls.js';
 import { hasSigned } from './root-statements.js';
 

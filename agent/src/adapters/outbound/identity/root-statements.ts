@@ -14,8 +14,8 @@ import {
 } from '../../../domain/identity/root-statement.js';
 import { firstRoot, type TrustedRoot, trustedRoots } from '../../../domain/identity/trust.js';
 import { IdentityError } from '../../../ports/identity.js';
-import { meshNamedBy, meshOf } from './authority.js';
 import { CERTIFICATE_MAX_BYTES, parseCertificate, readCertificate } from './certificate-facts.js';
+import { meshNamedBy, meshOf } from './certificate-mesh.js';
 import type { PinnedRoot } from './pinned-root.js';
 import type { SigningRoot } from './revocation-list.js';
 
