@@ -43,3 +43,20 @@ test('a backend that one node finds unhealthy is said, and a node that is away i
   const { state } = await observed(simulation);
   expect(concerns(state)).toMatchObject([{ tone: 'warn', what: 'service-0001', why: 'a is unhealthy to some nodes' }]);
 });
+
+test('a backend whose connections are too short to be open at a look has its link, and one that takes none has not', async () => {
+  const simulation = simulatedAgents({ nodes: 2, services: 2, moving: 0 });
+  const service = 'service-0001';
+  for (const agent of simulation.agents) agent.setHealthy(service, 'b', false);
+  simulation.entry.traffic.setRate(service, 5, simulation.ambient.nowMs());
+  const { state } = await observed(simulation);
+  const backends = new Map(
+    [...state.backends].map(([key, view]) => {
+      const nodes = new Map([...view.nodes].map(([node, status]) => [node, { ...status, connections: 0n }]));
+      return [key, { ...view, nodes, connections: 0 }];
+    }),
+  );
+  const { links } = layOut({ ...state, backends }, (name) => name === service);
+  const ends = links.filter(({ side }) => side === 'backend').map(({ from, to }) => `${from} ${to}`);
+  expect(ends).toEqual([`n:${simulation.entry.id} b:${service}/a`]);
+});

@@ -87,8 +87,11 @@ export function layOut(state: FleetState, matches: (name: string) => boolean): T
   }
   for (const backend of ofServices) {
     const to = shownBackends.has(backend.key) ? `b:${backend.key}` : `2${OTHERS}`;
-    for (const [key, { connections }] of backend.nodes) {
-      if (connections > 0n) add(nodeKey(key), to, 'backend', Number(connections), backendHealth(backend));
+    const flows = state.services.get(backend.service)?.flows;
+    for (const [key, { connections, draining }] of backend.nodes) {
+      // Connections that are short are open at no look; they go there all the same.
+      const takesMore = !draining && backend.health !== 'unhealthy' && weight(flows?.get(key)) > 0;
+      if (connections > 0n || takesMore) add(nodeKey(key), to, 'backend', Number(connections), backendHealth(backend));
     }
   }
   const most = (side: MapLink['side']): number =>

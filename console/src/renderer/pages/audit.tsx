@@ -57,7 +57,7 @@ const columns: readonly Column<AuditRecord>[] = [
   {
     key: 'outcome',
     title: 'Outcome',
-    width: '90px',
+    width: '106px',
     render: (record) => {
       const [tone, word] = outcomeOf(record);
       return <Badge tone={tone}>{word}</Badge>;

@@ -154,7 +154,7 @@ const tokenColumns = (nowMs: number, calls: AgentCalls, begin: Deeds['begin']): 
     value: ({ created }) => timeMs(created) ?? 0,
   },
   { key: 'by', title: 'By', render: ({ createdBy }) => said(createdBy || '–'), value: ({ createdBy }) => createdBy },
-  { key: 'used', title: 'Used by', width: '160px', render: ({ usedBy }) => said(usedBy || '–') },
+  { key: 'used', title: 'Used by', width: '170px', render: ({ usedBy }) => <code>{said(usedBy || '–')}</code> },
   {
     key: 'revoke',
     title: 'Change',
@@ -230,7 +230,7 @@ const rootColumns = (calls: AgentCalls, begin: Deeds['begin']): readonly Column<
   {
     key: 'leaves',
     title: 'Signed, in use',
-    width: '130px',
+    width: '146px',
     render: ({ leaves }) => plural(leaves.length, 'certificate'),
   },
   {

@@ -74,7 +74,7 @@ const facts: readonly Column<NodeView>[] = [
   {
     key: 'certificate',
     title: 'Certificate until',
-    width: '160px',
+    width: '174px',
     render: ({ member }) => clock(timeMs(member?.certificateExpires)),
     value: ({ member }) => timeMs(member?.certificateExpires) ?? 0,
   },

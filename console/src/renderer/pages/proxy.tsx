@@ -12,7 +12,7 @@ import { Badge, LinkBadge } from '../components/badge.js';
 import { type Column, DataTable } from '../components/data-table.js';
 import { Facts, Panel, Problem } from '../components/panel.js';
 import { useConsole, useFleet } from '../state/console.js';
-import { bitRate, bytes, count, span, timeMs } from '../text/quantity.js';
+import { bitRate, bytes, count, plural, span, timeMs } from '../text/quantity.js';
 import { said } from '../text/said.js';
 import { DrainButton } from '../writes/drain.js';
 import { nodeState } from './node-words.js';
@@ -67,7 +67,10 @@ export function ProxyPage({ nodeKey }: { readonly nodeKey: string }): ReactNode 
                 ['Region', said([status.region, status.country].filter((each) => each !== '').join(' ') || '–')],
                 ['Configuration', `version ${status.configVersion}`],
                 ['Digest', <code key="hash">{status.configHash.slice(0, 16)}</code>],
-                ['Services', `${status.services}, ${status.backends} backends, ${status.listeners} listeners`],
+                [
+                  'Services',
+                  `${status.services}, ${plural(status.backends, 'backend')}, ${plural(status.listeners, 'listener')}`,
+                ],
                 ['Memory', `agent ${bytes(status.memoryBytes)}, engine ${bytes(status.engine?.memoryBytes ?? 0n)}`],
                 ['Open connections', count(flow?.open ?? 0)],
                 ['From clients', bitRate(flow?.bytesReceived ?? 0)],

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The consoles: the desktop console's renderer in Chromium, behind the gateway; the terminal console in tmux. */
 import type { Case } from '../../harness/suite.js';
+import { agentsPages } from './agents-pages.js';
 import { desktop } from './desktop.js';
 import { desktopProvision } from './desktop-provision.js';
 import { desktopTerminal } from './desktop-terminal.js';
@@ -14,7 +15,7 @@ import { writes } from './writes.js';
 
 /** What takes longest first: several run at once, and it is the last of them that the suite waits for. */
 export const consoleCases: readonly Case[] = [
-  ...[...pages, ...everyWrite, ...desktopProvision],
+  ...[...pages, ...everyWrite, ...agentsPages, ...desktopProvision],
   ...[...desktopTerminal, ...writes, ...logins, ...terminal, ...desktop],
   ...large,
 ];

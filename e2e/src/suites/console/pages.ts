@@ -5,16 +5,31 @@ import { systemAmbient } from '@marcher/client/fleet';
 import { simulatedAgents } from '@marcher/client/testing';
 import { GuardAction, type Object$, ObjectSchema, Priority, Protocol } from '@marcher/proto/marcher/v1/model_pb';
 import type { Case, World } from '../../harness/suite.js';
-import { SHOTS, type Theme, withConsole } from './browser.js';
+import { type ConsolePage, SHOTS, type Theme, withConsole } from './browser.js';
 import { startGateway } from './gateway.js';
 import { serveSimulation } from './served-simulation.js';
 
-interface Shot {
+export interface Shot {
   readonly hash: string;
   readonly heading: string | RegExp;
   readonly name: string;
   /** What it has asked for, once it is there. */
-  readonly there?: string;
+  readonly there?: string | RegExp;
+}
+
+/** In both themes; named says what the picture is called. */
+export async function lookAt(
+  console_: ConsolePage,
+  { hash, heading, name, there }: Shot,
+  named: string,
+): Promise<void> {
+  await console_.goTo(hash, heading);
+  if (there !== undefined) await console_.page.getByText(there).first().waitFor();
+  for (const theme of ['dark', 'light'] satisfies Theme[]) {
+    await console_.theme(theme);
+    await console_.accessible(`${name}, ${theme}`);
+    await console_.picture(`${named}-${theme}`);
+  }
 }
 
 /** A telephone, and half of a screen. */
@@ -64,7 +79,7 @@ const PAGES: readonly Shot[] = [
 
 export const pages: readonly Case[] = [
   {
-    name: 'every page in both themes: no error, and nothing that axe finds',
+    name: 'every page in both themes and three widths: no error, nothing that axe finds, nothing cut off',
     limitSeconds: 240,
     run: async (world: World) => {
       mkdirSync(SHOTS, { recursive: true });
@@ -85,14 +100,9 @@ export const pages: readonly Case[] = [
         await withConsole(world, address, async (console_) => {
           await console_.page.getByText('all of 5 nodes').waitFor();
           const { page } = console_;
-          for (const { hash, heading, name, there } of PAGES) {
-            await console_.goTo(hash, heading);
-            if (there !== undefined) await page.getByText(there).first().waitFor();
-            for (const theme of ['dark', 'light'] satisfies Theme[]) {
-              await console_.theme(theme);
-              await console_.accessible(`${name}, ${theme}`);
-              await console_.picture(`${name}-${theme}`);
-            }
+          for (const shot of PAGES) {
+            const { name } = shot;
+            await lookAt(console_, shot, name);
             for (const width of WIDTHS) {
               await page.setViewportSize({ width, height: 844 });
               // Charts take a frame or two to follow.
