@@ -3,14 +3,14 @@ import { Component, type ComponentType, lazy, type ReactNode, Suspense } from 'r
 import { Shell } from './components/shell.js';
 import { DesktopPage } from './desktop/desktop-page.js';
 import { Dashboard } from './pages/dashboard.js';
-import { Proxies } from './pages/proxies.js';
-import { ProxyPage } from './pages/proxy.js';
-import { Service } from './pages/service.js';
-import { Services } from './pages/services.js';
 import { useConsole } from './state/console.js';
 import { type Page, placeOf, type Route } from './state/routes.js';
 
-/** Loaded when somebody goes there: the first paint is of the others. */
+/** Loaded when somebody goes there: the first paint is of the dashboard. */
+const Services = lazy(() => import('./pages/services.js'));
+const Service = lazy(() => import('./pages/service.js'));
+const Proxies = lazy(() => import('./pages/proxies.js'));
+const ProxyPage = lazy(() => import('./pages/proxy.js'));
 const LATER: Readonly<
   Record<Exclude<Page, 'dashboard' | 'services' | 'proxies' | 'terminal' | 'setup'>, ComponentType>
 > = {

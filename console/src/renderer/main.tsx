@@ -1,24 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createRoot } from 'react-dom/client';
+import type { FleetPlace } from './agents/fleet-port.js';
 import { startFleet } from './agents/fleet-thread.js';
-import { reachThrough } from './agents/reach.js';
 import { beginSession } from './agents/session.js';
-import { gatewayTransports } from './agents/transport.js';
 import { App } from './app.js';
 import { desktopBridge } from './desktop/desktop.js';
 import type { OpenedDesktop } from './desktop/open.js';
-import { ConsoleProvider } from './state/console.js';
+import { type Console, ConsoleProvider } from './state/console.js';
 import { applyTheme, storedTheme } from './state/theme.js';
 
 const root = createRoot(document.getElementById('root') as HTMLElement);
 applyTheme(storedTheme());
 try {
-  const { transports, mesh, around } = await opened();
-  const reach = reachThrough(transports);
-  const fleet = startFleet({ base: location.origin, mesh }, stopped);
+  const { mesh, around } = await opened();
+  const place = { base: location.origin, mesh };
   root.render(
     around(
-      <ConsoleProvider fleet={fleet} reach={reach}>
+      <ConsoleProvider fleet={startFleet(place, stopped)} reach={reachLater(place)}>
         <App />
       </ConsoleProvider>,
     ),
@@ -42,5 +40,14 @@ async function opened(): Promise<OpenedDesktop> {
   const bridge = desktopBridge();
   if (bridge !== undefined) return await (await import('./desktop/open.js')).openDesktop(bridge);
   await beginSession(location.origin);
-  return { transports: gatewayTransports(location.origin), mesh: undefined, around: (children) => children };
+  return { mesh: undefined, around: (children) => children };
+}
+
+/** What is observed comes from the fleet's thread: of what agents are asked by nothing is needed to see it, and half of the program's start was that. */
+function reachLater(place: FleetPlace): Console['reach'] {
+  let loaded: ReturnType<Console['reach']> | undefined;
+  return () => {
+    loaded ??= import('./agents/reach.js').then(({ reachFrom }) => reachFrom(place));
+    return loaded;
+  };
 }

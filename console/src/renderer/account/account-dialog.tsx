@@ -6,7 +6,7 @@ import { type ReactNode, useEffect, useState } from 'react';
 import type { SessionView } from '../../ipc/session-contract.js';
 import { Dialog } from '../components/dialog.js';
 import { Facts } from '../components/panel.js';
-import { useConsole } from '../state/console.js';
+import { useReach } from '../state/console.js';
 import { clock, timeMs } from '../text/quantity.js';
 import { said } from '../text/said.js';
 import { enrolling, renewingCodes } from '../writes/access-forms.js';
@@ -38,7 +38,7 @@ interface AccountDialogProps {
 }
 
 export function AccountDialog({ onClose, session }: AccountDialogProps): ReactNode {
-  const { reach } = useConsole();
+  const reach = useReach();
   const [caller, setCaller] = useState<WhoAmIResponse | undefined>(undefined);
   const [problem, setProblem] = useState('');
   const [isBusy, setBusy] = useState(false);

@@ -2,9 +2,8 @@
 /** The thread of the page's fleet. Its calls are those of the page: to where it was served from, with the same cookie. */
 import { Fleet, systemAmbient } from '@marcher/client/fleet';
 import type { BeginFleet, FleetPlace, FromFleet, Port, ToFleet } from './fleet-port.js';
-import { reachThrough } from './reach.js';
+import { reachFrom } from './reach.js';
 import { serveFleet } from './served-fleet.js';
-import { gatewayTransports, type TransportTo } from './transport.js';
 
 const page = globalThis as unknown as Port<FromFleet, ToFleet | BeginFleet>;
 /** What the page has said before there was a fleet. */
@@ -17,7 +16,7 @@ page.addEventListener('message', ({ data }) => {
 });
 
 async function begin(place: FleetPlace): Promise<void> {
-  const fleet = new Fleet({ reach: reachThrough(await transportsTo(place)), ambient: systemAmbient() });
+  const fleet = new Fleet({ reach: await reachFrom(place), ambient: systemAmbient() });
   serveFleet(fleet, {
     postMessage: (message, transfer) => page.postMessage(message, transfer),
     addEventListener: (_, listener) => {
@@ -26,10 +25,4 @@ async function begin(place: FleetPlace): Promise<void> {
   });
   for (const data of early.splice(0)) hear(data);
   fleet.start();
-}
-
-async function transportsTo({ base, mesh }: FleetPlace): Promise<TransportTo> {
-  if (mesh === undefined) return gatewayTransports(base);
-  const { desktopTransports } = await import('../desktop/transports.js');
-  return desktopTransports(base, mesh);
 }

@@ -1,32 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
-/**
- * The last minute of traffic. Loaded by itself: recharts is larger than the rest of the console. It draws once a second at most, and its
- * legend is none of recharts', which would measure it and lay out all again.
- */
-import { memo, type ReactNode, startTransition, useEffect, useState } from 'react';
-import { Area, AreaChart, CartesianGrid, ResponsiveContainer, XAxis, YAxis } from 'recharts';
+/** The last minute of traffic, drawn once a second at most. Loaded by itself: the first paint is without it. */
+import { memo, type ReactNode, type RefObject, useEffect, useMemo, useRef, useState } from 'react';
 import type { TrendPoint } from '../state/trend.js';
 import { bitRate } from '../text/quantity.js';
+import { type Direction, layOutTraffic } from './traffic-chart-layout.js';
 
 interface TrafficChartProps {
   readonly points: readonly TrendPoint[];
   readonly nowMs: number;
 }
 
-const SPAN_S = 60;
 const REDRAW_MS = 1_000;
 /** With the legend as high as its place (page.css). */
 const HEIGHT = 196;
-const MARGIN = { top: 8, right: 12, bottom: 0, left: 4 };
-const TICKS = [-60, -45, -30, -15, 0];
-const SERIES = [
+const MARGIN = { top: 8, right: 12, bottom: 30, left: 88 };
+const PLOT_HEIGHT = HEIGHT - MARGIN.top - MARGIN.bottom;
+/** From an axis to its words. */
+const GAP = 6;
+const SERIES: readonly { readonly name: string; readonly of: Direction; readonly colour: string }[] = [
   { name: 'from clients', of: 'received', colour: 'var(--series-1)' },
   { name: 'to clients', of: 'sent', colour: 'var(--series-2)' },
-] as const;
+];
 
 function TrafficChart({ points, nowMs }: TrafficChartProps): ReactNode {
-  const step = useSteps(3);
-  const data = points.map(({ atMs, received, sent }) => ({ at: (atMs - nowMs) / 1_000, received, sent }));
+  const place = useRef<HTMLDivElement>(null);
+  const width = Math.max(0, useWidth(place) - MARGIN.left - MARGIN.right);
+  const { times, rates, paths } = useMemo(
+    () => layOutTraffic(points, nowMs, width, PLOT_HEIGHT),
+    [points, nowMs, width],
+  );
   return (
     <>
       <ul className="chart-legend">
@@ -36,55 +38,61 @@ function TrafficChart({ points, nowMs }: TrafficChartProps): ReactNode {
           </li>
         ))}
       </ul>
-      <ResponsiveContainer width="100%" height={HEIGHT}>
-        <AreaChart data={data} margin={MARGIN} accessibilityLayer={false}>
-          <CartesianGrid stroke="var(--line)" vertical={false} />
-          {step > 0 && (
-            <XAxis
-              dataKey="at"
-              type="number"
-              domain={[-SPAN_S, 0]}
-              ticks={TICKS}
-              tickFormatter={secondsAgo}
-              stroke="var(--muted)"
-              fontSize={12}
-              allowDataOverflow
-            />
-          )}
-          {step > 1 && <YAxis tickFormatter={bitRate} stroke="var(--muted)" fontSize={12} width={84} />}
-          {step > 2 &&
-            SERIES.map(({ name, of, colour }) => (
-              <Area
-                key={of}
-                name={name}
-                dataKey={of}
-                stroke={colour}
-                fill={colour}
-                fillOpacity={0.2}
-                strokeWidth={2}
-                isAnimationActive={false}
-                dot={false}
-              />
-            ))}
-        </AreaChart>
-      </ResponsiveContainer>
+      <div ref={place}>
+        {width > 0 && (
+          <svg className="chart" width="100%" height={HEIGHT} role="img" aria-label={inWords(points.at(-1))}>
+            <g transform={`translate(${MARGIN.left} ${MARGIN.top})`}>
+              {rates.map(({ bits, y }) => (
+                <g key={bits} transform={`translate(0 ${y})`}>
+                  <line className="chart-grid" x2={width} />
+                  <text x={-GAP} dy="0.32em" textAnchor="end">
+                    {bitRate(bits / 8)}
+                  </text>
+                </g>
+              ))}
+              {times.map(({ at, x }) => (
+                <g key={at} transform={`translate(${x} ${PLOT_HEIGHT})`}>
+                  <line className="chart-axis" y2={GAP} />
+                  <text y={GAP} dy="1em" textAnchor="middle">
+                    {at === 0 ? 'now' : `${at} s`}
+                  </text>
+                </g>
+              ))}
+              {/* One of its own cuts off what lies beside the plot. */}
+              <svg width={width} height={PLOT_HEIGHT}>
+                <title>Traffic by time</title>
+                {SERIES.map(({ of, colour }) => (
+                  <g key={of}>
+                    <path d={paths[of].area} fill={colour} fillOpacity={0.2} />
+                    <path d={paths[of].line} fill="none" stroke={colour} strokeWidth={2} />
+                  </g>
+                ))}
+              </svg>
+              <path className="chart-axis" d={`M0,0V${PLOT_HEIGHT}H${width}`} fill="none" />
+            </g>
+          </svg>
+        )}
+      </div>
     </>
   );
 }
 
-/** From 0 up to the last one, each in a frame of its own: drawn at once for the first time, the chart takes two frames and more. */
-function useSteps(last: number): number {
-  const [step, setStep] = useState(0);
-  useEffect(() => {
-    if (step >= last) return;
-    const frame = requestAnimationFrame(() => startTransition(() => setStep(step + 1)));
-    return () => cancelAnimationFrame(frame);
-  }, [step, last]);
-  return step;
+function inWords(last: TrendPoint | undefined): string {
+  if (last === undefined) return 'Traffic: not known yet';
+  return `Traffic, lately: ${SERIES.map(({ name, of }) => `${bitRate(last[of])} ${name}`).join(', ')}`;
 }
 
-function secondsAgo(seconds: number): string {
-  return seconds === 0 ? 'now' : `${seconds} s`;
+/** Of an element, as it is laid out. 0: not known yet. */
+function useWidth(element: RefObject<HTMLElement | null>): number {
+  const [width, setWidth] = useState(0);
+  useEffect(() => {
+    const { current } = element;
+    if (current === null) return;
+    const observer = new ResizeObserver(([entry]) => setWidth(Math.round(entry?.contentRect.width ?? 0)));
+    observer.observe(current);
+    return () => observer.disconnect();
+  }, [element]);
+  return width;
 }
 
 export default memo(

@@ -2,17 +2,14 @@
 /** The page in the desktop app: the mesh that its address names, or the one of the last time. Loaded where the bridge is. */
 import { type ReactNode, useCallback, useEffect, useMemo, useState } from 'react';
 import type { Bridge, Mesh } from '../../ipc/contract.js';
-import type { TransportTo } from '../agents/transport.js';
 import { type Desktop, DesktopContext } from './desktop.js';
 import { addressOf, meshOf } from './mesh-address.js';
 import { meshColour } from './mesh-colour.js';
 import { Questions } from './questions.js';
 import { SecretsDialog } from './secrets-dialog.js';
 import { offerSetUp } from './setup/first-run.js';
-import { desktopTransports } from './transports.js';
 
 export interface OpenedDesktop {
-  readonly transports: TransportTo;
   /** The one that is shown. undefined: that of the gateway, which knows no other. */
   readonly mesh: string | undefined;
   /** Puts the desktop around the console. */
@@ -28,7 +25,6 @@ export async function openDesktop(bridge: Bridge): Promise<OpenedDesktop> {
   history.replaceState(null, '', `/?${new URLSearchParams({ mesh: shown })}${location.hash || '#/'}`);
   void offerSetUp(bridge, meshes);
   return {
-    transports: desktopTransports(location.origin, shown),
     mesh: shown,
     around: (children) => (
       <DesktopParts bridge={bridge} first={meshes} shown={shown}>

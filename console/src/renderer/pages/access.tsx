@@ -16,7 +16,7 @@ import { CommandLine } from '../components/command-line.js';
 import { type Column, DataTable } from '../components/data-table.js';
 import { Facts, Panel } from '../components/panel.js';
 import { useAnswer } from '../state/answer.js';
-import { navigate, useConsole, useFleet } from '../state/console.js';
+import { navigate, useConsole, useFleet, useReach } from '../state/console.js';
 import { parseFilter } from '../state/filter.js';
 import { clock, span, timeMs } from '../text/quantity.js';
 import { said } from '../text/said.js';
@@ -157,7 +157,8 @@ const certificateColumns = (
 ];
 
 export default function Access(): ReactNode {
-  const { reach, route } = useConsole();
+  const { route } = useConsole();
+  const reach = useReach();
   const { atMs, mesh } = useFleet();
   const calls = reach.entry;
   const ask = useCallback(

@@ -8,7 +8,7 @@ import { CommandLine } from '../components/command-line.js';
 import { type Column, DataTable } from '../components/data-table.js';
 import { Problem } from '../components/panel.js';
 import { useAnswer } from '../state/answer.js';
-import { useConsole, useFleet } from '../state/console.js';
+import { useConsole, useFleet, useReach } from '../state/console.js';
 import { parseFilter } from '../state/filter.js';
 import { clock, plural, timeMs } from '../text/quantity.js';
 import { said } from '../text/said.js';
@@ -76,7 +76,7 @@ const columns: readonly Column<AuditRecord>[] = [
 const keyOf = ({ sequence }: AuditRecord): string => String(sequence);
 
 export default function Audit(): ReactNode {
-  const { reach } = useConsole();
+  const reach = useReach();
   const { nodes } = useFleet();
   const [chosen, setChosen] = useState('');
   const entry = [...nodes.values()].find(({ isEntry }) => isEntry);

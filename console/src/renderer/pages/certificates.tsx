@@ -9,7 +9,7 @@ import { CommandLine } from '../components/command-line.js';
 import { type Column, DataTable } from '../components/data-table.js';
 import { Facts, Panel } from '../components/panel.js';
 import { useAnswer } from '../state/answer.js';
-import { navigate, useConsole, useFleet } from '../state/console.js';
+import { navigate, useConsole, useFleet, useReach } from '../state/console.js';
 import { parseFilter } from '../state/filter.js';
 import { clock, span, timeMs } from '../text/quantity.js';
 import { said } from '../text/said.js';
@@ -77,7 +77,8 @@ const columns: readonly Column<Row>[] = [
 ];
 
 export default function Certificates(): ReactNode {
-  const { reach, route } = useConsole();
+  const { route } = useConsole();
+  const reach = useReach();
   const { atMs, mesh } = useFleet();
   const ask = useCallback(
     async (signal: AbortSignal) =>

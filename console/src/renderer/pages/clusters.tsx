@@ -9,7 +9,7 @@ import { CommandLine } from '../components/command-line.js';
 import { type Column, DataTable } from '../components/data-table.js';
 import { Panel } from '../components/panel.js';
 import { useAnswer } from '../state/answer.js';
-import { navigate, useConsole, useFleet } from '../state/console.js';
+import { navigate, useConsole, useFleet, useReach } from '../state/console.js';
 import { parseFilter } from '../state/filter.js';
 import { clock, timeMs } from '../text/quantity.js';
 import { said } from '../text/said.js';
@@ -54,7 +54,8 @@ const columns: readonly Column<Cluster>[] = [
 const keyOf = ({ name }: Cluster): string => name;
 
 export default function Clusters(): ReactNode {
-  const { reach, route } = useConsole();
+  const { route } = useConsole();
+  const reach = useReach();
   const { mesh } = useFleet();
   const calls = reach.entry;
   const ask = useCallback(

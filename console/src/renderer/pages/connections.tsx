@@ -7,7 +7,7 @@ import { CommandLine } from '../components/command-line.js';
 import { type Column, DataTable } from '../components/data-table.js';
 import { Problem } from '../components/panel.js';
 import { ServiceChoice } from '../components/service-choice.js';
-import { useConsole, useFleet } from '../state/console.js';
+import { useConsole, useFleet, useReach } from '../state/console.js';
 import { parseFilter } from '../state/filter.js';
 import { formatRoute } from '../state/routes.js';
 import { bytes, count, plural, span, timeMs } from '../text/quantity.js';
@@ -99,7 +99,8 @@ const columns: readonly Column<Row>[] = [
 const keyOf = ({ node, connection }: Row): string => `${node}/${connection.id}`;
 
 export default function Connections(): ReactNode {
-  const { route, reach } = useConsole();
+  const { route } = useConsole();
+  const reach = useReach();
   const state = useFleet();
   const [service, setService] = useState(route.name ?? '');
   const [node, setNode] = useState('');

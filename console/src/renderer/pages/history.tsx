@@ -8,7 +8,7 @@ import { Dialog } from '../components/dialog.js';
 import { DiffView } from '../components/diff-view.js';
 import { Facts, Problem } from '../components/panel.js';
 import { useAnswer } from '../state/answer.js';
-import { useConsole, useFleet } from '../state/console.js';
+import { useConsole, useFleet, useReach } from '../state/console.js';
 import { parseFilter } from '../state/filter.js';
 import { clock, timeMs } from '../text/quantity.js';
 import { said } from '../text/said.js';
@@ -58,7 +58,8 @@ const columns: readonly Column<Revision>[] = [
 const keyOf = ({ version }: Revision): string => String(version);
 
 export default function History(): ReactNode {
-  const { reach, route } = useConsole();
+  const { route } = useConsole();
+  const reach = useReach();
   const { nodes } = useFleet();
   const version = [...nodes.values()].find(({ isEntry }) => isEntry)?.version ?? 0n;
   const ask = useCallback(
@@ -104,7 +105,8 @@ interface RevisionDialogProps {
 }
 
 function RevisionDialog({ version, newest, onClose }: RevisionDialogProps): ReactNode {
-  const { reach, unlocked } = useConsole();
+  const { unlocked } = useConsole();
+  const reach = useReach();
   const [write, setWrite] = useState<Write | undefined>(undefined);
   // As it was when it was opened.
   const [now] = useState(newest);

@@ -9,7 +9,7 @@ import { CommandLine } from '../components/command-line.js';
 import { type Column, DataTable } from '../components/data-table.js';
 import { Panel } from '../components/panel.js';
 import { ServiceChoice } from '../components/service-choice.js';
-import { navigate, useConsole, useFleet } from '../state/console.js';
+import { navigate, useConsole, useFleet, useReach } from '../state/console.js';
 import { parseFilter } from '../state/filter.js';
 import { count, microseconds, span } from '../text/quantity.js';
 import { said } from '../text/said.js';
@@ -63,7 +63,8 @@ const columnsOf = (first: string): readonly Column<Row>[] => [
 const usText = (us: number | undefined): string => (us === undefined ? '–' : microseconds(us));
 
 export default function Latency(): ReactNode {
-  const { route, reach } = useConsole();
+  const { route } = useConsole();
+  const reach = useReach();
   const state = useFleet();
   const [quantile, setQuantile] = useState<number>(0.95);
   const [slotMs, setSlotMs] = useState<number>(SPANS[0][1]);

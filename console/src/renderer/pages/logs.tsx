@@ -10,7 +10,7 @@ import { type Column, DataTable } from '../components/data-table.js';
 import { Dialog } from '../components/dialog.js';
 import { Facts } from '../components/panel.js';
 import { ServiceChoice } from '../components/service-choice.js';
-import { useConsole, useFleet } from '../state/console.js';
+import { useConsole, useFleet, useReach } from '../state/console.js';
 import { parseFilter } from '../state/filter.js';
 import { eventOf, LOG_LEVELS, type LogLevel, levelOf, outcomeOf, pathOf } from '../text/log-words.js';
 import { clock, count, plural } from '../text/quantity.js';
@@ -65,7 +65,8 @@ const columns: readonly Column<Row>[] = [
 const keyOf = ({ line }: Row): string => String(line.serial);
 
 export default function Logs(): ReactNode {
-  const { route, reach } = useConsole();
+  const { route } = useConsole();
+  const reach = useReach();
   const state = useFleet();
   const [service, setService] = useState(route.name ?? '');
   const [level, setLevel] = useState<LogLevel>('info');

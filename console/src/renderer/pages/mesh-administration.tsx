@@ -18,7 +18,7 @@ import { CommandLine } from '../components/command-line.js';
 import { type Column, DataTable } from '../components/data-table.js';
 import { Panel, Problem } from '../components/panel.js';
 import { type Asked, useAnswer } from '../state/answer.js';
-import { useConsole, useFleet } from '../state/console.js';
+import { useFleet, useReach } from '../state/console.js';
 import { clock, plural, span, timeMs } from '../text/quantity.js';
 import { said } from '../text/said.js';
 import { type Deeds, DoButton } from '../writes/deeds.js';
@@ -33,7 +33,7 @@ interface Answer {
 
 /** Asked for where the node is in a mesh. */
 export function useAdministration(): Asked<Answer | undefined> {
-  const { reach } = useConsole();
+  const reach = useReach();
   const { mesh } = useFleet();
   const id = mesh?.id;
   const ask = useCallback(

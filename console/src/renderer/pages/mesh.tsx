@@ -6,7 +6,7 @@ import { type ReactNode, useMemo } from 'react';
 import { Badge, LinkBadge } from '../components/badge.js';
 import { type Column, DataTable } from '../components/data-table.js';
 import { Facts, Panel } from '../components/panel.js';
-import { navigate, useConsole, useFleet } from '../state/console.js';
+import { navigate, useConsole, useFleet, useReach } from '../state/console.js';
 import { parseFilter } from '../state/filter.js';
 import { formatRoute } from '../state/routes.js';
 import { clock, plural, timeMs } from '../text/quantity.js';
@@ -116,7 +116,8 @@ const keyOf = ({ key }: NodeView): string => key;
 const open = ({ key }: NodeView): void => navigate({ page: 'proxies', name: key });
 
 export default function Mesh(): ReactNode {
-  const { route, reach } = useConsole();
+  const { route } = useConsole();
+  const reach = useReach();
   const state = useFleet();
   const { mesh, nodes, coverage, configurations } = state;
   const filter = useMemo(() => parseFilter(route.filter), [route.filter]);

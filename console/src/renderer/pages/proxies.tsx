@@ -104,7 +104,7 @@ const columns: readonly Column<NodeView>[] = [
 const keyOf = ({ key }: NodeView): string => key;
 const open = ({ key }: NodeView): void => navigate({ page: 'proxies', name: key });
 
-export function Proxies(): ReactNode {
+export default function Proxies(): ReactNode {
   const { route } = useConsole();
   const { nodes } = useFleet();
   const filter = useMemo(() => parseFilter(route.filter), [route.filter]);

@@ -17,7 +17,7 @@ import { said } from '../text/said.js';
 import { DrainButton } from '../writes/drain.js';
 import { nodeState } from './node-words.js';
 
-export function ProxyPage({ nodeKey }: { readonly nodeKey: string }): ReactNode {
+export default function ProxyPage({ nodeKey }: { readonly nodeKey: string }): ReactNode {
   const { fleet } = useConsole();
   const { nodes, atMs } = useFleet();
   const node = nodes.get(nodeKey);

@@ -8,13 +8,14 @@ import { type Column, DataTable } from '../components/data-table.js';
 import { Facts, Panel } from '../components/panel.js';
 import { useFleet } from '../state/console.js';
 import { formatRoute } from '../state/routes.js';
-import { listenersText, serviceState, tiersText } from '../state/service-words.js';
+import { serviceState, tiersText } from '../state/service-words.js';
+import { listenersText } from '../text/listeners.js';
 import { bitRate, count } from '../text/quantity.js';
 import { said } from '../text/said.js';
 import { DrainButton } from '../writes/drain.js';
 import { useObjectWrites } from '../writes/object-writes.js';
 
-export function Service({ name }: { readonly name: string }): ReactNode {
+export default function Service({ name }: { readonly name: string }): ReactNode {
   const { services } = useFleet();
   const { buttons, dialog } = useObjectWrites();
   const service = services.get(name);

@@ -6,7 +6,8 @@ import { type Column, DataTable } from '../components/data-table.js';
 import { navigate, useConsole, useFleet } from '../state/console.js';
 import { parseFilter } from '../state/filter.js';
 import { formatRoute } from '../state/routes.js';
-import { isProbed, listenersText, serviceState, tiersText } from '../state/service-words.js';
+import { isProbed, serviceState, tiersText } from '../state/service-words.js';
+import { listenersText } from '../text/listeners.js';
 import { bitRate, count, plural } from '../text/quantity.js';
 import { said } from '../text/said.js';
 import { DoButton } from '../writes/deeds.js';
@@ -94,7 +95,7 @@ const columns: readonly Column<ServiceView>[] = [
 const keyOf = ({ name }: ServiceView): string => name;
 const open = ({ name }: ServiceView): void => navigate({ page: 'services', name });
 
-export function Services(): ReactNode {
+export default function Services(): ReactNode {
   const { route } = useConsole();
   const { services } = useFleet();
   const { make, dialog } = useObjectWrites();

@@ -6,6 +6,7 @@ import {
   createContext,
   type ReactNode,
   startTransition,
+  use,
   useCallback,
   useContext,
   useEffect,
@@ -28,7 +29,8 @@ export interface FleetSource {
 
 export interface Console {
   readonly fleet: FleetSource;
-  readonly reach: Reach;
+  /** Calls of agents, which nothing that is observed takes: loaded when somebody asks for the first time, and the same promise then. */
+  readonly reach: () => Promise<Reach>;
   readonly route: Route;
   readonly theme: Theme;
   /** Whether changes are offered: of this mesh, until nothing was changed for a while, or the page is closed. */
@@ -52,6 +54,11 @@ export function useConsole(): Console {
   return found;
 }
 
+/** Waits for it as a page waits for its parts (Suspense). */
+export function useReach(): Reach {
+  return use(useConsole().reach());
+}
+
 const FleetContext = createContext<FleetState | undefined>(undefined);
 
 /** As it is drawn: one state for the whole page. */
@@ -63,7 +70,7 @@ export function useFleet(): FleetState {
 
 interface ConsoleProps {
   readonly fleet: FleetSource;
-  readonly reach: Reach;
+  readonly reach: Console['reach'];
   readonly children: ReactNode;
 }
 

@@ -2,19 +2,7 @@
 /** What is said of a service in a line. */
 import { findValue, type ServiceView } from '@marcher/client/fleet';
 import type { Condition } from '@marcher/proto/marcher/v1/config_service_pb';
-import { type Listener, Protocol } from '@marcher/proto/marcher/v1/model_pb';
 import type { Tone } from '../components/badge.js';
-
-/** "tcp:443, udp:[2001:db8::1]:8000-8010" */
-export function listenersText(listeners: readonly Listener[]): string {
-  return listeners
-    .map(({ protocol, address, ports }) => {
-      const name = protocol === Protocol.UDP ? 'udp' : 'tcp';
-      const host = address === '' ? '' : address.includes(':') ? `[${address}]:` : `${address}:`;
-      return `${name}:${host}${ports.map(({ first, last }) => (first === last ? first : `${first}-${last}`)).join(',')}`;
-    })
-    .join(', ');
-}
 
 /** Without a check nobody knows; what real traffic finds is said of each backend. */
 export function isProbed({ declared }: ServiceView): boolean {

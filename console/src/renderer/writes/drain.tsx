@@ -24,9 +24,9 @@ export function DrainButton({ node, backend, isDrained }: DrainButtonProps): Rea
   const [draft, setDraft] = useState<DrainDraft | undefined>(undefined);
   const verb = isDrained ? 'undrain' : 'drain';
   const begin = async (): Promise<void> => {
-    const { DrainDraft } = await import('@marcher/client/actions');
+    const [{ DrainDraft }, calls] = await Promise.all([import('@marcher/client/actions'), reach()]);
     const { key, name, isEntry } = node;
-    const nodes = [{ key, name, isEntry, calls: isEntry ? reach.entry : reach.node(key) }];
+    const nodes = [{ key, name, isEntry, calls: isEntry ? calls.entry : calls.node(key) }];
     setDraft(new DrainDraft({ verb, nodes, ...(backend === undefined ? {} : { backend }) }));
   };
   return (

@@ -41,7 +41,7 @@ export function EditDialog({ edited, onClose }: EditDialogProps): ReactNode {
     const { readEdit } = await import('./file-form.js');
     const read = readEdit(text ?? '', base);
     setViolations(read.violations ?? []);
-    if (read.edit !== undefined) setWrite(await editing(reach.entry, [read.edit]));
+    if (read.edit !== undefined) setWrite(await editing((await reach()).entry, [read.edit]));
     else area.current?.focus();
   };
 
@@ -51,7 +51,8 @@ export function EditDialog({ edited, onClose }: EditDialogProps): ReactNode {
     // What others have made of it is what is changed now. Where it is gone, the text makes it anew; where nobody answers, the
     // next plan says so.
     setReading(true);
-    declaredNow(reach.entry, { kind, name })
+    reach()
+      .then(({ entry }) => declaredNow(entry, { kind, name }))
       .then(setBase, (reason: unknown) => {
         if ((reason as { code?: string }).code === 'not_found') setBase({ kind, declared: undefined } as Edited);
       })

@@ -31,13 +31,14 @@ export function useObjectWrites(): ObjectWrites {
     kind === 'Service' ? services.has(name) : objects.has(`${kind}/${name}`);
   /** As the agent has it now: what is observed may be half a second older. */
   const begin = (view: Named, make: (edited: Edited) => Doing | Promise<Doing>): void => {
-    declaredNow(reach.entry, view)
+    reach()
+      .then(({ entry }) => declaredNow(entry, view))
       .then(make)
       .then(setDoing, (reason: unknown) => notify(said((reason as Error).message)));
   };
   const remove = async (edited: Edited): Promise<Doing> => {
     const edit = { kind: edited.kind, name: nameOf(edited), before: edited.declared, after: undefined } as Edit;
-    return { write: await editing(reach.entry, [edit]) };
+    return { write: await editing((await reach()).entry, [edit]) };
   };
   const copy = (view: ServiceView | ObjectView): void => {
     const name = nameOfCopy(view.name, (each) => isTaken(view.kind, each));

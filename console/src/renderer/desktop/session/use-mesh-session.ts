@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { useEffect, useState, useSyncExternalStore } from 'react';
-import { useConsole } from '../../state/console.js';
+import { useConsole, useReach } from '../../state/console.js';
 import type { Desktop } from '../desktop.js';
 import { MeshSession, type SessionState } from './mesh-session.js';
 
@@ -18,7 +18,8 @@ export function useMeshSession({ bridge, shown }: Desktop): {
   readonly session: MeshSession | undefined;
   readonly state: SessionState;
 } {
-  const { fleet, reach, notify } = useConsole();
+  const { fleet, notify } = useConsole();
+  const reach = useReach();
   const [session, setSession] = useState<MeshSession | undefined>(undefined);
   useEffect(() => {
     const made = new MeshSession({ bridge, mesh: shown, fleet, reach, clock });
