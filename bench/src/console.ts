@@ -40,20 +40,35 @@ const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
 const parts: Readonly<Record<string, Measure>> = {
   frames: async () => {
     const result = await pageFrames(NODES, SERVICES);
-    const { firstContentfulPaintMs, loading, work, using, passed } = result;
-    const frames = ({ p50Ms, p99Ms, maxMs, long, longestMs }: typeof using): string =>
-      `${long} above 50 ms (${ms(longestMs)}); apart p50 ${ms(p50Ms)}, p99 ${ms(p99Ms)}, most ${ms(maxMs)}`;
+    const { opened, openedSmall, loading, using, passed } = result;
+    const paints = opened.map(({ firstContentfulPaintMs }) => firstContentfulPaintMs);
+    const drawn = opened.map(({ drawnMs }) => drawnMs);
+    const long = (each: typeof opened): string => {
+      const frames = each.flatMap(({ longMs }) => longMs);
+      return `${frames.length} above 50 ms${frames.length === 0 ? '' : ` (${frames.map(ms).join(', ')})`}`;
+    };
+    const { long: usedLong, longestMs, p50Ms, p99Ms, maxMs } = using;
     return {
       ...{ result, passed },
       rows: [
-        ['first contentful paint', ms(firstContentfulPaintMs), `< ${FIRST_PAINT_GOAL_MS} ms`],
-        ['frames while it loads', frames(loading), 'none above 50 ms'],
         [
-          'its longest task while it loads',
-          `${work.longestCpuMs.toFixed(1)} ms of CPU, ${work.longestCpuTookMs.toFixed(1)} ms with its waiting; ${work.long} above 50 ms of CPU`,
+          `first contentful paint, of ${opened.length} openings`,
+          `${ms(Math.min(...paints))} to ${ms(Math.max(...paints))}`,
+          `< ${FIRST_PAINT_GOAL_MS} ms`,
+        ],
+        ['the console itself', `${ms(Math.min(...drawn))} to ${ms(Math.max(...drawn))}`, `< ${FIRST_PAINT_GOAL_MS} ms`],
+        ['frames while it is opened', long(opened), 'none above 50 ms'],
+        ['the same of a mesh of 2 nodes and 10 services', long(openedSmall), ''],
+        [
+          'its longest task until all nodes are there',
+          `${ms(loading.longestCpuMs)} of CPU, ${ms(loading.longestCpuTookMs)} with its waiting; there after ${ms(loading.ms)}`,
           '',
         ],
-        ['frames while it is used', frames(using), 'none above 50 ms'],
+        [
+          'frames while it is used',
+          `${usedLong} above 50 ms (${ms(longestMs)}); apart p50 ${ms(p50Ms)}, p99 ${ms(p99Ms)}, most ${ms(maxMs)}`,
+          'none above 50 ms',
+        ],
       ],
     };
   },

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { startTransition } from 'react';
 import { createRoot } from 'react-dom/client';
 import type { FleetPlace } from './agents/fleet-port.js';
 import { startFleet } from './agents/fleet-thread.js';
@@ -14,13 +15,13 @@ applyTheme(storedTheme());
 try {
   const { mesh, around } = await opened();
   const place = { base: location.origin, mesh };
-  root.render(
-    around(
-      <ConsoleProvider fleet={startFleet(place, stopped)} reach={reachLater(place)}>
-        <App />
-      </ConsoleProvider>,
-    ),
+  const page = around(
+    <ConsoleProvider fleet={startFleet(place, stopped)} reach={reachLater(place)}>
+      <App />
+    </ConsoleProvider>,
   );
+  // In slices, as everything that comes by itself: React draws the first time in one go otherwise.
+  startTransition(() => root.render(page));
 } catch (error) {
   stopped((error as Error).message);
 }
@@ -47,7 +48,13 @@ async function opened(): Promise<OpenedDesktop> {
 function reachLater(place: FleetPlace): Console['reach'] {
   let loaded: ReturnType<Console['reach']> | undefined;
   return () => {
-    loaded ??= import('./agents/reach.js').then(({ reachFrom }) => reachFrom(place));
+    loaded ??= import('./agents/reach.js')
+      .then(({ reachFrom }) => reachFrom(place))
+      .catch((reason: unknown) => {
+        // Who asks again tries again.
+        loaded = undefined;
+        throw reason;
+      });
     return loaded;
   };
 }

@@ -4,7 +4,7 @@ import { scaleLinear } from 'd3-scale';
 import { area, line } from 'd3-shape';
 import type { TrendPoint } from '../state/trend.js';
 
-export const SPAN_S = 60;
+const SPAN_S = 60;
 const TICKS_S = [-60, -45, -30, -15, 0];
 const RATE_TICKS = 4;
 /** Bits per second: what the plot reaches up to where nothing flows. */

@@ -39,6 +39,8 @@ export function Shell({ children }: { readonly children: ReactNode }): ReactNode
     addEventListener('keydown', onKeyDown);
     return () => removeEventListener('keydown', onKeyDown);
   }, []);
+  // What came before were words that it is being loaded: browsers' tools, and the benchmark, tell from here how long it took.
+  useEffect(() => void performance.mark('shell'), []);
   const { page, name } = route;
   const title = name === undefined ? PAGE_TITLES[page] : `${said(name)} – ${PAGE_TITLES[page]}`;
   useEffect(() => {

@@ -20,7 +20,7 @@ interface DrainButtonProps {
 const CALL_MS = 20_000;
 
 export function DrainButton({ node, backend, isDrained }: DrainButtonProps): ReactNode {
-  const { unlocked, reach } = useConsole();
+  const { unlocked, reach, notify } = useConsole();
   const [draft, setDraft] = useState<DrainDraft | undefined>(undefined);
   const verb = isDrained ? 'undrain' : 'drain';
   const begin = async (): Promise<void> => {
@@ -31,7 +31,11 @@ export function DrainButton({ node, backend, isDrained }: DrainButtonProps): Rea
   };
   return (
     <>
-      <button type="button" disabled={!unlocked} onClick={() => void begin()}>
+      <button
+        type="button"
+        disabled={!unlocked}
+        onClick={() => begin().catch((reason: Error) => notify(said(reason.message)))}
+      >
         {isDrained ? 'Undrain' : 'Drain'}
       </button>
       {draft !== undefined && <DrainDialog first={draft} verb={verb} onClose={() => setDraft(undefined)} />}

@@ -5,6 +5,7 @@ import { type ReactNode, useEffect, useRef, useState } from 'react';
 import { Dialog } from '../components/dialog.js';
 import { Problem } from '../components/panel.js';
 import { useConsole } from '../state/console.js';
+import { said } from '../text/said.js';
 import { type Edited, nameOf } from './edited.js';
 import { declaredNow, editing, type Kind, type Write } from './write.js';
 import { WriteSteps } from './write-dialog.js';
@@ -25,12 +26,16 @@ export function EditDialog({ edited, onClose }: EditDialogProps): ReactNode {
   const [violations, setViolations] = useState<readonly ModelViolation[]>([]);
   const [write, setWrite] = useState<Write | undefined>(undefined);
   const [isReading, setReading] = useState(false);
+  /** Why nothing can be begun, or planned, at all: a part of the console that could not be loaded. */
+  const [fault, setFault] = useState<string | undefined>(undefined);
   const area = useRef<HTMLTextAreaElement>(null);
 
   const [begun] = useState(edited);
   const name = nameOf(begun);
   useEffect(() => {
-    void import('./file-form.js').then(({ offeredText }) => setText(offeredText(begun)));
+    import('./file-form.js')
+      .then(({ offeredText }) => setText(offeredText(begun)))
+      .catch((reason: Error) => setFault(reason.message));
   }, [begun]);
 
   const title =
@@ -38,6 +43,7 @@ export function EditDialog({ edited, onClose }: EditDialogProps): ReactNode {
       ? `Change ${NOUNS[kind]} ${name}`
       : `${begun.like === undefined ? 'New' : 'Copy of a'} ${NOUNS[kind]}`;
   const plan = async (): Promise<void> => {
+    setFault(undefined);
     const { readEdit } = await import('./file-form.js');
     const read = readEdit(text ?? '', base);
     setViolations(read.violations ?? []);
@@ -67,7 +73,7 @@ export function EditDialog({ edited, onClose }: EditDialogProps): ReactNode {
         <form
           onSubmit={(event) => {
             event.preventDefault();
-            void plan();
+            plan().catch((reason: Error) => setFault(reason.message));
           }}
         >
           <label className="field">
@@ -83,6 +89,7 @@ export function EditDialog({ edited, onClose }: EditDialogProps): ReactNode {
               onChange={(event) => setText(event.target.value)}
             />
           </label>
+          {fault !== undefined && <Problem>{said(fault)}. Try again; what is typed here stays.</Problem>}
           {violations.length > 0 && <Violations violations={violations} />}
           <footer className="dialog-foot">
             <button type="button" onClick={onClose}>

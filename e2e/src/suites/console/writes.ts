@@ -31,6 +31,18 @@ export const writes: readonly Case[] = [
         const making = page.getByRole('button', { name: 'New service' });
         world.check(await making.isDisabled(), 'a change is offered before it is unlocked');
         await console_.unlock();
+        // A part that can't be loaded is said, and tried again.
+        const part = /\/assets\/file-form-.*\.js$/;
+        await page.route(part, (route) => route.abort());
+        await making.click();
+        await page
+          .getByRole('dialog')
+          .getByText(/Failed to fetch .*Try again/)
+          .waitFor();
+        await page.unroute(part);
+        const complaints = console_.complaints.splice(0).join('\n');
+        world.equal(complaints, 'Failed to load resource: net::ERR_FAILED', 'what the browser says of it');
+        await page.getByRole('button', { name: 'Cancel', exact: true }).click();
         await making.click();
         const text = page.getByRole('textbox', { name: 'As in a file of marcher apply' });
         await text.fill(TEXT.replace('port: 8010', 'port: 70000'));

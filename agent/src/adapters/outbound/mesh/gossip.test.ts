@@ -91,7 +91,7 @@ describe('gossip of agents', () => {
     const before = a.changes;
     await b.gossip.close();
     await until(() => stateOf(a, B) === 'dead' && stateOf(c, B) === 'dead');
-    // On a machine that is busy they may have suspected each other meanwhile: who leaves tells those that it knows to be alive.
+    // On a busy machine they may have given each other up meanwhile: who leaves tells those that are not gone for it.
     await until(() => stateOf(c, A) === 'alive' && stateOf(a, C) === 'alive');
     await c.gossip.leave(10_000);
     await until(() => stateOf(a, C) === 'left');
