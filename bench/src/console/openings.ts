@@ -4,12 +4,10 @@
  * been drawn. (V8 parses a program once more for each Error that is made before the first paint while it is debugged, and React makes one.)
  * The browser keeps account of its long frames by itself, and is asked afterwards.
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
+import { REPOSITORY, Scope, until } from '@marcher/e2e/harness/scope';
 import { FRAME_GOAL_MS } from '@marcher/e2e/suites/console/frames';
 import { chromium, type Page } from 'playwright-core';
 import { CHROMIUM } from './opened.js';
@@ -40,20 +38,18 @@ export async function openings(address: string, nodes: number, times: number): P
 }
 
 async function opening(address: string, nodes: number): Promise<Opening> {
-  const profile = mkdtempSync(path.join(tmpdir(), 'marcher-opening-'));
-  const browser = spawn(
-    CHROMIUM,
-    [
-      ...['--headless=new', `--user-data-dir=${profile}`, '--remote-debugging-port=0', '--window-size=1440,987'],
+  const scope = new Scope(path.join(REPOSITORY, '.cache/bench-console'));
+  const profile = path.join(scope.dir, 'profile');
+  try {
+    const argv = [
+      ...[CHROMIUM, '--headless=new', `--user-data-dir=${profile}`, '--remote-debugging-port=0'],
+      '--window-size=1440,987',
       // As root it has no sandbox of its own.
       ...(process.getuid?.() === 0 ? ['--no-sandbox'] : []),
       'about:blank',
-    ],
-    // A session of its own: its processes are ended with it, and share the processor as those of a desktop do.
-    { stdio: 'ignore', detached: true },
-  );
-  try {
-    await once(browser, 'spawn');
+    ];
+    // In a session of its own, as that of a desktop: the benchmark's has the lowest priority.
+    scope.spawn(['setsid', ...argv], { log: 'chromium.log' });
     const debugAddress = `http://127.0.0.1:${await debugPort(profile)}`;
     await wait(STARTED_MS);
     const answer = await fetch(`${debugAddress}/json/new?${encodeURIComponent(address)}`, { method: 'PUT' });
@@ -69,23 +65,17 @@ async function opening(address: string, nodes: number): Promise<Opening> {
     await page.getByText(`all of ${nodes} nodes`).waitFor({ timeout: 1_000 });
     return await account(page);
   } finally {
-    const ended = once(browser, 'exit');
-    if (browser.pid !== undefined && browser.exitCode === null) {
-      process.kill(-browser.pid, 'SIGKILL');
-      await ended;
-    }
-    rmSync(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+    await scope.close();
   }
 }
 
 async function debugPort(profile: string): Promise<number> {
   const file = path.join(profile, 'DevToolsActivePort');
-  const until = performance.now() + START_TIMEOUT_MS;
-  while (!existsSync(file) || readFileSync(file, 'utf8') === '') {
-    if (performance.now() > until) throw new Error(`Chromium has not started within ${START_TIMEOUT_MS} ms`);
-    await wait(50);
-  }
-  return Number(readFileSync(file, 'utf8').split('\n')[0]);
+  return await until(
+    'Chromium to say where it is debugged',
+    () => Number.parseInt(readFileSync(file, 'utf8'), 10) || undefined,
+    START_TIMEOUT_MS,
+  );
 }
 
 interface Account {
