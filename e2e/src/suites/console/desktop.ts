@@ -54,8 +54,13 @@ class Meshes {
     use: (app: DesktopApp, console_: ConsolePage) => Promise<void>,
   ): Promise<void> {
     const app = await startDesktop(this.#world, { ...options, configuration: this.configuration });
+    const console_ = new ConsolePage(app.page);
     try {
-      await use(app, new ConsolePage(app.page));
+      await use(app, console_);
+    } catch (error) {
+      // What was to be seen is most of why.
+      await console_.picture('failed-desktop').catch(() => undefined);
+      throw error;
     } finally {
       await app.close();
     }
