@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import { startTransition } from 'react';
 import { createRoot } from 'react-dom/client';
 import type { FleetPlace } from './agents/fleet-port.js';
 import { startFleet } from './agents/fleet-thread.js';
@@ -15,13 +14,13 @@ applyTheme(storedTheme());
 try {
   const { mesh, around } = await opened();
   const place = { base: location.origin, mesh };
-  const page = around(
-    <ConsoleProvider fleet={startFleet(place, stopped)} reach={reachLater(place)}>
-      <App />
-    </ConsoleProvider>,
+  root.render(
+    around(
+      <ConsoleProvider fleet={startFleet(place, stopped)} reach={reachLater(place)}>
+        <App />
+      </ConsoleProvider>,
+    ),
   );
-  // In slices, as everything that comes by itself: React draws the first time in one go otherwise.
-  startTransition(() => root.render(page));
 } catch (error) {
   stopped((error as Error).message);
 }
