@@ -11,7 +11,8 @@ const early: ToFleet[] = [];
 let hear = (data: ToFleet): void => void early.push(data);
 
 page.addEventListener('message', ({ data }) => {
-  if (data.kind === 'begin') void begin(data);
+  // The page is told of errors alone, not of promises that fail.
+  if (data.kind === 'begin') begin(data).catch(reportError);
   else hear(data);
 });
 
