@@ -234,9 +234,14 @@ export class BrowserWindow extends EventEmitter {
 
   async loadURL(address: string): Promise<void> {
     const isFirst = this.webContents.getURL() === '';
+    if (isFirst && process.connected) {
+      await this.webContents.page();
+      tell({ kind: 'browser', debuggerUrl: (await launching)?.debuggerUrl ?? '' });
+      await attached.promise;
+    }
     await this.webContents.load(address);
     if (isFirst) this.emit('ready-to-show');
-    tell({ kind: 'window', debuggerUrl: (await launching)?.debuggerUrl ?? '' });
+    tell({ kind: 'window' });
   }
   show(): void {
     this.#isShown = true;
@@ -288,6 +293,13 @@ export class BrowserWindow extends EventEmitter {
     if (windows.length === 0) app.emit('window-all-closed');
   }
 }
+
+/**
+ * The test's debugger, which comes once Chromium runs. It and this host's own each hold a worker that begins until they have seen it:
+ * one that begins while the second of them attaches is at times let go by neither, and its page hears nothing of it (Chromium 156;
+ * electron/electron#51633 is alike). So nothing is loaded before.
+ */
+const attached = Promise.withResolvers<void>();
 
 const KEYRING = process.env['FAKE_ELECTRON_KEYRING'] ?? 'basic_text';
 
@@ -377,6 +389,7 @@ export const dialog = {
 };
 
 process.on('message', (message: ToHost) => {
-  if (message.kind === 'quit') app.quit();
+  if (message.kind === 'attached') attached.resolve();
+  else if (message.kind === 'quit') app.quit();
   else app.emit('second-instance', {}, [...message.argv], process.cwd());
 });

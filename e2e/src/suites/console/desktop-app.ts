@@ -6,6 +6,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { type Browser, chromium, _electron as electron, type Page } from 'playwright-core';
 import type { FromHost, ToHost } from '../../harness/fake-electron/messages.js';
+import { WEB } from '../../harness/fake-electron/origin.js';
 import { REPOSITORY, until } from '../../harness/scope.js';
 import type { World } from '../../harness/suite.js';
 
@@ -82,22 +83,29 @@ async function startHosted(world: World, options: DesktopOptions): Promise<Deskt
   });
   const told: FromHost[] = [];
   child.on('message', (message) => told.push(message as FromHost));
-  const shown = await until(
-    'the desktop console to show its window',
-    () =>
-      told.find((each) => each.kind === 'window' || each.kind === 'error-box') ??
-      (child.exitCode === null ? undefined : ('ended' as const)),
-    20_000,
-  );
-  if (shown === 'ended') throw new Error(`it has ended with ${child.exitCode}: desktop.log says why`);
-  if (shown.kind === 'error-box') throw new Error(`${shown.title}: ${shown.text}`);
-  world.check(shown.kind === 'window', 'it has no window');
-  const browser = await chromium.connectOverCDP(shown.debuggerUrl);
+  const first = async <Kind extends FromHost['kind']>(what: string, kind: Kind) => {
+    const found = await until(
+      what,
+      () =>
+        told.find((each) => each.kind === kind || each.kind === 'error-box') ??
+        (child.exitCode === null ? undefined : ('ended' as const)),
+      20_000,
+    );
+    if (found === 'ended') throw new Error(`it has ended with ${child.exitCode}: desktop.log says why`);
+    if (found.kind === 'error-box') throw new Error(`${found.title}: ${found.text}`);
+    return found as Extract<FromHost, { kind: Kind }>;
+  };
+  const say = (message: ToHost): void => void child.send(message);
+  const { debuggerUrl } = await first('the desktop console to start its browser', 'browser');
+  const browser = await chromium.connectOverCDP(debuggerUrl);
   const page = browser.contexts()[0]?.pages()[0];
   world.check(page !== undefined, 'the desktop console has no page');
   // Whoever connects brings the media of its own.
   await page.emulateMedia({ colorScheme: 'dark', reducedMotion: 'reduce' });
-  const say = (message: ToHost): void => void child.send(message);
+  say({ kind: 'attached' });
+  await first('the desktop console to show its window', 'window');
+  // This debugger hears of it by itself, and may do so later than the host's.
+  await page.waitForURL(({ origin }) => origin === WEB);
   return {
     isElectron: false,
     page,

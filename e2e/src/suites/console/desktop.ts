@@ -98,6 +98,7 @@ export const desktop: readonly Case[] = [
           await switchesMesh(world, app, console_);
           world.equal(console_.complaints.join('\n'), '', 'errors in the console of the page');
           await refuses(world, app, console_);
+          await saysThatNobodyListens(console_);
         });
       }),
   },
@@ -286,4 +287,18 @@ async function hostRefuses(world: World, { told }: DesktopApp, { page }: Console
     `an unknown call: ${String(result.value)}`,
   );
   await session.detach();
+}
+
+/** The thread of its fleet can't begin, and can the next time. */
+async function saysThatNobodyListens({ page }: ConsolePage): Promise<void> {
+  const part = '**/assets/transports-*.js';
+  await page.route(part, (route) => route.abort());
+  await page.reload();
+  await page
+    .getByRole('alert')
+    .getByText(/^The part of the console that listens to the nodes has ended: .+ Load the page again\.$/)
+    .waitFor();
+  await page.unroute(part);
+  await page.reload();
+  await page.getByText('all of 3 nodes').waitFor();
 }
