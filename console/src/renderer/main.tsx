@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { startTransition } from 'react';
 import { createRoot } from 'react-dom/client';
 import type { FleetPlace } from './agents/fleet-port.js';
 import { startFleet } from './agents/fleet-thread.js';
@@ -14,13 +15,12 @@ applyTheme(storedTheme());
 try {
   const { mesh, around } = await opened();
   const place = { base: location.origin, mesh };
-  root.render(
-    around(
-      <ConsoleProvider fleet={startFleet(place, stopped)} reach={reachLater(place)}>
-        <App />
-      </ConsoleProvider>,
-    ),
+  const page = around(
+    <ConsoleProvider fleet={startFleet(place, stopped)} reach={reachLater(place)}>
+      <App />
+    </ConsoleProvider>,
   );
+  startTransition(() => root.render(page));
 } catch (error) {
   stopped((error as Error).message);
 }
