@@ -92,11 +92,11 @@ function nodeOf(index: number, services: number): NodeView {
   };
 }
 
-function serviceOf(index: number, backends: number, keys: readonly string[]): ServiceView {
+export function serviceOf(index: number, backends: number, keys: readonly string[]): ServiceView {
   const name = serviceName(index);
   const on = (): ObjectOnNode => ({ generation: 7n, same: true, unmet: [] });
   return {
-    ...{ kind: 'Service', name, agreement: 'same', healthyBackends: backends, backends },
+    ...{ kind: 'Service', name, agreement: 'same', healthyBackends: backends, mixedBackends: 0, backends },
     declared: create(ServiceSchema, {
       name,
       listeners: [{ protocol: Protocol.TCP, ports: [{ first: 10_000 + index, last: 10_000 + index }] }],

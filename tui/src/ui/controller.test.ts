@@ -545,7 +545,7 @@ describe('a tree', () => {
   test('of a service has its listeners, its nodes, and their backends', () => {
     const made = open('services web-0003');
     made.press('t');
-    expect(text(made)).toContain('web-0003  2 of 2 backends healthy');
+    expect(text(made)).toContain('web-0003  backends: 2 of 2 healthy');
     expect(text(made)).toContain('├─ listener tcp');
     expect(text(made)).toMatch(/├─ node01 +live/);
     expect(text(made)).toMatch(/└─ node03 +live/);

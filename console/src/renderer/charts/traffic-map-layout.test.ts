@@ -3,6 +3,7 @@ import { Fleet } from '@marcher/client/fleet';
 import { type Simulation, simulatedAgents } from '@marcher/client/testing';
 import { afterEach, expect, test } from 'vitest';
 import { concerns } from '../state/attention.js';
+import { serviceState } from '../state/service-words.js';
 import { COLUMN_MAX, layOut } from './traffic-map-layout.js';
 
 let fleet: Fleet | undefined;
@@ -37,11 +38,15 @@ test('a filter leaves services that match, and their backends', async () => {
   ]);
 });
 
-test('a backend that one node finds unhealthy is said, and a node that is away is no service that fails', async () => {
+test('a backend that one node finds unhealthy is said, of its service as well, and a node that is away is no service that fails', async () => {
   const simulation = simulatedAgents({ nodes: 3, services: 3 });
   simulation.agent('node02').setHealthy('service-0001', 'a', false);
   const { state } = await observed(simulation);
   expect(concerns(state)).toMatchObject([{ tone: 'warn', what: 'service-0001', why: 'a is unhealthy to some nodes' }]);
+  const said = [...state.services.values()].map((service) => serviceState(service).join(' '));
+  expect(said).toEqual(['good healthy', 'warn degraded', 'good healthy']);
+  const boxes = layOut(state, () => true).boxes.filter(({ column }) => column === 0);
+  expect(boxes.map(({ health }) => health)).toEqual(['good', 'warn', 'good']);
 });
 
 test('a backend whose connections are too short to be open at a look has its link, and one that takes none has not', async () => {

@@ -130,9 +130,11 @@ function busiest<T>(
   return { shown: all.filter((one) => shown.has(one)), others: all.filter((one) => !shown.has(one)) };
 }
 
-function serviceBox({ name, flow, healthyBackends, backends, declared }: ServiceView): Omit<MapBox, 'y'> {
+function serviceBox(service: ServiceView): Omit<MapBox, 'y'> {
+  const { name, flow, healthyBackends, mixedBackends, backends, declared } = service;
   const isKnown = backends > 0 && (healthyBackends > 0 || declared?.health !== undefined);
-  const health = !isKnown ? 'unknown' : healthyBackends === 0 ? 'bad' : healthyBackends < backends ? 'warn' : 'good';
+  const isWhole = healthyBackends === backends && mixedBackends === 0;
+  const health = !isKnown ? 'unknown' : healthyBackends === 0 ? 'bad' : isWhole ? 'good' : 'warn';
   return { key: `s:${name}`, column: 0, label: name, detail: moved(flow), health, leads: { page: 'services', name } };
 }
 

@@ -15,14 +15,14 @@ export function firstUnmet(nodes: ServiceView['nodes']): Condition | undefined {
 }
 
 export function serviceState(service: ServiceView): readonly [Tone, string] {
-  const { backends, healthyBackends, nodes, agreement } = service;
+  const { backends, healthyBackends, mixedBackends, nodes, agreement } = service;
   if (firstUnmet(nodes) !== undefined) return ['bad', 'not in force'];
   if (backends > 0 && healthyBackends === 0 && !isProbed(service)) {
     return agreement === 'differs' ? ['warn', 'differs'] : ['plain', 'not probed'];
   }
   if (backends > 0 && healthyBackends === 0) return ['bad', 'no backend'];
   if (agreement === 'differs') return ['warn', 'differs'];
-  if (healthyBackends < backends) return ['warn', 'degraded'];
+  if (healthyBackends < backends || mixedBackends > 0) return ['warn', 'degraded'];
   return backends === 0 ? ['plain', 'no backends'] : ['good', 'healthy'];
 }
 

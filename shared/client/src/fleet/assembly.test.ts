@@ -316,9 +316,15 @@ function expectTrue(state: FleetState, senders: readonly Sender[], fresh: readon
     const keys = new Set(
       senders.flatMap(({ truth }) => [...truth.backends.keys()].filter((key) => key.startsWith(name))),
     );
-    const healthy = [...keys].filter((key) =>
-      senders.some(({ truth }, at) => fresh[at] && (truth.backends.get(key) ?? 0) > 1),
+    const found = [...keys].map((key) =>
+      senders.flatMap(({ truth }, at) => (fresh[at] ? (truth.backends.get(key) ?? []) : [])).map((value) => value > 1),
     );
-    expect([view.backends, view.healthyBackends]).toEqual([keys.size, healthy.length]);
+    const healthy = found.filter((each) => each.includes(true));
+    const mixed = healthy.filter((each) => each.includes(false));
+    expect([view.backends, view.healthyBackends, view.mixedBackends]).toEqual([
+      keys.size,
+      healthy.length,
+      mixed.length,
+    ]);
   }
 }

@@ -11,9 +11,8 @@ export class BackendEntry {
   readonly service: string;
   readonly backend: string;
   readonly nodes: NodeDraft<BackendStatus>;
+  /** As of the last publication. */
   view: BackendView | undefined;
-  /** Whether at least one live node finds it healthy. As of the last publication. */
-  isFoundHealthy = false;
 
   constructor(slots: NodeSlots, key: string, service: string, backend: string) {
     this.nodes = new NodeDraft(slots);
@@ -43,7 +42,6 @@ export class BackendEntry {
     const before = this.view;
     const nodes = this.nodes.publish();
     const { connections, health, draining } = standOf(nodes.cells, fresh);
-    this.isFoundHealthy = health === 'healthy' || health === 'mixed';
     if (nodes.size === 0) this.view = undefined;
     else if (
       before?.nodes !== nodes ||

@@ -132,8 +132,9 @@ export interface ServiceView extends ObjectViewOf<Service> {
   readonly flow: Flow;
   /** Of services that somebody watches; of others empty. */
   readonly history: readonly Flow[];
-  /** Of its backends: how many at least one live node finds healthy, and how many there are. */
+  /** Of its backends: how many at least one live node finds healthy, how many of those another one finds unhealthy, and how many there are. */
   readonly healthyBackends: number;
+  readonly mixedBackends: number;
   readonly backends: number;
 }
 

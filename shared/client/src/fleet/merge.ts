@@ -398,7 +398,12 @@ export class Merge {
     const flows = entry.flows.publish();
     const flow = settledFlow(before?.flow ?? NO_FLOW, this.#sumOf(flows));
     let healthyBackends = 0;
-    for (const backend of entry.backends.values()) if (backend.isFoundHealthy) healthyBackends++;
+    let mixedBackends = 0;
+    for (const backend of entry.backends.values()) {
+      const health = backend.view?.health;
+      if (health === 'healthy' || health === 'mixed') healthyBackends++;
+      if (health === 'mixed') mixedBackends++;
+    }
     const backends = entry.backends.size;
     let history = before?.history ?? NO_HISTORY;
     if (!this.#watched.has(name)) history = NO_HISTORY;
@@ -413,6 +418,7 @@ export class Merge {
       before.flow === flow &&
       before.history === history &&
       before.healthyBackends === healthyBackends &&
+      before.mixedBackends === mixedBackends &&
       before.backends === backends
     ) {
       return before;
@@ -428,6 +434,7 @@ export class Merge {
       flow,
       history,
       healthyBackends,
+      mixedBackends,
       backends,
     };
   }

@@ -41,7 +41,7 @@ export const services: View<ServiceView> = {
       value: ({ healthyBackends, backends }) => `${healthyBackends}/${backends}`,
       // Those that have lost most come first or last together.
       order: ({ healthyBackends, backends }) => (backends === 0 ? -1 : healthyBackends / backends),
-      tone: (_text, { healthyBackends, backends }) => healthTone(healthyBackends, backends),
+      tone: (_text, service) => healthTone(service),
     },
     ...flowColumns<ServiceView>((service, { scope }) =>
       scope.node === undefined ? service.flow : service.flows.get(scope.node),
@@ -80,8 +80,15 @@ const tiersOf = madeOnce((tiers: ServiceView['tiers']): string => {
   return others.length === 0 ? first[0] : [first, ...others].map(([tier, count]) => `${tier} ${count}`).join(', ');
 });
 
-export function healthTone(healthy: number, all: number): Tone {
-  return healthy === all ? 'good' : healthy === 0 ? 'bad' : 'warn';
+export function healthTone({ healthyBackends, mixedBackends, backends }: ServiceView): Tone {
+  if (healthyBackends === backends) return mixedBackends === 0 ? 'good' : 'warn';
+  return healthyBackends === 0 ? 'bad' : 'warn';
+}
+
+/** "2 of 3 healthy", and where nodes do not agree of how many. */
+export function healthText({ healthyBackends, mixedBackends, backends }: ServiceView): string {
+  const healthy = `${healthyBackends} of ${backends} healthy`;
+  return mixedBackends === 0 ? healthy : `${healthy}, ${mixedBackends} to some nodes only`;
 }
 
 /** "ok", the reason of the first condition that is not met somewhere, or "differs". */
@@ -114,11 +121,7 @@ function detail(service: ServiceView, { state, theme }: Sight): Line[] {
           field('Cluster', declared.cluster || 'every node'),
           field('Labels', labels),
         ]),
-    field(
-      'Backends',
-      `${service.healthyBackends} of ${service.backends} healthy`,
-      healthTone(service.healthyBackends, service.backends),
-    ),
+    field('Backends', healthText(service), healthTone(service)),
     BLANK,
     heading('Traffic'),
     field('Open', String(flow.open)),

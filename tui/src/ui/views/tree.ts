@@ -5,6 +5,7 @@ import { type BackendStatus, Health } from '@marcher/proto/marcher/v1/node_servi
 import { portsText, protocolName } from '../../cli/commands/services.js';
 import { type Line, piece } from '../theme/line.js';
 import type { Theme, Tone } from '../theme/theme.js';
+import { healthText, healthTone } from './services.js';
 import { bytesRate, linkText, linkTone } from './shown.js';
 import type { Sight } from './view.js';
 
@@ -18,8 +19,7 @@ interface Branch {
 }
 
 export function serviceTree(service: ServiceView, { state, nowMs, theme, scope }: Sight): Line[] {
-  const { healthyBackends, backends, flow } = service;
-  const tone: Tone = healthyBackends === backends ? 'good' : healthyBackends === 0 ? 'bad' : 'warn';
+  const { flow } = service;
   const byNode = statuses(service, state);
   const keys = [...service.nodes.keys()].filter((key) => scope.node === undefined || key === scope.node);
   const nodes = keys.slice(0, NODES_MAX).map((key): Branch => {
@@ -57,7 +57,7 @@ export function serviceTree(service: ServiceView, { state, nowMs, theme, scope }
     [
       piece('head', service.name),
       '  ',
-      piece(tone, `${healthyBackends} of ${backends} backends healthy`),
+      piece(healthTone(service), `backends: ${healthText(service)}`),
       `  ${flow.open} open, ${bytesRate(flow.bytesReceived)} in, ${bytesRate(flow.bytesSent)} out`,
     ],
     ...drawn([...listeners, ...nodes, ...more(keys.length - NODES_MAX, 'Enter has them')], '', theme),

@@ -194,9 +194,13 @@ export class StateDiffer {
       mask |= ObjectField.HISTORY;
       this.#history(view.history, before?.history);
     }
-    if (before?.healthyBackends !== view.healthyBackends || before.backends !== view.backends) {
+    if (
+      before?.healthyBackends !== view.healthyBackends ||
+      before.mixedBackends !== view.mixedBackends ||
+      before.backends !== view.backends
+    ) {
       mask |= ObjectField.BACKENDS;
-      this.#writer.put(view.healthyBackends, view.backends);
+      this.#writer.put(view.healthyBackends, view.mixedBackends, view.backends);
     }
     return mask;
   }

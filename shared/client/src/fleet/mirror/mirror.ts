@@ -180,8 +180,11 @@ export class StateMirror {
       ? historyOf(reader, before?.history ?? NO_HISTORY)
       : (before?.history ?? NO_HISTORY);
     let healthyBackends = before?.healthyBackends ?? 0;
+    let mixedBackends = before?.mixedBackends ?? 0;
     let backends = before?.backends ?? 0;
-    if (has(ObjectField.BACKENDS)) [healthyBackends, backends] = [reader.number(), reader.number()];
+    if (has(ObjectField.BACKENDS)) {
+      [healthyBackends, mixedBackends, backends] = [reader.number(), reader.number(), reader.number()];
+    }
     this.#services.set(name, {
       kind: 'Service',
       name,
@@ -193,6 +196,7 @@ export class StateMirror {
       flow,
       history,
       healthyBackends,
+      mixedBackends,
       backends,
     });
   }
