@@ -32,7 +32,7 @@ export class World {
   readonly figures: Record<string, unknown> = {};
   #topology: Topology | undefined;
   readonly #loads: Load[] = [];
-  readonly #stopped = new Set<Load>();
+  readonly #books = new Map<Load, readonly Exchange[]>();
 
   constructor(scope: Scope, engine: string | undefined) {
     this.scope = scope;
@@ -86,19 +86,27 @@ export class World {
 
   /** Stops the load and puts its counts into the report. label: before the load's name. */
   async settle(load: Load, label = ''): Promise<Tally & { exchanges: readonly Exchange[] }> {
-    this.#stopped.add(load);
+    this.#books.set(load, []);
     const exchanges = await load.stop();
+    this.#books.set(load, exchanges);
     const counts = tally(exchanges);
     this.note(`${label}${load.settings.name}`, counts);
     return { ...counts, exchanges };
   }
 
-  /** Books of loads that a failed case left open, for its report. */
+  /** For a failed case: what loads that it left open say goes into its report, and all books, each exchange of them, to
+   * its logs. */
   async leftovers(): Promise<void> {
-    for (const load of this.#loads) {
-      if (this.#stopped.has(load)) continue;
-      const report = await load.snapshot().catch(() => undefined);
-      if (report !== undefined) this.note(`${load.settings.name} (when it failed)`, tally(report.exchanges));
+    for (const [i, load] of this.#loads.entries()) {
+      let books = this.#books.get(load);
+      if (books === undefined) {
+        const report = await load.snapshot().catch(() => undefined);
+        if (report === undefined) continue;
+        books = report.exchanges;
+        this.note(`${load.settings.name} (when it failed)`, tally(books));
+      }
+      const lines = books.map((exchange) => JSON.stringify(exchange));
+      writeFileSync(path.join(this.scope.logs, `books-${i + 1}-${load.settings.name}.jsonl`), `${lines.join('\n')}\n`);
     }
   }
 }
