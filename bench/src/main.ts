@@ -23,7 +23,7 @@ const usage = `usage: npm run bench -- l4 [--rounds N] [--seconds S] [--only NAM
   --nodes N     agents (20)
   --minutes M   console: the page is watched for what it keeps (5)
   --rounds N    rounds that a median is taken over (l4: 9, others: 5)
-  --seconds S   l4, nat, floods: length of each one's slice of a round (1); qos: time over which a rate is measured (10); terminal: of each measurement (10)
+  --seconds S   l4, nat, floods: length of each one's slice of a round (1); qos: time over which a rate is measured (10); terminal: of each measurement (10); console: over which CPU time is measured (60)
   --only NAME   l4: only the workloads whose name contains NAME; the result goes to a file of its own`;
 try {
   const { values, positionals } = parseArgs({
@@ -42,7 +42,8 @@ try {
     process.exit(0);
   }
   const rounds = Number(values.rounds ?? (positionals[0] === 'l4' ? 9 : 5));
-  const seconds = Number(values.seconds ?? (['qos', 'terminal', 'console'].includes(positionals[0] ?? '') ? 10 : 1));
+  const usualSeconds: Readonly<Record<string, number>> = { qos: 10, terminal: 10, console: 60 };
+  const seconds = Number(values.seconds ?? usualSeconds[positionals[0] ?? ''] ?? 1);
   if (!(seconds >= 0.2 && seconds <= 60))
     throw new Error(`--seconds '${values.seconds}': a number from 0.2 to 60 is expected`);
   if (!Number.isInteger(rounds) || rounds < 1)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * What a console's client takes of a core while it watches: HTTP/2 over a Unix socket, gRPC, decoding, merging, publishing; without a
+ * What the terminal console's client takes of a core while it watches: HTTP/2 over a Unix socket, gRPC, decoding, merging, publishing; without a
  * terminal. The client is a process of its own (this file, started with a socket), as the agents' work is not to be counted.
  */
 import { fork } from 'node:child_process';
@@ -13,6 +13,7 @@ import { parseTarget } from '@marcher/client/target';
 import { type Simulation, simulatedAgents } from '@marcher/client/testing';
 import { REPOSITORY, Scope } from '@marcher/e2e/harness/scope';
 import { serveSimulation } from '@marcher/e2e/suites/console/served-simulation';
+import { keepHeapSmall } from '@marcher/tui/cli/small-heap';
 
 export interface ClientCpu {
   /** Whether the same services move on all nodes. */
@@ -68,6 +69,7 @@ async function measured(socket: string, nodes: number, seconds: number): Promise
 
 /** In the process that is measured. */
 async function watch(socket: string, nodes: number, seconds: number): Promise<void> {
+  keepHeapSmall();
   const agent = createAgentClient(parseTarget(`unix:${socket}`));
   const fleet = new Fleet({ reach: { entry: agent, node: (id) => agent.throughNode(id) }, ambient: systemAmbient() });
   let states = 0;

@@ -28,7 +28,7 @@ const LOOKS = [
   { page: 'services', columns: 300, rows: 100 },
   { page: 'dashboard', columns: 120, rows: 40 },
 ] as const;
-/** What was compiled is compiled, and the rates are moving. */
+/** What was compiled for a look is compiled, and the rates are moving. */
 const SETTLE_MS = 15_000;
 /** Linux: USER_HZ. */
 const TICKS_PER_SECOND = 100;
@@ -44,12 +44,11 @@ export async function terminalCpu(nodes: number, services: number, seconds: numb
     await terminal.keys(`exec ${MARCHER} --target unix:${socket}`, 'Enter');
     await terminal.shows('all nodes', (screen) => screen.includes(` ${nodes} nodes `), 120_000);
     const pid = await terminal.processId();
-    await setTimeout(SETTLE_MS);
     const results: TerminalCpu[] = [];
     for (const look of LOOKS) {
       await terminal.resize(look.columns, look.rows);
       await terminal.keys(`:${look.page}`, 'Enter');
-      await setTimeout(SETTLE_MS / 3);
+      await setTimeout(SETTLE_MS);
       const before = ticksOf(pid);
       const beganMs = performance.now();
       await setTimeout(seconds * 1_000);

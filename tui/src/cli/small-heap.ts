@@ -7,7 +7,12 @@ import { setFlagsFromString } from 'node:v8';
  */
 const GROWTH_PERCENT = 100;
 
-/** From the next collection on. */
+/**
+ * From the next collection on. Nothing is allocated as old, either: what loads fifty nodes makes objects that stay, from which V8 learns
+ * that all that the same code makes will, while later states are garbage with the next one. As old ones they need the whole heap marked each
+ * ten seconds, with more CPU than the console itself; as young ones they cost nothing (docs/decisions/0036-speed-of-the-consoles.md).
+ */
 export function keepHeapSmall(): void {
   setFlagsFromString(`--heap-growing-percent=${GROWTH_PERCENT}`);
+  setFlagsFromString('--no-allocation-site-pretenuring');
 }
