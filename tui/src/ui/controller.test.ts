@@ -188,6 +188,30 @@ describe('of one thing', () => {
     expect(text(made)).toContain('trafficPolicies:');
   });
 
+  test('all about one has the keys of its row, and the line at the bottom says which', () => {
+    const made = open('services web-0003', { columns: 120 });
+    made.press('enter');
+    expect(made.screen().at(-1)).toMatch(/a actions .*x explain .*e edit/);
+    made.press('x');
+    expect(text(made)).toContain('explain of web-0003');
+    made.press('esc', 'y');
+    expect(text(made)).toContain('yaml of web-0003');
+    made.press('esc', 'b');
+    expect(text(made)).toContain('backends of web-0003');
+    made.press('esc', 'a');
+    expect(text(made)).toContain('services: web-0003');
+  });
+
+  test('all about a node is what x would show, and neither sorts nor marks', () => {
+    const made = open('nodes', { columns: 120 });
+    made.press('j', 'enter');
+    const before = text(made);
+    made.press('x', 'O', 'space');
+    expect(text(made)).toBe(before);
+    made.press('s');
+    expect(text(made)).toContain('services of node02');
+  });
+
   test('a text that is about something that is gone says so', () => {
     const made = open('services web-0003');
     made.press('enter');
@@ -247,6 +271,17 @@ describe('draining', () => {
     await settled();
     expect(told).toEqual([`drain ${nodeKey(1)} /`]);
     expect(text(made)).toContain('4 connections may finish');
+  });
+
+  test('goes from where all about a node is shown, to that node alone', async () => {
+    const { told, options } = agents();
+    const made = open('nodes', options);
+    unlock(made);
+    made.press('space', 'j', 'j', 'enter', 'd');
+    expect(text(made)).toContain('Drain node03?');
+    made.press('y');
+    await settled();
+    expect(told).toEqual([`drain ${nodeKey(2)} /`]);
   });
 
   test('n and Esc change nothing', async () => {
@@ -539,6 +574,23 @@ describe('objects', () => {
     await settled();
     expect(applied.map(({ change }) => change.remove)).toEqual([['web-0000', 'web-0001'], ['web-0001']]);
   });
+
+  test('goes from where all about it is shown, which then says that it is gone', async () => {
+    const { applied, entry } = agent();
+    const made = unlocked('services web-0003', { entry });
+    made.press('enter', 'ctrl-k');
+    await settled();
+    made.type('web-0003');
+    made.press('enter');
+    await settled();
+    expect(applied.map(({ change }) => change.remove)).toEqual([['web-0003']]);
+    const services = new Map(small.services);
+    services.delete('web-0003');
+    made.fleet.set({ ...small, services });
+    expect(text(made)).toContain('web-0003 is gone.');
+    made.press('e');
+    expect(text(made)).toContain('Choose a service');
+  });
 });
 
 describe('a tree', () => {
@@ -654,6 +706,8 @@ describe('what is asked for while it is looked at', () => {
     await settled();
     expect(history).toHaveBeenLastCalledWith({ limit: 1, beforeVersion: 8n, withDiff: true }, expect.anything());
     expect(text(made)).toContain('marcher revert 7');
+    made.press('a');
+    expect(text(made)).toContain('[revert]');
   });
 
   test('stays while asking fails, and says that it does', async () => {

@@ -9,11 +9,10 @@ import { Filling } from './desk/filling.js';
 import { Navigation } from './desk/navigation.js';
 import { Prompting } from './desk/prompting.js';
 import { SessionKeeping } from './desk/session-keeping.js';
-import { type Action, bindingOf, type Subject } from './keys/table.js';
+import { type Action, bindingOf, placeOf } from './keys/table.js';
 import type { ConsolePorts } from './ports.js';
 import { type Page, textPage } from './store/ui-state.js';
 import type { Theme } from './theme/theme.js';
-import { VIEWS } from './views/index.js';
 
 /** How time-dependent texts are brought up to date. */
 const TICK_MS = 1_000;
@@ -112,16 +111,15 @@ export class Controller {
   }
 
   private pressPage(chord: string): void {
-    const { page } = this.desk;
-    const view = page.kind === 'list' ? VIEWS.get(page.view) : undefined;
-    const subject: Subject = view?.subject ?? 'other';
-    const binding = bindingOf(chord, page.kind, subject);
+    const { desk } = this;
+    const view = desk.view();
+    const binding = bindingOf(chord, placeOf(desk.page), view?.subject ?? 'other');
     if (binding !== undefined) {
       this.act(binding.action);
       return;
     }
-    const column = view?.columns.find(({ key }) => key === chord);
-    if (column !== undefined) this.desk.dispatch({ type: 'sort', column: column.title });
+    const column = desk.page.kind === 'list' ? view?.columns.find(({ key }) => key === chord) : undefined;
+    if (column !== undefined) desk.dispatch({ type: 'sort', column: column.title });
   }
 
   private act(action: Action): void {

@@ -3,13 +3,22 @@
  * A whole screen as lines, each exactly as wide as the terminal: one header, the list or text, one line for what is typed or
  * said, one for the keys. Pure: the same state makes the same lines, and lines that are the same are not written.
  */
-import { type Binding, hintsFor, keyText, type Subject } from '../keys/table.js';
+import { type Binding, hintsFor, keyText, placeOf } from '../keys/table.js';
 import type { Rows } from '../store/rows.js';
-import { type Dialog, type ListPage, type Prompt, pageOf, type TextPage, type UiState } from '../store/ui-state.js';
+import {
+  type Dialog,
+  isOfThings,
+  type ListPage,
+  type Prompt,
+  pageOf,
+  type TextPage,
+  type UiState,
+} from '../store/ui-state.js';
 import { place } from '../store/window.js';
 import { type Line, paintLine, piece, textOf } from '../theme/line.js';
 import type { Theme, Tone } from '../theme/theme.js';
 import { cut, widthOf } from '../theme/width.js';
+import { VIEWS } from '../views/index.js';
 import { coverageText, nodeName } from '../views/shown.js';
 import type { Sight, View } from '../views/view.js';
 import { FORM_KEYS, formLines } from './form.js';
@@ -257,8 +266,8 @@ function hints({ ui, body }: Picture, columns: number): Line {
           ['-f', 'fuzzy'],
         ]);
   }
-  const subject: Subject = body.kind === 'list' ? body.view.subject : 'other';
-  const bindings = hintsFor(body.kind, subject);
+  const view = isOfThings(body.page) ? VIEWS.get(body.page.view) : undefined;
+  const bindings = hintsFor(placeOf(body.page), view?.subject ?? 'other');
   const own = bindings.filter(({ where }) => where !== 'everywhere');
   const others = bindings.filter(({ where }) => where === 'everywhere');
   const line = (all: readonly Binding[]): Line =>

@@ -113,8 +113,7 @@ export class Commanding {
 
   /** One of the commands that change something. */
   private write(command: CommandName): void {
-    const { page } = this.desk;
-    const view = page.kind === 'list' ? VIEWS.get(page.view) : undefined;
+    const view = this.desk.view();
     const subject = view?.subject ?? 'other';
     if (view !== undefined && (subject === 'service' || subject === 'object') && this.writeObjects(command, view))
       return;
@@ -126,7 +125,7 @@ export class Commanding {
       );
       return;
     }
-    const items = this.desk.chosenItems();
+    const items = this.desk.chosen()?.items ?? [];
     if (deed.isOfNone !== true && items.length === 0) this.desk.say('bad', `There is nothing to ${command} here.`);
     else if (deed.isOfNone !== true && deed.isOfMany !== true && items.length > 1)
       this.desk.say('bad', `:${command} is for one at a time: Esc takes the marks away.`);
@@ -147,8 +146,7 @@ export class Commanding {
 
   /** A form with one choice: what can be done here. */
   private offerAll(): void {
-    const { page } = this.desk;
-    const view = page.kind === 'list' ? VIEWS.get(page.view) : undefined;
+    const view = this.desk.view();
     const all = view === undefined ? [] : actionsOn(view.subject);
     const [first] = all;
     if (view === undefined || first === undefined) {
@@ -160,7 +158,7 @@ export class Commanding {
       ...{ kind: 'choice', name: 'action', label: 'do', choices: all.map(({ command }) => command), hint: first.help },
       helps: Object.fromEntries(all.map(({ command, help }) => [command, help])),
     };
-    const title = chosen === undefined ? view.name : `${view.name}: ${view.label(chosen.row.item)}`;
+    const title = chosen === undefined ? view.name : `${view.name}: ${view.label(chosen.item)}`;
     this.filling.fill({ title, fields: [field] }, ({ action }) => this.command(action as CommandName));
   }
 
@@ -168,7 +166,7 @@ export class Commanding {
   retry(): void {
     const chosen = this.desk.chosen();
     if (chosen?.view.subject !== 'node') return;
-    const { key, name, link } = chosen.row.item as NodeView;
+    const { key, name, link } = chosen.item as NodeView;
     if (link.kind === 'live') {
       this.desk.say('dim', `${name} answers: there is nothing to ask again.`);
       return;
@@ -236,10 +234,11 @@ export class Commanding {
   }
 
   private drain(verb: Verb): void {
-    const subject = this.desk.chosen()?.view.subject;
+    const chosen = this.desk.chosen();
+    const subject = chosen?.view.subject;
     if (subject !== 'node' && subject !== 'backend')
       this.desk.say('bad', `:${verb} is for nodes and backends: choose one in :nodes or :backends`);
-    else this.writes.drain(verb, subject, this.desk.chosenItems());
+    else this.writes.drain(verb, subject, chosen?.items ?? []);
   }
 
   private edit(): void {
@@ -250,14 +249,14 @@ export class Commanding {
 
   private chosenObject(): ServiceView | ObjectView | undefined {
     const chosen = this.desk.chosen();
-    return chosen === undefined ? undefined : this.objectOf(chosen.view, chosen.row.item);
+    return chosen === undefined ? undefined : this.objectOf(chosen.view, chosen.item);
   }
 
   private chosenObjects(): readonly (ServiceView | ObjectView)[] {
     const chosen = this.desk.chosen();
     if (chosen === undefined) return [];
     // Two listeners may be of one service.
-    return [...new Set(this.desk.chosenItems().flatMap((item) => this.objectOf(chosen.view, item) ?? []))];
+    return [...new Set(chosen.items.flatMap((item) => this.objectOf(chosen.view, item) ?? []))];
   }
 
   /** Of a row: itself, or the service that it is a part of. */

@@ -11,8 +11,16 @@ import { PageFeed } from '../feeds/page-feed.js';
 import type { ConsolePorts } from '../ports.js';
 import { parseFilter } from '../store/filter.js';
 import { reduce, type Shown, type UiEvent } from '../store/reducer.js';
-import { type Row, RowStore } from '../store/rows.js';
-import { type ListPage, type Page, pageOf, startState, type UiState } from '../store/ui-state.js';
+import { RowStore } from '../store/rows.js';
+import {
+  isOfThings,
+  type Page,
+  pageOf,
+  type Scope,
+  startState,
+  type TextPage,
+  type UiState,
+} from '../store/ui-state.js';
 import { place } from '../store/window.js';
 import { textOf } from '../theme/line.js';
 import type { Theme, Tone } from '../theme/theme.js';
@@ -20,13 +28,14 @@ import { VIEWS } from '../views/index.js';
 import { type Loaded, textLines } from '../views/text-page.js';
 import type { Sight, View } from '../views/view.js';
 
-/** The row that the operator has chosen. */
+/** What the operator has chosen: a row of a list, or what the page is all about. */
 export interface Chosen {
-  readonly page: ListPage;
   readonly view: View;
-  readonly row: Row;
-  /** All of the list. */
-  readonly rows: readonly Row[];
+  readonly scope: Scope;
+  readonly id: string;
+  readonly item: object;
+  /** Those that are marked, or else it alone. */
+  readonly items: readonly object[];
 }
 
 export class Desk {
@@ -136,21 +145,22 @@ export class Desk {
       : { ids: [], length: body.lines.length, height, tail: false };
   }
 
+  /** Of the things that the page is about; undefined: it is about something else. */
+  view(): View | undefined {
+    return isOfThings(this.page) ? VIEWS.get(this.page.view) : undefined;
+  }
+
   chosen(): Chosen | undefined {
-    const body = this.body(this.sight());
-    if (body.kind !== 'list') return undefined;
+    const sight = this.sight();
+    const body = this.body(sight);
+    if (body.kind === 'text') return this.lookedAt(body.page, sight);
     const { page, view, rows } = body;
     const { index } = place(page, rows.ids, roomFor('list', this.measured), view.tail);
     const row = rows.rows[index];
-    return row === undefined ? undefined : { page, view, row, rows: rows.rows };
-  }
-
-  /** Those that are marked, or else the chosen one. */
-  chosenItems(): readonly object[] {
-    const chosen = this.chosen();
-    if (chosen === undefined) return [];
-    const marked = chosen.rows.filter(({ id }) => chosen.page.marks.has(id));
-    return (marked.length > 0 ? marked : [chosen.row]).map(({ item }) => item);
+    if (row === undefined) return undefined;
+    const marked = rows.rows.filter(({ id }) => page.marks.has(id));
+    const items = (marked.length > 0 ? marked : [row]).map(({ item }) => item);
+    return { view, scope: page.scope, id: row.id, item: row.item, items };
   }
 
   /** The picture stands, or goes on. */
@@ -161,6 +171,14 @@ export class Desk {
       this.feed.release();
     }
     this.draw();
+  }
+
+  private lookedAt(page: TextPage, sight: Sight): Chosen | undefined {
+    const view = this.view();
+    const item = view?.items(sight).find((each) => view.id(each) === page.id);
+    return view === undefined || item === undefined
+      ? undefined
+      : { view, scope: page.scope, id: page.id, item, items: [item] };
   }
 
   private picture(): Picture {

@@ -4,7 +4,7 @@ import { messageOf } from '../actions/writer.js';
 import { revisionLines } from '../feeds/loaded.js';
 import { listPage, textPage } from '../store/ui-state.js';
 import { type Line, piece } from '../theme/line.js';
-import type { Desk } from './desk.js';
+import type { Chosen, Desk } from './desk.js';
 
 export class Navigation {
   private readonly desk: Desk;
@@ -20,46 +20,41 @@ export class Navigation {
   detail(): void {
     const chosen = this.desk.chosen();
     if (chosen === undefined) return;
-    const { view, row, page } = chosen;
-    const title = view.label(row.item);
+    const { view, id, item, scope } = chosen;
     if (view.loads === 'revision') {
-      this.load(row.id, title);
+      this.load(chosen);
       return;
     }
     if (view.detail === undefined) return;
     // A row that moves on while one looks at something else stays chosen.
-    this.desk.dispatch({ type: 'open', page: textPage('detail', title, view.name, row.id, page.scope) });
+    this.desk.dispatch({ type: 'open', page: textPage('detail', view.label(item), view.name, id, scope) });
   }
 
   text(what: 'yaml' | 'explain' | 'tree'): void {
     const chosen = this.desk.chosen();
     if (chosen === undefined) return;
-    const { view, row, page } = chosen;
-    const name = view.label(row.item);
-    if (what === 'explain' && view.subject === 'node') {
-      this.desk.dispatch({ type: 'open', page: textPage('detail', name, view.name, row.id, page.scope) });
-      return;
-    }
-    const service = view.scopeOf?.(row.item).service;
-    const key = view.subject === 'object' ? row.id : `Service/${service ?? name}`;
+    const { view, id: row, item, scope: from } = chosen;
+    const name = view.label(item);
+    const service = view.scopeOf?.(item).service;
+    const key = view.subject === 'object' ? row : `Service/${service ?? name}`;
     const id = what === 'yaml' ? key : (service ?? name);
     // Of the services of a node: there.
-    const scope = what === 'yaml' || page.scope.node === undefined ? {} : { node: page.scope.node };
+    const scope = what === 'yaml' || from.node === undefined ? {} : { node: from.node };
     const title = `${what} of ${service ?? name}`;
     this.desk.dispatch({ type: 'open', page: textPage(what, title, view.name, id, scope) });
   }
 
-  /** A list of what has to do with the chosen row. */
+  /** A list of what has to do with what is chosen. */
   scoped(view: string): void {
     const chosen = this.desk.chosen();
-    const scope = chosen?.view.scopeOf?.(chosen.row.item);
+    const scope = chosen?.view.scopeOf?.(chosen.item);
     if (chosen === undefined || scope === undefined) return;
-    this.desk.dispatch({ type: 'open', page: listPage(view, { ...chosen.page.scope, ...scope }) });
+    this.desk.dispatch({ type: 'open', page: listPage(view, { ...chosen.scope, ...scope }) });
   }
 
-  private load(id: string, title: string): void {
+  private load({ view, id, item, scope }: Chosen): void {
     this.desk.loaded = undefined;
-    this.desk.dispatch({ type: 'open', page: textPage('loaded', title, '', id) });
+    this.desk.dispatch({ type: 'open', page: textPage('loaded', view.label(item), view.name, id, scope) });
     const keep = (lines: readonly Line[]): void => {
       this.desk.loaded = { id, lines };
       this.desk.draw();

@@ -4,6 +4,7 @@
  * bottom and docs/terminal.md are made from or held against.
  */
 import type { Motion } from '../store/reducer.js';
+import { isOfThings, type Page } from '../store/ui-state.js';
 
 export type Action =
   | { readonly do: 'move'; readonly motion: Motion }
@@ -39,8 +40,11 @@ export type Action =
         | 'logs';
     };
 
-/** everywhere: in lists and texts. */
-export type Where = 'everywhere' | 'list' | 'text';
+/** thing: in lists, for the chosen row, and in all about one. */
+export type Where = 'everywhere' | 'list' | 'thing';
+
+/** Where a key was pressed. */
+export type Place = 'list' | 'detail' | 'text';
 
 export interface Binding {
   readonly keys: readonly string[];
@@ -49,7 +53,7 @@ export interface Binding {
   readonly help: string;
   /** In the line at the bottom, in so few letters. */
   readonly hint?: string;
-  /** Rows that it is for; absent: all. */
+  /** What it is for; absent: everything. */
   readonly subjects?: readonly Subject[];
 }
 
@@ -81,61 +85,65 @@ export const BINDINGS: readonly Binding[] = [
   move('page-up', ['pgup', 'ctrl-b'], 'a page up'),
   { keys: ['enter'], where: 'list', action: { do: 'detail' }, help: 'all about it', hint: 'detail' },
   {
-    ...{ keys: ['a'], where: 'list', action: { do: 'actions' }, help: 'all that can be done here' },
+    ...{ keys: ['a'], where: 'thing', action: { do: 'actions' }, help: 'all that can be done here' },
     ...{
       hint: 'actions',
       subjects: ['service', 'object', 'backend', 'node', 'certificate', 'user', 'key', 'cluster', 'version'],
     },
   },
   {
-    ...{ keys: ['y'], where: 'list', action: { do: 'yaml' }, help: 'as YAML, as apply takes it', hint: 'yaml' },
+    ...{ keys: ['y'], where: 'thing', action: { do: 'yaml' }, help: 'as YAML, as apply takes it', hint: 'yaml' },
     subjects: ['service', 'object', 'backend'],
   },
   {
-    ...{ keys: ['x'], where: 'list', action: { do: 'explain' }, help: 'which tier carries it on each node, and why' },
-    ...{ hint: 'explain', subjects: ['service', 'node', 'backend'] },
+    ...{ keys: ['x'], where: 'thing', action: { do: 'explain' }, help: 'which tier carries it on each node, and why' },
+    ...{ hint: 'explain', subjects: ['service', 'backend'] },
   },
   {
-    ...{ keys: ['t'], where: 'list', action: { do: 'tree' }, help: 'its listeners, nodes and backends as a tree' },
+    ...{ keys: ['x'], where: 'list', action: { do: 'detail' }, help: 'of a node: all about it, and what carries what' },
+    ...{ hint: 'explain', subjects: ['node'] },
+  },
+  {
+    ...{ keys: ['t'], where: 'thing', action: { do: 'tree' }, help: 'its listeners, nodes and backends as a tree' },
     ...{ hint: 'tree', subjects: ['service', 'backend'] },
   },
   {
-    ...{ keys: ['b'], where: 'list', action: { do: 'backends' }, help: 'its backends', hint: 'backends' },
+    ...{ keys: ['b'], where: 'thing', action: { do: 'backends' }, help: 'its backends', hint: 'backends' },
     subjects: ['service', 'node'],
   },
   {
-    ...{ keys: ['s'], where: 'list', action: { do: 'services' }, help: 'its services', hint: 'services' },
+    ...{ keys: ['s'], where: 'thing', action: { do: 'services' }, help: 'its services', hint: 'services' },
     subjects: ['node'],
   },
   {
-    ...{ keys: ['c'], where: 'list', action: { do: 'connections' }, help: 'its connections', hint: 'connections' },
+    ...{ keys: ['c'], where: 'thing', action: { do: 'connections' }, help: 'its connections', hint: 'connections' },
     subjects: ['service', 'node', 'backend'],
   },
   {
-    ...{ keys: ['l'], where: 'list', action: { do: 'logs' }, help: 'its log', hint: 'logs' },
+    ...{ keys: ['l'], where: 'thing', action: { do: 'logs' }, help: 'its log', hint: 'logs' },
     subjects: ['service', 'node', 'backend'],
   },
   {
-    ...{ keys: ['e'], where: 'list', action: { do: 'edit' }, help: 'edit it in $EDITOR, see the plan, apply it' },
+    ...{ keys: ['e'], where: 'thing', action: { do: 'edit' }, help: 'edit it in $EDITOR, see the plan, apply it' },
     ...{ hint: 'edit', subjects: ['service', 'object', 'backend'] },
   },
   {
     ...{
       keys: ['d'],
-      where: 'list',
+      where: 'thing',
       action: { do: 'drain' },
       help: 'no new connections for it, or for what is marked',
     },
     ...{ hint: 'drain', subjects: ['node', 'backend'] },
   },
   {
-    ...{ keys: ['u'], where: 'list', action: { do: 'undrain' }, help: 'new connections again', hint: 'undrain' },
+    ...{ keys: ['u'], where: 'thing', action: { do: 'undrain' }, help: 'new connections again', hint: 'undrain' },
     subjects: ['node', 'backend'],
   },
   {
     ...{
       keys: ['r'],
-      where: 'list',
+      where: 'thing',
       action: { do: 'retry' },
       help: 'ask a node that is stale again, now',
       hint: 'retry',
@@ -147,11 +155,11 @@ export const BINDINGS: readonly Binding[] = [
     subjects: ['service', 'object', 'certificate', 'user', 'key', 'cluster'],
   },
   {
-    ...{ keys: ['o'], where: 'list', action: { do: 'copy' }, help: 'another one like it, in $EDITOR' },
+    ...{ keys: ['o'], where: 'thing', action: { do: 'copy' }, help: 'another one like it, in $EDITOR' },
     subjects: ['service', 'object'],
   },
   {
-    ...{ keys: ['ctrl-k'], where: 'list', action: { do: 'delete' }, help: 'delete it, or what is marked' },
+    ...{ keys: ['ctrl-k'], where: 'thing', action: { do: 'delete' }, help: 'delete it, or what is marked' },
     ...{ hint: 'delete', subjects: ['service', 'object', 'certificate', 'user', 'key', 'cluster', 'node'] },
   },
   { keys: ['space'], where: 'list', action: { do: 'mark' }, help: 'mark it, or not any more' },
@@ -186,17 +194,21 @@ export const BINDINGS: readonly Binding[] = [
   { keys: ['ctrl-c'], where: 'everywhere', action: { do: 'quit' }, help: 'the end' },
 ];
 
-export function bindingOf(chord: string, where: 'list' | 'text', subject: Subject): Binding | undefined {
-  return BINDINGS.find((binding) => binding.keys.includes(chord) && isFor(binding, where) && isAbout(binding, subject));
+export function bindingOf(chord: string, place: Place, subject: Subject): Binding | undefined {
+  return BINDINGS.find((binding) => binding.keys.includes(chord) && isFor(binding, place) && isAbout(binding, subject));
 }
 
 /** Those that are shown at the bottom, the most particular first. */
-export function hintsFor(where: 'list' | 'text', subject: Subject): readonly Binding[] {
-  return BINDINGS.filter((binding) => binding.hint !== undefined && isFor(binding, where) && isAbout(binding, subject));
+export function hintsFor(place: Place, subject: Subject): readonly Binding[] {
+  return BINDINGS.filter((binding) => binding.hint !== undefined && isFor(binding, place) && isAbout(binding, subject));
 }
 
-function isFor(binding: Binding, where: 'list' | 'text'): boolean {
-  return binding.where === 'everywhere' || binding.where === where;
+export function placeOf(page: Page): Place {
+  return page.kind === 'list' ? 'list' : isOfThings(page) ? 'detail' : 'text';
+}
+
+function isFor({ where }: Binding, place: Place): boolean {
+  return where === 'everywhere' || (where === 'list' ? place === 'list' : place !== 'text');
 }
 
 function isAbout({ subjects }: Binding, subject: Subject): boolean {

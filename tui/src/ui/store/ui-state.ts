@@ -108,6 +108,11 @@ export function startState(page: Page): UiState {
   };
 }
 
+/** A list, or all about one of its rows: what can be done with a row can be done there. */
+export function isOfThings(page: Page): boolean {
+  return page.kind === 'list' || page.text === 'detail' || page.text === 'loaded';
+}
+
 export function pageOf({ pages }: UiState): Page {
   return pages.at(-1) ?? pages[0];
 }
