@@ -59,6 +59,18 @@ describe('every view', () => {
     expect(text(open('nodes', { columns: 39, rows: 10 }))).toContain('39x10 is too small');
   });
 
+  test('shows the newest of what moves at the end of a line, however wide the terminal is', () => {
+    const history = Array.from({ length: 120 }, (_, i) => flow(i === 119 ? 90 : 10, 1_000));
+    for (const columns of [40, 80, 132, 300]) {
+      const dashboard = harness({ ...small, history }, { columns, rows: 50 });
+      const open = dashboard.screen().find((line) => line.startsWith(' Open')) ?? '';
+      expect(open.trimEnd(), `${columns} columns`).toMatch(/▂█$/);
+      expect(open.trimEnd().length).toBe(Math.min(columns, 28 + 120));
+      expect(text(dashboard)).not.toContain('…');
+    }
+    expect(text(harness({ ...small, history }, { columns: 40, rows: 50 }))).toContain('relay');
+  });
+
   test('is ASCII on a terminal without Unicode', () => {
     const made = open('services', { env: { LANG: 'C' }, columns: 200 });
     expect(text(made)).toMatch(/^[\n\x20-\x7e]*$/);
@@ -151,6 +163,38 @@ describe('a list', () => {
     expect(text(node)).toContain('nodes › services of node01');
   });
 
+  test('keeps the chosen row on the screen while what is said takes several lines', () => {
+    const made = open('services', { columns: 60, rows: 16 });
+    made.press('G');
+    const said =
+      'the agent did not do it, since it is in no mesh: make one of this node, start it with marcherd --mesh NAME';
+    made.controller.complain(said);
+    const lines = made.screen();
+    expect(lines).toHaveLength(16);
+    expect(lines.slice(-3, -1).join('').replaceAll(/ +/g, ' ').trim()).toBe(said);
+    expect(chosen(made)).toContain('web-0039');
+    expect(lines.at(-4)).toContain('web-0039');
+    made.press('esc');
+    expect(made.screen().at(-3)).toContain('web-0039');
+    // What is much longer leaves the page its half.
+    made.controller.complain('word '.repeat(400));
+    expect(chosen(made)).toContain('web-0039');
+    expect(rows(made).length).toBeGreaterThan(4);
+  });
+
+  test('of which nobody knew anything says why, whole and once', async () => {
+    const why =
+      'users and keys belong to a mesh, and this node is in none: make one of this node: start it with marcherd --mesh NAME';
+    const listUsers = async () => {
+      throw new Error(why);
+    };
+    const made = open('users', { columns: 60, entry: { access: { listUsers } } as unknown as AgentCalls });
+    await settled();
+    const words = text(made).replaceAll(/\s+/g, ' ');
+    expect(words.split(why).length - 1).toBe(1);
+    expect(words.split('users and keys').length - 1).toBe(1);
+  });
+
   test('a picture that is held stands, and says so', () => {
     const made = open('services');
     made.press('p');
@@ -210,6 +254,22 @@ describe('of one thing', () => {
     expect(text(made)).toBe(before);
     made.press('s');
     expect(text(made)).toContain('services of node02');
+  });
+
+  test('a text has its long lines whole, and can be read to its end', () => {
+    const reason = `exit of ${'the program '.repeat(40)}at last`;
+    const link = { kind: 'stale', sinceMs: NOW_MS - 12_000, retryAtMs: NOW_MS, reason } as const;
+    const made = open('nodes', { columns: 60, rows: 30 }, changed(small, { nodes: { [nodeKey(1)]: { link } } }));
+    made.press('j', 'enter');
+    expect(text(made).replaceAll(/\s+/g, ' ')).toContain(reason);
+    expect(made.screen()[5]).toMatch(/^ {15}\S/);
+    made.press('G');
+    expect(text(made)).toMatch(/web-0039 .*\n.*relay writes/);
+    expect(text(made)).not.toContain('…');
+    // To its end, too, while something that is said takes lines of it.
+    made.controller.complain(reason);
+    made.press('g', 'G');
+    expect(text(made)).toMatch(/web-0039 .*\n.*relay writes/);
   });
 
   test('a text that is about something that is gone says so', () => {

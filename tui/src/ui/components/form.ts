@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A form as lines: a field in each, what is expected of the one that is typed in, and what is wrong. */
 import { type Form, type FormField, fieldOf } from '../store/form.js';
-import { type Line, paintLine, piece } from '../theme/line.js';
+import { foldLine, type Line, paintLine, piece } from '../theme/line.js';
 import type { Theme } from '../theme/theme.js';
 import { widthOf } from '../theme/width.js';
 
-/** Title, rule, hint, problem. */
-const OTHER_LINES = 4;
+/** Title, rule, hint. */
+const OTHER_LINES = 3;
 
 /** height: lines that there are for it. */
 export function formLines(form: Form, theme: Theme, columns: number, height: number): string[] {
-  const room = Math.max(1, height - OTHER_LINES);
+  const problem = foldLine(theme, [' ', piece('bad', form.problem)], columns).slice(
+    0,
+    Math.max(1, Math.floor(height / 3)),
+  );
+  const room = Math.max(1, height - OTHER_LINES - problem.length);
   const from = Math.max(0, Math.min(form.at - Math.floor(room / 2), form.fields.length - room));
   const width = Math.max(...form.fields.map(({ label }) => widthOf(label)));
   const current = fieldOf(form);
@@ -21,7 +25,7 @@ export function formLines(form: Form, theme: Theme, columns: number, height: num
       .slice(from, from + room)
       .map((field, i) => fieldLine(field, from + i === form.at, width, theme, columns)),
     [piece('dim', ` ${current.helps[current.text] ?? current.hint}`)],
-    [piece('bad', form.problem === '' ? '' : ` ${form.problem}`)],
+    ...problem,
   ];
   return lines.map((line) => paintLine(theme, line, columns));
 }

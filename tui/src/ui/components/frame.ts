@@ -9,13 +9,14 @@ import {
   type Dialog,
   isOfThings,
   type ListPage,
+  type Notice,
   type Prompt,
   pageOf,
   type TextPage,
   type UiState,
 } from '../store/ui-state.js';
 import { place } from '../store/window.js';
-import { type Line, paintLine, piece, textOf } from '../theme/line.js';
+import { foldLine, type Line, paintLine, piece, textOf } from '../theme/line.js';
 import type { Theme, Tone } from '../theme/theme.js';
 import { cut, widthOf } from '../theme/width.js';
 import { VIEWS } from '../views/index.js';
@@ -50,6 +51,16 @@ const FULL: Size = { columns: 80, rows: 24 };
 const LEAST: Size = { columns: 40, rows: 10 };
 /** Header, way, what is said, keys. */
 const CHROME = 4;
+/** Of what was said last, where it takes more than one. */
+const NOTICE_LINES_MAX = 6;
+
+/** What there is for the page, with one line for what is said: a notice that takes more has them from the page. */
+export function pageSize({ notice }: UiState, theme: Theme, { columns, rows }: Size): Size {
+  return {
+    columns,
+    rows: rows - (notice === undefined ? 0 : noticeLines(notice, theme, { columns, rows }).length - 1),
+  };
+}
 
 /** Rows of a list, or lines of a text, that fit. */
 export function roomFor(body: Body['kind'], { rows }: Size): number {
@@ -70,21 +81,22 @@ export function frame(picture: Picture, size: Size): readonly string[] {
   const { columns, rows } = size;
   const { theme } = picture.sight;
   if (columns < LEAST.columns || rows < LEAST.rows) return tooSmall(size, theme);
-  const height = rows - CHROME;
   const { dialog, form } = picture.ui;
+  const inner = pageSize(picture.ui, theme, size);
+  const height = inner.rows - CHROME;
   const body =
     dialog !== undefined
-      ? dialogLines(dialog, picture, size)
+      ? dialogLines(dialog, picture, inner)
       : form !== undefined
         ? formLines(form, theme, columns, height)
-        : bodyLines(picture, size);
+        : bodyLines(picture, inner);
   const blank = ' '.repeat(columns);
   return [
     paintLine(theme, header(picture, columns), columns),
-    paintLine(theme, way(picture, size), columns),
+    paintLine(theme, way(picture, size, inner), columns),
     ...body.slice(0, height),
     ...Array.from({ length: Math.max(0, height - body.length) }, () => blank),
-    said(picture, columns),
+    ...said(picture, size),
     paintLine(theme, hints(picture, columns), columns),
   ];
 }
@@ -127,7 +139,7 @@ function apart(left: Line, right: Line, columns: number): Line {
 }
 
 /** "nodes › node1 › services of node1   /web  3 of 5000" */
-function way({ ui, sight, body }: Picture, { columns, rows }: Size): Line {
+function way({ ui, sight, body }: Picture, { columns, rows }: Size, inner: Size): Line {
   const { theme, state, feed } = sight;
   const crumb = ` ${theme.glyphs.crumb} `;
   const names = ui.pages.map((page) => {
@@ -147,11 +159,7 @@ function way({ ui, sight, body }: Picture, { columns, rows }: Size): Line {
   ];
   const small =
     columns < FULL.columns || rows < FULL.rows ? `${columns}x${rows}: made for ${FULL.columns}x${FULL.rows}  ` : '';
-  return apart(
-    left,
-    [piece('dim', small), piece('dim', `${countText(body, feed.total, { columns, rows })} `)],
-    columns,
-  );
+  return apart(left, [piece('dim', small), piece('dim', `${countText(body, feed.total, inner)} `)], columns);
 }
 
 function countText(body: Body, total: number | undefined, size: Size): string {
@@ -193,28 +201,32 @@ function bodyLines(picture: Picture, size: Size): string[] {
   return [
     ...lines,
     paintLine(theme, ['  ', piece('dim', why)], columns),
-    ...problems.slice(0, 20).map((problem) => paintLine(theme, ['  ', piece('bad', problem)], columns)),
+    ...problems
+      .slice(0, 20)
+      .flatMap((problem) => foldLine(theme, ['  ', piece('bad', problem)], columns))
+      .map((line) => paintLine(theme, line, columns)),
   ];
 }
 
 /** What is typed, what was said last, or what is wrong with what is shown. */
-function said(picture: Picture, columns: number): string {
+function said(picture: Picture, size: Size): readonly string[] {
   const { ui, sight, body, suggestions } = picture;
   const { theme, feed } = sight;
-  if (ui.prompt !== undefined) return promptLine(ui.prompt, suggestions, theme, columns);
-  if (ui.notice !== undefined) return paintLine(theme, [' ', piece(ui.notice.tone, ui.notice.text)], columns);
-  if (body.kind === 'list' && body.rows.faulty !== undefined) {
-    return paintLine(theme, [' ', piece('warn', `the filter is not used: ${body.rows.faulty}`)], columns);
-  }
-  const [first, ...others] = body.kind === 'list' ? feed.problems : [];
-  if (first !== undefined) {
-    return paintLine(
-      theme,
-      [' ', piece('warn', `${first}${others.length === 0 ? '' : `; and ${others.length} more`}`)],
-      columns,
-    );
-  }
-  return ' '.repeat(columns);
+  const { columns } = size;
+  if (ui.prompt !== undefined) return [promptLine(ui.prompt, suggestions, theme, columns)];
+  if (ui.notice !== undefined)
+    return noticeLines(ui.notice, theme, size).map((line) => paintLine(theme, line, columns));
+  if (body.kind === 'list' && body.rows.faulty !== undefined)
+    return [paintLine(theme, [' ', piece('warn', `the filter is not used: ${body.rows.faulty}`)], columns)];
+  // Where there are no rows they stand in their place.
+  const [first, ...others] = body.kind === 'list' && body.rows.all > 0 ? feed.problems : [];
+  const more = others.length === 0 ? '' : `; and ${others.length} more`;
+  return [paintLine(theme, first === undefined ? [''] : [' ', piece('warn', `${first}${more}`)], columns)];
+}
+
+function noticeLines({ tone, text }: Notice, theme: Theme, { columns, rows }: Size): readonly Line[] {
+  const most = Math.max(1, Math.min(NOTICE_LINES_MAX, Math.floor((rows - CHROME) / 2)));
+  return foldLine(theme, [' ', piece(tone, text)], columns).slice(0, most);
 }
 
 function promptLine(
@@ -315,20 +327,21 @@ function dialogLines(dialog: Dialog, { sight }: Picture, size: Size): string[] {
 
 /** Nothing of what is decided about is cut off: lines that are too long go on in the next. */
 function dialogTexts({ lines, commands }: Dialog, columns: number, theme: Theme): Line[] {
-  const folded = (text: string, indent: string): string[] => {
-    const parts: string[] = [];
+  // A command is broken anywhere, so that its rows put together are the command.
+  const rowsOf = (text: string): string[] => {
+    const rows: string[] = [];
     let rest = theme.plain(text);
     do {
-      const part = cut(rest, columns - indent.length) || rest.slice(0, 1);
-      parts.push(indent + part);
-      rest = rest.slice(part.length);
+      const row = cut(rest, columns) || rest.slice(0, 1);
+      rows.push(row);
+      rest = rest.slice(row.length);
     } while (rest !== '');
-    return parts;
+    return rows;
   };
   return [
-    ...lines.flatMap((line) => folded(line, ' ').map((part): Line => [piece(toneOf(line), part)])),
+    ...lines.flatMap((line) => foldLine(theme, [' ', piece(toneOf(line), line)], columns)),
     ...(commands.length === 0 ? [] : [[''], [piece('dim', ' The same as a command:')]]),
-    ...commands.flatMap((line) => folded(line, '').map((part): Line => [part])),
+    ...commands.flatMap((line) => rowsOf(line).map((row): Line => [row])),
   ];
 }
 

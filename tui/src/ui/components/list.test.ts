@@ -12,7 +12,7 @@ import { listLines } from './list.js';
 
 const view = services as unknown as View;
 const state = meshState({ nodes: 1, services: 500, backends: 1 });
-const sight = { state, feed: NO_FEED, nowMs: NOW_MS, theme: createTheme({ LANG: 'C.UTF-8' }), scope: {} };
+const sight = { state, feed: NO_FEED, nowMs: NOW_MS, theme: createTheme({ LANG: 'C.UTF-8' }), columns: 80, scope: {} };
 
 test('of 500 rows those are made into lines that are seen, each as wide as the screen', () => {
   const page = { ...listPage('services'), selected: 'web-0300' };

@@ -6,7 +6,7 @@
  *                                                                   ▲
  *                                               the mesh's state, the feed of the page
  */
-import { type Body, frame, type Picture, roomFor, type Size } from '../components/frame.js';
+import { type Body, frame, type Picture, pageSize, roomFor, type Size } from '../components/frame.js';
 import { PageFeed } from '../feeds/page-feed.js';
 import type { ConsolePorts } from '../ports.js';
 import { parseFilter } from '../store/filter.js';
@@ -22,7 +22,7 @@ import {
   type UiState,
 } from '../store/ui-state.js';
 import { place } from '../store/window.js';
-import { textOf } from '../theme/line.js';
+import { foldLine, textOf } from '../theme/line.js';
 import type { Theme, Tone } from '../theme/theme.js';
 import { VIEWS } from '../views/index.js';
 import { type Loaded, textLines } from '../views/text-page.js';
@@ -121,7 +121,7 @@ export class Desk {
 
   draw(): void {
     const picture = this.picture();
-    if (this.isOpen) this.watch(servicesOn(picture.body, this.measured));
+    if (this.isOpen) this.watch(servicesOn(picture.body, this.room()));
     const lines = frame(picture, this.measured);
     const before = this.shownLines;
     if (lines.length === before.length && lines.every((line, i) => line === before[i])) return;
@@ -133,13 +133,16 @@ export class Desk {
     // In whole seconds: what is computed from the time stays the same between them.
     const nowMs = Math.floor(this.ports.clock.nowMs() / 1_000) * 1_000;
     const { scope } = this.page;
-    return { state: this.ports.fleet.state, feed: this.feed.current, nowMs, theme: this.theme, scope };
+    return {
+      ...{ state: this.ports.fleet.state, feed: this.feed.current, nowMs, scope },
+      ...{ theme: this.theme, columns: this.measured.columns },
+    };
   }
 
   /** What can be moved in. */
   shown(): Shown {
     const body = this.body(this.sight());
-    const height = roomFor(body.kind, this.measured);
+    const height = roomFor(body.kind, this.room());
     return body.kind === 'list'
       ? { ids: body.rows.ids, length: body.rows.ids.length, height, tail: body.view.tail === true }
       : { ids: [], length: body.lines.length, height, tail: false };
@@ -155,7 +158,7 @@ export class Desk {
     const body = this.body(sight);
     if (body.kind === 'text') return this.lookedAt(body.page, sight);
     const { page, view, rows } = body;
-    const { index } = place(page, rows.ids, roomFor('list', this.measured), view.tail);
+    const { index } = place(page, rows.ids, roomFor('list', this.room()), view.tail);
     const row = rows.rows[index];
     if (row === undefined) return undefined;
     const marked = rows.rows.filter(({ id }) => page.marks.has(id));
@@ -202,7 +205,12 @@ export class Desk {
     const lines = textLines(page, sight, this.loaded);
     const filter = parseFilter(page.filter);
     const shown = filter.kind === 'expression' ? lines.filter((line) => filter.test(textOf(line))) : lines;
-    return { kind: 'text', page, lines: shown };
+    return { kind: 'text', page, lines: shown.flatMap((line) => foldLine(sight.theme, line, sight.columns - 1)) };
+  }
+
+  /** For the page. */
+  private room(): Size {
+    return pageSize(this.state, this.theme, this.measured);
   }
 
   /** Histories are kept of services that are looked at. */

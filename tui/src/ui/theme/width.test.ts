@@ -2,11 +2,11 @@
 import fc from 'fast-check';
 import stringWidth from 'string-width';
 import { describe, expect, test } from 'vitest';
-import { paintLine } from './line.js';
+import { foldLine, type Line, type Piece, paintLine, piece, textOf } from './line.js';
 import { plain } from './plain.js';
 import { sparkline } from './sparkline.js';
-import { createTheme } from './theme.js';
-import { cut, fit, widthOf } from './width.js';
+import { createTheme, type Tone } from './theme.js';
+import { cut, fit, fold, widthOf } from './width.js';
 
 describe('widths', () => {
   test('wide characters take two cells, combining marks and joiners none', () => {
@@ -41,6 +41,33 @@ describe('widths', () => {
       ),
       { numRuns: 30 },
     );
+  });
+
+  test('a line that goes on below has all of its text and tones, and is nowhere too wide', () => {
+    const theme = createTheme({ LANG: 'C.UTF-8' });
+    const text = fc.oneof(fc.string({ unit: 'grapheme' }), fc.string({ unit: 'binary' })).map((each) => plain(each));
+    const pieces = fc.record({ text, tone: fc.constantFrom<Tone>('bad', 'good', 'dim') });
+    const told = (part: Piece): string[] => [...part.text].map((character) => `${part.tone} ${character}`);
+    const all = (line: Line): string[] => line.flatMap((part) => (typeof part === 'string' ? [] : told(part)));
+    fc.assert(
+      fc.property(fc.array(pieces, { minLength: 1, maxLength: 4 }), fc.integer({ min: 8, max: 60 }), (line, width) => {
+        const lines = foldLine(theme, line, width);
+        for (const each of lines) expect(widthOf(textOf(each))).toBeLessThanOrEqual(width);
+        expect(lines.flatMap(all)).toEqual(line.flatMap(told));
+      }),
+    );
+  });
+
+  test('it is broken between words, and goes on under what follows the title', () => {
+    const theme = createTheme({ LANG: 'C.UTF-8' });
+    const shown = (line: Line): string[] => foldLine(theme, line, 20).map(textOf);
+    expect(shown([piece('dim', 'Why   '), 'no route to the backend'])).toEqual([
+      'Why   no route to ',
+      '      the backend',
+    ]);
+    expect(shown(['  address: 192.0.2.1:8080'])).toEqual(['  address: ', '    192.0.2.1:8080']);
+    expect(shown(['a'.repeat(30)])).toEqual(['a'.repeat(18), `  ${'a'.repeat(12)}`]);
+    expect(fold('日本語', 4)).toEqual(['日本', '語']);
   });
 });
 

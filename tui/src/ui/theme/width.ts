@@ -24,6 +24,21 @@ export function cut(text: string, width: number): string {
   return text.slice(0, end);
 }
 
+/** Rows of so many cells at most, broken behind blanks where there are any: put together they are the text. At least one. */
+export function fold(text: string, width: number): string[] {
+  const rows: string[] = [];
+  let rest = text;
+  while (widthOf(rest) > width) {
+    const most = cut(rest, width) || ([...rest][0] ?? '');
+    const words = most.slice(0, most.lastIndexOf(' ') + 1);
+    // A word that is too long alone is broken anywhere, also behind blanks that it begins with.
+    const row = words.trim() === '' ? most : words;
+    rows.push(row);
+    rest = rest.slice(row.length);
+  }
+  return [...rows, rest];
+}
+
 /** Exactly so many cells; what is cut off shows by the mark at the end. */
 export function fit(text: string, width: number, align: 'left' | 'right' = 'left', mark = ''): string {
   if (width <= 0) return '';

@@ -1,27 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The mesh at a glance: who answers, what moves, what is wrong, who is busiest. */
-import { type FleetState, type Flow, listOf, type ServiceView } from '@marcher/client/fleet';
+import { type FleetState, listOf, type ServiceView } from '@marcher/client/fleet';
 import { plural } from '../../cli/output/quantity.js';
 import { type Line, piece } from '../theme/line.js';
-import type { Tone } from '../theme/theme.js';
 import { conflicts } from './conflicts.js';
-import {
-  BLANK,
-  bars,
-  bytesRate,
-  countRate,
-  coverageText,
-  field,
-  heading,
-  linkText,
-  linkTone,
-  volume,
-} from './shown.js';
+import { BLANK, bytesRate, coverageText, field, heading, linkText, linkTone, trafficLines, volume } from './shown.js';
 import type { Sight } from './view.js';
 
 const BUSIEST_MAX = 10;
 const TROUBLES_MAX = 12;
-const TREND_WIDTH = 60;
 
 export function dashboard(sight: Sight): Line[] {
   const { state, nowMs } = sight;
@@ -40,11 +27,7 @@ export function dashboard(sight: Sight): Line[] {
     field('Serving', servingText(state)),
     BLANK,
     heading('Traffic, over live nodes'),
-    trend(sight, 'Open', String(flow.open), (each) => each.open),
-    trend(sight, 'Connections/s', countRate(flow.connections), (each) => each.connections),
-    trend(sight, 'In', bytesRate(flow.bytesReceived), (each) => each.bytesReceived),
-    trend(sight, 'Out', bytesRate(flow.bytesSent), (each) => each.bytesSent),
-    trend(sight, 'Failures/s', countRate(flow.failures), (each) => each.failures, flow.failures > 0 ? 'bad' : 'accent'),
+    ...trafficLines(flow, state.history, sight),
     BLANK,
     heading('Tiers'),
     ...tiers(state),
@@ -58,16 +41,6 @@ function servingText({ services, backends }: FleetState): string {
   let healthy = 0;
   for (const { health } of listOf(backends)) if (health === 'healthy') healthy++;
   return `${plural(services.size, 'service')}, ${healthy} of ${plural(backends.size, 'backend')} healthy`;
-}
-
-function trend(
-  { state, theme }: Sight,
-  title: string,
-  now: string,
-  take: (flow: Flow) => number,
-  tone: Tone = 'accent',
-): Line {
-  return [...field(title, now.padEnd(12)), ' ', piece(tone, bars(state.history, take, TREND_WIDTH, theme))];
 }
 
 function tiers({ nodes }: FleetState): Line[] {

@@ -3,19 +3,7 @@
 import type { NodeView, ServiceView } from '@marcher/client/fleet';
 import { age, bytes, clock, plural, timeMs } from '../../cli/output/quantity.js';
 import { type Line, piece } from '../theme/line.js';
-import {
-  BLANK,
-  bars,
-  bytesRate,
-  countRate,
-  field,
-  flowColumns,
-  heading,
-  linkText,
-  linkTone,
-  stateOf,
-  trendColumn,
-} from './shown.js';
+import { BLANK, field, flowColumns, heading, linkText, linkTone, stateOf, trafficLines, trendColumn } from './shown.js';
 import type { Sight, View } from './view.js';
 
 /** Services that are listed with their tier in the detail of a node; the others are counted. */
@@ -82,7 +70,8 @@ function upText(startedMs: number | undefined, nowMs: number): string {
     : age(Math.floor((nowMs - startedMs) / 60_000) * 60_000).replace(/m0s$/, 'm');
 }
 
-function detail(node: NodeView, { state, nowMs, theme }: Sight): Line[] {
+function detail(node: NodeView, sight: Sight): Line[] {
+  const { state, nowMs } = sight;
   const { link, status, member, flow } = node;
   const engine = status?.engine;
   const reason = link.kind === 'stale' || link.kind === 'refused' ? link.reason : '';
@@ -134,21 +123,7 @@ function detail(node: NodeView, { state, nowMs, theme }: Sight): Line[] {
     );
   }
   if (flow !== undefined) {
-    lines.push(
-      BLANK,
-      heading('Traffic'),
-      field('Open', `${flow.open}`),
-      field('Connections/s', countRate(flow.connections)),
-      field(
-        'In',
-        `${bytesRate(flow.bytesReceived).padEnd(12)} ${bars(node.history, (each) => each.bytesReceived, 40, theme)}`,
-      ),
-      field(
-        'Out',
-        `${bytesRate(flow.bytesSent).padEnd(12)} ${bars(node.history, (each) => each.bytesSent, 40, theme)}`,
-      ),
-      field('Failures/s', countRate(flow.failures), flow.failures > 0 ? 'bad' : 'normal'),
-    );
+    lines.push(BLANK, heading('Traffic'), ...trafficLines(flow, node.history, sight));
   }
   lines.push(...tierLines(node), ...carriedLines(node, state.services.values()));
   return lines;

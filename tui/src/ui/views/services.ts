@@ -14,15 +14,13 @@ import { type Line, piece } from '../theme/line.js';
 import type { Tone } from '../theme/theme.js';
 import {
   BLANK,
-  bars,
-  bytesRate,
-  countRate,
   field,
   flowColumns,
   heading,
   madeOnce,
   nodeName,
   nodesText,
+  trafficLines,
   trendColumn,
 } from './shown.js';
 import type { Sight, View } from './view.js';
@@ -107,7 +105,8 @@ const unmetOf = madeOnce((nodes: ReadonlyMap<string, ObjectOnNode>): string => {
   return first === undefined ? '' : first.reason || `Not${first.type}`;
 });
 
-function detail(service: ServiceView, { state, theme }: Sight): Line[] {
+function detail(service: ServiceView, sight: Sight): Line[] {
+  const { state } = sight;
   const { declared, flow, history } = service;
   const labels = declared === undefined ? '-' : labelsText(declared.labels);
   return [
@@ -124,17 +123,7 @@ function detail(service: ServiceView, { state, theme }: Sight): Line[] {
     field('Backends', healthText(service), healthTone(service)),
     BLANK,
     heading('Traffic'),
-    field('Open', String(flow.open)),
-    field(
-      'Connections/s',
-      `${countRate(flow.connections).padEnd(12)} ${bars(history, (each) => each.connections, 40, theme)}`,
-    ),
-    field(
-      'In',
-      `${bytesRate(flow.bytesReceived).padEnd(12)} ${bars(history, (each) => each.bytesReceived, 40, theme)}`,
-    ),
-    field('Out', `${bytesRate(flow.bytesSent).padEnd(12)} ${bars(history, (each) => each.bytesSent, 40, theme)}`),
-    field('Failures/s', countRate(flow.failures), flow.failures > 0 ? 'bad' : 'normal'),
+    ...trafficLines(flow, history, sight),
     BLANK,
     heading('On each node'),
     ...onNodes(service, state),

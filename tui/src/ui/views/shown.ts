@@ -1,10 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What several views show in the same words. */
-import type { Coverage, FleetState, Flow, Link, NodeKey, NodeView } from '@marcher/client/fleet';
+import {
+  type Coverage,
+  type FleetState,
+  type Flow,
+  HISTORY_MAX,
+  type Link,
+  type NodeKey,
+  type NodeView,
+} from '@marcher/client/fleet';
 import { age, bytes, plural, rate } from '../../cli/output/quantity.js';
-import { type Line, piece } from '../theme/line.js';
+import { type Line, piece, textOf } from '../theme/line.js';
 import { sparkline } from '../theme/sparkline.js';
-import type { Theme, Tone } from '../theme/theme.js';
+import type { Tone } from '../theme/theme.js';
+import { widthOf } from '../theme/width.js';
 import type { Column, Sight } from './view.js';
 
 /** "live", "stale 12s", "refused", "connecting" */
@@ -83,6 +92,7 @@ export function flowColumns<Item>(flowOf: (item: Item, sight: Sight) => Flow | u
 }
 
 const TREND_WIDTH = 12;
+const FIGURE_WIDTH = 12;
 
 export function trendColumn<Item>(historyOf: (item: Item) => readonly Flow[]): Column<Item> {
   return {
@@ -118,8 +128,21 @@ export function stateOf(node: NodeView): { readonly text: string; readonly tone:
   return status.ready ? { text: 'ready', tone: 'good' } : { text: 'not ready', tone: 'bad' };
 }
 
-export function bars(history: readonly Flow[], take: (flow: Flow) => number, width: number, theme: Theme): string {
-  return sparkline(history.map(take), width, theme.glyphs.bars);
+/** What moves, each with as much of what it was as there is room for. */
+export function trafficLines(flow: Flow, history: readonly Flow[], { theme, columns }: Sight): Line[] {
+  const line = (title: string, now: string, take: (flow: Flow) => number, tone: Tone = 'accent'): Line => {
+    const figure = field(title, `${now.padEnd(FIGURE_WIDTH)} `);
+    const room = columns - 1 - widthOf(textOf(figure));
+    const bars = sparkline(history.map(take), Math.max(0, Math.min(room, HISTORY_MAX)), theme.glyphs.bars);
+    return [...figure, piece(tone, bars)];
+  };
+  return [
+    line('Open', String(flow.open), ({ open }) => open),
+    line('Connections/s', countRate(flow.connections), ({ connections }) => connections),
+    line('In', bytesRate(flow.bytesReceived), ({ bytesReceived }) => bytesReceived),
+    line('Out', bytesRate(flow.bytesSent), ({ bytesSent }) => bytesSent),
+    line('Failures/s', countRate(flow.failures), ({ failures }) => failures, flow.failures > 0 ? 'bad' : 'accent'),
+  ];
 }
 
 /** Of the same thing the same text: what moves is seldom what nodes say of the configuration. */

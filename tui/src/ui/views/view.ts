@@ -15,6 +15,8 @@ export interface Sight {
   /** Unix time, in whole seconds where nothing else has changed. */
   readonly nowMs: number;
   readonly theme: Theme;
+  /** Of the screen. */
+  readonly columns: number;
   readonly scope: Scope;
 }
 
