@@ -1,10 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * A table of any length: rows that are seen are there, others are not. One stop of the Tab key; arrows, j and k, Home, End and the
- * page keys move in it, Enter opens. What is chosen is remembered by its key, so that it stays what it is when rows move.
+ * page keys move in it, Enter opens. What is chosen is remembered by its key, so that it stays what it is when rows move. What is too
+ * long for its cell is whole below the table, of the chosen row, and under the pointer.
  */
 import { useVirtualizer } from '@tanstack/react-virtual';
-import { type CSSProperties, type KeyboardEvent, memo, type ReactNode, useId, useMemo, useRef, useState } from 'react';
+import {
+  type CSSProperties,
+  type KeyboardEvent,
+  memo,
+  type PointerEvent,
+  type ReactNode,
+  useId,
+  useLayoutEffect,
+  useMemo,
+  useRef,
+  useState,
+} from 'react';
 import { type Order, sorted } from './sorted.js';
 
 export interface Column<T> {
@@ -60,6 +72,12 @@ export function DataTable<T>({
   const template = columns.map(({ width }) => width ?? DEFAULT_WIDTH).join(' ');
   const least = columns.reduce((sum, { width }) => sum + leastWidthPx(width), 0);
   const at = chosen === undefined ? -1 : shown.findIndex((row) => rowKey(row) === chosen);
+  const [cut, setCut] = useState(NOTHING_CUT);
+  // After each drawing: the row may have scrolled into being with this one.
+  useLayoutEffect(() => {
+    const now = cutTexts(at < 0 ? null : document.getElementById(`${id}-${at}`), columns);
+    setCut((before) => (isSame(before, now) ? before : now));
+  });
 
   const move = (to: number): void => {
     const index = Math.min(shown.length - 1, Math.max(0, to));
@@ -92,7 +110,7 @@ export function DataTable<T>({
   };
 
   const height = Math.min(shown.length, SHORT_ROWS) * ROW_PX;
-  return (
+  const grid = (
     // biome-ignore lint/a11y/useSemanticElements: a table element can't hold rows that are placed
     <div
       className="table"
@@ -104,6 +122,7 @@ export function DataTable<T>({
       tabIndex={0}
       ref={scroller}
       onKeyDown={onKeyDown}
+      onPointerOver={tellWhole}
       style={{ '--columns': template, '--least': `${least}px`, '--rows': `${height + ROW_PX + 2}px` } as CSSProperties}
       data-long={shown.length > SHORT_ROWS}
     >
@@ -147,6 +166,55 @@ export function DataTable<T>({
       )}
     </div>
   );
+  return (
+    <>
+      {grid}
+      {cut.length > 0 && (
+        <dl className="table-cut">
+          {cut.map(({ title, text }) => (
+            <div key={title}>
+              <dt>{title}</dt>
+              <dd>{text}</dd>
+            </div>
+          ))}
+        </dl>
+      )}
+    </>
+  );
+}
+
+interface CutText {
+  /** Of the column. */
+  readonly title: string;
+  readonly text: string;
+}
+
+const NOTHING_CUT: readonly CutText[] = [];
+
+/** Of a row, what the cells have no room for. */
+function cutTexts(row: HTMLElement | null, columns: readonly { readonly title: string }[]): readonly CutText[] {
+  return [...(row?.children ?? [])].flatMap((cell, i) =>
+    isCut(cell) ? [{ title: columns[i]?.title ?? '', text: cell.textContent }] : [],
+  );
+}
+
+function isCut(cell: Element): boolean {
+  return cell.scrollWidth > cell.clientWidth;
+}
+
+function isSame(one: readonly CutText[], other: readonly CutText[]): boolean {
+  return (
+    one.length === other.length &&
+    one.every(({ title, text }, i) => other[i]?.title === title && other[i].text === text)
+  );
+}
+
+/** Under the pointer. What a cell says of itself is more than that. */
+function tellWhole({ target }: PointerEvent): void {
+  const cell = (target as Element).closest<HTMLElement>('.table-row .cell');
+  if (cell === null) return;
+  if (isCut(cell)) cell.title = cell.textContent;
+  else cell.removeAttribute('title');
 }
 
 /** So much a share of the width is to have: where there is less, the table scrolls rather than cut names to a letter. */

@@ -71,7 +71,7 @@ const columns: readonly Column<AuditRecord>[] = [
     render: ({ objects, moreObjects }) =>
       said(objects.join(', ') + (moreObjects > 0 ? ` and ${moreObjects} more` : '')),
   },
-  { key: 'message', title: 'Message', render: ({ message }) => <span title={said(message)}>{said(message)}</span> },
+  { key: 'message', title: 'Message', render: ({ message }) => said(message) },
 ];
 const keyOf = ({ sequence }: AuditRecord): string => String(sequence);
 

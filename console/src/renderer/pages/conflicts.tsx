@@ -62,7 +62,7 @@ const columns: readonly Column<Conflict>[] = [
     key: 'message',
     title: 'What',
     width: 'minmax(0, 2.6fr)',
-    render: ({ message }) => <span title={said(message)}>{said(message)}</span>,
+    render: ({ message }) => said(message),
   },
 ];
 const keyOf = ({ object, reason }: Conflict): string => `${object.kind}/${object.name}/${reason}`;

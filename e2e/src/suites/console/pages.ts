@@ -127,7 +127,52 @@ export const pages: readonly Case[] = [
       }
     },
   },
+  {
+    name: 'what a cell has no room for: whole below the table of the row that keys choose, and under the pointer',
+    run: async (world: World) => {
+      const simulation = simulatedAgents({ nodes: 2, services: 3, backends: 2, ambient: systemAmbient() });
+      await simulation.reach.entry.config.apply({ change: { upsertObjects: [...OBJECTS] }, message: LONG });
+      const socket = `${world.scope.dir}/agent.sock`;
+      const server = await serveSimulation(simulation, socket);
+      try {
+        const address = await startGateway(world, `unix:${socket}`);
+        await withConsole(world, address, async (console_) => {
+          const { page } = console_;
+          await console_.goTo('#/history', 'History');
+          const grid = page.getByRole('grid', { name: 'Versions' });
+          const whole = page.locator('.table-cut');
+          const cell = grid.getByRole('gridcell', { name: LONG });
+          await cell.waitFor();
+          await grid.focus();
+          world.equal(await whole.count(), 0, 'texts before a row is chosen');
+          await grid.press('j');
+          await whole.getByText(LONG, { exact: true }).waitFor();
+          world.equal(await whole.locator('dt').allTextContents().then(String), 'Message', 'columns that are cut');
+          const focused = await page.evaluate(`document.activeElement.getAttribute('aria-label')`);
+          world.equal(focused, 'Versions', 'what has the focus');
+          await console_.accessible('a text below its table');
+          await grid.press('j');
+          await whole.waitFor({ state: 'detached' });
+          world.equal(await cell.getAttribute('title'), null, 'a title before the pointer is there');
+          await cell.hover();
+          world.equal(await cell.getAttribute('title'), LONG, 'under the pointer');
+          const author = grid.getByRole('gridcell', { name: 'simulated' }).first();
+          await author.hover();
+          world.equal(await author.getAttribute('title'), null, 'of a cell that is whole');
+          await page.setViewportSize({ width: 390, height: 844 });
+          await grid.press('k');
+          await whole.getByText(LONG, { exact: true }).waitFor();
+          world.equal(((await page.evaluate(CUT_OFF)) as string[]).join(', '), '', 'cut off at 390 px');
+        });
+      } finally {
+        server.close();
+      }
+    },
+  },
 ];
+
+/** More than a column is wide. */
+const LONG = `Black Friday: ${'twice the backends and '.repeat(8)}limits as they were in June`;
 
 const OBJECTS: readonly Object$[] = [
   create(ObjectSchema, {
