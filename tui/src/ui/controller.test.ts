@@ -246,6 +246,28 @@ describe('of one thing', () => {
     expect(text(made)).toContain('services: web-0003');
   });
 
+  test('its tree, its explanation and its file have them too, and lead from one to the other', () => {
+    const made = open('services web-0003', { columns: 120 });
+    made.press('t');
+    expect(made.screen().at(-1)).toMatch(/a actions .*x explain .*e edit/);
+    expect(made.screen().at(-1)).not.toContain('t tree');
+    made.press('x');
+    expect(text(made)).toContain('explain of web-0003');
+    made.press('y', 'y', 'y', 'esc');
+    expect(text(made)).toContain('explain of web-0003');
+    made.press('y', 'b');
+    expect(text(made)).toContain('backends of web-0003');
+  });
+
+  test('of a backend it is the service that is read about', () => {
+    const made = open('backends', { columns: 120 });
+    const before = text(made);
+    made.press('y', 'esc');
+    expect(text(made)).toBe(before);
+    made.press('y', 't', 'b');
+    expect(text(made)).toContain('backends of web-0000');
+  });
+
   test('all about a node is what x would show, and neither sorts nor marks', () => {
     const made = open('nodes', { columns: 120 });
     made.press('j', 'enter');

@@ -13,12 +13,12 @@ export function bytes(count: number | bigint): string {
   return i === 0 ? `${value}B` : `${value.toFixed(value < 10 ? 1 : 0)}${prefixes[i]}B`;
 }
 
-/** 12345.6 -> "12.3k" */
+/** 12345.6 -> "12.3k", 12 -> "12.0": as many places whatever it happens to be, so that figures that change stand still */
 export function rate(value: number): string {
   if (value >= 1e9) return `${(value / 1e9).toFixed(1)}G`;
   if (value >= 1e6) return `${(value / 1e6).toFixed(1)}M`;
   if (value >= 1e4) return `${(value / 1e3).toFixed(1)}k`;
-  return value >= 100 || Number.isInteger(value) ? value.toFixed(0) : value.toFixed(1);
+  return value >= 99.95 || value === 0 ? value.toFixed(0) : value.toFixed(1);
 }
 
 /** Microseconds -> "820µs", "12.3ms", "4.5s" */

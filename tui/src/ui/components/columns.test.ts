@@ -17,6 +17,14 @@ test('what may be cut is cut first, then columns of the highest rank go, the las
   expect(indices(8)).toEqual([0]);
 });
 
+test('columns of a high rank go before a name is cut', () => {
+  const withExtra = [{ rank: 0, min: 5 }, { rank: 5, min: 5 }, { rank: 6 }];
+  const widths = (room: number): number[] => fitColumns(withExtra, [20, 10, 10], room).map(({ width }) => width);
+  expect(widths(20 + GAP + 5 + GAP + 10)).toEqual([20, 5, 10]);
+  expect(widths(20 + GAP + 4 + GAP + 10)).toEqual([20, 10]);
+  expect(widths(20 + GAP + 4)).toEqual([19, 5]);
+});
+
 test('columns never take more room than there is, as long as those that stay may be cut', () => {
   fc.assert(
     fc.property(

@@ -10,10 +10,12 @@ export interface Fitted {
 
 export const GAP = 2;
 const MAX_DEFAULT = 40;
+/** Columns of this rank and above go before one of rank 0 is cut: who is meant matters more than what else is known of it. */
+const EXTRA_RANK = 6;
 
 /**
- * natural: what each would need. Where that is too much, columns that may be cut are, down to their least; then those of the
- * highest rank go, and what is won goes back to those that were cut.
+ * natural: what each would need. Where that is too much, columns that may be cut are, down to their least, names the last of
+ * them; then those of the highest rank go, and what is won goes back to those that were cut.
  */
 export function fitColumns(
   columns: readonly Pick<Column<never>, 'rank' | 'min' | 'max'>[],
@@ -22,12 +24,13 @@ export function fitColumns(
 ): readonly Fitted[] {
   const wanted = columns.map(({ max = MAX_DEFAULT }, i) => Math.min(natural[i] ?? 0, max));
   const least = columns.map(({ min }, i) => (min === undefined ? (wanted[i] ?? 0) : Math.min(min, wanted[i] ?? 0)));
+  const leastBesideExtras = least.map((width, i) => (columns[i]?.rank === 0 ? (wanted[i] ?? 0) : width));
   let kept = columns.map((_, i) => i);
   const total = (widths: readonly number[]): number => kept.reduce((sum, i) => sum + (widths[i] ?? 0) + GAP, -GAP);
-  while (kept.length > 1 && total(least) > room) {
+  while (kept.length > 1) {
     const ranks = kept.map((i) => columns[i]?.rank ?? 0);
     const highest = Math.max(...ranks);
-    if (highest === 0) break;
+    if (highest === 0 || total(highest >= EXTRA_RANK ? leastBesideExtras : least) <= room) break;
     const going = kept[ranks.lastIndexOf(highest)];
     kept = kept.filter((i) => i !== going);
   }

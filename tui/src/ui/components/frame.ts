@@ -278,8 +278,10 @@ function hints({ ui, body }: Picture, columns: number): Line {
           ['-f', 'fuzzy'],
         ]);
   }
-  const view = isOfThings(body.page) ? VIEWS.get(body.page.view) : undefined;
-  const bindings = hintsFor(placeOf(body.page), view?.subject ?? 'other');
+  const { page } = body;
+  const view = isOfThings(page) ? VIEWS.get(page.view) : undefined;
+  const here = page.kind === 'text' ? page.text : '';
+  const bindings = hintsFor(placeOf(page), view?.subject ?? 'other').filter(({ action }) => action.do !== here);
   const own = bindings.filter(({ where }) => where !== 'everywhere');
   const others = bindings.filter(({ where }) => where === 'everywhere');
   const line = (all: readonly Binding[]): Line =>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { type Flow, NO_FLOW } from '@marcher/client/fleet';
 import { expect, test } from 'vitest';
 import { bare } from '../../testing/console-harness.js';
 import { meshState, NOW_MS } from '../../testing/mesh-state.js';
@@ -48,4 +49,42 @@ test('columns are as wide as what is in them, also when that has changed in one 
   expect(shown(named(9, `${long}er`))).toBe(long.length + 2);
   expect(shown(state.services)).toBe('web-0001'.length);
   expect(shown(new Map([...named(7, long)].slice(0, 7)))).toBe('web-0001'.length);
+});
+
+test('figures that come and go move nothing: neither a column nor one that has just room', () => {
+  const store = new RowStore();
+  const page = listPage('services');
+  const few = new Map([...state.services].slice(0, 3));
+  const received = (bytesReceived: number, services = few): string => {
+    const first = [...services].map(([key, value], i) => {
+      const flow = { ...value.flow, bytesReceived: i === 0 ? bytesReceived : 0 };
+      return [key, { ...value, flow }] as const;
+    });
+    const rows = store.rowsOf(view, page, { ...sight, state: { ...state, services: new Map(first) } });
+    return bare(listLines(view, page, rows, sight, 100, 20)[0] ?? '');
+  };
+  const atRest = received(0);
+  const busy = received(1010);
+  expect(busy.indexOf('OUT')).toBeGreaterThan(atRest.indexOf('OUT'));
+  expect(received(671)).toBe(busy);
+  expect(received(0)).toBe(busy);
+  expect(received(0, new Map([...few].slice(0, 2)))).toBe(busy);
+});
+
+test('a trend that has less room than it needs is left with its newest', () => {
+  const flow = (bytesReceived: number): Flow => ({ ...NO_FLOW, bytesReceived });
+  const history = [9, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 8].map(flow);
+  const web = [...state.services.values()][0];
+  if (web === undefined) throw new Error('expected a service');
+  const page = listPage('services');
+  const services = new Map([['web-0000', { ...web, history }]]);
+  const rows = new RowStore().rowsOf(view, page, { ...sight, state: { ...state, services } });
+  const row = (width: number): string => listLines(view, page, rows, sight, width, 20).map(bare)[1] ?? '';
+  const trend = (width: number): string | undefined => /[\u2581-\u2588]+/.exec(row(width))?.[0];
+  const bars = '█▂▂▂▂▂▂▂▂▂▂▇';
+  const just = row(200).indexOf(bars) + bars.length;
+  expect(trend(just)).toBe(bars);
+  expect(trend(just - 1)).toBe('▂▂▂▂▂▂▂▂▂▂▇');
+  expect(trend(just - 7)).toBe('▂▂▂▂▇');
+  expect(trend(just - 8)).toBeUndefined();
 });

@@ -79,7 +79,7 @@ function rowLine(
   for (const [nth, { index, width: cell }] of fitted.entries()) {
     const column = view.columns[index] as Column<object>;
     const text = row.cells[index] ?? '';
-    const shown = fit(text, cell, column.align, theme.glyphs.ellipsis);
+    const shown = cellText(column, text, cell, theme);
     line += `${nth === 0 ? '' : blanks}${theme.paint(isMarked ? 'marked' : (column.tone?.(text, row.item) ?? 'normal'), shown)}`;
     used += cell + (nth === 0 ? 0 : GAP);
   }
@@ -96,8 +96,12 @@ function chosenLine(
   width: number,
 ): string {
   const cells = fitted.map(({ index, width: cell }) =>
-    fit(row.cells[index] ?? '', cell, view.columns[index]?.align, theme.glyphs.ellipsis),
+    cellText(view.columns[index] as Column<object>, row.cells[index] ?? '', cell, theme),
   );
   const line = `>${isMarked ? '*' : ' '}${cells.join(blanks)}`;
   return theme.paint('chosen', line + ' '.repeat(Math.max(0, width - widthOf(line))));
+}
+
+function cellText({ align, keeps }: Column<object>, text: string, cell: number, theme: Theme): string {
+  return keeps === 'end' ? text.slice(-cell) : fit(text, cell, align, theme.glyphs.ellipsis);
 }

@@ -4,6 +4,7 @@ import { messageOf } from '../actions/writer.js';
 import { revisionLines } from '../feeds/loaded.js';
 import { listPage, textPage } from '../store/ui-state.js';
 import { type Line, piece } from '../theme/line.js';
+import { services } from '../views/services.js';
 import type { Chosen, Desk } from './desk.js';
 
 export class Navigation {
@@ -33,15 +34,16 @@ export class Navigation {
   text(what: 'yaml' | 'explain' | 'tree'): void {
     const chosen = this.desk.chosen();
     if (chosen === undefined) return;
-    const { view, id: row, item, scope: from } = chosen;
-    const name = view.label(item);
+    const { page } = this.desk;
+    // It is being looked at.
+    if (page.kind === 'text' && page.text === what) return;
+    const { view, id, item, scope: from } = chosen;
     const service = view.scopeOf?.(item).service;
-    const key = view.subject === 'object' ? row : `Service/${service ?? name}`;
-    const id = what === 'yaml' ? key : (service ?? name);
     // Of the services of a node: there.
     const scope = what === 'yaml' || from.node === undefined ? {} : { node: from.node };
-    const title = `${what} of ${service ?? name}`;
-    this.desk.dispatch({ type: 'open', page: textPage(what, title, view.name, id, scope) });
+    const title = `${what} of ${service ?? view.label(item)}`;
+    const about = service === undefined ? ([view.name, id] as const) : ([services.name, service] as const);
+    this.desk.dispatch({ type: 'open', page: textPage(what, title, ...about, scope) });
   }
 
   /** A list of what has to do with what is chosen. */

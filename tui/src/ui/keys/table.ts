@@ -40,7 +40,7 @@ export type Action =
         | 'logs';
     };
 
-/** thing: in lists, for the chosen row, and in all about one. */
+/** thing: in lists, for the chosen row, and where one is read about. */
 export type Where = 'everywhere' | 'list' | 'thing';
 
 /** Where a key was pressed. */

@@ -111,9 +111,18 @@ function widest(view: View, rows: readonly Row[], columns: Iterable<number>): re
   return widths;
 }
 
-/** The columns that rows have made narrower are looked through; the others are as wide as before, or as what is wider now. */
+/**
+ * As wide as before, or as what is wider now. Columns of text that rows have made narrower are looked through; figures change
+ * several times a second, and what once had the room keeps it: else all that stands beside them would jump with each state,
+ * and a column that has just room would come and go.
+ */
 function widthsAfter(view: View, rows: readonly Row[], before: Rows | undefined): readonly number[] {
-  if (before?.rows.length !== rows.length) return widest(view, rows, view.columns.keys());
+  if (before === undefined) return widest(view, rows, view.columns.keys());
+  const isFigure = (column: number): boolean => view.columns[column]?.align === 'right';
+  if (before.rows.length !== rows.length) {
+    const anew = widest(view, rows, view.columns.keys());
+    return anew.map((width, i) => (isFigure(i) ? Math.max(width, before.widths[i] ?? 0) : width));
+  }
   const widths = [...before.widths];
   const narrowed = new Set<number>();
   for (let at = 0; at < rows.length; at++) {
@@ -121,7 +130,7 @@ function widthsAfter(view: View, rows: readonly Row[], before: Rows | undefined)
     if (row === undefined || other === undefined || other === row) continue;
     for (let i = 0; i < widths.length; i++) {
       const [was, is] = [other.widths[i] ?? 0, row.widths[i] ?? 0];
-      if (is < was && was === before.widths[i]) narrowed.add(i);
+      if (is < was && was === before.widths[i] && !isFigure(i)) narrowed.add(i);
       if (is > (widths[i] ?? 0)) widths[i] = is;
     }
   }

@@ -30,7 +30,7 @@ export interface ListPage extends Chosen {
 export interface TextPage {
   readonly kind: 'text';
   readonly text: 'dashboard' | 'help' | 'detail' | 'yaml' | 'explain' | 'tree' | 'loaded';
-  /** Of a row: the view that it is in, and its id. */
+  /** Of the row that it is about: the view that it is in, and its id. */
   readonly view: string;
   readonly id: string;
   readonly title: string;
@@ -108,9 +108,9 @@ export function startState(page: Page): UiState {
   };
 }
 
-/** A list, or all about one of its rows: what can be done with a row can be done there. */
+/** A list, or what is to be read of one of its rows: what can be done with a row can be done there. */
 export function isOfThings(page: Page): boolean {
-  return page.kind === 'list' || page.text === 'detail' || page.text === 'loaded';
+  return page.kind === 'list' || page.view !== '';
 }
 
 export function pageOf({ pages }: UiState): Page {

@@ -92,12 +92,15 @@ export function flowColumns<Item>(flowOf: (item: Item, sight: Sight) => Flow | u
 }
 
 const TREND_WIDTH = 12;
+const TREND_LEAST = 5;
 const FIGURE_WIDTH = 12;
 
 export function trendColumn<Item>(historyOf: (item: Item) => readonly Flow[]): Column<Item> {
   return {
     title: 'TREND',
     rank: 8,
+    min: TREND_LEAST,
+    keeps: 'end',
     value: (item, { theme }) => sparkline(historyOf(item).map(volume), TREND_WIDTH, theme.glyphs.bars),
     tone: () => 'accent',
   };

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a text says, made anew from what is known whenever it is drawn. */
-import type { FleetState, ObjectView, ServiceView } from '@marcher/client/fleet';
 import { helpLines } from '../components/help.js';
 import type { TextPage } from '../store/ui-state.js';
 import { type Line, piece } from '../theme/line.js';
 import { dashboard } from './dashboard.js';
 import { explainService } from './explain.js';
 import { VIEWS } from './index.js';
+import { services } from './services.js';
 import { serviceTree } from './tree.js';
 import type { Sight } from './view.js';
 import { yamlLines, yamlOf } from './yaml.js';
@@ -31,7 +31,8 @@ export function textLines(page: TextPage, sight: Sight, loaded: Loaded | undefin
       return item === undefined ? gone(page) : (view?.detail?.(item, sight) ?? []);
     }
     case 'yaml': {
-      const object = objectOf(page.id, sight.state);
+      const { services: serviceViews, objects } = sight.state;
+      const object = page.view === services.name ? serviceViews.get(page.id) : objects.get(page.id);
       if (object === undefined) return gone(page);
       const text = yamlOf(object);
       return text === undefined ? [[piece('dim', 'No node has said yet what it declares.')]] : yamlLines(text);
@@ -43,11 +44,6 @@ export function textLines(page: TextPage, sight: Sight, loaded: Loaded | undefin
       return page.text === 'tree' ? serviceTree(service, sight) : explainService(service, sight);
     }
   }
-}
-
-/** By "Service/web", "Guard/edge". */
-function objectOf(key: string, { services, objects }: FleetState): ServiceView | ObjectView | undefined {
-  return key.startsWith('Service/') ? services.get(key.slice('Service/'.length)) : objects.get(key);
 }
 
 function gone({ title }: TextPage): readonly Line[] {

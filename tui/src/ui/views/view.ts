@@ -30,10 +30,12 @@ export interface Column<Item> {
   readonly align?: 'right';
   /** Shift with this letter sorts by it. */
   readonly key?: string;
-  /** Where there is too little room, columns with the highest go first; 0 stays. */
+  /** Where there is too little room, columns with the highest go first, those from 6 on before one of 0 is cut; 0 stays. */
   readonly rank: number;
   /** May be cut down to so many cells before a column goes. Absent: it is not cut. */
   readonly min?: number;
+  /** Where it is cut its last cells are left, not the first: of a series, whose newest are there. All of them one cell each. */
+  readonly keeps?: 'end';
   /** Cells at most. Default 40. */
   readonly max?: number;
 }
