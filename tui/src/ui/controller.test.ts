@@ -246,6 +246,12 @@ describe('of one thing', () => {
     expect(text(made)).toContain('services: web-0003');
   });
 
+  test('a form says at 80 columns how it is left', () => {
+    const made = open('services web-0003', { columns: 80 });
+    made.press('a');
+    expect(made.screen().at(-1)?.trimEnd()).toMatch(/^ Enter next .*Esc do nothing$/);
+  });
+
   test('its tree, its explanation and its file have them too, and lead from one to the other', () => {
     const made = open('services web-0003', { columns: 120 });
     made.press('t');

@@ -31,9 +31,9 @@ export function formLines(form: Form, theme: Theme, columns: number, height: num
 }
 
 export const FORM_KEYS: readonly (readonly [string, string])[] = [
-  ['Enter', 'next, at the end go on'],
+  ['Enter', 'next'],
   ['Ctrl-s', 'go on'],
-  ['Up/Down', 'other field'],
+  ['Up/Down', 'field'],
   ['Left/Right', 'choose'],
   ['Esc', 'do nothing'],
 ];

@@ -2,7 +2,7 @@
 /** From one page to the next: what Enter, y, x and the keys that lead on open. */
 import { messageOf } from '../actions/writer.js';
 import { revisionLines } from '../feeds/loaded.js';
-import { listPage, textPage } from '../store/ui-state.js';
+import { listPage, type TextPage, textPage } from '../store/ui-state.js';
 import { type Line, piece } from '../theme/line.js';
 import { services } from '../views/services.js';
 import type { Chosen, Desk } from './desk.js';
@@ -15,6 +15,7 @@ export class Navigation {
   }
 
   help(): void {
+    if (this.reads('help')) return;
     this.desk.dispatch({ type: 'open', page: textPage('help', 'help') });
   }
 
@@ -34,9 +35,7 @@ export class Navigation {
   text(what: 'yaml' | 'explain' | 'tree'): void {
     const chosen = this.desk.chosen();
     if (chosen === undefined) return;
-    const { page } = this.desk;
-    // It is being looked at.
-    if (page.kind === 'text' && page.text === what) return;
+    if (this.reads(what)) return;
     const { view, id, item, scope: from } = chosen;
     const service = view.scopeOf?.(item).service;
     // Of the services of a node: there.
@@ -52,6 +51,12 @@ export class Navigation {
     const scope = chosen?.view.scopeOf?.(chosen.item);
     if (chosen === undefined || scope === undefined) return;
     this.desk.dispatch({ type: 'open', page: listPage(view, { ...chosen.scope, ...scope }) });
+  }
+
+  /** What is asked for is being looked at. */
+  private reads(what: TextPage['text']): boolean {
+    const { page } = this.desk;
+    return page.kind === 'text' && page.text === what;
   }
 
   private load({ view, id, item, scope }: Chosen): void {
