@@ -2,7 +2,7 @@
 /** Counters now, or rates between one answer and the next. */
 import { toJson } from '@bufbuild/protobuf';
 import { type Counters, type StatsResponse, StatsResponseSchema } from '@marcher/proto/marcher/v1/traffic_service_pb';
-import { bytes, clock, microseconds, rate, timeMs } from '../output/quantity.js';
+import { bytes, clock, count, microseconds, timeMs } from '../output/quantity.js';
 import { type Column, formatTable } from '../output/table.js';
 import { positiveSeconds, type Session, type TargetOptions, unlessInterrupted } from '../session.js';
 
@@ -106,17 +106,17 @@ const columns: Column<Row>[] = [
     value: ({ now }) => String(now.connectionsOpened - now.connectionsClosed),
     align: 'right',
   },
-  column('OPENED', rate, 'connectionsOpened'),
+  column('OPENED', count, 'connectionsOpened'),
   column('IN', bytes, 'bytesReceived'),
   column('OUT', bytes, 'bytesSent'),
-  column('UDP-IN', rate, 'udpPacketsReceived'),
-  column('UDP-OUT', rate, 'udpPacketsSent'),
-  column('FAILED', rate, 'connectFailures', 'noBackend'),
-  column('RETRIED', rate, 'connectRetries'),
-  column('REJECTED', rate, 'rejected', 'udpDropped'),
+  column('UDP-IN', count, 'udpPacketsReceived'),
+  column('UDP-OUT', count, 'udpPacketsSent'),
+  column('FAILED', count, 'connectFailures', 'noBackend'),
+  column('RETRIED', count, 'connectRetries'),
+  column('REJECTED', count, 'rejected', 'udpDropped'),
   column('THROTTLED', bytes, 'throttledBytes'),
-  column('OVER-RATE', rate, 'rateDropped', 'rateRefused'),
-  column('RESET', rate, 'resetsClient', 'resetsBackend'),
+  column('OVER-RATE', count, 'rateDropped', 'rateRefused'),
+  column('RESET', count, 'resetsClient', 'resetsBackend'),
   { title: 'CONNECT-P50', value: (row) => quantile(row, 0.5), align: 'right' },
   { title: 'P99', value: (row) => quantile(row, 0.99), align: 'right' },
 ];

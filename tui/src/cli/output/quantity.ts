@@ -21,6 +21,11 @@ export function rate(value: number): string {
   return value >= 99.95 || value === 0 ? value.toFixed(0) : value.toFixed(1);
 }
 
+/** 12 -> "12", 12345 -> "12.3k": what may be a total, or by the second. */
+export function count(value: number): string {
+  return Number.isInteger(value) && value < 1e4 ? String(value) : rate(value);
+}
+
 /** Microseconds -> "820µs", "12.3ms", "4.5s" */
 export function microseconds(us: number): string {
   if (us < 1000) return `${Math.round(us)}µs`;
