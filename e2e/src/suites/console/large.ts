@@ -8,10 +8,9 @@ import { systemAmbient } from '@marcher/client/fleet';
 import { simulatedAgents } from '@marcher/client/testing';
 import { REPOSITORY } from '../../harness/scope.js';
 import type { Case, World } from '../../harness/suite.js';
-import { type ConsolePage, withConsole } from './browser.js';
+import type { ConsolePage } from './browser.js';
 import { watchFrames } from './frames.js';
-import { startGateway } from './gateway.js';
-import { serveSimulation } from './served-simulation.js';
+import { withSimulated } from './simulated-console.js';
 
 const SERVICES = 5_000;
 /** What issue 5 asks for. */
@@ -74,30 +73,23 @@ function watched(nodes: number, frameMaxMs: number): Case {
     run: async (world: World) => {
       const options = { nodes, services: SERVICES, backends: 2, moving: 0.01, ambient: systemAmbient() };
       const simulation = simulatedAgents(options);
-      const socket = `${world.scope.dir}/agent.sock`;
-      const server = await serveSimulation(simulation, socket);
-      try {
-        const address = await startGateway(world, `unix:${socket}`);
-        await withConsole(world, address, async (console_) => {
-          const { page } = console_;
-          await page.getByText(`all of ${nodes} nodes`).waitFor({ timeout: 60_000 });
-          const paint = await page.evaluate(`performance.getEntriesByName('first-contentful-paint')[0]?.startTime`);
-          world.note('first contentful paint, ms', paint ?? 'none');
-          const seen = await watchFrames(page);
-          await useLargeMesh(console_, SERVICES);
-          const { frames, p50Ms, p99Ms, maxMs, long, longestMs, by } = await seen();
-          world.note('frames', frames);
-          world.note('between frames, p50, p99 and most, ms', [p50Ms, p99Ms, maxMs].map(Math.round).join(', '));
-          world.note('frames above 50 ms', long);
-          world.note('longest of them, ms', longestMs);
-          world.note('load of the machine', loadavg()[0]);
-          const heap = (await page.evaluate('performance.memory?.usedJSHeapSize ?? 0')) as number;
-          world.note('heap, MiB', heap / (1 << 20));
-          world.check(longestMs < frameMaxMs, `a frame took ${longestMs} ms: ${by}`);
-        });
-      } finally {
-        server.close();
-      }
+      await withSimulated(world, simulation, async (console_) => {
+        const { page } = console_;
+        await page.getByText(`all of ${nodes} nodes`).waitFor({ timeout: 60_000 });
+        const paint = await page.evaluate(`performance.getEntriesByName('first-contentful-paint')[0]?.startTime`);
+        world.note('first contentful paint, ms', paint ?? 'none');
+        const seen = await watchFrames(page);
+        await useLargeMesh(console_, SERVICES);
+        const { frames, p50Ms, p99Ms, maxMs, long, longestMs, by } = await seen();
+        world.note('frames', frames);
+        world.note('between frames, p50, p99 and most, ms', [p50Ms, p99Ms, maxMs].map(Math.round).join(', '));
+        world.note('frames above 50 ms', long);
+        world.note('longest of them, ms', longestMs);
+        world.note('load of the machine', loadavg()[0]);
+        const heap = (await page.evaluate('performance.memory?.usedJSHeapSize ?? 0')) as number;
+        world.note('heap, MiB', heap / (1 << 20));
+        world.check(longestMs < frameMaxMs, `a frame took ${longestMs} ms: ${by}`);
+      });
     },
   };
 }

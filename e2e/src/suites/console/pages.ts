@@ -5,9 +5,8 @@ import { systemAmbient } from '@marcher/client/fleet';
 import { simulatedAgents } from '@marcher/client/testing';
 import { GuardAction, type Object$, ObjectSchema, Priority, Protocol } from '@marcher/proto/marcher/v1/model_pb';
 import type { Case, World } from '../../harness/suite.js';
-import { type ConsolePage, SHOTS, type Theme, withConsole } from './browser.js';
-import { startGateway } from './gateway.js';
-import { serveSimulation } from './served-simulation.js';
+import { type ConsolePage, SHOTS, type Theme } from './browser.js';
+import { withSimulated } from './simulated-console.js';
 
 export interface Shot {
   readonly hash: string;
@@ -93,38 +92,29 @@ export const pages: readonly Case[] = [
       simulation.agents[1]?.setHealthy('service-0001', 'b', false);
       simulation.entry.traffic.setRate('service-0001', 12, Date.now());
       await simulation.reach.entry.config.apply({ change: { upsertObjects: [...OBJECTS] } });
-      const socket = `${world.scope.dir}/agent.sock`;
-      const server = await serveSimulation(simulation, socket);
-      try {
-        const address = await startGateway(world, `unix:${socket}`);
-        await withConsole(world, address, async (console_) => {
-          await console_.page.getByText('all of 5 nodes').waitFor();
-          const { page } = console_;
-          for (const shot of PAGES) {
-            const { name } = shot;
-            await lookAt(console_, shot, name);
-            for (const width of WIDTHS) {
-              await page.setViewportSize({ width, height: 844 });
-              // Charts take a frame or two to follow.
-              await page
-                .waitForFunction(`${CUT_OFF}.length === 0`, undefined, { timeout: 2_000 })
-                .catch(() => undefined);
-              const cut = (await page.evaluate(CUT_OFF)) as string[];
-              world.equal(cut.join(', '), '', `cut off of ${name} at ${width} px`);
-              await console_.picture(`${name}-${width}`);
-            }
-            await page.setViewportSize({ width: 1_440, height: 900 });
+      await withSimulated(world, simulation, async (console_) => {
+        await console_.page.getByText('all of 5 nodes').waitFor();
+        const { page } = console_;
+        for (const shot of PAGES) {
+          const { name } = shot;
+          await lookAt(console_, shot, name);
+          for (const width of WIDTHS) {
+            await page.setViewportSize({ width, height: 844 });
+            // Charts take a frame or two to follow.
+            await page.waitForFunction(`${CUT_OFF}.length === 0`, undefined, { timeout: 2_000 }).catch(() => undefined);
+            const cut = (await page.evaluate(CUT_OFF)) as string[];
+            world.equal(cut.join(', '), '', `cut off of ${name} at ${width} px`);
+            await console_.picture(`${name}-${width}`);
           }
-          await page.getByRole('button', { name: 'Account' }).click();
-          const account = page.getByRole('dialog', { name: 'Account' });
-          await account.getByText('root (uid 0)').waitFor();
-          await account.getByText(/^This page is served by a gateway/).waitFor();
-          await console_.accessible('account');
-          world.equal(await account.getByRole('button', { name: 'Log in' }).count(), 0, 'a login in a browser');
-        });
-      } finally {
-        server.close();
-      }
+          await page.setViewportSize({ width: 1_440, height: 900 });
+        }
+        await page.getByRole('button', { name: 'Account' }).click();
+        const account = page.getByRole('dialog', { name: 'Account' });
+        await account.getByText('root (uid 0)').waitFor();
+        await account.getByText(/^This page is served by a gateway/).waitFor();
+        await console_.accessible('account');
+        world.equal(await account.getByRole('button', { name: 'Log in' }).count(), 0, 'a login in a browser');
+      });
     },
   },
   {
@@ -132,41 +122,34 @@ export const pages: readonly Case[] = [
     run: async (world: World) => {
       const simulation = simulatedAgents({ nodes: 2, services: 3, backends: 2, ambient: systemAmbient() });
       await simulation.reach.entry.config.apply({ change: { upsertObjects: [...OBJECTS] }, message: LONG });
-      const socket = `${world.scope.dir}/agent.sock`;
-      const server = await serveSimulation(simulation, socket);
-      try {
-        const address = await startGateway(world, `unix:${socket}`);
-        await withConsole(world, address, async (console_) => {
-          const { page } = console_;
-          await console_.goTo('#/history', 'History');
-          const grid = page.getByRole('grid', { name: 'Versions' });
-          const whole = page.locator('.table-cut');
-          const cell = grid.getByRole('gridcell', { name: LONG });
-          await cell.waitFor();
-          await grid.focus();
-          world.equal(await whole.count(), 0, 'texts before a row is chosen');
-          await grid.press('j');
-          await whole.getByText(LONG, { exact: true }).waitFor();
-          world.equal(await whole.locator('dt').allTextContents().then(String), 'Message', 'columns that are cut');
-          const focused = await page.evaluate(`document.activeElement.getAttribute('aria-label')`);
-          world.equal(focused, 'Versions', 'what has the focus');
-          await console_.accessible('a text below its table');
-          await grid.press('j');
-          await whole.waitFor({ state: 'detached' });
-          world.equal(await cell.getAttribute('title'), null, 'a title before the pointer is there');
-          await cell.hover();
-          world.equal(await cell.getAttribute('title'), LONG, 'under the pointer');
-          const author = grid.getByRole('gridcell', { name: 'simulated' }).first();
-          await author.hover();
-          world.equal(await author.getAttribute('title'), null, 'of a cell that is whole');
-          await page.setViewportSize({ width: 390, height: 844 });
-          await grid.press('k');
-          await whole.getByText(LONG, { exact: true }).waitFor();
-          world.equal(((await page.evaluate(CUT_OFF)) as string[]).join(', '), '', 'cut off at 390 px');
-        });
-      } finally {
-        server.close();
-      }
+      await withSimulated(world, simulation, async (console_) => {
+        const { page } = console_;
+        await console_.goTo('#/history', 'History');
+        const grid = page.getByRole('grid', { name: 'Versions' });
+        const whole = page.locator('.table-cut');
+        const cell = grid.getByRole('gridcell', { name: LONG });
+        await cell.waitFor();
+        await grid.focus();
+        world.equal(await whole.count(), 0, 'texts before a row is chosen');
+        await grid.press('j');
+        await whole.getByText(LONG, { exact: true }).waitFor();
+        world.equal(await whole.locator('dt').allTextContents().then(String), 'Message', 'columns that are cut');
+        const focused = await page.evaluate(`document.activeElement.getAttribute('aria-label')`);
+        world.equal(focused, 'Versions', 'what has the focus');
+        await console_.accessible('a text below its table');
+        await grid.press('j');
+        await whole.waitFor({ state: 'detached' });
+        world.equal(await cell.getAttribute('title'), null, 'a title before the pointer is there');
+        await cell.hover();
+        world.equal(await cell.getAttribute('title'), LONG, 'under the pointer');
+        const author = grid.getByRole('gridcell', { name: 'simulated' }).first();
+        await author.hover();
+        world.equal(await author.getAttribute('title'), null, 'of a cell that is whole');
+        await page.setViewportSize({ width: 390, height: 844 });
+        await grid.press('k');
+        await whole.getByText(LONG, { exact: true }).waitFor();
+        world.equal(((await page.evaluate(CUT_OFF)) as string[]).join(', '), '', 'cut off at 390 px');
+      });
     },
   },
 ];
