@@ -44,10 +44,11 @@ async function start(name: string, options: Partial<NodeOptions> = {}): Promise<
   return { node, events };
 }
 
-async function until(condition: () => boolean, withinMs = 20_000): Promise<void> {
+/** seen: what there is instead, for who has to find out why. */
+async function until(condition: () => boolean, seen: () => unknown = () => '', withinMs = 20_000): Promise<void> {
   const end = performance.now() + withinMs;
   while (!condition()) {
-    if (performance.now() > end) throw new Error('it did not come about in time');
+    if (performance.now() > end) throw new Error(`it did not come about in time ${JSON.stringify(seen())}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
@@ -72,9 +73,10 @@ describe('nodes on the network', () => {
     await until(() => b.events.some(({ type }) => type === 'round-trip'));
     await b.node.close();
     await until(() => knows(a, 'b') === 'dead' && knows(c, 'b') === 'dead');
-    c.node.carryOut((swim, now) => swim.leave(2000, now));
+    c.node.carryOut((swim, now) => swim.leave(15_000, now));
     await until(
       () => knows(a, 'c') === 'left' && c.events.some((event) => event.type === 'departed' && event.announced),
+      () => ({ a: a.node.swim.members(), departed: c.events.filter(({ type }) => type === 'departed') }),
     );
     expect(a.node.stats().rejected).toEqual({});
   });
