@@ -8,7 +8,7 @@ import {
 } from '../wire/protocol.js';
 import type { Finished } from './broadcast-queue.js';
 import type { Context } from './context.js';
-import type { Member } from './members.js';
+import { isGone, type Member } from './members.js';
 import { retransmitLimit } from './scaling.js';
 
 const USER_HEAD_BYTES = 1;
@@ -40,19 +40,23 @@ export class Gossip {
     this.#context.userBroadcasts.push({ item: { type: 'user', body }, bytes, ...(key !== undefined && { key }) });
   }
 
-  /** name: whom the address belongs to, where it is known. */
+  /**
+   * name: whom the address belongs to, where it is known. Who is gone is given nothing else on the way: what waits is said a few
+   * times, and a farewell that nobody is there to hear would count as said.
+   */
   send(to: Address, name: string | undefined, messages: readonly Message[]): void {
-    this.#emit(to, name === undefined ? undefined : this.#context.members.get(name), [
-      ...messages,
-      ...this.#waiting(messages),
-    ]);
+    const member = name === undefined ? undefined : this.#context.members.get(name);
+    const waiting = member !== undefined && isGone(member) ? [] : this.#waiting(messages);
+    this.#emit(to, member, [...messages, ...waiting]);
   }
 
   #round(): void {
     const { timers, tuning, members, random, nowMs } = this.#context;
     timers.at(nowMs + tuning.gossipIntervalMs, () => this.#round(), 'gossip');
     if (this.#nothingWaits()) return;
-    for (const member of members.pick(tuning.gossipMembers, random, (other) => this.#hears(other))) {
+    const picked = members.pick(tuning.gossipMembers, random, (other) => this.#hears(other));
+    // Who is there comes first, for the same reason.
+    for (const member of picked.sort((one, other) => Number(isGone(one)) - Number(isGone(other)))) {
       const messages = this.#waiting([]);
       if (messages.length === 0) return;
       this.#emit(member.address, member, messages);

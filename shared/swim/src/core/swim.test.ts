@@ -4,6 +4,7 @@ import { address, alive, dead, LoneNode, VERSIONS } from '../sim/lone-node.js';
 import { datagramBytes } from '../sim/size.js';
 import type { NodeState, PushPull } from '../wire/message.js';
 import { SwimOptionsError } from './context.js';
+import { seededRandom } from './random.js';
 
 const tuning = { pushPullIntervalMs: 0, reconnectIntervalMs: 0 };
 const none = new Uint8Array();
@@ -266,6 +267,27 @@ describe('leaving', () => {
     expect(self.sent('dead').filter(({ node, from }) => node === 'self' && from === 'self').length).toBe(4);
     self.hear(alive('self', 7));
     expect([self.state('self'), self.swim.stats().incarnation]).toEqual(['left', 1]);
+  });
+
+  it('reaches who is there, however much of it goes to one that has died', () => {
+    for (let seed = 1; seed <= 50; seed++) {
+      const few = { ...tuning, retransmitMultiplier: 1, probeIntervalMs: 3600_000 };
+      const self = new LoneNode({ tuning: few, random: seededRandom(seed) });
+      self.meet('there', 'dead');
+      self.hear(dead('dead', 'there'));
+      self.advance(5000);
+      self.forget();
+      self.do((swim, now) => swim.leave(5000, now));
+      // Who has not heard of the death yet has it asked once more whether it is there.
+      self.hear({
+        ...{ type: 'indirect-ping', seq: 7, target: address('dead'), node: 'dead', nack: false },
+        source: { ...address('there'), node: 'there' },
+      });
+      self.advance(4000);
+      expect(self.events('departed').map(({ announced }) => announced)).toEqual([true]);
+      const heard = self.sent('dead').filter(({ node, to }) => node === 'self' && to === 'host-of-there');
+      expect(heard.length, `seed ${seed}`).toBeGreaterThan(0);
+    }
   });
 
   it('is over after its timeout when it could not be said, and at once when nobody is there', () => {

@@ -73,7 +73,7 @@ describe('nodes on the network', () => {
     await until(() => b.events.some(({ type }) => type === 'round-trip'));
     await b.node.close();
     await until(() => knows(a, 'b') === 'dead' && knows(c, 'b') === 'dead');
-    c.node.carryOut((swim, now) => swim.leave(15_000, now));
+    c.node.carryOut((swim, now) => swim.leave(2000, now));
     await until(
       () => knows(a, 'c') === 'left' && c.events.some((event) => event.type === 'departed' && event.announced),
       () => ({ a: a.node.swim.members(), departed: c.events.filter(({ type }) => type === 'departed') }),
